@@ -30,7 +30,9 @@ QUESTIONS = (
     "growth",
     "commands",
     "door",
+    "finding",
     "http",
+    "sign_ins",
     "actors",
     "directory",
     "entities",
@@ -41,6 +43,7 @@ QUESTIONS = (
     "workers",
     "shipping",
     "storms",
+    "watching",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

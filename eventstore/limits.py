@@ -1,8 +1,10 @@
 """How large an append may be: checked on the loop, before anything is queued."""
 
+from collections.abc import Sequence
+
 from huahuo.eventstore.blobs import BLOB_BYTES_MAX
 from huahuo.eventstore.errors import TooLarge
-from huahuo.eventstore.model import LOG_STREAM, Append, RowPut
+from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, RowPut
 
 EVENT_BYTES_MAX = 1 << 20
 APPEND_EVENTS_MAX = 1 << 16
@@ -19,31 +21,18 @@ BROWSER_INT_MAX = (1 << 53) - 1
 """A browser rounds larger integers, so none may be in what is sent to one."""
 
 
-def weigh(append: Append) -> int:
+def weigh(append: Append, events_bytes: int | None = None) -> int:
     """How many bytes of content `append` carries.
+
+    `events_bytes`: of the bodies of its events, if each has been checked against the limits already.
 
     Raises:
         TooLarge: it or one of its events is over a limit.
         ValueError: it names no stream, or the reserved name `log`.
     """
-    total = 0
     if len(append.events) > APPEND_EVENTS_MAX:
         raise TooLarge(f"{len(append.events)} events in one append, at most {APPEND_EVENTS_MAX}")
-    for event in append.events:
-        size = len(event.body)
-        if size > EVENT_BYTES_MAX:
-            raise TooLarge(f"an event of {size} bytes, at most {EVENT_BYTES_MAX}")
-        total += size
-        stream = event.stream
-        if not stream or stream == LOG_STREAM:
-            raise ValueError(f"not the name of a stream: {stream!r}")
-        if (
-            len(stream) > NAME_CHARS_MAX
-            or len(event.type) > NAME_CHARS_MAX
-            or len(event.entity) > NAME_CHARS_MAX
-            or not 0 <= event.version <= INT64_MAX
-        ):
-            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
+    total = _weigh_events(append.events) if events_bytes is None else events_bytes
     if (
         append.rows
         or append.blobs
@@ -66,6 +55,28 @@ def weigh(append: Append) -> int:
         raise TooLarge("a number beyond 64 bits")
     if total > APPEND_BYTES_MAX:
         raise TooLarge(f"an append of {total} bytes, at most {APPEND_BYTES_MAX}")
+    return total
+
+
+def _weigh_events(events: Sequence[NewEvent]) -> int:
+    """How many bytes the bodies have."""
+    total = 0
+    for event in events:
+        size = len(event.body)
+        if size > EVENT_BYTES_MAX:
+            raise TooLarge(f"an event of {size} bytes, at most {EVENT_BYTES_MAX}")
+        total += size
+        stream = event.stream
+        if not stream or stream == LOG_STREAM:
+            raise ValueError(f"not the name of a stream: {stream!r}")
+        if (
+            len(stream) > NAME_CHARS_MAX
+            or len(event.type) > NAME_CHARS_MAX
+            or len(event.entity) > NAME_CHARS_MAX
+            or len(event.command_id) > NAME_CHARS_MAX
+            or not 0 <= event.version <= INT64_MAX
+        ):
+            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
     return total
 
 

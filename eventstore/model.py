@@ -44,6 +44,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """A fact about to be appended.
 
     `entity` names what it is a fact about (`mailbox/17`), `version` the version of its type's schema.
+    `command_id`: the command that caused it, where that of its append is not ("": it is).
     """
 
     stream: str
@@ -51,6 +52,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     version: int = 1
     entity: str = ""
+    command_id: str = ""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):

@@ -85,14 +85,16 @@ class Log(Protocol):
     def submit(self, append: Append, *, events_bytes: int | None = None) -> Future[Appended | Duplicate]:
         """As `append`, without a task per call. When this returns, the append's place in the order is fixed.
 
-        `events_bytes`: the caller has checked each event against the limits, their bodies have this many
-        bytes, and nothing else is in the append.
+        `events_bytes`: the caller has checked each event against the limits, and their bodies have this many
+        bytes.
 
         Raises as `append`: some errors at once, the others from the future.
         """
         ...
 
-    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+    def submit_for(
+        self, hearer: Hearer, about: Any, append: Append, *, events_bytes: int | None = None
+    ) -> None:
         """As `submit`, without a future: `hearer` is told of it, with `about`.
 
         Raises at once what `submit` raises at once; all other errors are the outcome.

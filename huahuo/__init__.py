@@ -8,7 +8,7 @@ their first use, so that each part of the package can be imported alone.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from huahuo.errors import ConfigError, HuahuoError, NotRunning, OutcomeUnknown, Unknown
+from huahuo.errors import ConfigError, HuahuoError, JobCancelled, NotRunning, OutcomeUnknown, Unknown
 
 if TYPE_CHECKING:
     from huahuo.actors.domain.decision import (
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
     from huahuo.embedding.huahuo import Huahuo
-    from huahuo.embedding.jobs import JobCancelled
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
     from huahuo.publisher.publisher import Publisher
@@ -126,7 +125,6 @@ _HOMES = {
     "HttpRequest": _HTTP,
     "HttpRoute": _HTTP,
     "Huahuo": "huahuo.embedding.huahuo",
-    "JobCancelled": "huahuo.embedding.jobs",
     "Outcome": _DECISION,
     "Past": "huahuo.actors.plugins.past",
     "Plugin": _PLUGIN,

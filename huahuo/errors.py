@@ -30,6 +30,10 @@ class Unknown(OutcomeUnknown):
     """A publisher's deadline passed before the service answered. The same command id may be sent again."""
 
 
+class JobCancelled(Exception):  # noqa: N818  an event
+    """The job was cancelled. The `with` block of a blocking job ends with it, silently."""
+
+
 def ways_on(data: Path) -> str:
     """The options for a log whose end is lost."""
     return (

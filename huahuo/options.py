@@ -95,7 +95,7 @@ def _use_app(name: str | None) -> None:
 
     name = name or application.named_in(here)
     if name is not None:
-        plugins.choose(application.load(name))
+        plugins.choose(application.load(name), name)
 
 
 def _app_option() -> Any:

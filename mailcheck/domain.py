@@ -23,6 +23,7 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.http import HttpRoute
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -30,10 +31,15 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.code_route import CodeRoute
+from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
+from huahuo.mailcheck.api.searching import Searching
 from huahuo.mailcheck.api.signing_in import Signins
 from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
+from huahuo.mailcheck.attachments.one_mail import OneMail
+from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.reading import Attachments
 from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
 from huahuo.mailcheck.checks.connections import Connections
@@ -48,6 +54,7 @@ from huahuo.mailcheck.classic.adopting import Adopting
 from huahuo.mailcheck.effects import Effect, LookAgain, Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.events import STATUSES_BUSY, STATUSES_TERMINAL, user_of
 from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
 from huahuo.mailcheck.mailbox.commands import (
@@ -132,8 +139,11 @@ class MailDomain:
         settings: MailSettings,
         check_mail: CheckMail | None = None,
         wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
+        index: MailIndex | None = None,
+        jobs: JobDoor | None = None,
     ) -> None:
-        """`wait_s`: see `Host`."""
+        """`wait_s`: see `Host`. `index` None: mails cannot be searched."""
+        self._index = index
         self._log = log
         self._directory = directory
         self._ambient = ambient
@@ -190,7 +200,11 @@ class MailDomain:
                 sweep_s=settings.sweep_s,
             ),
         )
-        self._purging = Purging(log, ambient, MAILBOX)
+        self._purging = (
+            Purging(log, ambient, MAILBOX)
+            if index is None
+            else Purging(log, ambient, MAILBOX, index.forgetting)
+        )
         purge = self._purging.spec()
         self._purges = Effects(
             log=log,
@@ -207,7 +221,17 @@ class MailDomain:
             lines_max=settings.import_lines_max,
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
+            jobs=jobs,
         )
+        reads = OneMail(
+            network=settings.network, requests=self._requests, limits=settings.check, ambient=ambient
+        )
+        signs_in = signing(reads, self.connections.of_check)
+        self._attachments = Attachments(
+            OwnMails(log, directory), signs_in.check, self._mailboxes.plan_of, executor, ambient
+        )
+        self._exports = Exporting(log, directory, ambient).actions()
+        self._searches = [] if index is None else Searching(log, directory, index).actions()
         self.adopting = Adopting(directory, self._mailboxes, ambient)
         """Takes over what another service has."""
         self._watch_emails = WatchEmailsHandler(log, directory, a_part=settings.ids_max)
@@ -226,7 +250,14 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return [*self._handlers.actions(), *self._signins.actions(), *self._watch_emails.actions()]
+        return [
+            *self._handlers.actions(),
+            *self._signins.actions(),
+            *self._watch_emails.actions(),
+            *self._attachments.actions(),
+            *self._exports,
+            *self._searches,
+        ]
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
@@ -270,29 +301,37 @@ class MailDomain:
         left = [found async for found in reported_checks(self._log)]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
+        if self._index is not None:
+            await self._index.start()
         await self._checks.start()
         await self._purges.start()
         await self.watching.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
-        await asyncio.gather(
-            self._checks.drain(timeout_s), self._purges.drain(timeout_s), self.watching.close()
-        )
+        parts = [self._checks.drain(timeout_s), self._purges.drain(timeout_s), self.watching.close()]
+        if self._index is not None:
+            parts.append(self._index.drain(timeout_s))
+        await asyncio.gather(*parts)
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
         await self.watching.close()
         await self._checks.close(self._settings.close_timeout_s)
         await self._signins.close()
+        await self._handlers.close()
         await self.tokens.close(self._settings.close_timeout_s)
         await self._requests.close()
         await self._purges.close()
+        if self._index is not None:
+            await self._index.close()
 
     async def idle(self) -> None:
-        """Return when no check and no purge runs or waits in memory."""
+        """Return when no check and no purge runs or waits in memory, and no mail waits for the index."""
         await self._checks.idle()
         await self._purges.idle()
+        if self._index is not None:
+            await self._index.idle()
 
     async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
         """Record a check by the embedding application: `processing` opens it, any other status ends it.

@@ -77,6 +77,9 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     port: int | UnsetType = UNSET
     use_ssl: bool | UnsetType = UNSET
     watched: bool | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):

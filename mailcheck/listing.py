@@ -9,6 +9,7 @@ from itertools import batched, islice
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from huahuo.mailcheck.replies import EmailsList
 from huahuo.mailcheck.roster.state import Roster
@@ -77,32 +78,49 @@ class Sort(msgspec.Struct, frozen=True):
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Conditions for a row to be listed. All that are given must hold.
 
-    `text` is searched for in address, server and message, ignoring case.
+    `text` is searched for in address, server, message and note, ignoring case. An empty `tag` or `group`:
+    mailboxes without one.
     """
 
     status: str | tuple[str, ...] | None = None
     mail_type: str | tuple[str, ...] | None = None
     text: str = ""
+    tag: str | tuple[str, ...] | None = None
+    group: str | tuple[str, ...] | None = None
+    error_class: str | tuple[str, ...] | None = None
 
     def admits(self) -> Callable[[Row], bool] | None:
         """The test of a row, None if every row passes."""
         statuses, types, text = _set(self.status), _set(self.mail_type), self.text.lower()
-        if statuses is None and types is None and not text:
+        groups, classes = _set(self.group), _set(self.error_class)
+        tags = None if self.tag is None else frozenset(tag.casefold() for tag in _set(self.tag) or ())
+        if self == Filter():
             return None
 
         def test(row: Row) -> bool:
             return (
                 (statuses is None or row.status in statuses)
                 and (types is None or row.mail_type in types)
+                and (groups is None or (row.group or "") in groups)
+                and (classes is None or (row.error_class or "") in classes)
+                and (tags is None or has_tag(row, tags))
                 and (
                     not text
                     or text in row.email.lower()
                     or text in row.message.lower()
                     or text in row.server.lower()
+                    or (row.note is not UNSET and text in row.note.lower())
                 )
             )
 
         return test
+
+
+def has_tag(row: Row, tags: frozenset[str]) -> bool:
+    """Whether a row has one of these tags, which are case-folded. The empty one: it has none."""
+    if row.tags is UNSET or not row.tags:
+        return "" in tags
+    return any(tag.casefold() in tags for tag in row.tags)
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -42,6 +42,14 @@ class ImportResult(msgspec.Struct, tag="import_result", tag_field="type"):
     failed_details: list[LineFailure]
 
 
+class Exported(msgspec.Struct, tag="export", tag_field="type"):
+    """A page of exported mailboxes as text. The first page of CSV begins with the names of the columns."""
+
+    data: str
+    count: int
+    next: int | None
+
+
 class EmailsList(msgspec.Struct, tag="emails_list", tag_field="type"):
     """All rows as after event `seq` of `stream`. Events from `seq` + 1 on apply on top."""
 
@@ -87,6 +95,20 @@ class MailRecords(msgspec.Struct, tag="mail_records", tag_field="type"):
     email_id: int
     data: list[Record]
     next: str | None
+
+
+class FoundRecord(Record, gc=False, kw_only=True):
+    """A mail that a search found, with the address of its mailbox."""
+
+    email: str
+
+
+class MailsFound(msgspec.Struct, tag="mails_found", tag_field="type"):
+    """A page of what a search found. `behind`: events of the log that are not in the index yet."""
+
+    data: list[FoundRecord]
+    next: str | None
+    behind: int
 
 
 class _Content(msgspec.Struct):

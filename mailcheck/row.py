@@ -1,6 +1,7 @@
 """One mailbox as a user sees it. Pure data."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
 
@@ -8,7 +9,8 @@ from huahuo.actors.plugins.principal import UserId
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success.
 
-    A row is immutable and is replaced as a whole, so a copied list of rows is a consistent cut.
+    A row is immutable and is replaced as a whole, so a copied list of rows is a consistent cut. The fields
+    without a value are left out: most mailboxes have no labels, and a list may have 100,000 rows.
     """
 
     id: int
@@ -25,3 +27,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     last_check_time: str | None = None
     mail_count: int = 0
     watched: bool = False
+    tags: tuple[str, ...] | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
+    error_class: str | UnsetType = UNSET
+    """Of the last check, if it failed."""

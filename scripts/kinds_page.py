@@ -1,7 +1,8 @@
-"""Writes the browser client's types and a table of the protocol page from `huahuo.transport.protocol.kinds`.
+"""Writes what follows from `huahuo.transport.protocol.kinds`: browser types, reserved names, a table.
 
-Run `python scripts/kinds_page.py`. It writes the table of section 4 in docs/protocol.md and the browser
-client's types, `web/client/src/wire/kinds.ts`. A test fails while either is not what this prints.
+Run `python scripts/kinds_page.py`. It writes the table of section 4 in docs/protocol.md, the browser
+client's types, `web/client/src/wire/kinds.ts`, and the names that no event of an application may have,
+`actors/domain/wire_types.py`. A test fails while one of them is not what this prints.
 """
 
 import types
@@ -18,6 +19,7 @@ from huahuo.transport.protocol.kinds import KINDS, Kind, Moving, name_of
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "protocol.md"
 TYPES = ROOT / "web" / "client" / "src" / "wire" / "kinds.ts"
+RESERVED = ROOT / "actors" / "domain" / "wire_types.py"
 BEGIN, END = "<!-- kinds -->\n", "<!-- /kinds -->"
 IN_SECTION_4 = (kinds.LiveFrame, kinds.SnapshotFrame, kinds.SkippedFrame, kinds.LagFrame)
 IN_PARTS = ("part", "more")
@@ -75,6 +77,15 @@ def browser_types() -> str:
     )
 
 
+def reserved_names() -> str:
+    """The Python of the names, for a floor that may not import them."""
+    listed = "".join(f'        "{name}",\n' for name in sorted(map(name_of, KINDS)))
+    return (
+        '"""Types of the messages that the server sends of itself. Written by `scripts/kinds_page.py`."""\n\n'
+        f"from typing import Final\n\nWIRE_TYPES: Final = frozenset(\n    {{\n{listed}    }}\n)\n"
+    )
+
+
 def _named(kind: type[Kind]) -> str:
     return kind.__name__.removesuffix("Frame") + "Frame"
 
@@ -122,3 +133,4 @@ def _written(annotation: Any) -> tuple[str, bool]:
 if __name__ == "__main__":
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     TYPES.write_text(browser_types(), encoding="utf-8")
+    RESERVED.write_text(reserved_names(), encoding="utf-8")

@@ -16,7 +16,8 @@ def table() -> str:
     rows = []
     for name in known.names:
         value = known.default(name)
-        shown = "–" if value in ("", (), {}) else str(int(value)) if isinstance(value, bool) else str(value)
+        shown = ", ".join(value) if isinstance(value, tuple) else value
+        shown = "–" if shown in ("", {}) else str(int(shown)) if isinstance(shown, bool) else str(shown)
         rows.append(f"| `{known.variable(name)}` | {shown} | {known.meaning(name)} |\n")
     return "".join(rows)
 

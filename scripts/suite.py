@@ -163,6 +163,8 @@ class Screen:
 
 def run(lanes: Mapping[str, Sequence[str]], options: Sequence[str], root: Path = ROOT) -> int:
     """Run all lanes; the exit code."""
+    # A shell's background job ignores SIGINT, and its lanes would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="suite-") as notes, contextlib.ExitStack() as stack:
         started = [Lane(name, folders, options, Path(notes), root) for name, folders in lanes.items()]
@@ -226,9 +228,6 @@ def main(options: Sequence[str]) -> int:
     if alone(options):
         pytest = [sys.executable, "-m", "pytest", *options]
         return subprocess.call(pytest, cwd=ROOT, env=ENVIRONMENT)  # noqa: S603  as above
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job ignores it, as would its lanes
     compile_floors()
     return run(LANES, options)
 

@@ -30,8 +30,8 @@ from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.streams import EffectStreams
-from huahuo.actors.entities.at_once import AtOnce
 from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.spec import Spec as FollowerSpec
@@ -48,6 +48,10 @@ COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
 _ENTITY_BYTES: Final = 1_500
 """What an entity with a small state takes in memory."""
+
+
+type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
+"""What timers may send, by kind and stored name."""
 
 
 class EntityApi:
@@ -82,13 +86,12 @@ class EntityApi:
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
-        self.timer_commands: dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]] = {
+        self.timer_commands: TimerCommands = {
             f"{kind}/{traits(cls).name}": (entity, msgspec.json.Decoder(cls))
             for kind, entity in catalog.by_kind.items()
             for cls in entity.decides
             if not holds_secret(cls)
         }
-        """What timers may send, by kind and stored name."""
         self.timers = Clockwork(host.log, host.ambient, self)
 
     async def start(self) -> None:
@@ -97,7 +100,9 @@ class EntityApi:
         Raises:
             ValueError: one of them has a name that today's code does not know.
         """
-        await rebuilding.finish(self._host.log, now_ms=self._host.ambient.now_ms())
+        now_ms = self._host.ambient.now_ms()
+        await rebuilding.finish(self._host.log, self.catalog, now_ms=now_ms)
+        await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms)
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         await end_left_open(self._host.log, self.tell_job)
@@ -152,6 +157,7 @@ class EntityApi:
                 effects=partial(self._started, kind),
                 weigh=_weigh,
                 readers=decider.readable,
+                unjudged=decider.entity.may_read is None,
                 today=decider.current if decider.entity.upcasts else None,
                 keyframe_every=decider.entity.keyframe_every or 0,
             )
@@ -189,8 +195,17 @@ class EntityApi:
     async def may_read(self, kind: str, key: int | str, who: Principal) -> bool:
         """Whether `who` may read this entity now."""
         decider = self._deciders[kind]
+        if await self._authorized(decider.entity, key, who):
+            return True
         asked: Query[Held, bool] = Query(lambda _seq, held: decider.readable(held, who))
         return bool(await self._host.directory.ask(kind, key, asked))
+
+    async def _authorized(self, entity: Entity[Any], key: int | str | None, who: Principal) -> bool:
+        """Whether the application's `authorize` lets `who` read an entity that has no `@readers`."""
+        asked = self._host.may_read
+        if asked is None or entity.may_read is not None or who.is_admin or not is_key(key, entity.key):
+            return False
+        return bool(await asked(f"{entity.kind}/{key}", who))
 
     async def execute(
         self, entity: Entity[Any], key: int | str | None, sent: Sent, origin: Origin
@@ -234,15 +249,9 @@ class EntityApi:
 
         return Action(query.action, query.params, handle, query=True)
 
-    def begin(self, timer: Timer) -> AtOnce | None:
+    def together(self) -> "FiredTogether":
         """See `Fires`."""
-        entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
-        try:
-            sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
-        except msgspec.MsgspecError:
-            return None  # `fire` says it
-        key = timer.entity.partition("/")[2]
-        return self._host.directory.begin(entity.kind, key, sent, Origin(SERVICE, timer.id))
+        return FiredTogether(self._host.directory, self.timer_commands)
 
     async def load(self, timers: Sequence[Timer]) -> None:
         """See `Fires`."""
@@ -265,7 +274,8 @@ class EntityApi:
                 key, command = message.read(call.params)
             except InvalidMessage as invalid:
                 return error_reply(Refusal("invalid_field", "a field is not allowed", str(invalid)))
-            sent = Sent(command, call.principal, call.command_id)
+            readable = await self._authorized(entity, key, call.principal)
+            sent = Sent(command, call.principal, call.command_id, readable=readable)
             answer = await self.execute(entity, key, sent, call.origin)
             return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
 
@@ -277,9 +287,10 @@ class EntityApi:
 
         async def handle(call: Call[Any]) -> Reply:
             key = getattr(call.params, f"{entity.kind}_id")
+            authorized = await self._authorized(entity, key, call.principal)
 
             def answer(seq: int, held: Held) -> bytes | None:
-                if not decider.readable(held, call.principal) or not held.exists:
+                if not held.exists or not (authorized or decider.readable(held, call.principal)):
                     return None
                 more = () if fields is None else (struct_of(call.params, fields),)
                 data = query.answer(held.state, call.principal, *more)
@@ -292,6 +303,35 @@ class EntityApi:
             return Reply(body)
 
         return Action(query.action, query_params(entity, fields), handle, query=True)
+
+
+class FiredTogether:
+    """Timers whose entities decide in the same append. See `huahuo.actors.timers.clockwork.Group`."""
+
+    def __init__(self, directory: Directory, commands: TimerCommands) -> None:
+        self._directory = directory
+        self._commands = commands
+        self._together = directory.together(jobs.KIND, SERVICE)
+        self.finish = self._together.finish
+        self.submit = self._together.submit
+        self.give_up = self._together.give_up
+
+    @property
+    def full(self) -> bool:
+        """See `Group`."""
+        return self._together.full
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        """See `Group`."""
+        inbox = self._directory.resident_inbox(timer.entity)
+        if inbox is None:
+            return False
+        try:
+            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
+        except msgspec.MsgspecError:
+            return False  # `fire` says it
+        sent = Sent(command, command_id=command_id, timer=timer)
+        return self._together.add(inbox, sent, command_id)
 
 
 def _weigh(held: Held) -> int:

@@ -4,7 +4,7 @@ What a single declaration shows is refused where it is made (`structs`, `handler
 of them, or names that are defined later in the file, is refused here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ class Catalog:
         self.by_action: dict[str, tuple[Entity[Any], type[Command]]] = {}
         self.owners: dict[type, Entity[Any]] = {}
         self._types: dict[str, type] = {}
+        self._derived: dict[str, list[Entity[Any]]] = {}
         for entity in entities:
             self._add(entity)
 
@@ -51,6 +52,11 @@ class Catalog:
         """Those that `huahuo compact` may reduce to the last one."""
         return frozenset(name for name, cls in self._types.items() if traits(cls).prunable)
 
+    @property
+    def derived(self) -> Mapping[str, Sequence[Entity[Any]]]:
+        """By table, the entities whose states say which rows it has."""
+        return self._derived
+
     def warn(self) -> None:
         """Say once, at the start, what works and is seldom meant."""
         for entity in self.by_kind.values():
@@ -66,6 +72,8 @@ class Catalog:
         if other is not None:
             _refuse(entity, f"the kind is taken by {other.place}: choose another kind")
         self.by_kind[entity.kind] = entity
+        for table in entity.tables:
+            self._derived.setdefault(table, []).append(entity)
         _check_state(entity)
         _check_listed(entity)
         self._own(entity)

@@ -18,11 +18,12 @@ from typing import Any, ClassVar, Final, Protocol, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
-from huahuo.actors.domain.handlers import Handler, Handlers, parameters_of
-from huahuo.actors.domain.names import KIND, RESERVED_KINDS
-from huahuo.actors.domain.structs import NAME, Command, Effect, Event
+from huahuo.actors.domain.handlers import Handler, Handlers, must_be_plain, parameters_of, refuse_action
+from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
+from huahuo.actors.domain.structs import Command, Effect, Event
 
 _HERE: Final = "huahuo.actors.domain"
+_ROWS_TAKE: Final = 2
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Converts the fields of an event of one version to those of the next."""
@@ -99,6 +100,8 @@ class Entity[S]:
         self.keyframe_every = keyframe_every
         self.may_read: Callable[[S, Any], bool] | None = None
         self.queries: dict[str, EntityQuery] = {}
+        self.tables: dict[str, Handler] = {}
+        """By table, what says which rows an entity has: see `rows`."""
         self.upcasts: dict[tuple[str, int], Upcast] = {}
         self.rules: dict[type[Effect], EffectRules] = {}
         self._evolves = Handlers("evolve", Event, kind)
@@ -189,6 +192,7 @@ class Entity[S]:
 
     def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
         """Who may read the entity: `judge(state, who)`. Administrators may always."""
+        must_be_plain(judge, f"the readers of {self.kind}")
         if self.may_read is not None:
             why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")
@@ -199,6 +203,7 @@ class Entity[S]:
         """A question that the entity's readers may ask: `answer(state, who)` gives what JSON can hold."""
 
         def register(answer: F) -> F:
+            refuse_action(answer, action, f"{self.kind}.query")
             if action in self.queries:
                 why = f"{place_of(self.queries[action].answer)} answers {action!r} already"
                 raise DefinitionError(f"{place_of(answer)}: {self.kind}.query: {why}: remove one of the two")
@@ -207,10 +212,34 @@ class Entity[S]:
 
         return register
 
+    def rows[F: Callable[..., Any]](self, table: str, /) -> Callable[[F], F]:
+        """The rows of a projection that an entity has: `rows(state, id)` returns a list of `Put(table, …)`.
+
+        They change in the commit of each decision, and can be made anew from the log. Pure.
+        """
+
+        def register(rows: F) -> F:
+            must_be_plain(rows, f"the rows of {table!r}")
+            where = f"{place_of(rows)}: {self.kind}.rows({table!r})"
+            if not is_table(table):
+                raise DefinitionError(
+                    f"{where}: a table has 1 to 64 letters, digits or _ . -, and a free name"
+                )
+            if table in self.tables:
+                why = f"{place_of(self.tables[table])} says already which rows there are"
+                raise DefinitionError(f"{where}: {why}: remove one of the two")
+            if len(inspect.signature(rows).parameters) != _ROWS_TAKE:
+                raise DefinitionError(f"{where}: write def {rows.__name__}(state, id)")
+            self.tables[table] = rows
+            return rows
+
+        return register
+
     def upcast(self, type_name: str, /, *, from_version: int) -> Callable[[Upcast], Upcast]:
         """How the fields of an old event become those of the next version. Pure."""
 
         def register(step: Upcast) -> Upcast:
+            must_be_plain(step, f"an upcast of {self.kind}")
             where = f"{place_of(step)}: {self.kind}.upcast({type_name!r}, from_version={from_version})"
             if not NAME.fullmatch(type_name) or from_version < 1:
                 raise DefinitionError(f"{where}: name a stored type and a version from 1")
@@ -229,9 +258,11 @@ def _registered(handlers: Handlers, of: Any) -> Any:
     if isinstance(of, type):
 
         def register(handler: Handler) -> Handler:
+            must_be_plain(handler, handlers.what)
             handlers.add(handler, [of])
             return handler
 
         return register
+    must_be_plain(of, handlers.what)
     handlers.add(of, handlers.annotated(of))
     return of

@@ -15,8 +15,7 @@ from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError, place_of
 from huahuo.actors.domain.fold import EntityFold
-from huahuo.actors.domain.names import KIND, RESERVED_KINDS, key_of
-from huahuo.actors.domain.row_facts import TAKEN
+from huahuo.actors.domain.names import KIND, RESERVED_KINDS, TAKEN_TABLES, key_of
 from huahuo.actors.followers.spec import BATCH_MAX, Followed, OwnCursor, ReadEvent, Spec
 from huahuo.eventstore.model import StoredEvent
 
@@ -109,7 +108,7 @@ class Following:
     ) -> str | None:
         if name in self.by_name:
             return f"{self.by_name[name].place} has this name already: choose another one"
-        if not _NAME.fullmatch(name) or name in TAKEN:
+        if not _NAME.fullmatch(name) or name in TAKEN_TABLES:
             return "a name has 1 to 64 letters, digits or _ . -, and is not 'timers'"
         if not inspect.iscoroutinefunction(handler):
             return "it is no coroutine: write async def"

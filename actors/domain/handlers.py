@@ -9,11 +9,34 @@ from typing import Any, Final, Union, get_args, get_origin
 import msgspec
 
 from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.names import NAME, NO_TYPES
+from huahuo.actors.plugins.actions import CONNECTION_ACTIONS, SERVICE_ACTIONS
 
 type Handler = Callable[..., Any]
 
 _SUBJECT: Final = 1
 """The place of the parameter whose annotation says what a handler handles: after the state."""
+
+
+def must_be_plain(handler: Handler, what: str) -> None:
+    """Refuse a coroutine where the answer is used at once. Raises DefinitionError."""
+    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+        name = getattr(handler, "__name__", "?")
+        why = "its answer is used at once, and nothing waits for it: write def, not async def"
+        raise DefinitionError(f"{place_of(handler)}: {name}, {what}: {why}")
+
+
+def refuse_action(answer: Handler, action: str, what: str) -> None:
+    """Refuse the action of a query that is no name, or whose reply would pass for another message.
+
+    Raises:
+        DefinitionError: it is.
+    """
+    where = f"{place_of(answer)}: {what}({action!r})"
+    if not NAME.fullmatch(action):
+        raise DefinitionError(f"{where}: an action has 1 to 64 letters, digits or _ . : / -")
+    if action in NO_TYPES or action in CONNECTION_ACTIONS | SERVICE_ACTIONS:
+        raise DefinitionError(f"{where}: the action belongs to the service: write another, as get_{action}")
 
 
 class Handlers:
@@ -67,9 +90,14 @@ class Handlers:
         hint = getattr(hint, "__value__", hint)  # a `type` alias
         return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
 
+    @property
+    def what(self) -> str:
+        """What a handler is called in messages."""
+        return f"a handler of {self._kind}.{self._word}"
+
     def _at(self, handler: Handler, why: str) -> str:
         name = getattr(handler, "__name__", "?")
-        return f"{place_of(handler)}: {name}, a handler of {self._kind}.{self._word}: {why}"
+        return f"{place_of(handler)}: {name}, {self.what}: {why}"
 
 
 def _is_one(cls: object, base: type) -> bool:
@@ -102,8 +130,9 @@ def parameters_of(answer: Handler, given: tuple[str, ...] = ("state", "who")) ->
     """The struct that the argument of a query behind `given` is annotated with, None without one.
 
     Raises:
-        DefinitionError: it takes another number of arguments, or the annotation is no Struct.
+        DefinitionError: it is a coroutine, takes another number of arguments, or the annotation is no Struct.
     """
+    must_be_plain(answer, "a query")
     parameters = list(inspect.signature(answer).parameters.values())
     name = getattr(answer, "__name__", "?")
     if len(parameters) == len(given):

@@ -23,8 +23,9 @@ _MESSAGE_CHARS_MAX: Final = 2_000
 _WHOLE: Final = 100
 
 type JobOutcome = Literal["done", "failed", "cancelled", "interrupted"]
-type _Percent = Annotated[int, Meta(ge=0, le=_WHOLE)] | Annotated[float, Meta(ge=0, le=_WHOLE)]
-type _Text = Annotated[str, Meta(max_length=_MESSAGE_CHARS_MAX)]
+type Name = Annotated[str, Meta(min_length=1, max_length=_NAME_CHARS_MAX)]
+type Percent = Annotated[int, Meta(ge=0, le=_WHOLE)] | Annotated[float, Meta(ge=0, le=_WHOLE)]
+type Text = Annotated[str, Meta(max_length=_MESSAGE_CHARS_MAX)]
 
 
 class JobStarted(Event, type="job_started"):
@@ -80,21 +81,21 @@ class Job(Struct, frozen=True):
 class StartJob(Command, creates=True):
     """Begin. Sent by the service alone."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=_NAME_CHARS_MAX)]
+    name: Name
     user: int | str | None = None
 
 
 class ReportJob(Command):
     """Say how far it is. Sent by the service alone."""
 
-    percent: _Percent
-    message: _Text = ""
+    percent: Percent
+    message: Text = ""
 
 
 class SayOfJob(Command):
     """Say something about it. Sent by the service alone."""
 
-    message: _Text
+    message: Text
 
 
 class EndJob(Command):
@@ -102,7 +103,7 @@ class EndJob(Command):
 
     outcome: JobOutcome
     error: str = ""
-    message: _Text = ""
+    message: Text = ""
 
 
 class CancelJob(Command, action="cancel_job"):
@@ -150,28 +151,25 @@ def job_entity() -> Entity[Job]:
     @job.decide
     def report(state: Job, command: ReportJob, ctx: Context) -> Outcome:
         del ctx
-        return _over(state) or [JobProgress(command.percent, command.message)]
+        return over(state) or [JobProgress(command.percent, command.message)]
 
     @job.decide
     def say(state: Job, command: SayOfJob, ctx: Context) -> Outcome:
         del ctx
-        return _over(state) or [JobMessage(command.message)]
+        return over(state) or [JobMessage(command.message)]
 
     @job.decide
     def cancel(state: Job, command: CancelJob, ctx: Context) -> Outcome:
         del command
         if state.status == "cancelling":
             return []
-        return _over(state) or [JobCancelRequested(ctx.user_id)]
+        return over(state) or [JobCancelRequested(ctx.user_id)]
 
     @job.decide
     def end(state: Job, command: EndJob, ctx: Context) -> Outcome:
-        if _over(state) is not None:
+        if over(state) is not None:
             return []
-        outcome = command.outcome
-        if state.status == "cancelling" and outcome == "done":
-            outcome = "cancelled"  # the client that cancelled it has had this answer
-        event = JobEnded(outcome, command.error, command.message)
+        event = JobEnded(outcome_of(state, command.outcome), command.error, command.message)
         return Decision([event], rows=[Drop(TABLE, OPEN, _key(ctx))])
 
     @job.readers
@@ -179,6 +177,12 @@ def job_entity() -> Entity[Job]:
         return state.user is not None and who.user_id == state.user
 
     return job
+
+
+def outcome_of(state: Job, outcome: JobOutcome) -> JobOutcome:
+    """How a job in this state ends, if its program says so."""
+    # The client that cancelled it has had this answer.
+    return "cancelled" if state.status == "cancelling" and outcome == "done" else outcome
 
 
 def is_open(state: Job) -> bool:
@@ -214,7 +218,8 @@ def _text(message: str) -> str:
     return message
 
 
-def _over(state: Job) -> Refused | None:
+def over(state: Job) -> Refused | None:
+    """The refusal, if it has ended."""
     return None if is_open(state) else Refused("conflict", f"the job has ended: {state.status}")
 
 

@@ -13,9 +13,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from huahuo.actors.domain.errors import DefinitionError, place_of
-from huahuo.actors.domain.handlers import Handler, parameters_of
+from huahuo.actors.domain.handlers import Handler, parameters_of, refuse_action
 from huahuo.actors.domain.messages import struct_of, with_fields
-from huahuo.actors.domain.structs import NAME
 
 LIMIT_MAX: Final = 1_000
 PAGE_BYTES_MAX: Final = 1 << 20
@@ -47,8 +46,7 @@ class ListQuery:
 
     def __init__(self, action: str, answer: Handler) -> None:
         where = f"{place_of(answer)}: query({action!r})"
-        if not NAME.fullmatch(action):
-            raise DefinitionError(f"{where}: an action has 1 to 64 letters, digits or _ . : / -")
+        refuse_action(answer, action, "query")
         self.action = action
         self.answer = answer
         self.fields = parameters_of(answer, ("who",))

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from huahuo.actors.domain.wire_types import WIRE_TYPES
+
 RESERVED_KINDS: Final = frozenset(
     {
         "user", "group", "system", "log", "mailbox", "roster", "auth", "audit", "effect", "timer", "job",
@@ -12,13 +14,35 @@ RESERVED_KINDS: Final = frozenset(
 )  # fmt: skip
 """Kinds of streams that the service itself writes."""
 
+REPLY_TYPES: Final = frozenset(
+    {
+        "audit_result", "emails_list", "error", "heartbeat_response", "import_result", "info", "mail",
+        "mail_records", "success", "warning",
+    }
+)  # fmt: skip
+"""Types of replies that the service has beside those named after a query."""
+
+NO_TYPES: Final = WIRE_TYPES | REPLY_TYPES
+"""Types of the protocol's own messages. A classic client could not tell such an event from a message."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+"""The form of a stored name: what `publish` accepts as a type."""
+
 KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+TAKEN_TABLES: Final = frozenset({"timers"})
+"""Projections of the service itself."""
+_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TEXT_KEY: Final = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}")
 _SIGNED: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ID_MAX: Final = (1 << 53) - 1
 _NO_NAMES: Final = frozenset({".", ".."})
+
+
+def is_table(name: str) -> bool:
+    """Whether an application's projection may have this name."""
+    return bool(_TABLE.fullmatch(name)) and name not in TAKEN_TABLES
 
 
 def is_key(key: object, of: type) -> bool:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from huahuo.actors.domain import jobs, projections, rebuilding
+from huahuo.actors.domain import jobs, projections, rebuilding, remote_jobs
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.following import Following
 from huahuo.actors.domain.lists import Lists
 from huahuo.actors.domain.past import past_of
+from huahuo.actors.domain.plugin_jobs import PluginJobs
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
@@ -27,7 +28,9 @@ class Entities(Plugin):
     settings = EntitySettings
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
-        self.catalog = Catalog((jobs.job_entity(), *entities))
+        job = jobs.job_entity()
+        remote_jobs.add_to(job)
+        self.catalog = Catalog((job, *entities))
         self.lists = Lists(self._taken)
         self.following = Following()
         self.clockwork: Clockwork | None = None
@@ -53,8 +56,11 @@ class Entities(Plugin):
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         self.catalog.warn()
-        self.following.check({*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log))
+        self.following.check(
+            {*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log, self.catalog)
+        )
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
+        host.jobs.open(PluginJobs(api))
         api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)
@@ -72,7 +78,7 @@ class Entities(Plugin):
             actions=[
                 *api.actions(),
                 *(api.list_action(one) for one in self.lists.by_action.values()),
-                *projections.actions(host.log, api.followers),
+                *projections.actions(host.log, self.catalog, api.followers, host.projections),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),

@@ -1,18 +1,20 @@
 """The projections and followers of a service: where each stands, and what administrators may do with them."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
-from huahuo.actors.followers.followers import Followers, Standing
+from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.record import Tables
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.plugins.projections import Projection, Standing
 from huahuo.actors.timers.timer import TABLE as TIMERS
 from huahuo.eventstore.port import Log
 
@@ -20,9 +22,10 @@ ROWS: Final = "rows"
 FOLLOWER: Final = "follower"
 UNKNOWN: Final = "not in the application"
 UP_TO_DATE: Final = "up to date"
+OTHER_CODE: Final = "made by other code: rebuild it"
 
 
-type _Act = Callable[[Follower, str], Awaitable[dict[str, Any]]]
+type _Act = Callable[[Follower | Projection, str], Awaitable[dict[str, Any]]]
 """Does something with a follower for somebody, and returns more fields of `success`."""
 
 
@@ -34,32 +37,42 @@ class _Named(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def actions(log: Log, followers: Followers) -> list[Action]:
-    """What administrators may ask of a running service."""
+def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str, Projection]) -> list[Action]:
+    """What administrators may ask of a running service. `kept`: the projections that plug-ins keep."""
 
     async def listed(call: Call[_Nothing]) -> Reply:
         del call
-        data = [*projections(log), *followers.standing()]
+        rows = await projections(log, catalog)
+        data = [*rows, *followers.standing(), *(one.standing() for one in kept.values())]
         return _said({"type": "get_projections", "data": data, "position": log.position})
 
     def on(act: _Act) -> Callable[[Call[_Named]], Awaitable[Reply]]:
         async def handle(call: Call[_Named]) -> Reply:
-            one = followers.by_name.get(call.params.name)
+            one = followers.by_name.get(call.params.name) or kept.get(call.params.name)
             if one is None:
-                return error_reply(Refusal("not_found", no_follower(call.params.name, followers.by_name)))
+                known = (*followers.by_name, *kept)
+                return error_reply(Refusal("not_found", no_follower(call.params.name, known)))
             return _said({"type": "success", **await act(one, call.principal.name)})
 
         return handle
 
-    async def pause(one: Follower, by: str) -> dict[str, Any]:
+    async def rebuild(call: Call[_Named]) -> Reply:
+        projection = kept.get(call.params.name)
+        if projection is None:
+            why = f"{call.params.name} is not made anew while the service runs"
+            return error_reply(Refusal("not_found", why))
+        await projection.rebuild(call.principal.name)
+        return _said({"type": "success"})
+
+    async def pause(one: Follower | Projection, by: str) -> dict[str, Any]:
         await one.pause(by, paused=True)
         return {}
 
-    async def resume(one: Follower, by: str) -> dict[str, Any]:
+    async def resume(one: Follower | Projection, by: str) -> dict[str, Any]:
         await one.pause(by, paused=False)
         return {}
 
-    async def retry(one: Follower, by: str) -> dict[str, Any]:
+    async def retry(one: Follower | Projection, by: str) -> dict[str, Any]:
         return {"dead_letters": await one.retry(by)}
 
     return [
@@ -67,22 +80,28 @@ def actions(log: Log, followers: Followers) -> list[Action]:
         Action("pause_projection", _Named, on(pause), admin=True),
         Action("resume_projection", _Named, on(resume), admin=True),
         Action("retry_projection", _Named, on(retry), admin=True),
+        Action("rebuild_projection", _Named, rebuild, admin=True),
     ]
 
 
-def projections(log: Tables) -> list[Standing]:
+async def projections(log: Tables, catalog: Catalog) -> list[Standing]:
     """The tables of rows. They change in the commits of the events, so none is ever behind."""
-    head = log.position
-    rows = [Standing(name, ROWS, head, 0, UP_TO_DATE) for name in rebuilding.tables(log)]
+    head, old = log.position, await rebuilding.outdated(log, catalog)
+    rows = [
+        Standing(name, ROWS, head, 0, OTHER_CODE if name in old else UP_TO_DATE)
+        for name in rebuilding.tables(log, catalog)
+    ]
+    unknown = [name for name in await rebuilding.remembered(log) if name not in {row.name for row in rows}]
+    rows += [Standing(name, ROWS, head, 0, UNKNOWN) for name in unknown]
     return [Standing(TIMERS, ROWS, head, 0, UP_TO_DATE), *rows]
 
 
-async def at_rest(log: Tables, declared: Collection[str] | None) -> list[Standing]:
+async def at_rest(log: Tables, catalog: Catalog, declared: Collection[str] | None) -> list[Standing]:
     """Where everything stands on a log that no service has open.
 
     `declared`: followers of the application, None if it is not known.
     """
-    found = projections(log)
+    found = await projections(log, catalog)
     for name in sorted({*(declared or ()), *await record.names(log)}):
         kept = await record.read(log, name)
         cursor = kept.cursor or 0

@@ -4,7 +4,6 @@ A decision gives its rows itself, and a command cannot be decided a second time.
 also an event of the internal stream `projection/<table>`, in the same commit.
 """
 
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from huahuo.actors.domain.decision import Drop, Put
+from huahuo.actors.domain.names import is_table
 from huahuo.eventstore.limits import KEY_BYTES_MAX, NAME_CHARS_MAX
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
@@ -25,9 +25,6 @@ BUILT_IN: Final = "huahuo:"
 """Tables of the service's own kinds begin with this. Their rows are not recorded as facts."""
 ROW_BYTES_MAX: Final = 1_000_000
 """With its key and part, a row fits into one event of 1 MiB."""
-TAKEN: Final = frozenset({"timers"})
-"""Projections of the service itself: no table of an application has this name."""
-_TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _FACT_BYTES: Final = 700 << 10
 """Changes that one event records, in bytes, or one larger change. An event has at most 1 MiB."""
 
@@ -72,8 +69,7 @@ def row(change: Put | Drop) -> RowPut | RowDrop:
     """
     if not isinstance(change, Put | Drop):
         raise TypeError(f"{type(change).__name__} is no Put or Drop")
-    name = change.table.removeprefix(BUILT_IN)
-    if not _TABLE.fullmatch(name) or name in TAKEN:
+    if not is_table(change.table.removeprefix(BUILT_IN)):
         raise ValueError(f"rows: {change.table!r} is no table: use 1 to 64 letters, digits or _ . -")
     if len(change.part) > NAME_CHARS_MAX:
         raise OverBound(f"a part of {len(change.part)} characters, at most {NAME_CHARS_MAX}")

@@ -15,13 +15,14 @@ import msgspec
 from msgspec import Struct, StructMeta
 
 from huahuo.actors.domain.errors import DefinitionError, place_of_caller
+from huahuo.actors.domain.names import NAME, NO_TYPES
 from huahuo.eventstore.model import Secret
 
 RESERVED_FIELDS: Final = frozenset({"type", "timestamp", "stream", "seq", "in"})
 """Names that the log and the frames give to an event's own facts."""
-NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
-"""The form of a stored name: what `publish` accepts as a type."""
 _HERE: Final = "huahuo.actors.domain"
+_TYPE: Final = b'{"type":"'
+_encode: Final = msgspec.json.Encoder().encode
 _NOT_OURS: Final = frozenset({"tag", "tag_field", "array_like", "forbid_unknown_fields", "frozen"})
 """Keywords of msgspec that would change how a struct is stored."""
 
@@ -159,12 +160,21 @@ def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
     ours.pop("name", None)
     if not isinstance(stored, str) or not NAME.fullmatch(stored):
         _refuse(name, base, f"{stored!r} is no stored name: use 1 to 64 letters, digits or _ . : / -")
+    if base is Event and stored in NO_TYPES:
+        why = f"the type {stored!r} is that of a message of the protocol, and clients would take it for one"
+        _refuse(name, base, f'{why}: write another, for example type="{_another(name, stored)}"')
     action = ours.get("action", "")
     if action and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", action):
         _refuse(name, base, f"{action!r} is no action: use small letters, digits and _")
     if ours.get("open") and not action:
         _refuse(name, base, f'open= is for commands that clients send: add action="{_snake(name)}"')
     return Traits(stored, place=place_of_caller(_HERE), **ours)
+
+
+def _another(name: str, stored: str) -> str:
+    """A stored name like that of the class, or like `stored`, that no message has."""
+    snake = _snake(name)
+    return snake if snake not in NO_TYPES else f"{stored}_made"
 
 
 def _check_fields(cls: Any, base: type) -> None:
@@ -187,9 +197,11 @@ def encode(event: Event, timestamp: str) -> bytes:
     Raises:
         TypeError, ValueError: a field holds something that JSON cannot.
     """
-    body = msgspec.json.encode(event)
-    named = b'{"type":' + msgspec.json.encode(traits(type(event)).name)
-    return named + b',"timestamp":"' + timestamp.encode() + b'"' + body[len(named) :]
+    body = _encode(event)
+    end = (
+        len(_TYPE) + len(traits(type(event)).name) + 1
+    )  # a stored name is plain ASCII, so it is as long in JSON
+    return b'%b,"timestamp":"%b"%b' % (body[:end], timestamp.encode(), body[end:])
 
 
 class EffectFailed(Command):

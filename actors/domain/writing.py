@@ -5,7 +5,7 @@ on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +35,11 @@ class Writing:
     commit. `user`: for whom the effects will be.
     """
 
+    __slots__ = (
+        "_catalog", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream", "_timers", "_user",
+        "events", "own", "own_bytes", "rows", "to_start",
+    )  # fmt: skip
+
     def __init__(
         self,
         entity: Entity[Any],
@@ -47,6 +52,7 @@ class Writing:
         effect_bytes_max: int = 1 << 20,
     ) -> None:
         self._entity = entity
+        self._evolves = entity.evolves
         self._catalog = catalog
         self._stream = stream
         self._context = context
@@ -65,6 +71,11 @@ class Writing:
         Raises:
             TypeError, ValueError: it is no event, its stream is not the application's, or nothing handles it.
         """
+        if type(event) in self._evolves:
+            assert isinstance(event, Event), "nothing else is handled"
+            self.own_bytes += self._add(self._stream, event)
+            self.own.append(self._as_read(event))
+            return
         match event:
             case To(stream, inner):
                 owner = self._catalog.owners.get(type(inner))
@@ -76,11 +87,8 @@ class Writing:
                     )
                 self._add(stream, inner)
             case Event():
-                if type(event) not in self._entity.evolves:
-                    name = type(event).__name__
-                    raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
-                self.own_bytes += self._add(self._stream, event)
-                self.own.append(self._as_read(event))
+                name = type(event).__name__
+                raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
             case _:
                 raise TypeError(f"{type(event).__name__} is no event")
 
@@ -107,13 +115,19 @@ class Writing:
             case _:
                 raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
 
-    def projected(self, changes: Iterable[Put | Drop]) -> None:
-        """Add rows of projections, and the facts that record them.
+    def projected(self, changes: Iterable[Put | Drop], derived: Container[str] = ()) -> None:
+        """Add rows of projections, and the facts that record them. `derived`: tables that may have none.
 
         Raises:
-            TypeError, ValueError: a row cannot be stored. OverBound: it has too many bytes.
+            TypeError, ValueError: a row cannot be stored, or its table is a derived one.
+            OverBound: it has too many bytes.
         """
-        rows = [row_facts.row(change) for change in changes]
+        rows = []
+        for change in changes:
+            rows.append(row_facts.row(change))
+            if change.table in derived:
+                why = f"rows of {change.table!r} follow from states"
+                raise ValueError(f"rows: {why}, by @….rows({change.table!r}): leave this one out")
         self.rows += rows
         self.events += row_facts.facts(rows, self._stream, self._context.timestamp)
 
@@ -151,8 +165,8 @@ class Writing:
             raise ValueError(f"{type(event).__name__} has a value of another type: {error}") from None
 
     def _add(self, stream: str, event: Event) -> int:
-        body = encode(event, self._context.timestamp)
         name = traits(type(event)).name
+        body = encode(event, self._context.timestamp)
         self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))
         return len(body)
 

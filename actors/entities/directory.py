@@ -18,15 +18,15 @@ import structlog
 from pykka import ActorDeadError
 
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
+from huahuo.actors.actor.inbox import Inbox
 from huahuo.actors.actor.messages import Reason
 from huahuo.actors.actor.refs import LoopRef
-from huahuo.actors.entities import at_once
-from huahuo.actors.entities.at_once import AtOnce
-from huahuo.actors.entities.decider import Decider, Origin
+from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
 from huahuo.actors.entities.errors import Busy, Degraded, EntityError
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects, Kind
+from huahuo.actors.entities.together import Together, load
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
@@ -227,7 +227,7 @@ class Directory:
         for some in batched(self._short(entities), _LOADED_TOGETHER):
             found = await self._log.read_pages([page for _, page in some])
             for (ref, _), events in zip(some, found, strict=True):
-                at_once.load(self._runtime, ref.actor_inbox, events)
+                load(self._runtime, ref.actor_inbox, events)
 
     def _short(self, entities: Iterable[tuple[str, str]]) -> Iterator[tuple[LoopRef[Entity], Page]]:
         for kind, key in entities:
@@ -238,16 +238,20 @@ class Directory:
             if head.first <= 1 and head.seq < events_max and f"{kind}/{key}" not in self._residents:
                 yield self.entity(kind, key), Page(stream, 0, head.seq, _LOADED_BYTES)
 
-    def begin(self, kind: str, key: str | int, command: object, origin: Origin) -> AtOnce | None:
-        """Have the entity decide a command now, in this call. None: nothing was done, so `ask` it."""
-        address = f"{kind}/{key}"
+    def together(self, kind: str, principal: str) -> Together:
+        """Commands that entities decide in the caller's steps, written by one append: see `Together`.
+
+        `kind`: any of those that will be asked, for the moment of the decisions.
+        """
+        return Together(self._runtime, self._log, self._kinds[kind].context(), principal)
+
+    def resident_inbox(self, address: str) -> Inbox | None:
+        """The inbox of the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
         resident = self._residents.get(address)
         if resident is None or self._closed:
             return None
-        begun = at_once.begin(self._runtime, resident.ref.actor_inbox, command, origin)
-        if begun is not None:
-            self._use(address, resident)
-        return begun
+        self._use(address, resident)
+        return resident.ref.actor_inbox
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:
         """Send a message without an answer, in order with `ask`. If the inbox is full, wait for room.

@@ -6,7 +6,6 @@ fold fails, the state is dropped and loaded again.
 """
 
 import asyncio
-from asyncio import Future
 from collections.abc import Callable, Sequence
 from itertools import batched
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ from huahuo.actors.actor.loop_actor import LoopActor
 from huahuo.actors.actor.messages import Envelope
 from huahuo.actors.actor.restart import Restart
 from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
-from huahuo.actors.entities.decider import Answer, Decision, Origin
+from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.kind import Kind
 from huahuo.actors.entities.missing import Missing
@@ -78,10 +77,6 @@ class Told(msgspec.Struct, frozen=True):
     """A message whose sender wants no answer. If the store refuses it, that is logged, not raised."""
 
     message: object
-
-
-type Begun = tuple[Decision[Any, Any], Future[Appended | Duplicate]]
-"""A decision, and the outcome of its append."""
 
 
 class _Failed(msgspec.Struct, frozen=True):
@@ -177,38 +172,39 @@ class Entity(LoopActor):
         self._state, self._seq = state, events[-1].seq
         self._settle()
 
-    def begin(self, command: object, origin: Origin) -> Begun | None:
-        """Decide and give the append to the log, for a caller who holds this entity; then call `finish`.
+    @property
+    def guard(self) -> tuple[str, int] | None:
+        """What an append of this entity expects: its stream and seq. None: many write that stream."""
+        return (self._stream, self._seq) if self._kind.decider.guarded else None
+
+    def decide_now(self, command: object, context: Context) -> Decision[Any, Any] | None:
+        """Decide, for a caller who holds this entity and calls `finish` or `forget` after the append.
 
         None: nothing was done. The entity is not up to date, or there is a fault, which a message will tell.
         """
         kind = self._kind
-        if self._seq != kind.feed.head(self._stream).seq:
+        if self._seq != context.head(self._stream):
             return None
-        if kind.fairness is not None and not kind.fairness.may_go(origin.principal):
-            return None
-        context = kind.context()
         try:
-            decision = kind.decider.decide(self._state, command, context)
-            if not writes(decision, origin) or decision.secrets:
-                return None
-            guard = {self._stream: self._seq} if kind.decider.guarded else {}
-            return decision, kind.log.submit(append_of(decision, origin, context.now_ms, guard))
+            return kind.decider.decide(self._state, command, context)
         except Exception:  # noqa: BLE001  as a message, it is decided again
             return None
 
-    def finish(self, decision: Decision[Any, Any], outcome: Appended | None) -> None:
-        """The end of `begin`. `outcome` None: it is not known, and only the log can tell."""
-        if outcome is None:
-            self._drop()
-            return
-        ours = [event for event in outcome.events if event.stream == self._stream]
+    def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent]) -> None:
+        """The append of `decide_now` is durable: these are the decision's events."""
+        stream = self._stream
+        ours = [event for event in written if event.stream == stream]
         if len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
             try:
                 self._take(ours)
             except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
-                _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
-        self._start(decision, outcome)
+                _log.exception("fold_failed_after_append", entity=stream, position=written[-1].position)
+        if decision.effects:
+            self._start(decision, written[-1].position)
+
+    def forget(self) -> None:
+        """The outcome of an append is not known, and only the log can tell."""
+        self._drop()
 
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind
@@ -277,14 +273,14 @@ class Entity(LoopActor):
                     await asyncio.sleep(0)  # long, as after an import: let others use the loop
         except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
-        self._start(decision, outcome)
+        self._start(decision, outcome.position)
         return answer_of(decision, outcome)
 
-    def _start(self, decision: Decision[Any, Any], outcome: Appended) -> None:
+    def _start(self, decision: Decision[Any, Any], position: int) -> None:
         if decision.effects:
             # After the answer, which is set when this step of the loop returns.
             asyncio.get_running_loop().call_soon(
-                self._kind.start_effects, self._stream, decision.effects, outcome.position
+                self._kind.start_effects, self._stream, decision.effects, position
             )
 
     async def _catch_up(self) -> None:

@@ -27,6 +27,7 @@ from huahuo.actors.followers.spec import (
     Spec,
     backoff_s,
 )
+from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.errors import EventStoreError
@@ -107,6 +108,15 @@ class Follower:
         if self.error:
             return "too many dead letters" if self.full else "retrying"
         return "up to date" if not self.lag else "behind"
+
+    def standing(self, what: str = "follower") -> Standing:
+        """Where it stands, for people."""
+        return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.error)
+
+    def start_over(self) -> None:
+        """Ask its own database for the cursor again: somebody has put that to another place."""
+        self._placed = self.spec.cursor is None
+        self.tell()
 
     @property
     def idle(self) -> bool:

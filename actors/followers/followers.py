@@ -3,27 +3,14 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
-
 from huahuo.actors.followers.follower import Follower
 from huahuo.actors.followers.spec import ReadEvent, Spec
 from huahuo.actors.plugins.plugin import Gauges
+from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
-
-
-class Standing(Struct, frozen=True):
-    """Where a projection or follower stands. `lag`: events of the log behind its cursor."""
-
-    name: str
-    what: str
-    cursor: int
-    lag: int
-    state: str
-    dead_letters: int = 0
-    error: str = ""
 
 
 class Followers:
@@ -91,10 +78,7 @@ class Followers:
 
     def standing(self) -> list[Standing]:
         """Where each of them stands."""
-        return [
-            Standing(name, "follower", one.cursor, one.lag, one.state, len(one.dead), one.error)
-            for name, one in self.by_name.items()
-        ]
+        return [one.standing() for one in self.by_name.values()]
 
     def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         if by_stream is None:

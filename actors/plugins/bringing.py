@@ -52,7 +52,8 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         if kind.today is not None:
             host.feed.show_as_today(kind.streams, kind.today)
         if kind.readers is not None and kind.streams != USER:
-            registry.judges[kind.streams] = _judge(kind.name, kind.readers, host)
+            asked = host.may_read if kind.unjudged else None
+            registry.judges[kind.streams] = asked or _judge(kind.name, kind.readers, host)
     for action in brought.actions:
         registry.command(action)
     for route in brought.routes:
@@ -61,6 +62,8 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         registry.route(route)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
+    if brought.words is not None:
+        registry.words.add(*brought.words)
     registry.tongues += brought.tongues
     registry.guarded |= brought.guarded
     registry.right_types |= brought.right_types

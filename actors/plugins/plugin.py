@@ -6,6 +6,8 @@ Before the service serves, it calls `bring` of each plug-in once, registers what
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import msgspec
@@ -14,10 +16,12 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
-from huahuo.actors.plugins.actions import Action, SnapshotOf
+from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.projections import Projection
 from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
@@ -54,6 +58,14 @@ class Host:
     wait_s: Callable[[UserId], float]
     """How long work for a user should wait before it begins, because the user has had more than a share."""
     metrics: Gauges
+    projections: dict[str, Projection] = field(default_factory=dict)
+    """By name: what is kept beside the log. A plug-in adds its own, and the service shows all of them."""
+    jobs: JobDoor = field(default_factory=JobDoor)
+    """Work that users watch and may cancel. There to be used when the service has started."""
+    files: Path | None = None
+    """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
+    may_read: MayRead | None = None
+    """Asks the application's `authorize`, None if it has none."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     classic_ui: bool = False
@@ -78,6 +90,8 @@ class EntityKind:
     stream_prefix: str | None = None
     weigh: Callable[[Any], int] | None = None
     readers: Readers | None = None
+    unjudged: bool = False
+    """Whether `readers` lets administrators only, so that the application's `authorize` is asked instead."""
     today: Today | None = None
     """Shows events that are stored in an older version as today's, to all readers."""
     keyframe_every: int = 0
@@ -115,6 +129,8 @@ class Brought:
     """Kinds of streams that only entities write: nobody can publish there."""
     right_types: frozenset[str] = frozenset()
     """Types of events after which the readers of their stream are judged again."""
+    words: tuple[ModuleType, ModuleType] | None = None
+    """The texts for clients: a module of constants in Chinese, and one in English (`plugins.words`)."""
     at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
     """Users, and how many pieces of work run for each.
 
@@ -176,6 +192,11 @@ class Plugin(Protocol):
     def secret_settings(self) -> frozenset[str]:
         """Names of settings whose values no output shows."""
         return frozenset()
+
+    @property
+    def projections(self) -> Mapping[str, str]:
+        """What it keeps beside the log (`Host.projections`): names, with the file of each in `Host.files`."""
+        return {}
 
     @property
     def event_types(self) -> frozenset[str]:

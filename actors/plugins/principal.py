@@ -1,6 +1,7 @@
 """The user of a client, as the transport and the plug-ins know it. Pure."""
 
 import re
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -36,13 +37,19 @@ def user_id_of(given: object) -> UserId | None:
 class Principal(msgspec.Struct, frozen=True):
     """The user that a verified token names. `groups` are names without `group/`.
 
+    An application's `authenticate` may leave `username` empty, for the id, and say when the sign-in ends:
+    `expires_at`, a moment with a time zone or seconds since 1970.
+
+    `signed_in_ms`: when the user proved who it is; 0: that is not known.
     `rights`: what an API key may do for the user; None for a token, which may do everything.
     """
 
     user_id: UserId
-    username: str
+    username: str = ""
     is_admin: bool = False
     groups: tuple[str, ...] = ()
+    expires_at: datetime | float | None = None
+    signed_in_ms: int = 0
     rights: tuple[str, ...] | None = None
 
     def may(self, right: str) -> bool:

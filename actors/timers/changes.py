@@ -5,16 +5,12 @@ rows that a decision replaces are those that it knows, and a due time fires at m
 finds another head or no such timer.
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 import msgspec
 from msgspec import Raw
 
 from huahuo.actors.entities.decider import Decision
 from huahuo.actors.timers.known import Known
 from huahuo.actors.timers.timer import (
-    STREAMS,
     Timer,
     TimerEvent,
     TimerFired,
@@ -24,6 +20,7 @@ from huahuo.actors.timers.timer import (
 )
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
+_encode = msgspec.json.Encoder().encode
 _MIN_MS = 1
 """A timer is due after the decision that sets it, so that no two of one name have one due time."""
 
@@ -33,14 +30,20 @@ class NotKnown(Exception):  # noqa: N818  a request, not a fault
 
 
 class Changes:
-    """See the module. `head` is that of the entity's timers.
+    """See the module. `head` is that of `stream`, the entity's timers.
 
     Raises:
         NotKnown: from any method, the timers that it would replace must be read first.
     """
 
-    def __init__(self, entity: str, known: Known, head: int, now_ms: int, timestamp: str) -> None:
+    __slots__ = ("_after", "_entity", "_events", "_fired", "_head", "_known", "_now_ms", "_stream",
+                 "_timestamp")  # fmt: skip
+
+    def __init__(
+        self, entity: str, stream: str, known: Known, head: int, now_ms: int, timestamp: str
+    ) -> None:
         self._entity = entity
+        self._stream = stream
         self._known = known
         self._head = head
         self._now_ms = now_ms
@@ -96,13 +99,28 @@ class Changes:
         """The decision with all of this in the same commit."""
         if not self._events:
             return decision
-        stream = STREAMS + self._entity
-        dues = {name: 0 if timer is None else timer.due_ms for name, timer in self._after.items()}
-        self._known.expect(self._head + len(self._events), dues)
+        stream, entity = self._stream, self._entity
+        seq = self._head + len(self._events)
+        dues: dict[str, int] = {}
+        rows: list[RowPut | RowDrop] = [*decision.rows]
+        for name, timer in self._after.items():
+            before_ms = self._due_before(name)
+            if before_ms:
+                rows.append(drop(entity, name, before_ms))
+            if timer is None:
+                dues[name] = 0
+            else:
+                dues[name] = timer.due_ms
+                rows += msgspec.structs.replace(timer, seq=seq).puts()
+        self._known.expect(seq, dues)
+        facts = [
+            NewEvent(stream, event.__struct_config__.tag, _encode(event), entity=entity)  # type: ignore[arg-type]
+            for event in self._events
+        ]
         return msgspec.structs.replace(
             decision,
-            events=(*decision.events, *(self._stored(stream, event) for event in self._events)),
-            rows=(*decision.rows, *self._rows()),
+            events=(*decision.events, *facts),
+            rows=tuple(rows),
             expected={**decision.expected, stream: self._head},
         )
 
@@ -124,15 +142,3 @@ class Changes:
         if due_ms is None:
             raise NotKnown
         return due_ms
-
-    def _rows(self) -> Iterable[RowPut | RowDrop]:
-        seq = self._head + len(self._events)
-        for name, timer in self._after.items():
-            before_ms = self._due_before(name)
-            if before_ms:
-                yield drop(self._entity, name, before_ms)
-            if timer is not None:
-                yield from msgspec.structs.replace(timer, seq=seq).puts()
-
-    def _stored(self, stream: str, event: Any) -> NewEvent:
-        return NewEvent(stream, event.__struct_config__.tag, msgspec.json.encode(event), entity=self._entity)

@@ -9,7 +9,7 @@ a signal of the log may be missed, and the wall clock may jump.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import batched
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ from huahuo.actors.timers.heard import Heard
 from huahuo.actors.timers.timer import (
     COMMANDS_PART,
     DUE_PART,
+    FIRED,
     STREAMS,
     TABLE,
     Timer,
@@ -46,30 +47,49 @@ _log = structlog.get_logger(__name__)
 LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _CHECK_ROWS: Final = 10_000
-_LOAD_S: Final = 1.0
+_LOAD_S: Final = 5.0
+_PASS_SHARE: Final = 16
+"""A pass that fires less than this part of what is left is the last one."""
 _STRETCH: Final = 128
 """After as many decisions, other work on the loop has its turn."""
 _PAGE_ROWS: Final = 1_024
 """Timers of one read: the loop takes them up in a few milliseconds."""
 
 
-class Firing(Protocol):
-    """A firing whose command is decided and given to the log."""
+type _Due = tuple[bytes, Timer]
+"""A timer with its key."""
+
+
+class Group(Protocol):
+    """Firings whose commands are decided in the caller's steps and written by one append."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it should take no more."""
+        ...
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        """Have its entity decide the command, if it is in memory, idle and up to date. False: it is not."""
+        ...
+
+    def submit(self) -> None:
+        """Give all to the log."""
+        ...
 
     async def finish(self) -> bool:
-        """Return when it is durable. False: nothing was written, `fire` it. Raises: that is not known."""
+        """Return when they are durable. False: nothing was written: `fire` them. Raises: it is not known."""
         ...
 
     def give_up(self) -> None:
-        """Wait for it no longer."""
+        """Wait for them no longer."""
         ...
 
 
 class Fires(Protocol):
     """What is done with a timer that is due."""
 
-    def begin(self, timer: Timer) -> Firing | None:
-        """Have its entity decide the command in this call, if it is in memory, idle and up to date."""
+    def together(self) -> Group:
+        """A group that has no firing yet."""
         ...
 
     async def load(self, timers: Sequence[Timer]) -> None:
@@ -113,6 +133,8 @@ class Clockwork:
         self._entities = entities
         self._limits = limits
         self._window = Window(limits.in_memory_max)
+        self._deciding: dict[str, Timer] = {}
+        """Timers whose decision is in a group that is not finished, by the ids of their commands."""
         self._busy: dict[bytes, Timer] = {}
         """Timers that are being fired or wait to be tried again, by key."""
         self._retries: list[tuple[float, Timer]] = []
@@ -201,10 +223,12 @@ class Clockwork:
     def _hear(self, events: Sequence[StoredEvent]) -> None:
         timers = [event for event in events if event.stream.startswith(STREAMS)]
         self._heard.hear(events, timers)
-        if not timers:
-            return
+        deciding = self._deciding
+        told = [event for event in timers if event.type != FIRED or not _ends(deciding, event)]
+        if not told:
+            return  # the end of a firing winds again
         heads = {event.stream: event.seq for event in timers}
-        for event in timers:
+        for event in told:
             self._take(event, heads[event.stream])
         self._wind()
 
@@ -237,10 +261,10 @@ class Clockwork:
         free = self._limits.at_once - self._firing
         half = max(1, self._limits.at_once // 2)  # one half is decided while the other is committed
         if free >= half:
-            due: list[Timer] = []
-            while len(due) < half and (timer := self._next()) is not None:
-                self._busy[timer.key] = timer  # now, as a page that is being read may hold it too
-                due.append(timer)
+            due: list[_Due] = []
+            while len(due) < half and (one := self._next(now_ms, now_s)) is not None:
+                self._busy[one[0]] = one[1]  # now, as a page that is being read may hold it too
+                due.append(one)
             if due:
                 self._firing += len(due)
                 task = self._task(self._round(due))
@@ -301,68 +325,92 @@ class Clockwork:
             self._reader = None
         asyncio.get_running_loop().call_soon(self._wind)
 
-    async def _round(self, timers: list[Timer]) -> None:
-        """Fire these together, so that one commit takes many.
+    async def _round(self, timers: list[_Due]) -> None:
+        """Fire these, those that can be in shared appends.
 
-        First those whose entities can decide at once; the other entities are loaded together for that. Each
-        that is left is sent as a message. A slow one holds no place but its own while it is decided.
+        First those whose entities can decide now; the other entities are loaded together for that. Of an
+        entity with several timers one is decided in each pass. What is left is sent as a message. A slow
+        one holds no place but its own while it is decided.
         """
-        others = await self._at_once(timers)
+        others = await self._together(timers)
         if others:
             with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
                 async with asyncio.timeout(_LOAD_S):
-                    await self._entities.load(others)
-            others = await self._at_once(others)
+                    await self._entities.load([timer for _, timer in others])
+        left = len(timers) + 1
+        while others and len(others) < left:
+            left = len(others) - len(others) // _PASS_SHARE
+            others = await self._together(others)
         if others:
-            await asyncio.gather(*(self._one(timer) for timer in others))
+            await asyncio.gather(*(self._one(*due) for due in others))
 
-    async def _at_once(self, timers: Iterable[Timer]) -> list[Timer]:
-        """Fire all whose entities can decide at once, without a task for each. Returns the others."""
-        others: list[Timer] = []
-        begun: deque[tuple[Timer, Firing]] = deque()
+    async def _together(self, timers: Iterable[_Due]) -> list[_Due]:
+        """Fire all whose entities can decide now, without a task for each. Returns the others."""
+        others: list[_Due] = []
+        groups: deque[tuple[Group, list[_Due]]] = deque()
         try:
+            group, members = self._new_group(groups)
             for some in batched(timers, _STRETCH):
-                for timer in some:
-                    firing = self._entities.begin(timer)
-                    if firing is None:
-                        others.append(timer)
-                    else:
-                        begun.append((timer, firing))
+                for due in some:
+                    timer = due[1]
+                    command_id = timer.id
+                    if not group.add(timer, command_id):
+                        others.append(due)
+                        continue
+                    members.append(due)
+                    self._deciding[command_id] = timer
+                    if group.full:
+                        group.submit()
+                        group, members = self._new_group(groups)
                 await asyncio.sleep(0)
-            count = 0
-            while begun:
-                timer, firing = begun.popleft()
-                try:
-                    written = await firing.finish()
-                except EventStoreError as error:
-                    self._again(timer, timer.key, error)
-                    self._ended()
-                else:
-                    if written:
-                        self._done(timer)
-                        self._ended()
-                    else:
-                        others.append(timer)
-                count += 1
-                if not count % _STRETCH:
-                    await asyncio.sleep(0)
+            group.submit()
+            while groups:
+                group, members = groups[0]
+                others += await self._finished(group, members)
+                groups.popleft()
         finally:
-            for _, firing in begun:
-                firing.give_up()
+            for group, members in groups:
+                group.give_up()
+                self._no_longer(members)
         return others
 
-    async def _one(self, timer: Timer) -> None:
+    def _new_group(self, groups: deque[tuple[Group, list[_Due]]]) -> tuple[Group, list[_Due]]:
+        groups.append((self._entities.together(), []))
+        return groups[-1]
+
+    async def _finished(self, group: Group, members: list[_Due]) -> list[_Due]:
+        """Wait for the log. Returns those that were not written."""
+        try:
+            written = await group.finish()
+        except EventStoreError as error:
+            for key, timer in members:
+                self._again(timer, key, error)
+                self._ended()
+            return []
+        finally:
+            self._no_longer(members)
+        if not written:
+            return members
+        for key, _ in members:
+            self._done(key)
+            self._ended()
+        return []
+
+    def _no_longer(self, members: Iterable[_Due]) -> None:
+        for _, timer in members:
+            self._deciding.pop(timer.id, None)
+
+    async def _one(self, key: bytes, timer: Timer) -> None:
         try:
             await self._entities.fire(timer)
         except Exception as error:  # noqa: BLE001  whatever an application's handler raises
-            self._again(timer, timer.key, error)
+            self._again(timer, key, error)
         else:
-            self._done(timer)
+            self._done(key)
         finally:
             self._ended()
 
-    def _done(self, timer: Timer) -> None:
-        key = timer.key
+    def _done(self, key: bytes) -> None:
         self.fired += 1
         del self._busy[key]
         if self._failures:
@@ -373,10 +421,11 @@ class Clockwork:
         if self._winding is None:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
-    def _next(self) -> Timer | None:
-        if self._retries and self._retries[0][0] <= self._ambient.monotonic_s():
-            return heappop(self._retries)[1]
-        return self._window.pop(self._ambient.now_ms())
+    def _next(self, now_ms: int, now_s: float) -> _Due | None:
+        if self._retries and self._retries[0][0] <= now_s:
+            timer = heappop(self._retries)[1]
+            return timer.key, timer
+        return self._window.pop(now_ms)
 
     def _again(self, timer: Timer, key: bytes, error: Exception) -> None:
         self.failed += 1
@@ -397,3 +446,9 @@ class Clockwork:
     @staticmethod
     def _task(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name="timers")
+
+
+def _ends(deciding: Mapping[str, Timer], event: StoredEvent) -> bool:
+    """Whether an event is the firing of a timer that we decide and that is not set again."""
+    timer = deciding.get(event.command_id)
+    return timer is not None and not timer.every_ms

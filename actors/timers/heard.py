@@ -1,8 +1,10 @@
 """What the clockwork heard of the log while it read a page of timers: at which head each of them is pending.
 
-A row that was read was pending then. If no event of that entity's timers came meanwhile, it is pending at the
-present head, and the entity need not read its timers to be sure. Should a commit be on its way, the head will
-move, and the append of a firing expects the head: nothing fires twice.
+A row that was read was pending at some moment of the reading. If no event of that entity's timers came
+meanwhile, it is pending at the present head. Else it was pending at a head from that before the first such
+event on, and an entity that knows all changes since then (`known`) knows whether it still is. So the entity
+need not read its timers to be sure. Should a commit be on its way, the head will move, and the append of a
+firing expects the head: nothing fires twice.
 """
 
 from collections.abc import Sequence
@@ -20,14 +22,18 @@ class Heard:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._position = log.position
-        self._streams: set[str] = set()
+        self._streams: dict[str, int] = {}
+        """The head of each stream before the first event that came."""
         self._whole = False
 
     def hear(self, events: Sequence[StoredEvent], timers: Sequence[StoredEvent]) -> None:
         """Events of a commit, and those of timers among them."""
         self._whole &= events[0].position == self._position + 1
         self._position = events[-1].position
-        self._streams.update(event.stream for event in timers)
+        streams = self._streams
+        for event in timers:
+            if event.stream not in streams:
+                streams[event.stream] = event.seq - 1
 
     def begin(self) -> None:
         """A page is read from now on."""
@@ -38,7 +44,8 @@ class Heard:
     def certified(self, timer: Timer) -> Timer:
         """A timer of the page that came, with the head at which it is pending, if that is sure."""
         stream = STREAMS + timer.entity
-        if not self._whole or self._position != self._log.position or stream in self._streams:
+        if not self._whole or self._position != self._log.position:
             return timer
-        head = self._log.head(stream).seq
-        return timer if timer.seq == head else replace(timer, seq=head)
+        before = self._streams.get(stream)
+        head = self._log.head(stream).seq if before is None else before
+        return timer if timer.seq >= head else replace(timer, seq=head)

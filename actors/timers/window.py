@@ -46,14 +46,14 @@ class Window:
         self._bury()
         return self._heap[0][1].due_ms if self._heap else None
 
-    def pop(self, now_ms: int) -> Timer | None:
-        """Take out the first timer if it is due."""
+    def pop(self, now_ms: int) -> tuple[bytes, Timer] | None:
+        """Take out the first timer, with its key, if it is due."""
         self._bury()
         if not self._heap or self._heap[0][1].due_ms > now_ms:
             return None
-        key, timer = heappop(self._heap)
-        del self._live[which(key)]
-        return timer
+        first = heappop(self._heap)
+        del self._live[which(first[0])]
+        return first
 
     def add(self, timer: Timer) -> None:
         """A timer was set, in place of one of the same name."""

@@ -7,6 +7,7 @@ disk; with 256 in flight some 6,000 a second, bound by Python, not by the disk.
 `synchronous=FULL` in WAL mode, in turns with the commands in the same run. The second sheet has a lean client
 in a process of its own (`clients/commander.py`), with its ids, over 1, 8 and 64 connections: the guess was
 20,000 a second at 50 µs of the server's processor time each, and 100,000 events a second by 100 a command.
+The third sheet is `Service.publish` from threads: the guess was 12,000 a second from 8.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
+from bench.questions import threads
 from bench.servers.peers.base import Running
 from bench.servers.peers.huahuo import Huahuo
 from huahuo.transport.client.client import Client
@@ -131,4 +133,12 @@ def run(options: Options) -> list[Sheet]:
                 lean(case, leanly, running, peer.token(1, admin=True), 0.2 if options.quick else 3.0)
 
     interleaved(list(CASES), options.rounds, measure_leanly, [leanly])
-    return [sheet, leanly]
+    threaded = Sheet("Service.publish from threads of the same process", threads.METRICS)
+    by_name = {threads.case(count): count for count in threads.THREADS}
+
+    def measure_threads(case: str) -> None:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            threads.measure(Path(name), by_name[case], 0.2 if options.quick else 2.0, threaded)
+
+    interleaved(list(by_name), options.rounds, measure_threads, [threaded])
+    return [sheet, leanly, threaded]

@@ -150,12 +150,13 @@ class Draft:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
         position, chain, build = self.position, self.chain, self._build
         ts_ms, principal = append.ts_ms, append.principal
-        command_id, cause = append.command_id, append.cause
+        common_id, cause = append.command_id, append.cause
         events: list[StoredEvent] = []
         for new in append.events:
             if len(events) % _EVENTS_A_STRETCH == _EVENTS_A_STRETCH - 1:
                 give_way()
             stream, type_, body, version, entity = new.stream, new.type, new.body, new.version, new.entity
+            command_id = new.command_id or common_id
             seq = seqs.get(stream)
             seqs[stream] = seq = (self._seq(stream) if seq is None else seq) + 1
             position += 1

@@ -16,13 +16,7 @@ from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyf
 from huahuo.eventstore.core.writer import Writer
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
-from huahuo.eventstore.limits import (
-    APPEND_BYTES_MAX,
-    APPEND_EVENTS_MAX,
-    check_names,
-    check_number,
-    weigh,
-)
+from huahuo.eventstore.limits import check_names, check_number, weigh
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
 from huahuo.eventstore.port import Hearer, Listener
 
@@ -75,13 +69,13 @@ class StoreLog(LogReader):
         self, append: Append, *, events_bytes: int | None = None
     ) -> asyncio.Future[Appended | Duplicate]:
         """See `Log`. Raises at once what `append` raises before it waits."""
-        if events_bytes is None or events_bytes > APPEND_BYTES_MAX or len(append.events) > APPEND_EVENTS_MAX:
-            events_bytes = weigh(append)
-        return self.writer.append(append, events_bytes)
+        return self.writer.append(append, weigh(append, events_bytes))
 
-    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+    def submit_for(
+        self, hearer: Hearer, about: Any, append: Append, *, events_bytes: int | None = None
+    ) -> None:
         """See `Log`."""
-        self.writer.append_for(hearer, about, append, weigh(append))
+        self.writer.append_for(hearer, about, append, weigh(append, events_bytes))
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""

@@ -4,6 +4,7 @@ Run it with `python chat.py` and open the addresses that it prints, or serve `hu
 """
 
 import asyncio
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Principal, Refused
+from huahuo import Command, Context, Entity, Event, Huahuo, HuahuoError, Outcome, Principal, Refused
 
 RECENT = 50
 TEXT_CHARS_MAX = 2_000
@@ -108,4 +109,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    except (OSError, HuahuoError) as error:
+        sys.exit(f"{error}: ports 8000 and 8765 must be free, so end the other example or program first")

@@ -5,6 +5,7 @@ Run it with `python fleet.py` and open the address that it prints, or serve `hua
 
 import asyncio
 import math
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ from huahuo import (
     Event,
     Every,
     Huahuo,
+    HuahuoError,
     Outcome,
     Principal,
     Put,
@@ -177,4 +179,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    except (OSError, HuahuoError) as error:
+        sys.exit(f"{error}: ports 8000 and 8765 must be free, so end the other example or program first")

@@ -4,6 +4,7 @@ Run it with `python jobs.py` and open the address that it prints, or serve `huah
 """
 
 import asyncio
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from huahuo import (
     Entity,
     Event,
     Huahuo,
+    HuahuoError,
     Outcome,
     Principal,
     Refused,
@@ -131,4 +133,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    except (OSError, HuahuoError) as error:
+        sys.exit(f"{error}: ports 8000 and 8765 must be free, so end the other example or program first")

@@ -11,6 +11,7 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Action, Id, OneAppend, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.actors.plugins.past import Past
+from huahuo.admin import en, zh
 from huahuo.admin.record_event import recorded_event
 from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
@@ -30,7 +31,7 @@ SHREDDED = "secrets_shredded"
 BEHIND_EVENTS_MAX = 20_000
 """A query waits for at most this many unindexed events, else it is answered `busy`."""
 _VALUES_MAX = 100
-_DONE = json_bytes({"type": "success", "message": "完成"})
+_DONE = json_bytes({"type": "success", "message": zh.DONE})
 
 _log = structlog.get_logger(__name__)
 
@@ -124,7 +125,8 @@ class LogCare:
         self._compacting = asyncio.Lock()
 
     def register(self, registry: Registry) -> None:
-        """Register the actions, for admins only."""
+        """Register the actions, for admins only, and what they say."""
+        registry.words.add(zh, en)
         registry.command(Action("audit", audit_params(self._past), self._query, query=True, admin=True))
         registry.command(Action("audit_record", RecordParams, self._record, admin=True))
         registry.command(Action("shred", shred_params(self._past), self._shred, admin=True))
@@ -188,7 +190,7 @@ class LogCare:
             names = ", ".join((*self._past.entity_fields, "entity"))
             return _invalid(f"one of these must be given: {names}")
         if not self._log.head(owner).seq:
-            return error_reply(Refusal(ErrorCode.NOT_FOUND, "邮箱不存在"))
+            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_OWNER))
         return self._done(shredding(owner, self._ambient.now_ms()), shred=(owner,))
 
     async def _compact(self, call: Call[CompactParams]) -> Reply:
@@ -198,10 +200,10 @@ class LogCare:
         except ValueError as error:
             return _invalid(str(error))
         if self._compacting.locked():
-            return error_reply(Refusal(ErrorCode.BUSY, "正在压缩"))
+            return error_reply(Refusal(ErrorCode.BUSY, zh.COMPACTING))
         async with self._compacting:
             pruned = await compact(self._log, policy, self._ambient, call.principal.name)
-        return json_reply({"type": "success", "message": "压缩完成", "pruned": pruned})
+        return json_reply({"type": "success", "message": zh.COMPACTED, "pruned": pruned})
 
     def _done(self, event: NewEvent, shred: tuple[str, ...] = ()) -> OneAppend:
         return OneAppend(self._ambient.now_ms(), (event,), _DONE, shred)
@@ -216,9 +218,7 @@ class LogCare:
         """Build the index in the background, and answer `busy` with the number of events left."""
         if self.building is None or self.building.done():
             self.building = asyncio.create_task(self._build(audit), name="audit index")
-        return error_reply(
-            Refusal(ErrorCode.BUSY, "审计索引正在建立，请稍后重试", f"the index has {behind} events to read")
-        )
+        return error_reply(Refusal(ErrorCode.BUSY, zh.INDEXING, f"the index has {behind} events to read"))
 
     @staticmethod
     async def _build(audit: Audit) -> None:
@@ -282,4 +282,4 @@ def shredding(owner: str, now_ms: int) -> NewEvent:
 
 
 def _invalid(details: str) -> Reply:
-    return error_reply(Refusal(ErrorCode.INVALID_FIELD, "字段无效", details))
+    return error_reply(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, details))

@@ -1,6 +1,6 @@
 """Actions about API keys: of users about their own, and of administrators about everybody's."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -8,20 +8,16 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record, json_reply
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.api_keys import keys
+from huahuo.api_keys import en, keys, zh
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.keys import DAYS, Key, KeyRefused
 from huahuo.api_keys.verifying import WithKeys
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import CommandRecord, Duplicate
-from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.revocations import Revocations
+from huahuo.transport.access.verified import Verifier
 from huahuo.users.book import UserBook
 from huahuo.users.users import User
-
-_ADDED: Final = "密钥已创建，仅显示一次"
-_AGAIN: Final = "密钥已创建，且只显示一次；如已丢失，请吊销后重新创建"
-_REVOKED: Final = "密钥已吊销"
-_REFUSED: Final = "操作失败"
 
 type _Text = Annotated[str, Meta(max_length=256)]
 
@@ -58,6 +54,7 @@ class KeyActions:
 
     def register(self) -> None:
         """Offer the actions. No key may call them: it could make itself a stronger one."""
+        self._registry.words.add(zh, en)
         for action in (
             Action("add_key", AddKey, self._add, signed_in=True),
             Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
@@ -79,17 +76,17 @@ class KeyActions:
                 record=_record_of(call),
             )
         except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         if isinstance(made, Duplicate):
             return from_record(made.command)
         key, text = made
-        answer = json_reply({"type": "key_added", "message": _ADDED, "key": text, **self._shown(key)})
+        answer = json_reply({"type": "key_added", "key": text, **self._shown(key)})
         return msgspec.structs.replace(answer, recorded=call.key is not None)
 
     async def _list(self, call: Call[ListKeys]) -> Reply:
         who = call.principal
         if call.params.everybody and not who.is_admin:
-            return error_reply(Refusal("forbidden", "需要管理员权限"))
+            return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
         found = self._book.state.all(None if call.params.everybody else who.user_id)
         return json_reply({"type": "keys", "data": [self._shown(key) for key in found]})
 
@@ -100,8 +97,8 @@ class KeyActions:
                 call.params.key_id, by=who.name, only=None if who.is_admin else who.user_id
             )
         except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
-        return json_reply({"type": "success", "message": _REVOKED})
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        return json_reply({"type": "success", "message": zh.KEY_REVOKED})
 
     def _owner(self, who: Principal, name: str | None) -> Principal:
         if name is None or name == who.username:
@@ -148,11 +145,13 @@ def _record_of(call: Call[Any]) -> CommandRecord | None:
     """The answer to a repeat: without the key, so that the log never has it."""
     if call.key is None:
         return None
-    body = json_reply({"type": "success", "message": _AGAIN}).body
+    body = json_reply({"type": "success", "message": zh.MADE_BEFORE}).body
     return CommandRecord(call.key, call.fingerprint, body)
 
 
-def admit_keys(book: KeyBook, users: UserBook, tokens: Authenticator, registry: Registry) -> WithKeys:
+def admit_keys(
+    book: KeyBook, users: UserBook, tokens: Verifier, revocations: Revocations, registry: Registry
+) -> WithKeys:
     """Accept keys beside tokens from now on, and offer the actions about them."""
 
     def is_admin(user_id: UserId) -> bool | None:
@@ -163,6 +162,6 @@ def admit_keys(book: KeyBook, users: UserBook, tokens: Authenticator, registry: 
         action = registry.commands.get(name)
         return action is not None and action.admin
 
-    verifier = WithKeys(book.state, tokens, tokens.revocations, is_admin=is_admin, admin_actions=admin_action)
+    verifier = WithKeys(book.state, tokens, revocations, is_admin=is_admin, admin_actions=admin_action)
     KeyActions(book, users, verifier, registry).register()
     return verifier

@@ -30,6 +30,7 @@ DAYS: Final = 365
 _DAY_MS: Final = 86_400_000
 _PREFIX: Final = "hhk_"
 SECRET_BYTES: Final = 32
+_JTI: Final = "key."
 _SHAPE: Final = re.compile(r"hhk_([1-9][0-9]{0,15})_([A-Za-z0-9_-]{43})")
 
 
@@ -58,7 +59,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def jti(self) -> str:
         """The name by which a revocation ends it (`Revocations`)."""
-        return f"key.{self.key_id}"
+        return f"{_JTI}{self.key_id}"
 
     @property
     def owner(self) -> Principal:
@@ -134,6 +135,12 @@ def id_in(token: str) -> int | None:
     """The number in a key, None if it is none."""
     found = _SHAPE.fullmatch(token)
     return int(found[1]) if found else None
+
+
+def number_in(jti: str) -> int:
+    """The number in a key's `jti`, 0 if it is none."""
+    number = jti.removeprefix(_JTI)
+    return int(number) if jti.startswith(_JTI) and number.isdigit() else 0
 
 
 def fits(key: Key, token: str) -> bool:

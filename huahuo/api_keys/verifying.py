@@ -1,22 +1,15 @@
 """API keys beside tokens: who a key stands for now. Everything that asks for a token takes a key, too."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.api_keys.keys import Key, Keys, fits, id_in, is_key
+from huahuo.api_keys.keys import Key, Keys, fits, id_in, is_key, number_in
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.rights import ADMIN
-from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
+from huahuo.transport.access.verified import AuthFailure, Verdict, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
-
-_SAY: Final = {
-    AuthCode.TOKEN_EXPIRED: "密钥已过期",
-    AuthCode.TOKEN_INVALID: "无效的密钥",
-    AuthCode.TOKEN_REVOKED: "密钥已被吊销",
-}
 
 type IsAdmin = Callable[[UserId], bool | None]
 """Whether a user of this service is an administrator now, None if the service does not know the user."""
@@ -46,10 +39,23 @@ class WithKeys:
         self.used_ms: dict[int, int] = {}
         """When each key was last accepted, since the start."""
 
-    def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
+    def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
         """See `Verifier`."""
-        if not is_key(token):
-            return self._tokens.verify(token, now_ms)
+        return self.of_key(token, now_ms) if is_key(token) else self._tokens.verify(token, now_ms)
+
+    def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
+        """See `Verifier`."""
+        key = self._keys.of(number_in(verified.jti)) if verified.principal.rights is not None else None
+        if verified.principal.rights is None:
+            return self._tokens.still_good(verified, now_ms)
+        if key is None or self.is_over(key):
+            return _failure(AuthCode.TOKEN_REVOKED, "the API key was revoked")
+        if key.expires_at_ms <= now_ms:
+            return _failure(AuthCode.TOKEN_EXPIRED, f"the API key {key.key_id} expired")
+        return None
+
+    def of_key(self, token: str, now_ms: int) -> Verdict:
+        """The user of an API key."""
         key = self._keys.of(id_in(token) or 0)
         if key is None or not fits(key, token):
             return _failure(AuthCode.TOKEN_INVALID, "no such API key, or it was revoked")
@@ -71,4 +77,4 @@ class WithKeys:
 
 
 def _failure(code: AuthCode, reason: str) -> AuthFailure:
-    return AuthFailure(code, _SAY[code], reason)
+    return AuthFailure(code, reason)

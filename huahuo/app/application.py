@@ -13,6 +13,7 @@ from huahuo.actors.domain.errors import DefinitionError
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.followers.spec import OwnCursor
 from huahuo.actors.plugins.plugin import Plugin
+from huahuo.app.accounts import NOBODY, Asked
 from huahuo.errors import ConfigError
 
 
@@ -30,7 +31,9 @@ class Application:
         plugins: Sequence[Plugin] | None = None,
         data: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        asked: Asked = NOBODY,
     ) -> None:
+        self.asked = asked
         self.entities = Entities(entities)
         self._plugins = None if plugins is None else tuple(plugins)
         self.settings: dict[str, Any] = {**(settings or {})}

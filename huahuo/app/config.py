@@ -43,6 +43,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="older token keys that still verify while you rotate; new tokens use jwt_secret"),
     ] = ()
+    jwks_url: Annotated[
+        str,
+        Meta(description="address of an issuer's keys (JWKS) for RS256, ES256 and EdDSA tokens; https://"),
+    ] = ""
+    jwt_issuer: Annotated[
+        str, Meta(description="`iss` that tokens of those keys must have; where unset, any has it")
+    ] = ""
+    jwt_audience: Annotated[
+        str, Meta(description="the same for `aud`, which may also be a list with this value")
+    ] = ""
+    user_claim: Annotated[
+        str, Meta(description="claim with the user's id, or a path a.b to it; unset: user_id, else sub")
+    ] = ""
+    groups_claim: Annotated[
+        str, Meta(description="claim with the user's groups, a list or a text with spaces; unset: groups")
+    ] = ""
+    admin_claim: Annotated[
+        str,
+        Meta(description="claim that makes administrators, or CLAIM=VALUE, which it is or lists"),
+    ] = ""
+    authenticate_timeout_s: Annotated[
+        float,
+        Meta(ge=0.1, le=60, description="seconds that an application's authenticate and authorize may take"),
+    ] = 5.0
+    language: Annotated[
+        Literal["zh", "en"],
+        Meta(description="zh or en: messages to clients that ask for no language; classic ones get zh"),
+    ] = "zh"
     master_key: Annotated[
         str,
         Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),

@@ -1,6 +1,8 @@
 """The plug-ins of a service or a command that names none: mail. Nothing else in `huahuo` knows it by name."""
 
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.application import Application
@@ -10,11 +12,36 @@ class _Chosen:
     """The application that the commands of this process are about (`--app`)."""
 
     app: Application | None = None
+    name = ""
 
 
-def choose(app: Application | None) -> None:
-    """From now on, the commands of this process are about this application."""
-    _Chosen.app = app
+class Loaded(NamedTuple):
+    """Where the application of this process comes from.
+
+    `name` is MODULE:NAME, `root` the folder on the module path, `files` what the module may be below it.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+
+
+def choose(app: Application | None, name: str = "") -> None:
+    """From now on, the commands of this process are about this application. `name`: MODULE:NAME."""
+    _Chosen.app, _Chosen.name = app, name
+
+
+def loaded() -> Loaded | None:
+    """Where the application was loaded from, None if the command was not told of one."""
+    module = _Chosen.name.partition(":")[0]
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return None
+    parts = module.split(".")
+    place = Path(file).resolve()
+    up = len(parts) + (place.name == "__init__.py")
+    path = "/".join(parts)
+    return Loaded(_Chosen.name, place.parents[up - 1], (f"{path}.py", f"{path}/__init__.py"))
 
 
 def chosen() -> Application:
@@ -28,8 +55,18 @@ def standard() -> tuple[Plugin, ...]:
 
 
 def followers() -> tuple[str, ...] | None:
-    """The names of the application's followers, None if the command was not told of an application."""
-    return None if _Chosen.app is None else tuple(_Chosen.app.entities.following.by_name)
+    """The names of the application's followers and of what plug-ins keep beside the log.
+
+    None if the command was not told of an application.
+    """
+    if _Chosen.app is None:
+        return None
+    return (*_Chosen.app.entities.following.by_name, *projections())
+
+
+def projections() -> dict[str, str]:
+    """What plug-ins keep beside the log: names, with the file of each in the data directory."""
+    return {name: file for plugin in standard() for name, file in plugin.projections.items()}
 
 
 def settings() -> dict[str, Any]:

@@ -21,7 +21,8 @@ from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.actions import admit_keys
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.verifying import WithKeys
-from huahuo.app import bounds, keys, log_care, metrics_of, service_file, watching
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching
+from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
@@ -34,11 +35,14 @@ from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up, site
 from huahuo.pages.classic import classic
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.accounts.accounts import Accounts
+from huahuo.transport.accounts.application import AskRights
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
@@ -89,9 +93,17 @@ class App:
         *,
         plugins: Sequence[Plugin] = (),
         listen: bool = True,
+        asked: Asked = NOBODY,
     ) -> None:
-        """`listen` False: another server has the port, and hands in its requests and sockets."""
+        """`listen` False: another server has the port, and hands in its requests and sockets.
+
+        `asked`: the application's functions that are asked about users.
+        """
         self.settings = settings
+        self._asked = asked
+        self._rights = rights = accounts.rights(settings, asked)
+        self._may_read = None if rights is None else rights.may_read
+        self._may_publish = None if rights is None else rights.may_publish
         self._listen = listen
         self._plugins = tuple(plugins)
         self._brought: dict[str, Brought] = {}
@@ -186,7 +198,7 @@ class App:
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         metrics = Metrics()
-        self.publisher = Publisher(log, ambient, registry)
+        self.publisher = Publisher(log, ambient, registry, self._may_publish)
         self.publisher.register()
         host = Host(
             log=log,
@@ -197,6 +209,8 @@ class App:
             fairness=fairness,
             wait_s=fairness.wait_s,
             metrics=metrics,
+            files=settings.data if isinstance(log, SqliteLog) else None,
+            may_read=self._may_read,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -231,9 +245,13 @@ class App:
             compression=compression,
             executor=executor,
             turns=turns,
+            may_read=self._may_read,
+            language=settings.language,
         )
         self.server = server
-        self.http = api = _http(settings, server, pages, log, hub, metrics, self.login, registry)
+        self.http = api = _http(
+            settings, server, pages, log, hub, metrics, self.login, registry, self._rights
+        )
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
@@ -275,7 +293,7 @@ class App:
 
     async def _admit_users(self, host: Host, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
         """Who verifies tokens and API keys, and the users who sign in with a name and a password."""
-        authenticator = Authenticator(secrets.jwt_secret, previous=secrets.previous)
+        authenticator = accounts.authenticator(self.settings, secrets)
         self.users = UserBook(self.log, self._ambient, host.executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
@@ -288,14 +306,15 @@ class App:
             registration=settings.registration,
         )
         UserActions(self.users, login).register(self.registry)
-        accounts = UserRoutes(self.users, login, self._ambient)
-        for route in accounts.routes(classic=bool(settings.classic_ui)):
+        user_routes = UserRoutes(self.users, login, self._ambient)
+        for route in user_routes.routes(classic=bool(settings.classic_ui)):
             self.registry.route(route)
         self.api_keys = KeyBook(self.log, self._ambient)
         self._parts.add("API keys", self.api_keys.stop)
         await self.api_keys.start()
         self._make_webhooks(host)
-        return authenticator, admit_keys(self.api_keys, self.users, authenticator, self.registry)
+        tokens, revocations = self._accounts(authenticator), authenticator.revocations
+        return authenticator, admit_keys(self.api_keys, self.users, tokens, revocations, self.registry)
 
     async def _begin_work(self) -> None:
         """Go on with what an earlier process left."""
@@ -319,6 +338,12 @@ class App:
             wait_s=host.wait_s,
         )
         self.webhooks.show(host.metrics)
+
+    def _accounts(self, own: Authenticator) -> Accounts:
+        """Who judges tokens."""
+        judges = accounts.accounts(self.settings, own, self._asked, self._awake)
+        self._parts.add("accounts", judges.close)
+        return judges
 
     def first_link(self) -> str | None:
         """Where the first administrator is made, once. None: the log is in use already."""
@@ -370,6 +395,7 @@ def _http(
     metrics: Metrics,
     sign_in: SignIn,
     registry: Registry,
+    rights: AskRights | None,
 ) -> Api:
     """The API over HTTP."""
     api = Api(
@@ -392,6 +418,7 @@ def _http(
             is_open=settings.durable_streams == "open",
             forced=settings.durable_streams_forced,
             shared=settings.http_shared_cache,
+            may=None if rights is None else rights.may,
         )
         api.serve_durable_streams(streams)
     metrics_of.http(metrics, api)

@@ -91,7 +91,7 @@ def serve(
     own_the_process()
     shown = None if classic_ui is None else str(classic_ui)
     given = settings(data, config_file, host=host, port=port, classic_ui=shown)
-    run(body(given, standard(), chosen().runs_as))
+    run(body(given, standard(), chosen().runs_as, chosen().asked))
     leave()
 
 

@@ -27,13 +27,21 @@ def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = Fal
 
 @app.command(epilog="Example:  huahuo projections rebuild orders --data ./data")
 def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
-    """Make the rows of a table anew from the log. No service may run on the directory."""
+    """Make the rows of a table, or an index of a plug-in, anew from the log.
+
+    While a service runs on the directory, only an index can be. It is then behind until it is complete.
+    """
+    from huahuo.app.plugins import projections
     from huahuo.cli import standing
     from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
-    count = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
-    typer.echo(f"{name}: made anew from {count} {'timers' if name == 'timers' else 'changes of rows'}")
+    if (file := projections().get(name)) is not None:
+        when = "now" if _run(standing.begin_anew(given, name, file)) else "with the next start"
+        typer.echo(f"{name}: is made anew from the log, {when}")
+        return
+    source = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
+    typer.echo(f"{name}: made anew from {source}")
 
 
 @app.command(epilog="Example:  huahuo projections pause orders-to-crm --data ./data")

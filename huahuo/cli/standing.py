@@ -9,11 +9,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.projections import at_rest, no_follower
 from huahuo.actors.followers import record
 from huahuo.actors.timers import rebuilding as timers
 from huahuo.actors.timers.timer import TABLE as TIMERS
 from huahuo.app.config import Settings
+from huahuo.app.plugins import chosen
 from huahuo.audit.bodies import must_be_original
 from huahuo.audit.place import reading
 from huahuo.audit.record import ask_service, note, principal, writing
@@ -46,8 +48,8 @@ async def show(
         console.out(line, highlight=False)
 
 
-async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> int:
-    """Make a table anew. Returns how many timers or changes of rows it was made from.
+async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> str:
+    """Make a table anew. Returns what it was made from, as "17 rows".
 
     Raises:
         ConfigError: there is no such table. HuahuoError: a service runs on the directory.
@@ -58,7 +60,8 @@ async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Cons
             raise HuahuoError(
                 f"a service runs on {settings.data}: stop it, then run `huahuo projections rebuild {name}`"
             )
-        if name != TIMERS and name not in rebuilding.tables(log):
+        catalog = _catalog()
+        if name != TIMERS and name not in rebuilding.tables(log, catalog):
             raise ConfigError(await _no_table(log, name))
         await note(log, "projections rebuild", {"name": name})
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -68,9 +71,27 @@ async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Cons
                 progress.update(task, completed=done, total=whole)
 
             if name == TIMERS:
-                return await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)
-            return await rebuilding.rebuild(log, name, now_ms=ambient.now_ms(), told=told)
+                return f"{await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)} timers"
+            count = await rebuilding.rebuild(log, name, catalog, now_ms=ambient.now_ms(), told=told)
+            return f"{count} {'rows of states' if name in catalog.derived else 'changes of rows'}"
     raise AssertionError("an error of the log is raised above")
+
+
+async def begin_anew(settings: Settings, name: str, file: str) -> bool:
+    """Empty an index of a plug-in. Whether a running service makes it anew now, else its next start does.
+
+    Raises:
+        HuahuoError: the service refused.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is not None:
+            await note(log, "projections rebuild", {"name": name})
+            for suffix in ("", "-wal", "-shm"):
+                (settings.data / f"{file}{suffix}").unlink(missing_ok=True)
+            return False
+    await ask_service(settings, "rebuild_projection", name=name)
+    return True
 
 
 async def pause(
@@ -111,10 +132,10 @@ async def retry(settings: Settings, ambient: Ambient, name: str, declared: Colle
 async def _rows(settings: Settings, declared: Collection[str] | None) -> list[dict[str, Any]]:
     if not is_original(settings.data):
         async with reading(settings) as place:
-            return [msgspec.structs.asdict(one) for one in await at_rest(place.log, declared)]
+            return [msgspec.structs.asdict(one) for one in await at_rest(place.log, _catalog(), declared)]
     async with writing(settings) as log:
         if log is not None:
-            return [msgspec.structs.asdict(one) for one in await at_rest(log, declared)]
+            return [msgspec.structs.asdict(one) for one in await at_rest(log, _catalog(), declared)]
     reply: Any = await ask_service(settings, "get_projections")
     return list(reply["data"])
 
@@ -122,10 +143,15 @@ async def _rows(settings: Settings, declared: Collection[str] | None) -> list[di
 async def _kept(log: StoreLog, name: str, declared: Collection[str] | None) -> record.Recorded:
     known = {*(declared or ()), *await record.names(log)}
     if name not in known:
-        if name == TIMERS or name in rebuilding.tables(log):
+        if name == TIMERS or name in rebuilding.tables(log, _catalog()):
             raise ConfigError(f"{name} is a table: its rows change with the events, so nothing waits there")
         raise ConfigError(no_follower(name, known))
     return await record.read(log, name)
+
+
+def _catalog() -> Catalog:
+    """The entities of the application that this command was told of; without one, there is only `job`."""
+    return chosen().entities.catalog
 
 
 async def _no_table(log: StoreLog, name: str) -> str:
@@ -134,7 +160,12 @@ async def _no_table(log: StoreLog, name: str) -> str:
             f"{name} is a follower: what it wrote is not in the log. To deliver everything again, give it"
             " another name in the application"
         )
-    return f"there is no table {name!r}: there are {', '.join((TIMERS, *rebuilding.tables(log)))}"
+    if name in await rebuilding.remembered(log):
+        return (
+            f"the rows of {name} follow from states by @….rows({name!r}): say --app MODULE:NAME with the"
+            " application that has it"
+        )
+    return f"there is no table {name!r}: there are {', '.join((TIMERS, *rebuilding.tables(log, _catalog())))}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.english import of_service, translated
 
 _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
@@ -42,7 +43,7 @@ async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] |
     try:
         written = await app.publisher.submit_one(stream, type_, fields or {})
     except PublishRefused as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     assert isinstance(written, Appended), "only a command id makes a duplicate"
     last = written.events[-1]
     return At(last.stream, last.seq, written.position)
@@ -57,7 +58,7 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
     try:
         written = await app.publisher.submit_many(events)
     except PublishRefused as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     return At(*place_of_last(written))
 
 
@@ -87,13 +88,14 @@ async def send(
     parsed = incoming.Parsed(command, command_id, fields)
     params: Any = incoming.convert(parsed, spec.params)
     if isinstance(params, incoming.Invalid):
-        raise Refused(str(params.code), params.message, params.details)
+        raise _invalid(params)
     key = None if command_id is None else CommandKey(who.name, _CLIENT, command_id)
     call: Call[Any] = Call(
         who, _CLIENT, command, params, command_id or "", key, _fingerprint(fields) if key else b""
     )
     reply = await app.gate.execute(call, spec)
-    return _shown(reply.body, reply.at, duplicate=reply.duplicate)
+    own = command in entities.catalog.by_action
+    return _shown(reply.body, reply.at, duplicate=reply.duplicate, own=own)
 
 
 async def _as_service(
@@ -117,7 +119,7 @@ async def _as_service(
         message = entities.messages[traits(cls).action]
         params: Any = incoming.convert(incoming.Parsed(command, command_id, dict(fields)), message.params)
         if isinstance(params, incoming.Invalid):
-            raise Refused(str(params.code), params.message, params.details)
+            raise _invalid(params)
         try:
             key, sent = message.read(params)
         except ValueError as error:
@@ -230,9 +232,22 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
         acked.cancel()
 
 
-def _refused(error: PublishRefused) -> Refused:
+def rights_changed(app: App, stream: str | None, user: UserId | None) -> None:
+    """Ask again who may read. See `Huahuo.rights_changed`."""
+    user_id = None if user is None else user_id_of(user)
+    if user is not None and user_id is None:
+        raise Refused("invalid_field", f"user: {USER_ID_RULE}")
+    app.server.rejudging.now(stream, user_id)
+
+
+def refused(error: PublishRefused) -> Refused:
+    """A refusal of a publication as programs catch it."""
     refusal = error.refusal
-    return Refused(str(refusal.code), refusal.message, refusal.details)
+    return Refused(str(refusal.code), translated(refusal.message), refusal.details)
+
+
+def _invalid(what: incoming.Invalid) -> Refused:
+    return Refused(str(what.code), translated(what.message), what.details)
 
 
 def _principal(user: UserId | Principal) -> Principal:
@@ -248,11 +263,23 @@ def _fingerprint(fields: Mapping[str, Any]) -> bytes:
     return incoming.fingerprint(fields, b"application")
 
 
-def _shown(body: bytes, at: tuple[str, int] | None, *, duplicate: bool = False) -> dict[str, Any]:
-    """A reply as a client gets it. Raises Refused: it is an error."""
+def _shown(
+    body: bytes,
+    at: tuple[str, int] | None,
+    *,
+    duplicate: bool = False,
+    own: bool = True,
+) -> dict[str, Any]:
+    """A reply as a client gets it. `own`: a refusal may be the application's, whose words are kept.
+
+    Raises:
+        Refused: it is an error.
+    """
     said = msgspec.json.decode(body, type=dict[str, Any])
     if said.get("type") == "error":
-        raise Refused(said["code"], said.get("message", ""), said.get("details", ""))
+        code, message = said["code"], said.get("message", "")
+        in_words = translated(message) if own else of_service(code, message)
+        raise Refused(code, in_words, said.get("details", ""))
     if at is not None:
         said["at"] = {"stream": at[0], "seq": at[1]}
     return said | ({"duplicate": True} if duplicate else {})

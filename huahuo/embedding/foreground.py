@@ -13,6 +13,7 @@ import structlog
 
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
+from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings, Table
 from huahuo.app.memory import Tidier
 from huahuo.app.signals import stop_on_signals
@@ -22,10 +23,16 @@ from huahuo.eventstore.ambient import SystemAmbient
 _log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable[[App | None], None]) -> None:
+async def serve(
+    settings: Settings,
+    plugins: Sequence[Plugin],
+    runs_as: Callable[[App | None], None],
+    asked: Asked = NOBODY,
+) -> None:
     """Run with these plug-ins until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
 
-    `runs_as`: see `Application`. Effects of the last life may ask for the service before the start is over.
+    `runs_as` and `asked`: see `Application`. Effects of the last life may ask for the service before the
+    start is over.
 
     Raises:
         HuahuoError: the directory is in use or damaged, a setting is invalid, or the port is taken.
@@ -39,7 +46,7 @@ async def serve(settings: Settings, plugins: Sequence[Plugin], runs_as: Callable
     stop_on_signals(stopping.set)
     for name in Table(plugins).unknown_variables(os.environ):
         _log.warning("an environment variable is no setting of this version", variable=name)
-    app = App(settings, SystemAmbient(), plugins=plugins)
+    app = App(settings, SystemAmbient(), plugins=plugins, asked=asked)
     runs_as(app)
     try:
         await app.start()

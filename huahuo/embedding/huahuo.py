@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
+from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.wiring import App
@@ -27,6 +28,17 @@ from huahuo.embedding.asgi import Asgi
 from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.transport.accounts.application import Authenticate, Authorize
+
+_here: Final[list["Huahuo"]] = []
+"""The applications that run in this process."""
+
+
+def running_here() -> "Huahuo":
+    """The application that runs in this process. Raises HuahuoError: none does, or several do."""
+    if len(_here) != 1:
+        raise HuahuoError(f"{len(_here) or 'no'} applications run in this process: say which by app=")
+    return _here[0]
 
 
 class Huahuo(Application):
@@ -34,7 +46,7 @@ class Huahuo(Application):
 
     `plugins` None: mail under `huahuo serve`, none elsewhere. A file, the environment and flags win over
     `data` and `settings` under `huahuo serve`; elsewhere `config_file` and the environment are below them.
-    `world` and `ambient` replace the outside in tests.
+    `world` and `ambient` replace the outside in tests. `authenticate` and `authorize`: docs/accounts.md.
 
     Raises:
         DefinitionError: an entity cannot work as it is written.
@@ -49,9 +61,12 @@ class Huahuo(Application):
         config_file: str | Path | None = None,
         world: World | None = None,
         ambient: Ambient | None = None,
+        authenticate: Authenticate | None = None,
+        authorize: Authorize | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(entities=entities, plugins=plugins, data=data, settings=settings)
+        asked = Asked(authenticate, authorize)
+        super().__init__(entities=entities, plugins=plugins, data=data, settings=settings, asked=asked)
         self._config_file = None if config_file is None else Path(config_file)
         self._world = world or World()
         self._ambient = ambient or SystemAmbient()
@@ -74,12 +89,14 @@ class Huahuo(Application):
         try:
             settings = self._settings()
             logs.configure_unless_done(settings.log_level, as_json=settings.log_json)
-            app = App(settings, self._ambient, self._world, plugins=self.plugins(), listen=listen)
+            app = App(
+                settings, self._ambient, self._world, plugins=self.plugins(), listen=listen, asked=self.asked
+            )
             await app.start()
         except BaseException:
             self._begun = False
             raise
-        self._app = app
+        self.runs_as(app)
         return app
 
     async def stop(self) -> None:
@@ -89,7 +106,8 @@ class Huahuo(Application):
                 await app.stop()
             finally:
                 if self._app is app:
-                    self._app, self._begun = None, False
+                    self.runs_as(None)
+                    self._begun = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -105,11 +123,15 @@ class Huahuo(Application):
         from huahuo.embedding.foreground import serve
 
         own_the_process()
-        run(serve(self._settings(), self.plugins(), self.runs_as))
+        run(serve(self._settings(), self.plugins(), self.runs_as, self.asked))
 
     def runs_as(self, running: App | None) -> None:
         """See `Application`: from now on, effects reach the service that runs them."""
         self._app = running
+        if self in _here:
+            _here.remove(self)
+        if running is not None:
+            _here.append(self)
 
     @property
     def asgi(self) -> Asgi:
@@ -207,6 +229,21 @@ class Huahuo(Application):
     async def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """See `calls.seen`."""
         return await calls.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
+
+    async def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
+        """Ask again who may read `stream` (None: any), of this user (None: all).
+
+        Nobody gets an event of such a stream before the answer. Those who lost the right get `unsubscribed`.
+        Raises Refused: nobody can have this id.
+        """
+        calls.rights_changed(await self._ready(), stream, user)
+
+    async def revoke(self, *, user_id: UserId | None = None, jti: str | None = None) -> None:
+        """Close the connections of a user, or of one token, and refuse the tokens that were issued before.
+
+        `authenticate` is asked again when the user comes back, and then its answer holds.
+        """
+        await (await self._ready()).publisher.revoke(user_id=user_id, jti=jti)
 
     def _settings(self) -> config.Settings:
         return config.Table(self.plugins()).load(

@@ -16,11 +16,7 @@ from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.jobs import JobOutcome
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app.wiring import App
-from huahuo.errors import HuahuoError
-
-
-class JobCancelled(Exception):  # noqa: N818  an event
-    """The job was cancelled. The `with` block of a blocking job ends with it, silently."""
+from huahuo.errors import HuahuoError, JobCancelled
 
 
 class Cancelled:

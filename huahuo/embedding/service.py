@@ -19,6 +19,7 @@ from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import ApiRefused, Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
+from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
@@ -31,6 +32,7 @@ from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
 from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.transport.accounts.application import Authenticate, Authorize
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 
@@ -61,6 +63,10 @@ def _mail(app: App) -> MailApi:
     return api
 
 
+class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
+    """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
+
+
 type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 
@@ -71,7 +77,9 @@ def translated() -> Iterator[None]:
         yield
     except (HuahuoError, Refused):
         raise
-    except (PublishRefused, ApiRefused, ValueError) as error:
+    except PublishRefused as error:
+        raise PublicationRefused(*calls.refused(error).args) from error
+    except (ApiRefused, ValueError) as error:
         raise HuahuoError(str(error)) from error
     except (Unavailable, TimeoutError) as error:
         raise OutcomeUnknown("whether the event was written is not known") from error
@@ -85,7 +93,8 @@ class Service:
     """huahuo inside your own program, in the same process.
 
     `settings` are those of docs/settings.md. They override the environment (`HUAHUO_*`) and a config file.
-    `plugins`: exactly these; None: mail. `entities`: the application's own.
+    `plugins`: exactly these; None: mail. `entities`: the application's own. `authenticate` and `authorize`:
+    docs/accounts.md; they run on the service's thread.
 
     Raises:
         ConfigError: a setting is unknown or invalid.
@@ -99,9 +108,12 @@ class Service:
         environ: Mapping[str, str] | None = None,
         plugins: Sequence[Plugin] | None = None,
         entities: Sequence[Entity[Any]] = (),
+        authenticate: Authenticate | None = None,
+        authorize: Authorize | None = None,
         **settings: Any,
     ) -> None:
-        self._given = given = Application(entities=entities, plugins=plugins)
+        asked = Asked(authenticate, authorize)
+        self._given = given = Application(entities=entities, plugins=plugins, asked=asked)
         self._plugins = given.plugins(with_mail())
         self._settings = config.Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
@@ -236,8 +248,11 @@ class Service:
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `user/<id>`, `group/<name>`, `system`, or a stream of a kind without entity.
 
-        Values that JSON or a browser cannot hold are refused (HuahuoError): NaN, infinities, integers from
-        2^53 on. Raises as `update_email_status`.
+        Values that JSON or a browser cannot hold are refused: NaN, infinities, integers from 2^53 on.
+
+        Raises:
+            Refused: it is not allowed; also a HuahuoError. NotRunning.
+            OutcomeUnknown: it is unknown whether the event was written.
         """
         return self._position(lambda app: app.publisher.submit_one(stream, type, fields or {}))
 
@@ -303,6 +318,14 @@ class Service:
 
         return self._call(revoke)
 
+    def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
+        """See `Huahuo.rights_changed`."""
+
+        async def changed(app: App) -> None:
+            calls.rights_changed(app, stream, user)
+
+        self._call(changed)
+
     def _must_not_be_a_fork(self) -> None:
         """Refuse a forked process: it has this object but not its thread, so a call would block.
 
@@ -351,7 +374,7 @@ class Service:
 
     async def _main(self, starting: "_Starting") -> None:
         self._stopping = asyncio.Event()
-        app = App(self._settings, self._ambient, plugins=self._plugins)
+        app = App(self._settings, self._ambient, plugins=self._plugins, asked=self._given.asked)
         await app.start()
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())

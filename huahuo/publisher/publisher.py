@@ -16,6 +16,7 @@ from huahuo.at import At
 from huahuo.errors import Unknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.exchange import Exchange
+from huahuo.publisher.job import LEASE_S, RemoteJob, UserId
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
 
 TIMEOUT_S: Final = 30.0
@@ -76,6 +77,14 @@ class Publisher:
                 it may be sent again.
         """
         return self._call(f"/commands/{quote(action, safe='')}", fields, command_id)
+
+    def job(self, name: str, user: UserId | None = None, *, lease_s: float = LEASE_S) -> RemoteJob:
+        """Work of this process that `user` watches on `job/<id>` and may cancel.
+
+        Write `with publisher.job("import", user=42) as job`. The token must be an administrator's. If this
+        process dies, the job ends as `interrupted` when nothing was heard of it for `lease_s` seconds.
+        """
+        return RemoteJob(self, name, user, lease_s)
 
     def close(self) -> None:
         """Close this thread's connection. A later call opens another one."""

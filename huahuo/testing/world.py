@@ -143,20 +143,34 @@ class AppWorld:
     def client(
         self, user: UserId, *, username: str = "", admin: bool = False, groups: tuple[str, ...] = ()
     ) -> TestClient:
-        """A client of this user, connected."""
+        """A client of this user, connected. It has a token of the service itself."""
+        token = mint(
+            _SECRET.encode(),
+            self._ambient(),
+            user_id=user,
+            username=username or str(user),
+            admin=admin,
+            groups=groups,
+            ttl_s=_YEAR_S,
+        )
+        return self._connected(token, user)
 
+    def client_with(self, token: str) -> TestClient:
+        """A client with a token of the application's own, which `authenticate` judges.
+
+        Raises ClientStopped: it is refused.
+        """
+        return self._connected(token, token)
+
+    def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
+        """See `Huahuo.rights_changed`."""
+        calls.rights_changed(self.running, stream, user)
+
+    def _connected(self, token: str, name: int | str) -> TestClient:
         async def connected() -> TestClient:
-            token = mint(
-                _SECRET.encode(),
-                self._ambient(),
-                user_id=user,
-                username=username or str(user),
-                admin=admin,
-                groups=groups,
-                ttl_s=_YEAR_S,
-            )
-            ambient = VirtualAmbient(self._loop, user if isinstance(user, int) else crc32(user.encode()))
-            client = Client(self.running.url, token=token, client=f"test-{user}", ambient=ambient)
+            seed = name if isinstance(name, int) else crc32(name.encode())
+            ambient = VirtualAmbient(self._loop, seed)
+            client = Client(self.running.url, token=token, client=f"test-{seed}", ambient=ambient)
             await client.__aenter__()
             await client.wait_online()
             return TestClient(self, client)
@@ -216,7 +230,13 @@ class AppWorld:
         given = {**self._application.settings, "data": self._folder, "host": "127.0.0.1", "port": port}
         settings = table.load(environ={}, flags={**given, "jwt_secret": _SECRET, "master_key": "5a" * 32})
         world = World(open_log=self._open_log, make_executor=InlineExecutor, publish_address=False)
-        self._app = App(settings, self._ambient(), world, plugins=self._application.plugins())
+        self._app = App(
+            settings,
+            self._ambient(),
+            world,
+            plugins=self._application.plugins(),
+            asked=self._application.asked,
+        )
         self._application.runs_as(self._app)
         await self._app.start()
 

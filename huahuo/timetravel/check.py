@@ -24,7 +24,7 @@ import msgspec
 from huahuo.actors.actor.errors import where
 from huahuo.actors.plugins.past import Past, together
 from huahuo.actors.plugins.plugin import Plugin
-from huahuo.app.plugins import standard
+from huahuo.app.plugins import loaded, standard
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.replay.history import exported
 from huahuo.replay.history.delta import differences, written
@@ -34,7 +34,7 @@ from huahuo.terminal import counted
 from huahuo.timetravel.fixture import keep
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import load_export
-from huahuo.timetravel.versions import OURS, code_of, judged
+from huahuo.timetravel.versions import OURS, Code, code_of, judged
 
 SAME, DIFFERENT = 0, 1
 _TRACED_MAX = 200
@@ -89,26 +89,27 @@ async def examine(
     """
     report = Report()
     async with AsyncExitStack() as stack:
-        other = None
+        today, other = Code(OURS, past.guides), None
         if code is not None or ref is not None:
-            other = await stack.enter_async_context(code_of(code, ref))
+            versions = code_of(code, ref, past.guides, loaded())
+            today, other = await stack.enter_async_context(versions)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="huahuo-check-")))
         events = scratch / "events"
         report.events = await _write(history, upto, events)
-        ours = await judged(OURS, past.guides, events, [], scratch / "ours")
+        ours = await judged(today, events, [], scratch / "ours")
         if other is None:
             _decisions(ours, report)
             unreadable = await _folds(past, history, upto, report)
             await _keyframes(past, history, upto, report, unreadable)
         else:
-            theirs = await judged(other, past.guides, events, [], scratch / "theirs")
+            theirs = await judged(other, events, [], scratch / "theirs")
             _versions(ours, theirs, report)
         report.differences.sort(key=lambda difference: difference.position)
         if first_only:
             del report.differences[1:]
         traced = [d.position for d in report.differences if d.kind == "state"][:_TRACED_MAX]
         if traced and other is not None:
-            await _name_lines(report, traced, [other, OURS], past.guides, events, scratch)
+            await _name_lines(report, traced, [other, today], events, scratch)
     return report
 
 
@@ -338,12 +339,12 @@ async def _keyframes(
 
 
 async def _name_lines(
-    report: Report, traced: list[int], roots: list[Path], guides: Sequence[Path], events: Path, scratch: Path
+    report: Report, traced: list[int], versions: list[Code], events: Path, scratch: Path
 ) -> None:
     """For each difference of states, name the line of the other version (else of ours) that caused it."""
     lines: dict[int, str] = {}
-    for root in roots:
-        for finding in await judged(root, guides, events, traced, scratch / "traced"):
+    for code in versions:
+        for finding in await judged(code, events, traced, scratch / "traced"):
             if finding.get("line"):
                 lines.setdefault(finding["position"], finding["line"])
     report.differences = [

@@ -15,6 +15,7 @@ from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.options import EXIT_OK, code_of_answer, known, program
+from huahuo.replay.history.fold import NotFolded
 from huahuo.replay.history.history import History
 from huahuo.terminal import printable
 from huahuo.timetravel.show import Out
@@ -85,7 +86,7 @@ def leave(main: Callable[[], Awaitable[int]]) -> None:
     except LookupError as error:
         errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
         code = code_of_answer(error)
-    except (HuahuoError, EventStoreError) as error:
+    except (HuahuoError, EventStoreError, NotFolded) as error:
         errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
         code = code_of_answer(error)
     except BrokenPipeError:  # the reader closed the pipe, e.g. `head`

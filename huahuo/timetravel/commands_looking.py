@@ -1,5 +1,6 @@
 """`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`, `step`: names, flags and help."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -167,6 +168,8 @@ def step(entity: Entity, data: Data = None, config_file: ConfigFile = None, veri
         if error.name is None or not error.name.startswith("textual"):
             raise
         raise ConfigError("step needs Textual: pip install 'huahuo[tui]'") from None
+    if not sys.stdout.isatty():
+        raise ConfigError(f"step needs a terminal: `huahuo replay log {entity}` prints the events")
 
     async def body(history: History) -> int:
         walker = StepApp(Stepper(history, await subject(known(), history, entity)), AMBIENT)

@@ -30,8 +30,12 @@ from huahuo.timetravel.show import Out
 SPEED_MAX = 1e9
 
 Format = Literal["jsonl", "csv", "parquet", "cloudevents"]
-Code = Annotated[Path | None, typer.Option(help="Another version: a directory with its packages.")]
-Against = Annotated[str | None, typer.Option(help="Another version: a commit of this repository.")]
+Code = Annotated[
+    Path | None, typer.Option(help="Another version: its directory, with --app that of your application.")
+]
+Against = Annotated[
+    str | None, typer.Option(help="Another version: a commit, with --app of your repository.")
+]
 
 
 @app.command(epilog="Example:  huahuo replay export --to log.parquet --format parquet --after -7d")

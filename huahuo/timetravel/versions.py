@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 import huahuo
+from huahuo.app.plugins import Loaded
 from huahuo.errors import ConfigError, HuahuoError
+from huahuo.timetravel.app_guide import APP
 
 OURS = Path(huahuo.__file__).resolve().parents[1]
 """The directory of the running code."""
@@ -27,37 +29,61 @@ _MODEL = ("huahuo/eventstore/model.py", "eventstore/model.py")
 """A file that every version has, in rooms or flat as before."""
 _NO_CODE = {".github", "bench", "docs", "examples", "scripts", "tests", "web"}
 """Folders of the repository that no version of the service needs."""
+_APP_GUIDES = (Path(__file__).with_name("app_guide.py"),)
 _JUDGE = Path(__file__).with_name("judge.py")
 
 
+class Code(NamedTuple):
+    """Code to run over a history. `guides` say how to ask it. `app`: it is a version of this application."""
+
+    root: Path
+    guides: Sequence[Path]
+    app: str = ""
+
+
 @asynccontextmanager
-async def code_of(path: Path | None, ref: str | None) -> AsyncIterator[Path]:
-    """The directory of the version named by a path, or by a commit of this repository.
+async def code_of(
+    path: Path | None, ref: str | None, guides: Sequence[Path], app: Loaded | None = None
+) -> AsyncIterator[tuple[Code, Code]]:
+    """Today's code and the other version, which a path or a commit names.
+
+    Without `app`, the version is one of huahuo with its plug-ins, and the commit one of this repository. With
+    it, a path may hold another version of the application, and a commit is one of its repository.
 
     Raises:
         ConfigError: there is no such version at this path or commit.
     """
     if path is not None:
         root = path.resolve()  # noqa: ASYNC240  nothing else runs on this loop
-        if not any((root / model).is_file() for model in _MODEL):
+        if any((root / model).is_file() for model in _MODEL):
+            yield Code(OURS, guides), Code(root, guides)
+        elif app is None:
             raise ConfigError(f"{path} holds no version of this project (there is no event store in it)")
-        yield root
+        elif not any((root / file).is_file() for file in app.files):
+            raise ConfigError(f"{path} holds no version of {app.name} (there is no {app.files[0]} in it)")
+        else:
+            yield Code(app.root, _APP_GUIDES, app.name), Code(root, _APP_GUIDES, app.name)
         return
     assert ref is not None, "either a path or a ref"
-    commit = await _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    home = OURS if app is None else app.root
+    commit = await _git(home, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     name = commit.decode().strip()
-    folders = set((await _git("ls-tree", "-d", "--name-only", name)).decode().split()) - _NO_CODE
-    files = await _git("archive", "--format=tar", name, *sorted(folders))
+    folders: set[str] = set()
+    if app is None:
+        folders = set((await _git(home, "ls-tree", "-d", "--name-only", name)).decode().split()) - _NO_CODE
+    files = await _git(home, "archive", "--format=tar", name, *sorted(folders))
     with tempfile.TemporaryDirectory(prefix="huahuo-code-") as directory:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(directory, filter="data")
-        yield Path(directory).resolve()  # noqa: ASYNC240
+        root = Path(directory).resolve()  # noqa: ASYNC240
+        if app is None:
+            yield Code(OURS, guides), Code(root, guides)
+        else:
+            yield Code(app.root, _APP_GUIDES, app.name), Code(root, _APP_GUIDES, app.name)
 
 
-async def judged(
-    root: Path, guides: Sequence[Path], events: Path, trace: list[int], findings: Path
-) -> Iterator[dict[str, Any]]:
-    """The findings of the version at `root` about the events in a file without a header, guide by guide.
+async def judged(code: Code, events: Path, trace: list[int], findings: Path) -> Iterator[dict[str, Any]]:
+    """The findings of a version about the events in a file without a header, guide by guide.
 
     `findings`: a folder for them.
 
@@ -66,24 +92,27 @@ async def judged(
     """
     findings.mkdir(exist_ok=True)  # noqa: ASYNC240  nothing else runs on this loop
     said = [
-        await _judged(root, guide, events, trace, findings / str(number))
-        for number, guide in enumerate(guides)
+        await _judged(code, guide, events, trace, findings / str(number))
+        for number, guide in enumerate(code.guides)
     ]
     return chain.from_iterable(said)
 
 
 async def _judged(
-    root: Path, guide: Path, events: Path, trace: list[int], findings: Path
+    judging: Code, guide: Path, events: Path, trace: list[int], findings: Path
 ) -> Iterator[dict[str, Any]]:
+    root = judging.root
     environ = {
         "PATH": os.environ.get("PATH", ""),
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": os.pathsep.join([str(root), str(OURS)] if judging.app else [str(root)]),
+        **({APP: judging.app} if judging.app else {}),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
     }
     with findings.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", str(_JUDGE), str(guide), str(events)),
+            cwd=root,
             stdin=asyncio.subprocess.PIPE,
             stdout=out,
             stderr=asyncio.subprocess.PIPE,
@@ -106,10 +135,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield msgspec.json.decode(line)
 
 
-async def _git(*arguments: str) -> bytes:
+async def _git(home: Path, *arguments: str) -> bytes:
     try:
         process = await asyncio.create_subprocess_exec(
-            *("git", "-C", str(OURS), *arguments),
+            *("git", "-C", str(home), *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -117,5 +146,5 @@ async def _git(*arguments: str) -> bytes:
         raise ConfigError("git is needed to get another version; --code PATH works without it") from None
     output, _ = await process.communicate()
     if process.returncode:
-        raise ConfigError(f"git {arguments[0]}: no such version in the repository of {OURS.name}")
+        raise ConfigError(f"git {arguments[0]}: no such version in the repository of {home.name}")
     return output

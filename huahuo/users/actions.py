@@ -136,7 +136,7 @@ class UserActions:
         return await _done("已退出所有登录", self._book.end_sessions(who.user_id, principal=who.name))
 
     async def _renew(self, call: Call[Nothing]) -> Reply:
-        fresh = self._login.renew(call.principal.user_id)
+        fresh = self._login.renew(call.principal.user_id, call.principal.signed_in_ms)
         if fresh is None:
             return error_reply(Refusal("not_found", "用户不存在", "this token names no user with a password"))
         return json_reply({"type": "token", **fresh.body()})

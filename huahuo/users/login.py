@@ -118,8 +118,8 @@ class Login:
         self._made_at.failed(address, now_s)  # successes count too: accounts are not made in masses
         if self._running >= _AT_ONCE_MAX:
             return Refused(_BUSY_S)
-        first = bool(code)
-        if first and not (self._first_code and hmac.compare_digest(code, self._first_code)):
+        first, given = bool(code), code.encode("utf-8", "replace")
+        if first and not (self._first_code and hmac.compare_digest(given, self._first_code.encode())):
             raise UserRefused("forbidden", "this link was used, or is of another start of the service")
         if not first and not self.registration:
             raise UserRefused("forbidden", "registration is switched off")
@@ -140,16 +140,19 @@ class Login:
             return Verdict(retry_s=found.retry_s)
         return Verdict(json_bytes(found.body()))
 
-    def renew(self, user_id: int | str) -> SignedIn | None:
-        """Another token for a user who has one. None: it is no user of ours, or must not sign in any more."""
-        user = self._book.users.of(user_id)
-        return None if user is None or user.disabled else self.token_for(user)
+    def renew(self, user_id: int | str, signed_in_ms: int) -> SignedIn | None:
+        """Another token for a user who has one, of the same sign-in.
 
-    def token_for(self, user: User) -> SignedIn:
-        """A new token."""
+        None: it is no user of ours, or must not sign in any more.
+        """
+        user = self._book.users.of(user_id)
+        return None if user is None or user.disabled else self.token_for(user, signed_in_ms)
+
+    def token_for(self, user: User, signed_in_ms: int = 0) -> SignedIn:
+        """A new token. `signed_in_ms` 0: the user has just signed in."""
         now_ms = self._ambient.now_ms()
         token = self._authenticator.mint(
-            Principal(user.user_id, user.name, is_admin=user.is_admin),
+            Principal(user.user_id, user.name, is_admin=user.is_admin, signed_in_ms=signed_in_ms or now_ms),
             now_ms=now_ms,
             ttl_s=self._token_ttl_s,
             jti=self._ambient.token(),

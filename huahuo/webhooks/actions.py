@@ -11,6 +11,7 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate
+from huahuo.webhooks import en, zh
 from huahuo.webhooks.book import HookBook, known
 from huahuo.webhooks.deliveries import Deliveries
 from huahuo.webhooks.hooks import (
@@ -24,11 +25,6 @@ from huahuo.webhooks.hooks import (
     refuse_url,
 )
 
-_ADDED: Final = "Webhook 已创建，签名密钥仅显示一次"
-_AGAIN: Final = "Webhook 已创建，签名密钥只显示一次；如已丢失，请删除后重新创建"
-_REMOVED: Final = "Webhook 已删除"
-_RETRIED: Final = "已重新排队"
-_REFUSED: Final = "操作失败"
 _LETTERS_SHOWN: Final = 100
 
 type _Url = Annotated[str, Meta(max_length=4096)]
@@ -79,6 +75,7 @@ class HookActions:
 
     def register(self, registry: Registry) -> None:
         """Offer the actions. A key cannot make a webhook, which would outlive it."""
+        registry.words.add(zh, en)
         for action in (
             Action("add_webhook", AddWebhook, self._add, signed_in=True),
             Action("list_webhooks", ListWebhooks, self._list, query=True),
@@ -104,19 +101,17 @@ class HookActions:
                 who, asked.url, wanted, account=self._has_account(who.user_id), record=_record_of(call)
             )
         except HookRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         if isinstance(made, Duplicate):
             return from_record(made.command)
         hook, secret = made
-        answer = json_reply(
-            {"type": "webhook_added", "message": _ADDED, "secret": secret, **self._shown(hook)}
-        )
+        answer = json_reply({"type": "webhook_added", "secret": secret, **self._shown(hook)})
         return msgspec.structs.replace(answer, recorded=call.key is not None)
 
     async def _list(self, call: Call[ListWebhooks]) -> Reply:
         who = call.principal
         if call.params.everybody and not who.is_admin:
-            return error_reply(Refusal("forbidden", "需要管理员权限"))
+            return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
         found = self._book.state.all(None if call.params.everybody else who.user_id)
         return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
 
@@ -124,7 +119,7 @@ class HookActions:
         try:
             hook = self._known(call)
         except HookRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         found = await self._deliveries.letters(hook.webhook_id)
         newest = list(found.values())[: -_LETTERS_SHOWN - 1 : -1]
         data = [
@@ -138,12 +133,12 @@ class HookActions:
         try:
             hook = self._known(call)
         except HookRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         now_ms = self._ambient.now_ms()
         told = event(RETRIED, now_ms, {"webhook_id": hook.webhook_id, "user_id": hook.user_id})
         append = Append(ts_ms=now_ms, events=(told,), principal=call.principal.name)
         count = await self._deliveries.retry(hook, append)
-        return json_reply({"type": "success", "message": _RETRIED, "dead_letters": count})
+        return json_reply({"type": "success", "message": zh.QUEUED_AGAIN, "dead_letters": count})
 
     async def _remove(self, call: Call[OneWebhook]) -> Reply:
         who = call.principal
@@ -151,9 +146,9 @@ class HookActions:
             self._known(call)
             await self._book.remove(call.params.webhook_id, by=who.name)
         except HookRefused as refused:
-            return error_reply(Refusal(refused.code, _REFUSED, str(refused)))
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         self._deliveries.books.dead.pop(call.params.webhook_id, None)
-        return json_reply({"type": "success", "message": _REMOVED})
+        return json_reply({"type": "success", "message": zh.HOOK_REMOVED})
 
     def _known(self, call: Call[OneWebhook]) -> Hook:
         who = call.principal
@@ -193,5 +188,5 @@ def _record_of(call: Call[Any]) -> CommandRecord | None:
     """The answer to a repeat: without the secret, so that the log never has it in clear."""
     if call.key is None:
         return None
-    body = json_reply({"type": "success", "message": _AGAIN}).body
+    body = json_reply({"type": "success", "message": zh.MADE_BEFORE}).body
     return CommandRecord(call.key, call.fingerprint, body)

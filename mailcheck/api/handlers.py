@@ -14,10 +14,13 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity, from_record
+from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.choosing import Choosing
+from huahuo.mailcheck.api.import_jobs import ImportJobs
 from huahuo.mailcheck.api.importing import parts_of, place_of, result_of
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
@@ -43,9 +46,6 @@ from huahuo.mailcheck.listing import (
 from huahuo.mailcheck.replies import EmailsPage, Mail, MailRecords, MailReply, Record, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
-    CancelCheck,
-    CheckEmails,
-    DeleteEmails,
     ImportEmails,
     RosterCommand,
     UpdateEmail,
@@ -85,12 +85,15 @@ class Handlers:
         lines_max: int,
         lines_a_part: int,
         providers: Providers = STANDARD,
+        jobs: JobDoor | None = None,
     ) -> None:
+        self._imports = ImportJobs(jobs or JobDoor())
         self._providers = providers
         self._log = log
         self._directory = directory
         self._executor = executor
         self._pauses = pauses
+        self._choosing = Choosing(log, directory, pauses)
         self._lines_max = lines_max
         self._lines_a_part = lines_a_part
 
@@ -102,11 +105,14 @@ class Handlers:
             Action("get_mail", MailParams, self._get_mail, query=True),
             Action("add_email", AddEmailParams, self._add_email),
             Action("update_email", UpdateEmailParams, self._update_email),
-            Action("delete_emails", DeleteEmails, self._with_pause),
-            Action("check_emails", CheckEmails, self._as_it_is),
-            Action("cancel_check", CancelCheck, self._with_pause),
+            *self._choosing.actions(),
             Action("import_emails", ImportParams, self._import_emails),
+            *self._imports.actions(),
         ]
+
+    async def close(self) -> None:
+        """End what clients left open."""
+        await self._imports.close()
 
     async def _add_email(self, call: Call[AddEmailParams]) -> Reply:
         params = call.params
@@ -133,28 +139,26 @@ class Handlers:
         with self._pauses.hold((params.email_id,)):
             return await self._execute(call, command)
 
-    async def _as_it_is(self, call: Call[RosterCommand]) -> Reply:
-        """A command that the client's message holds as the roster takes it."""
-        return await self._execute(call, call.params)
-
-    async def _with_pause(self, call: Call[DeleteEmails | CancelCheck]) -> Reply:
-        """As `_as_it_is`, while checks of these mailboxes report nothing."""
-        with self._pauses.hold(call.params.email_ids):
-            return await self._execute(call, call.params)
-
     async def _import_emails(self, call: Call[ImportParams]) -> Reply:
         params = call.params
+        job = self._imports.of(call.principal.user_id, params.job_id)
+        if job is not None and job.cancelled:
+            return error_reply(Refusal("conflict", "导入已取消", "the job was cancelled"))
         try:
             data = await self._executor.run(
                 lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
             )
         except TooManyLines:
             return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
-        command = ImportEmails(params.mail_type, data)
+        command = ImportEmails(params.mail_type, data, params.validate)
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
-            return await self._import_parts(call, command)
-        return await self._execute(call, command, size=len(params.data))
+            reply = await self._import_parts(call, command)
+        else:
+            reply = await self._execute(call, command, size=len(params.data))
+        if job is not None:
+            await self._imports.did(job, reply.body)
+        return reply
 
     async def _import_parts(self, call: Call[ImportParams], command: ImportEmails) -> Reply:
         """The gate records the answer. See `importing`."""
@@ -222,20 +226,23 @@ class Handlers:
             return error_reply(Refusal("invalid_field", "字段无效", "before"))
         if not await self._owns(user_id, email_id):
             return error_reply(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
-        rows = await self._log.rows(MAILS, str(email_id), before=before, limit=limit + 1)
+        if params.sort == "received_time":
+            rows = await self._log.rows(MAILS, str(email_id), after=before or b"", limit=limit + 1)
+        else:
+            rows = await self._log.rows(MAILS, str(email_id), before=before, limit=limit + 1)
         records = [Record.of(msgspec.json.decode(value, type=MailRecord)) for _, value in rows[:limit]]
         following = page_token(rows[limit - 1][0]) if len(rows) > limit else None
         return _answered(MailRecords(email_id, records, following))
 
     async def _get_mail(self, call: Call[MailParams]) -> Reply:
         user_id, params = call.principal.user_id, call.params
-        record = await self._record(user_id, params.mail_id)
+        record = await self.record(user_id, params.mail_id)
         content = None if record is None else await self._log.blob(record.blob)
         if record is None or content is None:
             return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
         return _answered(Mail.with_content(record, content))
 
-    async def _record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
+    async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
         """The record of a mail, None if the mail is not this user's."""
         if mail_id < 0:
             return None

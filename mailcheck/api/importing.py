@@ -29,7 +29,9 @@ def parts_of(command: ImportEmails, origin: Origin, lines_a_part: int) -> Execut
     parts = []
     for number, accounts in enumerate(batched(command.data.accounts, lines_a_part), start=1):
         data = ImportData(len(accounts), accounts, ())
-        parts.append(Execute(ImportEmails(command.mail_type, data), _part_of(origin, number)))
+        parts.append(
+            Execute(ImportEmails(command.mail_type, data, command.validate), _part_of(origin, number))
+        )
     return ExecuteParts(tuple(parts))
 
 

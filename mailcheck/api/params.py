@@ -6,7 +6,7 @@ Decoding refuses wrong types and numbers out of range, and ignores unknown field
 that may hold a password or a token does not show its value.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,8 +14,14 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
+from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
 
 RECORDS_MAX = 200
+FAILURES_MAX = 1_000
+QUERY_CHARS_MAX = 500
+IMPORT_LINES_MAX = 10_000_000
+EXPORT_ROWS_MAX = 1_000
+SEARCH_IDS_MAX = 1_000
 _TOKEN_CHARS_MAX = 4_096
 _SORT_CHARS_MAX = 32
 
@@ -89,17 +95,91 @@ class ImportParams(msgspec.Struct, frozen=True):
 
     data: str
     mail_type: str = "outlook"
+    validate: bool = False
+    job_id: Id | None = None
 
     def __repr__(self) -> str:
         return "ImportParams('[sealed]')"
 
 
-class WatchParams(msgspec.Struct, frozen=True):
-    """Fields of `watch_emails`. Either ids, or a filter as in `get_all_emails`; an empty one admits all."""
+class BeginImportParams(msgspec.Struct, frozen=True):
+    """Fields of `begin_import`: how many lines will come, blank ones not counted."""
 
-    on: Flag
+    lines: Annotated[int, Meta(ge=1, le=IMPORT_LINES_MAX)]
+
+
+class EndImportParams(msgspec.Struct, frozen=True):
+    """Fields of `end_import`. `stopped`: not all lines were sent."""
+
+    job_id: Id
+    stopped: bool = False
+
+
+class ExportParams(msgspec.Struct, frozen=True):
+    """Fields of `export_emails`. `before` is the `next` of the previous page.
+
+    `owner` (administrators): the id of the user whose mailboxes they are.
+    """
+
+    email_ids: Annotated[tuple[Id, ...], Meta(max_length=EXPORT_ROWS_MAX)] | None = None
+    filter: Filter | None = None
+    format: Literal["lines", "csv"] = "lines"
+    secrets: bool = False
+    owner: int | str | None = None
+    limit: Annotated[int, Meta(ge=1, le=EXPORT_ROWS_MAX)] = 500
+    before: Id | None = None
+
+
+class ChoiceParams(msgspec.Struct, frozen=True):
+    """Which mailboxes a command is about: those of a list, or all that a filter admits."""
+
     email_ids: tuple[Id, ...] | None = None
     filter: Filter | None = None
+
+
+class LabelParams(ChoiceParams, frozen=True):
+    """Fields of `label_emails`."""
+
+    add_tags: Annotated[tuple[str, ...], Meta(max_length=TAGS_MAX)] = ()
+    remove_tags: Annotated[tuple[str, ...], Meta(max_length=TAGS_MAX)] = ()
+    note: str | None = None
+    group: str | None = None
+
+    def labels(self) -> Labels:
+        """What is to change."""
+        return Labels(self.add_tags, self.remove_tags, self.note, self.group)
+
+
+class FailuresParams(msgspec.Struct, frozen=True):
+    """Fields of `get_failures`. `limit`: mailboxes named of each reason."""
+
+    filter: Filter | None = None
+    limit: Annotated[int, Meta(ge=0, le=FAILURES_MAX)] = 20
+
+
+class SearchParams(msgspec.Struct, frozen=True):
+    """Fields of `search_mails`. Without words: all mails that the other fields admit.
+
+    `since` is included, `until` is not. `before` is the `next` of the previous page.
+    """
+
+    query: Annotated[str, Meta(max_length=QUERY_CHARS_MAX)] = ""
+    email_ids: Annotated[tuple[Id, ...], Meta(max_length=SEARCH_IDS_MAX)] | None = None
+    group: str | None = None
+    tag: str | None = None
+    since: str | None = None
+    until: str | None = None
+    has_code: bool | None = None
+    has_attachments: bool | None = None
+    sort: Literal["received_time", "-received_time"] = "-received_time"
+    limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
+    before: str | None = None
+
+
+class WatchParams(ChoiceParams, frozen=True, kw_only=True):
+    """Fields of `watch_emails`."""
+
+    on: Flag
 
 
 class MailRecordsParams(msgspec.Struct, frozen=True):
@@ -108,6 +188,7 @@ class MailRecordsParams(msgspec.Struct, frozen=True):
     email_id: Id
     before: str | None = None
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
+    sort: Literal["received_time", "-received_time"] = "-received_time"
 
 
 class MailParams(msgspec.Struct, frozen=True):

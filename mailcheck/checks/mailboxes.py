@@ -75,6 +75,10 @@ class Mailboxes:
         answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
         return answer
 
+    async def plan_of(self, email_id: int) -> Plan | None:
+        """How a mailbox is reached, None if there is none. Raises as `cause_of`."""
+        return (await self.standing(email_id)).plan
+
     async def standing(self, email_id: int) -> Standing:
         """How a mailbox stands. Raises as `cause_of`."""
 

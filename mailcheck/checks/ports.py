@@ -85,7 +85,7 @@ class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
     batch_mails_max: int = 25
     progress_per_s_max: float = 10.0
     folders: tuple[str, ...] = ()
-    """Folders that are read besides INBOX: names, or special uses such as `\\Junk`."""
+    """Folders that are read besides INBOX: names, or `junk` for the one that holds junk."""
     codes: bool = True
     """Whether verification codes are looked for in new mails."""
 

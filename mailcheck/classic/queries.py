@@ -13,6 +13,7 @@ from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.classic.shapes import (
     Content,
     attachments_of,
@@ -25,7 +26,7 @@ from huahuo.mailcheck.classic.shapes import (
 from huahuo.mailcheck.events import STATUSES_BUSY
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
+from huahuo.mailcheck.tables.records import MAILS, MailRecord
 
 ROSTER: Final = "roster"
 MAILS_MAX: Final = 500
@@ -74,6 +75,7 @@ class Queries:
     def __init__(self, log: Log, directory: Directory) -> None:
         self._log = log
         self._directory = directory
+        self._own = OwnMails(log, directory)
 
     def actions(self) -> list[Action]:
         """The queries as actions. Clients of our own protocol have better ones."""
@@ -102,7 +104,7 @@ class Queries:
 
     async def _mails(self, call: Call[OfMailbox]) -> Reply:
         email_id = call.params.email_id
-        if await self._row(call.principal.user_id, email_id) is None:
+        if await self._own.mailbox(call.principal.user_id, email_id) is None:
             return error_reply(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
         left = CONTENT_BYTES_MAX
         told: list[dict[str, Any]] = []
@@ -116,7 +118,7 @@ class Queries:
 
     async def _attachments(self, call: Call[OfMail]) -> Reply:
         mail_id = call.params.mail_id
-        record = await self._record(call.principal.user_id, mail_id)
+        record = await self._own.record(call.principal.user_id, mail_id)
         if record is None:
             return error_reply(Refusal("not_found", "邮件不存在"))
         content = await self._content(record)
@@ -154,16 +156,6 @@ class Queries:
                 return
             before, left = rows[-1][0], left - len(rows)
 
-    async def _record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
-        found = None if mail_id < 0 else await self._log.row(MAIL, "", mail_key(mail_id))
-        if found is None:
-            return None
-        place = msgspec.json.decode(found, type=MailPlace)
-        if place.user_id != user_id or await self._row(user_id, place.email_id) is None:
-            return None
-        value = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
-        return None if value is None else msgspec.json.decode(value, type=MailRecord)
-
     async def _content(self, record: MailRecord) -> Content:
         return content_of(await self._log.blob(record.blob) if record.blob else None)
 
@@ -173,13 +165,6 @@ class Queries:
 
         rows: Sequence[Row] = await self._directory.ask(ROSTER, user_id, Query(look))
         return rows
-
-    async def _row(self, user_id: UserId, email_id: int) -> Row | None:
-        def look(_seq: int, state: Roster) -> Row | None:
-            return state.rows.get(email_id)
-
-        row: Row | None = await self._directory.ask(ROSTER, user_id, Query(look))
-        return row
 
 
 def _answered(body: object) -> Reply:

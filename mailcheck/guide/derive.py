@@ -86,6 +86,12 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
             use_ssl=body["use_ssl"],
             secrets=_secrets(domain, body.get("secrets", ())),
         )
+    elif any("watched" in body for body in bodies):
+        on = next(body["watched"] for body in bodies if "watched" in body)
+        found.command = domain.WatchEmails(tuple(ids), on)
+    elif "email_updated" in types and len(types) == types.count("email_updated") and _labels(bodies[0]):
+        # Which tags were there before is not in the event: the command is not known.
+        pass
     elif "email_updated" in types:
         facts = {body["type"]: body for body in bodies}
         place = facts.get("mailbox_updated", {})
@@ -108,6 +114,10 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
     return found
 
 
+def _labels(body: Any) -> bool:
+    return any(name in body for name in ("tags", "note", "group"))
+
+
 def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Derived:
     stream, types = events[0].entity, [event.type for event in events]
     first = bodies[0]
@@ -123,6 +133,10 @@ def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> De
             command = domain.Progress(first["check_id"], first["progress"], first["message"])
             count = 2 if types[1:2] == ["check_progressed"] else 1
             return Derived(count, stream, command, wanted=True)
+        case "email_status_update" if types[1:2] == ["watch_told"]:
+            message = "" if first["status"] == "ok" else first["message"]
+            said = _known(domain.WatchState, first, "error_class", "advice")
+            return Derived(2, stream, domain.WatchState(first["status"], message, **said), wanted=True)
         case "uidvalidity_changed" | "mail_received" | "cursor_moved":
             return _found(domain, stream, types, bodies)
         case _:
@@ -147,14 +161,17 @@ def _found(domain: Any, stream: str, types: Sequence[str], bodies: Sequence[Any]
         return Derived(len(types), wanted=True)
     end = types.index("cursor_moved")
     moved = bodies[end]
-    linked = _known(domain.UidCursor, moved, "link")
+    linked = _known(domain.UidCursor, moved, "link", "rest")
     cursor = domain.UidCursor(moved["folder"], moved["uidvalidity"], moved["uid"], **linked)
     rest = bodies[end + 1 :]
     if not moved.get("mails") and rest and rest[0].get("progress") == 100:  # noqa: PLR2004  per cent
         return _finish(domain, stream, types, bodies, end + 1, cursor)
     said = {body["mail_id"]: body for body in bodies[:end] if body["type"] == "mail_received"}
     batch = tuple(_mail(domain, said[mail["mail_id"]], mail, cursor) for mail in moved.get("mails", ()))
-    command = domain.MailsFound(moved["check_id"], batch, cursor)
+    if moved.get("same"):
+        return Derived(end + 1, wanted=True)  # what was known is in a table, and not in the log
+    check_id = moved["check_id"]
+    command = domain.MailsFound(check_id, batch, cursor) if check_id else domain.MailsSeen(batch, cursor)
     numbers = {"mail": moved["mails"][0]["mail_id"]} if batch else {}
     return Derived(end + 1, stream, command, numbers, wanted=True)
 

@@ -9,9 +9,10 @@ from imapclient.imap_utf7 import decode as decode_utf7
 
 from huahuo.mailcheck.imap.wire import Part
 
-JUNK: Final = "\\Junk"
-"""The special use (RFC 6154) by which a folder of junk is asked for."""
+JUNK: Final = "junk"
+"""Asks for the folder of junk, whatever it is called: by its special use (RFC 6154), else by its name."""
 
+_JUNK_USE: Final = "\\JUNK"
 _JUNK_NAMES: Final = (
     "Junk Email",
     "Junk E-mail",
@@ -73,19 +74,19 @@ def folder_of(parts: Sequence[Part]) -> Folder | None:
 
 
 def chosen(folders: Iterable[Folder], wanted: Iterable[str]) -> list[Folder]:
-    """The folders that are wanted, by special use or by name without regard to case, each once."""
+    """The folders that are wanted: `JUNK`, or names without regard to case. Each once, and not INBOX."""
     there = [folder for folder in folders if not folder.uses & _NOT_SELECTABLE]
     found: dict[str, Folder] = {}
     for want in wanted:
-        folder = _by_use(there, want) if want.startswith("\\") else _by_name(there, (want,))
+        folder = _junk(there) if want.casefold() == JUNK else _by_name(there, (want,))
         if folder is not None and folder.name.upper() != "INBOX":
             found[folder.wire] = folder
     return list(found.values())
 
 
-def _by_use(folders: Sequence[Folder], use: str) -> Folder | None:
-    by_use = next((folder for folder in folders if use.upper() in folder.uses), None)
-    return by_use or (_by_name(folders, _JUNK_NAMES) if use.upper() == JUNK.upper() else None)
+def _junk(folders: Sequence[Folder]) -> Folder | None:
+    by_use = next((folder for folder in folders if _JUNK_USE in folder.uses), None)
+    return by_use or _by_name(folders, _JUNK_NAMES)
 
 
 def _by_name(folders: Sequence[Folder], names: Iterable[str]) -> Folder | None:

@@ -226,6 +226,7 @@ class MailboxWriting:
                 code_confidence=mail.code_confidence if mail.code else UNSET,
                 uid=mail.uid,
                 uidvalidity=mail.uidvalidity,
+                remote_id=mail.remote_id or UNSET,
             )
             self.say(
                 MailReceived(
@@ -250,7 +251,8 @@ class MailboxWriting:
         """A known mail was met in another place, so its record says that one."""
         if record is not None:
             folder = clean(mail.folder, FOLDER_CHARS_MAX)
-            moved = replace(record, folder=folder, uid=mail.uid, uidvalidity=mail.uidvalidity)
+            place = {"folder": folder, "uid": mail.uid, "uidvalidity": mail.uidvalidity}
+            moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
             self._rows += mail_rows(moved, self.state.user_id, moment_ms)
 
     def _started(self, check: Check) -> None:

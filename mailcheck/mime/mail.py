@@ -95,6 +95,22 @@ def parsed_mail(raw: bytes) -> ParsedMail:
     )
 
 
+def attached(raw: bytes, number: int, bytes_max: int) -> tuple[Attachment, bytes] | None:
+    """The attachment of this number, counted as in `ParsedMail.attachments`, and its content.
+
+    Of a longer one there are a few bytes more than `bytes_max`. None: there are fewer. Never raises.
+    """
+    leaves = [leaf for leaf in _leaves(parse(raw)) if _is_attachment(leaf)][:_ATTACHMENTS_MAX]
+    if number >= len(leaves):
+        return None
+    leaf = leaves[number]
+    about = Attachment(leaf.name, leaf.type, leaf.size)
+    try:
+        return about, leaf.decoded(bytes_max + 1)[: bytes_max + 1]
+    except Exception:  # noqa: BLE001  what cannot be decoded is given as it came
+        return about, leaf.body[: bytes_max + 1]
+
+
 def _joined(texts: list[str]) -> str:
     return "\n".join(texts).replace("\r\n", "\n")[:TEXT_CHARS_MAX]
 

@@ -4,7 +4,7 @@ Light to import: IMAP, MIME and the domain are imported when a service starts, t
 looks back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
@@ -27,13 +27,23 @@ class Mail(Plugin):
 
         return PAST
 
+    @property
+    def projections(self) -> Mapping[str, str]:
+        """See `Plugin`."""
+        from huahuo.mailcheck.finding.names import FILE, NAME
+
+        return {NAME: FILE}
+
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         from huahuo.mailcheck.classic.interpreter import FireMailTongue
         from huahuo.mailcheck.classic.queries import Queries
         from huahuo.mailcheck.classic.routes import routes
         from huahuo.mailcheck.domain import MailDomain
+        from huahuo.mailcheck.finding.index import MailIndex
 
+        options = host.settings
+        index = MailIndex(host) if options.mail_search else None
         mail = MailDomain(
             log=host.log,
             directory=host.directory,
@@ -41,6 +51,8 @@ class Mail(Plugin):
             executor=host.executor,
             settings=bounds(host.settings, host.ambient),
             wait_s=host.wait_s,
+            index=index,
+            jobs=host.jobs,
         )
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
         host.metrics.gauge(

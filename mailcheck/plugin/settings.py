@@ -55,8 +55,8 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
     mail_folders: Annotated[
         tuple[str, ...],
-        Meta(description="folders read besides INBOX: names, or special uses such as \\Junk"),
-    ] = ("\\Junk",)
+        Meta(description="folders read besides INBOX: names, or junk for the one that holds junk"),
+    ] = ("junk",)
     watch_renew_s: Annotated[
         float,
         Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands until it is renewed"),
@@ -75,6 +75,9 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1_000
     mail_codes: Annotated[
         bool, Meta(description="look for verification codes in new mails; mail_received carries them")
+    ] = True
+    mail_search: Annotated[
+        bool, Meta(description="keep a full-text index of mails, in mail-search.db of the data directory")
     ] = True
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.roster.importer import ImportData
+from huahuo.mailcheck.roster.labels import Labels
 
 _NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 
@@ -58,6 +59,13 @@ class CancelCheck(msgspec.Struct, frozen=True):
     email_ids: tuple[Id, ...]
 
 
+class LabelEmails(msgspec.Struct, frozen=True):
+    """Change tags, note and group of mailboxes."""
+
+    email_ids: tuple[Id, ...]
+    labels: Labels
+
+
 class WatchEmails(msgspec.Struct, frozen=True):
     """Watch mailboxes for new mails, or stop that."""
 
@@ -66,12 +74,20 @@ class WatchEmails(msgspec.Struct, frozen=True):
 
 
 class ImportEmails(msgspec.Struct, frozen=True):
-    """Add the mailboxes of an import text that is already parsed."""
+    """Add the mailboxes of an import text that is already parsed. `validate`: and check each at once."""
 
     mail_type: str
     data: ImportData
+    validate: bool = False
 
 
 type RosterCommand = (
-    AddEmail | UpdateEmail | DeleteEmails | CheckEmails | CancelCheck | WatchEmails | ImportEmails
+    AddEmail
+    | UpdateEmail
+    | DeleteEmails
+    | CheckEmails
+    | CancelCheck
+    | WatchEmails
+    | LabelEmails
+    | ImportEmails
 )

@@ -22,11 +22,13 @@ from huahuo.mailcheck.roster.commands import (
     CheckEmails,
     DeleteEmails,
     ImportEmails,
+    LabelEmails,
     RosterCommand,
     UpdateEmail,
     WatchEmails,
 )
 from huahuo.mailcheck.roster.importer import Account
+from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels, changes_of, refuse_labels, tidied, too_many
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
@@ -64,7 +66,7 @@ class RosterDecider(RosterFold):
                 reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
-            case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails():
+            case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
@@ -114,14 +116,22 @@ class RosterDecider(RosterFold):
             else:
                 taken.append(account)
         first = writing.context.take("mailbox", len(taken)) if taken else 0
+        hosts: list[tuple[int, str]] = []
         for email_id, account in enumerate(taken, start=first):
             where = self._providers.endpoint(command.mail_type, account.email)
             writing.add(email_id, account.email, command.mail_type, where, account.secrets.items())
+            hosts.append((email_id, where.host))
+        if command.validate and hosts:
+            first_check = writing.context.take("check", len(hosts))
+            for check_id, (email_id, host) in enumerate(hosts, start=first_check):
+                writing.request(email_id, check_id, host)
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
     def _many(
-        self, writing: RosterWriting, command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails
+        self,
+        writing: RosterWriting,
+        command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails,
     ) -> MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
@@ -138,6 +148,8 @@ class RosterDecider(RosterFold):
                 return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
             case CheckEmails():
                 return _check(writing, owned)
+            case LabelEmails():
+                return _label(writing, owned, tidied(command.labels))
             case WatchEmails():
                 for email_id in owned:
                     writing.watch(writing.state.rows[email_id], on=command.on)
@@ -169,6 +181,21 @@ class RosterDecider(RosterFold):
             row.port if command.port is None else command.port,
             row.use_ssl if command.use_ssl is None else command.use_ssl,
         )
+
+
+def _label(writing: RosterWriting, owned: Sequence[int], labels: Labels) -> MailReply:
+    refusal = refuse_labels(labels)
+    if refusal is not None:
+        return refusal
+    changes = {email_id: changes_of(writing.state.rows[email_id], labels) for email_id in owned}
+    full = [email_id for email_id, changed in changes.items() if too_many(changed)]
+    touched = [email_id for email_id, changed in changes.items() if changed and email_id not in full]
+    for email_id in touched:
+        writing.label(email_id, changes[email_id])
+    if full:
+        made = Success if touched else Warned
+        return made(f"一个邮箱最多 {TAGS_MAX} 个标签", email_ids=touched, skipped=full)
+    return Success(f"已更新 {len(touched)} 个邮箱的标签", email_ids=touched)
 
 
 def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:

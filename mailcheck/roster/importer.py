@@ -1,8 +1,12 @@
 """Account lines of an import text: `email----password----client_id----refresh_token`. Pure.
 
+Between fields there may also be a tab, `|` or a comma (as in CSV, with quotes). Each line is split by the
+first of these four, in this order, that occurs in it. A first line that names columns says where they are.
+
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
 
+import csv
 import re
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +21,8 @@ LINES_A_STRETCH: Final = 32
 """Lines read between two pauses: about 0.2 ms of work."""
 SEPARATOR: Final = "----"
 """Matched from the left, so a field may begin with a hyphen but not end with one."""
+_OTHERS: Final = ("\t", "|")
+_COLUMNS: Final = ("email", "password", "client_id", "refresh_token")
 FIELDS_OAUTH: Final = 4
 FIELDS_MIN: Final = 2
 
@@ -64,16 +70,26 @@ def parse(
     failures: list[LineFailure] = []
     seen: set[str] = set()
     total = 0
+    columns: list[int] | None = None
+    first = True
     for number, raw in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
         if not number % LINES_A_STRETCH:
             pause()
         line = raw.strip(" \t\ufeff\u3000")
         if not line:
             continue
+        fields = _fields(line)
+        if first:
+            first = False
+            columns = _columns(fields)
+            if columns is not None:
+                continue
         total += 1
         if total > lines_max:
             raise TooManyLines(f"more than {lines_max} lines")
-        parsed = _line(number, line, oauth=mail_type == "outlook")
+        if columns is not None:
+            fields = [fields[at] if 0 <= at < len(fields) else "" for at in columns]
+        parsed = _line(number, fields, oauth=mail_type == "outlook")
         if isinstance(parsed, Account) and parsed.email.lower() in seen:
             parsed = LineFailure(number, "邮箱地址重复")
         if isinstance(parsed, Account):
@@ -84,8 +100,34 @@ def parse(
     return ImportData(total, tuple(accounts), tuple(failures))
 
 
-def _line(number: int, line: str, *, oauth: bool) -> Account | LineFailure:
-    fields = [field.strip() for field in line.split(SEPARATOR)]
+def _fields(line: str) -> list[str]:
+    if SEPARATOR in line:
+        found = line.split(SEPARATOR)
+    elif other := next((one for one in _OTHERS if one in line), ""):
+        found = line.split(other)
+    else:
+        found = _comma_separated(line)
+    return [field.strip() for field in found]
+
+
+def _comma_separated(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split(",")
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error:
+        return line.split(",")
+
+
+def _columns(fields: list[str]) -> list[int] | None:
+    """Where the fields of an account are, if this line names columns. -1: nowhere."""
+    names = [field.lower().replace(" ", "_") for field in fields]
+    if "email" not in names:
+        return None
+    return [names.index(name) if name in names else -1 for name in _COLUMNS]
+
+
+def _line(number: int, fields: list[str], *, oauth: bool) -> Account | LineFailure:
     if oauth:
         if len(fields) != FIELDS_OAUTH:
             return LineFailure(number, "格式错误，需要4个字段")
@@ -97,6 +139,8 @@ def _line(number: int, line: str, *, oauth: bool) -> Account | LineFailure:
             return LineFailure(number, "格式错误，至少需要2个字段")
         if not all(fields[:FIELDS_MIN]):
             return LineFailure(number, "有空白字段")
+        if len(fields) == FIELDS_OAUTH and all(fields) and any(_UUID.fullmatch(field) for field in fields):
+            fields = _sort_oauth(fields)
         if not is_address(fields[0]) and is_address(fields[1]):
             fields[0], fields[1] = fields[1], fields[0]
         email, password, client_id, refresh_token = (*fields, "", "")[:FIELDS_OAUTH]

@@ -5,7 +5,7 @@ A change of this state or its fold must change `RosterFold.fingerprint`.
 """
 
 from sys import intern
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -26,7 +26,8 @@ from huahuo.mailcheck.events import (
 from huahuo.mailcheck.row import Row
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
-ROW_BYTES: Final = 900
+_LABELS = ("tags", "note", "group")
+ROW_BYTES: Final = 940
 """Memory of one row, with its address and its entries in two tables."""
 
 
@@ -128,7 +129,7 @@ class RosterFold:
             case EmailUpdated():
                 given = {name: getattr(body, name) for name in _CHANGEABLE}
                 changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-                state.put(row, replace(row, **changes))
+                state.put(row, replace(row, **changes, **_labels(body)))
             case EmailDeleted():
                 state.remove(row)
             case _:
@@ -164,10 +165,20 @@ def _new_row(user_id: UserId, body: EmailAdded) -> Row:
     )
 
 
+def _labels(body: EmailUpdated) -> dict[str, Any]:
+    """The labels that changed; one that was taken off is no field of the row."""
+    given = {name: getattr(body, name) for name in _LABELS}
+    return {name: value or msgspec.UNSET for name, value in given.items() if value is not msgspec.UNSET}
+
+
 def _status(state: Roster, row: Row, body: EmailStatusUpdate) -> None:
     checked = body.timestamp if body.status == "ok" else row.last_check_time
     status = intern(body.status)
-    state.put(row, replace(row, status=status, message=body.message, last_check_time=checked))
+    failure = intern(body.error_class) if body.error_class else msgspec.UNSET
+    state.put(
+        row,
+        replace(row, status=status, message=body.message, last_check_time=checked, error_class=failure),
+    )
     if body.status in STATUSES_BUSY:
         state.checks[row.id] = body.check_id
     else:

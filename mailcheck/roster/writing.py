@@ -1,6 +1,6 @@
 """What one decision of a roster writes: events, rows, secrets and effects. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from huahuo.actors.entities.decider import Context, Decision
@@ -144,14 +144,21 @@ class RosterWriting:
         self._rows.append(RowDrop(WATCHED, "", email_key(email_id)))
         self._effects.append(Unwatch(email_id))
 
-    def request(self, email_id: int, check_id: int) -> None:
-        """Queue a check."""
-        now, row = self.context.timestamp, self.state.rows[email_id]
-        self._expect(email_id)
+    def label(self, email_id: int, changed: Mapping[str, Any]) -> None:
+        """Change labels. They concern no check, so only the roster's own stream guards them."""
+        self._changed = True
+        self._say(email_id, EmailUpdated(timestamp=self.context.timestamp, email_id=email_id, **changed))
+
+    def request(self, email_id: int, check_id: int, host: str | None = None) -> None:
+        """Queue a check. `host`: of a mailbox that this decision adds."""
+        now = self.context.timestamp
+        if host is None:
+            host = self.state.rows[email_id].server
+            self._expect(email_id)
         self._status(email_id, check_id, "queued", "等待检查")
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
-        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=row.server))
-        self._effects.append(StartCheck(email_id, check_id, row.server, self.state.user_id))
+        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host))
+        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id))
 
     def cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""

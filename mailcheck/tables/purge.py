@@ -5,8 +5,8 @@ short is repeated and removes what is left, so nothing is claimed and no failure
 the mailbox is gone with the deletion itself.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -41,13 +41,23 @@ type Removal = RowDrop | str
 """A row, or the id of a blob."""
 
 
+type Forgetting = Callable[[Sequence[MailRecord]], AbstractAsyncContextManager[None]]
+"""Removes what else is known of these mails. The block then removes them here."""
+
+
+@asynccontextmanager
+async def _nothing_else(_records: Sequence[MailRecord]) -> AsyncIterator[None]:
+    yield
+
+
 class Purging:
     """The effect, and its books: see `Books`."""
 
     table: Final = PURGES
 
-    def __init__(self, log: Log, ambient: Ambient, kind: str) -> None:
+    def __init__(self, log: Log, ambient: Ambient, kind: str, forgetting: Forgetting = _nothing_else) -> None:
         """`kind`: that of mailboxes."""
+        self._forgetting = forgetting
         self._log = log
         self._ambient = ambient
         self._kind = kind
@@ -102,15 +112,16 @@ class Purging:
     async def _perform(self, _job: bytes, run: EffectRun) -> None:
         part = str(run.id)
         while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
-            await run.emit(*(one for key, value in records for one in _of_mail(part, key, value)))
+            found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
+            async with self._forgetting([record for _, record in found]):
+                await run.emit(*(one for key, record in found for one in _of_mail(part, key, record)))
         for table in (GRAPH, KNOWN):
             while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
                 await run.emit(*(RowDrop(table, part, key) for key, _ in rows))
         await run.finish(RowDrop(PURGES, "", email_key(run.id)))
 
 
-def _of_mail(part: str, key: bytes, value: bytes) -> tuple[Removal, ...]:
-    record = msgspec.json.decode(value, type=MailRecord)
+def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
     return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
 
 

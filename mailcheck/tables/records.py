@@ -47,6 +47,7 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     """One mail in its mailbox's list. `blob` is the id of its content.
 
     `uid` and `uidvalidity`: where it was met last in `folder`. They are 0 in records of earlier versions.
+    `remote_id`: Graph's id.
     """
 
     mail_id: int
@@ -62,6 +63,7 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     code_confidence: float | UnsetType = UNSET
     uid: int = 0
     uidvalidity: int = 0
+    remote_id: str | UnsetType = UNSET
 
 
 class MailPlace(msgspec.Struct, frozen=True, gc=False):

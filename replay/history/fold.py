@@ -36,3 +36,14 @@ class Fold[S](Protocol):
     def load(self, stream: str, data: bytes) -> S:
         """The state from the bytes of `dump`. Raises ValueError if they are not readable."""
         ...
+
+
+class NotFolded(Exception):  # noqa: N818  a fact about the history and today's code
+    """An event that a fold cannot take. `place` is its stream and seq."""
+
+    def __init__(self, event: StoredEvent, error: Exception) -> None:
+        self.place = f"{event.stream}#{event.seq}"
+        super().__init__(
+            f"today's code cannot fold {self.place} (@{event.position}, {event.type}):"
+            f" {type(error).__name__}: {error}"
+        )

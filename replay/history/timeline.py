@@ -13,6 +13,7 @@ import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.replay.history.delta import Change, Path, differences, touches
+from huahuo.replay.history.fold import NotFolded
 from huahuo.replay.history.history import (
     History,
     merged,
@@ -110,9 +111,12 @@ class Timeline:
             for event in piece:
                 concerned = concerns(event)
                 before = glimpse(states, event) if concerned else None
-                for number, stream, selective, evolve in folds:
-                    if (concerned or not selective) and stream in (event.stream, LOG_STREAM):
-                        states[number] = evolve(states[number], event)
+                try:
+                    for number, stream, selective, evolve in folds:
+                        if (concerned or not selective) and stream in (event.stream, LOG_STREAM):
+                            states[number] = evolve(states[number], event)
+                except Exception as error:  # whatever a fold raises
+                    raise NotFolded(event, error) from error
                 self.position = event.position
                 if concerned:
                     yield Step(event, differences(before, glimpse(states, event)))
@@ -150,7 +154,10 @@ class Timeline:
             if part.selective:
                 ours = [event for event in page if self.subject.concerns(event)]
             for event in ours:
-                state = evolve(state, event)
+                try:
+                    state = evolve(state, event)
+                except Exception as error:  # whatever a fold raises
+                    raise NotFolded(event, error) from error
             applied += len(ours)
             framed += len(page)
             if framed >= FRAME_EVERY:

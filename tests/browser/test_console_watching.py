@@ -52,3 +52,23 @@ async def test_all_shown_mailboxes_are_watched_and_left_with_one_switch(
         await press_button(tab, "全部停止监听")
         await tab.until(f"{_WATCHED} === 0")
         assert {row["watched"] for row in (await on.client.send("get_all_emails"))["data"]} == {False}
+
+
+async def test_an_attachment_is_saved_when_it_is_pressed(chromium: Chromium, tmp_path: Path) -> None:
+    with_file = (
+        b"Subject: with a file\r\nFrom: bob@example.org\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee below\r\n"
+        b"--b\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\n\r\n1,2\r\n"
+        b"--b--\r\n"
+    )
+    async with console(chromium, tmp_path) as on:
+        email_id = await on.add("alice@example.org", [with_file])
+        tab = await on.sign_in(page=f"#/mailboxes/{email_id}")
+        await on.client.send("check_emails", email_ids=[email_id])
+        await tab.page.get_by_text("with a file").first.click()
+        async with tab.page.expect_download() as saved:
+            await press_button(tab, "Save a.csv")
+        file = await saved.value
+        assert file.suggested_filename == "a.csv"
+        assert (await asyncio.to_thread(Path(await file.path()).read_bytes)) == b"1,2"
+        assert await violations(tab) == []

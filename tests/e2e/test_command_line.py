@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,47 +22,51 @@ from tests.support.servers.serving import Serving, serving
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-async def test_a_token_of_the_command_line_opens_the_service(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
-        made = huahuo(
-            "token",
-            "--data",
-            str(server.data),
-            "--user-id",
-            "7",
-            "--username",
-            "eve",
-            "--groups",
-            "ops,dev",
-            **KEYS,
-        )
-
-        async def groups() -> list[str]:
-            async with asyncio.timeout(WITHIN_S), Client(server.url, token=made.stdout.strip()) as client:
-                for group in ("ops", "dev"):
-                    async with client.events(f"group/{group}") as events:
-                        await events.ready()
-                reply = await client.send("get_all_emails")
-                return [reply["stream"]]
-
-        assert (await groups()) == ["user/7"]
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """For tests that only ask it something."""
+    with serving(tmp_path_factory.mktemp("service") / "data") as running:
+        yield running
 
 
-def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
-        second = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
-        assert second.returncode == 1
-        assert f"in use by process {server.pid}" in second.stderr
-        assert "Traceback" not in second.stderr
+async def test_a_token_of_the_command_line_opens_the_service(server: Serving) -> None:
+    made = huahuo(
+        "token",
+        "--data",
+        str(server.data),
+        "--user-id",
+        "7",
+        "--username",
+        "eve",
+        "--groups",
+        "ops,dev",
+        **KEYS,
+    )
+
+    async def groups() -> list[str]:
+        async with asyncio.timeout(WITHIN_S), Client(server.url, token=made.stdout.strip()) as client:
+            for group in ("ops", "dev"):
+                async with client.events(f"group/{group}") as events:
+                    await events.ready()
+            reply = await client.send("get_all_emails")
+            return [reply["stream"]]
+
+    assert (await groups()) == ["user/7"]
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
-        second = huahuo("serve", "--data", str(tmp_path / "other"), "--port", str(server.port), **KEYS)
-        assert second.returncode == 2
-        assert f"cannot listen on 127.0.0.1:{server.port}: another program listens there" in second.stderr
-        assert "choose another --port" in second.stderr
-        assert "Traceback" not in second.stderr
+def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(server: Serving) -> None:
+    second = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
+    assert second.returncode == 1
+    assert f"in use by process {server.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_port_that_is_taken_is_said(server: Serving, tmp_path: Path) -> None:
+    second = huahuo("serve", "--data", str(tmp_path / "other"), "--port", str(server.port), **KEYS)
+    assert second.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{server.port}: another program listens there" in second.stderr
+    assert "choose another --port" in second.stderr
+    assert "Traceback" not in second.stderr
 
 
 def test_sigterm_drains_and_ends_with_zero(tmp_path: Path) -> None:
@@ -78,30 +83,29 @@ def test_a_setting_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     ]
 
 
-async def test_tail_prints_events_as_they_are_in_the_log(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
-        token = server.token(1, "root", admin=True)
+async def test_tail_prints_events_as_they_are_in_the_log(server: Serving) -> None:
+    token = server.token(1, "root", admin=True)
 
-        async def publish() -> None:
-            async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
-                for n in range(3):
-                    await client.send("publish", stream="group/ops", type="tick", n=n)
+    async def publish() -> None:
+        async with asyncio.timeout(WITHIN_S), Client(server.url, token=token) as client:
+            for n in range(3):
+                await client.send("publish", stream="group/ops", type="tick", n=n)
 
-        await publish()
-        tail = subprocess.Popen(
-            [sys.executable, "-m", "huahuo", "tail", server.url, "group/ops", "--after", "0", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"HUAHUO_TOKEN": token},
-        )
-        try:
-            assert tail.stdout is not None
-            lines = [json.loads(tail.stdout.readline()) for _ in range(3)]
-        finally:
-            tail.terminate()
-            tail.communicate(timeout=WITHIN_S)
-        assert [line["seq"] for line in lines] == [1, 2, 3]
+    await publish()
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "huahuo", "tail", server.url, "group/ops", "--after", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HUAHUO_TOKEN": token},
+    )
+    try:
+        assert tail.stdout is not None
+        lines = [json.loads(tail.stdout.readline()) for _ in range(3)]
+    finally:
+        tail.terminate()
+        tail.communicate(timeout=WITHIN_S)
+    assert [line["seq"] for line in lines] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("running", [True, False])

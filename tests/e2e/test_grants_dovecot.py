@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -418,5 +419,27 @@ def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenS
     async def test(world: MailWorld) -> None:
         body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)
         assert body["code"] == "invalid_field"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        grant = tokens.grant(user, GRAPH_SCOPE)
+        tokens.inbox(user).append(
+            b"Subject: files\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\n"
+            b"Content-Type: text/csv\r\nContent-Disposition: attachment; filename=a.csv\r\n\r\n"
+            b"1,2\r\n--b--\r\n"
+        )
+        email_id = await add(world, user, grant)
+        assert (await world.checked(email_id))["status"] == "ok"
+        (row,) = (await world.do("get_mail_records", email_id=email_id))["data"]
+        file = await world.do("get_attachment", mail_id=row["mail_id"], index=0)
+        assert (file["name"], b64decode(file["data"]).strip()) == ("a.csv", b"1,2"), file
+        tokens.inbox(user).clear()
+        gone = await world.do("get_attachment", mail_id=row["mail_id"], index=0)
+        assert (gone["type"], gone["code"]) == ("error", "not_found")
 
     in_real_world(test, **outlook(mails, tokens))

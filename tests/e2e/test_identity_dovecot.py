@@ -1,6 +1,7 @@
 """What is one mail, on a real Dovecot: moved mails, equal mails, new UIDs, long histories, junk."""
 
 import asyncio
+import base64
 from collections.abc import Iterator
 
 import msgspec
@@ -148,3 +149,36 @@ def test_a_watcher_of_an_unread_folder_tells_its_newest_mails_and_a_check_the_re
         assert len(await told(world)) == 150
 
     in_real_world(test)
+
+
+WITH_FILES = (
+    b"Subject: files\r\nFrom: bob@example.com\r\nMessage-ID: <f@example.com>\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee below\r\n"
+    b"--b\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\n\r\n1,2\r\n"
+    b"--b\r\nContent-Type: image/png; name=b.png\r\nContent-Disposition: attachment\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\niVBORw==\r\n--b--\r\n"
+)
+
+
+def test_attachments_are_fetched_when_asked_for_also_of_a_moved_mail(server: Dovecot, user: str) -> None:
+    server.add_mail(user, WITH_FILES)
+
+    async def test(world: MailWorld) -> None:
+        number = await add(world, server, user)
+        await world.checked(number)
+        await asyncio.to_thread(move, server, user, 1, "Unwanted")
+        gone = await world.do("get_attachment", mail_id=1, index=0)
+        assert (gone["type"], gone["code"]) == ("error", "not_found")
+        await world.checked(number)
+        before = server.snapshot(user)
+        listed = (await world.do("get_mail", mail_id=1))["attachments"]
+        found = [await world.do("get_attachment", mail_id=1, index=n) for n in range(len(listed))]
+        assert [(one["name"], base64.b64decode(one["data"])) for one in found] == [
+            ("a.csv", b"1,2"),
+            ("b.png", b"\x89PNG"),
+        ]
+        assert (await world.do("get_attachment", mail_id=1, index=2))["code"] == "not_found"
+        assert (await world.do("get_attachment", USER + 1, mail_id=1, index=0))["code"] == "not_found"
+        assert server.snapshot(user) == before
+
+    in_real_world(test, JUNK_TOO)

@@ -44,11 +44,14 @@ def write(state: Note, command: Write, ctx: Context) -> Outcome:
 @note.decide
 def fade(state: Note, command: Fade, ctx: Context) -> Outcome:
     return []
+@note.rows("lengths")
+def lengths(state: Note, id: int) -> list[Put]:
+    return [Put("lengths", "", f"{len(state.text):04d} {id}", id)]
 @note.readers
 def may_read(state: Note, who: object) -> bool:
     return True
 
-app = Huahuo(entities=[note], plugins=[])
+app = Huahuo(entities=[note])
 
 @app.follower("notes-to-file", kinds=["note"], retries=0)
 async def to_file(events: Sequence[Followed]) -> None:
@@ -115,7 +118,9 @@ def test_a_running_service_tells_pauses_resumes_and_retries(desk: Desk) -> None:
         write(server, "a", "bad", "b")
         desk.until(lambda: desk.wrote() == ["note/1", "note/3"])
         rows = desk.listed()
-        assert set(rows) == {"timers", "notes", "notes-to-file"}
+        assert set(rows) == {"timers", "notes", "lengths", "notes-to-file", "mail-search"}
+        assert rows["mail-search"]["what"] == "index"
+        assert desk.run("rebuild", "mail-search") == "mail-search: is made anew from the log, now\n"
         assert (rows["notes"]["what"], rows["notes"]["lag"]) == ("rows", 0)
         told = rows["notes-to-file"]
         assert (told["what"], told["dead_letters"], told["state"]) == ("follower", 1, "up to date")
@@ -146,7 +151,15 @@ def test_without_a_service_the_same_is_done_in_the_directory(desk: Desk) -> None
         desk.run("pause", "notes-to-file")
         desk.run("retry", "notes-to-file")
         assert desk.run("rebuild", "notes") == "notes: made anew from 2 changes of rows\n"
+        assert desk.run("rebuild", "lengths") == "lengths: made anew from 2 rows of states\n"
+        alone = huahuo("projections", "rebuild", "lengths", "--data", str(desk.data), **KEYS)
+        assert "say --app MODULE:NAME" in alone.stderr
         assert desk.run("rebuild", "timers") == "timers: made anew from 2 timers\n"
+        assert (
+            desk.run("rebuild", "mail-search")
+            == "mail-search: is made anew from the log, with the next start\n"
+        )
+        assert not (desk.data / "mail-search.db").exists()
         server.start()
         assert desk.listed()["notes-to-file"]["state"] == "paused"
         assert desk.wrote() == ["note/1"]
@@ -158,7 +171,7 @@ def test_without_a_service_the_same_is_done_in_the_directory(desk: Desk) -> None
         assert "there is no table 'nothing'" in desk.run("rebuild", "nothing", code=2)
         assert "there is no follower 'nobody'" in desk.run("retry", "nobody", code=2)
         report = huahuo("doctor", "--data", str(desk.data), **KEYS).stdout
-        assert "followers: 1, the last of them" in report
+        assert "followers: 2, the last of them" in report
 
 
 def test_a_directory_without_a_log_is_one_line(desk: Desk) -> None:
@@ -168,7 +181,7 @@ def test_a_directory_without_a_log_is_one_line(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ('kinds=["nite"]', "desk.py:35: follower('notes-to-file'): no entity is of the kind 'nite'"),
+        ('kinds=["nite"]', "desk.py:38: follower('notes-to-file'): no entity is of the kind 'nite'"),
         ("kinds=[]", "follower('notes-to-file'): it follows nothing"),
     ],
 )

@@ -166,6 +166,13 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
     assert {row["stream"] for row in json.loads(done.stdout)["rows"]} >= {"order/1", "user/42"}
     done = command(server, "replay", "check")
     assert done.returncode == 0, done.stderr + done.stdout
+    done = command(server, "replay", "fork", "--set", "order/1#1.item=coffee", "--skip", "order/1#13")
+    assert 'item: "tea" → "coffee"' in done.stdout, done.stderr + done.stdout
+    done = command(server, "replay", "fork", "--set", "order/1#1.item=5")
+    [line] = done.stderr.splitlines()
+    assert "cannot fold order/1#1 (@1, order_placed): ValidationError: Expected `str`, got `int`" in line
+    [line] = command(server, "replay", "step", "order/1").stderr.splitlines()
+    assert "step needs a terminal: `huahuo replay log order/1`" in line
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ async def test_the_link_of_an_empty_directory_makes_the_first_administrator_once
         shown = await c.get(page)
         assert (shown.status_code, code in shown.text) == (200, False)
         guessed = await c.post("/accounts", json={**ACCOUNT, "code": code[:-1] + "x"})
+        for wrong in ("é" * 48, code[:-1]):
+            assert (await c.post("/accounts", json={**ACCOUNT, "code": wrong})).status_code == 403
         assert (guessed.status_code, guessed.json()["code"]) == (403, "forbidden")
         short = await c.post("/accounts", json={**ACCOUNT, "password": "short", "code": code})
         assert short.status_code == 400

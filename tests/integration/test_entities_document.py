@@ -14,7 +14,8 @@ async def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HUAHUO_PORT", "0")
     names: dict[str, Any] = {"__name__": "shop"}
-    for name in ("shop", "follower", "own_cursor", "inside", "tests", "effects", "list", "job", "upcast"):
+    first = ("shop", "follower", "own_cursor", "inside")
+    for name in (*first, "tests", "effects", "list", "rows", "job", "upcast"):
         await run(snippet(PAGE, name), names)
     assert names["seq"] == 1
     assert names["state"].item == "tea"

@@ -21,6 +21,7 @@ from huahuo import (
     HuahuoError,
     NotRunning,
     Outcome,
+    Principal,
     Refused,
     Service,
 )
@@ -43,6 +44,9 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a field of the log": ("user/42", "seen", {"seq": 1}),
     "no JSON": ("user/42", "seen", {"n": float("nan")}),
 }
+
+
+ROOT = Principal(1, "root", is_admin=True)
 
 
 class Sent(Event, type="parcel_sent"): ...
@@ -92,6 +96,44 @@ def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) 
     world.close()
 
 
+@pytest.mark.parametrize("what", [row for row in REFUSED if row != "no JSON"])
+def test_a_refusal_that_a_program_meets_is_english(what: str, world: AppWorld) -> None:
+    with pytest.raises(Refused) as caught:
+        world.publish(*REFUSED[what])
+    assert str(caught.value).isascii()
+    world.close()
+
+
+ROWS: dict[str, Any] = {
+    "no fields": ("user/42", "seen"),
+    "too many": ("user/42", "seen", {}, 1),
+    "a text": "user/42",
+    "nothing": None,
+    "fields that are none": ("user/42", "seen", None),
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_row_that_is_no_stream_type_and_fields_is_refused_with_its_place(
+    what: str, world: AppWorld
+) -> None:
+    rows: list[Any] = [("user/42", "seen", {"n": 1}), ROWS[what]]
+    for given in (rows, iter(rows)):
+        with pytest.raises(Refused) as caught:
+            world.run(calls.publish_many(world.running, given))
+        assert caught.value.code == "invalid_field"
+        none = what == "fields that are none"
+        expected = "fields: must be a mapping" if none else "events[1]: write (stream, type, fields)"
+        assert caught.value.details.startswith(expected)
+    assert world.running.log.position == 0
+    world.close()
+
+
+def test_the_state_of_an_entity_that_has_no_event_is_the_first_one_at_seq_0(world: AppWorld) -> None:
+    assert world.state("order", 99) == (Order(), 0)
+    world.close()
+
+
 def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
     root, alice = world.client(1, admin=True), world.client(42)
     events: list[dict[str, Any]] = [
@@ -128,6 +170,25 @@ def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None
 
 
 class Unknown(Command, action="unknown_thing"): ...
+
+
+WORDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a field of another type": ("place_order", {"item": 7, "as_user": 42}),
+    "an action of administrators": ("publish", {"stream": "system", "type": "x", "as_user": 42}),
+    "an id that was used": ("place_order", {"item": "tea", "as_user": 42, "command_id": "a"}),
+    "a field that publish has not": ("publish", {"stream": "order/1", "type": "x", "as_user": ROOT}),
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_a_command_that_is_refused_says_so_in_english(what: str, world: AppWorld) -> None:
+    world.send("place_order", item="coffee", as_user=42, command_id="a")
+    action, fields = WORDS[what]
+    with pytest.raises(Refused) as caught:
+        world.send(action, **fields)
+    assert caught.value.message
+    assert str(caught.value).isascii()
+    world.close()
 
 
 @pytest.mark.parametrize("command", ["nothing", Unknown()])
@@ -216,8 +277,10 @@ def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> No
         ]
         with pytest.raises(Refused, match="conflict"):
             service.send("cancel_order", order_id=1, as_user=42)
-        with pytest.raises(HuahuoError, match="kind without entity"):
+        with pytest.raises(HuahuoError, match="kind without entity") as caught:
             service.publish("order/1", "seen", {})
+        assert isinstance(caught.value, Refused)
+        assert caught.value.code == "invalid_field"
         assert not service.seen("user/42", 2, client="dev-7", timeout_s=0.01)
 
 

@@ -169,6 +169,15 @@ def test_an_action_that_is_taken_or_no_name_is_an_error_at_the_declaration(actio
             return Rows("notes")
 
 
+def test_a_list_that_is_a_coroutine_is_an_error_at_the_declaration() -> None:
+    app = application()
+    with pytest.raises(DefinitionError, match=r"test_own_lists.*write def, not async def"):
+
+        @app.query("get_more")
+        async def more(who: Principal) -> Rows:
+            return Rows("notes")
+
+
 def test_a_list_takes_who_and_the_fields_of_its_message() -> None:
     app = application()
     with pytest.raises(DefinitionError, match=r"write \(who\), or \(who, fields: YourStruct\)"):

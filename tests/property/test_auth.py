@@ -59,6 +59,6 @@ def test_what_verifies_is_within_every_bound(changes: dict[str, Any]) -> None:
 def test_what_is_minted_verifies_to_the_millisecond(
     user_id: int, username: str, is_admin: bool, groups: list[str], now_ms: int
 ) -> None:
-    principal = Principal(user_id, username, is_admin, tuple(groups))
+    principal = Principal(user_id, username, is_admin, tuple(groups), signed_in_ms=now_ms)
     text = AUTH.mint(principal, now_ms=now_ms, ttl_s=60, jti="j")
     assert AUTH.verify(text, now_ms) == Verified(principal, now_ms + 60_000, "j", now_ms)

@@ -120,9 +120,11 @@ def test_a_window_gives_every_timer_of_the_table_in_the_end(todo: list[tuple[str
         window.end_page(rows, rows[-1].key if len(rows) == size else None)
 
     def fire() -> None:
-        while (timer := window.pop(now_ms)) is not None:
-            if table.get(which(timer.key)) == timer:
-                del table[which(timer.key)]
+        while (due := window.pop(now_ms)) is not None:
+            key, timer = due
+            assert key == timer.key
+            if table.get(which(key)) == timer:
+                del table[which(key)]
 
     for move, number, value in todo:
         name = which(due_key(0, "bell/b", f"n{number}"))

@@ -7,6 +7,8 @@ like a forbidden one, so that the answer does not reveal which streams exist.
 import re
 from typing import Final
 
+import msgspec
+
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.principal import Principal, user_id_of
 from huahuo.eventstore.model import LOG_STREAM
@@ -25,6 +27,41 @@ RIGHTS: Final = (READ, WRITE, CODES, ADMIN)
 """Rights of API keys. The name of an action is one, too."""
 
 _GROUP = re.compile(r"group/([A-Za-z0-9_.-]{1,64})")
+
+
+_INTERNAL = frozenset({"mailbox", "roster", "auth", "audit", "effect", "timer", "projection", "ds"})
+"""Kinds of streams whose readers nobody judges: administrators read them through `log`."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """The streams whose readers an application judges.
+
+    `kinds`: the kinds with a judge of their own. `others`: whether `authorize` judges all other streams, but
+    for a user's own one, `system` and `log`.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    others: bool = False
+
+    def __bool__(self) -> bool:
+        return self.others or bool(self.kinds)
+
+    def concerns(self, stream: str) -> bool:
+        """Whether the right of some user to read `stream` is for the application to judge."""
+        kind = stream.partition("/")[0]
+        return kind in self.kinds or (
+            self.others and kind not in _INTERNAL and stream not in (SYSTEM_STREAM, LOG_STREAM)
+        )
+
+    def asks(self, principal: Principal, stream: str) -> bool:
+        """Whether the right of this user to read `stream` is."""
+        if not self or not principal.may(READ) or not self.concerns(stream):
+            return False
+        kind = stream.partition("/")[0]
+        if kind in self.kinds:
+            return True
+        by_rule = principal.is_admin and kind in ("user", "group")
+        return stream != principal.name and not by_rule
 
 
 def is_user_stream(stream: str) -> bool:

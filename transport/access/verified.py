@@ -1,10 +1,14 @@
 """The result of checking a sign-in token: verified, or refused with a code. Pure types."""
 
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Final, Protocol
 
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
+
+NOT_NOW: Final = "unavailable"
+"""The code of a failure that says nothing about the token: who judges it did not answer."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -22,19 +26,26 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class AuthFailure(msgspec.Struct, frozen=True):
-    """An invalid token. `code`: `token_expired`, `token_invalid` or `token_revoked`.
+    """No user. `code`: `token_expired`, `token_invalid`, `token_revoked`, or `NOT_NOW`.
 
     `reason` is for the operator's log; the client is told the code only.
     """
 
     code: str
-    message: str
     reason: str = ""
 
 
-class Verifier(Protocol):
-    """Checks tokens. Pure and synchronous."""
+type Verdict = Verified | AuthFailure
+"""What became of a token."""
 
-    def verify(self, token: str, now_ms: int) -> Verified | AuthFailure:
-        """Check `token`. Never raises, whatever it is."""
+
+class Verifier(Protocol):
+    """Judges tokens. Neither method raises, whatever the token is."""
+
+    def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
+        """Judge `token`: at once, or as soon as others have answered, within a few seconds."""
+        ...
+
+    def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
+        """Why a token that was judged good is so no longer; None if it is. Nobody else is asked."""
         ...

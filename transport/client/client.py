@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from websockets.exceptions import ConnectionClosed
 
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.transport.client.alarm import Alarm
 from huahuo.transport.client.answers import Answers
@@ -65,6 +66,7 @@ class Client:
         open_timeout_s: the time limit for connecting.
         proxy: as in `websockets.connect`; True takes the proxy from the environment.
         compression: offer the compressed protocol first (not through a proxy).
+        language: of messages for people, `en` or `zh`; None is the service's own.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Client:
         open_timeout_s: float = 10.0,
         proxy: str | Literal[True] | None = None,
         compression: bool = True,
+        language: Language | None = None,
     ) -> None:
         self._tokens = Tokens(token, get_token)
         ambient = ambient or SystemAmbient()
@@ -101,6 +104,7 @@ class Client:
             retry=retry,
             commands_max=commands_max,
             messages_per_s=messages_per_s,
+            language=language,
         )
         self._line = Line(
             self.url,

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from huahuo.actors.plugins.words import Language
 from huahuo.transport.client.ack_timer import AckTimer
 from huahuo.transport.client.commands import Commands, Pace
 from huahuo.transport.client.farewell import Farewell
@@ -89,7 +90,9 @@ class ClientSession:
         retry: Retry,
         commands_max: int = 1000,
         messages_per_s: float = 90.0,
+        language: Language | None = None,
     ) -> None:
+        self._language = language
         self.phase: Phase = "away"
         self.window = window
         self.needs_token = False  # the last token used is no longer valid
@@ -133,6 +136,7 @@ class ClientSession:
                 "window": self.window,
                 "parts": True,
                 "resume": resume,
+                **({} if self._language is None else {"language": self._language}),
             }
         ]
 

@@ -34,6 +34,7 @@ from huahuo.eventstore.port import Log
 from huahuo.transport.access.rights import may_call
 from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import ErrorCode, recordable
+from huahuo.transport.words import zh
 
 RUNNING_MAX = 10_000
 
@@ -44,13 +45,13 @@ _log = structlog.get_logger(__name__)
 CANCEL_TIMEOUT_S = 1.0
 _ERROR = b'{"type":"error"'
 
-_BUSY = Refusal(ErrorCode.BUSY, "服务繁忙，请稍后以相同的 id 重试", retry_s=BUSY_RETRY_S)
-_UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, "结果未知，请以相同的 id 重试")
-_CORRUPT = Refusal(ErrorCode.CORRUPT, "所需数据已损坏，请联系管理员")
-_MISMATCH = Refusal(ErrorCode.INVALID_FIELD, "该 id 已用于另一条命令", "id: used before with another content")
-_TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, "内容过大，未作任何更改")
-_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "需要管理员权限")
-_KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "该密钥没有此权限", "this API key has no right to it")
+_BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
+_UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
+_CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
+_MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
+_TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
+_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
+_KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.NO_RIGHT_OF_KEY)
 
 
 class _Code(msgspec.Struct):
@@ -221,7 +222,7 @@ class Gate:
             command_id=call.command_id,
             shred=one.shred,
         )
-        return self._submit(run, append)
+        return self._submit(run, append, one.events_bytes)
 
     def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
@@ -242,9 +243,9 @@ class Gate:
             command_id=call.command_id,
         )
 
-    def _submit(self, run: Running, append: Append) -> Running:
+    def _submit(self, run: Running, append: Append, events_bytes: int | None = None) -> Running:
         try:
-            self._log.submit_for(self, run, append)
+            self._log.submit_for(self, run, append, events_bytes=events_bytes)
         except Exception as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, self._fault(run.call, error))
         self._enter(run)
@@ -313,7 +314,7 @@ class Gate:
             correlation_id=correlation_id,
             exc_info=error,
         )
-        return error_reply(Refusal(ErrorCode.INTERNAL, "服务器内部错误", correlation_id))
+        return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
 
 
 def _forbidden(call: Call[Any]) -> Reply:

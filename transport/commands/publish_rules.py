@@ -5,13 +5,13 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from huahuo.actors.domain.names import is_own_stream
+from huahuo.actors.domain.names import NO_TYPES, is_own_stream
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.actors.plugins.principal import USER_ID_RULE, user_id_of
 from huahuo.eventstore.limits import BROWSER_INT_MAX
-from huahuo.transport.access.tokens import JTI_CHARS_MAX
+from huahuo.transport.access.claims import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.kinds import NAMES
+from huahuo.transport.words import zh
 
 SYSTEM_STREAM = "system"
 NOTIFICATION = "system_notification"
@@ -23,31 +23,17 @@ LEVELS = ("info", "warning", "error")
 RESERVED_FIELDS = frozenset({"stream", "seq", "timestamp", "in", "type"})
 """Fields that the log or the envelope sets."""
 
-MESSAGE_TYPES = NAMES | {
-    "audit_result",
-    "emails_list",
-    "error",
-    "heartbeat_response",
-    "import_result",
-    "info",
-    "mail",
-    "mail_records",
-    "success",
-    "warning",
-}
-"""Types of the protocol's own messages. A classic client could not tell such an event from a message."""
-
 _TYPE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
 def _invalid(details: str) -> Refusal:
-    return Refusal(ErrorCode.INVALID_FIELD, "字段无效", details)
+    return Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, details)
 
 
 def refuse_event(
     stream: object,
     type_: object,
-    fields: Mapping[str, Any],
+    fields: object,
     domain_types: Collection[str],
     guarded: Collection[str] = (),
 ) -> Refusal | None:
@@ -57,10 +43,12 @@ def refuse_event(
     if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
         return _invalid("type: must be 1 to 64 letters, digits or _ . : / -")
     notification = type_ == NOTIFICATION
-    if type_ in MESSAGE_TYPES or (type_ in domain_types and not notification):
+    if type_ in NO_TYPES or (type_ in domain_types and not notification):
         return _invalid("type: belongs to the protocol or to a domain")
     if notification and stream != SYSTEM_STREAM:
         return _invalid("type: a system_notification goes to `system`")
+    if not isinstance(fields, Mapping):
+        return _invalid("fields: must be a mapping of names to values")
     taken = sorted(RESERVED_FIELDS.intersection(fields))
     if taken:
         return _invalid(f"{taken[0]}: is given by the log")

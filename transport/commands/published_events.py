@@ -22,6 +22,8 @@ from huahuo.transport.commands.publish_rules import (
     wrong_number,
 )
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.english import translated
+from huahuo.transport.words import zh
 
 _REMEMBERED_MAX: Final = 16_384
 """How many streams, and how many types, are remembered: some 2 MB of the longest names each."""
@@ -33,7 +35,8 @@ class PublishRefused(ValueError):  # noqa: N818  a refusal, for callers that do 
     """The event breaks a rule. It was not written."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.message} ({refusal.details})" if refusal.details else refusal.message)
+        said = translated(refusal.message)
+        super().__init__(f"{said} ({refusal.details})" if refusal.details else said)
         self.refusal = refusal
 
 
@@ -87,7 +90,11 @@ class EventMaker:
         stamped: dict[str, bytes] = {}
         made: list[NewEvent] = []
         size = all_bytes = 0
-        for stream, type_, fields in rows:
+        for row in rows:
+            try:
+                stream, type_, fields = row
+            except (TypeError, ValueError):
+                raise _no_row(len(made)) from None
             if (
                 type(stream) is str
                 and type(type_) is str
@@ -138,18 +145,25 @@ class EventMaker:
             # The encoder writes `null` for NaN and infinities.
             wrong = None if _is_plain(fields) else wrong_number(msgspec.to_builtins(fields))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON")) from None
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.NO_JSON_FIELD)) from None
         if wrong is not None:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无法表示为 JSON", wrong))
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.NO_JSON_FIELD, wrong))
         if now_ms != self._now_ms:
             self._stamp_at(now_ms)
         body = front + (self._stamp + rest[1:] if fields else self._stamp[:-1] + b"}")
         if len(body) > EVENT_BYTES_MAX:
-            raise PublishRefused(Refusal(ErrorCode.TOO_LARGE, "事件过大", f"at most {EVENT_BYTES_MAX} bytes"))
+            raise PublishRefused(
+                Refusal(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE, f"at most {EVENT_BYTES_MAX} bytes")
+            )
         return body
 
     def _stamp_at(self, now_ms: int) -> None:
         self._now_ms, self._stamp = now_ms, b'"' + rfc3339(now_ms).encode() + b'",'
+
+
+def _no_row(number: int) -> PublishRefused:
+    why = f"events[{number}]: write (stream, type, fields), with {{}} for no fields"
+    return PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", why))
 
 
 def _front(type_: str) -> bytes:

@@ -5,21 +5,22 @@ written here (`group/<name>`, `system`) are made here too.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from huahuo.actors.plugins.actions import Action, OneAppend, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient, json_bytes
-from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, NewEvent
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
 from huahuo.transport.commands.published_events import EventMaker, PublishRefused
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.words import zh
 
 RECENT_EVENTS = 50
 EVENTS_MAX = 1_000
@@ -29,8 +30,12 @@ _SNAPSHOT_BYTES_MAX = 15 << 20
 """Below the 16 MiB of a snapshot's bound. The oldest of the recent events are left out to keep it."""
 
 _SERVICE = "service"
-_PUBLISHED = json_bytes({"type": "success", "message": "发布成功"})
-_REVOKED = json_bytes({"type": "success", "message": "吊销成功"})
+_PUBLISHED = json_bytes({"type": "success", "message": zh.PUBLISHED})
+_REVOKED = json_bytes({"type": "success", "message": zh.REVOKED})
+
+
+type MayPublish = Callable[[Principal, str], Awaitable[bool]]
+"""Whether a user may write this stream now."""
 
 
 class _One(msgspec.Struct, frozen=True):
@@ -48,7 +53,11 @@ class _Listed(msgspec.Struct, frozen=True):
 class Publisher:
     """Appends events that belong to no entity. `registry` knows the types reserved for domains."""
 
-    def __init__(self, log: Log, ambient: Ambient, registry: Registry) -> None:
+    def __init__(
+        self, log: Log, ambient: Ambient, registry: Registry, may_publish: MayPublish | None = None
+    ) -> None:
+        """`may_publish`: which streams others than administrators may write; None: none."""
+        self._may_publish = may_publish
         self._log = log
         self._ambient = ambient
         self._registry = registry
@@ -56,7 +65,9 @@ class Publisher:
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
-        self._registry.command(Action("publish", dict, self._publish_command, admin=True))
+        self._registry.command(
+            Action("publish", dict, self._publish_command, admin=self._may_publish is None)
+        )
         self._registry.command(Action("revoke", dict, self._revoke_command, admin=True))
         self._registry.snapshot("group", self.recent)
         self._registry.snapshot(SYSTEM_STREAM, self.recent)
@@ -102,7 +113,7 @@ class Publisher:
         now_ms = self._ambient.now_ms()
         made, size = self._maker.make_many(events, now_ms)
         if not made:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", "events: there is none"))
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
         append = Append(ts_ms=now_ms, events=made, principal=principal)
         return self._log.submit(append, events_bytes=size)
 
@@ -152,23 +163,51 @@ class Publisher:
     async def _whole_log(self, _stream: str) -> tuple[int, bytes]:
         return self._log.position, b"{}"
 
-    def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
+    def _publish_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply | Coroutine[Any, Any, Reply]:
         fields, now_ms = {**call.params}, self._ambient.now_ms()
         try:
             if "events" in fields and "type" not in fields:
-                return OneAppend(now_ms, self._listed(fields, now_ms), _PUBLISHED)
-            stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-            return OneAppend(now_ms, (self._maker.make(stream, type_, fields, now_ms),), _PUBLISHED)
+                events, size = self._listed(fields, now_ms)
+                found = OneAppend(now_ms, events, _PUBLISHED, events_bytes=size)
+            else:
+                stream, type_ = fields.pop("stream", None), fields.pop("type", None)
+                made = self._maker.make(stream, type_, fields, now_ms)
+                found = OneAppend(now_ms, (made,), _PUBLISHED, events_bytes=len(made.body))
         except PublishRefused as refused:
             return error_reply(refused.refusal)
+        if self._may_publish is None or call.principal.is_admin:
+            return found
+        return self._publish_as_user(call, found, self._may_publish)
 
-    def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[NewEvent, ...]:
-        """The events of a `publish` with a list."""
+    async def _publish_as_user(self, call: Call[Any], asked: OneAppend, may: MayPublish) -> Reply:
+        """Publish if the application says that this user may write every stream that is named."""
+        for stream in dict.fromkeys(event.stream for event in asked.events):
+            if not await may(call.principal, stream):
+                return error_reply(Refusal(ErrorCode.FORBIDDEN, zh.NOT_YOURS_TO_WRITE))
+        stream, record = asked.events[-1].stream, None
+        if call.key is not None:
+            record = CommandRecord(call.key, call.fingerprint, asked.body, stream)
+        written = await self._log.append(
+            Append(
+                ts_ms=asked.ts_ms,
+                events=asked.events,
+                command=record,
+                principal=call.principal.name,
+                command_id=call.command_id,
+            )
+        )
+        if isinstance(written, Duplicate):
+            return from_record(written.command)
+        return Reply(asked.body, (stream, written.events[-1].seq), recorded=record is not None)
+
+    def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
+        """The events of a `publish` with a list, and the bytes of their bodies."""
         try:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", f"events: {error}")) from None
-        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)[0]
+            why = f"events: {error}"
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why)) from None
+        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
         now_ms = self._ambient.now_ms()

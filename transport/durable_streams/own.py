@@ -28,7 +28,7 @@ class Own:
         kind, _, rest = path.partition("/")
         if not rest or "/" in rest:
             return path == _ALONE
-        return kind in _KINDS or kind in self._wires.shared.judged_kinds
+        return kind in _KINDS or kind in self._wires.shared.judged.kinds
 
     async def check_right(self, visit: Visit, path: str) -> None:
         """Raises Wrong: the user may not read it now. It takes a token, also where `/ds/` is open."""

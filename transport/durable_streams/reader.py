@@ -80,7 +80,7 @@ class DurableReader:
         start, until_s = state.start, ambient.monotonic_s() + LIFE_S
         at = state.tail if offset == asking.NOW else int(offset)
         told = False
-        while state.start == start:
+        while state.start == start and (not told or await serving.still_may(visit)):
             head = serving.head(path)
             state = await serving.find(path)
             part = await serving.part(path, state, at)
@@ -90,7 +90,7 @@ class DurableReader:
             if not part.empty or not told or part.closed:
                 await self._tell(part)
                 told, at = True, part.following
-            if part.closed or not serving.still_may(visit):
+            if part.closed:
                 break
             if part.at_end and not await serving.arrivals.wait(
                 serving.stream_of(path), head, until_s - ambient.monotonic_s()

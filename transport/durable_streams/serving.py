@@ -1,17 +1,20 @@
 """Requests under `/ds/`, answered. The rest of the room does not know of HTTP's connections."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.rights import READ, WRITE
+from huahuo.transport.access.verified import Verified
+from huahuo.transport.accounts.application import Right
 from huahuo.transport.durable_streams import asking, bodies
 from huahuo.transport.durable_streams.asking import Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
@@ -46,6 +49,10 @@ _CODES: Final = {
 }
 
 
+type May = Callable[[Principal, str, Right], Awaitable[bool]]
+"""Whether a user may read or write the stream `ds/<path>`."""
+
+
 class Serving:
     """See the module. `is_open`: nobody needs a token; `forced`: from other machines neither."""
 
@@ -58,7 +65,10 @@ class Serving:
         is_open: bool = False,
         forced: bool = False,
         shared: bool = False,
+        may: May | None = None,
     ) -> None:
+        """`may`: judges the paths that no rule gives to a user; None: nobody else uses them."""
+        self._may = may
         self.wires = wires
         self.arrivals = arrivals
         self._log = log
@@ -114,12 +124,17 @@ class Serving:
         """The stream of the log that is served at `path`."""
         return path if self._own.has(path) else stream_of(path)
 
-    def still_may(self, visit: Visit) -> bool:
-        """Whether the token of a request that waited is still good."""
+    async def still_may(self, visit: Visit) -> bool:
+        """Whether the token and the right of a request that waited are still good."""
         if visit.verified is ANYBODY:
             return True
-        verdict = self.wires.verifier.verify(visit.token, self.wires.ambient.now_ms())
-        return not isinstance(verdict, AuthFailure)
+        if self.wires.verifier.still_good(visit.verified, self.wires.ambient.now_ms()) is not None:
+            return False
+        try:
+            await self._path(visit)
+        except Wrong:
+            return False
+        return True
 
     async def part(self, path: str, state: State, after: int) -> Part:
         """What follows `after`, up to a bound."""
@@ -242,7 +257,7 @@ class Serving:
                     return part
                 if not await self.arrivals.wait(self.stream_of(path), head, until_s - now_s()):
                     return part
-                if not self.still_may(visit):
+                if not await self.still_may(visit):
                     raise Wrong(HTTPStatus.FORBIDDEN, "the token ended")
         finally:
             door.leave(visit.address)
@@ -271,12 +286,20 @@ class Serving:
 
     async def _path(self, visit: Visit) -> str:
         path = asking.path_of(visit.route.name)
-        writes = visit.request.method not in ("GET", "HEAD")
         if self._own.has(path):
             await self._own.check_right(visit, path)
-        elif not may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
+        elif not await self._may_use(visit, path):
             raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
         return path
+
+    async def _may_use(self, visit: Visit, path: str) -> bool:
+        writes = visit.request.method not in ("GET", "HEAD")
+        if may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
+            return True
+        if not visit.principal.may(WRITE if writes else READ):
+            return False
+        right: Right = "publish" if writes else "read"
+        return self._may is not None and await self._may(visit.principal, stream_of(path), right)
 
 
 def _end_headers(part: Part) -> Headers:

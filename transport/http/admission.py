@@ -4,15 +4,17 @@ It is asked with a request's head, so the body of a stranger is never read.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.words import language_of
 from huahuo.transport.access.door import RequestLimit
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.plugin_forms import asked_of, told
@@ -20,9 +22,10 @@ from huahuo.transport.http.problems import problem
 from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
 from huahuo.transport.http.tickets import Tickets
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.server.alarms import tell_refused
 from huahuo.transport.server.budget import Purse
+from huahuo.transport.server.judged_tokens import note_verdict
 from huahuo.transport.server.server import Server
+from huahuo.transport.session.speech import Speech
 
 STREAM_CHARS_MAX: Final = 128
 _STRANGER_MS: Final = -1
@@ -32,7 +35,10 @@ _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request. `purse`: its part of the user's bytes; close it after the answer."""
+    """An admitted request. `purse`: its part of the user's bytes; close it after the answer.
+
+    `speech`: says messages in the language that the client prefers.
+    """
 
     request: Request
     route: Route
@@ -41,6 +47,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     cors: Headers
     purse: Purse
+    speech: Speech
     stranger: bool = False
     """Nobody signed in, and the route takes anyone."""
 
@@ -76,8 +83,8 @@ class Admission:
         """Whether the site has a page there, for a GET."""
         self.tickets = Tickets(self._wires.ambient.token)
 
-    def admit(self, request: Request) -> Visit | Answer | None:
-        """The visit, or the refusal. None: the path is not the API's."""
+    def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
+        """The visit, or the refusal, maybe after others judged the token. None: the path is not the API's."""
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None
@@ -87,10 +94,19 @@ class Admission:
         if cors is None:
             self._server.admission.tell_refused_origin(request.all("origin"))
             return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
-        visit = self._admitted(request, route, cors)
-        return told(route, visit).adding(cors) if isinstance(visit, Answer) else visit
+        found = self._admitted(request, route, cors)
+        if isinstance(found, Visit | Answer):
+            return _shown(found, route, cors)
+        return self._admitted_later(found, route, cors)
 
-    def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
+    async def _admitted_later(
+        self, pending: Awaitable[Visit | Answer], route: Route, cors: Headers
+    ) -> Visit | Answer:
+        return _shown(await pending, route, cors)
+
+    def _admitted(
+        self, request: Request, route: Route, cors: Headers
+    ) -> Visit | Answer | Awaitable[Visit | Answer]:
         if request.method not in route.methods:
             allow = (("Allow", ", ".join(route.methods)),)
             return problem("method_not_allowed", f"this path takes {route.methods[0]}, not {request.method}",
@@ -103,47 +119,62 @@ class Admission:
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
         anybody = self._anybody(request, route, address) if token is None else None
+        visit = partial(self._visit, request, route, cors, address)
         if anybody is not None:
-            verified: Verified | Answer = anybody
-        elif route.target is Target.LOGIN:
-            token, verified = None, self._stranger(address, now_s)
-        elif route.plugin is not None:
-            verified = self._for_plugin(request, route, token, address, now_s)
-        else:
-            verified = self._verified(token, address, now_s)
+            return visit("", anybody)
+        if route.target is Target.LOGIN:
+            return visit("", self._stranger(address, now_s))
+        plugin = route.plugin
+        if plugin is not None and plugin.who is not None:
+            known = plugin.who(asked_of(request, route, address))
+            if known is not None:
+                return visit(token or "", self._for_plugin(route, Verified(known, 0)))
+        if not token and plugin is not None and plugin.access == "anyone":
+            return visit("", self._stranger(address, now_s))
+        if token is None:
+            return self._without_token(address, now_s)
+        verdict = self._wires.verifier.verify(token, self._wires.ambient.now_ms())
+        judged = partial(self._judged, request, route, token, address)
+        if isinstance(verdict, Verified | AuthFailure):
+            return visit(token, judged(verdict))
+        return _later(verdict, lambda found: visit(token, judged(found)))
+
+    def _judged(
+        self, request: Request, route: Route, token: str, address: str, verdict: Verdict
+    ) -> Verified | Answer:
+        """The user of a token, or the refusal."""
+        plugin = route.plugin
+        if plugin is not None and plugin.access == "anyone" and isinstance(verdict, AuthFailure):
+            return self._stranger(address, self._wires.ambient.monotonic_s())
+        return self._for_plugin(route, self._told(verdict, token, address, self.speech(request)))
+
+    def _for_plugin(self, route: Route, verified: Verified | Answer) -> Verified | Answer:
+        """The user, if the route of a plug-in is for this user."""
+        admins_only = route.plugin is not None and route.plugin.access == "admin"
+        if admins_only and isinstance(verified, Verified) and not verified.principal.is_admin:
+            return problem(ErrorCode.FORBIDDEN, "this is for administrators only")
+        return verified
+
+    def _visit(
+        self, request: Request, route: Route, cors: Headers, address: str, token: str,
+        verified: Verified | Answer,
+    ) -> Visit | Answer:  # fmt: skip
         if isinstance(verified, Answer):
             return verified
         name = verified.principal.name
-        wait_s = self._users.take(name, now_s)
+        wait_s = self._users.take(name, self._wires.ambient.monotonic_s())
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, "too many requests of this user", retry_s=wait_s)
         purse = self._wires.supply.budget.purse(name)
         return Visit(
-            request=request, route=route, token=token or "", verified=verified, address=address, cors=cors,
-            purse=purse, stranger=verified.expires_at_ms == _STRANGER_MS,
+            request=request, route=route, token=token, verified=verified, address=address, cors=cors,
+            purse=purse, speech=self.speech(request), stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
 
-    def _for_plugin(
-        self, request: Request, route: Route, token: str | None, address: str, now_s: float
-    ) -> Verified | Answer:
-        """Who asks a plug-in: a client that it recognises itself, one with a token, or anyone."""
-        asked = route.plugin
-        assert asked is not None
-        known = None if asked.who is None else asked.who(asked_of(request, route, address))
-        if known is not None:
-            verified: Verified | Answer = Verified(known, 0)
-        elif asked.access == "anyone":
-            verdict = (
-                AuthFailure("", "")
-                if not token
-                else self._wires.verifier.verify(token, self._wires.ambient.now_ms())
-            )
-            verified = self._stranger(address, now_s) if isinstance(verdict, AuthFailure) else verdict
-        else:
-            verified = self._verified(token, address, now_s)
-        if asked.access == "admin" and isinstance(verified, Verified) and not verified.principal.is_admin:
-            return problem(ErrorCode.FORBIDDEN, "this is for administrators only")
-        return verified
+    def speech(self, request: Request) -> Speech:
+        """Says messages in the language that the request prefers."""
+        shared = self._wires.shared
+        return Speech(shared.words, language_of(request.all("accept-language"), shared.language))
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:
@@ -166,22 +197,28 @@ class Admission:
             return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
         return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS)
 
-    def _verified(self, token: str | None, address: str, now_s: float) -> Verified | Answer:
-        wires = self._wires
-        if token is None:
-            wait_s = self._addresses.take(address, now_s)
-            if wait_s > 0:
-                return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
-            why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
-            return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
-        verdict = wires.verifier.verify(token, wires.ambient.now_ms())
+    def _without_token(self, address: str, now_s: float) -> Answer:
+        wait_s = self._addresses.take(address, now_s)
+        if wait_s > 0:
+            return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+        why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
+        return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
+
+    def _told(self, verdict: Verdict, token: str, address: str, speech: Speech) -> Verified | Answer:
+        """The user, or the refusal after it was counted, logged, and held back where it must be."""
         if not token and isinstance(verdict, AuthFailure):
             why = "its ticket was used before, is too old, or is of another start of the service"
             verdict = msgspec.structs.replace(verdict, reason=why)
+        hold_s = note_verdict(self._wires, verdict, address)
         if not isinstance(verdict, AuthFailure):
-            wires.meter.authenticated("ok")
             return verdict
-        wires.meter.authenticated(verdict.code)
-        tell_refused(verdict, address, wires.notices, now_s)
-        refusal = problem(verdict.code, verdict.message, ends=True)
-        return msgspec.structs.replace(refusal, hold_s=wires.door.auth_failed(address, now_s))
+        refusal = problem(verdict.code, speech.refused(verdict), ends=True)
+        return msgspec.structs.replace(refusal, hold_s=hold_s)
+
+
+def _shown(found: Visit | Answer, route: Route, cors: Headers) -> Visit | Answer:
+    return told(route, found).adding(cors) if isinstance(found, Answer) else found
+
+
+async def _later(verdict: Awaitable[Verdict], then: Callable[[Verdict], Visit | Answer]) -> Visit | Answer:
+    return then(await verdict)

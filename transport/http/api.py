@@ -4,7 +4,7 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -115,7 +115,7 @@ class Api:
         self._durable = streams
         self._admission.durable = streams.without_token
 
-    def admit(self, request: Request) -> Visit | Answer | None:
+    def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
         """See `Admission.admit`."""
         return self._admission.admit(request)
 
@@ -185,7 +185,7 @@ class Api:
             case Target.LOGIN:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")
-                return await login(self._sign_in, body, visit.address)
+                return await login(self._sign_in, body, visit.address, visit.speech)
             case Target.TICKET:
                 ticket = self._admission.tickets.make(visit.token, self._wires.ambient.monotonic_s())
                 said = {"ticket": ticket, "expires_in_s": TICKET_S}
@@ -219,7 +219,8 @@ class Api:
         ref = self._server.follow(socket, SERVER_SENT)
         self.readers += 1
         try:
-            for said in ({"action": "authenticate", "token": visit.token}, subscribe):
+            sign_in = {"action": "authenticate", "token": visit.token, "language": visit.speech.language}
+            for said in (sign_in, subscribe):
                 ref.tell_now(msgspec.json.encode(said).decode())
         except ActorDeadError:
             socket.lost()

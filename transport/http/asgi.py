@@ -51,6 +51,8 @@ class AsgiTransport:
             )
             return
         found = self._api.admit(request)
+        if not isinstance(found, Visit | Answer | None):
+            found = await found
         if not isinstance(found, Visit):
             answer = await self._api.site(request) if found is None else found
             if answer.hold_s:

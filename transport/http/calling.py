@@ -20,9 +20,9 @@ from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Invalid, Parsed
 from huahuo.transport.server.ports import CommandGate
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outgoing
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.outputs import Execute, Record
+from huahuo.transport.session.speech import Speech
 
 CLIENT: Final = "http"
 """The client installation of requests that name none."""
@@ -48,7 +48,7 @@ class Calling:
         listed = body.lstrip()[:1] == b"["
         parsed = self._parsed(b'{"events":%b}' % body if listed else body, visit, "publish")
         if isinstance(parsed, Invalid):
-            return _refused(parsed)
+            return _refused(parsed, visit.speech)
         given = parsed.fields["events"] if listed and parsed.fields.keys() == {"action", "events"} else [
             {name: value for name, value in parsed.fields.items() if name not in ("action", "id")}
         ]  # fmt: skip
@@ -63,7 +63,9 @@ class Calling:
     async def command(self, visit: Visit, body: bytes) -> Answer:
         """Answer `POST /commands/<action>`. The body holds the fields; none is as good as `{}`."""
         parsed = self._parsed(body or b"{}", visit, visit.route.name)
-        return _refused(parsed) if isinstance(parsed, Invalid) else await self._call(visit, parsed)
+        if isinstance(parsed, Invalid):
+            return _refused(parsed, visit.speech)
+        return await self._call(visit, parsed)
 
     def _parsed(self, body: bytes, visit: Visit, action: str) -> Parsed | Invalid:
         settings = self._wires.shared.settings
@@ -96,7 +98,7 @@ class Calling:
         calls = Calls(f"h-{self._made}", wires.shared.commands, wires.shared.fingerprint_key)
         made = calls.make(parsed, visit.principal, client)
         if isinstance(made, Invalid):
-            return _refused(made)
+            return _refused(made, visit.speech)
         await wires.supply.turns.paid_in_time(name)
         try:
             reply = await self._executed(visit, made)
@@ -104,7 +106,7 @@ class Calling:
             return problem(ErrorCode.BUSY, "too many queries of this user wait")
         if reply is None:
             return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
-        said = outgoing.reply(reply, made.request_id) if reply.body else b""
+        said = visit.speech.reply(reply, made.request_id) if reply.body else b""
         if not said or len(said) > wires.shared.settings.reply_bytes_max:
             return problem(ErrorCode.TOO_LARGE, "the answer is too large: ask for less")
         return said
@@ -146,6 +148,7 @@ async def _recorded(gate: CommandGate, made: Record) -> Reply | None:
     return await answer
 
 
-def _refused(invalid: Invalid) -> Answer:
-    said: Mapping[str, Any] = {"code": invalid.code, "message": invalid.message, "details": invalid.details}
+def _refused(invalid: Invalid, speech: Speech) -> Answer:
+    text = speech.text(invalid.message)
+    said: Mapping[str, Any] = {"code": invalid.code, "message": text, "details": invalid.details}
     return from_error(cast("Mapping[str, Any]", {**said, **({"id": invalid.id} if invalid.id else {})}))

@@ -6,6 +6,7 @@ socket's protocol, and nothing of this module is kept for it.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -179,19 +180,40 @@ class HttpConnection(asyncio.Protocol):
             return
         found = self._api.admit(request)
         if isinstance(found, Visit):
-            self._trust()
-            self._visit = found
-            self._arm(BODY_S)
-            refusal = self._api.make_room(found, self._announced(event))
-            if refusal is not None:
-                self._respond(refusal)
-            elif self._h11.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-                self.transport.write(self._h11.send(go_on) or b"")
-        elif found is not None:
+            self._admitted(event, found)
+        elif isinstance(found, Answer):
             self._start(self._later(found))
-        else:
+        elif found is None:
             self._start(self._site(request))
+        else:
+            self._start(self._judged(event, found))
+
+    async def _judged(self, event: h11.Request, pending: Awaitable[Visit | Answer]) -> None:
+        """Go on with a request when its token has been judged. What follows it waits."""
+        found = await pending
+        if isinstance(found, Answer):
+            await self._later(found)
+            return
+        self._task = None
+        if self.transport.is_closing():
+            found.purse.close()
+            return
+        self._admitted(event, found)
+        if self._paused:
+            self._resume_reading()
+        self._go_on()
+
+    def _admitted(self, event: h11.Request, visit: Visit) -> None:
+        """Read the body of an admitted request."""
+        self._trust()
+        self._visit = visit
+        self._arm(BODY_S)
+        refusal = self._api.make_room(visit, self._announced(event))
+        if refusal is not None:
+            self._respond(refusal)
+        elif self._h11.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self._h11.send(go_on) or b"")
 
     def _announced(self, event: h11.Request) -> int:
         """The size of the body as its headers have it; of a chunked one, the largest that is taken."""

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.transport.access.door import Entry
@@ -17,6 +18,8 @@ from huahuo.transport.http.problems import problem
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Parsed
 from huahuo.transport.server.wires import Wires
+
+_log = structlog.get_logger(__name__)
 
 
 class PluginCalls:
@@ -59,8 +62,12 @@ class PluginCalls:
         """Run a handler to its end, also if the client leaves: what it began is then done whole."""
         working = asyncio.ensure_future(route.handler(request))
         self._running.add(working)
-        working.add_done_callback(self._done)
-        return await asyncio.shield(working)
+        working.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            working.add_done_callback(_tell_fault)  # nobody else hears of it
+            raise
 
     async def _waited(self, route: HttpRoute, request: HttpRequest) -> HttpAnswer:
         """Run a handler that may wait: it counts as a connection, and ends with its client and with us."""
@@ -89,10 +96,11 @@ class PluginCalls:
         for working in tuple(self._waiting):
             working.cancel()
 
-    def _done(self, working: "asyncio.Future[HttpAnswer]") -> None:
-        self._running.discard(working)
-        if not working.cancelled():
-            working.exception()  # the request that asked for it has told it, or its client has left
+
+def _tell_fault(working: "asyncio.Future[HttpAnswer]") -> None:
+    fault = None if working.cancelled() else working.exception()
+    if fault is not None and not isinstance(fault, HttpRefused):
+        _log.error("request_failed_after_its_client_left", exc_info=fault)
 
 
 class _Caller:

@@ -13,6 +13,7 @@ import msgspec
 
 from huahuo.transport.http.messages import NO_STORE, Answer, Headers
 from huahuo.transport.protocol.codes import CLOSES, AuthCode, CloseCode, ErrorCode
+from huahuo.transport.protocol.english import translated
 
 _STATUS: Final[Mapping[str, HTTPStatus]] = {
     ErrorCode.BAD_MESSAGE: HTTPStatus.BAD_REQUEST,
@@ -78,7 +79,7 @@ def problem(
 
 def from_error(message: Mapping[str, Any]) -> Answer:
     """The answer for an `error` message of PROTOCOL 6."""
-    code, text = str(message["code"]), str(message.get("message", ""))
+    code, text = str(message["code"]), translated(str(message.get("message", "")))
     details = message.get("details")
     kept = {name: message[name] for name in ("id", "duplicate", "retry_s") if name in message}
     detail = f"{text} ({details})" if details else text

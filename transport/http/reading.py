@@ -7,8 +7,7 @@ from typing import Final
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.live.feed import Run
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.rights import READ, may_read
-from huahuo.transport.access.verified import AuthFailure
+from huahuo.transport.access.rights import may_read
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.arrivals import Arrivals
@@ -54,8 +53,7 @@ class Reading:
 
     async def check_right(self, visit: Visit, stream: str) -> None:
         """Raises Denied: the user may not read `stream` now."""
-        kinds = self._wires.shared.judged_kinds
-        if stream.partition("/")[0] not in kinds or not visit.principal.may(READ):
+        if not self._wires.shared.judged.asks(visit.principal, stream):
             verdict: bool | None = may_read(visit.principal, stream)
         else:
             verdicts, late = await self._wires.verdicts.in_time(visit.principal, [stream])
@@ -101,8 +99,7 @@ class Reading:
 
     def _check_token(self, visit: Visit) -> None:
         """A token may end while its request waits."""
-        verdict = self._wires.verifier.verify(visit.token, self._wires.ambient.now_ms())
-        if isinstance(verdict, AuthFailure):
+        if self._wires.verifier.still_good(visit.verified, self._wires.ambient.now_ms()) is not None:
             raise Denied(pending=False)
 
     async def _answer(self, visit: Visit, stream: str, after: After, place: Place, limit: int) -> Answer:

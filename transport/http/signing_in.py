@@ -9,10 +9,10 @@ from msgspec import Meta
 from huahuo.transport.http.messages import Answer, json_answer
 from huahuo.transport.http.problems import problem
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import zh
 
 BODY_BYTES_MAX: Final = 4_096
-_WRONG: Final = "用户名或密码错误"
-_TOO_OFTEN: Final = "登录失败次数过多，请稍后再试"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class _Body(msgspec.Struct, frozen=True):
         return "_Body('[sealed]')"
 
 
-async def login(sign_in: SignIn, body: bytes, address: str) -> Answer:
+async def login(sign_in: SignIn, body: bytes, address: str, speech: Speech) -> Answer:
     """Answer one sign-in. A wrong name and a wrong password get the same answer, which is never held back."""
     try:
         given = msgspec.json.decode(body, type=_Body)
@@ -50,7 +50,9 @@ async def login(sign_in: SignIn, body: bytes, address: str) -> Answer:
         return problem(ErrorCode.INVALID_FIELD, "send username and password as a JSON object")
     verdict = await sign_in.sign_in(given.username, given.password, address)
     if verdict.retry_s is not None:
-        return problem(ErrorCode.RATE_LIMITED, _TOO_OFTEN, retry_s=verdict.retry_s)
+        return problem(ErrorCode.RATE_LIMITED, speech.text(zh.TOO_MANY_SIGN_INS), retry_s=verdict.retry_s)
     if not verdict.body:
-        return problem(ErrorCode.UNAUTHENTICATED, _WRONG, status=HTTPStatus.UNAUTHORIZED)
+        return problem(
+            ErrorCode.UNAUTHENTICATED, speech.text(zh.WRONG_PASSWORD), status=HTTPStatus.UNAUTHORIZED
+        )
     return json_answer(verdict.body)

@@ -20,6 +20,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     does not know. `silent_heartbeats`: the client may be silent for this many heartbeats. `compressed`:
     messages may be binary frames (`huahuo.transport.protocol.compression`). `event_texts`: events are framed
     as server-sent events. `own_streams`: a client begins with its user's own stream and `system`.
+    `classic`: written against the original service, so its messages are Chinese.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     compressed: bool = False
     event_texts: bool = False
     own_streams: bool = True
+    classic: bool = False
     closes: Mapping[CloseCode, CloseCode] = MappingProxyType({})
 
     def close_code(self, code: CloseCode) -> CloseCode:
@@ -47,6 +49,7 @@ DOCUMENT = Dialect(
     batched=False,
     tells_heartbeat=True,
     silent_heartbeats=3,
+    classic=True,
     closes=MappingProxyType({CloseCode.DRAINING: CloseCode.RESTART, CloseCode.SILENT: CloseCode.GOING_AWAY}),
 )
 

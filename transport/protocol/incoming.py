@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.words import zh
 
 ID_CHARS_MAX = 64
 STREAM_CHARS_MAX = 128
@@ -64,13 +66,17 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Authenticate(msgspec.Struct, frozen=True):
-    """PROTOCOL 3.1. `client` "" means not given. `parts`: the client accepts long messages in parts."""
+    """PROTOCOL 3.1. `client` "" means not given. `parts`: the client accepts long messages in parts.
+
+    `language`: of messages to it; None is the service's own.
+    """
 
     token: str
     client: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] | None = None
     window: Annotated[int, msgspec.Meta(ge=1)] | None = None
     resume: Resume | None = None
     parts: bool = False
+    language: Language | None = None
 
     def __repr__(self) -> str:
         return "Authenticate(token='[hidden]')"
@@ -176,20 +182,20 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     """As `parse`, for messages of any form."""
     text = _text(data, bytes_max)
     if text is None:
-        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是允许大小内的 UTF-8 文本")
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_TEXT)
     if _depth_exceeds(text, depth_max):
-        return Invalid(ErrorCode.BAD_MESSAGE, f"消息嵌套超过 {depth_max} 层")
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_DEEP.format(depth_max))
     faults = _Faults(looks_at_numbers=_has_long_number(text.encode("utf-8", "surrogatepass")))
     try:
         value = faults.decoder.decode(text)
     except (ValueError, RecursionError):
-        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON")
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_JSON)
     if not isinstance(value, dict):
-        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是 JSON 对象")
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_OBJECT)
     _, request_id = _id_of(value)
     if faults.seen or (_SURROGATE.search(text) and _has_lone_surrogate(value)):
         what = faults.seen or "a lone surrogate"
-        return Invalid(ErrorCode.BAD_MESSAGE, "消息不是严格的 JSON", what, request_id)
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_STRICT_JSON, what, request_id)
     if faults.huge:
         return invalid_field(_field_with_huge(value), f"beyond {BROWSER_INT_MAX}", request_id)
     return _named(value)
@@ -362,7 +368,9 @@ def _secret(wanted: type, value: object) -> object:
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _PATH = re.compile(r" - at `\$\.(\w+)")
-_SAFE = re.compile(r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`)?")
+_SAFE = re.compile(
+    r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"
+)
 """Error texts of the library that name only types and limits. Other texts may repeat a value."""
 
 
@@ -382,5 +390,5 @@ _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)
 def invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
     """The refusal of one field. The name may be the client's text: it is shown if it looks like a name."""
     if not _FIELD_NAME.fullmatch(name):
-        return Invalid(ErrorCode.INVALID_FIELD, "字段无效", why, request_id)
-    return Invalid(ErrorCode.INVALID_FIELD, f"字段无效：{name}", f"{name}: {why}", request_id)
+        return Invalid(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why, request_id)
+    return Invalid(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD_NAMED.format(name), f"{name}: {why}", request_id)

@@ -20,19 +20,18 @@ from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session
+from huahuo.transport.words import zh
 
 _NO_ROOM = error_reply(
     Refusal(
         ErrorCode.BUSY,
-        "未读取的回复过多，请稍后重试",
+        zh.TOO_MUCH_UNREAD,
         "replies not read yet take up all room",
         retry_s=BUSY_RETRY_S,
     )
 )
 _CROWDED = error_reply(
-    Refusal(
-        ErrorCode.BUSY, "查询过多，请稍后重试", "too many queries of this user wait", retry_s=BUSY_RETRY_S
-    )
+    Refusal(ErrorCode.BUSY, zh.TOO_MANY_QUERIES, "too many queries of this user wait", retry_s=BUSY_RETRY_S)
 )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import structlog
 
 from huahuo.actors.plugins.calls import Reply
-from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
@@ -21,7 +20,6 @@ from huahuo.transport.server.ports import Begun
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outgoing
 from huahuo.transport.session.outputs import Execute, Output, Record
 from huahuo.transport.session.session import Session
 
@@ -87,10 +85,7 @@ class Answering:
         correlation_id = self._wires.ambient.token(8)
         _log.error("reply_failed", action=asked.call.action, correlation_id=correlation_id)
         if not self._session.closed:
-            text = "服务器内部错误"
-            self._pump.write(
-                outgoing.error(ErrorCode.INTERNAL, text, details=correlation_id, request_id=asked.request_id)
-            )
+            self._pump.write(self._session.internal(asked, correlation_id))
 
     # Commands -----------------------------------------------------------------------------------------
 

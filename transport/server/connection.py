@@ -20,10 +20,10 @@ from typing import Any, ClassVar, cast
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.server.alarms import tell_alarm, tell_refused
+from huahuo.transport.server.alarms import tell_alarm
 from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.batch import Batch, is_utf8
 from huahuo.transport.server.connection_ref import (
@@ -35,6 +35,7 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
+from huahuo.transport.server.judged_tokens import note_verdict
 from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
@@ -273,19 +274,21 @@ class Connection(LoopActor):
         return None
 
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
-        now = self._now()
-        verdict = self._wires.verifier.verify(asked.token, now.ms)
-        if isinstance(verdict, AuthFailure):
-            self._wires.meter.authenticated(verdict.code)
-            tell_refused(verdict, self._ws.address, self._wires.notices, now.s)
-            hold_s = self._wires.door.auth_failed(self._ws.address, now.s)
-            if hold_s > 0:
-                return self._hold_back(verdict, hold_s)
-        else:
-            self._wires.meter.authenticated("ok")
-        return self._judge(verdict)
+        verdict = self._wires.verifier.verify(asked.token, self._now().ms)
+        if not isinstance(verdict, Verified | AuthFailure):
+            return self._verify_later(verdict)
+        return self._tell_verdict(verdict)
 
-    async def _hold_back(self, verdict: AuthFailure, hold_s: float) -> None:
+    async def _verify_later(self, verdict: Awaitable[Verdict]) -> None:
+        pending = self._tell_verdict(await verdict)
+        if pending is not None:
+            await pending
+
+    def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
+        hold_s = note_verdict(self._wires, verdict, self._ws.address)
+        return self._hold_back(verdict, hold_s) if hold_s > 0 else self._judge(verdict)
+
+    async def _hold_back(self, verdict: Verdict, hold_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(hold_s):
                 while self._ws.is_open:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.protocol.frames import FrameCache, Framed
 from huahuo.transport.session.session import Session
@@ -100,10 +101,16 @@ class FanOut:
         if not members.lanes:
             del self._streams[stream]
 
-    def hold(self, stream: str) -> None:
-        """The readers of `stream` must be judged again, before they get events from now on."""
+    def hold(self, stream: str, user_id: UserId | None = None) -> None:
+        """The readers of `stream` must be judged again, before they get events from now on.
+
+        `user_id`: only the connections of this user.
+        """
         members = self._streams.get(stream)
         for lane in () if members is None else members.now():
+            principal = lane.session.principal
+            if user_id is not None and (principal is None or principal.user_id != user_id):
+                continue
             try:
                 lane.hold(stream)
             except Exception:  # noqa: BLE001  one connection's fault is not the others'

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from huahuo.actors.plugins.tongues import Interpreter, Message, Tongue
+from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.incoming import compact_object
@@ -23,6 +25,8 @@ from huahuo.transport.server.socket import Socket
 _NOTHING: Final = '{"action":"heartbeat_response"}'
 """Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
 _HINT: Final = b'"type"'
+
+_log = structlog.get_logger(__name__)
 
 
 class Interpreted:
@@ -66,7 +70,10 @@ class Interpreted:
                 self.decide(data)
             if self._interpreter is None:
                 return data
-            self._hear(self._interpreter, data)
+            try:
+                self._hear(self._interpreter, data)
+            except Exception:  # noqa: BLE001  a plug-in's fault ends this connection and no other
+                self._failed()
         return self._asked.popleft()
 
     def decide(self, data: str | bytes) -> bool:
@@ -99,8 +106,13 @@ class Interpreted:
         """See `Socket`."""
         if self._interpreter is None:
             self._ws.write(frame)
+            return
+        try:
+            told = b"".join(self._told(self._interpreter, frame))
+        except Exception:  # noqa: BLE001  as in `recv`
+            self._failed()
         else:
-            self._ws.write(b"".join(self._told(self._interpreter, frame)))
+            self._ws.write(told)
 
     def _told(self, interpreter: Interpreter, frames: bytes) -> Iterable[bytes]:
         for kind, payload in unframed(frames):
@@ -117,6 +129,10 @@ class Interpreted:
         said = b"".join(text_frame(msgspec.json.encode(message)) for message in messages)
         if said:
             self._ws.write(said)
+
+    def _failed(self) -> None:
+        _log.exception("tongue_failed")
+        self._ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """See `Socket`."""

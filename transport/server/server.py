@@ -19,7 +19,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from huahuo.actors import Runtime
-from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.actions import MayRead, Registry
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -55,6 +56,7 @@ from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.shared import Shared
+from huahuo.transport.words import en, zh
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
@@ -92,11 +94,13 @@ class Server:
         compression: Compression | None = None,
         executor: Executor | None = None,
         turns: Turns | None = None,
+        may_read: MayRead | None = None,
+        language: Language = "zh",
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
         Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
-        without it they are compressed on the loop.
+        without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
         """
         self._settings = settings
         self.budget = Budget(
@@ -121,11 +125,13 @@ class Server:
             bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
         )
         fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        verdicts, outbox = Verdicts(registry.judges), Outbox()
+        registry.words.add(zh, en)
+        verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
         gate.told = outbox.flush
         self._untap = contextlib.ExitStack()
-        if verdicts.kinds:
-            self._untap.callback(feed.tap(Rejudging(fanout, verdicts.kinds, registry.right_types).committed))
+        self.rejudging = Rejudging(fanout, verdicts.judged, registry.right_types)
+        if verdicts.judged:
+            self._untap.callback(feed.tap(self.rejudging.committed))
         self._untap.callback(feed.tap(fanout.committed))
         self._wires = Wires(
             shared=Shared(
@@ -136,7 +142,9 @@ class Server:
                 fingerprint_key=fingerprint_key,
                 compression=compression,
                 event_texts=ServerSent(log.log_id),
-                judged_kinds=verdicts.kinds,
+                judged=verdicts.judged,
+                words=registry.words,
+                language=language,
             ),
             runtime=runtime,
             ambient=ambient,

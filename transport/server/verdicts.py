@@ -13,9 +13,10 @@ import structlog
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import MayRead
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
+from huahuo.transport.access.rights import Judged, may_read
 from huahuo.transport.server.fanout import FanOut
 
 WAIT_S: Final = 2.0
@@ -27,15 +28,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Verdicts:
-    """See the module. `judges`: by kind of stream."""
+    """See the module. `judges`: by kind of stream. `others`: of all other kinds, None if rules say it."""
 
-    def __init__(self, judges: Mapping[str, MayRead]) -> None:
+    def __init__(self, judges: Mapping[str, MayRead], others: MayRead | None = None) -> None:
         self._judges = judges
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds of streams whose readers are judged."""
-        return frozenset(self._judges)
+        self._others = others
+        self.judged = Judged(frozenset(judges), others is not None)
+        """The streams whose readers are judged."""
 
     async def in_time(
         self, principal: Principal, streams: Sequence[str]
@@ -54,7 +53,10 @@ class Verdicts:
 
     async def of(self, principal: Principal, stream: str) -> bool:
         """The verdict. It waits while the entity cannot be asked; what cannot be judged is not read."""
-        judge = self._judges[stream.partition("/")[0]]
+        if not self.judged.asks(principal, stream):
+            return may_read(principal, stream)
+        judge = self._judges.get(stream.partition("/")[0], self._others)
+        assert judge is not None, "it is asked"
         for _ in range(_RETRIES_MAX):
             try:
                 return await judge(stream, principal)
@@ -70,21 +72,25 @@ class Verdicts:
 class Rejudging:
     """A `replay.live.feed.Tap` that comes before the fan-out, so that nobody gets an event too many."""
 
-    def __init__(self, fanout: FanOut, kinds: Collection[str], right_types: Collection[str]) -> None:
+    def __init__(self, fanout: FanOut, judged: Judged, right_types: Collection[str]) -> None:
         self._fanout = fanout
-        self._kinds = kinds
+        self._judged = judged
         self._right_types = frozenset(right_types)
 
     def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """Hold the streams of an event that changes rights. None: any event may have been committed."""
         if by_stream is None:
-            for stream in self._fanout.watched():
-                if stream.partition("/")[0] in self._kinds:
-                    self._fanout.hold(stream)
+            self.now()
             return
-        types, kinds = self._right_types, self._kinds
+        types, kinds = self._right_types, self._judged.kinds
         if not types:
             return
         for stream, events in by_stream.items():
             if stream.partition("/")[0] in kinds and any(event.type in types for event in events):
                 self._fanout.hold(stream)
+
+    def now(self, stream: str | None = None, user_id: UserId | None = None) -> None:
+        """Judge again who may read `stream` (None: any), of this user (None: all)."""
+        for one in self._fanout.watched() if stream is None else (stream,):
+            if self._judged.concerns(one):
+                self._fanout.hold(one, user_id)

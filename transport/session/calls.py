@@ -1,7 +1,7 @@
 """Makes a call from a message: its principal, id, key and checked fields (PROTOCOL 6). Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, error_reply
@@ -11,10 +11,7 @@ from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.session.outputs import Execute, Record
-
-_UNKNOWN_CLASSIC: Final = "未知的操作"
-_UNKNOWN: Final = f"this service has no such action ({_UNKNOWN_CLASSIC})"
-"""It does not repeat the action: what a client sent by mistake may be a secret."""
+from huahuo.transport.words import zh
 
 
 class Calls:
@@ -26,7 +23,8 @@ class Calls:
         self, session: str, specs: Mapping[str, Action], fingerprint_key: bytes, *, classic: bool = False
     ) -> None:
         self._session = session
-        self._unknown = _UNKNOWN_CLASSIC if classic else _UNKNOWN
+        # It does not repeat the action: what a client sent by mistake may be a secret.
+        self._unknown = zh.UNKNOWN_ACTION if classic else zh.NO_SUCH_ACTION
         self._specs = specs
         self._fingerprint_key = fingerprint_key
         self._made = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.access.rights import READ, may_read
+from huahuo.transport.access.rights import Judged, may_read
 from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.session.delivery import Delivery, Subscription
 from huahuo.transport.session.delivery_states import DeliveryState
@@ -34,29 +34,29 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class Judging:
-    """The streams of one session for which a verdict is awaited. `kinds`: the kinds of streams to judge."""
+    """The streams of one session for which a verdict is awaited. `judged`: those that are judged at all."""
 
-    __slots__ = ("_delivery", "_held", "_kinds", "_pending")
+    __slots__ = ("_delivery", "_held", "_judged", "_pending")
 
-    def __init__(self, kinds: frozenset[str], delivery: Delivery) -> None:
-        self._kinds = kinds
+    def __init__(self, judged: Judged, delivery: Delivery) -> None:
+        self._judged = judged
         self._delivery = delivery
         self._pending: dict[str, Begin] = {}
         self._held: dict[str, _Held] = {}
 
-    def asks(self, stream: str) -> bool:
+    def asks(self, principal: Principal, stream: str) -> bool:
         """Whether the right to read `stream` is for the application to judge."""
-        return bool(self._kinds) and stream.partition("/")[0] in self._kinds
+        return self._judged.asks(principal, stream)
 
     def readable(self, principal: Principal, stream: str, verdicts: Verdicts) -> bool | None:
         """Whether `principal` may read `stream`, None if that is not known yet."""
-        if self.asks(stream) and principal.may(READ):
+        if self.asks(principal, stream):
             return verdicts.get(stream, False)
         return may_read(principal, stream)
 
-    def subscribed(self) -> tuple[str, ...]:
+    def subscribed(self, principal: Principal) -> tuple[str, ...]:
         """The streams of the present subscriptions that must be judged for another token."""
-        return tuple(filter(self.asks, self._delivery.subs))
+        return tuple(stream for stream in self._delivery.subs if self.asks(principal, stream))
 
     def pend(self, stream: str, begin: Begin) -> None:
         """Remember how to begin a subscription when its verdict comes. A newer request replaces it."""

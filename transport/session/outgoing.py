@@ -11,10 +11,9 @@ import msgspec
 from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import Verified
 from huahuo.transport.protocol.codes import CLOSES, CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import spliced, text_frame
-from huahuo.transport.protocol.incoming import Invalid
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.protocol.place import Outcome, Place
 
@@ -48,12 +47,13 @@ def authenticated(
     window: int | None,
     streams: Mapping[str, Mapping[str, object]],
     dictionary: Mapping[str, object] | None,
+    text: str,
 ) -> bytes:
     """A successful `authentication_result`. `window` None: there is no window (classic)."""
     return message(
         type="authentication_result",
         success=True,
-        message="认证成功",
+        message=text,
         session=session,
         log=log,
         user=_user(verified),
@@ -65,23 +65,17 @@ def authenticated(
     )
 
 
-def authentication_failed(failure: AuthFailure) -> bytes:
-    """A failed `authentication_result`."""
-    return message(type="authentication_result", success=False, code=failure.code, message=failure.message)
-
-
 def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
     """An `error` message."""
     return message(type="error", id=request_id, code=code, message=text, details=details or None)
 
 
-def refusal(invalid: Invalid) -> bytes:
-    """The `error` message for a client's message that is refused."""
-    return error(invalid.code, invalid.message, details=invalid.details, request_id=invalid.id)
+def reply(answer: Reply, request_id: str | None, part: Part = ONLY, body: bytes = b"") -> bytes:
+    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part.
 
-
-def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
-    """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part."""
+    `body`: in place of the reply's own.
+    """
+    body = body or answer.body
     tail: list[bytes] = []
     if request_id is not None:
         tail.append(b'"id":' + _encode(request_id))
@@ -91,7 +85,7 @@ def reply(answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
         tail.append(b'"duplicate":true')
     if part is not ONLY and part.members:
         tail.append(part.members)
-    return spliced(answer.body, b",".join(tail)) if tail else answer.body
+    return spliced(body, b",".join(tail)) if tail else body
 
 
 def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part = ONLY) -> bytes:

@@ -4,8 +4,9 @@ from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.frames import Framer, text_frame
 from huahuo.transport.protocol.parts import ONLY, Part
-from huahuo.transport.session import outgoing
 from huahuo.transport.session.outputs import Execute, Record
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import zh
 
 LONG_BYTES = 32 << 10
 """Compressing this much takes 0.1 ms. Longer messages are compressed on another thread."""
@@ -14,9 +15,10 @@ LONG_BYTES = 32 << 10
 class Replies:
     """Those of one connection. `compression` None: it takes text frames only."""
 
-    __slots__ = ("_bytes_max", "_compression")
+    __slots__ = ("_bytes_max", "_compression", "_speech")
 
-    def __init__(self, compression: Framer | None, bytes_max: int) -> None:
+    def __init__(self, compression: Framer | None, bytes_max: int, speech: Speech) -> None:
+        self._speech = speech
         self._compression = compression
         self._bytes_max = bytes_max
 
@@ -24,15 +26,14 @@ class Replies:
         """The message of a long reply to compress on another thread. None: `framed` does everything."""
         if self._compression is None or not _compressible(asked) or len(reply.body) <= LONG_BYTES:
             return None
-        said = outgoing.reply(reply, asked.request_id, part)
+        said = self._speech.reply(reply, asked.request_id, part)
         return said if len(said) <= self._bytes_max else None
 
     def framed(self, asked: Execute | Record, reply: Reply, part: Part) -> bytes:
         """The frame of a part of the answer to a call. An empty body was too long."""
-        said = outgoing.reply(reply, asked.request_id, part) if reply.body else b""
+        said = self._speech.reply(reply, asked.request_id, part) if reply.body else b""
         if not said or len(said) > self._bytes_max:
-            text = "回复过大，请缩小查询范围"
-            return outgoing.error(ErrorCode.TOO_LARGE, text, request_id=asked.request_id)
+            return self._speech.error(ErrorCode.TOO_LARGE, zh.REPLY_TOO_LARGE, request_id=asked.request_id)
         if self._compression is not None and _compressible(asked):
             return self._compression.frame(said)
         return text_frame(said)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from huahuo.actors.plugins.calls import Reply
 from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
@@ -41,8 +41,10 @@ from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Acked, Close, Execute, LookUp, Now, Output, Record, Verify
 from huahuo.transport.session.replies import Replies
 from huahuo.transport.session.shared import Shared
+from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
 from huahuo.transport.session.subscriptions import Links, Readers
+from huahuo.transport.words import zh
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 _STRIKES = 10
@@ -62,8 +64,8 @@ class Session:
 
     __slots__ = (
         "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
-        "_readers", "_root", "_shared", "_state", "_strikes", "_verified", "delivery", "id", "parts",
-        "replies",
+        "_readers", "_root", "_shared", "_speech", "_state", "_strikes", "_verified", "delivery", "id",
+        "parts", "replies",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -82,7 +84,8 @@ class Session:
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
-        self.replies = Replies(self._compression, settings.reply_bytes_max)
+        self._speech = Speech(shared.words, "zh" if dialect.classic else shared.language)
+        self.replies = Replies(self._compression, settings.reply_bytes_max, self._speech)
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
@@ -95,7 +98,7 @@ class Session:
             past_max=settings.subscriptions_max,
             framer=shared.event_texts if dialect.event_texts else self._compression,
         )
-        self._readers = Readers(shared, self.delivery, own_streams=dialect.own_streams)
+        self._readers = Readers(shared, self.delivery, self._speech, own_streams=dialect.own_streams)
 
     @property
     def state(self) -> State:
@@ -175,7 +178,7 @@ class Session:
         if not self._bucket.take(now.s):
             return self._rate_limited(parsed.id, now)
         if isinstance(parsed, Invalid):
-            return [outgoing.refusal(parsed)]
+            return [self._speech.refusal(parsed)]
         match parsed.action:
             case "authenticate":
                 return self._authenticate(parsed)
@@ -188,7 +191,7 @@ class Session:
             case "heartbeat_response":
                 return []
         if self._verified is None:
-            return [outgoing.error(ErrorCode.UNAUTHENTICATED, "请先进行身份认证", request_id=parsed.id)]
+            return [self._speech.error(ErrorCode.UNAUTHENTICATED, zh.SIGN_IN_FIRST, request_id=parsed.id)]
         match parsed.action:
             case "subscribe":
                 return self._subscribe(parsed, self._verified.principal)
@@ -204,16 +207,18 @@ class Session:
     def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
         if not self._strikes.take(now.s):
             return self.close(CloseCode.RATE_LIMITED, "too many messages, for too long")
-        return [outgoing.error(ErrorCode.RATE_LIMITED, "消息过于频繁，请稍后重试", request_id=request_id)]
+        return [self._speech.error(ErrorCode.RATE_LIMITED, zh.TOO_OFTEN, request_id=request_id)]
 
     # Authentication --------------------------------------------------------------------------------
 
     def _authenticate(self, parsed: Parsed) -> list[Output]:
         asked = incoming.convert(parsed, incoming.Authenticate)
         if isinstance(asked, Invalid):
-            return [outgoing.refusal(asked)]
+            return [self._speech.refusal(asked)]
         self._move("authenticate")
         self._asked = (asked, parsed.id)
+        if asked.language is not None and not self._dialect.classic:
+            self._speech.language = asked.language
         return [Verify(asked.token)]
 
     def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
@@ -223,8 +228,10 @@ class Session:
         asked, request_id = self._asked
         self._asked = None
         if isinstance(verdict, AuthFailure):
+            if verdict.code == NOT_NOW:
+                return self._not_now(request_id)
             code = AUTH_CLOSES[AuthCode(verdict.code)]
-            return [outgoing.authentication_failed(verdict), *self.close(code, verdict.code)]
+            return [self._speech.authentication_failed(verdict), *self.close(code, verdict.code)]
         if not admitted:
             return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
         known = self.principal
@@ -238,13 +245,20 @@ class Session:
             return [LookUp(places, judge, verdict.principal)]
         self._move("accepted")
         if known.user_id != verdict.principal.user_id:
-            text = "令牌属于另一用户，连接保持不变"
-            return [outgoing.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
-        judge = self._readers.judging.subscribed()
+            text = zh.OTHER_USER
+            return [self._speech.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
+        judge = self._readers.judging.subscribed(verdict.principal)
         if judge:
             self._go_on = lambda _links, verdicts, later: self._refresh(verdict, verdicts, later)
             return [LookUp((), judge, verdict.principal)]
         return self._refresh(verdict, {}, now)
+
+    def _not_now(self, request_id: str | None) -> list[Output]:
+        """Nobody can judge the token now. What holds with the old one goes on."""
+        if self._verified is None:
+            return self.close(CloseCode.SERVER_FAULT, "nobody can sign in at the moment")
+        self._move("accepted")
+        return [self._speech.error(ErrorCode.UNAVAILABLE, zh.NOT_JUDGED_NOW, request_id=request_id)]
 
     def looked_up(self, links: Links, now: Now, verdicts: Verdicts | None = None) -> list[Output]:
         """The links that a `LookUp` named, and the verdicts; those that could not be found are missing."""
@@ -281,7 +295,7 @@ class Session:
 
     def _subscribe(self, parsed: Parsed, principal: Principal) -> list[Output]:
         places = self._readers.unknown_of(parsed, principal)
-        judge = self._readers.to_judge_of(parsed)
+        judge = self._readers.to_judge_of(parsed, principal)
         if not places and not judge:
             return self._readers.subscribe(parsed, principal, {})
         self._go_on = lambda links, verdicts, _now: self._readers.subscribe(
@@ -296,7 +310,7 @@ class Session:
         return [self._result(verified, streams), *lost, *self._warning(now)]
 
     def _result(self, verified: Verified, streams: Mapping[str, Mapping[str, object]]) -> bytes:
-        return outgoing.authenticated(
+        return self._speech.authenticated(
             verified,
             session=self.id,
             log=self._shared.log.log_id,
@@ -349,15 +363,14 @@ class Session:
         asked = incoming.convert(parsed, incoming.Acks)
         if isinstance(asked, Invalid):
             # A bad ack causes an answer, so it counts against the rate.
-            return (
-                [outgoing.refusal(asked)] if self._bucket.take(now.s) else self._rate_limited(parsed.id, now)
-            )
+            counted = self._bucket.take(now.s)
+            return [self._speech.refusal(asked)] if counted else self._rate_limited(parsed.id, now)
         acked = self._readers.acks(asked.cursors, now.s)
         outputs: list[Output] = [*acked]
         beyond = len(acked) < len(asked.cursors)
         if beyond and self._bucket.take(now.s):
-            text = "确认的位置超出了已发送的范围"
-            outputs.append(outgoing.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
+            text = zh.BAD_ACK
+            outputs.append(self._speech.error(ErrorCode.BAD_ACK, text, request_id=parsed.id))
         elif beyond:
             outputs += self._rate_limited(parsed.id, now)
         return outputs
@@ -365,9 +378,15 @@ class Session:
     def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
         asked = self._calls.make(parsed, principal, self._client)
         if isinstance(asked, Invalid):
-            return [outgoing.refusal(asked)]
+            return [self._speech.refusal(asked)]
         self.delivery.expect((principal.name, asked.call.command_id))
         return [asked]
+
+    def internal(self, asked: Execute | Record, correlation_id: str) -> bytes:
+        """What is said if a call cannot be answered because of a fault."""
+        return self._speech.error(
+            ErrorCode.INTERNAL, zh.INTERNAL, details=correlation_id, request_id=asked.request_id
+        )
 
     def replied(
         self, asked: Execute | Record, reply: Reply, part: Part = ONLY, frame: bytes | None = None

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.words import Language, Words
+from huahuo.transport.access.rights import Judged
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import EventTexts, FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
@@ -23,5 +25,9 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """None: the compressed protocol is not spoken."""
     event_texts: EventTexts | None = None
     """None: no stream is read as server-sent events."""
-    judged_kinds: frozenset[str] = frozenset()
-    """Kinds of streams whose readers an application judges."""
+    words: Words = Words()
+    """The texts for clients."""
+    language: Language = "zh"
+    """Of messages to clients that ask for none."""
+    judged: Judged = Judged()
+    """The streams whose readers an application judges."""

@@ -20,6 +20,8 @@ from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.judging import DENIED, PENDING, Judging, Verdicts
 from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
 from huahuo.transport.session.shared import Shared
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import zh
 
 type Places = dict[str, Mapping[str, object]]
 """The member `streams` of `authentication_result`."""
@@ -36,13 +38,16 @@ _NO_VERDICTS: Verdicts = {}
 class Readers:
     """See the module. This class decides; `delivery` keeps the positions."""
 
-    __slots__ = ("_delivery", "_own_streams", "_shared", "judging")
+    __slots__ = ("_delivery", "_own_streams", "_shared", "_speech", "judging")
 
-    def __init__(self, shared: Shared, delivery: Delivery, *, own_streams: bool = True) -> None:
+    def __init__(
+        self, shared: Shared, delivery: Delivery, speech: Speech, *, own_streams: bool = True
+    ) -> None:
+        self._speech = speech
         self._own_streams = own_streams
         self._shared = shared
         self._delivery = delivery
-        self.judging = Judging(shared.judged_kinds, delivery)
+        self.judging = Judging(shared.judged, delivery)
 
     def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
         """The events whose links `open` needs and that are not in memory."""
@@ -56,12 +61,14 @@ class Readers:
     def to_judge(self, principal: Principal, resume: incoming.Resume) -> tuple[str, ...]:
         """The streams that the application must judge before `open`."""
         firsts = islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max)
-        return tuple(filter(self.judging.asks, firsts))
+        return tuple(stream for stream in firsts if self.judging.asks(principal, stream))
 
-    def to_judge_of(self, parsed: Parsed) -> tuple[str, ...]:
+    def to_judge_of(self, parsed: Parsed, principal: Principal) -> tuple[str, ...]:
         """As `to_judge`, for a `subscribe`."""
         asked = incoming.convert(parsed, incoming.Subscribe)
-        return () if isinstance(asked, Invalid) else tuple(filter(self.judging.asks, (asked.stream,)))
+        if isinstance(asked, Invalid) or not self.judging.asks(principal, asked.stream):
+            return ()
+        return (asked.stream,)
 
     def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
         """As `unknown`, for a `subscribe`."""
@@ -74,7 +81,8 @@ class Readers:
     def _unknown(
         self, principal: Principal, stream: str, check: incoming.Check | None
     ) -> dict[EventPlace, None]:
-        if not self.judging.asks(stream) and not self.judging.readable(principal, stream, _NO_VERDICTS):
+        judging = self.judging
+        if not judging.asks(principal, stream) and not judging.readable(principal, stream, _NO_VERDICTS):
             return {}
         head = self._shared.log.head(stream)
         wanted: dict[EventPlace, None] = {}
@@ -139,7 +147,7 @@ class Readers:
         """
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid):
-            return [outgoing.refusal(asked)]
+            return [self._speech.refusal(asked)]
         stream = asked.stream
         self.judging.forget(stream)
         readable = self.judging.readable(principal, stream, verdicts)
@@ -161,18 +169,18 @@ class Readers:
         stream, log = asked.stream, self._shared.log
         head = log.head(stream)
         if not self._has_room(stream):
-            text = f"一个连接最多订阅 {self._shared.settings.subscriptions_max} 个流"
-            return [outgoing.error(ErrorCode.TOO_LARGE, text, request_id=request_id)]
+            text = zh.TOO_MANY_SUBSCRIPTIONS.format(self._shared.settings.subscriptions_max)
+            return [self._speech.error(ErrorCode.TOO_LARGE, text, request_id=request_id)]
         cursor = asked.after if isinstance(asked.after, int) else None
         if cursor is not None and asked.log is None:
             why = "a number in `after` needs its log"
-            return [outgoing.refusal(incoming.invalid_field("log", why, request_id))]
+            return [self._speech.refusal(incoming.invalid_field("log", why, request_id))]
         try:
             differs = _differs(head, stream, asked.check, links)
             where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
         except ValueError:
             why = "a number, `head`, `start` or `snapshot` is needed"
-            return [outgoing.refusal(incoming.invalid_field("after", why, request_id))]
+            return [self._speech.refusal(incoming.invalid_field("after", why, request_id))]
         begun = self._begin(stream, where, cursor, head, asked.check)
         return [self._subscribed(stream, where, head, request_id), *begun]
 
@@ -188,7 +196,7 @@ class Readers:
         """`unsubscribe`. It is answered even if there was no subscription."""
         asked = incoming.convert(parsed, incoming.Unsubscribe)
         if isinstance(asked, Invalid):
-            return [outgoing.refusal(asked)]
+            return [self._speech.refusal(asked)]
         self.judging.forget(asked.stream)
         was = self._delivery.drop(asked.stream)
         said = outgoing.message(type="unsubscribed", id=parsed.id, stream=asked.stream)

@@ -21,6 +21,7 @@ export default defineConfig({
   resolve: {
     alias: {
       "huahuo-client/zstd": here("../client/dist/zstd.js"), // with its WASM file beside it
+      "huahuo-client/importing": here("../client/src/client/importing.ts"),
       "huahuo-client": here("../client/src/index.ts"),
     },
   },

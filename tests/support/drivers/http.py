@@ -13,7 +13,9 @@ from tests.support.patience import WITHIN_S
 
 def client(url: str, token: str | None = None, **options: Any) -> httpx.AsyncClient:
     """A client of the service at `url`, with this token in each request."""
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    headers = {**options.pop("headers", {})}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=WITHIN_S, **options)
 
 

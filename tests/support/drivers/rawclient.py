@@ -108,3 +108,10 @@ async def raw(url: str, *subprotocols: str, **options: Any) -> AsyncIterator[Raw
     finally:
         ws.transport.abort()
         await ws.wait_closed()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[RawClient]:
+    """A client of version 1 of the service at `url` (`http://…`)."""
+    async with raw(f"{url.replace('http', 'ws', 1)}/ws", "huahuo.v1") as client:
+        yield client

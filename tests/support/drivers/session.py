@@ -15,6 +15,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
+from huahuo.transport.access.rights import Judged
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.protocol.compression import Compression
@@ -191,7 +192,7 @@ class Driver:
             commands={spec.action: spec for spec in commands},
             fingerprint_key=fingerprint_key,
             compression=compression,
-            judged_kinds=frozenset() if verdicts is None else frozenset({"order"}),
+            judged=Judged() if verdicts is None else Judged(frozenset({"order"})),
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
         self.fanout = FanOut(
@@ -315,10 +316,10 @@ class Driver:
     def verify(self, token: str) -> Verified | AuthFailure:
         """Tokens are names; `alice+7` is valid for 7 s; `expired`, `revoked`: as they say."""
         if token in ("expired", "revoked"):
-            return AuthFailure(AuthCode(f"token_{token}"), "no")
+            return AuthFailure(AuthCode(f"token_{token}"))
         name, _, ttl = token.partition("+")
         if name not in PEOPLE:
-            return AuthFailure(AuthCode.TOKEN_INVALID, "no")
+            return AuthFailure(AuthCode.TOKEN_INVALID)
         ttl_s = float(ttl) if ttl else self.ttl_s
         return Verified(PEOPLE[name], self.now.ms + round(ttl_s * 1000))
 

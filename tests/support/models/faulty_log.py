@@ -55,11 +55,13 @@ class FaultyLog(MemoryLog):
         """See `Log`; with the faults of `append`."""
         return asyncio.get_running_loop().create_task(self.append(append))
 
-    def submit_for(self, hearer: Hearer, about: Any, append: Append) -> None:
+    def submit_for(
+        self, hearer: Hearer, about: Any, append: Append, *, events_bytes: int | None = None
+    ) -> None:
         """See `Log`; with the faults of `append`, if there are any."""
         if self.before_append is None and not self.lose:
             self.appends.append(append)
-            super().submit_for(hearer, about, append)
+            super().submit_for(hearer, about, append, events_bytes=events_bytes)
             return
 
         def told(written: asyncio.Future[Appended | Duplicate]) -> None:

@@ -199,7 +199,10 @@ class TokenServer:
                 return 404, {"error": {"code": "ResourceNotFound", "message": "no delta"}}, ""
             return 200, self._page(owner, path, query, delta=parts[-1] == "delta"), ""
         if parts[:3] == ["graph", "me", "messages"] and parts[4] == "$value":
-            return 200, owner.inbox[int(parts[3].rpartition("=")[2])], ""
+            number = int(parts[3].rpartition("=")[2])
+            if number >= len(owner.inbox):
+                return 404, {"error": {"code": "ErrorItemNotFound"}}, ""
+            return 200, owner.inbox[number], ""
         return 404, {"error": {"code": "ErrorItemNotFound", "message": path}}, ""
 
     def _page(self, owner: Account, path: str, query: dict[str, str], *, delta: bool) -> dict[str, Any]:

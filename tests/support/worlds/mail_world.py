@@ -11,13 +11,17 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.jobs import JobDoor
+from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.projections import Projection
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -26,16 +30,21 @@ from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.domain import MailDomain, MailSettings
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.server.metrics import Metrics
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
+
+if TYPE_CHECKING:
+    from huahuo.actors.entities.fairness import Fairness
 
 TIMEOUT_S = 60.0
 
@@ -126,12 +135,20 @@ class MailWorld:
     mail: MailDomain
     script: Script
 
-    def __init__(self, ambient: Ambient, settings: MailSettings, executor: Executor) -> None:
+    def __init__(
+        self, ambient: Ambient, settings: MailSettings, executor: Executor, *, searching: bool = False
+    ) -> None:
         self.ambient = ambient
         self._executor = executor
         self.settings = settings
         self._scripted = isinstance(ambient, FakeAmbient)
         self._disk = ModelDisk()
+        self.searching = searching
+        """Whether mails are put into an index."""
+        self.jobs: JobDoor | None = None
+        """What shows long imports, from the next life on."""
+        self.files: Path | None = None
+        """Where that is kept; None: in memory."""
         self.owed_until_s: dict[UserId, float] = {}
         """Until when checks of a user have to wait for those of others, on the loop's clock."""
 
@@ -147,7 +164,23 @@ class MailWorld:
         self.feed = Feed(self.log)
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=self.ambient)
         self.directory = Directory(self.runtime, self.log, self.feed, self.ambient)
+        self.projections: dict[str, Projection] = {}
+        host = Host(
+            log=self.log,
+            directory=self.directory,
+            feed=self.feed,
+            ambient=self.ambient,
+            executor=InlineExecutor(),
+            fairness=cast("Fairness", None),  # mail charges nothing by itself
+            wait_s=self._wait_s,
+            metrics=Metrics(),
+            projections=self.projections,
+            files=self.files,
+        )
+        self.index = MailIndex(host) if self.searching else None
         self.mail = MailDomain(
+            index=self.index,
+            jobs=self.jobs,
             log=self.log,
             directory=self.directory,
             ambient=self.ambient,
@@ -191,23 +224,31 @@ class MailWorld:
         await self.open()
         await self.start()
 
-    async def reply(self, action: str, user_id: int = USER, *, command_id: str = "", **fields: Any) -> Reply:
+    async def reply(
+        self,
+        action: str,
+        user_id: UserId = USER,
+        *,
+        command_id: str = "",
+        who: Principal | None = None,
+        **fields: Any,
+    ) -> Reply:
         """Call an action as the transport does; a `command_id` makes it recorded."""
         spec = self._specs[action]
         key = CommandKey(f"user/{user_id}", "dev", command_id) if command_id else None
         content = msgspec.json.encode([action, fields])
         params: object = msgspec.convert(fields, spec.params)
-        who = Principal(user_id, f"user {user_id}")
+        who = who or Principal(user_id, f"user {user_id}")
         return await answer_of(spec.handler(Call(who, "session", action, params, command_id, key, content)))
 
-    async def do(self, action: str, user_id: int = USER, **fields: Any) -> dict[str, Any]:
+    async def do(self, action: str, user_id: UserId = USER, **fields: Any) -> dict[str, Any]:
         """The JSON object that an action answers."""
         reply = await self.reply(action, user_id, **fields)
         whole = reply.body if reply.parted is None else b"".join(reply.parted.pieces())
         body: dict[str, Any] = msgspec.json.decode(whole)
         return body
 
-    async def add(self, email: str = "a@example.com", user_id: int = USER, **fields: Any) -> int:
+    async def add(self, email: str = "a@example.com", user_id: UserId = USER, **fields: Any) -> int:
         """Add a mailbox; gives its id."""
         given = {"email": email, "password": "canary-password", "mail_type": "imap"} | fields
         body = await self.do("add_email", user_id, **given)
@@ -215,7 +256,7 @@ class MailWorld:
         number: int = body["email_id"]
         return number
 
-    async def rows(self, user_id: int = USER) -> dict[int, dict[str, Any]]:
+    async def rows(self, user_id: UserId = USER) -> dict[int, dict[str, Any]]:
         """The user's rows by id."""
         body = await self.do("get_all_emails", user_id)
         return {row["id"]: row for row in body["data"]}
@@ -232,7 +273,7 @@ class MailWorld:
                         return body
         raise AssertionError("a feed never ends")
 
-    async def ended(self, email_id: int, user_id: int = USER, *, after: int = 0) -> dict[str, Any]:
+    async def ended(self, email_id: int, user_id: UserId = USER, *, after: int = 0) -> dict[str, Any]:
         """The terminal status of the mailbox's next check behind `after`."""
         return await self.until(
             f"user/{user_id}",
@@ -240,7 +281,7 @@ class MailWorld:
             after,
         )
 
-    async def checked(self, email_id: int, user_id: int = USER) -> dict[str, Any]:
+    async def checked(self, email_id: int, user_id: UserId = USER) -> dict[str, Any]:
         """Check a mailbox and wait for the end; gives the terminal status."""
         head = self.log.head(f"user/{user_id}").seq
         body = await self.do("check_emails", user_id, email_ids=[email_id])
@@ -255,7 +296,7 @@ class MailWorld:
         """The whole log."""
         return await self.log.read("log", 0, events_max=100_000, bytes_max=1 << 30)
 
-    async def said(self, user_id: int = USER, after: int = 0) -> list[dict[str, Any]]:
+    async def said(self, user_id: UserId = USER, after: int = 0) -> list[dict[str, Any]]:
         """What the user was told behind `after`."""
         events = await self.log.read(f"user/{user_id}", after, events_max=100_000, bytes_max=1 << 30)
         return [msgspec.json.decode(event.body) for event in events]
@@ -269,13 +310,17 @@ class MailWorld:
 
 
 def in_mail_world(
-    test: Callable[[MailWorld], Awaitable[None]], *, commit_s: float = 0.0, **settings: Any
+    test: Callable[[MailWorld], Awaitable[None]],
+    *,
+    commit_s: float = 0.0,
+    searching: bool = False,
+    **settings: Any,
 ) -> None:
     """Run `test` in virtual time with scripted checks; its history must be sound at the end."""
 
     async def main() -> None:
         executor = SlowExecutor(commit_s) if commit_s else StepExecutor()
-        world = MailWorld(FakeAmbient(), MailSettings(**settings), executor)
+        world = MailWorld(FakeAmbient(), MailSettings(**settings), executor, searching=searching)
         await _life(world, test)
 
     run_virtual(main())

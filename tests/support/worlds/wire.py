@@ -15,6 +15,7 @@ from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Parted, Refusal, Reply, error_reply, from_record
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
@@ -162,6 +163,7 @@ async def world(
     compression: Compression | None = None,
     assets: Mapping[str, Asset] | None = None,
     routes: Sequence[HttpRoute] = (),
+    tongues: Sequence[Tongue] = (),
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
@@ -179,6 +181,7 @@ async def world(
     registry.command(Action("note", Note, made.note))
     registry.command(Action("echo", Note, made.query, query=True, compressible=True))
     registry.snapshot("user", made.state)
+    registry.tongues += tongues
     made.publisher = Publisher(log, made.ambient, registry)
     made.publisher.register()
     site = Site(log, made.ambient, made.metrics, assets or {})
@@ -229,7 +232,7 @@ async def _on_its_own_port(made: World) -> AsyncIterator[None]:
         await made.server.drain(2)
 
 
-class _Quiet(uvicorn.Server):
+class QuietUvicorn(uvicorn.Server):
     """Leaves the signals of the process to the tests."""
 
     @contextmanager
@@ -251,7 +254,7 @@ async def _inside_another(made: World) -> AsyncIterator[None]:
             application, lifespan="off", log_config=None, ws="websockets-sansio", ws_max_size=1 << 25,
             ws_per_message_deflate=False, server_header=False,
         )  # fmt: skip
-        other = _Quiet(config)
+        other = QuietUvicorn(config)
         serving = asyncio.create_task(other.serve([listening]))
         await until(lambda: other.started)
         try:

@@ -47,6 +47,37 @@ MISTAKES = {
         ["class Shipped(Event)", 'write class Shipped(Event, type="shipped")'],
     ),
     "a type that is no name": ('class Shipped(Event, type="a b"): ...', ["class Shipped(Event)", "'a b'"]),
+    **{
+        f"the type {name} of a message": (
+            f'class Shipped(Event, type="{name}"): ...',
+            ["class Shipped(Event)", repr(name), 'type="shipped"'],
+        )
+        for name in ("snapshot", "events", "success", "error", "heartbeat")
+    },
+    "a type of a message, and a class called like it": (
+        'class Snapshot(Event, type="snapshot"): ...',
+        ["class Snapshot(Event)", "'snapshot'", 'type="snapshot_made"'],
+    ),
+    **{
+        f"an asynchronous {word}": (
+            f"@order.{word}\nasync def wrong({arguments}): ...",
+            ["wrong, ", "write def, not async def"],
+        )
+        for word, arguments in (
+            ("evolve", "state: Order, event: Placed"),
+            ("decide", "state: Order, command: Place, ctx"),
+            ("readers", "state, who"),
+            ('query("get_order")', "state, who"),
+            ('upcast("order_placed", from_version=1)', "fields"),
+        )
+    },
+    **{
+        f"a query called {action}": (
+            f'@order.query("{action}")\ndef wrong(state, who): ...',
+            [repr(action), "belongs to the service", "write another"],
+        )
+        for action in ("snapshot", "success", "subscribe", "publish")
+    },
     "an action that is no name": ('class Do(Command, action="Do It"): ...', ["class Do(Command)", "'Do It'"]),
     **{
         f"the action {action} of the service": (
@@ -144,6 +175,18 @@ MISTAKES = {
     "two readers": (
         "@order.readers\ndef one(s, who): ...\n@order.readers\ndef two(s, who): ...",
         ["two, the readers of order", "remove one of the two"],
+    ),
+    "rows of a table that is no name": (
+        '@order.rows("my orders")\ndef listed(state, key): ...',
+        ["order.rows('my orders')", "a table has 1 to 64 letters"],
+    ),
+    "rows of one table twice": (
+        '@order.rows("orders")\ndef one(state, key): ...\n@order.rows("orders")\ndef two(state, key): ...',
+        ["order.rows('orders')", "says already", "remove one of the two"],
+    ),
+    "rows without the id": (
+        '@order.rows("orders")\ndef listed(state): ...',
+        ["order.rows('orders')", "write def listed(state, id)"],
     ),
     "two events with one stored name": (
         "class Twin(Event, type='order_placed'): ...\n"

@@ -214,6 +214,7 @@ def test_a_key_of_another_form_is_refused(key: str) -> None:
     async def test(engine: Engine) -> None:
         said = await engine.send("join_room", room_id=key)
         assert (said["code"], said["details"].partition(":")[0]) == ("invalid_field", "room_id")
+        assert key in (".", "..", "a\n") or "matching regex" in said["details"], said
 
     in_engine(test, [rooms()])
 
@@ -329,6 +330,15 @@ def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_nothing(w
         assert engine.runtime.restarts == 0
         state, _ = await engine.api.state("blob", 2)
         assert state == Blob("xxxxx")
+
+    in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_a_reply_that_no_frame_holds_is_refused_and_nothing_is_written() -> None:
+    async def test(engine: Engine) -> None:
+        ANSWERS["long reply"] = Decision([Grown("a")], reply={"text": "x" * 1_000})
+        assert (await engine.send("do", what="long reply"))["code"] == "too_large"
+        assert engine.log.position == 0
 
     in_engine(test, [blobs(), rooms()], SMALL)
 

@@ -6,7 +6,8 @@ import pytest
 from msgspec import Struct
 
 from huahuo import Command, Context, Decision, Drop, Entity, Event, Outcome, Put
-from huahuo.actors.domain.rebuilding import rebuild, tables
+from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.rebuilding import rebuild, recorded
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.orders import Engine, in_engine
@@ -101,7 +102,7 @@ def test_large_rows_are_recorded_by_events_of_less_than_their_bound() -> None:
 def test_the_rows_of_jobs_are_not_recorded() -> None:
     async def test(engine: Engine) -> None:
         await engine.api.start_job("import", 42)
-        assert tables(engine.log) == []
+        assert recorded(engine.log) == []
 
     in_engine(test, [papers()])
 
@@ -113,9 +114,9 @@ def test_a_table_that_is_made_anew_is_the_same() -> None:
         assert before["a"] == [(b"9", b"[9]")]
         harm = (RowDrop("app:papers", "a"), RowPut("app:papers", "b", b"\xff\x00", b'"wrong"'))
         await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
-        assert tables(engine.log) == ["index.v2", "papers"]
+        assert recorded(engine.log) == ["index.v2", "papers"]
         told: list[tuple[int, int]] = []
-        await rebuild(engine.log, "papers", now_ms=1, told=lambda *how_far: told.append(how_far))
+        await rebuild(engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far))
         assert await table(engine.log) == before
         assert await table(engine.log, "index.v2") == other
         head = engine.log.head("projection/papers").seq
@@ -135,7 +136,7 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
         before = await table(engine.log)
         engine.log.lose = [""] * appends + ["before"]
         with pytest.raises(Exception, match="lost"):
-            await rebuild(engine.log, "papers", now_ms=1)
+            await rebuild(engine.log, "papers", Catalog([]), now_ms=1)
         await engine.api.start()
         assert await table(engine.log) == before
         assert await engine.log.rows("projection", "rebuilding", limit=10) == []

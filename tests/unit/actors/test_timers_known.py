@@ -64,11 +64,12 @@ def timer(entity: str = "bell/b", seq: int = 1) -> Timer:
     return Timer(entity, "a", 10, "ring", b"{}", 0, seq)
 
 
-def test_a_page_certifies_the_timers_of_entities_that_nothing_was_heard_of() -> None:
+def test_a_page_certifies_timers_at_the_head_or_at_the_one_before_what_was_heard_meanwhile() -> None:
     async def test() -> None:
         log = await faulty_log()
         for _ in range(2):
             await write(log, "timer/bell/b", "timer/bell/c")
+        await write(log, "timer/bell/c")
         heard = Heard(log)
 
         def hear(events: Sequence[StoredEvent]) -> None:
@@ -78,7 +79,9 @@ def test_a_page_certifies_the_timers_of_entities_that_nothing_was_heard_of() -> 
         heard.begin()
         await write(log, "timer/bell/c", "other/1")
         assert heard.certified(timer()).seq == 2
-        assert heard.certified(timer("bell/c")).seq == 1
+        await write(log, "timer/bell/c")
+        assert heard.certified(timer("bell/c")).seq == 3
+        assert heard.certified(timer("bell/c", seq=5)).seq == 5
 
     asyncio.run(test())
 

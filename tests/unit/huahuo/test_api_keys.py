@@ -53,7 +53,7 @@ class World:
             self.registry.command(action)
         self.book = KeyBook(self.log, ambient)
         await self.book.start()
-        self.verifier = admit_keys(self.book, self.users, self.tokens, self.registry)
+        self.verifier = admit_keys(self.book, self.users, self.tokens, self.tokens.revocations, self.registry)
 
     async def add(self, *rights: str, owner: Principal = ALICE, days: int = 30) -> str:
         made = await self.book.add(owner, "ci", rights, days, by="user/42")
@@ -63,6 +63,7 @@ class World:
     def who(self, token: str) -> Principal:
         found = self.verifier.verify(token, self.ambient.now_ms())
         assert isinstance(found, Verified), found
+        assert self.verifier.still_good(found, self.ambient.now_ms()) is None
         return found.principal
 
     def refusal(self, token: str) -> str:
@@ -120,7 +121,7 @@ def test_a_token_is_still_a_token_and_has_every_right_of_its_user() -> None:
     async def test(w: World) -> None:
         token = w.tokens.mint(ROOT, now_ms=w.ambient.now_ms(), ttl_s=60, jti="")
         who = w.who(token)
-        assert who == ROOT
+        assert (who.user_id, who.is_admin, who.rights) == (1, True, None)
         assert all(may_call(who, one) for one in w.registry.commands.values())
 
     in_world(test)
@@ -175,10 +176,15 @@ def test_a_key_ends_when_it_expires() -> None:
 def test_a_revoked_key_ends_with_its_connections_and_is_seen_in_the_audit() -> None:
     async def test(w: World) -> None:
         key, other = await w.add("read"), await w.add("read")
+        before = w.verifier.verify(key, w.ambient.now_ms())
+        assert isinstance(before, Verified)
         with pytest.raises(KeyRefused):
             await w.book.revoke(1, by="user/7", only=7)
         await w.book.revoke(1, by="user/42", only=42)
         assert w.refusal(key) == "token_invalid"
+        waiting = w.verifier.still_good(before, w.ambient.now_ms())
+        assert waiting is not None
+        assert waiting.code == "token_revoked"
         assert w.who(other).user_id == 42
         assert w.ended == ["key.1"]
         events = await w.log.read(API_KEYS, 0, events_max=9)

@@ -285,13 +285,13 @@ def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.
 def test_a_token_is_renewed_for_a_user_who_may_sign_in() -> None:
     async def test(world: World) -> None:
         user_id = await world.add()
-        fresh = world.login.renew(user_id)
+        fresh = world.login.renew(user_id, 1_000)
         assert fresh is not None
         assert fresh.user.name == "alice"
         assert "ey" not in repr(fresh)
-        assert world.login.renew(999) is None
+        assert world.login.renew(999, 1_000) is None
         await world.book.set_disabled("alice", disabled=True, principal="test")
-        assert world.login.renew(user_id) is None
+        assert world.login.renew(user_id, 1_000) is None
 
     in_world(test)
 
@@ -310,5 +310,23 @@ def test_more_sign_ins_than_may_run_at_once_are_told_to_come_back() -> None:
         answers = await asyncio.gather(*(world.sign_in(address=f"192.0.2.{n}") for n in range(20)))
         assert answers.count(Refused(1.0)) == 4
         assert sum(isinstance(one, SignedIn) for one in answers) == 16
+
+    in_world(test)
+
+
+def test_a_renewed_token_says_when_its_user_signed_in() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        signed_in = await world.sign_in()
+        assert isinstance(signed_in, SignedIn)
+        first = world.authenticator.verify(signed_in.token, world.ambient.now_ms())
+        assert isinstance(first, Verified)
+        assert first.principal.signed_in_ms == world.ambient.now_ms()
+        world.ambient.advance(700)
+        renewed = world.login.renew(first.principal.user_id, first.principal.signed_in_ms)
+        assert renewed is not None
+        later = world.authenticator.verify(renewed.token, world.ambient.now_ms())
+        assert isinstance(later, Verified)
+        assert later.principal.signed_in_ms == first.principal.signed_in_ms
 
     in_world(test)

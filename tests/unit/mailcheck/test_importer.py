@@ -123,3 +123,47 @@ def test_a_long_text_is_read_with_pauses_so_that_other_threads_come_in_between()
     pauses: list[None] = []
     parse("\n".join(f"u{n}@x.com----p" for n in range(1000)), "imap", pause=lambda: pauses.append(None))
     assert len(pauses) == 1000 // LINES_A_STRETCH
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"a@outlook.com----pw----{UUID}----{TOKEN}",
+        f"a@outlook.com\tpw\t{UUID}\t{TOKEN}",
+        f"a@outlook.com|pw|{UUID}|{TOKEN}",
+        f"a@outlook.com | pw | {UUID} | {TOKEN}",
+        f"a@outlook.com,pw,{UUID},{TOKEN}",
+        f'"a@outlook.com","pw","{UUID}","{TOKEN}"',
+        f"{TOKEN},{UUID},a@outlook.com,pw",
+    ],
+)
+def test_fields_are_separated_by_dashes_tabs_bars_or_commas(line: str) -> None:
+    [account] = parse(line, "outlook").accounts
+    assert fields(account) == ("a@outlook.com", "pw", UUID, TOKEN)
+
+
+def test_the_first_separator_of_a_line_counts_and_the_others_belong_to_a_password() -> None:
+    data = parse('a@x.com----p,w|d\nb@x.com|p,w\nc@x.com,"p,""w"\nd@x.com,p"w', "imap")
+    assert [account.secrets["password"].reveal() for account in data.accounts] == [
+        "p,w|d",
+        "p,w",
+        'p,"w',
+        'p"w',
+    ]
+
+
+@pytest.mark.parametrize("separator", ["----", "\t", "|", ","])
+def test_a_first_line_that_names_columns_says_where_the_fields_are(separator: str) -> None:
+    lines = [
+        ("mail_type", "Email", "note", "Password"),
+        ("imap", "a@x.com", "hello", "pw"),
+        ("imap", "b@x.com"),
+    ]
+    data = parse("\n".join(separator.join(line) for line in lines), "imap")
+    assert accounts(data) == [(2, "a@x.com", {"password": "pw"})]
+    assert (data.total, reasons(data)) == (2, [(3, "有空白字段")])
+
+
+def test_a_grant_for_another_type_may_have_its_fields_in_any_order() -> None:
+    [account] = parse(f"{UUID}----a@gmail.com----{TOKEN}----pw", "gmail").accounts
+    assert fields(account) == ("a@gmail.com", "pw", UUID, TOKEN)

@@ -15,7 +15,7 @@ test("its blocks of TypeScript, read as one module, have no error of type", { ti
     strict: true, noEmit: true, skipLibCheck: true, types: [],
     target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler,
     lib: ["lib.es2023.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts", "lib.dom.asynciterable.d.ts"],
-    paths: { "huahuo-client": [here("../src/index.ts")] },
+    paths: { "huahuo-client": [here("../src/index.ts")], "huahuo-client/importing": [here("../src/client/importing.ts")] },
   };
   const host = ts.createCompilerHost(options);
   const read = host.getSourceFile.bind(host);

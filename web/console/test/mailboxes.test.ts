@@ -21,6 +21,16 @@ describe("Mailboxes", () => {
     expect(mailboxes.rows.get(7)).toEqual(row(7));
   });
 
+  it("has labels and the class of a failure while they have a value", () => {
+    const mailboxes = holding(row(1));
+    mailboxes.apply(fact("email_updated", { email_id: 1, tags: ["shop"], note: "n", group: "g" }));
+    mailboxes.apply(fact("email_status_update", { email_id: 1, status: "error", message: "x", check_id: 1, error_class: "tls" }));
+    expect(mailboxes.rows.get(1)).toEqual(row(1, { tags: ["shop"], note: "n", group: "g", status: "error", message: "x", error_class: "tls" }));
+    mailboxes.apply(fact("email_updated", { email_id: 1, tags: [], note: "", group: "" }));
+    mailboxes.apply(fact("email_status_update", { email_id: 1, status: "queued", message: "", check_id: 2 }));
+    expect(mailboxes.rows.get(1)).toEqual(row(1, { status: "queued" }));
+  });
+
   it("moves the time of the last check only with a success", () => {
     const mailboxes = holding(row(1));
     mailboxes.apply(fact("email_status_update", { email_id: 1, status: "error", message: "no", check_id: 3 }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Row } from "../src/model/mailboxes";
-import { arrange, type Arrangement, chunks } from "../src/model/table";
+import { arrange, type Arrangement, chunks, labelsOf } from "../src/model/table";
 
 const base = { user_id: 1, server: "imap.example.org", port: 993, use_ssl: true, progress: 0, message: "", created_at: "", watched: false };
 const rows: Row[] = [
@@ -8,7 +8,7 @@ const rows: Row[] = [
   { ...base, id: 2, email: "Adam@a.example", mail_type: "qq", status: "error", mail_count: 0, last_check_time: null },
   { ...base, id: 3, email: "eve@a.example", mail_type: "imap", status: "need_reauth", mail_count: 9, last_check_time: "2026-11-24T11:00:00Z" },
 ];
-const by: Arrangement = { query: "", status: "all", sort: "email", descending: false };
+const by: Arrangement = { query: "", status: "all", tag: null, group: null, sort: "email", descending: false };
 const ids = (more: Partial<Arrangement>): number[] => arrange(rows, { ...by, ...more }).map(({ id }) => id);
 
 describe("arrange", () => {
@@ -23,6 +23,19 @@ describe("arrange", () => {
     expect(ids({ sort: "mail_count", descending: true })).toEqual([3, 1, 2]);
     expect(ids({ sort: "last_check_time" })).toEqual([2, 1, 3]);
   });
+});
+
+describe("labels", () => {
+  const labelled: Row[] = rows.map((row) => row.id === 1 ? { ...row, tags: ["shop", "工作"], group: "ops", note: "second account" } : row);
+  const found = (more: Partial<Arrangement>): number[] => arrange(labelled, { ...by, ...more }).map(({ id }) => id);
+  it("narrow to a tag, a group, or none", () => {
+    expect(found({ tag: "工作" })).toEqual([1]);
+    expect(found({ tag: "" })).toEqual([2, 3]);
+    expect(found({ group: "ops" })).toEqual([1]);
+    expect(found({ group: "" })).toEqual([2, 3]);
+    expect(found({ query: "second" })).toEqual([1]);
+  });
+  it("are listed in order, each once", () => expect(labelsOf([...labelled, ...labelled])).toEqual({ tags: ["shop", "工作"], groups: ["ops"] }));
 });
 
 describe("chunks", () => {

@@ -26,6 +26,8 @@ export const cursorAt = (log: string, seq: number, check: Check | undefined): Cu
 export type MailStatus = "idle" | "queued" | "processing" | "ok" | "error" | "need_reauth" | "cancelled";
 export type MailType = "outlook" | "imap" | "gmail" | "qq" | "163" | "126" | (string & {});
 
+export type ErrorClass = "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config";
+
 export type JobOutcome = "done" | "failed" | "cancelled" | "interrupted";
 export type JobStatus = "new" | "running" | "cancelling" | JobOutcome;
 
@@ -42,13 +44,13 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number; watched?: boolean } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
     email_id: number; status: MailStatus; message: string;
     /** 0: it comes from the watcher of the mailbox. */
     check_id: number;
-    error_class?: "auth" | "network" | "tls" | "limit" | "provider_down" | "protocol" | "config"; advice?: string;
+    error_class?: ErrorClass; advice?: string;
   };
   check_progress: { email_id: number; progress: number; message: string; check_id: number };
   mail_received: {
@@ -171,6 +173,8 @@ export interface EmailRow {
   last_check_time: string | null; mail_count: number; created_at: string;
   /** Whether it is watched for new mails. */
   watched: boolean;
+  /** Present if they have a value. `error_class`: of the last check, if it failed. */
+  tags?: readonly string[]; note?: string; group?: string; error_class?: ErrorClass;
 }
 
 export interface MailRecord {
@@ -179,6 +183,16 @@ export interface MailRecord {
   /** As in `mail_received`. */
   code?: string; code_confidence?: number;
 }
+
+/** Without words: all mails that the other fields admit. `since` is included, `until` is not. */
+export interface MailSearch {
+  query?: string; email_ids?: readonly number[]; group?: string; tag?: string;
+  since?: string; until?: string; has_code?: boolean; has_attachments?: boolean;
+  sort?: "received_time" | "-received_time"; limit?: number; before?: string;
+}
+
+/** A mail that was found, with the address of its mailbox. */
+export interface FoundMail extends MailRecord { email: string }
 
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
@@ -190,8 +204,21 @@ export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_co
 export interface EmailFilter {
   status?: MailStatus | readonly MailStatus[];
   mail_type?: MailType | readonly MailType[];
-  /** Searched for in address, server and message. */
+  /** An empty `tag` or `group`: mailboxes without one. */
+  tag?: string | readonly string[];
+  group?: string | readonly string[];
+  error_class?: ErrorClass | readonly ErrorClass[];
+  /** Searched for in address, server, message and note. */
   text?: string;
+}
+
+/** The mailboxes that a command is about: a list, or all that a filter admits (`{}`: all). */
+export type Chosen = { email_ids: readonly number[] } | { filter: EmailFilter };
+
+/** One reason why checks failed, and the first of the mailboxes that have it. */
+export interface FailureReason {
+  status: "error" | "need_reauth"; error_class: ErrorClass | ""; message: string; advice: string;
+  count: number; email_ids: number[];
 }
 
 /** A sign-in with a code that the user enters at `verification_uri`, on any device. */
@@ -210,23 +237,42 @@ export interface Commands {
   };
   add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
   update_email: { fields: MailboxFields & { email_id: number }; reply: { email_id: number } };
-  delete_emails: { fields: { email_ids: number[] }; reply: { email_ids: number[] } };
-  check_emails: { fields: { email_ids: number[] }; reply: { accepted: number[]; skipped: number[] } };
-  cancel_check: { fields: { email_ids: number[] }; reply: { cancelled: number[] } };
-  /** Some mailboxes, or all that a filter admits. */
+  delete_emails: { fields: Chosen; reply: { email_ids: number[] } };
+  check_emails: { fields: Chosen; reply: { accepted: number[]; skipped: number[] } };
+  cancel_check: { fields: Chosen; reply: { cancelled: number[] } };
+  label_emails: {
+    fields: Chosen & { add_tags?: readonly string[]; remove_tags?: readonly string[]; note?: string; group?: string };
+    reply: { email_ids: number[]; skipped?: number[] };
+  };
+  get_failures: { fields: { filter?: EmailFilter; limit?: number }; reply: { data: FailureReason[]; total: number } };
   watch_emails: {
     fields: { on: boolean } & ({ email_ids: number[] } | { filter: EmailFilter });
     reply: { accepted: number[]; refused: number[] };
   };
   import_emails: {
-    fields: { data: string; mail_type?: MailType };
+    fields: { data: string; mail_type?: MailType; validate?: boolean; job_id?: number };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
   };
+  begin_import: { fields: { lines: number }; reply: { job_id: number } };
+  end_import: { fields: { job_id: number; stopped?: boolean }; reply: { job_id: number; success: number; failed: number } };
+  export_emails: {
+    fields: {
+      email_ids?: readonly number[]; filter?: EmailFilter; format?: "lines" | "csv"; secrets?: boolean;
+      limit?: number; before?: number; owner?: UserId;
+    };
+    reply: { data: string; count: number; next: number | null };
+  };
   get_mail_records: {
-    fields: { email_id: number; before?: unknown; limit?: number };
+    fields: { email_id: number; before?: unknown; limit?: number; sort?: "received_time" | "-received_time" };
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
+  /** `index` counts the attachments of `get_mail` from 0; `data` is base64. */
+  get_attachment: {
+    fields: { mail_id: number; index: number };
+    reply: { mail_id: number; index: number; name: string; content_type: string; size: number; data: string };
+  };
+  search_mails: { fields: MailSearch; reply: { data: FoundMail[]; next: string | null; behind: number } };
   signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
   get_signin: { fields: { email: string }; reply: Signin };
   cancel_job: { fields: { job_id: number }; reply: { job_id: number } };

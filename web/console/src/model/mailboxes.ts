@@ -76,17 +76,26 @@ function changed(row: Row, fact: Fact): Row {
     case "check_progress":
       return { ...row, progress: said.progress, message: said.message };
     case "email_status_update": {
-      const { status, message } = said;
+      const { status, message, error_class } = said;
       const last_check_time = status === "ok" ? fact.timestamp : row.last_check_time;
-      return { ...row, status, message, last_check_time };
+      return filled({ ...row, status, message, last_check_time, error_class });
     }
     case "mail_received":
       return { ...row, mail_count: row.mail_count + 1 };
     case "email_updated": {
       const { mail_type = row.mail_type, server = row.server, port = row.port, use_ssl = row.use_ssl, watched = row.watched } = said;
-      return { ...row, mail_type, server, port, use_ssl, watched };
+      const { tags = row.tags, note = row.note, group = row.group } = said;
+      return filled({ ...row, mail_type, server, port, use_ssl, watched, tags, note, group });
     }
     default:
       return row;
   }
+}
+
+const OPTIONAL = ["tags", "note", "group", "error_class"] as const;
+
+/** Without the fields that have no value, as the server leaves them out. */
+function filled(row: { -readonly [K in keyof Row]: Row[K] | undefined }): Row {
+  for (const name of OPTIONAL) if (!row[name]?.length) delete row[name];
+  return row as Row;
 }

@@ -8,6 +8,9 @@ export type SortKey = "email" | "status" | "last_check_time" | "mail_count";
 export interface Arrangement {
   readonly query: string;
   readonly status: MailStatus | "all";
+  /** Null: any; empty: mailboxes without one. */
+  readonly tag: string | null;
+  readonly group: string | null;
   readonly sort: SortKey;
   readonly descending: boolean;
 }
@@ -22,8 +25,10 @@ export function arrange(rows: Iterable<Row>, by: Arrangement): Row[] {
   const found: Row[] = [];
   for (const row of rows) {
     if (by.status !== "all" && row.status !== by.status) continue;
+    if (by.tag !== null && !(by.tag === "" ? !row.tags : row.tags?.includes(by.tag))) continue;
+    if (by.group !== null && (row.group ?? "") !== by.group) continue;
     if (words.length > 0) {
-      const text = `${row.email} ${row.server} ${row.mail_type}`.toLowerCase();
+      const text = `${row.email} ${row.server} ${row.mail_type} ${row.note ?? ""}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) continue;
     }
     found.push(row);
@@ -31,6 +36,17 @@ export function arrange(rows: Iterable<Row>, by: Arrangement): Row[] {
   const sign = by.descending ? -1 : 1;
   const order = ORDERS[by.sort];
   return found.sort((a, b) => sign * order(a, b) || a.id - b.id);
+}
+
+/** All tags and groups that rows have, in order. */
+export function labelsOf(rows: Iterable<Row>): { tags: string[]; groups: string[] } {
+  const tags = new Set<string>();
+  const groups = new Set<string>();
+  for (const row of rows) {
+    row.tags?.forEach((tag) => tags.add(tag));
+    if (row.group) groups.add(row.group);
+  }
+  return { tags: [...tags].sort(), groups: [...groups].sort() };
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

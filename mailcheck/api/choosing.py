@@ -1,0 +1,176 @@
+"""Commands about many mailboxes: those of a list, or all that a filter admits.
+
+What a filter admits is looked up first. A long list is then decided and committed in parts, as a long import
+is: others wait for one part only. A part is named by its first mailbox, so a repeat after a crash gets the
+answers of the parts that stand and does the rest.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import batched
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Execute, ExecuteParts, Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity, from_record
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.errors import CommandMismatch
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.failures import Failures, failures_of
+from huahuo.mailcheck.api.importing import place_of
+from huahuo.mailcheck.api.params import ChoiceParams, FailuresParams, LabelParams
+from huahuo.mailcheck.checks.mailboxes import Pauses
+from huahuo.mailcheck.listing import Filter
+from huahuo.mailcheck.replies import MailReply, Success, Warned, encode
+from huahuo.mailcheck.roster.commands import (
+    CancelCheck,
+    CheckEmails,
+    DeleteEmails,
+    LabelEmails,
+    RosterCommand,
+)
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
+
+ROSTER: Final = "roster"
+IDS_A_PART: Final = 500
+"""A deletion of this many takes some 40 ms of processor time."""
+_ROWS_A_STEP: Final = 4_096
+_TIMEOUT_S: Final = 120.0
+"""For all parts: between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
+_PART: Final = "a part of a choice ".ljust(64, ".")
+"""So the id of a part is longer than any that a client may send."""
+_LISTS: Final = ("email_ids", "accepted", "skipped", "cancelled")
+
+type Make = Callable[[tuple[int, ...]], RosterCommand]
+
+
+class Choosing:
+    """Answers the commands about many mailboxes."""
+
+    def __init__(self, log: Log, directory: Directory, pauses: Pauses) -> None:
+        self._log = log
+        self._directory = directory
+        self._pauses = pauses
+
+    def actions(self) -> list[Action]:
+        """See the module."""
+        return [
+            Action("delete_emails", ChoiceParams, self._delete),
+            Action("check_emails", ChoiceParams, self._check),
+            Action("cancel_check", ChoiceParams, self._cancel),
+            Action("label_emails", LabelParams, self._label),
+            Action("get_failures", FailuresParams, self._failures, query=True),
+        ]
+
+    async def _delete(self, call: Call[ChoiceParams]) -> Reply:
+        return await self._many(call, DeleteEmails, "已删除 {} 个邮箱", pause=True)
+
+    async def _check(self, call: Call[ChoiceParams]) -> Reply:
+        return await self._many(call, CheckEmails, "开始检查 {} 个邮箱")
+
+    async def _cancel(self, call: Call[ChoiceParams]) -> Reply:
+        return await self._many(call, CancelCheck, "已取消 {} 个检查", pause=True)
+
+    async def _label(self, call: Call[LabelParams]) -> Reply:
+        labels = call.params.labels()
+        return await self._many(call, lambda ids: LabelEmails(ids, labels), "已更新 {} 个邮箱的标签")
+
+    async def _failures(self, call: Call[FailuresParams]) -> Reply:
+        rows = await self._admitted(call.principal.user_id, call.params.filter or Filter())
+        found: Failures = failures_of(rows, mailboxes_max=call.params.limit)
+        return Reply(msgspec.json.encode(found))
+
+    async def _many(self, call: Call[Any], make: Make, message: str, *, pause: bool = False) -> Reply:
+        """`pause`: meanwhile, checks of these mailboxes report nothing."""
+        params: ChoiceParams = call.params
+        if params.filter is not None and params.email_ids is not None:
+            return error_reply(Refusal("invalid_field", "字段无效：filter", "give email_ids or filter"))
+        if params.filter is None:
+            ids = params.email_ids or ()
+            with self._pauses.hold(ids) if pause else nullcontext():
+                command = Execute(make(ids), call.origin)
+                answer: Answer[MailReply] = await self._directory.ask(ROSTER, call.principal.user_id, command)
+            return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
+        return await self._filtered(call, params.filter, make, message, pause=pause)
+
+    async def _filtered(
+        self, call: Call[Any], chosen: Filter, make: Make, message: str, *, pause: bool
+    ) -> Reply:
+        """The gate records the answer."""
+        known = None if call.key is None else await self._log.command(call.key)
+        if known is not None:
+            if known.fingerprint != call.fingerprint:
+                raise CommandMismatch("the command id was used with another content")
+            return from_record(known)
+        user_id = call.principal.user_id
+        ids = [row.id for row in await self._admitted(user_id, chosen)]
+        if not ids:
+            return Reply(encode(Warned("没有符合条件的邮箱", email_ids=[])))
+        with self._pauses.hold(ids) if pause else nullcontext():
+            parts = tuple(
+                Execute(make(some), _part_of(call.origin, some[0])) for some in batched(ids, IDS_A_PART)
+            )
+            answers: tuple[Answer[MailReply], ...] = await self._directory.ask(
+                ROSTER, user_id, ExecuteParts(parts), timeout_s=_TIMEOUT_S, size=len(ids)
+            )
+        return Reply(encode(_together([_reply(one) for one in answers], message)), place_of(answers))
+
+    async def _admitted(self, user_id: UserId, chosen: Filter) -> list[Row]:
+        """The rows of now, by id. The loop is not blocked by a long list."""
+
+        def cut(_seq: int, state: Roster) -> tuple[Row, ...]:
+            return state.cut()
+
+        rows: tuple[Row, ...] = await self._directory.ask(ROSTER, user_id, Query(cut))
+        admits = chosen.admits()
+        if admits is None:
+            return list(rows)
+        found: list[Row] = []
+        for some in batched(rows, _ROWS_A_STEP):
+            found += [row for row in some if admits(row)]
+            await asyncio.sleep(0)
+        return found
+
+
+def _part_of(origin: Origin, first: int) -> Origin:
+    key = origin.key
+    return origin if key is None else replace(origin, key=replace(key, id=f"{_PART}/{first}/{key.id}"))
+
+
+def _reply(answer: Answer[MailReply]) -> MailReply:
+    """What a part was answered now, or the first time."""
+    if answer.duplicate is None:
+        assert answer.reply is not None, "a part that is no duplicate has an answer"
+        return answer.reply
+    try:
+        return msgspec.json.decode(answer.duplicate.reply, type=Success | Warned)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(answer.duplicate.reply)
+        return Refusal(fields["code"], fields["message"], fields.get("details", ""))
+
+
+def _together(replies: Sequence[MailReply], message: str) -> MailReply:
+    """The answer to the whole. What makes a part refused is the same for all parts."""
+    for reply in replies:
+        if isinstance(reply, Refusal):
+            return reply
+    lists: dict[str, Any] = {}
+    for reply in replies:
+        for name in _LISTS:
+            some = getattr(reply, name)
+            if some is not None:
+                lists.setdefault(name, []).extend(some)
+    if all(isinstance(reply, Warned) for reply in replies):
+        assert isinstance(replies[0], Warned), "there is a reply, and it is a warning"
+        return Warned(replies[0].message, **lists)
+    done: list[int] = next(
+        (lists[name] for name in ("accepted", "cancelled", "email_ids") if name in lists), []
+    )
+    return Success(message.format(len(done)), **lists)

@@ -1,0 +1,153 @@
+"""`search_mails`: a page of the mails of a user that have these words and fit these fields.
+
+The index knows the owner of each mail as a key, and every match is held against the user's own mailboxes
+once more. Nothing of another user is read on the way.
+"""
+
+import asyncio
+import math
+from collections.abc import Container
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.eventstore.fulltext.asking import parse
+from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
+from huahuo.eventstore.fulltext.model import Ask, Found
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.params import SearchParams
+from huahuo.mailcheck.finding.entries import MARKS, WITH_ATTACHMENTS, WITH_CODE, mailbox_key, owner_key
+from huahuo.mailcheck.finding.index import MailIndex
+from huahuo.mailcheck.listing import Filter
+from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.tables.records import MAILS, MailRecord, record_key
+
+ROSTER: Final = "roster"
+EXAMINED_MAX: Final = 4_000
+"""Matches of which one page looks at the mailbox. If few are in a wanted one, the page is short and `next`
+continues."""
+_AT_ONCE: Final = 500
+_ROWS_A_STEP: Final = 4_096
+
+_record: Final = msgspec.json.Decoder(MailRecord).decode
+
+
+class Searching:
+    """Answers `search_mails`."""
+
+    def __init__(self, log: Log, directory: Directory, index: MailIndex) -> None:
+        self._log = log
+        self._directory = directory
+        self._index = index
+
+    def actions(self) -> list[Action]:
+        """See the module."""
+        return [Action("search_mails", SearchParams, self._search, query=True)]
+
+    async def _search(self, call: Call[SearchParams]) -> Reply:
+        user_id, params = call.principal.user_id, call.params
+        words = parse(params.query, MARKS)
+        if words is None:
+            return _invalid("query", "write words, and no more than 32")
+        times = [_ms(one) for one in (params.since, params.until)]
+        for name, given in zip(("since", "until"), times, strict=True):
+            if given is not None and math.isnan(given):
+                return _invalid(name, "write a time such as 2026-11-24T10:00:00Z")
+        if params.before is not None and not params.before.isdecimal():
+            return _invalid("before", "it is no `next` of a search")
+        owned, chosen = await self._mailboxes(call)
+        if chosen is not None and not chosen:
+            return _answered([], None, self._index.lag)
+        few = chosen is not None and len(chosen) <= ONE_OF_MAX
+        marks = ((params.has_code, WITH_CODE), (params.has_attachments, WITH_ATTACHMENTS))
+        ask = Ask(
+            words=words,
+            keys=(owner_key(user_id), *(key for wanted, key in marks if wanted is True)),
+            without=tuple(key for wanted, key in marks if wanted is False),
+            one_of=tuple(mailbox_key(one) for one in chosen or ()) if few else (),
+            since_ms=None if times[0] is None else int(times[0]),
+            until_ms=None if times[1] is None else int(times[1]),
+            after=None if params.before is None else int(params.before),
+            oldest_first=params.sort == "received_time",
+            limit=params.limit + 1 if few or chosen is None else _AT_ONCE,
+        )
+        wanted = owned.keys() if chosen is None else chosen
+        try:
+            found, following = await self._page(ask, wanted, params.limit)
+        except Unusable:
+            return error_reply(Refusal("busy", "搜索索引正在重建，请稍后重试", "the index is made anew"))
+        sign = 1 if ask.oldest_first else -1
+        found.sort(key=lambda one: (sign * one.at_ms, sign * one.item))
+        rows = await asyncio.gather(
+            *(self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item)) for one in found)
+        )
+        mails = [_found(_record(row), owned) for row in rows if row is not None]
+        return _answered(mails, following, self._index.lag)
+
+    async def _page(self, ask: Ask, wanted: Container[int], limit: int) -> tuple[list[Found], int | None]:
+        """The next matches in wanted mailboxes, and the number behind which the next page begins."""
+        kept: list[Found] = []
+        examined, last = 0, ask.after
+        while True:
+            some = await self._index.find(msgspec.structs.replace(ask, after=last))
+            for one in some:
+                if len(kept) == limit:
+                    return kept, last
+                last = one.number
+                examined += 1
+                if one.part in wanted:
+                    kept.append(one)
+            if len(some) < ask.limit:
+                return kept, None
+            if examined >= EXAMINED_MAX or len(kept) == limit:
+                return kept, last
+
+    async def _mailboxes(self, call: Call[SearchParams]) -> tuple[dict[int, str], set[int] | None]:
+        """The addresses of the user's mailboxes, and those that are asked for. None: all."""
+        params = call.params
+
+        def cut(_seq: int, state: Roster) -> object:
+            return state.cut()
+
+        rows = await self._directory.ask(ROSTER, call.principal.user_id, Query(cut))
+        owned: dict[int, str] = {}
+        chosen: set[int] = set()
+        limited = Filter(tag=params.tag, group=params.group).admits()
+        named = None if params.email_ids is None else frozenset(params.email_ids)
+        for number, row in enumerate(rows, start=1):
+            owned[row.id] = row.email
+            if (limited is None or limited(row)) and (named is None or row.id in named):
+                chosen.add(row.id)
+            if not number % _ROWS_A_STEP:
+                await asyncio.sleep(0)
+        return owned, None if limited is None and named is None else chosen
+
+
+def _found(record: MailRecord, owned: dict[int, str]) -> FoundRecord:
+    return FoundRecord(**msgspec.structs.asdict(Record.of(record)), email=owned[record.email_id])
+
+
+def _answered(mails: list[FoundRecord], following: int | None, behind: int) -> Reply:
+    token = None if following is None else str(following)
+    return Reply(msgspec.json.encode(MailsFound(mails, token, behind)))
+
+
+def _ms(text: str | None) -> float | None:
+    """Milliseconds since 1970, not a number for a text that is no time. A time without a zone is UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+
+
+def _invalid(name: str, details: str) -> Reply:
+    return error_reply(Refusal("invalid_field", f"字段无效：{name}", details))

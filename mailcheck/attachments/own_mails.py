@@ -1,0 +1,76 @@
+"""Mails by their number, for the user whose they are: the record, and the place on the mail server."""
+
+from typing import Final
+
+import msgspec
+
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.events import CursorMoved, mailbox_stream, read
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY
+from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
+
+_ROSTER: Final = "roster"
+_PAGE_EVENTS: Final = 500
+
+
+class OnServer(msgspec.Struct, frozen=True):
+    """Where a mail was found. `remote_id`: its id at Graph, "" over IMAP."""
+
+    folder: str
+    uidvalidity: int
+    uid: int
+    remote_id: str = ""
+
+
+class OwnMails:
+    """See the module. Exceptions of the log and the entities pass through."""
+
+    def __init__(self, log: Log, directory: Directory) -> None:
+        self._log = log
+        self._directory = directory
+
+    async def mailbox(self, user_id: UserId, email_id: int) -> Row | None:
+        """A mailbox of this user."""
+
+        def look(_seq: int, state: Roster) -> Row | None:
+            return state.rows.get(email_id)
+
+        row: Row | None = await self._directory.ask(_ROSTER, user_id, Query(look))
+        return row
+
+    async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
+        """A mail of this user. Records outlive their mailbox for a while; the roster says what there is."""
+        found = None if mail_id < 0 else await self._log.row(MAIL, "", mail_key(mail_id))
+        if found is None:
+            return None
+        place = msgspec.json.decode(found, type=MailPlace)
+        if place.user_id != user_id or await self.mailbox(user_id, place.email_id) is None:
+            return None
+        value = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
+        return None if value is None else msgspec.json.decode(value, type=MailRecord)
+
+    async def on_server(self, record: MailRecord) -> OnServer | None:
+        """Where the mail was found last. The facts of its mailbox say it where its record does not."""
+        if record.uid and record.uidvalidity not in (0, GRAPH_UIDVALIDITY):
+            return OnServer(record.folder, record.uidvalidity, record.uid)
+        stream = mailbox_stream(record.email_id)
+        named = b'"mail_id":%d,' % record.mail_id
+        after, head = 0, self._log.head(stream).seq
+        while after < head:
+            events = await self._log.read(stream, after, events_max=_PAGE_EVENTS)
+            if not events:
+                return None
+            for event in events:
+                if named not in event.body:
+                    continue
+                body = read(event)
+                for found in body.mails if isinstance(body, CursorMoved) else ():
+                    if isinstance(body, CursorMoved) and found.mail_id == record.mail_id:
+                        return OnServer(body.folder, body.uidvalidity, found.uid, found.remote_id or "")
+            after = events[-1].seq
+        return None

@@ -1,0 +1,213 @@
+"""The index of all mails, which follows the log and runs behind it.
+
+A follower puts each mail of `mail_received` into the index, together with its own place in the log, in one
+transaction: a crash neither loses nor doubles a mail, and a lost file is made anew from the log's start. When
+a mailbox is deleted, the purge of its mails first drops them here, while their texts are still there. Both
+happen under one lock: a mail is put only while its record exists, and its record goes after its entry.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from huahuo.actors.followers.follower import Follower
+from huahuo.actors.followers.followers import Followers
+from huahuo.actors.followers.spec import Followed, FollowerRun, Spec
+from huahuo.actors.plugins.plugin import Host
+from huahuo.actors.plugins.projections import Standing
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.fulltext.index import TextIndex, Unusable
+from huahuo.eventstore.fulltext.model import Ask, Entry, Found, Place
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.finding.entries import FIELDS, WITHOUT_CONTENT, entry_of, variant_of
+from huahuo.mailcheck.finding.names import FILE, NAME
+from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
+
+_MAIL_RECEIVED: Final = "mail_received"
+_FOR_EVER: Final = 1 << 30
+"""A mail that cannot be put, as on a full disk, is tried again and not put aside."""
+_BATCH: Final = 200
+
+_log = structlog.get_logger(__name__)
+_record = msgspec.json.Decoder(MailRecord).decode
+_place = msgspec.json.Decoder(MailPlace).decode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class MailIndex:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._log: Log = host.log
+        self._executor: Executor = host.executor
+        self._path: Path | None = None if host.files is None else host.files / FILE
+        self._index: TextIndex | None = None
+        self._lock = asyncio.Lock()
+        spec = Spec(
+            name=NAME,
+            kinds=frozenset({"user"}),
+            handler=self._take,
+            wants_run=True,
+            cursor=self._cursor,
+            batch=_BATCH,
+            retries=_FOR_EVER,
+        )
+        self._followers = Followers([spec], log=host.log, feed=host.feed, ambient=host.ambient, read=_read)
+        host.projections[NAME] = self
+        host.metrics.gauge("mail_search_lag_events", "Events behind the index of mails.", lambda: self.lag)
+
+    @property
+    def _follower(self) -> Follower:
+        return self._followers.by_name[NAME]
+
+    @property
+    def lag(self) -> int:
+        """Events of the log, of any kind, that are not in the index."""
+        return self._follower.lag
+
+    async def start(self) -> None:
+        """Open the index and go on where it is. Raises as `Followers.start`."""
+        path = self._path
+        self._index = await self._executor.run(lambda: TextIndex(path, FIELDS))
+        await self._followers.start()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the batch under way come to its end."""
+        await self._followers.drain(timeout_s)
+
+    async def close(self) -> None:
+        """Stop, and close the file. Idempotent."""
+        await self._followers.close()
+        index, self._index = self._index, None
+        if index is not None:
+            with contextlib.suppress(RuntimeError):  # the executor is closed: the process ends
+                await self._executor.run(index.close)
+
+    async def idle(self) -> None:
+        """Return when the index is where the log is."""
+        await self._followers.idle()
+
+    async def find(self, ask: Ask) -> list[Found]:
+        """The next matches. Raises Unusable: the file is damaged, and the index begins anew."""
+        index = self._opened()
+        try:
+            return await self._executor.run(lambda: index.find(ask))
+        except Unusable:
+            await self.rebuild("damage")
+            raise
+
+    @contextlib.asynccontextmanager
+    async def forgetting(self, records: Sequence[MailRecord]) -> AsyncIterator[None]:
+        """Drop these mails. The block removes their records and contents; meanwhile, no mail is put."""
+        async with self._lock:
+            try:
+                await self._forget(records)
+            except Unusable:
+                await self._begin_anew("damage")
+            yield
+
+    async def _forget(self, records: Sequence[MailRecord]) -> None:
+        index = self._opened()
+        variants = await self._executor.run(lambda: index.variants([one.mail_id for one in records]))
+        entries: list[Entry] = []
+        for record in records:
+            found = await self._log.row(MAIL, "", mail_key(record.mail_id))
+            variant = variants.get(record.mail_id)
+            if variant is None or found is None:
+                continue
+            content = None if variant == WITHOUT_CONTENT else await self._content(record)
+            if variant not in (WITHOUT_CONTENT, variant_of(record)) or (content is None and variant):
+                raise Unusable("what was put cannot be known any more, so it cannot be dropped")
+            entries.append(entry_of(record, _place(found).user_id, content))
+        if entries:
+            await self._executor.run(lambda: index.drop(entries))
+
+    # -- as a projection -------------------------------------------------------------------------
+
+    def standing(self) -> Standing:
+        """See `Projection`."""
+        return self._follower.standing("index")
+
+    async def pause(self, by: str, *, paused: bool) -> None:
+        """See `Projection`."""
+        await self._follower.pause(by, paused=paused)
+
+    async def retry(self, by: str) -> int:
+        """See `Projection`."""
+        return await self._follower.retry(by)
+
+    async def rebuild(self, by: str) -> None:
+        """See `Projection`."""
+        async with self._lock:
+            await self._begin_anew(by)
+
+    async def _begin_anew(self, by: str) -> None:
+        _log.warning("mail_search_begun_anew", by=by)
+        await self._executor.run(self._opened().begin_anew)
+        self._follower.start_over()
+
+    # -- what feeds it ----------------------------------------------------------------------------
+
+    async def _cursor(self) -> int:
+        index = self._opened()
+        place = await self._executor.run(lambda: index.place)
+        if place.log_id == self._log.log_id and place.position <= self._log.position:
+            return place.position
+        if place != Place("", 0):
+            _log.warning("mail_search_of_another_log", position=place.position)
+            await self._executor.run(index.begin_anew)
+        return 0
+
+    async def _take(self, events: Sequence[Followed], run: FollowerRun) -> None:
+        index = self._opened()
+        async with self._lock:
+            entries = [
+                entry
+                for event in events
+                if event.type == _MAIL_RECEIVED
+                and (entry := await self._entry(event.data["mail_id"])) is not None
+            ]
+            place = Place(self._log.log_id, run.position)
+            try:
+                await self._executor.run(lambda: index.put(entries, place))
+            except Unusable:
+                await self._begin_anew("damage")
+                raise
+
+    async def _entry(self, mail_id: int) -> Entry | None:
+        """A mail, None if its mailbox was deleted."""
+        found = await self._log.row(MAIL, "", mail_key(mail_id))
+        if found is None:
+            return None
+        place = _place(found)
+        row = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
+        if row is None:
+            return None
+        record = _record(row)
+        content = await self._content(record)
+        return await self._executor.run(lambda: entry_of(record, place.user_id, content))
+
+    async def _content(self, record: MailRecord) -> bytes | None:
+        try:
+            return await self._log.blob(record.blob)
+        except Corrupt:
+            return None  # the mail is found by its subject
+
+    def _opened(self) -> TextIndex:
+        if self._index is None:
+            raise RuntimeError("the index of mails is not open")
+        return self._index
+
+
+def _read(event: StoredEvent) -> Followed:
+    """Only bodies of new mails are read: most events of a user are progress."""
+    data = _decode(event.body) if event.type == _MAIL_RECEIVED else {}
+    return Followed(event.position, event.stream, event.seq, event.type, data)

@@ -1,0 +1,130 @@
+"""A long import from a Python program: split into commands that a service takes, and shown as one job.
+
+```python
+async with Client(url, token=token) as client:
+    outcome = await import_emails(client.send, Path("accounts.txt").read_text(), mail_type="outlook")
+```
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, Protocol
+
+import msgspec
+
+LINES_MAX: Final = 20_000
+"""Of one command; a service refuses more."""
+BYTES_MAX: Final = 512 << 10
+"""Of the text of one command, as JSON. A service takes messages of 1 MiB."""
+_TOO_LONG: Final = "the line is too long"
+_COLUMNS: Final = re.compile(r"(?:^|[,\t|]|----)\s*\"?email\"?\s*(?:$|[,\t|]|----)", re.IGNORECASE)
+_BREAK: Final = re.compile(r"\r\n|\r|\n")
+
+
+class Send(Protocol):
+    """`Client.send`."""
+
+    def __call__(self, action: str, /, **fields: Any) -> Awaitable[dict[str, Any]]:
+        """Send a command and wait for its answer. Raises whatever refuses it."""
+        ...
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A part of the text. `line`: the number of its first line in the whole, from 1."""
+
+    data: str
+    line: int
+    lines: int
+    """Those that are not blank."""
+
+    def __repr__(self) -> str:
+        return f"Piece('[sealed]', line={self.line}, lines={self.lines})"
+
+
+class Outcome(msgspec.Struct):
+    """What became of all lines. `failures`: (line, reason), numbered as in the whole text."""
+
+    job_id: int | None = None
+    total: int = 0
+    success: int = 0
+    failures: list[tuple[int, str]] = []
+
+
+def pieces(text: str, *, lines_max: int = LINES_MAX, bytes_max: int = BYTES_MAX) -> Iterator[Piece | int]:
+    """The text cut at line ends, in order. A number is that of a line too long for any command.
+
+    A first line that names columns begins each piece.
+    """
+    lines: list[str] = []
+    size, start = 0, 1
+    head: str | None = None
+    columns = ""
+    for number, line in enumerate(_BREAK.split(text.removeprefix("\ufeff")), start=1):
+        weight = len(msgspec.json.encode(line)) + 2
+        if weight > bytes_max:
+            yield number
+            line = ""  # noqa: PLW2901  so that those behind it keep their numbers
+            weight = 2
+        if head is None and line.strip():
+            head = line
+            columns = line if _COLUMNS.search(line) and "@" not in line else ""
+        if lines and (len(lines) >= lines_max or size + weight > bytes_max):
+            yield from _closed(lines, start, columns)
+            lines, size, start = [], 0, number
+            if columns:
+                lines, size, start = [columns], len(columns), number - 1
+        lines.append(line)
+        size += weight
+    yield from _closed(lines, start, columns)
+
+
+def _closed(lines: list[str], start: int, columns: str) -> Iterator[Piece]:
+    count = sum(bool(line.strip()) for line in lines) - bool(columns)
+    if count > 0:
+        yield Piece("\n".join(lines), start, count)
+
+
+async def import_emails(
+    send: Send,
+    text: str,
+    *,
+    mail_type: str = "outlook",
+    validate: bool = False,
+    told: Callable[[Outcome, int], None] = lambda _outcome, _lines: None,
+) -> Outcome:
+    """Import a text of any length. `told` hears of each answer, with the number of lines in all.
+
+    `validate`: each new mailbox is checked at once, so its status says whether the login works.
+    Raises whatever `send` raises; what was imported before stays, and the job ends as `interrupted`.
+    """
+    found = list(pieces(text))
+    outcome = Outcome()
+    parts = [piece for piece in found if isinstance(piece, Piece)]
+    outcome.failures = [(one, _TOO_LONG) for one in found if isinstance(one, int)]
+    outcome.total = len(outcome.failures)
+    if not parts:
+        return outcome
+    whole = outcome.total + sum(piece.lines for piece in parts)
+    begun = await send("begin_import", lines=whole)
+    outcome.job_id = begun["job_id"]
+    done = False
+    try:
+        for piece in parts:
+            answer = await send(
+                "import_emails",
+                data=piece.data,
+                mail_type=mail_type,
+                validate=validate,
+                job_id=outcome.job_id,
+            )
+            outcome.total += answer["total"]
+            outcome.success += answer["success"]
+            outcome.failures += [
+                (piece.line + one["line"] - 1, one["reason"]) for one in answer["failed_details"]
+            ]
+            told(outcome, whole)
+        done = True
+    finally:
+        await send("end_import", job_id=outcome.job_id, stopped=not done)
+    outcome.failures.sort()
+    return outcome

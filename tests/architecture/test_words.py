@@ -1,0 +1,111 @@
+"""Texts for clients stand in catalogues, one for each language, and nowhere else."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from huahuo.actors.plugins.words import LANGUAGES, Words, language_of, texts_of
+from huahuo.admin import en as admin_en
+from huahuo.admin import zh as admin_zh
+from huahuo.api_keys import en as keys_en
+from huahuo.api_keys import zh as keys_zh
+from huahuo.transport.words import en, zh
+from huahuo.webhooks import en as hooks_en
+from huahuo.webhooks import zh as hooks_zh
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUES = [(zh, en), (admin_zh, admin_en), (keys_zh, keys_en), (hooks_zh, hooks_en)]
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+NOT_YET = ("huahuo/users/", "mailcheck/")
+"""Rooms whose texts still stand in the code."""
+NOT_FOR_CLIENTS = ("huahuo/demo/samplemail.py", "huahuo/__init__.py", "huahuo/pages/", "mailcheck/codes/")
+"""Sample mails, our own name, pages with tables of their own, and words that are looked for in mails."""
+SAYING = {"error", "Invalid", "Refusal"}
+"""Calls whose second argument is a text for clients."""
+
+
+def modules() -> Iterator[Path]:
+    for floor in ("transport", "huahuo", "actors", "replay", "eventstore", "mailcheck"):
+        for path in (ROOT / floor).rglob("*.py"):
+            if not any(parent.is_symlink() for parent in path.parents):
+                yield path
+
+
+def is_exempt(path: Path) -> bool:
+    return path.relative_to(ROOT).as_posix().startswith((*NOT_YET, *NOT_FOR_CLIENTS))
+
+
+def test_chinese_stands_in_catalogues_alone() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in modules()
+        if path.name != "zh.py" and not is_exempt(path)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if CHINESE.search(line)
+    ]
+    assert found == []
+
+
+def test_what_the_transport_says_in_an_error_is_of_its_catalogue() -> None:
+    found = []
+    for path in modules():
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(("transport/", "huahuo/admin/")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and _called(node) in SAYING and len(node.args) > 1:
+                text = node.args[1]
+                if isinstance(text, ast.Constant | ast.JoinedStr):
+                    found.append(f"{name}:{node.lineno}")
+    assert found == []
+
+
+def _called(node: ast.Call) -> str:
+    called = node.func
+    if isinstance(called, ast.Attribute):
+        return "" if ast.unparse(called.value).endswith("log") else called.attr
+    return called.id if isinstance(called, ast.Name) else ""
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda pair: pair[0].__name__)
+def test_a_catalogue_has_the_same_texts_in_each_language(catalogue: tuple[ModuleType, ModuleType]) -> None:
+    Words().add(*catalogue)
+    chinese, english = map(texts_of, catalogue)
+    assert [name for name, text in english.items() if CHINESE.search(text)] == []
+    assert [name for name, text in chinese.items() if not CHINESE.search(text)] == []
+
+
+def test_a_text_that_is_missing_in_a_language_is_an_error_at_the_start() -> None:
+    one, other = ModuleType("zh"), ModuleType("en")
+    one.__dict__.update(HELLO="你好", NAMED="你好 {}")
+    other.__dict__.update(HELLO="hello")
+    with pytest.raises(ValueError, match="NAMED"):
+        Words().add(one, other)
+    other.__dict__.update(NAMED="hello")
+    with pytest.raises(ValueError, match="same number"):
+        Words().add(one, other)
+
+
+def test_what_is_put_into_a_text_is_put_into_its_translation() -> None:
+    words = Words()
+    words.add(zh, en)
+    assert words.say(zh.TOO_DEEP.format(32), "en") == "the message is nested deeper than 32 levels"
+    assert words.say(zh.TOO_DEEP.format(32), "zh") == zh.TOO_DEEP.format(32)
+    assert words.say("别的文字", "en") == "别的文字", "an application's own text stays"
+
+
+@pytest.mark.parametrize(
+    ("preferred", "language"),
+    [
+        ([], "zh"), (["en"], "en"), (["en-GB,en;q=0.9"], "en"), (["fr, zh-Hans;q=0.5, en;q=0.4"], "zh"),
+        (["zh;q=0.1", "en;q=0.2"], "en"), (["en;q=0"], "zh"), (["*"], "zh"), (["en;q=x"], "zh"),
+        (["EN"], "en"),
+    ],
+)  # fmt: skip
+def test_a_request_prefers_a_language(preferred: list[str], language: str) -> None:
+    assert language_of(preferred, "zh") == language
+    assert language in LANGUAGES

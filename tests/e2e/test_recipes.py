@@ -1,0 +1,101 @@
+"""Tasks of Celery and RQ as jobs that users watch, and sending to groups, with the real service."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+from celery import Celery
+from rq import Queue, SimpleWorker
+
+from huahuo import HuahuoError, Publisher, Refused
+from huahuo.integrations import celery as with_celery
+from huahuo.integrations import rq as with_rq
+from huahuo.integrations.groups import group_send_from
+from tests.support.servers.serving import Serving, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+FILES = ["a", "b", "c", "d"]
+STEPS = ["job_started", *["job_progress"] * 5, "job_ended"]
+queue = Celery("tests", broker="memory://", backend="cache+memory://")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(tmp_path_factory.mktemp("recipes") / "data") as running:
+        yield running
+
+
+def publisher(url: str, token: str) -> Publisher:
+    return Publisher(url, token)
+
+
+def admin(server: Serving) -> tuple[str, str]:
+    return server.url, server.token(1, "root", admin=True)
+
+
+def events(server: Serving, stream: str) -> list[dict[str, Any]]:
+    token = server.token(42, "alice", groups=("lobby",))
+    asked = urllib.request.Request(
+        f"{server.url}/streams/{stream}?after=0", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(asked) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["events"]
+    return found
+
+
+@queue.task(bind=True, name="import_files")  # type: ignore[untyped-decorator]
+def celery_task(self: Any, url: str, token: str, files: list[str]) -> str:
+    with with_celery.task_job(self, publisher(url, token), user=42) as job:
+        for file in job.steps(files):
+            if file == "bad":
+                raise ValueError(file)
+    return job.stream
+
+
+def rq_task(url: str, token: str, files: list[str]) -> str:
+    with with_rq.task_job(publisher(url, token), user=42) as job:
+        for _file in job.steps(files):
+            pass
+    return job.stream
+
+
+def test_a_celery_task_is_a_job_of_its_name(server: Serving) -> None:
+    stream = celery_task.apply(args=[*admin(server), FILES]).get()
+    told = events(server, stream)
+    assert [event["type"] for event in told] == STEPS
+    assert (told[0]["name"], told[2]["percent"], told[2]["message"]) == ("import_files", 25, "1 of 4")
+    assert told[-1]["outcome"] == "done"
+
+
+def test_a_celery_task_that_fails_ends_its_job_as_failed(server: Serving) -> None:
+    with pytest.raises(ValueError, match="bad"):
+        celery_task.apply(args=[*admin(server), ["bad"]]).get()
+
+
+def test_an_rq_job_is_a_job_of_its_function(server: Serving) -> None:
+    redis = fakeredis.FakeStrictRedis()
+    jobs = Queue(connection=redis)
+    queued = jobs.enqueue(rq_task, *admin(server), FILES)
+    SimpleWorker([jobs], connection=redis).work(burst=True)
+    queued.refresh()  # type: ignore[no-untyped-call]
+    stream = str(queued.return_value())
+    assert [event["type"] for event in events(server, stream)] == STEPS
+    assert queued.meta == {"percent": 100, "message": "4 of 4"}
+
+
+def test_outside_of_a_worker_there_is_no_rq_job() -> None:
+    with pytest.raises(HuahuoError, match="RQ worker"):
+        with_rq.task_job(publisher("http://127.0.0.1:1", "t"))
+
+
+def test_a_message_to_a_group_reaches_who_comes_later(server: Serving) -> None:
+    at = group_send_from(publisher(*admin(server)), "lobby", {"type": "chat.message", "text": "hello"})
+    assert at.stream == "group/lobby"
+    [event] = events(server, "group/lobby")
+    assert (event["type"], event["text"]) == ("chat.message", "hello")
+    with pytest.raises(Refused, match="type"):
+        group_send_from(publisher(*admin(server)), "lobby", {"text": "hello"})

@@ -1,0 +1,498 @@
+"""An application's own accounts and rights, on every way in: WebSocket, HTTP, events, Durable Streams."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import Struct
+from structlog.testing import capture_logs
+
+from huahuo import Command, ConfigError, Context, Entity, Event, Huahuo, Principal, Refused
+from huahuo.actors.plugins.principal import UserId
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import ClientStopped, CommandError, StreamDenied
+from tests.support.drivers.http import client as http_client
+from tests.support.drivers.http import reader
+from tests.support.drivers.rawclient import connected, raw
+from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
+from tests.support.servers.key_server import key_server
+from tests.support.worlds.everywhere import WAYS, running
+
+ALICE, BOB = "alice@example.com", "bob"
+KEY, NEWER = pair("ES256", "old"), pair("ES256", "new")
+
+
+class Accounts:
+    """An application's accounts: sessions by token, and who is in which room."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, Principal | Refused] = {
+            "alice-1": Principal(ALICE, "Alice", groups=("ops",)),
+            "bob-1": Principal(BOB),
+            "root-1": Principal(1, "root", is_admin=True),
+            "locked": Refused("locked", "canary-reason"),
+            "old": Refused("token_expired"),
+        }
+        self.rooms: set[tuple[UserId, str]] = set()
+        self.down = False
+
+    async def authenticate(self, token: str) -> Principal | Refused | None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise ConnectionError("the database is gone")
+        return self.users.get(token)
+
+    def authorize(self, who: Principal, stream: str, right: str) -> bool:
+        return (who.user_id, f"{right} {stream}") in self.rooms
+
+    def let(self, user: UserId, right: str) -> None:
+        self.rooms.add((user, right))
+
+
+@pytest.fixture
+def accounts() -> Accounts:
+    return Accounts()
+
+
+def application(tmp_path: Path, accounts: Accounts, **more: Any) -> Huahuo:
+    more.setdefault("authenticate", accounts.authenticate)
+    return Huahuo(data=tmp_path / "data", port=0, **more)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_user_of_the_application_is_signed_in_on_every_way_in(
+    tmp_path: Path, accounts: Accounts, way: str
+) -> None:
+    app, stream = application(tmp_path, accounts), f"user/{ALICE}"
+    async with running(app, way) as url, http_client(url, "alice-1") as http:
+        async with connected(url) as ws:
+            user = (await ws.authenticate("alice-1"))["user"]
+            assert user == {"user_id": ALICE, "username": "Alice", "is_admin": False, "groups": ["ops"]}
+            await app.publish(stream, "parcel_seen", {"text": "a"})
+            assert (await ws.until("events"))["events"][0]["text"] == "a"
+        page = await http.get(f"/streams/{stream}")
+        assert [event["text"] for event in page.json()["events"]] == ["a"]
+        async with reader(http, stream, after=0) as events:
+            assert await events.texts(1) == ["a"]
+        ticket = (await http.post("/ticket")).json()["ticket"]
+        async with (
+            httpx.AsyncClient(base_url=url) as plain,
+            reader(plain, stream, after=0, ticket=ticket) as events,
+        ):
+            assert await events.texts(1) == ["a"]
+        put = await http.put(
+            f"/ds/user/{ALICE}/notes", content=b"hello", headers={"Content-Type": "text/plain"}
+        )
+        assert put.status_code == 201
+        assert (await http.get(f"/ds/user/{ALICE}/notes")).text == "hello"
+        assert (await http.get(f"/streams/user/{BOB}")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "close"),
+    [("nobody", "token_invalid", 4500), ("locked", "token_invalid", 4500), ("old", "token_expired", 4003)],
+)
+async def test_a_refused_user_is_told_the_code_and_the_log_the_reason(
+    tmp_path: Path, accounts: Accounts, token: str, code: str, close: int
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            running(application(tmp_path, accounts), "own port") as url,
+            http_client(url, token) as http,
+        ):
+            async with connected(url) as ws:
+                refused = await ws.authenticate(token)
+                assert (refused["success"], refused["code"]) == (False, code)
+                assert "canary" not in str(refused)
+                assert await ws.closed() == close
+            for answer in (
+                await http.get(f"/streams/user/{ALICE}"),
+                await http.get("/ds/user/1/notes"),
+                await http.get(f"/streams/user/{ALICE}", headers={"Accept": "text/event-stream"}),
+            ):
+                assert (answer.status_code, answer.json()["code"]) == (401, code)
+                assert "canary" not in answer.text
+    told = [line["reason"] for line in logs if line["event"] == "token_refused"]
+    assert len(told) == 4
+    assert token != "locked" or all("canary-reason" in reason for reason in told)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_the_application_cannot_judge_clients_come_back_and_nobody_is_called_invalid(
+    tmp_path: Path, accounts: Accounts, way: str
+) -> None:
+    accounts.down = True
+    async with running(application(tmp_path, accounts), way) as url, http_client(url, "alice-1") as http:
+        async with connected(url) as ws:
+            await ws.say(action="authenticate", token="alice-1")
+            assert (await ws.until("goaway"))["code"] == 1011
+            assert await ws.closed() == 1011
+        answer = await http.get("/streams/system")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        async with Client(url, token="alice-1", backoff_s=(0.01, 0.05)) as client:
+            accounts.down = False
+            await client.wait_online()
+
+
+async def test_a_refresh_that_nobody_can_judge_leaves_the_connection_as_it_is(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts)
+    async with app, connected(app.url) as ws:
+        await ws.authenticate("alice-1")
+        accounts.down = True
+        await ws.say(action="authenticate", token="alice-1", id="r")
+        assert (await ws.until("error", id="r"))["code"] == "unavailable"
+        await app.publish(f"user/{ALICE}", "parcel_seen", {"text": "a"})
+        assert (await ws.until("events"))["events"][0]["text"] == "a"
+
+
+async def test_what_follows_a_sign_in_waits_for_its_verdict(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts)
+    async with app, connected(app.url) as ws:
+        await ws.say(action="authenticate", token="alice-1")
+        await ws.say(action="subscribe", id="s", stream="group/ops")
+        await ws.until("authentication_result", success=True)
+        assert (await ws.until("subscribed", id="s"))["outcome"] == "fresh"
+
+
+async def test_the_services_own_tokens_hold_beside_the_applications(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts)
+    async with app, connected(app.url) as ws:
+        assert (await ws.authenticate(app.token(42, "own")))["user"]["user_id"] == 42
+
+
+async def test_a_revoked_user_is_out_at_once_and_in_again_if_the_application_says_so(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts)
+    async with app:
+        async with connected(app.url) as ws:
+            await ws.authenticate("alice-1")
+            await app.revoke(user_id=ALICE)
+            assert await ws.closed() == 4503
+        await asyncio.to_thread(time.sleep, 0.002)  # a revocation holds for its whole millisecond
+        async with connected(app.url) as ws:
+            assert (await ws.authenticate("alice-1"))["success"]
+        accounts.users["alice-1"] = Refused("token_revoked")
+        async with Client(app.url, token="alice-1") as client:
+            with pytest.raises(ClientStopped):
+                await client.wait_online()
+
+
+# Rights --------------------------------------------------------------------------------------------------
+
+
+async def test_authorize_says_who_reads_a_stream_on_every_way_in(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    accounts.let(ALICE, "read room/1")
+    async with running(app, "own port") as url:
+        await app.publish("room/1", "said", {"text": "a"})
+        async with connected(url) as ws:
+            streams = (
+                await ws.authenticate("alice-1", resume={"log": None, "cursors": {"room/1": 0, "room/2": 0}})
+            )["streams"]
+            assert (streams["room/1"]["outcome"], streams["room/2"]["outcome"]) == ("reset", "denied")
+            await ws.say(action="subscribe", id="s", stream="room/2")
+            assert (await ws.until("subscribed", id="s"))["outcome"] == "denied"
+        async with http_client(url, "alice-1") as http:
+            assert (await http.get("/streams/room/1")).json()["events"][0]["text"] == "a"
+            assert (await http.get("/streams/room/2")).status_code == 403
+            async with reader(http, "room/1", after=0) as events:
+                assert await events.texts(1) == ["a"]
+            refused = await http.get("/streams/room/2", headers={"Accept": "text/event-stream"})
+            assert refused.status_code == 403
+        async with http_client(url, "bob-1") as http:
+            assert (await http.get("/streams/room/1")).status_code == 403
+        async with http_client(url, "root-1") as http:
+            assert (await http.get("/streams/room/1")).status_code == 200, "administrators read everything"
+            assert (await http.get("/streams/room/a b")).status_code == 403, "but what can be"
+
+
+async def test_with_authorize_a_group_in_the_token_is_a_right_only_if_authorize_says_so(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    async with app, Client(app.url, token="alice-1") as client:
+        with pytest.raises(StreamDenied):
+            await client.events("group/ops").ready()
+        accounts.let(ALICE, "read group/ops")
+        await client.events("group/ops").ready()
+
+
+async def test_a_users_own_stream_and_system_need_no_answer_of_authorize(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    def authorize(who: Principal, stream: str, right: str) -> bool:
+        raise AssertionError(f"{who} {stream} {right}")
+
+    app = application(tmp_path, accounts, authorize=authorize)
+    async with app, connected(app.url) as ws:
+        streams = (await ws.authenticate("alice-1"))["streams"]
+        assert {one["outcome"] for one in streams.values()} == {"fresh"}
+
+
+async def test_a_call_ends_a_right_at_once_and_no_later_event_is_seen(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    for user in (ALICE, BOB):
+        accounts.let(user, "read room/1")
+    async with running(app, "own port") as url, connected(url) as alice, connected(url) as bob:
+        for ws, token in ((alice, "alice-1"), (bob, "bob-1")):
+            await ws.authenticate(token)
+            await ws.say(action="subscribe", stream="room/1")
+            await ws.until("live", stream="room/1")
+        async with http_client(url, "alice-1") as http, reader(http, "room/1") as events:
+            await events.until("live")
+            accounts.rooms.discard((ALICE, "read room/1"))
+            await app.rights_changed("room/1", user=ALICE)
+            await app.publish("room/1", "said", {"text": "secret"})
+            assert (await events.until("unsubscribed")).data["reason"] == "forbidden"
+        assert (await alice.until("unsubscribed"))["reason"] == "forbidden"
+        assert not [one for one in [*alice.seen, *await alice.quiet()] if "secret" in str(one)]
+        assert "secret" in str(await bob.until("events"))
+
+
+async def test_a_right_is_judged_again_when_the_token_is_refreshed(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    accounts.let(ALICE, "read room/1")
+    async with app, connected(app.url) as ws:
+        await ws.authenticate("alice-1")
+        await ws.say(action="subscribe", stream="room/1")
+        await ws.until("live", stream="room/1")
+        accounts.rooms.clear()
+        await ws.say(action="authenticate", token="alice-1")
+        assert (await ws.until("unsubscribed"))["stream"] == "room/1"
+
+
+async def test_authorize_says_who_publishes(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    accounts.let(ALICE, "publish room/1")
+    event = {"stream": "room/1", "type": "said", "fields": {"text": "a"}}
+    async with app, http_client(app.url, "alice-1") as http, http_client(app.url, "bob-1") as other:
+        first = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
+        assert first.json()["at"] == {"stream": "room/1", "seq": 1}
+        again = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
+        assert again.json() == first.json() | {"duplicate": True}
+        both = await http.post("/publish", json=[event, event | {"stream": "room/2"}])
+        assert (both.status_code, both.json()["code"]) == (403, "forbidden")
+        assert (await other.post("/publish", json=event)).status_code == 403
+        async with http_client(app.url, "root-1") as root:
+            assert (await root.post("/publish", json=event)).json()["at"]["seq"] == 2
+        async with connected(app.url) as ws:
+            await ws.authenticate("alice-1", language="en")
+            await ws.say(action="publish", id="c", stream="room/2", type="said", text="a")
+            assert (await ws.until("error", id="c"))["message"] == "this stream is not yours to write"
+
+
+async def test_authorize_of_a_stream_under_ds(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    for right in ("read ds/notes", "publish ds/notes"):
+        accounts.let(ALICE, right)
+    accounts.let(BOB, "read ds/notes")
+    async with app, http_client(app.url, "alice-1") as alice, http_client(app.url, "bob-1") as bob:
+        plain = {"Content-Type": "text/plain"}
+        assert (await alice.put("/ds/notes", content=b"a", headers=plain)).status_code == 201
+        assert (await bob.get("/ds/notes")).text == "a"
+        assert (await bob.post("/ds/notes", content=b"b", headers=plain)).status_code == 403
+        assert (await alice.get("/ds/others")).status_code == 403
+        assert (await alice.put(f"/ds/user/{ALICE}/notes", content=b"a", headers=plain)).status_code == 201
+
+
+# An issuer's keys ----------------------------------------------------------------------------------------
+
+
+def bearer(one: Any, **claims: Any) -> str:
+    token: str = one.token(exp=time.time() + 60, **claims)
+    return token
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_tokens_of_an_issuer_are_good_on_every_way_in_also_after_its_keys_changed(
+    tmp_path: Path, way: str
+) -> None:
+    async with key_server(key_set(KEY)) as keys:
+        app = Huahuo(
+            data=tmp_path / "data", port=0, jwks_url=keys.url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE,
+            groups_claim="realm_access.roles",
+        )  # fmt: skip
+        async with running(app, way) as url:
+            async with connected(url) as ws:
+                said = await ws.authenticate(bearer(KEY, realm_access={"roles": ["ops"]}))
+                assert said["user"] == {
+                    "user_id": "alice", "username": "alice", "is_admin": False, "groups": ["ops"]
+                }  # fmt: skip
+            async with http_client(url, bearer(KEY)) as http:
+                assert (await http.get("/streams/user/alice")).status_code == 200
+                assert keys.requests == 1
+            keys.body = key_set(NEWER)
+            async with http_client(url, bearer(NEWER)) as http, reader(http, "user/alice") as events:
+                await events.until("live")
+            async with http_client(url, bearer(pair("ES256", "unknown"))) as http:
+                assert (await http.get("/streams/user/alice")).status_code == 401
+            assert keys.requests == 2
+            keys.down = True
+            async with http_client(url, bearer(NEWER)) as http:
+                assert (await http.get("/streams/user/alice")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"jwks_url": "http://issuer.example/keys"}, "http:// is for this machine only"),
+        ({"jwks_url": "keys.json"}, "must begin with https://"),
+        ({"jwt_issuer": ISSUER}, "set jwks_url"),
+        ({"jwt_audience": AUDIENCE}, "set jwks_url"),
+    ],
+)
+async def test_settings_that_would_not_protect_anybody_are_refused(
+    tmp_path: Path, given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        await Huahuo(data=tmp_path / "data", port=0, **given).start()
+
+
+async def test_keys_without_issuer_and_audience_are_warned_about(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with Huahuo(data=tmp_path / "data", port=0, jwks_url="https://issuer.example/keys"):
+            pass
+    assert [line for line in logs if "set jwt_issuer and jwt_audience" in line["event"]]
+
+
+# Entities without readers, and languages -----------------------------------------------------------------
+
+
+class Opened(Event, type="case_opened"): ...
+
+
+class Closed(Event, type="case_closed", rights=True): ...
+
+
+class Case(Struct, frozen=True):
+    status: str = "new"
+
+
+class Open(Command, action="open_case", creates=True): ...
+
+
+class Close(Command, action="close_case"): ...
+
+
+def cases() -> Entity[Case]:
+    """An entity that says nothing about its readers."""
+    case = Entity("case", Case)
+
+    @case.evolve
+    def opened(_state: Case, _event: Opened) -> Case:
+        return Case("open")
+
+    @case.evolve
+    def closed(_state: Case, _event: Closed) -> Case:
+        return Case("closed")
+
+    @case.decide
+    def open_(_state: Case, _command: Open, _ctx: Context) -> list[Event]:
+        return [Opened()]
+
+    @case.decide
+    def close(_state: Case, _command: Close, _ctx: Context) -> list[Event]:
+        return [Closed()]
+
+    @case.query("get_case")
+    def get(state: Case, _who: Principal) -> dict[str, str]:
+        return {"status": state.status}
+
+    return case
+
+
+async def test_authorize_says_who_reads_and_commands_an_entity_without_readers(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize, entities=[cases()])
+    accounts.let(ALICE, "read case/1")
+    async with app, Client(app.url, token="alice-1") as alice, Client(app.url, token="bob-1") as bob:
+        await bob.send("open_case")
+        for action in ("close_case", "get_case"):
+            with pytest.raises(CommandError, match="not_found"):
+                await bob.send(action, case_id=1)
+        with pytest.raises(StreamDenied):
+            await bob.events("case/1").ready()
+        assert (await alice.send("get_case", case_id=1))["data"] == {"status": "open"}
+        events = alice.events("case/1", first="start")
+        await events.ready()
+        accounts.rooms.clear()
+        await app.send("close_case", case_id=1)
+        assert (await anext(events)).type == "case_opened"
+        with pytest.raises(StreamDenied):  # the event that ended the right is not seen
+            await anext(events)
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "says"),
+    [
+        (None, "zh", "认证成功"),
+        ("en", "zh", "signed in"),
+        (None, "en", "signed in"),
+        ("zh", "en", "认证成功"),
+    ],
+)
+async def test_a_client_is_spoken_to_in_the_language_that_it_asks_for(
+    tmp_path: Path, accounts: Accounts, asked: str | None, default: str, says: str
+) -> None:
+    app = application(tmp_path, accounts, language=default)
+    wanted = {} if asked is None else {"language": asked}
+    async with app, connected(app.url) as ws:
+        assert (await ws.authenticate("alice-1", **wanted))["message"] == says
+        english = says == "signed in"
+        await ws.say(action="nothing", id="n")
+        assert ("未知的操作" in (await ws.until("error", id="n"))["message"]) is not english
+    async with Huahuo(data=tmp_path / "other", port=0, language=default) as other:
+        headers = {} if asked is None else {"Accept-Language": f"{asked}-XX, fr;q=0.5"}
+        async with http_client(other.url, "nobody", headers=headers) as http:
+            detail = (await http.get("/streams/system")).json()["detail"]
+            assert ("令牌" in detail) is not english
+
+
+async def test_a_classic_client_is_spoken_to_in_chinese_as_ever(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts, language="en")
+    async with app, raw(f"{app.url.replace('http', 'ws')}/ws") as ws:
+        assert (await ws.authenticate("alice-1", language="en"))["message"] == "认证成功"
+        await ws.say(action="publish", id="p")
+        assert (await ws.until("error", id="p"))["message"] == "需要管理员权限"
+
+
+async def test_a_recorded_answer_is_repeated_in_the_language_of_who_asks(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts)
+    async with app:
+        for language, says in (("zh", "发布成功"), ("en", "published")):
+            async with connected(app.url) as ws:
+                await ws.authenticate("root-1", client="c", language=language)
+                await ws.say(action="publish", id="p", stream="group/ops", type="said")
+                assert (await ws.until("success", id="p"))["message"] == says
+
+
+async def test_the_python_client_asks_for_a_language(tmp_path: Path, accounts: Accounts) -> None:
+    app = application(tmp_path, accounts)
+    async with app, Client(app.url, token="alice-1", language="en") as client:
+        with pytest.raises(CommandError, match="only administrators may do this"):
+            await client.send("revoke", user_id=1)
+
+
+async def test_a_language_that_nobody_speaks_here_is_an_invalid_field(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts)
+    async with app, connected(app.url) as ws:
+        await ws.say(action="authenticate", token="alice-1", language="fr", id="a")
+        assert (await ws.until("error", id="a"))["code"] == "invalid_field"

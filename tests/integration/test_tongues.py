@@ -1,0 +1,125 @@
+"""Clients of another program on the WebSocket: a tongue translates; sign-in and limits stay the host's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.plugins.tongues import Message, Understood
+from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, world
+
+
+class Shouting:
+    """Says `HELLO`, `NOTE` and `TWICE` in place of actions, and hears words in capitals."""
+
+    unchanged = (b'{"type":"echo"',)
+
+    def hear(self, message: object, now_s: float) -> Understood:
+        del now_s
+        if not isinstance(message, dict) or message.get("fail"):
+            raise RuntimeError("canary-in-exception")
+        match message.get("SAY"):
+            case "HELLO":
+                return Understood([{"action": "authenticate", "token": message["TOKEN"]}])
+            case "NOTE":
+                return Understood([{"action": "note", "text": message["TEXT"], "id": message["TEXT"]}])
+            case "TWICE":
+                return Understood([{"action": "note", "text": t, "id": t} for t in ("one", "two")])
+            case "ECHO":
+                return Understood([{"action": "echo", "text": "x", "id": "e"}])
+            case _:
+                return Understood(said=[{"SAID": "WHAT?"}])
+
+    def say(self, message: Message, now_s: float) -> Sequence[Message]:
+        del now_s
+        if message["type"] in ("live", "goaway", "heartbeat"):
+            return []
+        return [{"SAID": str(message["type"]).upper(), "ID": message.get("id")}]
+
+    def close_code(self, code: int) -> int:
+        return 3000 + code % 1000
+
+
+class Tongue:
+    """Implements `Tongue`."""
+
+    def interpreter(self, first: Message) -> Shouting | None:
+        return Shouting() if "SAY" in first else None
+
+
+async def said(client: RawClient) -> dict[str, Any]:
+    data = await client.ws.recv()
+    message: dict[str, Any] = msgspec.json.decode(data)
+    return message
+
+
+async def hello(w: World, client: RawClient) -> None:
+    await client.say(SAY="HELLO", TOKEN=w.token(), type="")
+    assert (await said(client))["SAID"] == "AUTHENTICATION_RESULT"
+
+
+def test_both_directions_are_translated_in_order() -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+            await hello(w, client)
+            await client.say(SAY="TWICE")
+            heard = [await said(client) for _ in range(4)]
+            assert [one["ID"] for one in heard if one["SAID"] == "SUCCESS"] == ["one", "two"]
+            assert [one["SAID"] for one in heard].count("NOTED") == 2
+            await client.say(SAY="NOTHING")
+            assert await said(client) == {"SAID": "WHAT?"}
+            await client.say(SAY="ECHO")
+            assert (await said(client))["type"] == "echo"  # it is sent as it is
+
+    run(main())
+
+
+def test_a_client_of_ours_is_served_as_without_tongues() -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+            assert (await client.authenticate(w.token()))["success"]
+            await client.say(action="note", id="a", text="type")
+            assert (await client.until("success"))["id"] == "a"
+            assert (await client.until("noted"))["text"] == "type"
+        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+            await client.say(action="authenticate", token=w.token(), type="no matter")
+            assert (await client.until("authentication_result"))["success"]
+
+    run(main())
+
+
+def test_closes_have_the_codes_of_the_other_language() -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+            await client.say(SAY="HELLO", TOKEN="no token", type="")
+            assert await client.closed() == 3500
+
+    run(main())
+
+
+def test_what_is_answered_without_the_host_counts_against_the_rate_too() -> None:
+    async def main() -> None:
+        settings = TransportSettings(messages_per_s=1)
+        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+            await hello(w, client)
+            for _ in range(40):
+                await client.say(SAY="NOTHING")
+            assert await client.closed() == 3013
+
+    run(main())
+
+
+def test_a_fault_of_a_tongue_ends_its_connection_only() -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue()]) as w, raw(w.url) as client, raw(w.url) as other:
+            await hello(w, client)
+            await hello(w, other)
+            await client.say(SAY="NOTE", fail=True)
+            assert await client.closed() == 1011
+            await other.say(SAY="NOTE", TEXT="a")
+            assert (await said(other))["SAID"] == "SUCCESS"
+
+    run(main())

@@ -1,0 +1,153 @@
+"""The index of texts: what it finds, in which order, and what is left of what was dropped."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.fulltext.asking import marks_of, parse
+from huahuo.eventstore.fulltext.index import ONE_OF_MAX, TextIndex, Unusable
+from huahuo.eventstore.fulltext.model import Ask, Entry, Place
+
+MARKS = marks_of(("subject",))
+NOW_MS = 1_790_000_000_000
+
+
+def entry(
+    item: int, text: str, *, at_ms: int = NOW_MS, owner: str = "u1", part: int = 1, subject: str = ""
+) -> Entry:
+    return Entry(item, part, at_ms, (owner, f"m{part}"), {"subject": subject, "text": text})
+
+
+def items(index: TextIndex, query: str, owner: str = "u1", **more: object) -> list[int]:
+    words = parse(query, MARKS)
+    assert words is not None
+    return [one.item for one in index.find(Ask(words=words, keys=(owner,), **more))]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def index() -> Iterator[TextIndex]:
+    with closing(TextIndex(None, ("subject",))) as opened:
+        yield opened
+
+
+def test_all_words_must_be_there_and_none_of_those_with_a_minus(index: TextIndex) -> None:
+    index.put([entry(1, "red apple"), entry(2, "green apple"), entry(3, "red car")])
+    assert items(index, "apple red") == [1]
+    assert items(index, "red -apple") == [3]
+    assert sorted(items(index, "appl*")) == [1, 2]
+
+
+def test_chinese_is_found_without_spaces_between_words(index: TextIndex) -> None:
+    index.put(
+        [entry(1, "您的登录验证码是482913，请勿告诉他人"), entry(2, "本月账单已出"), entry(3, "验收证明")]
+    )
+    assert items(index, "验证码") == [1]
+    assert items(index, "账单") == [2]
+    assert sorted(items(index, "验")) == [1, 3]
+
+
+def test_a_word_can_be_asked_for_in_one_field(index: TextIndex) -> None:
+    index.put([entry(1, "paris", subject="trip"), entry(2, "trip", subject="paris")])
+    assert items(index, "subject:paris") == [2]
+    assert sorted(items(index, "paris")) == [1, 2]
+
+
+def test_nothing_of_another_owner_is_found_whatever_is_asked(index: TextIndex) -> None:
+    index.put([entry(1, "secret word u2"), entry(2, "secret word", owner="u2")])
+    assert items(index, "secret") == [1]
+    assert items(index, "u2 secret") == [1]
+    assert items(index, "", owner="u2") == [2]
+
+
+def test_newest_first_or_oldest_first_page_by_page_without_gap(index: TextIndex) -> None:
+    index.put([entry(n, "word", at_ms=NOW_MS + 60_000 * (n * 7 % 100)) for n in range(100)])
+    ascending = sorted(range(100), key=lambda n: n * 7 % 100)
+    for oldest_first, wanted in ((True, ascending), (False, ascending[::-1])):
+        seen: list[int] = []
+        after = None
+        while True:
+            page = index.find(
+                Ask(words=parse("word", {}), keys=("u1",), after=after, oldest_first=oldest_first, limit=7)  # type: ignore[arg-type]
+            )
+            seen += [one.item for one in page]
+            if len(page) < 7:
+                break
+            after = page[-1].number
+        assert seen == wanted
+
+
+def test_thousands_of_one_minute_all_get_a_number(index: TextIndex) -> None:
+    index.put([entry(n, "word") for n in range(3_000)])
+    assert len(items(index, "word", limit=5_000)) == 3_000
+
+
+def test_times_are_exact_from_and_until(index: TextIndex) -> None:
+    index.put([entry(n, "word", at_ms=NOW_MS + n) for n in range(5)])
+    assert sorted(items(index, "word", since_ms=NOW_MS + 1, until_ms=NOW_MS + 4)) == [1, 2, 3]
+
+
+def test_one_of_many_parts(index: TextIndex) -> None:
+    index.put([entry(n, "word", part=n) for n in range(5)])
+    assert sorted(items(index, "word", one_of=("m1", "m3"))) == [1, 3]
+    with pytest.raises(ValueError, match="too many"):
+        items(index, "word", one_of=tuple(f"m{n}" for n in range(ONE_OF_MAX + 1)))
+
+
+def test_a_second_put_of_the_same_item_changes_nothing(index: TextIndex) -> None:
+    index.put([entry(1, "first")])
+    index.put([entry(1, "second")])
+    assert (items(index, "first"), items(index, "second"), index.count) == ([1], [], 1)
+
+
+def test_what_is_dropped_is_in_no_file_any_more(tmp_path: Path) -> None:
+    index = TextIndex(tmp_path / "i.db", ("subject",))
+    index.put([entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in range(200)], Place("log", 9))
+    dropped = [entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in range(50, 150)]
+    index.drop(dropped)
+    assert (items(index, "canaryword77"), items(index, "canaryword7")) == ([], [7])
+    assert sorted(items(index, "common", limit=500)) == [*range(50), *range(150, 200)]
+    index.drop([entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in (*range(50), *range(150, 200))])
+    index.close()
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"canary" not in left
+    assert "金丝".encode() not in left
+
+
+def test_an_index_goes_on_where_it_was(tmp_path: Path) -> None:
+    index = TextIndex(tmp_path / "i.db")
+    assert index.place == Place("", 0)
+    index.put([entry(1, "word")], Place("log", 9))
+    index.close()
+    with closing(TextIndex(tmp_path / "i.db")) as again:
+        assert (again.place, items(again, "word")) == (Place("log", 9), [1])
+        again.begin_anew()
+        assert (again.place, items(again, "word"), again.count) == (Place("", 0), [], 0)
+
+
+def test_an_unusable_or_older_file_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "i.db"
+    path.write_bytes(b"no database at all" * 500)
+    TextIndex(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version=999")
+    db.close()
+    with closing(TextIndex(path)) as index:
+        assert index.place == Place("", 0)
+
+
+def test_damage_that_shows_later_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "i.db"
+    index = TextIndex(path)
+    index.put([entry(n, f"word{n} " * 50) for n in range(2_000)])
+    index.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    with closing(TextIndex(path)) as damaged:
+        with pytest.raises(Unusable):
+            items(damaged, "word1*", limit=2_000)
+        damaged.begin_anew()
+        damaged.put([entry(1, "word")])
+        assert items(damaged, "word") == [1]

@@ -1,0 +1,80 @@
+"""Commands about all mailboxes that a filter admits, and which mailboxes failed and why."""
+
+from typing import Any
+
+import msgspec
+
+from huahuo.mailcheck.api.failures import failures_of
+from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.servers.kinds import KINDS
+from tests.support.models.mail_book import USER
+from tests.support.worlds.mail_world import MailWorld, in_mail_world
+
+MANY = 1_203
+"""More than two parts of 500."""
+
+
+async def import_many(world: MailWorld) -> None:
+    lines = "\n".join(f"m{n}@example.com----canary-{n}" for n in range(1, MANY + 1))
+    await world.do("import_emails", data=lines, mail_type="imap")
+
+
+def test_a_filter_reaches_all_mailboxes_however_many() -> None:
+    async def test(world: MailWorld) -> None:
+        await import_many(world)
+        reply = await world.do("label_emails", filter={}, add_tags=["all"])
+        assert (reply["type"], len(reply["email_ids"])) == ("success", MANY)
+        reply = await world.do("label_emails", filter={"text": "m12"}, group="twelve")
+        some = [row["id"] for row in (await world.rows()).values() if row.get("group") == "twelve"]
+        assert sorted(reply["email_ids"]) == sorted(some)
+        assert reply["message"] == f"已更新 {len(some)} 个邮箱的标签"
+        gone = await world.do("delete_emails", filter={"group": "twelve"})
+        assert sorted(gone["email_ids"]) == sorted(some)
+        assert len(await world.rows()) == MANY - len(some)
+
+    in_mail_world(test)
+
+
+def test_a_filter_and_a_list_together_are_refused_and_nothing_found_is_a_warning() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        both = await world.do("check_emails", email_ids=[1], filter={})
+        assert (both["code"], both["message"]) == ("invalid_field", "字段无效：filter")
+        none = await world.do("check_emails", filter={"tag": "none"})
+        assert (none["type"], none["email_ids"]) == ("warning", [])
+        neither = await world.do("check_emails")
+        assert neither["code"] == "invalid_field"
+
+    in_mail_world(test)
+
+
+def test_a_repeated_command_with_a_filter_does_nothing_again() -> None:
+    async def test(world: MailWorld) -> None:
+        await import_many(world)
+        first = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
+        head = world.log.head(f"user/{USER}").seq
+        again = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
+        assert (again["email_ids"], world.log.head(f"user/{USER}").seq) == (first["email_ids"], head)
+
+    in_mail_world(test)
+
+
+def _row(number: int, status: str, message: str, error_class: str = "") -> Row:
+    fields: dict[str, Any] = {
+        "id": number, "user_id": 7, "email": f"m{number}@x.com", "mail_type": "imap", "server": "x.com",
+        "port": 993, "use_ssl": True, "created_at": "", "status": status, "message": message,
+    }  # fmt: skip
+    return Row(**fields, error_class=error_class or msgspec.UNSET)
+
+
+def test_failures_are_counted_by_reason_without_the_servers_words() -> None:
+    refused, lost = KINDS["login_refused"], KINDS["lost"]
+    rows = [
+        _row(1, "need_reauth", f"{refused.message}: NO [AUTHENTICATIONFAILED] m1", "auth"),
+        _row(2, "need_reauth", f"{refused.message}: NO [AUTHENTICATIONFAILED] m2", "auth"),
+        _row(3, "error", lost.message, lost.error_class),
+        _row(4, "ok", "没有找到新邮件"),
+    ]
+    found = failures_of(rows, mailboxes_max=1)
+    assert (found.total, [(one.count, one.email_ids) for one in found.data]) == (3, [(2, [1]), (1, [3])])
+    assert (found.data[0].message, found.data[0].advice) == (refused.message, refused.advice)

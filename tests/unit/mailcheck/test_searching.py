@@ -1,0 +1,268 @@
+"""Searching mails: what is found, whose it is, and what is left when a mailbox is gone."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.actors.plugins.principal import UserId
+from huahuo.mailcheck.fetched import FetchedMail
+from huahuo.mailcheck.finding.names import FILE, NAME
+from huahuo.mailcheck.tables.records import MAILS, PURGES
+from tests.support.models.mail_book import NOW_MS, USER, mail
+from tests.support.worlds.mail_world import MailWorld, in_mail_world
+
+OTHER = USER + 1
+
+
+def letter(uid: int, subject: str, text: str = "", **fields: Any) -> FetchedMail:
+    content = {
+        "text": text,
+        "html": "",
+        "attachments": [],
+        "to": "me@example.com",
+        "cc": "",
+        "truncated": False,
+    }
+    content |= {name: fields.pop(name) for name in ("html", "to") if name in fields}
+    given: dict[str, Any] = {
+        "content": msgspec.json.encode(content),
+        "date_ms": NOW_MS - 3_600_000 + uid * 60_000,
+        **fields,
+    }
+    return mail(uid, subject, **given)
+
+
+async def receive(world: MailWorld, email_id: int, *mails: FetchedMail, user_id: UserId = USER) -> None:
+    await world.do("check_emails", user_id, email_ids=[email_id])
+    check = await world.script.next()
+    await check.mails(*mails)
+    check.finish(len(mails))
+    await world.ended(email_id, user_id)
+    await world.mail.idle()
+
+
+async def found(world: MailWorld, query: str = "", user_id: UserId = USER, **fields: Any) -> list[str]:
+    reply = await world.do("search_mails", user_id, query=query, **fields)
+    assert reply["type"] == "mails_found", reply
+    return [one["subject"] for one in reply["data"]]
+
+
+def search_world(test: Callable[[MailWorld], Awaitable[None]]) -> None:
+    in_mail_world(test, searching=True)
+
+
+def test_subject_sender_recipients_and_text_are_found_newest_first() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(
+            world,
+            1,
+            letter(1, "您的验证码", "登录验证码 482913"),
+            letter(2, "Invoice", "for the trip to Paris", sender="Rail <tickets@rail.example>"),
+            letter(3, "Hello", "", html="<p>Paris in <b>spring</b></p><style>.invisible{}</style>"),
+            letter(4, "List", "", to="team@lists.example"),
+        )
+        assert await found(world, "paris") == ["Hello", "Invoice"]
+        assert await found(world, "paris", sort="received_time") == ["Invoice", "Hello"]
+        assert await found(world, "验证码") == ["您的验证码"]
+        assert await found(world, "from:rail") == ["Invoice"]
+        assert await found(world, "to:team") == ["List"]
+        assert await found(world, "subject:paris") == []
+        assert await found(world, "invisible") == []
+        assert len(await found(world)) == 4
+
+    search_world(test)
+
+
+def test_a_mail_found_is_a_row_of_the_list_with_its_mailbox() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, "Your code", "482913", code="482913", code_confidence=0.9))
+        [row] = (await world.do("search_mails", query="code"))["data"]
+        [listed] = (await world.do("get_mail_records", email_id=1))["data"]
+        assert row == {**listed, "email": "a@example.com"}
+
+    search_world(test)
+
+
+def test_filters_limit_what_is_found() -> None:
+    async def test(world: MailWorld) -> None:
+        for name in "abc":
+            await world.add(f"{name}@example.com")
+        await receive(world, 1, letter(1, "one", code="482913", code_confidence=0.9), letter(2, "two"))
+        await receive(world, 2, letter(3, "three", has_attachments=True))
+        await receive(world, 3, letter(4, "four"))
+        await world.do("label_emails", email_ids=[1, 2], add_tags=["shop"])
+        await world.do("label_emails", email_ids=[2, 3], group="ops")
+        assert await found(world, tag="shop") == ["three", "two", "one"]
+        assert await found(world, group="ops") == ["four", "three"]
+        assert await found(world, tag="") == ["four"]
+        assert await found(world, tag="shop", group="ops") == ["three"]
+        assert await found(world, email_ids=[1, 3]) == ["four", "two", "one"]
+        assert await found(world, email_ids=[]) == []
+        assert await found(world, has_code=True) == ["one"]
+        assert await found(world, has_code=False, email_ids=[1]) == ["two"]
+        assert await found(world, has_attachments=True) == ["three"]
+        since, until = (f"2026-09-21T13:{minute:02}:20Z" for minute in (15, 17))
+        assert await found(world, since=since, until=until) == ["three", "two"]
+
+    search_world(test)
+
+
+def test_pages_follow_one_another_without_gap_or_repeat() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 24)))
+        for sort in ("received_time", "-received_time"):
+            seen: list[str] = []
+            before = None
+            while True:
+                page = await world.do("search_mails", query="mail", limit=5, before=before, sort=sort)
+                seen += [one["subject"] for one in page["data"]]
+                before = page["next"]
+                if before is None:
+                    break
+            wanted = [f"mail {n}" for n in range(1, 24)]
+            assert seen == (wanted if sort == "received_time" else wanted[::-1])
+
+    search_world(test)
+
+
+def test_users_find_only_their_own_mails() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await world.add("b@example.com", OTHER)
+        await receive(world, 1, letter(1, "mine canary u8 m2"))
+        await receive(world, 2, letter(1, "theirs canary"), user_id=OTHER)
+        assert await found(world, "canary") == ["mine canary u8 m2"]
+        assert await found(world, "canary", OTHER) == ["theirs canary"]
+        assert await found(world, "canary", email_ids=[2]) == []
+        assert await found(world, "canary", USER + 9) == []
+
+    search_world(test)
+
+
+def test_a_user_whose_id_is_text_has_mails_of_its_own() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com", "alice")
+        await receive(world, 1, letter(1, "hello"), user_id="alice")
+        assert await found(world, "hello", "alice") == ["hello"]
+        assert await found(world, "hello", "alic") == []
+
+    search_world(test)
+
+
+def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file(tmp_path: Path) -> None:
+    async def test(world: MailWorld) -> None:
+        world.files = tmp_path
+        await world.restart()
+        await world.add("a@example.com")
+        await world.add("b@example.com")
+        await receive(world, 1, *(letter(n, f"kanarienvogel{n}", f"金丝雀 text{n}") for n in range(1, 40)))
+        await receive(world, 2, letter(1, "other"))
+        await world.do("delete_emails", email_ids=[1])
+        await world.mail.idle()
+        assert await found(world) == ["other"]
+        assert await world.log.rows(MAILS, "1", limit=1) == []
+        assert await world.log.rows(PURGES, "", limit=1) == []
+        await world.mail.close()
+        left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert b"kanarien" not in left
+        assert "丝雀".encode() not in left
+        assert b"other" in left
+
+    search_world(test)
+
+
+def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> None:
+    async def test(world: MailWorld) -> None:
+        world.files = tmp_path
+        await world.restart()
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, "first"))
+        await world.close()
+        (tmp_path / FILE).unlink()
+        await world.open()
+        await world.start()
+        await world.mail.idle()
+        assert await found(world, "first") == ["first"]
+        assert world.projections[NAME].standing().lag == 0
+
+    search_world(test)
+
+
+def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
+        await world.projections[NAME].rebuild("user/1")
+        await world.mail.idle()
+        assert len(await found(world, "mail", limit=200)) == 200
+        page = await world.do("search_mails", query="mail", limit=200)
+        rest = await world.do("search_mails", query="mail", limit=200, before=page["next"])
+        assert (len(rest["data"]), rest["next"], rest["behind"]) == (99, None, 0)
+
+    search_world(test)
+
+
+def test_after_a_crash_each_mail_is_found_once(tmp_path: Path) -> None:
+    async def test(world: MailWorld) -> None:
+        world.files = tmp_path
+        await world.restart()
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 20)))
+        await world.crash()
+        await world.mail.idle()
+        assert sorted(await found(world, "mail")) == sorted(f"mail {n}" for n in range(1, 20))
+
+    search_world(test)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"query": "-only"}, "query"),
+        ({"since": "yesterday"}, "since"),
+        ({"until": "2026-13-01"}, "until"),
+        ({"before": "x"}, "before"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_the_field(fields: dict[str, Any], name: str) -> None:
+    async def test(world: MailWorld) -> None:
+        reply = await world.do("search_mails", **fields)
+        assert (reply["code"], reply["message"]) == ("invalid_field", f"字段无效：{name}")
+
+    search_world(test)
+
+
+def test_mails_of_many_wanted_mailboxes_are_sifted() -> None:
+    async def test(world: MailWorld) -> None:
+        lines = "\n".join(f"m{n}@example.com----canary" for n in range(1, 302))
+        await world.do("import_emails", data=lines, mail_type="imap")
+        for email_id in (1, 150, 301):
+            await receive(world, email_id, letter(1, f"from {email_id}", date_ms=NOW_MS - 1000 * email_id))
+        await world.do("label_emails", email_ids=list(range(1, 301)), group="most")
+        assert await found(world, "from", group="most") == ["from 1", "from 150"]
+
+    search_world(test)
+
+
+def test_mails_of_a_mailbox_are_listed_oldest_first_page_by_page() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 8)))
+        seen: list[str] = []
+        before = None
+        while True:
+            fields: dict[str, Any] = {"email_id": 1, "limit": 3, "sort": "received_time", "before": before}
+            page = await world.do("get_mail_records", **fields)
+            seen += [one["subject"] for one in page["data"]]
+            before = page["next"]
+            if before is None:
+                break
+        assert seen == [f"mail {n}" for n in range(1, 8)]
+
+    search_world(test)

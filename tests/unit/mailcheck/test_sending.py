@@ -1,0 +1,90 @@
+"""A long import from a program: cut into commands, answered as one, shown as one job."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.mailcheck.sending import Outcome, Piece, import_emails, pieces
+
+
+class Service:
+    """Takes commands as a service does; accounts with `bad` in them are refused."""
+
+    def __init__(self, fails_at: int = 0) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self._fails_at = fails_at
+
+    async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
+        self.calls.append((action, fields))
+        if len(self.calls) == self._fails_at:
+            raise ConnectionError
+        if action != "import_emails":
+            return {"type": "success", "job_id": 7}
+        lines = [(n, line) for n, line in enumerate(fields["data"].split("\n"), 1) if line.strip()]
+        failed = [{"line": n, "reason": "no"} for n, line in lines if "bad" in line]
+        return {"total": len(lines), "success": len(lines) - len(failed), "failed_details": failed}
+
+
+def cut(text: str, **bounds: int) -> list[Piece]:
+    return [one for one in pieces(text, **bounds) if isinstance(one, Piece)]
+
+
+def test_pieces_hold_every_line_once_and_know_where_they_begin() -> None:
+    lines = [f"m{n}@example.org----秘密{n}" for n in range(1, 1001)]
+    found = cut("\ufeff" + "\r\n".join(lines), bytes_max=4000)
+    assert [line for piece in found for line in piece.data.split("\n")] == lines
+    assert all(lines[piece.line - 1] == piece.data.split("\n")[0] for piece in found)
+    assert all(len(msgspec.json.encode(piece.data)) <= 4002 for piece in found)
+
+
+def test_no_piece_has_more_lines_than_a_command_may() -> None:
+    assert [piece.lines for piece in cut("a\n" * 45, lines_max=20)] == [20, 20, 5]
+
+
+def test_names_of_columns_begin_each_piece_and_are_not_counted() -> None:
+    found = cut("email,password\n" + "\n".join(f"m{n}@x.com,p" for n in range(2, 8)), lines_max=3)
+    assert [(piece.data.split("\n")[0], piece.line, piece.lines) for piece in found] == [
+        ("email,password", 1, 2),
+        ("email,password", 3, 2),
+        ("email,password", 5, 2),
+    ]
+    assert all(f"m{piece.line + 1}@" in piece.data.split("\n")[1] for piece in found)
+
+
+def test_no_secret_shows_in_the_repr_of_a_piece() -> None:
+    assert "canary" not in repr(cut("a@x.com----canary"))
+
+
+async def test_an_import_is_one_outcome_numbered_as_in_the_whole_text() -> None:
+    service, heard = Service(), list[tuple[int, int]]()
+    text = "\n".join(f"m{n}@x.com----{'bad' if n % 20_001 == 0 else 'ok'}" for n in range(1, 50_001))
+    outcome = await import_emails(
+        service.send, text, mail_type="imap", told=lambda now, whole: heard.append((now.total, whole))
+    )
+    assert (outcome.job_id, outcome.total, outcome.success) == (7, 50_000, 49_998)
+    assert outcome.failures == [(20_001, "no"), (40_002, "no")]
+    assert heard[-1] == (50_000, 50_000)
+    assert [action for action, _ in service.calls if action != "import_emails"] == [
+        "begin_import",
+        "end_import",
+    ]
+    assert service.calls[-1][1] == {"job_id": 7, "stopped": False}
+
+
+async def test_a_line_too_long_for_a_command_is_a_failure_and_the_others_go_on() -> None:
+    outcome = await import_emails(Service().send, f"a\n{'x' * 600_000}\nb")
+    assert (outcome.total, outcome.success, outcome.failures) == (3, 2, [(2, "the line is too long")])
+
+
+async def test_an_import_that_breaks_off_ends_its_job() -> None:
+    service = Service(fails_at=2)
+    with pytest.raises(ConnectionError):
+        await import_emails(service.send, "a")
+    assert service.calls[-1] == ("end_import", {"job_id": 7, "stopped": True})
+
+
+async def test_nothing_to_import_sends_nothing() -> None:
+    service = Service()
+    assert await import_emails(service.send, "\n \n") == Outcome()
+    assert service.calls == []

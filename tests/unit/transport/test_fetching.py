@@ -1,0 +1,111 @@
+"""Fetching an issuer's keys from real servers, of which most misbehave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from huahuo.transport.accounts.fetching import BODY_BYTES_MAX, Unreachable, fetch, refuse_url
+
+type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(answer: bytes, *, then_hang: bool = False) -> AsyncIterator[str]:
+    """A server that says this to every request."""
+    heard = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        if then_hang:
+            await heard.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys?realm=1"
+    finally:
+        heard.set()
+        server.close()
+        await server.wait_closed()
+
+
+def said(status: str, body: bytes = b"{}", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said("200 OK"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + said("200 OK"),
+    ],
+)
+async def test_a_plain_answer_is_read_however_it_is_framed(answer: bytes) -> None:
+    async with serving(answer) as url:
+        assert await fetch(url, 5) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "status", ["301 Moved", "302 Found", "307 Temporary Redirect", "404 Not Found", "500 No"]
+)
+async def test_a_redirect_is_not_followed_and_an_error_is_no_key_set(status: str) -> None:
+    async with serving(said("200 OK")) as there:
+        moved = said(status, headers=f"Location: {there}\r\n")
+        async with serving(moved) as url:
+            with pytest.raises(Unreachable, match=status[:3]):
+                await fetch(url, 5)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    ],
+)  # fmt: skip
+async def test_what_is_no_whole_answer_is_refused(answer: bytes) -> None:
+    async with serving(answer) as url:
+        with pytest.raises(Unreachable):
+            await fetch(url, 5)
+
+
+async def test_a_body_without_end_is_cut_off() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (BODY_BYTES_MAX + 1), then_hang=True) as url:
+        with pytest.raises(Unreachable, match="longer than"):
+            await fetch(url, 5)
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"])
+async def test_a_server_that_hangs_is_given_up_at_the_deadline(begun: bytes) -> None:
+    async with serving(begun, then_hang=True) as url:
+        with pytest.raises(Unreachable, match="did not come within"):
+            await fetch(url, 0.1)
+
+
+async def test_a_server_that_is_not_there_is_unreachable() -> None:
+    async with serving(b"") as url:
+        pass
+    with pytest.raises(Unreachable):
+        await fetch(url, 5)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example/keys", "https://issuer.example:444/k?x=1", "http://127.0.0.1:8080/keys",
+            "http://localhost/keys", "http://[::1]:80/keys"],
+)  # fmt: skip
+def test_keys_come_over_tls_or_from_this_machine(url: str) -> None:
+    assert refuse_url(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["http://issuer.example/keys", "http://127.0.0.1.evil.example/", "http://10.0.0.1/keys", "ftp://x/keys",
+            "file:///etc/passwd", "issuer.example/keys", "https://", "https://user:pass@issuer.example/",
+            "https://issuer.example/#keys", "https://issuer.example:port/", "https://bücher.example/"],
+)  # fmt: skip
+def test_other_addresses_are_refused(url: str) -> None:
+    assert refuse_url(url)

@@ -1,0 +1,4 @@
+"""The texts that the transport says to clients: one catalogue for each language. Pure.
+
+Exports the modules `zh` and `en`, whose constants have the same names.
+"""
