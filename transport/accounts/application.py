@@ -66,7 +66,7 @@ class AskApplication:
 
     async def _awaited(self, pending: Awaitable[Found], now_ms: int) -> Verdict:
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s), self._room:
                 found = await pending
         except Refused as refused:
             found = refused

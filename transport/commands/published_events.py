@@ -163,7 +163,7 @@ class EventMaker:
 
 def _no_row(number: int) -> PublishRefused:
     why = f"events[{number}]: write (stream, type, fields), with {{}} for no fields"
-    return PublishRefused(Refusal(ErrorCode.INVALID_FIELD, "字段无效", why))
+    return PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why))
 
 
 def _front(type_: str) -> bytes:

@@ -74,6 +74,16 @@ def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused() -> No
     in_mail_world(test, watch=SLOW)
 
 
+def test_a_group_is_watched_as_one() -> None:
+    async def test(world: MailWorld) -> None:
+        first, _, third = [await world.add(f"{name}@x.com") for name in ("a", "b", "c")]
+        await world.do("label_emails", email_ids=[first, third], group="ops")
+        answer = await world.do("watch_emails", filter={"group": "ops"}, on=True)
+        assert (answer["accepted"], world.mail.watching.count) == ([first, third], 2)
+
+    in_mail_world(test, watch=SLOW)
+
+
 def test_a_filter_of_many_mailboxes_is_switched_in_parts_with_one_answer() -> None:
     async def test(world: MailWorld) -> None:
         numbers = [await world.add(f"{n}@x.com") for n in range(5)]
