@@ -28,6 +28,7 @@ check-all: ## the whole suite on every Python from 3.12 on that is there
 	@scripts/test_needs.sh || echo "check-all: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "check-all: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
+	@scripts/web_package.sh || { [ -z "$$CI" ] && echo "check-all: the npm archive was not checked" >&2; }
 	@scripts/check_all.sh $(ARGS)
 
 check: ## format, lint, types, import contracts

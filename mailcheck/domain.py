@@ -22,6 +22,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind
 from huahuo.actors.plugins.principal import UserId
@@ -29,6 +30,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
@@ -256,6 +258,10 @@ class MailDomain:
             *self._exports,
             *self._searches,
         ]
+
+    def routes(self) -> list[HttpRoute]:
+        """What is answered over plain HTTP."""
+        return CodeRoute(self._log, self._directory, self._ambient).routes()
 
     @property
     def connections_peak(self) -> int:

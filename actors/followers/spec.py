@@ -1,6 +1,7 @@
 """A follower as it was declared, and what its function is given. Pure data."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -56,10 +57,13 @@ class FollowerRun(Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A follower. `kinds`: those of the streams. `cursor` None: the log keeps it."""
+    """A follower. `kinds`: those of the streams; they may change as it runs.
+
+    `cursor` None: the log keeps it.
+    """
 
     name: str
-    kinds: frozenset[str]
+    kinds: AbstractSet[str]
     handler: Callable[..., Awaitable[None]]
     wants_run: bool = False
     cursor: OwnCursor | None = None

@@ -29,6 +29,8 @@ SERVICE_ACTIONS: Final = frozenset(
         "rebuild_projection",
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
         *("change_password", "renew_token", "sign_out_everywhere"),
+        *("add_key", "list_keys", "revoke_key"),
+        *("add_webhook", "list_webhooks", "get_webhook_letters", "retry_webhook", "remove_webhook"),
     }
 )
 """Those that the service registers itself, with or without plug-ins."""
@@ -65,6 +67,7 @@ class Action(msgspec.Struct, frozen=True):
     """One registered action. `query`: it is executed again for a repeated id and never recorded.
 
     `admin`: for administrators only.
+    `signed_in`: refused to API keys, because it gives access or changes it.
     `compressible`: its replies may be compressed. Only for replies without secrets: when a secret is
     compressed together with text that an attacker chose, the length reveals it (CRIME).
     """
@@ -75,6 +78,7 @@ class Action(msgspec.Struct, frozen=True):
     query: bool = False
     admin: bool = False
     compressible: bool = False
+    signed_in: bool = False
 
 
 class Registry:

@@ -41,6 +41,7 @@ class Principal(msgspec.Struct, frozen=True):
     `expires_at`, a moment with a time zone or seconds since 1970.
 
     `signed_in_ms`: when the user proved who it is; 0: that is not known.
+    `rights`: what an API key may do for the user; None for a token, which may do everything.
     """
 
     user_id: UserId
@@ -49,6 +50,11 @@ class Principal(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     expires_at: datetime | float | None = None
     signed_in_ms: int = 0
+    rights: tuple[str, ...] | None = None
+
+    def may(self, right: str) -> bool:
+        """Whether a key has this right. A token has all."""
+        return self.rights is None or right in self.rights
 
     @property
     def name(self) -> str:

@@ -139,6 +139,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durable_streams_forced: Annotated[
         bool, Meta(description="with open: let every machine that reaches the service read and write them")
     ] = False
+    webhooks_allow_private: Annotated[
+        bool,
+        Meta(description="let webhooks go to this machine, private networks and http://"),
+    ] = False
     unauthenticated_max: Annotated[
         int,
         Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from huahuo.actors import Runtime
@@ -17,19 +18,22 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
+from huahuo.api_keys.actions import admit_keys
+from huahuo.api_keys.book import KeyBook
+from huahuo.api_keys.verifying import WithKeys
 from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
 from huahuo.app.world import REAL, World
+from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up, site
@@ -42,6 +46,7 @@ from huahuo.transport.accounts.application import AskRights
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.durable_streams.reader import DurableStreams
+from huahuo.transport.http import openapi
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.http.signing_in import SignIn
@@ -57,6 +62,8 @@ from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.users.routes import UserRoutes
+from huahuo.webhooks.posting import Posting
+from huahuo.webhooks.webhooks import Webhooks
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +79,8 @@ class App:
     hub: Hub
     users: UserBook
     login: Login
+    api_keys: KeyBook
+    webhooks: Webhooks
     server: Server
     http: Api
     port: int
@@ -209,7 +218,7 @@ class App:
         if isinstance(log, StoreLog):
             log_care.bound(log, settings, executor, metrics, fairness.charge)
             log_care.look_after(log, ambient, settings, self._plugins, registry, parts)
-        authenticator = await self._admit_users(executor, secrets)
+        authenticator, verifier = await self._admit_users(host, secrets)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -218,7 +227,7 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
-        pages = _site(settings, log, ambient, metrics, dictionaries.assets())
+        pages = _site(settings, log, ambient, metrics, dictionaries.assets() | _described(registry, settings))
         server = Server(
             settings=bounds.of_transport(settings),
             log=log,
@@ -227,7 +236,7 @@ class App:
             gate=gate,
             hub=hub,
             door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
-            verifier=self._accounts(authenticator),
+            verifier=verifier,
             site=pages,
             metrics=metrics,
             runtime=runtime,
@@ -250,8 +259,7 @@ class App:
         metrics_of.unauthenticated(metrics, server, pages)
         await hub.start()
         parts.add("hub", hub.stop)
-        for name, brought in self._brought.items():
-            await _begin(name, brought, parts)
+        await self._begin_work()
         parts.add_timed("commands", gate.drain)
         if self._listen:
             await self._open_port(server)
@@ -283,10 +291,10 @@ class App:
         if settings.host not in ("127.0.0.1", "::1", "localhost"):
             _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
 
-    async def _admit_users(self, executor: Executor, secrets: keys.Keys) -> Authenticator:
-        """Who verifies tokens, and the users who sign in with a name and a password."""
+    async def _admit_users(self, host: Host, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
+        """Who verifies tokens and API keys, and the users who sign in with a name and a password."""
         authenticator = accounts.authenticator(self.settings, secrets)
-        self.users = UserBook(self.log, self._ambient, executor)
+        self.users = UserBook(self.log, self._ambient, host.executor)
         self._parts.add("users", self.users.stop)
         await self.users.start()
         settings = self.settings
@@ -301,7 +309,35 @@ class App:
         user_routes = UserRoutes(self.users, login, self._ambient)
         for route in user_routes.routes(classic=bool(settings.classic_ui)):
             self.registry.route(route)
-        return authenticator
+        self.api_keys = KeyBook(self.log, self._ambient)
+        self._parts.add("API keys", self.api_keys.stop)
+        await self.api_keys.start()
+        self._make_webhooks(host)
+        tokens, revocations = self._accounts(authenticator), authenticator.revocations
+        return authenticator, admit_keys(self.api_keys, self.users, tokens, revocations, self.registry)
+
+    async def _begin_work(self) -> None:
+        """Go on with what an earlier process left."""
+        parts = self._parts
+        for name, brought in self._brought.items():
+            await _begin(name, brought, parts)
+        parts.add("webhooks", self.webhooks.close)
+        parts.add_timed("deliveries of webhooks", self.webhooks.drain)
+        await self.webhooks.start()
+
+    def _make_webhooks(self, host: Host) -> None:
+        allow_private = self.settings.webhooks_allow_private
+        self.webhooks = Webhooks(
+            log=host.log,
+            feed=host.feed,
+            ambient=host.ambient,
+            registry=self.registry,
+            users=self.users,
+            posting=Posting(host.ambient, allow_private=allow_private),
+            allow_private=allow_private,
+            wait_s=host.wait_s,
+        )
+        self.webhooks.show(host.metrics)
 
     def _accounts(self, own: Authenticator) -> Accounts:
         """Who judges tokens."""
@@ -341,6 +377,13 @@ def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more
         shown = theirs | site.assets(site.CONSOLE)
     per_s = settings.http_requests_per_s
     return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere)
+
+
+def _described(registry: Registry, settings: Settings) -> dict[str, Asset]:
+    """The API over HTTP as a document, for programs that make clients of it."""
+    durable = settings.durable_streams != "off"
+    made = openapi.document(BUILD, registry.commands, registry.routes.values(), durable=durable)
+    return {"/openapi.json": Asset.of("application/json", msgspec.json.encode(made), any_origin=True)}
 
 
 def _http(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, mailbox, projections, replay, user
+from huahuo.cli import audit, config, dictionary, key, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -31,6 +31,7 @@ app.add_typer(dictionary.app)
 app.add_typer(config.app)
 app.add_typer(mailbox.app)
 app.add_typer(user.app)
+app.add_typer(key.app)
 _err = Console(stderr=True, highlight=False, emoji=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]

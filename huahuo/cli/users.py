@@ -1,29 +1,23 @@
 """The bodies of `huahuo user`: on the log if no service runs, else through the service."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 import typer
 
-from huahuo.app import keys, service_file
+from huahuo.app import keys
 from huahuo.app.config import Settings
-from huahuo.app.tokens import token_source
-from huahuo.build import BUILD
+from huahuo.cli.on_log import do
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.errors import EventStoreError, InUse
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.port import Log
 from huahuo.terminal import printable
-from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError
 from huahuo.users.book import UserBook
 from huahuo.users.passwords import refuse_password
 from huahuo.users.users import UserRefused, refuse_name
 
-_TIMEOUT_S: Final = 30.0
 _WHO: Final = "huahuo user"
 
 
@@ -81,31 +75,9 @@ async def show(settings: Settings, *, as_json: bool) -> None:
 async def _do(
     settings: Settings, on_log: Callable[[UserBook], Awaitable[Any]], action: str, **fields: Any
 ) -> Any:
-    """Do it on the log, or over the wire if a service has the log."""
-    secrets, ambient = keys.read(settings), SystemAmbient()
-    try:
-        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
-    except InUse:
-        return await _through_service(settings, action, fields)
-    except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
-    try:
-        book = UserBook(log, ambient, InlineExecutor())
+    async def on_users(log: Log) -> Any:
+        book = UserBook(log, SystemAmbient(), InlineExecutor())
         await book.catch_up()
         return await on_log(book)
-    except (UserRefused, EventStoreError) as error:
-        raise HuahuoError(str(error)) from error
-    finally:
-        await log.close()
 
-
-async def _through_service(settings: Settings, action: str, fields: dict[str, Any]) -> Any:
-    service = service_file.read(settings.data)
-    if service is None:
-        raise HuahuoError(f"{settings.data} is in use, but {service_file.FILE} does not say by which service")
-    source = token_source(None, settings, SystemAmbient())
-    try:
-        async with Client(service.url, get_token=source) as client, asyncio.timeout(_TIMEOUT_S):
-            return await client.send(action, **fields)
-    except (ClientError, TimeoutError) as error:
-        raise HuahuoError(str(error) or f"no answer from the service at {service.url}") from error
+    return await do(settings, on_users, UserRefused, action, **fields)

@@ -76,9 +76,9 @@ class UserActions:
             Action("disable_user", Named, self._disable, admin=True),
             Action("enable_user", Named, self._enable, admin=True),
             Action("remove_user", Named, self._remove, admin=True),
-            Action("change_password", ChangePassword, self._change_password),
-            Action("sign_out_everywhere", Nothing, self._sign_out),
-            Action("renew_token", Nothing, self._renew, query=True),
+            Action("change_password", ChangePassword, self._change_password, signed_in=True),
+            Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True),
+            Action("renew_token", Nothing, self._renew, query=True, signed_in=True),
         ):
             registry.command(action)
 

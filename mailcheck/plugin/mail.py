@@ -75,7 +75,7 @@ class Mail(Plugin):
             kinds=mail.kinds,
             actions=[*mail.actions(), *Queries(host.log, host.directory).actions()],
             tongues=[FireMailTongue()],
-            routes=routes() if host.classic_ui else (),
+            routes=[*mail.routes(), *(routes() if host.classic_ui else ())],
             user_snapshot=mail.snapshot,
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,

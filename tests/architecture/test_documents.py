@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from huahuo.cli.main import app
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from scripts import events_page, mail_page
+from scripts import events_page, failure_words, mail_page
 from scripts.settings_page import with_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,10 @@ def test_every_error_code_is_in_the_protocol_page(code: ErrorCode) -> None:
 
 def test_the_mail_page_shows_the_failures_of_today() -> None:
     assert mail_page.with_table(text("docs/mail.md")) == text("docs/mail.md"), "run scripts/mail_page.py"
+
+
+def test_the_console_knows_the_failures_of_today() -> None:
+    assert failure_words.PAGE.read_text(encoding="utf-8") == failure_words.written(), "run the script"
 
 
 def test_the_protocol_page_shows_the_event_types_of_today() -> None:

@@ -147,3 +147,19 @@ def _as_shown(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _built() -> None:
     built_console()
+
+
+async def test_a_failed_mailbox_says_the_class_the_servers_words_and_what_to_do(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with console(chromium, tmp_path) as on:
+        email_id = await on.add("a@example.org", password="wrong")
+        tab = await on.sign_in(page=f"#/mailboxes/{email_id}")
+        await on.client.send("check_emails", email_ids=[email_id])
+        await tab.until("document.querySelector('.failure[data-class=auth]')")
+        await until_text(tab, ".failure", "Sign-in. login refused: wrong user name or password")
+        await until_text(tab, ".failure q", "Authentication failed")
+        await until_text(tab, ".failure", "What to do: enter the password again")
+        await tab.page.screenshot(path=tmp_path / "failure.png")
+        await tab.page.reload()
+        await tab.until("document.querySelector('.failure[data-class=auth]')")

@@ -1,17 +1,30 @@
-"""The right to read a stream (PROTOCOL 2). Pure.
+"""The right to read a stream (PROTOCOL 2), and what the holder of an API key may do. Pure.
 
 Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log`. An impossible name is refused
 like a forbidden one, so that the answer does not reveal which streams exist.
 """
 
 import re
+from typing import Final
 
 import msgspec
 
+from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.principal import Principal, user_id_of
 from huahuo.eventstore.model import LOG_STREAM
 
 SYSTEM_STREAM = "system"
+
+READ: Final = "read"
+"""Streams and queries of the user."""
+WRITE: Final = "write"
+"""Commands of the user, and durable streams."""
+CODES: Final = "codes"
+"""The newest verification code of a mailbox, by HTTP, and nothing else."""
+ADMIN: Final = "admin"
+"""What an administrator may, in addition to the other rights."""
+RIGHTS: Final = (READ, WRITE, CODES, ADMIN)
+"""Rights of API keys. The name of an action is one, too."""
 
 _GROUP = re.compile(r"group/([A-Za-z0-9_.-]{1,64})")
 
@@ -42,7 +55,7 @@ class Judged(msgspec.Struct, frozen=True):
 
     def asks(self, principal: Principal, stream: str) -> bool:
         """Whether the right of this user to read `stream` is."""
-        if not self or not self.concerns(stream):
+        if not self or not principal.may(READ) or not self.concerns(stream):
             return False
         kind = stream.partition("/")[0]
         if kind in self.kinds:
@@ -59,9 +72,23 @@ def is_user_stream(stream: str) -> bool:
 
 def may_read(principal: Principal, stream: str) -> bool:
     """Whether `principal` may subscribe to `stream` now."""
+    if not principal.may(READ):
+        return False
     if stream in (SYSTEM_STREAM, principal.name):
         return True
     if stream == LOG_STREAM or is_user_stream(stream):
         return principal.is_admin
     group = _GROUP.fullmatch(stream)
     return group is not None and (principal.is_admin or group[1] in principal.groups)
+
+
+def may_call(principal: Principal, action: Action) -> bool:
+    """Whether `principal` may call an action at all."""
+    rights = principal.rights
+    if rights is None:
+        return principal.is_admin or not action.admin
+    if action.signed_in:
+        return False
+    if action.action in rights:
+        return True
+    return (READ if action.query else WRITE) in rights and (principal.is_admin or not action.admin)

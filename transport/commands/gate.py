@@ -31,6 +31,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
+from huahuo.transport.access.rights import may_call
 from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import ErrorCode, recordable
 from huahuo.transport.words import zh
@@ -50,6 +51,7 @@ _CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
+_KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.NO_RIGHT_OF_KEY)
 
 
 class _Code(msgspec.Struct):
@@ -121,8 +123,8 @@ class Gate:
             return self._repeat(run, first)
         if len(self._works) + self._queries >= self._running_max:
             return self._soon(run, error_reply(_BUSY))
-        if spec.admin and not call.principal.is_admin:
-            return self._keep(run, error_reply(_FORBIDDEN))
+        if not may_call(call.principal, spec):
+            return self._keep(run, _forbidden(call))
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine
@@ -178,8 +180,8 @@ class Gate:
         return reply
 
     async def _query(self, call: Call[Any], spec: Action) -> Reply:
-        if spec.admin and not call.principal.is_admin:
-            return error_reply(_FORBIDDEN)
+        if not may_call(call.principal, spec):
+            return _forbidden(call)
         if self.running >= self._running_max:
             return error_reply(_BUSY)
         self._queries += 1
@@ -313,6 +315,10 @@ class Gate:
             exc_info=error,
         )
         return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
+
+
+def _forbidden(call: Call[Any]) -> Reply:
+    return error_reply(_FORBIDDEN if call.principal.rights is None else _KEY_FORBIDDEN)
 
 
 def _kept(written: Appended | Duplicate, reply: Reply) -> Reply:

@@ -4,6 +4,7 @@ import ipaddress
 from typing import Final
 
 from huahuo.actors.plugins.principal import Principal, user_id_of
+from huahuo.transport.access.rights import READ, WRITE
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.http.messages import Request
 
@@ -11,11 +12,13 @@ ANYBODY: Final = Verified(Principal("ds:open", "anybody"), expires_at_ms=1 << 52
 """Who asks without a token where that is allowed. No token can name this user."""
 
 
-def may_use(principal: Principal, path: str, *, is_open: bool) -> bool:
-    """Whether `principal` may read and write the stream at `path`.
+def may_use(principal: Principal, path: str, *, is_open: bool, writes: bool = False) -> bool:
+    """Whether `principal` may read the stream at `path`, or write it.
 
     `user/<id>/…` belongs to that user, `group/<name>/…` to the group's members, and all to administrators.
     """
+    if not is_open and not principal.may(WRITE if writes else READ):
+        return False
     if is_open or principal.is_admin:
         return True
     kind, _, rest = path.partition("/")

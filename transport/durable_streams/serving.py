@@ -12,6 +12,7 @@ from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Entry
+from huahuo.transport.access.rights import READ, WRITE
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.accounts.application import Right
 from huahuo.transport.durable_streams import asking, bodies
@@ -292,9 +293,12 @@ class Serving:
         return path
 
     async def _may_use(self, visit: Visit, path: str) -> bool:
-        if may_use(visit.principal, path, is_open=visit.verified is ANYBODY):
+        writes = visit.request.method not in ("GET", "HEAD")
+        if may_use(visit.principal, path, is_open=visit.verified is ANYBODY, writes=writes):
             return True
-        right: Right = "read" if visit.request.method in ("GET", "HEAD") else "publish"
+        if not visit.principal.may(WRITE if writes else READ):
+            return False
+        right: Right = "publish" if writes else "read"
         return self._may is not None and await self._may(visit.principal, stream_of(path), right)
 
 

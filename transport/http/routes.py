@@ -40,14 +40,14 @@ class Route(msgspec.Struct, frozen=True):
     names: Mapping[str, str] = {}
 
 
-_EXACT: Final[Mapping[str, Route]] = {
+EXACT: Final[Mapping[str, Route]] = {
     "/seen": Route(Target.SEEN, _READ),
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
     "/login": Route(Target.LOGIN, _WRITE),
 }
-_BELOW: Final[Mapping[str, Route]] = {
+BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
     "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
@@ -73,10 +73,10 @@ def begins(data: bytes, beginnings: tuple[bytes, ...] = BEGINNINGS) -> bool | No
 
 def route_of(path: str) -> Route | None:
     """The route of a decoded path. None: it is not the API's."""
-    exact = _EXACT.get(path)
+    exact = EXACT.get(path)
     if exact is not None:
         return exact
-    for beginning, route in _BELOW.items():
+    for beginning, route in BELOW.items():
         if path.startswith(beginning) and len(path) > len(beginning):
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None

@@ -32,6 +32,7 @@ CORRUPT = "the data that is needed is damaged: tell an administrator"
 ID_IN_USE = "this id was used for another command"
 CONTENT_TOO_LARGE = "the content is too large; nothing was changed"
 ADMINS_ONLY = "only administrators may do this"
+NO_RIGHT_OF_KEY = "this API key has no right to it"
 
 PUBLISHED = "published"
 REVOKED = "revoked"

@@ -32,6 +32,7 @@ CORRUPT = "所需数据已损坏，请联系管理员"
 ID_IN_USE = "该 id 已用于另一条命令"
 CONTENT_TOO_LARGE = "内容过大，未作任何更改"
 ADMINS_ONLY = "需要管理员权限"
+NO_RIGHT_OF_KEY = "该密钥没有此权限"
 
 PUBLISHED = "发布成功"
 REVOKED = "吊销成功"

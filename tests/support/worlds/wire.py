@@ -79,6 +79,7 @@ class World:
         self.runtime: Runtime
         self.server: Server
         self.publisher: Publisher
+        self.registry: Registry
         self.api: Api
 
     @property
@@ -176,7 +177,7 @@ async def world(
         revocations=made.auth.revocations,
         connections_per_user=connections_per_user,
     )
-    registry = Registry()
+    made.registry = registry = Registry()
     registry.command(Action("note", Note, made.note))
     registry.command(Action("echo", Note, made.query, query=True, compressible=True))
     registry.snapshot("user", made.state)

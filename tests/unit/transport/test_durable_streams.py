@@ -189,6 +189,10 @@ def test_a_path_belongs_to_its_user_or_group() -> None:
         may_use(alice, path, is_open=False) for path in ("user/43/a", "group/x/a", "a", "user", "")
     )
     assert may_use(alice, "a", is_open=True)
+    for right, reads, writes in (("read", True, False), ("write", False, True), ("codes", False, False)):
+        key = msgspec.structs.replace(alice, rights=(right,))
+        assert may_use(key, "user/42/a", is_open=False) == reads
+        assert may_use(key, "user/42/a", is_open=False, writes=True) == writes
     assert may_use(Principal(1, "root", is_admin=True), "a", is_open=False)
 
 

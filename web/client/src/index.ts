@@ -4,7 +4,7 @@ export { Client, type Place } from "./client/client.js";
 export type { ClientOptions, SendOptions } from "./client/options.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./client/cursors.js";
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
-export { hasEnded, type Job, type WatchedJob } from "./client/job.js";
+export { cancelJob, hasEnded, type Job, JOB_FOLD, type WatchedJob } from "./client/job.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type * from "./model/model.js";
 export type { Observable } from "./model/observable.js";

@@ -1,7 +1,9 @@
 /** React 18 and later: `huahuo-client/react`. */
 
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { type Client, type Fold, type Observable, type State, type View, watch } from "./index.js";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import {
+  cancelJob, type Client, type Fold, type Job, JOB_FOLD, type Observable, type Reply, type State, type View, watch,
+} from "./index.js";
 
 /** An observable's value. The component renders again when it changes. */
 export function useObservable<T>(observable: Observable<T>): T {
@@ -38,4 +40,20 @@ export function useStream<S, T>(client: Client, stream: string, fold: Fold<S, T>
     };
   }, [client, stream]);
   return view;
+}
+
+export interface JobView extends View<Job> {
+  /** Ask it to end. Throws as `send`; the code `conflict` says that it has ended. */
+  readonly cancel: () => Promise<Reply>;
+}
+
+/**
+ * A job of the service, for as long as the component is mounted.
+ *
+ * @param id its number; null follows none
+ */
+export function useJob(client: Client, id: number | null): JobView {
+  const view = useStream(client, id === null ? "" : `job/${id}`, JOB_FOLD);
+  const cancel = useCallback(() => cancelJob(client, id ?? 0), [client, id]);
+  return { ...view, cancel };
 }

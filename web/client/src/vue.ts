@@ -1,7 +1,9 @@
 /** Vue 3: `huahuo-client/vue`. */
 
-import { onScopeDispose, readonly, shallowRef, type ShallowRef, watch as watchRef, type WatchSource } from "vue";
-import { type Client, type Fold, type Observable, type State, type View, watch } from "./index.js";
+import { onScopeDispose, readonly, shallowRef, type ShallowRef, toValue, watch as watchRef, type WatchSource } from "vue";
+import {
+  cancelJob, type Client, type Fold, type Job, JOB_FOLD, type Observable, type Reply, type State, type View, watch,
+} from "./index.js";
 
 type Ref<T> = Readonly<ShallowRef<T>>;
 
@@ -40,4 +42,17 @@ export function useStream<S, T>(client: Client, stream: string | WatchSource<str
   else watchRef(stream, follow, { immediate: true });
   onScopeDispose(() => close());
   return readonly(ref) as Ref<View<S>>;
+}
+
+/**
+ * A job of the service, for the lifetime of the component, and the function that asks it to end.
+ *
+ * @param id its number, or a ref or getter of it; null follows none
+ */
+export function useJob(
+  client: Client, id: number | WatchSource<number | null>,
+): { readonly job: Ref<View<Job>>; readonly cancel: () => Promise<Reply> } {
+  const number = (): number | null => (typeof id === "number" ? id : toValue(id));
+  const name = (): string => (number() === null ? "" : `job/${number()}`);
+  return { job: useStream(client, name, JOB_FOLD), cancel: () => cancelJob(client, number() ?? 0) };
 }

@@ -103,3 +103,45 @@ describe("React", () => {
     await until(() => expect(world.connection?.model.places.has(STREAM)).toBe(false));
   });
 });
+
+describe("A job", () => {
+  const JOB = "job/7";
+  const STATE = { name: "import", user: 42, percent: 10, message: "", status: "running", error: "" };
+  const progress = (percent: number, message = ""): void => {
+    world.log.append(JOB, { type: "job_progress", percent, message });
+    world.pump();
+  };
+  beforeEach(() => {
+    world.log.states.set(JOB, STATE);
+    world.log.append(JOB, { type: "job_started", name: "import" });
+  });
+
+  test("is a value in Vue, and follows another number", async () => {
+    const scope = effectScope();
+    const id = ref<number | null>(null);
+    const made = scope.run(() => vue.useJob(tab.client, id));
+    expect(made?.job.value.value).toBeUndefined();
+    id.value = 7;
+    await nextTick();
+    await until(() => expect(made?.job.value.value?.percent).toBe(10));
+    progress(40, "half");
+    await until(() => expect(made?.job.value.value).toMatchObject({ percent: 40, message: "half" }));
+    scope.stop();
+  });
+
+  test("is a value in React, with a button that cancels it", async () => {
+    const Bar = () => {
+      const { value, cancel } = react.useJob(tab.client, 7);
+      return createElement("button", { onClick: () => void cancel().catch(() => undefined) }, `${value?.percent ?? "-"}`);
+    };
+    const box = document.createElement("div");
+    const root = createRoot(box);
+    root.render(createElement(Bar));
+    await until(() => expect(box.textContent).toBe("10"));
+    progress(55);
+    await until(() => expect(box.textContent).toBe("55"));
+    box.querySelector("button")?.click();
+    await until(() => expect(world.connection?.model.commands.at(-1)).toMatchObject({ action: "cancel_job", job_id: 7 }));
+    root.unmount();
+  });
+});

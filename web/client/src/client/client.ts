@@ -6,6 +6,7 @@ import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js"
 import { Engine } from "../session/engine.js";
 import { fromData, HuahuoError, misuse } from "../model/errors.js";
 import { browserHost, type Host } from "../session/host.js";
+import { HttpSocket } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
@@ -54,7 +55,7 @@ export class Client {
   /** @throws HuahuoError `misuse`: the options cannot work */
   constructor(private readonly options: ClientOptions) {
     this.token = new TokenSource(options);
-    this.host = options.host ?? browserHost();
+    this.host = options.host ?? { ...browserHost(), overHttp: (url) => new HttpSocket(url, fetch.bind(globalThis)) as unknown as WebSocket };
     if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
     this.url = socketUrl(options.url, this.host.base);
     this.page = this.host.id();

@@ -20,7 +20,8 @@ export interface WatchedJob extends Watched<Job> {
   cancel(): Promise<Reply>;
 }
 
-const FOLD: Fold<Job, Job> = {
+/** The fold of `job/<id>`. */
+export const JOB_FOLD: Fold<Job, Job> = {
   snapshot: ({ name, percent, message, status, error }) => ({ name, percent, message, status, error }),
   event(job, event: StreamEvent): Job {
     switch (event.type) {
@@ -38,14 +39,16 @@ const FOLD: Fold<Job, Job> = {
 /** Whether a status is an end. */
 export const hasEnded = (status: JobStatus): status is JobOutcome => !["new", "running", "cancelling"].includes(status);
 
+export const cancelJob = (client: Client, id: number): Promise<Reply> => client.send("cancel_job", { job_id: id });
+
 export function watchJob(client: Client, id: number): WatchedJob {
-  const watched = watch(client, `job/${id}`, FOLD);
+  const watched = watch(client, `job/${id}`, JOB_FOLD);
   return {
     get value() {
       return watched.value;
     },
     subscribe: watched.subscribe,
     close: watched.close,
-    cancel: () => client.send("cancel_job", { job_id: id }),
+    cancel: () => cancelJob(client, id),
   };
 }

@@ -19,6 +19,10 @@ export const SUBPROTOCOL = "huahuo.v1";
 const ZSTD_SUBPROTOCOL = "huahuo.v1.zstd";
 const OPEN_WITHIN_MS = 10_000;
 const TIMER_STEP_MS = 5;
+/** So many handshakes in a row must fail before the client tries plain HTTP. */
+const REFUSED_MAX = 2;
+/** After this, a connection that was lost tries a WebSocket again. */
+const SOCKET_AGAIN_MS = 600_000;
 
 export interface EngineOptions {
   readonly host: Host;
@@ -49,6 +53,9 @@ export class Engine {
   private renewedAt = -Infinity;
   /** Set when a compressed message could not be read: from then on, connect without compression. */
   private plain = false;
+  /** Handshakes of WebSockets that failed in a row. */
+  private refused = 0;
+  private refusedAt = 0;
   private stopped = false;
   private pumping = false;
 
@@ -120,6 +127,19 @@ export class Engine {
 
   // -- the socket ---------------------------------------------------------------------------------
 
+  /** Whether WebSockets seem to be blocked, so that plain HTTP is tried. */
+  private get blocked(): boolean {
+    const { overHttp } = this.options.host;
+    return overHttp !== undefined && this.refused >= REFUSED_MAX && this.now() - this.refusedAt < SOCKET_AGAIN_MS;
+  }
+
+  /** A WebSocket that never opened may be blocked; what plain HTTP cannot reach either is down. */
+  private note(overHttp: boolean, worked: boolean): void {
+    if (worked ? !overHttp : overHttp) this.refused = 0;
+    else if (!worked) this.refused += 1;
+    if (!overHttp) this.refusedAt = this.now();
+  }
+
   private async connect(): Promise<void> {
     this.comeBack = undefined;
     if (this.stopped) return;
@@ -134,13 +154,16 @@ export class Engine {
     if (this.stopped) return;
     const { host, url, decoder } = this.options;
     const protocols = decoder && !this.plain ? [ZSTD_SUBPROTOCOL, SUBPROTOCOL] : [SUBPROTOCOL];
-    const socket = new host.WebSocket(url, protocols);
+    const { overHttp } = this.blocked ? host : {};
+    const socket = overHttp ? overHttp(url) : new host.WebSocket(url, protocols);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
+    let worked = false;
     const given = setTimeout(() => this.lost(socket, null, "no answer to the handshake"), OPEN_WITHIN_MS);
     socket.onopen = () => {
       clearTimeout(given);
       if (this.socket !== socket) return;
+      worked ||= !overHttp;
       if (!protocols.includes(socket.protocol)) {
         this.lost(socket, UNSUPPORTED_VERSION, `the server does not speak ${SUBPROTOCOL}`);
         return;
@@ -151,6 +174,7 @@ export class Engine {
     const open = async () => (await decoder!()).open(url, this.session.dictionary);
     let inflow: Inflow | null = null;
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      worked = true;
       inflow ??= new Inflow(socket.protocol === ZSTD_SUBPROTOCOL ? open : null, take, fail);
       inflow.received(data);
     };
@@ -169,6 +193,7 @@ export class Engine {
     };
     socket.onclose = (event) => {
       clearTimeout(given);
+      this.note(overHttp !== undefined, worked);
       // With 1005 and 1006 the browser says that it received no code.
       this.lost(socket, event.code < 1007 && event.code > 1004 ? null : event.code, event.reason);
     };

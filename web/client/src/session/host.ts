@@ -8,6 +8,8 @@ export interface Host {
   /** A unique text. */
   id(): string;
   readonly WebSocket: typeof WebSocket;
+  /** Opens what looks like a WebSocket where none gets through. Undefined: there is no other way. */
+  readonly overHttp?: (url: string) => WebSocket;
   readonly indexedDB: IDBFactory | null;
   readonly locks: LockManager | null;
   readonly BroadcastChannel: typeof BroadcastChannel | null;

@@ -6,7 +6,7 @@ export const en = {
   brand: "huahuo",
   skip: "Skip to the content",
   navigation: "Pages",
-  pages: { mailboxes: "Mailboxes", search: "Search", live: "Live", audit: "Audit", clients: "Clients", notify: "Notify" },
+  pages: { mailboxes: "Mailboxes", search: "Search", live: "Live", programs: "Programs", audit: "Audit", clients: "Clients", notify: "Notify" },
   language: "中文",
   languageLabel: "Switch to Chinese",
   theme: { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
@@ -129,6 +129,24 @@ export const en = {
   notify: {
     title: "Notify everyone", lead: "Shown to everybody who is signed in, now or when they come back.", message: "Message", level: "Level",
     levels: { info: "Information", warning: "Warning", error: "Error" }, send: "Send", sent: "The notification was sent.",
+  },
+  failure: {
+    auth: "Sign-in.", network: "Network.", tls: "Encryption.", limit: "Limit.", provider_down: "The provider is down.", protocol: "Protocol.",
+    config: "Settings.", said: "The server said:", next: "What to do:",
+  },
+  programs: {
+    keys: "API keys", keysLead: "For scripts and services: they act for you, within the rights you give them.",
+    once: "This is shown once. Copy it now.", copy: "Copy", copied: "Copied", done: "Done",
+    name: "What it is for", days: "Days until it expires", rights: "Rights", makeKey: "Make a key", noKeys: "No keys yet",
+    right: { read: "Read", write: "Send commands", codes: "Codes", admin: "As administrator" },
+    revoke: "Revoke", expired: "expired", ended: "ended with your sessions", until: "Until", used: "last used", never: "never",
+    confirmRevoke: (name: string): string => `Revoke “${name}”?`, confirmRevokeHint: "What uses this key stops working at once.",
+    hooks: "Webhooks", hooksLead: "Signed requests to your address when something happens.", url: "Address", what: "When",
+    choice: { mail: "New mail", code: "New mail with a code", status: "Status of a mailbox", failed: "A mailbox fails", own: "Other events" },
+    types: "Event types", streams: "Streams (yours if empty)", makeHook: "Make a webhook", noHooks: "No webhooks yet",
+    dead: (n: number): string => `${n.toLocaleString("en-GB")} failed`, retry: "Send again", remove: "Remove", waiting: "Waiting", last: "last sent",
+    retried: (n: number): string => `${n.toLocaleString("en-GB")} queued again`,
+    confirmRemove: (url: string): string => `Remove the webhook to ${url}?`, confirmRemoveHint: "What waits for it is not sent any more.",
   },
   toast: { dismiss: "Dismiss", region: "Notifications" },
   outcome: {

@@ -8,7 +8,7 @@ export const zh: Words = {
   brand: "花火",
   skip: "跳到内容",
   navigation: "页面",
-  pages: { mailboxes: "邮箱", search: "搜索", live: "实时", audit: "审计", clients: "客户端", notify: "通知" },
+  pages: { mailboxes: "邮箱", search: "搜索", live: "实时", programs: "程序接口", audit: "审计", clients: "客户端", notify: "通知" },
   language: "English",
   languageLabel: "切换到英文",
   theme: { system: "主题：跟随系统", light: "主题：浅色", dark: "主题：深色" },
@@ -130,6 +130,24 @@ export const zh: Words = {
   notify: {
     title: "通知所有人", lead: "所有登录用户都会看到，包括稍后回来的用户。", message: "内容", level: "级别",
     levels: { info: "信息", warning: "警告", error: "错误" }, send: "发送", sent: "通知已发送。",
+  },
+  failure: {
+    auth: "登录。", network: "网络。", tls: "加密。", limit: "限制。", provider_down: "服务商故障。", protocol: "协议。",
+    config: "设置。", said: "服务器原文：", next: "处理方法：",
+  },
+  programs: {
+    keys: "API 密钥", keysLead: "供脚本和服务使用：以您的身份，在您授予的权限内操作。",
+    once: "只显示这一次，请立即复制。", copy: "复制", copied: "已复制", done: "完成",
+    name: "用途", days: "有效天数", rights: "权限", makeKey: "创建密钥", noKeys: "还没有密钥",
+    right: { read: "读取", write: "发送命令", codes: "验证码", admin: "管理员权限" },
+    revoke: "吊销", expired: "已过期", ended: "已随会话结束", until: "有效期至", used: "上次使用", never: "从未",
+    confirmRevoke: (name) => `吊销“${name}”？`, confirmRevokeHint: "使用此密钥的程序将立即无法工作。",
+    hooks: "Webhook 回调", hooksLead: "事件发生时，向您的地址发送带签名的请求。", url: "地址", what: "触发条件",
+    choice: { mail: "新邮件", code: "带验证码的新邮件", status: "邮箱状态变化", failed: "邮箱出错", own: "其他事件" },
+    types: "事件类型", streams: "流（留空为您自己的流）", makeHook: "创建 Webhook", noHooks: "还没有 Webhook",
+    dead: (count) => `${n(count)} 条失败`, retry: "重新发送", remove: "删除", waiting: "等待中", last: "上次发送",
+    retried: (count) => `${n(count)} 条已重新排队`,
+    confirmRemove: (url) => `删除发往 ${url} 的 Webhook？`, confirmRemoveHint: "等待中的请求将不再发送。",
   },
   toast: { dismiss: "关闭", region: "通知" },
   outcome: {

@@ -1,0 +1,1 @@
+"""Servers that users name: which hosts and addresses of them may be connected to (`addresses`). Pure."""

@@ -1,0 +1,112 @@
+"""The webhooks in the log: made, removed, and read as the log grows. A thin shell."""
+
+import msgspec
+
+from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import Append, CommandRecord, Duplicate, RowDrop, Secret, SecretPut
+from huahuo.eventstore.port import Log
+from huahuo.ledger import Ledger
+from huahuo.webhooks import letters, signing
+from huahuo.webhooks.hooks import (
+    ADDED,
+    HOOKS_PER_USER_MAX,
+    REMOVED,
+    SECRET,
+    WEBHOOKS,
+    Filter,
+    Hook,
+    HookRefused,
+    Hooks,
+    event,
+    owner_of,
+    refuse_number,
+)
+
+
+class HookBook(Ledger[Hooks]):
+    """See the module."""
+
+    def __init__(self, log: Log, ambient: Ambient) -> None:
+        super().__init__(log, WEBHOOKS, Hooks())
+        self._ambient = ambient
+
+    async def add(
+        self,
+        owner: Principal,
+        url: str,
+        wanted: Filter,
+        *,
+        account: bool,
+        record: CommandRecord | None = None,
+    ) -> tuple[Hook, str] | Duplicate:
+        """Make a hook whose fields were judged; its secret is told once. `record`: see `KeyBook.add`.
+
+        Raises:
+            HookRefused: the user has as many as one may have.
+        """
+        secret = signing.secret_text(self._ambient.token_bytes(signing.SECRET_BYTES))
+        hook: Hook | None = None
+
+        def change(state: Hooks) -> Append:
+            nonlocal hook
+            if len(state.all(owner.user_id)) >= HOOKS_PER_USER_MAX:
+                why = f"a user may have {HOOKS_PER_USER_MAX} webhooks: remove one first"
+                raise HookRefused("rate_limited", why)
+            number, now_ms = self._log.take("webhook"), self._ambient.now_ms()
+            refuse_number(number)
+            hook = Hook(
+                webhook_id=number,
+                user_id=owner.user_id,
+                username=owner.username,
+                is_admin=owner.is_admin,
+                groups=owner.groups,
+                account=account,
+                url=url,
+                filter=wanted,
+                since=self._log.position,
+                created_at_ms=now_ms,
+            )
+            return Append(
+                ts_ms=now_ms,
+                events=(event(ADDED, now_ms, msgspec.to_builtins(hook)),),
+                expected={WEBHOOKS: state.seq},
+                principal=owner.name,
+                secrets=(SecretPut(owner_of(number), SECRET, Secret(secret)),),
+                command=record,
+            )
+
+        written = await self.change(change)
+        if isinstance(written, Duplicate):
+            return written
+        assert hook is not None, "it was appended"
+        return hook, secret
+
+    async def remove(self, webhook_id: int, *, by: str, only: UserId | None = None) -> None:
+        """Remove a hook with its secret and dead letters; what waits for it is not sent any more.
+
+        Raises HookRefused: there is no such hook (of the user `only`).
+        """
+
+        def change(state: Hooks) -> Append:
+            hook = known(state, webhook_id, only)
+            now_ms = self._ambient.now_ms()
+            fields = {"webhook_id": webhook_id, "user_id": hook.user_id}
+            return Append(
+                ts_ms=now_ms,
+                events=(event(REMOVED, now_ms, fields),),
+                expected={WEBHOOKS: state.seq},
+                principal=by,
+                rows=(RowDrop(letters.DEAD, str(webhook_id)),),
+                shred=(owner_of(webhook_id),),
+            )
+
+        await self.change(change)
+
+
+def known(state: Hooks, webhook_id: int, only: UserId | None) -> Hook:
+    """The hook of this id, if it is of the user `only`. Raises HookRefused."""
+    hook = state.of(webhook_id)
+    if hook is None or only not in (None, hook.user_id):
+        raise HookRefused("not_found", f"there is no webhook {webhook_id}")
+    return hook

@@ -1,0 +1,146 @@
+"""The books of deliveries: rows of the log, and no events, because an event is no news about its delivery.
+
+| of an effect | of a delivery |
+|---|---|
+| request | a row of `webhook`, put when the event is found to match |
+| claim | none: one process has the log, and its runner has one run of a delivery at a time |
+| failed attempt | the row, with the number of failures and when the next is due |
+| end | the row gone; after a final failure a dead letter in the same commit |
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from huahuo.actors.effects.books import Hold, RunOver
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
+from huahuo.actors.effects.line import Entry
+from huahuo.actors.effects.spec import Failure
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import Append, RowDrop, RowPut
+from huahuo.eventstore.port import Log
+from huahuo.webhooks import letters
+from huahuo.webhooks.letters import DeadLetter, Delivery
+
+DEAD_LETTERS_MAX: Final = 1_000
+"""Of one hook. Beyond it, the oldest is forgotten."""
+_ENDED: Final = "ended"
+
+
+class LastWords:
+    """What is known of a delivery's event and of its last failure, until it ends."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, DeadLetter] = {}
+
+    def say(self, delivery: Delivery, letter: DeadLetter) -> None:
+        """Remember why an attempt failed."""
+        self.by_number[delivery.number] = letter
+
+
+class HookBooks:
+    """See the module, and `Books`. `waiting`, `dead`: how many there are of each hook."""
+
+    table: Final = letters.TABLE
+
+    def __init__(self, log: Log, ambient: Ambient) -> None:
+        self.words = LastWords()
+        self.waiting: dict[int, int] = {}
+        self.dead: dict[int, int] = {}
+        self.lost = 0
+        """Dead letters that were forgotten since the start."""
+        self._log = log
+        self._ambient = ambient
+
+    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
+        """See `Books`."""
+        return letters.read(key, value)
+
+    def row_key(self, entry: Entry) -> bytes:
+        """See `Books`."""
+        return letters.row_key(entry.id)
+
+    @asynccontextmanager
+    async def hold(self, entry: Entry) -> AsyncIterator[Hold]:
+        """See `Books`."""
+        value = await self._log.row(letters.TABLE, "", letters.row_key(entry.id))
+        if value is None:
+            raise RunOver(_ENDED)
+        yield HookHold(self, entry, letters.read(letters.row_key(entry.id), value)[1])
+
+    async def cancelled(self, entry: Entry) -> str | None:
+        """See `Books`. Nothing cancels a delivery: that of a removed hook ends by itself."""
+        await self.ended(entry)
+        return CANCELLED
+
+    async def ended(self, entry: Entry) -> None:
+        """It was delivered, or must not be any more."""
+        await self.write(letters.drop(entry.id))
+        self.count(self.waiting, int(entry.key), -1)
+        self.words.by_number.pop(entry.id, None)
+
+    async def bury(self, delivery: Delivery, letter: DeadLetter, *rows: RowDrop) -> None:
+        """Keep a dead letter, and forget the hook's oldest if there are too many."""
+        hook = delivery.webhook_id
+        if self.dead.get(hook, 0) >= DEAD_LETTERS_MAX:
+            oldest = await self._log.rows(letters.DEAD, str(hook), after=b"", limit=1)
+            positions = [letters.read_dead(key, value)[0] for key, value in oldest]
+            rows = (*rows, *letters.drop_dead(hook, positions))
+            self.count(self.dead, hook, -len(positions))
+            self.lost += len(positions)
+        await self.write(letters.put_dead(delivery, letter), *rows)
+        self.count(self.dead, hook, 1)
+
+    async def write(self, *rows: RowPut | RowDrop) -> None:
+        """Write rows in one commit."""
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=rows))
+
+    def count(self, counts: dict[int, int], hook: int, change: int) -> None:
+        """Keep `waiting` or `dead` right."""
+        counts[hook] = max(0, counts.get(hook, 0) + change)
+        if not counts[hook]:
+            del counts[hook]
+
+
+class HookHold:
+    """See `Hold`. A delivery says nothing while it runs."""
+
+    def __init__(self, books: HookBooks, entry: Entry, row: OpenEffect) -> None:
+        self.over = ""
+        self.attempt = row.failures + 1
+        self.position = letters.delivery_of(row).position
+        self._books = books
+        self._entry = entry
+        self._row = row
+
+    async def state(self) -> None:
+        """See `Hold`. What a delivery needs is read when it is made."""
+
+    async def say(self, events: Sequence[Any], *, ends: bool) -> Any:
+        """See `Hold`."""
+        del events, ends
+        raise TypeError("a delivery has no entity that could say something")
+
+    async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
+        """See `Hold`."""
+        del error_type
+        await self._books.write(
+            letters.put(self._entry.id, replace(row, failures=self.attempt, due_ms=due_ms))
+        )
+
+    async def give_up(self, failure: Failure) -> str:
+        """See `Hold`."""
+        delivery, number = letters.delivery_of(self._row), self._entry.id
+        letter = self._books.words.by_number.pop(number, None)
+        if letter is None:  # it failed before the event was known
+            letter = DeadLetter("", 0, "", 0, failure.error_type, self._books._ambient.now_ms())  # noqa: SLF001
+        await self._books.bury(delivery, replace(letter, attempts=failure.attempts), letters.drop(number))
+        self._books.count(self._books.waiting, delivery.webhook_id, -1)
+        return FAILED
+
+    async def end(self) -> str:
+        """See `Hold`."""
+        await self._books.ended(self._entry)
+        return DONE

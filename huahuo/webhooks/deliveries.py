@@ -1,0 +1,230 @@
+"""Deliveries as durable effects: an event that matches is queued in the log, and sent until it was accepted.
+
+Attempts go on with back-off for about a day, also over restarts. Then the delivery is a dead letter, which
+its user can have tried again. Receivers get some events more than once, and not always in order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from huahuo.actors.effects.facts import Start
+from huahuo.actors.effects.run import EffectRun
+from huahuo.actors.effects.runner import Bounds, Effects
+from huahuo.actors.effects.spec import Spec
+from huahuo.actors.followers.spec import Followed
+from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.model import LOG_STREAM, Append, RowPut, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.live.feed import Feed
+from huahuo.webhooks import letters
+from huahuo.webhooks.books import HookBooks
+from huahuo.webhooks.hooks import SECRET, Hook, Hooks, owner_of
+from huahuo.webhooks.letters import DELIVERY, KIND, DeadLetter, Delivery
+from huahuo.webhooks.posting import PostFailed
+from huahuo.webhooks.signing import signed_headers
+
+RETRIES: Final = 33
+BACKOFF_S: Final = 5.0
+"""5, 10, 20, … s, from the tenth on an hour each: together about a day."""
+AT_ONCE: Final = 64
+PER_HOOK: Final = 4
+WAITING_MAX: Final = 10_000
+"""Deliveries of one hook that wait. An event beyond it is a dead letter at once."""
+_EVENT_BYTES: Final = 1 << 20
+_PAGE_ROWS: Final = 500
+
+type MayRead = Callable[[Hook, str], Awaitable[bool]]
+"""Whether the user of a hook may read a stream now. Raises as `Directory.ask`."""
+
+
+class Receives(Protocol):
+    """Sends requests (`Posting`)."""
+
+    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> int:
+        """The status of the answer. Raises PostFailed."""
+        ...
+
+
+class DeliveryFailed(Exception):  # noqa: N818  a fact, not a fault
+    """The receiver did not accept it."""
+
+
+class Deliveries:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        hooks: Hooks,
+        posting: Receives,
+        may_read: MayRead,
+        wait_s: Callable[[UserId], float] = lambda _user: 0.0,
+    ) -> None:
+        self.books = HookBooks(log, ambient)
+        self.delivered = 0
+        self.failed = 0
+        self.last: dict[int, tuple[int, str]] = {}
+        """Of each hook since the start: when something was sent last, and what came of it."""
+        self._log = log
+        self._feed = feed
+        self._ambient = ambient
+        self._hooks = hooks
+        self._posting = posting
+        self._may_read = may_read
+        spec = Spec(
+            kind=KIND,
+            name=DELIVERY,
+            handler=self._deliver,
+            read=msgspec.json.Decoder(Delivery).decode,
+            key=int,
+            retries=RETRIES,
+            backoff_s=BACKOFF_S,
+            at_once=PER_HOOK,
+            per=lambda delivery: delivery.webhook_id,
+        )
+        self.effects = Effects(
+            log=log,
+            ambient=ambient,
+            books=self.books,
+            specs={(KIND, DELIVERY): spec},
+            wait_s=wait_s,
+            bounds=Bounds(at_once=AT_ONCE),
+        )
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left."""
+        before: bytes | None = None
+        while rows := await self._log.rows(letters.TABLE, "", before=before, limit=_PAGE_ROWS):
+            for key, value in rows:
+                self.books.count(self.books.waiting, int(letters.read(key, value)[1].key), 1)
+            before = rows[-1][0]
+        for hook in self._hooks.all():
+            self.books.dead[hook.webhook_id] = len(await self.letters(hook.webhook_id))
+        await self.effects.start()
+
+    def read_event(self, event: StoredEvent) -> Followed:
+        """An event as `queue` gets it. Bodies that no hook is for are not decoded."""
+        wanted = self._hooks.candidates(event.stream, event.type)
+        data: dict[str, Any] = msgspec.json.decode(event.body) if wanted else {}
+        return Followed(event.position, event.stream, event.seq, event.type, data)
+
+    async def queue(self, events: Sequence[Followed]) -> None:
+        """Queue the deliveries of these events, in one commit. To do it twice does no harm."""
+        rows: dict[int, tuple[RowPut, Start, str]] = {}
+        counts: dict[int, int] = {}
+        for event in events:
+            for hook in self._hooks.matching(event.stream, event.type, event.position, event.data):
+                delivery = Delivery(hook.webhook_id, event.position)
+                counts[hook.webhook_id] = waiting = counts.get(hook.webhook_id, 0) + 1
+                if self.books.waiting.get(hook.webhook_id, 0) + waiting > WAITING_MAX:
+                    await self._too_many(delivery, event)
+                    continue
+                row = letters.opened(delivery, hook.user_id, self._ambient.now_ms())
+                rows[delivery.number] = (
+                    letters.put(delivery.number, row), Start(delivery.number, row), owner_of(hook.webhook_id)
+                )  # fmt: skip
+        if rows:
+            await self._open(rows)
+
+    async def retry(self, hook: Hook, told: Append) -> int:
+        """Queue all dead letters of a hook again, in one commit with `told`; how many there were."""
+        positions = list(await self.letters(hook.webhook_id))
+        rows: dict[int, tuple[RowPut, Start, str]] = {}
+        for position in positions:
+            delivery = Delivery(hook.webhook_id, position)
+            row = letters.opened(delivery, hook.user_id, self._ambient.now_ms())
+            start = Start(delivery.number, row)
+            rows[delivery.number] = letters.put(delivery.number, row), start, owner_of(hook.webhook_id)
+        gone = letters.drop_dead(hook.webhook_id, positions)
+        await self._open(rows, msgspec.structs.replace(told, rows=gone))
+        self.books.count(self.books.dead, hook.webhook_id, -len(positions))
+        return len(positions)
+
+    async def letters(self, webhook_id: int) -> Mapping[int, DeadLetter]:
+        """The dead letters of a hook by position, the oldest first."""
+        found: dict[int, DeadLetter] = {}
+        after = b""
+        while rows := await self._log.rows(letters.DEAD, str(webhook_id), after=after, limit=_PAGE_ROWS):
+            found.update(letters.read_dead(key, value) for key, value in rows)
+            after = rows[-1][0]
+        return found
+
+    async def _open(
+        self, rows: Mapping[int, tuple[RowPut, Start, str]], append: Append | None = None
+    ) -> None:
+        base = append or Append(ts_ms=self._ambient.now_ms())
+        puts = tuple(put for put, _, _ in rows.values())
+        await self._log.append(msgspec.structs.replace(base, rows=(*base.rows, *puts)))
+        for _, start, owner in rows.values():
+            self.books.count(self.books.waiting, int(start.row.key), 1)
+            self.effects.committed(start, owner)
+
+    async def _too_many(self, delivery: Delivery, event: Followed) -> None:
+        why = f"{WAITING_MAX} deliveries waited"
+        letter = DeadLetter(event.stream, event.seq, event.type, 0, why, self._ambient.now_ms())
+        await self.books.bury(delivery, letter)
+
+    async def _deliver(self, delivery: Delivery, run: EffectRun) -> None:
+        """One attempt. Raises DeliveryFailed; what the log raises says nothing about the delivery."""
+        del run
+        hook = self._hooks.of(delivery.webhook_id)
+        event = None if hook is None else await self._event(delivery.position)
+        if hook is None or event is None or not await self._may_read(hook, event.stream):
+            return  # removed, compacted away, or not the user's to read any more
+        secret = await self._log.secret(owner_of(hook.webhook_id), SECRET)
+        if secret is None:
+            return
+        body, now_ms = body_of(event), self._ambient.now_ms()
+        why = ""
+        try:
+            headers = signed_headers(secret.reveal(), delivery.name, now_ms, body)
+            status = await self._posting.post(hook.url, headers, body)
+        except PostFailed as failed:
+            why = str(failed)
+        except asyncio.CancelledError:
+            raise
+        else:
+            why = _refusal(status)
+        self.last[hook.webhook_id] = now_ms, why
+        if why:
+            self.failed += 1
+            letter = DeadLetter(event.stream, event.seq, event.type, 0, why, self._ambient.now_ms())
+            self.books.words.say(delivery, letter)
+            raise DeliveryFailed(why)
+        self.delivered += 1
+
+    async def _event(self, position: int) -> StoredEvent | None:
+        run = await self._feed.fetch(LOG_STREAM, position - 1, events_max=1, bytes_max=_EVENT_BYTES)
+        event = run.events[0] if run.events else None
+        return event if event is not None and event.position == position else None
+
+
+def body_of(event: StoredEvent) -> bytes:
+    """What is sent: type, time and the event as clients get it, with `stream` and `seq`."""
+    place = b'{"stream":%b,"seq":%d,' % (msgspec.json.encode(event.stream), event.seq)
+    head = msgspec.json.encode({"type": event.type, "timestamp": _timestamp(event)})
+    return head[:-1] + b',"data":' + place + event.body[1:] + b"}"
+
+
+class _Timed(msgspec.Struct):
+    timestamp: str = ""
+
+
+def _timestamp(event: StoredEvent) -> str:
+    return msgspec.json.decode(event.body, type=_Timed).timestamp
+
+
+def _refusal(status: int) -> str:
+    """Why this status is no success, "" if it is."""
+    if 200 <= status < 300:  # noqa: PLR2004  RFC 9110
+        return ""
+    if 300 <= status < 400:  # noqa: PLR2004
+        return f"HTTP {status}: redirects are not followed, so give the last address"
+    return f"HTTP {status}" if status else "no answer"

@@ -1,0 +1,193 @@
+"""The webhooks of a service, folded from the stream `webhooks`, and which events each of them is for. Pure.
+
+A hook's secret is in no event. It is sealed under the owner `webhook/<id>`, and destroyed with its key.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.outside.addresses import AddressRefused, host_name
+from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.eventstore.ambient import json_bytes, rfc3339
+from huahuo.eventstore.model import NewEvent, StoredEvent
+
+WEBHOOKS: Final = "webhooks"
+ADDED, REMOVED, RETRIED = "webhook_added", "webhook_removed", "webhook_retried"
+SECRET: Final = "secret"  # noqa: S105  a name
+"""The name under which a hook's secret is sealed."""
+HOOKS_PER_USER_MAX: Final = 20
+URL_CHARS_MAX: Final = 2048
+_HOOKS_MAX: Final = (1 << 23) - 1
+_ANY: Final = "/*"
+
+type _Text = Annotated[str, Meta(min_length=1, max_length=128)]
+type Scalar = str | int | float | bool | None
+
+
+class HookRefused(Exception):  # noqa: N818  a refusal, not a fault
+    """A change of the hooks that is not allowed. `code` is an error code of PROTOCOL 6."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events a hook is for: all that is said must be true.
+
+    `types`: types of events. `streams`: names, or `<kind>/*` for all streams of a kind. `fields`: for a field
+    of the event, the values that it may have. `has`: fields that the event must have.
+    """
+
+    types: Annotated[tuple[_Text, ...], Meta(min_length=1, max_length=32)]
+    streams: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
+    fields: Annotated[
+        dict[_Text, Annotated[tuple[Scalar, ...], Meta(max_length=1000)]], Meta(max_length=10)
+    ] = {}
+    has: Annotated[tuple[_Text, ...], Meta(max_length=10)] = ()
+
+    def wants(self, data: Mapping[str, Any]) -> bool:
+        """Whether the fields of an event fit. Its stream and type do."""
+        if any(data.get(name) is None for name in self.has):
+            return False
+        return all(
+            any(_same(data.get(name), one) for one in allowed) for name, allowed in self.fields.items()
+        )
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook as it was made. `since`: it gets events behind this position of the log.
+
+    The user's name, groups and administration are those of that moment. `account`: the user has a password
+    here.
+    """
+
+    webhook_id: int
+    user_id: UserId
+    username: str
+    is_admin: bool = False
+    groups: tuple[str, ...] = ()
+    account: bool = False
+    url: str
+    filter: Filter
+    since: int = 0
+    created_at_ms: int = 0
+
+    @property
+    def owner(self) -> Principal:
+        """The user for whom it was made."""
+        return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
+
+
+class _Removed(msgspec.Struct):
+    webhook_id: int
+
+
+class Hooks:
+    """All webhooks, by id and by what they are for."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.kinds: set[str] = set()
+        """The kinds of streams that any hook is for. Always the same object."""
+        self._by_id: dict[int, Hook] = {}
+        self._by_place: dict[tuple[str, str], list[Hook]] = {}
+        """By stream (or `<kind>/*`) and type."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def of(self, webhook_id: int) -> Hook | None:
+        """The hook of this id."""
+        return self._by_id.get(webhook_id)
+
+    def all(self, user_id: UserId | None = None) -> list[Hook]:
+        """Every hook by id, ascending; only those of `user_id` if that is given."""
+        return [hook for hook in self._by_id.values() if user_id in (None, hook.user_id)]
+
+    def candidates(self, stream: str, type_: str) -> list[Hook]:
+        """The hooks that are for this type of events of this stream."""
+        places = self._by_place
+        whole = places.get((_kind(stream) + _ANY, type_), ())
+        return [*places.get((stream, type_), ()), *whole]
+
+    def matching(self, stream: str, type_: str, position: int, data: Mapping[str, Any]) -> Iterator[Hook]:
+        """The hooks that an event is for, each once."""
+        found = {hook.webhook_id: hook for hook in self.candidates(stream, type_)}
+        return (hook for hook in found.values() if position > hook.since and hook.filter.wants(data))
+
+    def apply(self, event: StoredEvent) -> None:
+        """Fold in the next event of the stream."""
+        self.seq = event.seq
+        if event.type == ADDED:
+            hook = msgspec.json.decode(event.body, type=Hook)
+            self._by_id[hook.webhook_id] = hook
+        elif event.type == REMOVED:
+            self._by_id.pop(msgspec.json.decode(event.body, type=_Removed).webhook_id, None)
+        else:
+            return
+        self._index()
+
+    def _index(self) -> None:
+        self._by_place.clear()
+        self.kinds.clear()
+        for hook in self._by_id.values():
+            for stream in hook.filter.streams:
+                self.kinds.add(_kind(stream))
+                for type_ in dict.fromkeys(hook.filter.types):
+                    self._by_place.setdefault((stream, type_), []).append(hook)
+
+
+def refuse_url(url: str, *, allow_private: bool) -> None:
+    """Raise HookRefused if nothing may be sent there. The host's addresses are judged at each delivery."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, host_name(parts.hostname or "")
+    except (ValueError, AddressRefused):
+        raise HookRefused("invalid_field", "url: it has no host that can be connected to") from None
+    if len(url) > URL_CHARS_MAX or not url.isascii() or not url.isprintable() or " " in url:
+        raise HookRefused("invalid_field", f"url: at most {URL_CHARS_MAX} ASCII characters without blanks")
+    if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
+        raise HookRefused("invalid_field", "url: https:// is needed")
+    if parts.username is not None or parts.password is not None or parts.fragment or port == 0 or not host:
+        raise HookRefused("invalid_field", "url: no user, password or fragment may be in it")
+
+
+def refuse_number(webhook_id: int) -> None:
+    """Raise HookRefused: no more hooks can be numbered on this log."""
+    if webhook_id > _HOOKS_MAX:
+        raise HookRefused("rate_limited", "this log has had as many webhooks as it can number")
+
+
+def is_whole_kind(stream: str) -> bool:
+    """Whether it stands for all streams of a kind."""
+    return stream.endswith(_ANY)
+
+
+def kinds_of(streams: Iterable[str]) -> set[str]:
+    """Their kinds."""
+    return {_kind(stream) for stream in streams}
+
+
+def owner_of(webhook_id: int) -> str:
+    """The owner of a hook's sealed secret."""
+    return f"webhook/{webhook_id}"
+
+
+def event(type_: str, now_ms: int, fields: Mapping[str, Any]) -> NewEvent:
+    """One event of the stream."""
+    body = {"type": type_, "timestamp": rfc3339(now_ms), **fields}
+    return NewEvent(WEBHOOKS, type_, json_bytes(body), entity=owner_of(fields["webhook_id"]))
+
+
+def _kind(stream: str) -> str:
+    return stream.partition("/")[0]
+
+
+def _same(value: object, allowed: object) -> bool:
+    """Equal as JSON: `true` is not 1."""
+    return isinstance(value, bool) == isinstance(allowed, bool) and value == allowed

@@ -1,0 +1,117 @@
+"""The console's page for programs: keys and webhooks, in both languages; and the code of a mail, copied."""
+
+import asyncio
+import queue
+from pathlib import Path
+
+import httpx
+import pytest
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.webhooks import letters
+from huahuo.webhooks.book import HookBook
+from huahuo.webhooks.hooks import Filter
+from huahuo.webhooks.letters import DeadLetter, Delivery
+from tests.support.drivers.browser import Chromium
+from tests.support.drivers.console import USER_ID, console, mail, press_button, until_text, violations
+from tests.support.patience import WITHIN_S
+from tests.support.servers.receiver import receiver
+from tests.support.servers.serving import MASTER_KEY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+async def test_a_key_is_made_shown_once_used_and_revoked(chromium: Chromium, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await on.sign_in(page="#/programs")
+        await tab.fill("input[name=key_name]", "ci")
+        await tab.page.locator("input[name=right][value=codes]").check()
+        await press_button(tab, "Make a key", ".keys")
+        key = await tab.page.locator(".told-once code").text_content()
+        assert key is not None
+        assert key.startswith("hhk_1_")
+        await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
+        async with httpx.AsyncClient(base_url=on.server.url, trust_env=False) as http:
+            bearer = {"Authorization": f"Bearer {key}"}
+            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
+            await press_button(tab, "Done", ".keys")
+            await tab.page.reload()
+            await until_text(tab, "[data-key='1']", "read · codes")
+            assert key not in await tab.page.content()
+            await press_button(tab, "Revoke", ".keys")
+            await press_button(tab, "Revoke", "dialog[open]")
+            await until_text(tab, ".keys", "No keys yet")
+            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
+        assert await violations(tab) == []
+
+
+async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    with receiver() as came:
+        await failed_delivery(tmp_path / "data", f"http://127.0.0.1:{came.port}/hook")
+        async with console(chromium, tmp_path, HUAHUO_WEBHOOKS_ALLOW_PRIVATE="1") as on:
+            tab = await on.sign_in(page="#/programs", language="zh")
+            await press_button(tab, "1 条失败", ".hooks")
+            await until_text(tab, ".hooks td", "HTTP 503")
+            await tab.page.screenshot(path=tmp_path / "letters.png", full_page=True)
+            await press_button(tab, "重新发送", ".hooks")
+            _, body = await asyncio.to_thread(came.next)
+            assert b'"order_id":7' in body
+            await tab.until("!document.body.textContent.includes('条失败')")
+            await press_button(tab, "删除", ".hooks")
+            await press_button(tab, "删除", "dialog[open]")
+            await until_text(tab, ".hooks", "还没有 Webhook")
+            assert await violations(tab) == []
+
+
+async def test_a_webhook_for_mails_with_a_code_is_made_and_the_code_is_copied(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    with receiver() as came:
+        async with console(chromium, tmp_path, HUAHUO_WEBHOOKS_ALLOW_PRIVATE="1") as on:
+            tab = await on.sign_in(page="#/programs")
+            await tab.fill("input[name=url]", f"http://127.0.0.1:{came.port}/hook")
+            await tab.page.locator("select[name=what]").select_option("code")
+            await press_button(tab, "Make a webhook", ".hooks")
+            secret = await tab.page.locator(".told-once code").text_content()
+            assert secret is not None
+            assert secret.startswith("whsec_")
+            subjects = ("Weekly news", "Your verification code is 482913")
+            letters_there = [mail(number, subject=text) for number, text in enumerate(subjects, 1)]
+            email_id = await on.add("a@example.org", letters_there)
+            await on.client.send("check_emails", email_ids=[email_id])
+            _, body = await asyncio.to_thread(came.next)
+            assert b'"code":"482913"' in body
+            with pytest.raises(queue.Empty):
+                came.came.get_nowait()
+            await tab.run(f"location.hash = '#/mailboxes/{email_id}'")
+            await press_button(tab, "Copy code 482913")
+            await until_text(tab, ".toasts", "Code 482913 copied")
+
+
+async def failed_delivery(data: Path, url: str) -> None:
+    """A data directory with a webhook of the user and an event that was tried for a day."""
+    data.mkdir()
+    log = await SqliteLog.open(
+        data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
+    )
+    async with asyncio.timeout(WITHIN_S):
+        book = HookBook(log, SystemAmbient())
+        made = await book.add(
+            Principal(USER_ID, "user42"),
+            url,
+            Filter(types=("parcel_seen",), streams=(f"user/{USER_ID}",)),
+            account=False,
+        )
+        assert isinstance(made, tuple)
+        stream = f"user/{USER_ID}"
+        event = NewEvent(stream, "parcel_seen", b'{"type":"parcel_seen","timestamp":"now","order_id":7}')
+        await log.append(Append(ts_ms=1, events=(event,)))
+        letter = DeadLetter(stream, 1, "parcel_seen", 34, "HTTP 503", 1_790_000_000_000)
+        row = letters.put_dead(Delivery(made[0].webhook_id, log.position), letter)
+        await log.append(Append(ts_ms=1, rows=(row,)))
+        await log.close()

@@ -1,0 +1,147 @@
+"""`GET /mailboxes/<address>/code`: which code is the answer, how long it waits, what it checks meanwhile."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from huahuo.actors.plugins.http import HttpRefused, HttpRequest
+from huahuo.actors.plugins.principal import Principal
+from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
+from tests.support.models.mail_book import USER, mail
+from tests.support.worlds.mail_world import MailWorld, failed, in_mail_world
+
+ADDRESS = "a@example.com"
+
+
+async def ask(
+    w: MailWorld, address: str = ADDRESS, rights: Any = None, **query: str
+) -> dict[str, Any] | None:
+    """The answer, None for 204."""
+    route = CodeRoute(w.log, w.directory, w.ambient)
+    [made] = route.routes()
+    who = Principal(USER, "alice", rights=rights)
+    request = HttpRequest(method="GET", path="", names={"address": address}, query=query, principal=who)
+    answer = await made.handler(request)
+    assert route.arrivals.waiting == 0
+    assert answer.status == (200 if answer.body else 204)
+    return msgspec.json.decode(answer.body) if answer.body else None
+
+
+def coded(w: MailWorld, uid: int, code: str, *, age_s: int = 1) -> Any:
+    at_ms = w.ambient.now_ms() - age_s * 1000
+    return mail(uid, code=code, code_confidence=0.9, date_ms=at_ms, internal_date_ms=at_ms)
+
+
+async def received(w: MailWorld, email_id: int, *mails: Any) -> None:
+    """A check that finds these."""
+    await w.do("check_emails", email_ids=[email_id])
+    check = await w.script.next()
+    await check.mails(*mails)
+    check.finish(mails[-1].uid)
+    await w.ended(email_id)
+
+
+def test_the_newest_code_is_the_answer_at_once() -> None:
+    async def test(w: MailWorld) -> None:
+        email_id = await w.add(ADDRESS)
+        await received(w, email_id, coded(w, 1, "111111", age_s=9), coded(w, 2, "222222"), mail(3))
+        found = await ask(w, "A@Example.com", wait="30")
+        assert found is not None
+        assert (found["code"], found["email_id"], found["subject"]) == ("222222", email_id, "Your code")
+        assert w.script.begun == 0
+
+    in_mail_world(test)
+
+
+def test_an_old_code_is_no_answer_unless_it_is_asked_for() -> None:
+    async def test(w: MailWorld) -> None:
+        await received(w, await w.add(ADDRESS), coded(w, 1, "111111", age_s=700))
+        assert await ask(w) is None
+        found = await ask(w, max_age="800")
+        assert found is not None
+        assert found["code"] == "111111"
+        assert await ask(w, max_age="800", after=str(found["mail_id"])) is None
+
+    in_mail_world(test)
+
+
+def test_without_one_the_mailbox_is_checked_until_a_code_comes() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        asked = asyncio.create_task(ask(w, wait="60"))
+        check = await w.script.next()
+        await check.mails(coded(w, 1, "000000", age_s=9_000))
+        check.finish(1)
+        began_s = asyncio.get_running_loop().time()
+        check = await w.script.next()
+        assert asyncio.get_running_loop().time() - began_s >= CHECK_AGAIN_S
+        await check.mails(coded(w, 2, "222222"))
+        found = await asked
+        check.finish(2)
+        assert found is not None
+        assert found["code"] == "222222"
+
+    in_mail_world(test)
+
+
+def test_when_the_time_is_over_there_is_no_content() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        assert await ask(w) is None
+        asked = asyncio.create_task(ask(w, wait="2"))
+        check = await w.script.next()
+        assert await asked is None
+        check.finish()
+
+    in_mail_world(test)
+
+
+def test_a_mailbox_that_cannot_be_signed_in_to_says_so_at_once() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        asked = asyncio.create_task(ask(w, wait="60"))
+        (await w.script.next()).fail(failed("need_reauth", "密码错误"))
+        with pytest.raises(HttpRefused) as refused:
+            await asked
+        assert (refused.value.code, refused.value.detail) == ("need_reauth", "密码错误")
+
+    in_mail_world(test)
+
+
+@pytest.mark.parametrize(
+    ("rights", "code"), [(("codes",), ""), (("read",), ""), (("write",), "forbidden"), ((), "forbidden")]
+)
+def test_a_key_needs_the_right_to_codes(rights: tuple[str, ...], code: str) -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        try:
+            await ask(w, rights=rights)
+            said = ""
+        except HttpRefused as refused:
+            said = refused.code
+        assert said == code
+
+    in_mail_world(test)
+
+
+@pytest.mark.parametrize("query", [{"wait": "61"}, {"wait": "x"}, {"max_age": "-1"}, {"after": "x"}])
+def test_a_parameter_out_of_bounds_is_refused(query: dict[str, str]) -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        with pytest.raises(HttpRefused) as refused:
+            await ask(w, **query)
+        assert refused.value.code == "invalid_field"
+
+    in_mail_world(test)
+
+
+def test_a_mailbox_of_another_user_is_not_found() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS, user_id=USER + 1)
+        with pytest.raises(HttpRefused) as refused:
+            await ask(w)
+        assert refused.value.code == "not_found"
+
+    in_mail_world(test)

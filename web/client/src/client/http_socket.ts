@@ -1,0 +1,281 @@
+/**
+ * The protocol over plain HTTP, for networks in which no WebSocket can be opened. It looks like a WebSocket to
+ * the engine: what the engine sends becomes requests, and what they answer becomes messages of the protocol.
+ * Each stream is one answer of server-sent events (docs/http.md). Anything that goes wrong ends the socket, and
+ * the engine comes back with its cursors, as after any lost connection.
+ */
+
+import { claimsOf } from "../wire/address.js";
+
+type Json = Record<string, unknown>;
+type After = number | "head" | "start" | "snapshot";
+interface Page {
+  readonly log: string;
+  readonly outcome: string;
+  readonly events: readonly Json[];
+  readonly snapshot?: Json;
+  readonly next: number;
+  readonly more: boolean;
+  readonly skipped?: readonly { seq: number; to: number; reason: string }[];
+}
+interface Asked {
+  readonly stream: string;
+  readonly after: After;
+  readonly log: string | null;
+}
+
+const PAGE_EVENTS = 500;
+const HEARTBEAT_S = 30;
+const LOST = 1006;
+const TOKEN_INVALID = 4500;
+const CLOSES: Readonly<Record<string, number>> = { token_expired: 4003, token_invalid: TOKEN_INVALID, token_revoked: 4503 };
+
+/** What `HttpSocket` needs of the browser. */
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+
+/** A refusal that the server explains. */
+class Refused extends Error {
+  constructor(readonly status: number, readonly problem: Json) {
+    super(String(problem["detail"] ?? status));
+  }
+}
+
+export class HttpSocket {
+  readyState = 0;
+  binaryType = "";
+  readonly protocol = "huahuo.v1";
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  private readonly base: string;
+  private readonly over = new AbortController();
+  private readonly readers = new Map<string, AbortController>();
+  private readonly places = new Map<string, number>();
+  private token = "";
+  private client = "";
+  private log = "";
+
+  /** @param url the WebSocket's address; the API is below its directory */
+  constructor(url: string, private readonly fetch: Fetch) {
+    this.base = new URL(".", url.replace(/^ws/, "http")).href;
+    queueMicrotask(() => {
+      if (this.readyState !== 0) return;
+      this.readyState = 1;
+      this.onopen?.();
+    });
+  }
+
+  close(): void {
+    this.end(LOST, "");
+  }
+
+  send(text: string): void {
+    const message = JSON.parse(text) as Json;
+    void this.handle(message).catch((error: unknown) => this.failed(error));
+  }
+
+  private async handle(message: Json): Promise<void> {
+    switch (message["action"]) {
+      case "authenticate": return this.authenticate(message);
+      case "subscribe": return this.subscribe(message);
+      case "unsubscribe": {
+        const stream = String(message["stream"]);
+        this.readers.get(stream)?.abort();
+        this.readers.delete(stream);
+        this.places.delete(stream);
+        return this.say({ type: "unsubscribed", stream, id: message["id"] });
+      }
+      case "ack": {
+        await this.ask("acks", { client: this.client, cursors: message["cursors"] });
+        return;
+      }
+      case "heartbeat": {
+        await this.ask("healthz");
+        return this.say({ type: "heartbeat_response" });
+      }
+      default: return this.command(message);
+    }
+  }
+
+  private async authenticate(message: Json): Promise<void> {
+    const first = this.token === "";
+    this.token = String(message["token"]);
+    const { user, log, places } = first ? await this.begin(message) : { user: claims(this.token), log: this.log, places: this.standing() };
+    this.say({
+      type: "authentication_result", success: true, message: "", code: "", session: "http", log, user,
+      expires_at: new Date(Math.min(claimsOf(this.token).expiresAtMs, 8.64e15)).toISOString(),
+      heartbeat_s: HEARTBEAT_S, window: message["window"] ?? 512, streams: Object.fromEntries(places.map(([name, place]) => [name, place])),
+    });
+    for (const [stream, , page] of places) if (page) this.follow(stream, page);
+  }
+
+  private async begin(message: Json): Promise<{ user: Json; log: string; places: [string, Json, Page | null][] }> {
+    this.client = String(message["client"] ?? "");
+    const user = claims(this.token);
+    const resume = (message["resume"] ?? { log: null, cursors: {} }) as { log: string | null; cursors: Record<string, number> };
+    const own = `user/${String(user["user_id"])}`;
+    const asked = [...new Set([own, "system", ...Object.keys(resume.cursors)])].map((stream): Asked =>
+      ({ stream, after: resume.cursors[stream] ?? "head", log: resume.log }));
+    const places = await Promise.all(asked.map(async (one): Promise<[string, Json, Page | null]> => {
+      const page = await this.page(one);
+      return [one.stream, place(one, page), page];
+    }));
+    return { user, log: this.log, places };
+  }
+
+  /** The places of what is followed, for another token of the same user. */
+  private standing(): [string, Json, null][] {
+    return [...this.places].map(([stream, seq]) => [stream, { outcome: "resumed", after: seq, first: 1, head: seq }, null]);
+  }
+
+  private async subscribe(message: Json): Promise<void> {
+    const { stream, after = "head", log = null } = message as unknown as Asked;
+    this.readers.get(stream)?.abort();
+    const asked: Asked = { stream, after, log };
+    const page = await this.page(asked);
+    this.say({ type: "subscribed", id: message["id"], stream, log: this.log, ...place(asked, page) });
+    if (page) this.follow(stream, page);
+  }
+
+  private async command(message: Json): Promise<void> {
+    const { action, id, ...fields } = message;
+    const headers = { "Idempotency-Key": String(id), "Huahuo-Client": this.client };
+    let reply: Json;
+    try {
+      reply = await this.ask(`commands/${String(action)}`, fields, headers);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const { code, detail, retry_s, duplicate } = error.problem;
+      if (CLOSES[String(code)] !== undefined) throw error;
+      reply = { type: "error", code, message: detail, ...(retry_s === undefined ? {} : { retry_s }), ...(duplicate ? { duplicate } : {}) };
+    }
+    this.say({ ...reply, id });
+  }
+
+  /** The first page behind a place. Null: the stream is not this user's to read. */
+  private async page({ stream, after, log }: Asked): Promise<Page | null> {
+    const place = typeof after === "number" ? `${log ?? this.log}:${after}` : after;
+    try {
+      const page = await this.ask(`streams/${encodeURI(stream)}?after=${encodeURIComponent(place)}&limit=${PAGE_EVENTS}`);
+      this.log = String(page["log"]);
+      return page as unknown as Page;
+    } catch (error) {
+      if (error instanceof Refused && error.status === 403) return null;
+      throw error;
+    }
+  }
+
+  /** Say what the page holds, then follow the stream behind it. */
+  private follow(stream: string, page: Page): void {
+    const reader = new AbortController();
+    this.readers.set(stream, reader);
+    this.places.set(stream, page.next);
+    if (page.snapshot) this.say({ ...page.snapshot, stream });
+    for (const range of page.skipped ?? []) this.say({ type: "skipped", stream, ...range });
+    for (const event of page.events) this.event(stream, event);
+    this.read(stream, page.next, reader.signal).catch((error: unknown) => {
+      if (!reader.signal.aborted) this.failed(error);
+    });
+  }
+
+  private async read(stream: string, after: number, signal: AbortSignal): Promise<void> {
+    const ended = AbortSignal.any([signal, this.over.signal]);
+    const url = `streams/${encodeURI(stream)}?after=${encodeURIComponent(`${this.log}:${after}`)}`;
+    const answer = await this.asked(url, { headers: { Accept: "text/event-stream" }, signal: ended });
+    const lines = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "", name = "", data = "";
+    for (let part = await lines.read(); !part.done; part = await lines.read()) {
+      const split = (rest + part.value).split("\n");
+      rest = split.pop() ?? "";
+      for (const line of split) {
+        if (line.startsWith("event: ")) name = line.slice(7);
+        else if (line.startsWith("data: ")) data = line.slice(6);
+        else if (line === "") {
+          if (data && !ended.aborted) this.said(stream, name, JSON.parse(data) as Json);
+          name = data = "";
+        }
+      }
+    }
+    if (!ended.aborted) throw new Error("the answer ended");
+  }
+
+  private said(stream: string, name: string, data: Json): void {
+    switch (name) {
+      case "": return this.event(stream, data);
+      case "live": return this.say({ type: "live", stream, seq: this.places.get(stream) ?? 0 });
+      case "skipped":
+        this.places.set(stream, Number(data["to"]));
+        return this.say({ type: "skipped", stream, ...data });
+      case "unsubscribed":
+        this.readers.delete(stream);
+        return this.say({ ...data, type: "unsubscribed", stream });
+      case "token_expiring": return this.say({ ...data, type: name });
+      case "goaway":
+        this.say({ ...data, type: name });
+        return this.end(Number(data["code"]), String(data["reason"] ?? ""));
+      case "reset": case "gap": // come back: the place is then found anew
+        return this.end(LOST, name);
+      default:
+    }
+  }
+
+  private event(stream: string, event: Json): void {
+    const seq = Number(event["seq"]);
+    const body = Object.fromEntries(Object.entries(event).filter(([name]) => name !== "stream" && name !== "seq"));
+    this.places.set(stream, seq);
+    this.say({ type: "events", stream, seq, events: [body] });
+  }
+
+  private async ask(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Json> {
+    const init: RequestInit = { signal: this.over.signal, headers };
+    if (body !== undefined) Object.assign(init, { method: "POST", body: JSON.stringify(body) });
+    const answer = await this.asked(path, init);
+    const text = await answer.text();
+    return text.startsWith("{") ? (JSON.parse(text) as Json) : {};
+  }
+
+  private async asked(path: string, init: RequestInit): Promise<Response> {
+    const headers = { ...(init.headers as Record<string, string>), Authorization: `Bearer ${this.token}` };
+    const answer = await this.fetch(this.base + path, { ...init, headers, cache: "no-store" });
+    if (answer.ok) return answer;
+    const text = await answer.text();
+    throw new Refused(answer.status, text.startsWith("{") ? (JSON.parse(text) as Json) : {});
+  }
+
+  private say(message: Json): void {
+    if (this.readyState === 1) this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  private failed(error: unknown): void {
+    const code = error instanceof Refused ? CLOSES[String(error.problem["code"])] : undefined;
+    if (code !== undefined) {
+      this.say({ type: "authentication_result", success: false, code: (error as Refused).problem["code"], message: "" });
+    }
+    this.end(code ?? LOST, error instanceof Error ? error.message : "");
+  }
+
+  private end(code: number, reason: string): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.over.abort();
+    queueMicrotask(() => this.onclose?.({ code, reason }));
+  }
+}
+
+function place({ after }: Asked, page: Page | null): Json {
+  if (!page) return { outcome: "denied", after: 0, first: 0, head: 0 };
+  const begin = typeof after === "number" && page.outcome === "resumed" ? after : page.events.length > 0 ? Number(page.events[0]?.["seq"]) - 1 : page.next;
+  return { outcome: page.outcome, after: begin, first: 1, head: page.next };
+}
+
+/** The user that a token names. The server has verified it by then. */
+function claims(token: string): Json {
+  const { user } = claimsOf(token);
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const { username = user, is_admin = false, groups = [], user_id = user } = JSON.parse(atob(payload)) as Json;
+    return { user_id, username, is_admin: Boolean(is_admin), groups };
+  } catch {
+    return { user_id: user, username: user, is_admin: false, groups: [] };
+  }
+}
