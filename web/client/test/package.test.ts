@@ -70,6 +70,7 @@ test("what the README imports is there", async () => {
     "http://127.0.0.1:8765/client/huahuo-client.js": () => import("../src/index.js"),
     "huahuo-client/vue": () => import("../src/vue.js"),
     "huahuo-client/react": () => import("../src/react.js"),
+    "huahuo-client/importing": () => import("../src/client/importing.js"),
   };
   const imports = [...readFileSync(here("../README.md"), "utf8").matchAll(/import \{ ([^}]+) \} from "([^"]+)"/g)];
   expect(imports.length).toBeGreaterThan(1);
