@@ -7,6 +7,8 @@ import httpx
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.http import HttpAnswer, HttpRequest, HttpRoute
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.http import openapi
@@ -16,6 +18,10 @@ from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, world
 
 ADMIN = Principal(1, "root", is_admin=True)
+
+
+async def none(_call: Call[Any]) -> Reply:
+    return Reply(b"{}")
 
 
 async def answer(_request: HttpRequest) -> HttpAnswer:
@@ -99,6 +105,20 @@ def test_every_reference_leads_somewhere_and_every_name_in_a_path_is_a_parameter
                 assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
 
     run(main())
+
+
+def test_two_actions_whose_structs_have_one_name_are_both_described() -> None:
+    def named(kind: type) -> type[msgspec.Struct]:
+        return msgspec.defstruct("Cancel", [("wanted", kind)])
+
+    actions = {name: Action(name, named(kind), none) for name, kind in (("a", int), ("b", str))}
+    document = msgspec.json.decode(msgspec.json.encode(openapi.document("1", actions, (), durable=True)))
+    kinds = []
+    for name in actions:
+        body = document["paths"][f"/commands/{name}"]["post"]["requestBody"]
+        reference = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        kinds.append(document["components"]["schemas"][reference]["properties"]["wanted"]["type"])
+    assert kinds == ["integer", "string"]
 
 
 def references(value: Any) -> Iterator[str]:

@@ -149,11 +149,9 @@ def document(
             "parameters": [_named(name)],
             **_operations(route.methods, _OPERATIONS[route.target], name),
         }
-    kinds, schemas = msgspec.json.schema_components(
-        [action.params for action in actions.values()], ref_template=_SCHEMAS + "{name}"
-    )
-    for (name, action), schema in zip(actions.items(), kinds, strict=True):
-        paths[f"/commands/{name}"] = {"post": _command(action, schema)}
+    schemas: dict[str, Json] = {}
+    for name, action in actions.items():
+        paths[f"/commands/{name}"] = {"post": _command(action, _fields_of(name, action, schemas))}
     for made in routes:
         path = made.path.replace(":int}", "}")
         entry = paths.setdefault(path, {})
@@ -219,6 +217,22 @@ def _of_plugin(route: HttpRoute, path: str) -> Json:
         signed_in=route.access != "anyone",
     )
     return _operation(said, f"{route.method.lower()}{path.replace('{', '').replace('}', '')}", with_body=True)
+
+
+def _fields_of(name: str, action: Action, schemas: dict[str, Json]) -> Json:
+    """The schema of an action's fields. What it refers to is added to `schemas`.
+
+    Applications may use one name for two structs: the second one's has the action's name in front.
+    """
+    for prefix in ("", f"{name}."):
+        (schema,), parts = msgspec.json.schema_components(
+            [action.params], ref_template=f"{_SCHEMAS}{prefix}{{name}}"
+        )
+        named = {prefix + part: of for part, of in parts.items()}
+        if all(schemas.get(part, of) == of for part, of in named.items()):
+            break
+    schemas.update(named)
+    return schema
 
 
 def _named(name: str) -> Json:
