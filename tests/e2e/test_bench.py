@@ -29,6 +29,7 @@ _LONG = {
     "actors",
     "commands",
     "effects",
+    "watching",
     "entities",
     "growth",
     "http",

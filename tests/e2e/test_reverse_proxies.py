@@ -55,7 +55,7 @@ async def test_a_websocket_client_gets_events_through_the_proxy(behind: Behind) 
     async with (
         asyncio.timeout(WITHIN_S),
         Client(behind.url, token=token, client="laptop") as alice,
-        alice.events("group/ops") as events,
+        alice.events("group/ops", after="start") as events,
     ):
         await behind.publish(1)
         async for event in events:

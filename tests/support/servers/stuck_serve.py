@@ -64,7 +64,8 @@ async def send(url: str, token: str, action: str, said: IO[str] | None = None) -
             await client.say(action="heartbeat")
             await client.until("heartbeat_response")
         else:
-            assert await asyncio.to_thread(said.readline) == "hanging\n"
+            while (line := await asyncio.to_thread(said.readline)) != "hanging\n":
+                assert line, "the service ended"
 
 
 _register_get_clients = get_clients.register

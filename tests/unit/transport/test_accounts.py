@@ -314,7 +314,7 @@ async def test_tokens_of_the_secret_are_mapped_too_and_those_of_the_service_are_
     theirs = forge(b'{"uid":"bob","roles":["ops"],"role":"root","exp":%d}' % (NOW_S + 60))
     assert await principal(accounts, theirs) == Principal("bob", "bob", is_admin=True, groups=("ops",))
     ours = own.mint(Principal(42, "alice", groups=("dev",)), now_ms=NOW_MS, ttl_s=60, jti="j")
-    assert await principal(accounts, ours) == Principal(42, "alice", groups=("dev",))
+    assert await principal(accounts, ours) == Principal(42, "alice", groups=("dev",), signed_in_ms=NOW_MS)
 
 
 # Rights --------------------------------------------------------------------------------------------------
