@@ -70,10 +70,11 @@ class LogMachine(RuleBasedStateMachine):
     def head(self, stream: str) -> int:
         return sum(1 for name, _, _ in self.events if name == stream)
 
-    def note(self, done: Appended) -> None:
-        """What was acknowledged is in the model from now on."""
+    def note(self, done: Appended, *, wrote: bool = True) -> None:
+        """What was acknowledged is in the model from now on. A commit that `wrote` keeps the numbers taken."""
         self.events += [(e.stream, e.seq, e.body) for e in done.events]
-        self.safe = self.taken
+        if wrote:
+            self.safe = self.taken
         assert [e.position for e in done.events] == list(
             range(len(self.events) - len(done.events) + 1, len(self.events) + 1)
         )
@@ -106,7 +107,7 @@ class LogMachine(RuleBasedStateMachine):
         for (_, right), outcome in zip(groups, self.do(all_at_once()), strict=True):
             if right:
                 assert isinstance(outcome, Appended)
-                self.note(outcome)
+                self.note(outcome, wrote=bool(outcome.events))
             else:
                 assert isinstance(outcome, Conflict)
 
@@ -155,7 +156,8 @@ class LogMachine(RuleBasedStateMachine):
     @rule(stream=names, some=events)
     def end(self, stream: str, some: tuple[NewEvent, ...]) -> None:
         """It changes what is in memory, and nothing that the model could tell."""
-        self.note(self.appended(Append(ts_ms=1, events=self.unique(some), ended=(stream,))))
+        done = self.appended(Append(ts_ms=1, events=self.unique(some), ended=(stream,)))
+        self.note(done, wrote=bool(done.events))
 
     def appended(self, append: Append) -> Appended:
         outcome = self.do(self.log.append(append))
