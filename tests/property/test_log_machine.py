@@ -71,7 +71,7 @@ class LogMachine(RuleBasedStateMachine):
         return sum(1 for name, _, _ in self.events if name == stream)
 
     def note(self, done: Appended, *, wrote: bool = True) -> None:
-        """What was acknowledged is in the model from now on. A commit that `wrote` keeps the numbers taken."""
+        """What was acknowledged is in the model from now on. If a commit `wrote`, numbers taken are kept."""
         self.events += [(e.stream, e.seq, e.body) for e in done.events]
         if wrote:
             self.safe = self.taken
