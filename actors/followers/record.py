@@ -1,4 +1,4 @@
-"""The rows of followers in the log: cursors, who is paused, and dead letters. Pure.
+"""The rows of followers in the log: cursors, paused followers and dead letters. Pure.
 
 The table `follower` has the parts `cursor` and `paused`, with a row for each name, and `dead/<name>` with a
 row for each dead letter, by its position. What administrators do is written in one commit with an event of

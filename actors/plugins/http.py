@@ -93,7 +93,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def user(self) -> Principal:
-        """Who asks. Raises HttpRefused: nobody signed in."""
+        """The user who asks. Raises HttpRefused if nobody has signed in."""
         if self.principal is None:
             raise HttpRefused("unauthenticated", "send a token as `Authorization: Bearer …`")
         return self.principal

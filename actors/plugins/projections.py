@@ -18,7 +18,7 @@ class Standing(Struct, frozen=True):
 
 
 class Projection(Protocol):
-    """One of them. `by` is the administrator who asks for it, as events name a principal."""
+    """A projection. `by` is the administrator who asks, written as in events: `user/1`."""
 
     def standing(self) -> Standing:
         """Where it stands."""

@@ -55,7 +55,7 @@ class Language:
         return chance.choices(self._words, cum_weights=self._weights, k=count)
 
     def text(self, chance: random.Random, count: int) -> str:
-        """A text of so many words."""
+        """A text with this number of words."""
         return self._between.join(self.words(chance, count))
 
 
@@ -85,7 +85,7 @@ def mails(count: int, chance: random.Random, spoken: Sequence[Language]) -> list
 
 
 def measure(path: Path, count: int, sheet: Sheet) -> None:
-    """One index of so many mails."""
+    """Measure one index with this number of mails."""
     chance = random.Random(1)
     spoken = languages(chance)
     entries = mails(min(count, 20_000), chance, spoken)

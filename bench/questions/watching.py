@@ -29,7 +29,7 @@ _PART = 1_000
 
 
 async def measure(folder: Path, port: int, count: int) -> None:
-    """Watch so many mailboxes; then answer figures, and the subject of each mail as it is told."""
+    """Watch the mailboxes; then print the figures, and the subject of each mail when it is told."""
     logs.configure("error", as_json=False)
     app = Huahuo(
         plugins=with_mail(),
