@@ -4,15 +4,14 @@ It works over the log of a running service, and over one that a command has open
 head of `accounts`, so two writers never decide on the same state.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut, StoredEvent
+from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
+from huahuo.ledger import Ledger
 from huahuo.users import passwords
 from huahuo.users.users import (
     ACCOUNTS,
@@ -30,9 +29,6 @@ from huahuo.users.users import (
     revocation,
 )
 
-_PAGE_EVENTS: Final = 500
-_ATTEMPTS_MAX: Final = 8
-
 type Change = Callable[[Users], Append | None]
 """What one change appends on this state, None for nothing. Raises UserRefused."""
 
@@ -42,26 +38,22 @@ class UserBook:
 
     def __init__(self, log: Log, ambient: Ambient, executor: Executor) -> None:
         self.users = Users()
+        self._ledger = Ledger(log, ACCOUNTS, self.users)
         self._log = log
         self._ambient = ambient
         self._executor = executor
-        self._unlisten: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Read the users, and follow the log from here on."""
-        self._unlisten = self._log.listen(self._heard)
-        await self.catch_up()
+        await self._ledger.start()
 
     def stop(self) -> None:
         """Stop following."""
-        if self._unlisten is not None:
-            self._unlisten()
-            self._unlisten = None
+        self._ledger.stop()
 
     async def catch_up(self) -> None:
         """Read what is missing."""
-        while self.users.seq < self._log.head(ACCOUNTS).seq:
-            self._fold(await self._log.read(ACCOUNTS, self.users.seq, events_max=_PAGE_EVENTS))
+        await self._ledger.catch_up()
 
     async def add(
         self, name: str, password: str, *, is_admin: bool = False, first: bool = False, principal: str
@@ -90,7 +82,7 @@ class UserBook:
             added = event(ADDED, self._now_ms, user_id, name=name, is_admin=is_admin)
             return self._append(users, principal, added, sealed=(user_id, stored))
 
-        await self._change(change)
+        await self._ledger.change(change)
         return self._known(name)
 
     async def set_password(self, name: str, password: str, *, principal: str) -> None:
@@ -104,7 +96,7 @@ class UserBook:
             sealed = user.user_id, stored
             return self._append(users, principal, changed, revocation(now_ms, user.user_id), sealed=sealed)
 
-        await self._change(change)
+        await self._ledger.change(change)
 
     async def set_disabled(self, name: str, *, disabled: bool, principal: str) -> None:
         """Let a user sign in no more, and end all sessions; or let them in again.
@@ -124,7 +116,7 @@ class UserBook:
             ends = (revocation(now_ms, user.user_id),) if disabled else ()
             return self._append(users, principal, changed, *ends)
 
-        await self._change(change)
+        await self._ledger.change(change)
 
     async def remove(self, name: str, *, principal: str) -> None:
         """Remove a user with the password, and end all sessions. Raises as `set_disabled`."""
@@ -137,7 +129,7 @@ class UserBook:
             ends = revocation(now_ms, user.user_id)
             return self._append(users, principal, removed, ends, shred=(owner_of(user.user_id),))
 
-        await self._change(change)
+        await self._ledger.change(change)
 
     async def allow_registration(self, *, allowed: bool, principal: str) -> None:
         """Let anybody make an account, or nobody."""
@@ -147,7 +139,7 @@ class UserBook:
                 return None
             return self._append(users, principal, registration(self._now_ms, allowed=allowed))
 
-        await self._change(change)
+        await self._ledger.change(change)
 
     async def end_sessions(self, user_id: UserId, *, principal: str) -> None:
         """End all sessions of a user: sign out everywhere."""
@@ -184,21 +176,6 @@ class UserBook:
         passwords.refuse_password(password)
         return await self._executor.run(lambda: passwords.hashed(password))
 
-    async def _change(self, change: Change) -> None:
-        for attempt in range(_ATTEMPTS_MAX):
-            await self.catch_up()
-            append = change(self.users)
-            if append is None:
-                return
-            try:
-                await self._log.append(append)
-            except Conflict:
-                if attempt + 1 == _ATTEMPTS_MAX:
-                    raise
-            else:
-                await self.catch_up()
-                return
-
     def _append(
         self,
         users: Users,
@@ -225,17 +202,6 @@ class UserBook:
     @property
     def _now_ms(self) -> int:
         return self._ambient.now_ms()
-
-    def _heard(self, events: Sequence[StoredEvent]) -> None:
-        ours = [one for one in events if one.stream == ACCOUNTS]
-        # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
-        if ours and ours[0].seq <= self.users.seq + 1:
-            self._fold(ours)
-
-    def _fold(self, events: Sequence[StoredEvent]) -> None:
-        for one in events:
-            if one.seq > self.users.seq:
-                self.users.apply(one)
 
 
 def _named(users: Users, name: str) -> User:
