@@ -1,0 +1,92 @@
+"""The port of an ordered log: what a replicated log must offer so that several nodes agree on one order.
+
+A proposal is what one node wants to commit next, as bytes. The log gives it an offset; each node applies the
+proposals by rising offset to its own replica. The log never looks into a proposal.
+
+One contract suite runs over every implementation (`tests/contract/test_sequencer.py`).
+"""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+
+class Ordered(NamedTuple):
+    """A proposal at its place: the first has offset 1, each next one is one higher."""
+
+    offset: int
+    proposal: bytes
+
+
+class Sequencer(Protocol):
+    """One ordered log, as one node sees it. All calls are made on one event loop and may overlap.
+
+    Whoever cancels a call must not conclude that it had no effect.
+    """
+
+    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+        """Put `proposal` in order; returns its offset once the log keeps it durably.
+
+        `proposal_id`: text of at most 128 characters that is this proposal's own. Proposed again under the
+        same id, it may get a second offset: who applies must know it again by what it holds.
+
+        Raises:
+            InDoubt: whether it has an offset is not known. It may still get one.
+            Unreachable: it has no offset and gets none by this call.
+            ProposalTooLarge: the log takes no proposal of this size.
+        """
+        ...
+
+    def follow(self, after: int) -> AsyncIterator[Ordered]:
+        """The proposals with offset > `after`, in order and without a gap, those to come included.
+
+        It waits while the log cannot be reached and goes on by itself. Ends by `aclose` of the iterator.
+
+        Raises:
+            Trimmed: the log keeps offset `after` + 1 no longer.
+            Misconfigured: the log is another one now, or does not keep what it acknowledged.
+        """
+        ...
+
+    async def last(self) -> int:
+        """The offset of the newest durable proposal, asked of the log itself, never of a cache; 0 if empty.
+
+        Raises:
+            Unreachable: the log does not answer.
+        """
+        ...
+
+    async def trim(self, before: int) -> None:
+        """Let the log forget proposals with offset < `before`. Trimming what is gone is no error.
+
+        Raises:
+            Unreachable: the log does not answer; it may have trimmed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Calls under way end with Unreachable or InDoubt."""
+        ...
+
+
+class SequencerError(Exception):
+    """The ordered log could not do what was asked. The text says what to do and holds no credential."""
+
+
+class Unreachable(SequencerError):  # noqa: N818  the condition is the name
+    """The log does not answer, and nothing was put in order by this call."""
+
+
+class InDoubt(SequencerError):  # noqa: N818  the condition is the name
+    """The answer was lost: the proposal may be in order, or get there later."""
+
+
+class ProposalTooLarge(SequencerError):  # noqa: N818  the condition is the name
+    """The proposal is larger than the log takes. The text names the bound in bytes."""
+
+
+class Trimmed(SequencerError):  # noqa: N818  the condition is the name
+    """The log keeps the asked offset no longer: a copy of another node's directory is needed."""
+
+
+class Misconfigured(SequencerError):  # noqa: N818  the condition is the name
+    """The log may lose or reorder what it acknowledged, as it is set up. The text has the line to change."""
