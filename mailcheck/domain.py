@@ -32,6 +32,8 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
+from huahuo.mailcheck.api.group_proxies import GroupProxies
+from huahuo.mailcheck.api.grouping import Grouping
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.importing import LINES_A_PART
 from huahuo.mailcheck.api.searching import Searching
@@ -155,13 +157,16 @@ class MailDomain:
         self.tokens = Tokens(grants, self._requests, ambient)
         self.connections = Connections(settings.providers, settings.watch_connections_max)
         known = KnownMails(log, ambient)
+        groups = GroupProxies(log, directory)
         large_mails = asyncio.Semaphore(settings.large_mails_max)
         looking = Looking(settings.check, settings.network, self._requests, large_mails, executor, ambient)
         look = check_mail or looking.new
         check_mail = check_mail or _over_network(settings, self._requests, large_mails, executor, ambient)
 
         def signing(check: CheckMail, gate: Gate) -> SigningIn:
-            return SigningIn(log, check, settings.providers, grants, self.tokens, gate, settings.proxy)
+            return SigningIn(
+                log, check, settings.providers, grants, self.tokens, gate, settings.proxy, groups.of
+            )
 
         self.watching = Watching(
             log=log,
@@ -230,6 +235,7 @@ class MailDomain:
         self._attachments = Attachments(
             OwnMails(log, directory), signs_in.check, self._mailboxes.plan_of, executor, ambient
         )
+        self._groups = Grouping(log, directory).actions()
         self._exports = Exporting(log, directory, ambient).actions()
         self._searches = [] if index is None else Searching(log, directory, index).actions()
         self.adopting = Adopting(directory, self._mailboxes, ambient)
@@ -255,6 +261,7 @@ class MailDomain:
             *self._signins.actions(),
             *self._watch_emails.actions(),
             *self._attachments.actions(),
+            *self._groups,
             *self._exports,
             *self._searches,
         ]

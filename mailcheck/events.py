@@ -238,6 +238,13 @@ class MailboxDeleted(Body, tag="mailbox_deleted", frozen=True, gc=False, kw_only
     """The last fact of a mailbox: no event about it may follow."""
 
 
+class GroupProxySet(Body, tag="group_proxy_set", frozen=True, gc=False, kw_only=True):
+    """A group has a proxy, which was sealed with this event, or (`on` false) none any more."""
+
+    group: str
+    on: bool
+
+
 class RosterChanged(Body, tag="roster_changed", frozen=True, gc=False, kw_only=True):
     """A roster added, changed or deleted mailboxes. What exactly is on `user/<id>`, in the same append."""
 
@@ -263,6 +270,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     CheckEnded,
     WatchTold,
     MailboxDeleted,
+    GroupProxySet,
     RosterChanged,
 )
 
@@ -306,10 +314,15 @@ def internal(email_id: int, body: Body) -> NewEvent:
     return _event(stream, stream, body)
 
 
+def of_roster(user_id: UserId, body: Body) -> NewEvent:
+    """`body` as a fact on the roster's own stream, whose head it moves."""
+    stream = roster_stream(user_id)
+    return _event(stream, stream, body)
+
+
 def guarding(user_id: UserId, timestamp: str) -> NewEvent:
     """The event by which a change moves the head of the roster's stream."""
-    stream = roster_stream(user_id)
-    return _event(stream, stream, RosterChanged(timestamp=timestamp))
+    return of_roster(user_id, RosterChanged(timestamp=timestamp))
 
 
 def _event(stream: str, entity: str, body: Body) -> NewEvent:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.identity import Equals
@@ -117,6 +118,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     use_ssl: bool
     cursors: Mapping[str, UidCursor]
+    user_id: UserId = 0
     legacy: tuple[str, ...] = ()
     """Places whose mails may be missing in the table `known`."""
 

@@ -106,6 +106,7 @@ def plan_of(state: Mailbox) -> Plan:
         port=state.port,
         use_ssl=state.use_ssl,
         cursors=dict(state.seen),
+        user_id=state.user_id,
         legacy=state.legacy,
     )
 

@@ -66,6 +66,13 @@ class LabelEmails(msgspec.Struct, frozen=True):
     labels: Labels
 
 
+class SetGroupProxy(msgspec.Struct, frozen=True):
+    """Give a group a proxy for all its mailboxes. None: it has none of its own any more."""
+
+    group: str
+    proxy: Secret | None
+
+
 class WatchEmails(msgspec.Struct, frozen=True):
     """Watch mailboxes for new mails, or stop that."""
 
@@ -89,5 +96,6 @@ type RosterCommand = (
     | CancelCheck
     | WatchEmails
     | LabelEmails
+    | SetGroupProxy
     | ImportEmails
 )

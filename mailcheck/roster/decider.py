@@ -24,16 +24,26 @@ from huahuo.mailcheck.roster.commands import (
     ImportEmails,
     LabelEmails,
     RosterCommand,
+    SetGroupProxy,
     UpdateEmail,
     WatchEmails,
 )
 from huahuo.mailcheck.roster.importer import Account
-from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels, changes_of, refuse_labels, tidied, too_many
+from huahuo.mailcheck.roster.labels import (
+    TAGS_MAX,
+    Labels,
+    changes_of,
+    refuse_group,
+    refuse_labels,
+    tidied,
+    too_many,
+)
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
+from huahuo.mailcheck.words import zh
 
 IDS_MAX: Final = 1_000
 MAILBOXES_MAX: Final = 100_000
@@ -66,6 +76,8 @@ class RosterDecider(RosterFold):
                 reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
+            case SetGroupProxy():
+                reply = _set_proxy(writing, command)
             case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
@@ -196,6 +208,17 @@ def _label(writing: RosterWriting, owned: Sequence[int], labels: Labels) -> Mail
         made = Success if touched else Warned
         return made(f"一个邮箱最多 {TAGS_MAX} 个标签", email_ids=touched, skipped=full)
     return Success(f"已更新 {len(touched)} 个邮箱的标签", email_ids=touched)
+
+
+def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
+    group = command.group.strip()
+    refusal = refuse_group(group) or (
+        None if command.proxy is None else refuse_secrets({"proxy": command.proxy})
+    )
+    if refusal is not None:
+        return refusal
+    writing.group_proxy(group, command.proxy)
+    return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
 
 
 def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:

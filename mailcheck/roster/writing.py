@@ -16,6 +16,7 @@ from huahuo.mailcheck.events import (
     EmailDeleted,
     EmailStatusUpdate,
     EmailUpdated,
+    GroupProxySet,
     MailboxAdded,
     MailboxDeleted,
     MailboxUpdated,
@@ -23,6 +24,7 @@ from huahuo.mailcheck.events import (
     guarding,
     internal,
     mailbox_stream,
+    of_roster,
     public,
     roster_stream,
     user_stream,
@@ -31,7 +33,17 @@ from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
-from huahuo.mailcheck.tables.records import CHECKS, PURGES, WATCHED, check_put, email_key, watched_put
+from huahuo.mailcheck.tables.records import (
+    CHECKS,
+    GROUP_PROXIES,
+    PURGES,
+    WATCHED,
+    check_put,
+    email_key,
+    group_key,
+    group_secret,
+    watched_put,
+)
 
 _CANCELLED: Final = "检查已取消"
 
@@ -50,6 +62,7 @@ class RosterWriting:
         self._rows: list[RowPut | RowDrop] = []
         self._secrets: list[SecretPut] = []
         self._shred: list[str] = []
+        self._drop_secrets: list[tuple[str, str]] = []
 
     def decision(self, reply: MailReply) -> Decision[MailReply, Effect]:
         """Everything gathered, as one append, with the reply that a repeat of the command gets.
@@ -67,6 +80,7 @@ class RosterWriting:
             expected=self._expected,
             rows=tuple(self._rows),
             secrets=tuple(self._secrets),
+            drop_secrets=tuple(self._drop_secrets),
             shred=tuple(self._shred),
         )
 
@@ -148,6 +162,22 @@ class RosterWriting:
         """Change labels. They concern no check, so only the roster's own stream guards them."""
         self._changed = True
         self._say(email_id, EmailUpdated(timestamp=self.context.timestamp, email_id=email_id, **changed))
+
+    def group_proxy(self, group: str, proxy: Secret | None) -> None:
+        """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
+        user_id = self.state.user_id
+        owner, name = roster_stream(user_id), group_secret(group)
+        if proxy is None:
+            self._drop_secrets.append((owner, name))
+            self._rows.append(RowDrop(GROUP_PROXIES, str(user_id), group_key(group)))
+        else:
+            self._secrets.append(SecretPut(owner, name, proxy))
+            self._rows.append(RowPut(GROUP_PROXIES, str(user_id), group_key(group), group.encode()))
+        fact = GroupProxySet(timestamp=self.context.timestamp, group=group, on=proxy is not None)
+        self._events.append(of_roster(user_id, fact))
+        for row in self.state.rows.values():
+            if row.watched and row.group == group:
+                self._effects.append(Watch(row.id, row.server))
 
     def request(self, email_id: int, check_id: int, host: str | None = None) -> None:
         """Queue a check. `host`: of a mailbox that this decision adds."""

@@ -8,6 +8,7 @@
 | `graph` | mailbox id | digest of Graph's id of a mail | nothing: this mail is known |
 | `known` | mailbox id | digest of a Message-ID | the mails that have it, and where they were met |
 | `watched` | "" | mailbox id | its host: the mailbox is watched for new mails |
+| `group_proxies` | user id | digest of a group | the group: its mailboxes use a proxy of its own |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
@@ -31,6 +32,7 @@ PURGES: Final = "purges"
 GRAPH: Final = "graph"
 WATCHED: Final = "watched"
 KNOWN: Final = "known"
+GROUP_PROXIES: Final = "group_proxies"
 
 SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
@@ -96,6 +98,16 @@ def remote_key(remote_id: str) -> bytes:
 def remote_put(email_id: int, remote_id: str) -> RowPut:
     """The row by which a mail of Graph is known."""
     return RowPut(GRAPH, str(email_id), remote_key(remote_id), b"")
+
+
+def group_key(group: str) -> bytes:
+    """The key of a group, which is a text of the user's."""
+    return blake2b(group.encode("utf-8", "replace"), digest_size=_KEY_BYTES).digest()
+
+
+def group_secret(group: str) -> str:
+    """The name under which a group's proxy is sealed, for the owner `roster/<id>`."""
+    return f"proxy/{group_key(group).hex()}"
 
 
 def number_key(number: int) -> bytes:
