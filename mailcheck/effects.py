@@ -42,10 +42,16 @@ class LookAgain(msgspec.Struct, frozen=True, gc=False):
     email_id: int
 
 
+class ReadBodies(msgspec.Struct, frozen=True, gc=False):
+    """Effect: mails of this mailbox were told by their headers, so read the rest of them."""
+
+    email_id: int
+
+
 class Purge(msgspec.Struct, frozen=True, gc=False):
     """Effect: remove the rows and blobs of a deleted mailbox."""
 
     email_id: int
 
 
-type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | Purge
+type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | ReadBodies | Purge

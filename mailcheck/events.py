@@ -80,6 +80,7 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     tags: tuple[str, ...] | UnsetType = UNSET
     note: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
+    folders: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
@@ -149,6 +150,12 @@ class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only
     use_ssl: bool
 
 
+class FoldersChosen(Body, tag="folders_chosen", frozen=True, gc=False, kw_only=True):
+    """Which folders of the mailbox are read besides INBOX. None: as the service says."""
+
+    folders: tuple[str, ...] | None
+
+
 class SecretStored(Body, tag="secret_stored", frozen=True, gc=False, kw_only=True):
     """A new secret was sealed under this name."""
 
@@ -192,6 +199,28 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
     size: int
     blob: str
     remote_id: str | UnsetType = UNSET
+
+
+class KeptMail(msgspec.Struct, frozen=True, gc=False):
+    """A mail whose content was read later. `attached`: its headers had looked as if it had attachments."""
+
+    mail_id: int
+    blob: str
+    attached: bool
+
+
+class ContentsKept(Body, tag="contents_kept", frozen=True, gc=False, kw_only=True):
+    """The contents of these mails were read, after their headers."""
+
+    mails: tuple[KeptMail, ...]
+
+
+class UnreadThere(Body, tag="unread_there", frozen=True, gc=False, kw_only=True):
+    """Which of a folder's newest mails are unread on the server, as a set of UIDs (`1:3,7`)."""
+
+    folder: str
+    uidvalidity: int
+    uids: str
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
@@ -260,12 +289,15 @@ PUBLIC: Final[tuple[type[Body], ...]] = (
 INTERNAL: Final[tuple[type[Body], ...]] = (
     MailboxAdded,
     MailboxUpdated,
+    FoldersChosen,
     SecretStored,
     GrantKept,
     CheckRequested,
     CheckStarted,
     CheckProgressed,
+    ContentsKept,
     CursorMoved,
+    UnreadThere,
     UidvalidityChanged,
     CheckEnded,
     WatchTold,

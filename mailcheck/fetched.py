@@ -58,6 +58,7 @@ class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     truncated: bool
     content: bytes
+    """Empty: only the headers were read; the rest is fetched later."""
     code: str = ""
     """The verification code that was found, "" if there is none or nobody looked."""
     code_confidence: float = 0.0

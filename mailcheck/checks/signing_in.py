@@ -96,7 +96,13 @@ class SigningIn:
         """Check over IMAP."""
         places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
         target = Target(
-            places=places, user=plan.email, auth=auth, secret=secret, cursors=plan.cursors, proxy=proxy
+            places=places,
+            user=plan.email,
+            auth=auth,
+            secret=secret,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            proxy=proxy,
         )
         async with self._gate(plan):
             return await self._check_mail(target, plan.cursors.get(INBOX), sink)
@@ -122,7 +128,14 @@ class SigningIn:
             newest = await self._log.rows(MAILS, str(email_id), limit=1)
             told_ms = received_of(newest[0][0]) if newest else 0
         target = GraphTarget(
-            url=provider.graph_url, token=token, renew=renew, known=known, told_ms=told_ms, proxy=proxy
+            url=provider.graph_url,
+            token=token,
+            renew=renew,
+            known=known,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            told_ms=told_ms,
+            proxy=proxy,
         )
         return await self._check_mail(target, since, sink)
 

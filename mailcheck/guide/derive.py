@@ -38,6 +38,7 @@ _ROSTER = {
     "mailbox_added",
     "mailbox_updated",
     "mailbox_deleted",
+    "folders_chosen",
     "secret_stored",
     "check_requested",
 }
@@ -103,6 +104,7 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
             port=place.get("port"),
             use_ssl=place.get("use_ssl"),
             secrets=_secrets(domain, names),
+            **_known(domain.UpdateEmail, facts["email_updated"], "folders"),
         )
     elif "email_deleted" in types:
         found.command = domain.DeleteEmails(tuple(ids))

@@ -39,7 +39,7 @@ class Mail(Plugin):
         from huahuo.mailcheck.classic.interpreter import FireMailTongue
         from huahuo.mailcheck.classic.queries import Queries
         from huahuo.mailcheck.classic.routes import routes
-        from huahuo.mailcheck.domain import MailDomain
+        from huahuo.mailcheck.domain.mail import MailDomain
         from huahuo.mailcheck.finding.index import MailIndex
         from huahuo.mailcheck.words import en, zh
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
@@ -31,13 +32,17 @@ class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """Change the given fields. None, an empty server and an absent secret mean no change."""
+    """Change the given fields. None, an empty server and an absent secret mean no change.
+
+    `folders` None: those that the service reads.
+    """
 
     email_id: int
     mail_type: str | None = None
     server: str = ""
     port: int | None = None
     use_ssl: bool | None = None
+    folders: tuple[str, ...] | UnsetType | None = UNSET
     secrets: Mapping[str, Secret] = _NO_SECRETS
 
 

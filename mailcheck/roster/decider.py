@@ -38,7 +38,13 @@ from huahuo.mailcheck.roster.labels import (
     tidied,
     too_many,
 )
-from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
+from huahuo.mailcheck.roster.rules import (
+    refuse_address,
+    refuse_folders,
+    refuse_missing,
+    refuse_secrets,
+    refuse_settings,
+)
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
 from huahuo.mailcheck.row import Row
@@ -179,9 +185,13 @@ class RosterDecider(RosterFold):
         if refusal is None and mail_type != row.mail_type:
             # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
             refusal = refuse_missing(self._providers, mail_type, command.secrets)
+        folders = command.folders
+        if refusal is None and folders:
+            folders = tuple(dict.fromkeys(name.strip() for name in folders))
+            refusal = refuse_folders(folders)
         if refusal is not None:
             return refusal
-        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items())
+        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items(), folders)
         return Success("邮箱更新成功", email_id=row.id)
 
     def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from msgspec import UNSET, UnsetType
+
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck, Unwatch, Watch
@@ -16,6 +18,7 @@ from huahuo.mailcheck.events import (
     EmailDeleted,
     EmailStatusUpdate,
     EmailUpdated,
+    FoldersChosen,
     GroupProxySet,
     MailboxAdded,
     MailboxDeleted,
@@ -113,14 +116,22 @@ class RosterWriting:
         self._changed = True
 
     def update(
-        self, row: Row, mail_type: str, where: Endpoint, secrets: Iterable[tuple[str, Secret]]
+        self,
+        row: Row,
+        mail_type: str,
+        where: Endpoint,
+        secrets: Iterable[tuple[str, Secret]],
+        folders: tuple[str, ...] | UnsetType | None = UNSET,
     ) -> None:
         """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
         now = self.context.timestamp
         before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
         after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
         sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets]
-        if before == after and not sealed:
+        chosen = None if row.folders is UNSET else row.folders
+        if folders == chosen:
+            folders = UNSET
+        if before == after and not sealed and folders is UNSET:
             return
         self._expect(row.id)
         self._changed = True
@@ -130,7 +141,9 @@ class RosterWriting:
         changed: dict[str, Any] = {
             name: new for name, old, new in zip(names, before, after, strict=True) if old != new
         }
-        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, **changed))
+        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, folders=folders, **changed))
+        if folders is not UNSET:
+            self._fact(row.id, FoldersChosen(timestamp=now, folders=folders))
         if changed:
             self._fact(row.id, MailboxUpdated(timestamp=now, **dict(zip(names, after, strict=True))))
         for put in sealed:

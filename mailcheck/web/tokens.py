@@ -7,9 +7,9 @@
 
 A server that rotates refresh tokens gives up the old one when the new one, or the access token that came with
 it, is used. So neither is used before the new one is durable: a crash at any moment leaves a token in the log
-that the server accepts. Per mailbox one refresh runs at a time, and all who want a token wait for it. What is kept is compared with
-what was sent (the generation), so of two processes only one replaces a token, and the other reads it. A check
-that is cancelled does not end it, since its answer must not be lost.
+that the server accepts. Per mailbox one refresh runs at a time, and all who want a token wait for it. A check
+that is cancelled does not end it, since its answer must not be lost. What is kept is compared with what was
+sent (the generation), so of two processes only one replaces a token, and the other reads it.
 """
 
 import asyncio
