@@ -9,12 +9,13 @@ from huahuo.actors.plugins.principal import UserId
 
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
-    """Effect: run this check as soon as its host has a free place."""
+    """Effect: run this check as soon as its host has a free place. `login`: only sign in."""
 
     email_id: int
     check_id: int
     host: str
     user_id: UserId
+    login: bool = False
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ Exceptions of the store and the entities pass through to the caller, which answe
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -137,7 +137,7 @@ class Handlers:
             )
         except TooManyLines:
             return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
-        command = ImportEmails(params.mail_type, data, params.validate)
+        command = ImportEmails(params.mail_type, data, _validates(params.validate))
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
             reply = await self._import_parts(call, command)
@@ -211,6 +211,12 @@ class Handlers:
         answer: Answer[MailReply] = await self._directory.ask(ROSTER, user_id, message, size=size)
         body = b"" if answer.reply is None else encode(answer.reply)
         return from_entity(body, answer, call)
+
+
+def _validates(said: bool | str) -> Literal["", "login", "check"]:
+    if said == "check":
+        return "check"
+    return "login" if said else ""
 
 
 def _answered(reply: EmailsPage) -> Reply:

@@ -97,7 +97,8 @@ class ImportParams(msgspec.Struct, frozen=True):
 
     data: str
     mail_type: str = "outlook"
-    validate: bool = False
+    validate: bool | Literal["login", "check"] = False
+    """Sign in to each new mailbox at once, or check it."""
     job_id: Id | None = None
 
     def __repr__(self) -> str:
@@ -137,6 +138,12 @@ class ChoiceParams(msgspec.Struct, frozen=True):
 
     email_ids: tuple[Id, ...] | None = None
     filter: Filter | None = None
+
+
+class CheckParams(ChoiceParams, frozen=True):
+    """Fields of `check_emails`. `login`: only sign in, and read no mail."""
+
+    login: bool = False
 
 
 class LabelParams(ChoiceParams, frozen=True):

@@ -13,6 +13,7 @@ from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import Finish, MailboxCommand, MailsFound, Plan, Progress, SeeUnread
 from huahuo.mailcheck.tables.records import OpenCheck
+from huahuo.mailcheck.words import zh
 
 
 class CheckMailbox(Protocol):
@@ -30,20 +31,23 @@ type Tell = Callable[[int, MailboxCommand], Awaitable[object]]
 class Checking:
     """See the module."""
 
-    def __init__(self, check_mailbox: CheckMailbox, known: KnownMails, tell: Tell) -> None:
+    def __init__(
+        self, check_mailbox: CheckMailbox, sign_in: CheckMailbox, known: KnownMails, tell: Tell
+    ) -> None:
+        """`sign_in`: in place of a check that only signs in."""
         self._check_mailbox = check_mailbox
+        self._sign_in = sign_in
         self._known = known
         self._tell = tell
 
     async def perform(self, job: OpenCheck, run: EffectRun) -> None:
         """Check one mailbox, and record how that ended."""
-        await run.finish(await self._outcome(job.check_id, run))
+        await run.finish(await self._outcome(job.check_id, run, login=job.login))
 
-    async def _outcome(self, check_id: int, run: EffectRun) -> Finish:
+    async def _outcome(self, check_id: int, run: EffectRun, *, login: bool) -> Finish:
+        read = self._sign_in if login else self._check_mailbox
         try:
-            done = await self._check_mailbox(
-                run.id, run.state, _Report(check_id, run, self._known, self._tell)
-            )
+            done = await read(run.id, run.state, _Report(check_id, run, self._known, self._tell))
         except CheckFailed as failed:
             outcome = failed.outcome
             return Finish(
@@ -53,6 +57,8 @@ class Checking:
                 error_class=outcome.error_class,
                 advice=outcome.advice,
             )
+        if login:
+            return Finish(check_id, "ok", zh.LOGIN_WORKS)
         return Finish(check_id, "ok", cursor=done.cursor)
 
 

@@ -121,7 +121,7 @@ class MailDomain:
         check = Spec(
             kind=MAILBOX,
             name=CHECK,
-            handler=Checking(readers.checks.check, known, mailboxes.tell).perform,
+            handler=Checking(readers.checks.check, readers.sign_in.check, known, mailboxes.tell).perform,
             read=msgspec.json.Decoder(OpenCheck).decode,
             key=int,
             retries=0,
@@ -307,7 +307,9 @@ class MailDomain:
     def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
         match effect:
             case StartCheck():
-                put = check_put(effect.email_id, effect.user_id, effect.check_id, host=effect.host)
+                put = check_put(
+                    effect.email_id, effect.user_id, effect.check_id, host=effect.host, login=effect.login
+                )
                 row = effect_of(effect.email_id, put.value, effect.user_id, self._ambient.now_ms())
                 self._checks.committed(Start(effect.check_id, row), row.entity)
             case StopCheck():

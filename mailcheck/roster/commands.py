@@ -5,6 +5,7 @@ Those that need nothing but what the client sends are decoded from its message a
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -53,9 +54,10 @@ class DeleteEmails(msgspec.Struct, frozen=True):
 
 
 class CheckEmails(msgspec.Struct, frozen=True):
-    """Queue a check of each mailbox that has none open."""
+    """Queue a check of each mailbox that has none open. `login`: it only signs in, and reads no mail."""
 
     email_ids: tuple[Id, ...]
+    login: bool = False
 
 
 class CancelCheck(msgspec.Struct, frozen=True):
@@ -86,11 +88,14 @@ class WatchEmails(msgspec.Struct, frozen=True):
 
 
 class ImportEmails(msgspec.Struct, frozen=True):
-    """Add the mailboxes of an import text that is already parsed. `validate`: and check each at once."""
+    """Add the mailboxes of an import text that is already parsed.
+
+    `validate`: and sign in to each at once, or check it.
+    """
 
     mail_type: str
     data: ImportData
-    validate: bool = False
+    validate: Literal["", "login", "check"] = ""
 
 
 type RosterCommand = (

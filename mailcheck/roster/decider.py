@@ -142,7 +142,7 @@ class RosterDecider(RosterFold):
         if command.validate and hosts:
             first_check = writing.context.take("check", len(hosts))
             for check_id, (email_id, host) in enumerate(hosts, start=first_check):
-                writing.request(email_id, check_id, host)
+                writing.request(email_id, check_id, host, login=command.validate == "login")
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
@@ -165,7 +165,7 @@ class RosterDecider(RosterFold):
                 cancelled = [i for i in owned if writing.cancel(i)]
                 return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
             case CheckEmails():
-                return _check(writing, owned)
+                return _check(writing, owned, login=command.login)
             case LabelEmails():
                 return _label(writing, owned, tidied(command.labels))
             case WatchEmails():
@@ -231,7 +231,7 @@ def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
     return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
 
 
-def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
+def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:
     if not owned:
         return Refusal("not_found", "您没有权限检查任何指定的邮箱")
     skipped = [i for i in owned if i in writing.state.checks]
@@ -240,7 +240,7 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
         return Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=skipped)
     first = writing.context.take("check", len(accepted))
     for check_id, email_id in enumerate(accepted, start=first):
-        writing.request(email_id, check_id)
+        writing.request(email_id, check_id, login=login)
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
 
 

@@ -192,16 +192,16 @@ class RosterWriting:
             if row.watched and row.group == group:
                 self._effects.append(Watch(row.id, row.server))
 
-    def request(self, email_id: int, check_id: int, host: str | None = None) -> None:
-        """Queue a check. `host`: of a mailbox that this decision adds."""
+    def request(self, email_id: int, check_id: int, host: str | None = None, *, login: bool = False) -> None:
+        """Queue a check. `host`: of a mailbox that this decision adds. `login`: it only signs in."""
         now = self.context.timestamp
         if host is None:
             host = self.state.rows[email_id].server
             self._expect(email_id)
         self._status(email_id, check_id, "queued", "等待检查")
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
-        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host))
-        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id))
+        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host, login=login))
+        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id, login))
 
     def cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""

@@ -83,12 +83,16 @@ class MailPlace(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A check that has not ended. `implicit`: an embedding application runs it, not this service."""
+    """A check that has not ended. `implicit`: an embedding application runs it, not this service.
+
+    `login`: it only signs in.
+    """
 
     user_id: UserId
     check_id: int
     host: str = ""
     implicit: bool = False
+    login: bool = False
 
 
 def received_of(key: bytes) -> int:
@@ -171,10 +175,16 @@ def page_key(token: str) -> bytes | None:
 
 
 def check_put(
-    email_id: int, user_id: UserId, check_id: int, *, host: str = "", implicit: bool = False
+    email_id: int,
+    user_id: UserId,
+    check_id: int,
+    *,
+    host: str = "",
+    implicit: bool = False,
+    login: bool = False,
 ) -> RowPut:
     """The row of an open check."""
-    value = OpenCheck(user_id, check_id, host, implicit)
+    value = OpenCheck(user_id, check_id, host, implicit, login)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
 
 

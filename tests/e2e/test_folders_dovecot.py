@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.words import zh
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.worlds.mail_world import MailWorld, in_real_world
@@ -99,3 +101,28 @@ def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -
         assert [event.type for event in await world.events()].count("unread_there") == facts == 2
 
     in_real_world(test, LIMITS)
+
+
+def test_a_check_that_only_signs_in_reads_no_mail_and_says_whether_the_login_works(mails: Dovecot) -> None:
+    user = "login@example.com"
+    mails.add_user(user)
+    mails.add_mail(user, mime("waiting"))
+
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, mails, user)
+        head = world.log.head("user/7").seq
+        await world.do("check_emails", email_ids=[email_id], login=True)
+        end = await world.ended(email_id, after=head)
+        assert (end["status"], end["message"]) == ("ok", zh.LOGIN_WORKS)
+        assert await listed(world, email_id) == {}
+        lines = f"{user}----secret\nwrong@example.com----no"
+        await world.do("delete_emails", email_ids=[email_id])
+        head = world.log.head("user/7").seq
+        reply = await world.do("import_emails", data=lines, mail_type="corp", validate=True)
+        assert reply["success"] == 2
+        ends = [await world.ended(number, after=head) for number in (email_id + 1, email_id + 2)]
+        assert [one["status"] for one in ends] == ["ok", "need_reauth"]
+        assert await listed(world, email_id + 1) == {}
+
+    options = ProviderOptions(hosts=(f"127.0.0.1:{mails.port}",), tls="none")
+    in_real_world(test, LIMITS, providers=Providers({"corp": options}))

@@ -250,7 +250,7 @@ export interface Commands {
     reply: { accepted: number[]; refused: number[] };
   };
   import_emails: {
-    fields: { data: string; mail_type?: MailType; validate?: boolean; job_id?: number };
+    fields: { data: string; mail_type?: MailType; validate?: boolean | "login" | "check"; job_id?: number };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
   };
   begin_import: { fields: { lines: number }; reply: { job_id: number } };

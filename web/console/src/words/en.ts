@@ -72,7 +72,7 @@ export const en = {
     title: "Import mailboxes", format: "One account a line, fields separated by ----, a tab, | or a comma:",
     outlookFormat: "address----password----client id----refresh token", plainFormat: "address----password",
     text: "Accounts", file: "Choose a file", fileTooLarge: "The file is larger than 128 MB.", start: "Import",
-    lines: (n: number): string => many(n, "line", "lines"), running: (done: number, of: number): string => `${done.toLocaleString("en-GB")} of ${many(of, "line", "lines")}…`, progress: "Progress of the import", validate: "Check each new mailbox at once",
+    lines: (n: number): string => many(n, "line", "lines"), running: (done: number, of: number): string => `${done.toLocaleString("en-GB")} of ${many(of, "line", "lines")}…`, progress: "Progress of the import", validate: "Try to sign in to each new mailbox at once",
     result: (success: number, failed: number): string => `${success.toLocaleString("en-GB")} imported, ${failed.toLocaleString("en-GB")} failed`,
     line: "Line", reason: "Reason", more: (n: number): string => `and ${n.toLocaleString("en-GB")} more`,
     tooLong: "the line is too long", again: "Import more", stopped: "The import stopped here; what is listed was done.",

@@ -73,7 +73,7 @@ export const zh: Words = {
     title: "导入邮箱", format: "每行一个账号，字段以 ----、制表符、| 或逗号分隔：",
     outlookFormat: "邮箱----密码----client id----refresh token", plainFormat: "邮箱----密码",
     text: "账号", file: "选择文件", fileTooLarge: "文件超过 128 MB。", start: "导入",
-    lines: (count) => `${n(count)} 行`, running: (done, of) => `${n(done)} / ${n(of)} 行…`, progress: "导入进度", validate: "立即检查每个新邮箱",
+    lines: (count) => `${n(count)} 行`, running: (done, of) => `${n(done)} / ${n(of)} 行…`, progress: "导入进度", validate: "立即验证每个新邮箱能否登录",
     result: (success, failed) => `成功 ${n(success)} 个，失败 ${n(failed)} 个`,
     line: "行", reason: "原因", more: (count) => `还有 ${n(count)} 行`,
     tooLong: "此行过长", again: "继续导入", stopped: "导入在此中断；所列部分已完成。",
