@@ -174,7 +174,10 @@ class MailIndex:
         index = self._opened()
         async with self._lock:
             entries = [
-                entry for event in events if (entry := await self._entry(event.data["mail_id"])) is not None
+                entry
+                for event in events
+                if event.type == _MAIL_RECEIVED
+                and (entry := await self._entry(event.data["mail_id"])) is not None
             ]
             place = Place(self._log.log_id, run.position)
             try:

@@ -139,6 +139,9 @@ def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> De
             message = "" if first["status"] == "ok" else first["message"]
             said = _known(domain.WatchState, first, "error_class", "advice")
             return Derived(2, stream, domain.WatchState(first["status"], message, **said), wanted=True)
+        case "unread_there" if hasattr(domain, "SeeUnread"):
+            command = domain.SeeUnread(first["folder"], first["uidvalidity"], first["uids"])
+            return Derived(1, stream, command, wanted=True)
         case "uidvalidity_changed" | "mail_received" | "cursor_moved":
             return _found(domain, stream, types, bodies)
         case _:
