@@ -26,6 +26,13 @@ export type Place = Pick<SubscribeOptions, "after" | "tabs">;
 const ID_CHARS_MAX = 64;
 const ignore = () => undefined; // the loop itself throws the error
 
+/** The arguments behind an action: its fields may be left out if none of them is needed. */
+type Rest<Fields> = object extends Fields
+  ? [fields?: Fields, options?: SendOptions]
+  : [fields: Fields, options?: SendOptions];
+/** An action that `Commands` does not have: the fields of those that it has are checked. */
+type Undeclared<A extends string> = A extends keyof Commands ? never : A;
+
 export class Client {
   /** The connection's state as an observable: `state.value`, `state.subscribe(…)`. */
   readonly state: Observable<State>;
@@ -111,9 +118,11 @@ export class Client {
    *   with `applied` also `not_subscribed`, `log_replaced`, `stream_denied`
    */
   send<A extends keyof Commands>(
-    action: A, fields: Commands[A]["fields"], options?: SendOptions,
+    action: A, ...rest: Rest<Commands[A]["fields"]>
   ): Promise<Reply & Commands[A]["reply"]>;
-  send(action: string, fields?: object, options?: SendOptions): Promise<Reply & Record<string, unknown>>;
+  send<A extends string>(
+    action: Undeclared<A>, fields?: object, options?: SendOptions,
+  ): Promise<Reply & Record<string, unknown>>;
   async send(action: string, fields: object = {}, options: SendOptions = {}): Promise<Reply> {
     this.raiseIfStopped();
     const { signal, id = `${this.page}-${++this.count}` } = options;
@@ -135,7 +144,7 @@ export class Client {
    * `for await (const { data } of client.pages("get_all_emails", { limit: 1000 }))`. Throws as `send`.
    */
   pages<A extends keyof Commands>(action: A, fields: Commands[A]["fields"]): AsyncGenerator<Reply & Commands[A]["reply"], void>;
-  pages(action: string, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
+  pages<A extends string>(action: Undeclared<A>, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
   async *pages(action: string, fields: object = {}): AsyncGenerator<Reply & Record<string, unknown>, void> {
     let page = await this.send(action, fields);
     yield page;
