@@ -10,7 +10,7 @@ import { HttpSocket } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
-import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "../model/model.js";
+import type { At, Commands, Cursor, Item, Language, Reply, State, Status, StreamEvent } from "../model/model.js";
 import type { ClientOptions, SendOptions } from "./options.js";
 import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
@@ -53,6 +53,7 @@ export class Client {
   private engine: Engine | null = null;
   private suspended = false;
   private count = 0;
+  private language: Language | undefined;
   private readonly subscriptions = new Set<Subscription>();
   private readonly readers = new Map<string, Subscription>();
   private readonly outbox: Outbox;
@@ -62,6 +63,7 @@ export class Client {
   /** @throws HuahuoError `misuse`: the options cannot work */
   constructor(private readonly options: ClientOptions) {
     this.token = new TokenSource(options);
+    this.language = options.language;
     this.host = options.host ?? { ...browserHost(), overHttp: (url) => new HttpSocket(url, fetch.bind(globalThis)) as unknown as WebSocket };
     if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
     this.url = socketUrl(options.url, this.host.base);
@@ -106,6 +108,15 @@ export class Client {
   /** A job of the service, `job/<id>`: its progress as an observable, and `cancel()`. Close it with `close()`. */
   job(id: number): WatchedJob {
     return watchJob(this, id);
+  }
+
+  /**
+   * Ask the server to say texts for people in this language from now on. The tab that holds the connection
+   * decides, so call it in every tab of a user.
+   */
+  speak(language: Language): void {
+    this.language = language;
+    void this.engine?.speak(language).catch(ignore); // without a token the engine says why elsewhere
   }
 
   // -- commands -----------------------------------------------------------------------------------
@@ -265,6 +276,7 @@ export class Client {
         else this.heard(message);
       },
     });
+    void this.engine.speak(this.language);
     this.owning.set(true);
     this.again();
     this.engine.start();
