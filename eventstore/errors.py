@@ -2,6 +2,7 @@
 
 EventStoreError
  +- Conflict         an expected head was not the head: nothing of the append was written
+ |   +- KeyConflict    a secret was sealed under a key that its owner does not have (any more)
  +- CommandMismatch  the command id was used before with another content
  +- Unavailable      the append's outcome is unknown (full disk, failed write): repeat it with the same id
  +- QueueFull        the queue is full: nothing was done, try again later
@@ -29,6 +30,15 @@ class Conflict(EventStoreError):  # noqa: N818  the field's own term
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+class KeyConflict(Conflict):
+    """The data key of an owner was made, replaced or destroyed meanwhile: decide again."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"the data key of {owner}", 0, 0)
+        self.args = (f"the data key of {owner} is another one by now",)
+        self.owner = owner
 
 
 class CommandMismatch(EventStoreError):  # noqa: N818

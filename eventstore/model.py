@@ -149,11 +149,16 @@ class RowPut(msgspec.Struct, frozen=True, gc=False):
 
 
 class RowDrop(msgspec.Struct, frozen=True, gc=False):
-    """Remove a row of a named projection, or (`key` None) a whole part of it."""
+    """Remove a row of a named projection, or (`key` None) a whole part of it.
+
+    `blobs` lists references that the row holds: each is released with it, and none if the row is not there.
+    So a row that is dropped twice counts its blobs down once.
+    """
 
     table: str
     part: str
     key: bytes | None = None
+    blobs: tuple[str, ...] = ()
 
 
 class SecretPut(msgspec.Struct, frozen=True):

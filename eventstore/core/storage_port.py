@@ -194,12 +194,19 @@ class Place(msgspec.Struct):
 class Lookup(Protocol):
     """The questions about durable state that arise while a group is decided."""
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
-        """The durable records of those of `keys` that have one. Raises Corrupt: one of them is damaged."""
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
+        """The durable records of those of `keys` that have one, not written before `since_ms` of log time.
+
+        Raises Corrupt: one of them is damaged.
+        """
         ...
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """The durable wrapped data keys of those of `owners` that have one."""
+        ...
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """Whether a row of a projection is there."""
         ...
 
     def ended_head(self, stream: str, upto: int) -> Head | None:

@@ -320,11 +320,11 @@ class Writer:
 
     def _job(self, items: list[Pending], counters: list[PutCounter], age_ms: int) -> Commit:
         began_s = self._ambient.thread_s()
-        draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
+        draft = Draft(self.place, self._store, self._build, age_ms)
         keys = [one.append.command.key for one in items if one.append and one.append.command]
         if len(keys) > 1:
             draft.look_up(keys)
-        outcomes = [decided(draft, pending) for pending in items]
+        outcomes = [decided(draft, pending, self._vault) for pending in items]
         wrote = bool(draft.events or draft.changes)
         if wrote:
             draft.changes[:0] = counters

@@ -109,6 +109,7 @@ class _Tables:
         self.ended: set[str] = set()
         self.pruned: list[Tombstone] = []
         self.commands: dict[CommandKey, CommandRecord] = {}
+        self.command_times: dict[CommandKey, int] = {}
         self.counters: dict[str, int] = {}
         self.keys: dict[str, bytes] = {}
         self.sealed: dict[str, dict[str, bytes]] = {}
@@ -158,8 +159,9 @@ class _Tables:
                     self.ended.add(stream)
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
-            case PutCommand(record):
+            case PutCommand(record, at_ms):
                 self.commands[record.key] = record
+                self.command_times[record.key] = at_ms
             case PutAcks(acks):
                 for ack in acks:
                     key = (ack.user, ack.client, ack.stream)
@@ -202,15 +204,19 @@ class _MemoryStore:
 
     # -- Store
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
-        commands = self._tables.commands
-        return {key: commands[key] for key in keys if key in commands}
+        commands, times = self._tables.commands, self._tables.command_times
+        return {key: commands[key] for key in keys if times.get(key, since_ms - 1) >= since_ms}
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
         keys = self._tables.keys
         return {owner: keys[owner] for owner in owners if owner in keys}
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        return key in self._tables.rows.get((table, part), {})
 
     def commit(self, group: Group) -> None:
         """See `Store`."""

@@ -93,10 +93,10 @@ class SqliteStore:
 
     # -- Lookup
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
         try:
-            return select_commands(self.connection, keys)
+            return select_commands(self.connection, keys, since_ms)
         except sqlite3.Error as error:
             raise translated(error) from None
 
@@ -113,6 +113,14 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error) from None
         return found
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        try:
+            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise translated(error) from None
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Lookup`."""
