@@ -136,6 +136,25 @@ class Touch(_Change, frozen=True):
     pad_bytes: int = 0
 
 
+class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a replica had once the proposal at `offset` was applied: the ends of its chain and its digests."""
+
+    offset: int
+    chain: bytes
+    digest: bytes
+
+
+PASSED_KEPT = 4096
+"""Of so many proposals a replica knows what it had after each."""
+
+
+class PutPassed(_Change, frozen=True):
+    """How far the ordered log is applied. `shared` is the replicated state that is in no table."""
+
+    shared: bytes
+    passed: tuple[Passed, ...]
+
+
 type Change = (
     PutRow
     | DropRow
@@ -152,6 +171,7 @@ type Change = (
     | PutAcks
     | PutKeyframe
     | PutAge
+    | PutPassed
     | Touch
 )
 
@@ -168,7 +188,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """The durable state of a log; `counters` maps a counter to its next number.
 
     `heads` has the streams that have not ended. A counter that is not in `counters` begins at `first_number`.
-    `age` is the last note of the clock of the command records, None if there is none.
+    `age` is the last note of the clock of the command records, None if there is none. `shared` and `passed`:
+    what the last `PutPassed` wrote, and the newest `PASSED_KEPT`; empty for a log that is no replica.
     """
 
     log_id: str
@@ -178,6 +199,8 @@ class Loaded(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     first_number: int = 1
     age: AgeNote | None = None
+    shared: bytes = b""
+    passed: tuple[Passed, ...] = ()
 
 
 class Place(msgspec.Struct):

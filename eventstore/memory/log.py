@@ -22,6 +22,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
+    PASSED_KEPT,
     Change,
     DropBlob,
     DropRow,
@@ -29,6 +30,7 @@ from huahuo.eventstore.core.storage_port import (
     EndStream,
     Group,
     Loaded,
+    Passed,
     Prune,
     PutAcks,
     PutAge,
@@ -37,12 +39,14 @@ from huahuo.eventstore.core.storage_port import (
     PutCounter,
     PutKey,
     PutKeyframe,
+    PutPassed,
     PutRow,
     PutSealed,
     Shred,
     Span,
     Touch,
 )
+from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import InUse, Unavailable, WrongKey
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -84,8 +88,12 @@ class MemoryLog(StoreLog):
         master_key: bytes,
         build: str,
         executor: Executor | None = None,
+        writer_of: WriterOf = Writer,
+        log_id: str = "",
     ) -> Self:
         """Open the log on `disk`, and create it if the disk is empty. The caller closes its own `executor`.
+
+        `log_id`: of a log that is created ("": one by chance).
 
         Raises:
             InUse: it is open already. WrongKey: it was made with another master key.
@@ -93,10 +101,11 @@ class MemoryLog(StoreLog):
         """
         vault = Vault(master_key, ambient)
         runner = executor or InlineExecutor()
-        store, loaded = await runner.run(lambda: _open(disk, ambient, vault))
+        store, loaded = await runner.run(lambda: _open(disk, ambient, vault, log_id))
         return cls(
-            store, store, loaded, vault=vault, ambient=ambient, build=build, writer=runner, readers=runner
-        )
+            store, store, loaded, vault=vault, ambient=ambient, build=build,
+            writer=runner, readers=runner, writer_of=writer_of,
+        )  # fmt: skip
 
 
 class _Tables:
@@ -118,6 +127,8 @@ class _Tables:
         self.frames: dict[tuple[str, str], list[Keyframe]] = {}
         self.acks: dict[tuple[str, str, str], int] = {}
         self.age: AgeNote | None = None
+        self.shared = b""
+        self.passed: tuple[Passed, ...] = ()
 
     def add(self, group: Group) -> None:
         """Apply one commit."""
@@ -170,6 +181,9 @@ class _Tables:
                 self._keep(frame)
             case PutAge(age):
                 self.age = age
+            case PutPassed(shared, passed):
+                self.shared = shared
+                self.passed = (*self.passed, *passed)[-PASSED_KEPT:]
             case Touch():
                 pass
 
@@ -247,7 +261,10 @@ class _MemoryStore:
             for name, events in tables.streams.items()
             if name not in tables.ended
         }
-        return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters), age=tables.age)
+        return Loaded(
+            self._birth.log_id, len(history), chain, heads, dict(tables.counters),
+            age=tables.age, shared=tables.shared, passed=tables.passed,
+        )  # fmt: skip
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -366,7 +383,7 @@ def _seq(event: StoredEvent) -> int:
     return event.seq
 
 
-def _open(disk: ModelDisk, ambient: Ambient, vault: Vault) -> tuple[_MemoryStore, Loaded]:
+def _open(disk: ModelDisk, ambient: Ambient, vault: Vault, log_id: str) -> tuple[_MemoryStore, Loaded]:
     try:
         ticket = disk.hold()
     except BlockingIOError:
@@ -376,7 +393,7 @@ def _open(disk: ModelDisk, ambient: Ambient, vault: Vault) -> tuple[_MemoryStore
         if payloads:
             birth = msgspec.msgpack.decode(payloads[0], type=_Birth)
         else:
-            birth = _Birth(ambient.token(), vault.mark())
+            birth = _Birth(log_id or ambient.token(), vault.mark())
             disk.truncate(ticket, 0)
             disk.write(ticket, _framed(msgspec.msgpack.encode(birth)))
             disk.sync(ticket)

@@ -32,6 +32,7 @@ from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
@@ -261,7 +262,8 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
-        return load(self.connection, self._names, self._unindexed, summed=True)
+        loaded = load(self.connection, self._names, self._unindexed, summed=True)
+        return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
