@@ -42,6 +42,10 @@ class Reservations:
         self.wanted.clear()
         return wanted
 
+    def want_again(self, reserve: Reserve) -> None:
+        """What was wanted did not get into a proposal."""
+        self.wanted[reserve.counter] = reserve.count
+
     def came(self, reserved: Reserved) -> None:
         """A block is this node's."""
         self._blocks.add(reserved.counter, reserved.first, reserved.count)

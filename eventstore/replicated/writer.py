@@ -17,7 +17,6 @@ node.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 
 import msgspec
 import structlog
@@ -38,20 +37,19 @@ from huahuo.eventstore.core.storage_port import (
     Store,
 )
 from huahuo.eventstore.core.writer import GROUP_BYTES_MAX, GROUP_EVENTS_MAX, Writer
-from huahuo.eventstore.errors import Closed, Detached, EventStoreError, InUse, TooLarge, Unavailable
+from huahuo.eventstore.errors import Closed, Detached, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Appended, StoredEvent
 from huahuo.eventstore.replicated.agreement import Agreement
 from huahuo.eventstore.replicated.apply import Reserved, Result, Run, Step
 from huahuo.eventstore.replicated.arrivals import Arrivals
+from huahuo.eventstore.replicated.outbox import PROPOSE_AGAIN_S, Outbox
 from huahuo.eventstore.replicated.proposal import Codec, NewerFormat, Reserve
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
 from huahuo.eventstore.replicated.reserving import Reservations
 from huahuo.eventstore.replicated.shared import Shared, dump, load
 from huahuo.eventstore.sequencer.port import (
-    InDoubt,
     Ordered,
-    ProposalTooLarge,
     Sequencer,
     SequencerError,
     Unreachable,
@@ -64,7 +62,6 @@ APPLIED_BYTES_MAX = 4 << 20
 """Proposals applied in one commit, and their bytes."""
 RETRY_S = 1.0
 """How long a replica that could not apply an offset waits before it tries again."""
-PROPOSE_AGAIN_S = 0.1
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
 _log = structlog.get_logger(__name__)
@@ -101,7 +98,10 @@ class ReplicaWriter(Writer):
         self._numbers = Reservations(self._start)
         self._arrivals = Arrivals(sequencer, wake=self._start, halt=self.halt)
         self._local: deque[Pending] = deque()
-        self._under_way: dict[int, Sent] = {}
+        self._outbox = Outbox(
+            sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
+            reached=self._reached, halt=self.halt,
+        )  # fmt: skip
         self._announced = False
         self._halted = False
         self._resting = False
@@ -151,7 +151,7 @@ class ReplicaWriter(Writer):
         """Wait until nothing of this node waits or is under way, at most `CLOSE_S`."""
         until_s = self._ambient.monotonic_s() + CLOSE_S
         while (rest_s := until_s - self._ambient.monotonic_s()) > 0:
-            waiting: set[asyncio.Future[None]] = {sent.done for sent in self._under_way.values()}
+            waiting: set[asyncio.Future[None]] = self._outbox.waiting
             if self._running is not None:
                 waiting.add(self._running)
             if not waiting:
@@ -167,6 +167,7 @@ class ReplicaWriter(Writer):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._outbox.close()
         while self._running is not None:
             await asyncio.wait([self._running])
         if self._care_timer is not None:
@@ -226,7 +227,7 @@ class ReplicaWriter(Writer):
         return len(self._arrivals) > 0 and not self._resting and not self._halted
 
     def _may_propose(self) -> bool:
-        if self.proposer is None or self._halted or len(self._under_way) >= UNDER_WAY_MAX:
+        if self.proposer is None or self._halted or len(self._outbox) >= UNDER_WAY_MAX:
             return False
         return bool(self._queue or self._numbers.wanted or not self._announced)
 
@@ -262,52 +263,15 @@ class ReplicaWriter(Writer):
         seen, bytes_max = self.agreement.last, self._sequencer.proposal_bytes_max
         made = await self._executor.run(lambda: proposer.make(parts, seen, bytes_max))
         self._tell_outcomes([pending for pending, _ in made.refused], [error for _, error in made.refused])
-        before = next(reversed(self._under_way.values()), None)
-        for head, data, taken in made.proposals:
-            sent = Sent(head.number, head, data, taken, asyncio.get_running_loop().create_future())
-            if self._halted:
-                self._lose(sent)
-                continue
-            self._under_way[sent.number] = sent
-            self._task(self._deliver(proposer, sent, before), "log proposal")
-            before = sent
+        if self._halted:
+            lost = [part for _, _, taken in made.proposals for part in taken if isinstance(part, Pending)]
+            self._tell_outcomes(lost, self._unknown(lost))
+            return
+        self._outbox.send(proposer, made)
 
-    async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
-        """Propose until it is applied. One that is ordered before the number in front of it is ignored."""
-        id_ = proposer.incarnation.id_of(sent.number)
-        while not sent.done.done():
-            try:
-                offset = await self._sequencer.propose(sent.data, id_)
-                self._reached()
-                await self._arrivals.applied(offset)
-            except ProposalTooLarge as error:
-                self._empty(proposer, sent, TooLarge(str(error)))
-            except (Unreachable, InDoubt) as error:
-                if not self._halted and isinstance(error, Unreachable):
-                    self.trouble = str(error)
-                await asyncio.sleep(PROPOSE_AGAIN_S)
-            except SequencerError as error:
-                self.halt(str(error))
-                return
-            except Unavailable:
-                return
-            else:
-                if not sent.done.done() and before is not None and not before.done.done():
-                    await asyncio.wait([before.done])
-
-    def _reached(self) -> None:
+    def _reached(self, trouble: str | None) -> None:
         if not self._halted:
-            self.trouble = None
-
-    def _empty(self, proposer: Proposer, sent: Sent, error: Exception) -> None:
-        """The ordered log does not take it: an empty proposal takes its number."""
-        pendings = [part for part in sent.parts if isinstance(part, Pending)]
-        for part in sent.parts:
-            if isinstance(part, Reserve):
-                self._numbers.wanted[part.counter] = part.count
-        sent.parts = []
-        sent.data = proposer.empty(sent.head)
-        self._tell_outcomes(pendings, [error for _ in pendings])
+            self.trouble = trouble
 
     # Applying.
 
@@ -400,7 +364,7 @@ class ReplicaWriter(Writer):
         proposer.forget(proposal.number)
         if not self._joined.done():
             self._joined.set_result(None)
-        return self._under_way.pop(proposal.number, None)
+        return self._outbox.take(proposal.number)
 
     def _take_result(self, part: Part, result: Result, items: list[Pending], outcomes: list[Outcome]) -> None:
         if isinstance(part, Reserve):
@@ -419,24 +383,13 @@ class ReplicaWriter(Writer):
         if verdict == "others differ":
             _log.error("replicas_differ", nodes=others)
             return
-        self._say_what_it_had()
+        if self.proposer is not None:  # the others judge too; nobody waits for it
+            farewell = self.proposer.make((), self.agreement.last, 0)
+            self._outbox.send_once(self.proposer, farewell)
         self.halt(
             f"the history of this node differs from that of {others}: it serves nothing new; rebuild its"
             " directory from a node that is right"
         )
-
-    def _say_what_it_had(self) -> None:
-        """Tell the others, so that they judge too; nobody waits for it."""
-        proposer = self.proposer
-        if proposer is None:
-            return
-        [(head, data, _)] = proposer.make((), self.agreement.last, 0).proposals
-
-        async def say() -> None:
-            with suppress(SequencerError):
-                await self._sequencer.propose(data, proposer.incarnation.id_of(head.number))
-
-        self._task(say(), "log farewell")
 
     async def _not_applied(self, error: Exception) -> None:
         """Nobody is told anything, because the same offset is applied again."""
@@ -512,10 +465,7 @@ class ReplicaWriter(Writer):
             return
         self._halted = True
         self._closed = self._closed or reason
-        under_way = list(self._under_way.values())
-        self._under_way.clear()
-        for sent in under_way:
-            self._lose(sent)
+        self._outbox.lose(f"the log cannot write: {self._closed}")
         if self._queue:
             waiting = self._queue.take(1 << 62, 1 << 62)
             self._tell_outcomes(waiting, self._unknown(waiting))
@@ -524,12 +474,6 @@ class ReplicaWriter(Writer):
         if not self._joined.done():
             self._joined.set_exception(Unavailable(reason))
             self._joined.exception()  # nobody need wait for it
-
-    def _lose(self, sent: Sent) -> None:
-        pendings = [part for part in sent.parts if isinstance(part, Pending)]
-        self._tell_outcomes(pendings, self._unknown(pendings))
-        if not sent.done.done():
-            sent.done.set_result(None)
 
     def _unknown(self, items: Sequence[Pending]) -> list[Outcome]:
         return [Unavailable(f"the log cannot write: {self._closed}") for _ in items]
