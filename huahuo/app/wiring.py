@@ -26,6 +26,7 @@ from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.stopping import Parts
+from huahuo.app.storing import Storing
 from huahuo.app.world import REAL, World
 from huahuo.build import BUILD
 from huahuo.dictionaries import found
@@ -34,6 +35,7 @@ from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up, site
@@ -111,6 +113,7 @@ class App:
         self._awake = AwakeAmbient(ambient)
         self._world = world
         self._parts = Parts()
+        self.storing = Storing(settings)
         self._stopping: asyncio.Task[None] | None = None
         self._on_stop: dict[Callable[[], object], None] = {}
 
@@ -211,6 +214,7 @@ class App:
             metrics=metrics,
             files=settings.data if isinstance(log, SqliteLog) else None,
             may_read=self._may_read,
+            has_room=self.storing.room.has_room,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -227,7 +231,14 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
-        pages = _site(settings, log, ambient, metrics, dictionaries.assets() | _described(registry, settings))
+        pages = _site(
+            settings,
+            log,
+            ambient,
+            metrics,
+            dictionaries.assets() | _described(registry, settings),
+            self.storing.told,
+        )
         server = Server(
             settings=bounds.of_transport(settings),
             log=log,
@@ -255,8 +266,8 @@ class App:
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
-        metrics_of.bounds(metrics, server, gate, directory)
-        metrics_of.unauthenticated(metrics, server, pages)
+        metrics_of.bounds(metrics, server, gate, directory, pages)
+        await self._keep_room(gate, api, executor, metrics)
         await hub.start()
         parts.add("hub", hub.stop)
         await self._begin_work()
@@ -271,6 +282,10 @@ class App:
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._listen:
             self._tell_address()
+
+    async def _keep_room(self, gate: Gate, api: Api, executor: Executor, metrics: Metrics) -> None:
+        self.storing.guard(gate, self.publisher, api)
+        await self.storing.begin(self.log, self._world, executor, metrics, self._parts)
 
     async def _open_port(self, server: Server) -> None:
         settings = self.settings
@@ -366,7 +381,14 @@ async def _begin(name: str, brought: Brought, parts: Parts) -> None:
         raise ConfigError(str(error)) from error
 
 
-def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more: dict[str, Asset]) -> Site:
+def _site(
+    settings: Settings,
+    log: Log,
+    ambient: Ambient,
+    metrics: Metrics,
+    more: dict[str, Asset],
+    told: Callable[[], str | None],
+) -> Site:
     """The files for browsers: the console, or at its place a front end that the user has."""
     shown, elsewhere = site.assets(), None
     if settings.classic_ui:
@@ -376,7 +398,7 @@ def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more
             raise ConfigError(str(error)) from error
         shown = theirs | site.assets(site.CONSOLE)
     per_s = settings.http_requests_per_s
-    return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere)
+    return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere, told=told)
 
 
 def _described(registry: Registry, settings: Settings) -> dict[str, Asset]:

@@ -7,7 +7,7 @@ WebSocket. A response is sent in one piece, and then the connection closes.
 import gzip
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
@@ -99,13 +99,18 @@ class Site:
         *,
         requests_per_s: int = 0,
         elsewhere: Asset | None = None,
+        told: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`elsewhere`: the page for paths without a file, of a page that has paths of its own."""
+        """`elsewhere`: the page for paths without a file, of a page that has paths of its own.
+
+        `told`: what a service that is ready adds to that.
+        """
         self._log = log
         self._ambient = ambient
         self._metrics = metrics
         self._assets = assets
         self._elsewhere = elsewhere
+        self._told = told
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
 
@@ -151,7 +156,8 @@ class Site:
         reason = await self._ask_log()
         if reason is not None:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-        return self._text(HTTPStatus.OK, "ready")
+        told = self._told()
+        return self._text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
 
     async def _ask_log(self) -> str | None:
         try:
