@@ -243,6 +243,10 @@ class _MemoryStore:
         }
         return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters), age=tables.age)
 
+    def is_indexed(self, _position: int) -> bool:
+        """See `Store`."""
+        return True
+
     def care_due(self) -> bool:
         """See `Store`."""
         return False

@@ -10,6 +10,7 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
+from huahuo.eventstore.model import Head
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Entry
@@ -149,6 +150,10 @@ class Serving:
         at = min(max(after, state.start), state.tail)
         if self._own.has(path):
             return await self._own.part(path, state, at, PAGE_EVENTS_MAX)
+        if at < (first := self.head_of(path).first) - 1:
+            if after >= 0:
+                raise Wrong(HTTPStatus.GONE, "what follows this offset was removed: begin with offset -1")
+            at = first - 1
         found = await self._log.read(
             stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
         )
@@ -164,7 +169,11 @@ class Serving:
 
     def head(self, path: str) -> int:
         """The seq of the newest event, from which to wait for the next."""
-        return self._feed.head(self.stream_of(path)).seq
+        return self.head_of(path).seq
+
+    def head_of(self, path: str) -> Head:
+        """The ends of what is kept of a stream."""
+        return self._feed.head(self.stream_of(path))
 
     # Methods ------------------------------------------------------------------------------------------
 
