@@ -26,6 +26,7 @@ from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.verdict import Rule
 from huahuo.replay.live.feed import Feed, Today
 
 type Readers = Callable[[Any, Principal], bool]
@@ -221,6 +222,10 @@ class Plugin(Protocol):
     def warnings(self, settings: Any) -> Iterable[str]:
         """What an operator should know of these settings, for `huahuo doctor`; a sentence each."""
         del settings
+        return ()
+
+    def rules(self) -> Sequence[Rule]:
+        """What must hold of its events in any log, for `huahuo doctor --check`; new objects at each call."""
         return ()
 
     def samples(self, seed: int) -> Samples | None:

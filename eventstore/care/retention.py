@@ -19,7 +19,7 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 
 EVENT_BYTES = 128
 """What an event takes beside its body: its place, its link and its names, by estimate."""
-STEP_EVENTS = 512
+STEP_EVENTS = BATCH_EVENTS
 STEP_BYTES = 1 << 20
 SERIES_MAX = 100_000
 """Series whose last old event is remembered, some 300 B each. Of more, that event stays for `compact`."""

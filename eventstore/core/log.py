@@ -31,7 +31,7 @@ from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
-_INDEXED_AT_ONCE = 2048
+_INDEXED_AT_ONCE = 1024
 _PREPARED_MIN = 64
 """An append with at least this many secrets has them sealed before it is queued."""
 

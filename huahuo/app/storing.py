@@ -1,18 +1,23 @@
 """The room on the disk, as the service uses it: who may store more, and what keeps room by itself."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.plugin import Gauges, Host
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
-from huahuo.app.world import World
-from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.port import Log
+from huahuo.errors import ConfigError
+from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.storage.looking import Looking
+from huahuo.storage.looking import FreeBytes, Looking
+from huahuo.storage.retaining import Retaining, facts_of, rules_of
 from huahuo.storage.room import Room
 from huahuo.storage.stage import Stage
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
-from huahuo.transport.server.metrics import Metrics
 
 
 class Storing:
@@ -21,6 +26,7 @@ class Storing:
     def __init__(self, settings: Settings) -> None:
         self.room = Room(Stage(settings.disk_low_bytes))
         self.looking: Looking | None = None
+        self.retaining: Retaining | None = None
         self._settings = settings
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
@@ -29,20 +35,42 @@ class Storing:
         self.room.guard(lambda ask: setattr(publisher, "refuse_growth", ask), of_users=False)
         self.room.guard(api.refuse_growth, of_users=True)
 
-    async def begin(self, log: Log, world: World, executor: Executor, metrics: Metrics, parts: Parts) -> None:
-        """Begin to look after the room, and show it. A log in memory needs no room on a disk."""
-        settings = self._settings
-        self._show(metrics)
+    async def begin(
+        self,
+        host: Host,
+        free_bytes: Callable[[Path], FreeBytes],
+        past: Past,
+        registry: Registry,
+        parts: Parts,
+    ) -> None:
+        """Begin to look after the room, and show it. A log in memory needs no room on a disk.
+
+        Raises:
+            ConfigError: a rule of retention cannot be read.
+        """
+        settings, log = self._settings, host.log
+        self._show(host.metrics)
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
-            self.looking = looking = Looking(self.room, world.free_bytes(settings.data), executor)
+            self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
             parts.add("free space", looking.stop)
             await looking.start()
+        if isinstance(log, StoreLog) and settings.retention:
+            try:
+                rules = rules_of(settings.retention)
+            except ValueError as error:
+                raise ConfigError(f"retention: {error}") from None
+            self.retaining = retaining = Retaining(log, rules, facts_of(past, registry.guarded), host.ambient)
+            parts.add("retention", retaining.stop)
+            retaining.start()
+            host.metrics.total(
+                "retention_pruned", "Old events that retention removed.", lambda: retaining.pruned
+            )
 
     def told(self) -> str | None:
         """What `/readyz` adds to `ready`."""
         return self.room.sentence()
 
-    def _show(self, metrics: Metrics) -> None:
+    def _show(self, metrics: Gauges) -> None:
         room = self.room
         metrics.gauge(
             "disk_free_bytes", "Free space of the disk, 0 if not known.", lambda: room.stage.free_bytes or 0

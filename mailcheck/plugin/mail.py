@@ -4,10 +4,11 @@ Light to import: IMAP, MIME and the domain are imported when a service starts, t
 looks back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
+from huahuo.eventstore.verdict import Rule
 from huahuo.mailcheck.events import PUBLIC_TYPES
 from huahuo.mailcheck.plugin.settings import SECRETS, MailOptions, bounds
 
@@ -33,6 +34,12 @@ class Mail(Plugin):
         from huahuo.mailcheck.finding.names import FILE, NAME
 
         return {NAME: FILE}
+
+    def rules(self) -> Sequence[Rule]:
+        """See `Plugin`."""
+        from huahuo.mailcheck.log_rules import ChecksEndOnce, MailsToldOnce
+
+        return ChecksEndOnce(), MailsToldOnce()
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""

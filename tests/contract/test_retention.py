@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.care.pruning import BATCH_EVENTS
 from huahuo.eventstore.care.retention import EVENT_BYTES, Facts, Retention, Rule
@@ -23,20 +23,13 @@ FACTS = Facts(
 )
 
 
-class Clock(Ambient):
-    """Only the time of the wall is asked."""
-
-    def now_ms(self) -> int:
-        return NOW
-
-
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
 
 
 def retention(log: StoreLog, *rules: Rule) -> Retention:
-    return Retention(log, rules, FACTS, Clock(), "service")
+    return Retention(log, rules, FACTS, FakeAmbient(now_ms=NOW), "service")
 
 
 def week(streams: str) -> Rule:
@@ -134,7 +127,7 @@ async def test_the_log_stays_whole_with_compactions_between_and_after_a_restart(
             await put(log, "group/ops", 50, OLD)
             await put(log, "user/1", 20, OLD, type="progress", entity="mailbox/1")
             await one.step()
-            await compact(log, Policy(types=FACTS.prunable, before_ms=NOW), Clock(), "root")
+            await compact(log, Policy(types=FACTS.prunable, before_ms=NOW), FakeAmbient(now_ms=NOW), "root")
             await all_steps(one)
     async with opened(engine) as log:
         await put(log, "group/ops", 1, OLD)

@@ -99,18 +99,15 @@ class Site:
         *,
         requests_per_s: int = 0,
         elsewhere: Asset | None = None,
-        told: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`elsewhere`: the page for paths without a file, of a page that has paths of its own.
-
-        `told`: what a service that is ready adds to that.
-        """
+        """`elsewhere`: the page for paths without a file, of a page that has paths of its own."""
         self._log = log
         self._ambient = ambient
         self._metrics = metrics
         self._assets = assets
         self._elsewhere = elsewhere
-        self._told = told
+        self.told: Callable[[], str | None] = lambda: None
+        """What `/readyz` adds to `ready`."""
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
 
@@ -156,7 +153,7 @@ class Site:
         reason = await self._ask_log()
         if reason is not None:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-        told = self._told()
+        told = self.told()
         return self._text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
 
     async def _ask_log(self) -> str | None:

@@ -353,9 +353,10 @@ class Session:
         cursors = incoming.plain_ack(data)
         if cursors is None:
             return None
-        delivery = self.delivery
-        if any(not delivery.may_ack(stream, seq) for stream, seq in cursors.items()):
-            return None
+        may_ack = self.delivery.may_ack
+        for stream, seq in cursors.items():
+            if not may_ack(stream, seq):
+                return None
         self.heard(now_s)
         return self._readers.acks(cursors, now_s)
 

@@ -1,0 +1,37 @@
+"""The port of the service: opened, and told to who must know it."""
+
+import errno
+
+import structlog
+
+from huahuo.app import service_file
+from huahuo.app.config import Settings
+from huahuo.app.stopping import Parts
+from huahuo.errors import ConfigError
+from huahuo.transport.server.server import Server
+
+_log = structlog.get_logger(__name__)
+
+
+async def open_port(server: Server, settings: Settings) -> int:
+    """Listen, and return the port.
+
+    Raises:
+        ConfigError: the address is not available.
+    """
+    try:
+        return await server.start(settings.host, settings.port)
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+        raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
+
+
+def tell_address(settings: Settings, url: str, parts: Parts | None) -> None:
+    """Write the address into the data directory until `parts` stop (None: do not), and warn if it is open."""
+    if parts is not None:
+        service_file.write(settings.data, url)
+        parts.add("service.json", lambda: service_file.remove(settings.data))
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
