@@ -96,10 +96,10 @@ class HookActions:
             Action("list_webhooks", ListWebhooks, self._list, query=True),
             Action("get_webhook_letters", OneWebhook, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
-            Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True),
-            Action("pause_webhook", OneWebhook, self._pause),
+            Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
+            Action("pause_webhook", OneWebhook, self._pause, frees=True),
             Action("resume_webhook", OneWebhook, self._resume),
-            Action("remove_webhook", OneWebhook, self._remove, signed_in=True),
+            Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
             registry.command(action)
 
