@@ -3,6 +3,8 @@
 import msgspec
 
 INBOX = "INBOX"
+IMPORTED = "IMPORTED"
+"""The folder of mails that were taken over from another service, which kept no identity of them."""
 GRAPH_UIDVALIDITY = 2**32
 """No UIDVALIDITY of IMAP, whose numbers have 32 bits.
 
