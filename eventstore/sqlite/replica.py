@@ -45,15 +45,16 @@ async def open_log(
         ambient=ambient, master_key=master_key, build=build, limits=unbounded, writer=writer,
     )  # fmt: skip
     return await open_replica(
-        engine, ambient=ambient, master_key=master_key, sequencer=sequencer, node=node, held=held_in(directory)
-    )
+        engine, ambient=ambient, master_key=master_key, sequencer=sequencer, node=node,
+        held=held_in(directory),
+    )  # fmt: skip
 
 
 def held_in(directory: Path) -> Held | None:
     """The replica in `directory`, None if there is none.
 
     Raises:
-        EventStoreError: the files can't be read.
+        EventStoreError: the files can't be read, or are the log of a single service.
     """
     path = directory / DATABASE
     if not path.is_file():
@@ -61,8 +62,14 @@ def held_in(directory: Path) -> Held | None:
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             shared, log_id = get_meta(connection, SHARED_KEY), get_meta(connection, "log")
+            used = connection.execute("SELECT 1 FROM event LIMIT 1").fetchone()
     except sqlite3.Error as error:
         raise EventStoreError(f"{path} can't be read: {error}") from error
+    if shared is None and used:
+        raise EventStoreError(
+            f"{directory} holds the log of a single service, with events that no other node has:"
+            " give this node an empty --data"
+        )
     if shared is None or log_id is None:
         return None
     return Held(log_id.decode(), load(shared).offset)
