@@ -14,23 +14,28 @@ from huahuo.actors import Runtime
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, over_http, watching
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, nodes, over_http, watching
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
+from huahuo.app.storing import Storing
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
@@ -45,7 +50,7 @@ from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.site import Phase
+from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
@@ -98,6 +103,7 @@ class App:
         self._awake = AwakeAmbient(ambient)
         self._world = world
         self._parts = Parts()
+        self.storing = Storing(settings)
         self._stopping: asyncio.Task[None] | None = None
         self._on_stop: dict[Callable[[], object], None] = {}
 
@@ -198,6 +204,7 @@ class App:
             metrics=metrics,
             files=settings.data if isinstance(log, SqliteLog) else None,
             may_read=self._may_read,
+            has_room=self.storing.room.has_room,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -243,9 +250,9 @@ class App:
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
-        metrics_of.unauthenticated(metrics, server, pages)
-        metrics_of.bounds(metrics, server, gate, directory)
-        await self._begin_work()
+        metrics_of.bounds(metrics, server, gate, directory, pages)
+        await self._keep_room(pages, host)
+        await self._begin()
         parts.add_timed("commands", gate.drain)
         if self._listen:
             server.plain = NativeHttp(server, api)
@@ -259,11 +266,36 @@ class App:
         if self._listen:
             tell_address(settings, self.url, parts if self._world.publish_address else None)
 
-    async def _begin_work(self) -> None:
-        """Go on with what an earlier process left."""
-        parts = self._parts
+    async def _keep_room(self, pages: Site, host: Host) -> None:
+        storing = self.storing
+        storing.guard(self.gate, self.publisher, self.http)
+        pages.told = storing.told
+        past = together([plugin.past for plugin in self._plugins])
+        await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
+
+    async def _begin(self) -> None:
+        """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         await self.hub.start()
-        parts.add("hub", self.hub.stop)
+        self._parts.add("hub", self.hub.stop)
+        work = Parts()
+        self._parts.add_timed("work", work.stop)
+        replica = nodes.replica_of(self.log)
+        if replica is None or await nodes.joins_soon(replica):
+            await self._begin_work(work)
+            return
+        joining = asyncio.create_task(self._begin_later(replica, work), name="joining")
+        self._parts.add("joining", lambda: cancel_all([joining], 1.0))
+
+    async def _begin_later(self, replica: ReplicaWriter, work: Parts) -> None:
+        try:
+            await replica.joined()
+            await self._begin_work(work)
+        except Unavailable:
+            return  # `trouble` of the replica says why, and so does /readyz
+        except HuahuoError as error:
+            replica.halt(str(error))
+
+    async def _begin_work(self, parts: Parts) -> None:
         for name, brought in self._brought.items():
             await _begin(name, brought, parts)
         parts.add("webhooks", self.webhooks.close)

@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.errors import HuahuoError, ways_on
@@ -16,6 +18,7 @@ from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.storage.looking import FreeBytes, free_of
 
 _JOB_THREADS: Final = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -24,11 +27,17 @@ type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
 
 
 async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
-    """The log of a data directory. Raises as `SqliteLog.open`."""
+    """The log of a data directory, or its replica of the log that several nodes share.
+
+    Raises:
+        EventStoreError: as `SqliteLog.open`, or as `open_node`.
+    """
     limits = KeptLimits(
         command_records_per_user=settings.command_records_per_user,
         ack_clients_per_user=settings.ack_clients_per_user,
     )
+    if settings.log:
+        return await open_node(settings, secrets, ambient, limits)
     return await SqliteLog.open(
         settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
     )
@@ -40,6 +49,8 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    free_bytes: Callable[[Path], FreeBytes] = free_of
+    """The probe of the free space of a data directory. A log in memory is not probed."""
     publish_address: bool = True
     """Whether to write `service.json`, by which other commands find the running service."""
 

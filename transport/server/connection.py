@@ -73,6 +73,8 @@ class Connection(LoopActor):
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
+        self._quiet_until_s = 0.0
+        """See `Session.quiet_until_s`."""
         self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
@@ -134,6 +136,7 @@ class Connection(LoopActor):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
+                self._quiet_until_s = 0.0
                 self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
@@ -153,6 +156,16 @@ class Connection(LoopActor):
             self._pump.run()
         return True
 
+    def at_rest(self, now_s: float) -> bool:
+        """Whether a tick would find nothing to do. This is asked of every idle connection each second."""
+        return (
+            now_s < self._quiet_until_s
+            and not self._wires.tally.size_bytes
+            and self._bill.is_settled
+            and not (self._slowed or self._session.busy)
+            and self._pump.at_rest
+        )
+
     def _tick(self, now_s: float) -> None:
         tally = self._wires.tally
         if tally.size_bytes:
@@ -160,7 +173,9 @@ class Connection(LoopActor):
             tally.events = tally.size_bytes = 0
         if self._slowed:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
-        self.carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
+        now = Now(now_s, self._wires.ambient.now_ms())
+        self.carry_out(self._session.tick(now))
+        self._quiet_until_s = self._session.quiet_until_s(now)
         self._pump.retry()
         principal = self._session.principal
         if principal is not None:
@@ -343,6 +358,7 @@ class Connection(LoopActor):
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
         self.carry_out(self._session.looked_up(links, self._now(), verdicts))
+        self._quiet_until_s = 0.0  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
         self._tell_free()
@@ -358,6 +374,7 @@ class Connection(LoopActor):
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
         asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        self._quiet_until_s = 0.0  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
         if isinstance(asked, outputs.LookUp):
