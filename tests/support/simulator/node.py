@@ -131,6 +131,7 @@ class Node:
         self.marks = marks
         self.outside = outside
         self.offset_ms = 0
+        self.jobs_running = 0
         self.life = 0
         self.app: App | None = None
         self.up = asyncio.Event()

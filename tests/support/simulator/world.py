@@ -207,7 +207,7 @@ async def _rest(node: Node, devices: Sequence[Device], work: Work) -> None:
             await work.check(first)
         rows = await app.log.rows("effect", "", limit=1)
         mails = not first.kept.mailboxes or len(set(first.kept.told)) >= work.mails
-        if not rows and mails and all(_at_head(node, device) for device in devices):
+        if not rows and mails and not node.jobs_running and all(_at_head(node, device) for device in devices):
             return
 
 
