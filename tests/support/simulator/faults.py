@@ -189,5 +189,8 @@ class Faults:
         imap.silences += kind == "silence"
         imap.delay_s = 0.5 if kind == "slow" else 0.0
         imap.refuse_login = "[LIMIT] too many" if kind == "limit" else ""
+        if kind == "renumber":
+            imap.renumber()
+            self._node.marks.sometimes("mailbox renumbered")
         await asyncio.sleep(chance.uniform(1, 60))
         imap.delay_s, imap.refuse_login = 0.0, ""
