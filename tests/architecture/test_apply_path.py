@@ -18,8 +18,8 @@ ENGINES = (f"{PACKAGE}.sqlite.changes", f"{PACKAGE}.sqlite.passed")
 
 MODULES = {
     "asyncio", "calendar", "cryptography", "datetime", "getpass", "locale", "multiprocessing", "os",
-    "platform", "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "threading", "time", "uuid",
-    "zoneinfo", "zstandard",
+    "platform", "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "threading", "time",
+    "uuid", "zoneinfo", "zstandard",
 }  # fmt: skip
 ROOMS = {f"{PACKAGE}.{name}" for name in ("ambient", "awake", "blobs", "executor", "core.seal", "zstd")}
 CALLS = {"hash", "id", "input", "open", "vars", "globals", "__import__", "eval", "exec"}
