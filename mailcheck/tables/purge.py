@@ -37,7 +37,7 @@ _PAGE_ROWS: Final = 200
 _RETRIES: Final = 1 << 31
 """It is tried until it succeeds, every half minute."""
 
-type Removal = RowDrop | str
+type Removal = RowDrop
 """A row, or the id of a blob."""
 
 
@@ -101,8 +101,7 @@ class Purging:
         """Remove this in one commit."""
         append = Append(
             ts_ms=self._ambient.now_ms(),
-            rows=tuple(one for one in what if isinstance(one, RowDrop)),
-            drop_blobs=tuple(one for one in what if isinstance(one, str)),
+            rows=tuple(what),
             # Ids are never reused: nothing more will be written to its stream.
             ended=(mailbox_stream(email_id),) if last else (),
             principal="service",
@@ -122,7 +121,8 @@ class Purging:
 
 
 def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
-    return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
+    # The row holds the reference: a page that is purged twice releases it once.
+    return RowDrop(MAILS, part, key, blobs=(record.blob,)), RowDrop(MAIL, "", mail_key(record.mail_id))
 
 
 class _Hold:
