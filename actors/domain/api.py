@@ -280,7 +280,7 @@ class EntityApi:
             answer = await self.execute(entity, key, sent, call.origin)
             return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
 
-        return Action(traits(cls).action, message.params, handle)
+        return Action(traits(cls).action, message.params, handle, frees=traits(cls).frees)
 
     def _query(self, entity: Entity[Any], query: EntityQuery) -> Action:
         fields = query.fields

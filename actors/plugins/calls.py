@@ -1,6 +1,6 @@
 """Commands and queries of clients as a plug-in meets them, and its answers. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -72,6 +72,10 @@ class Refusal(msgspec.Struct, frozen=True):
     details: str = ""
     retry_s: float | None = None
     """With `busy`: seconds after which a retry may succeed."""
+
+
+type RefuseGrowth = Callable[[str], Refusal | None]
+"""Why a principal (`user/42`, `service`) may store nothing more now; None: it may."""
 
 
 def error_reply(refusal: Refusal) -> Reply:

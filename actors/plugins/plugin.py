@@ -67,6 +67,8 @@ class Host:
     """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
     may_read: MayRead | None = None
     """Asks the application's `authorize`, None if it has none."""
+    has_room: Callable[[UserId], bool] = lambda _user_id: True
+    """Whether work that stores more for this user may begin by itself: not on a nearly full disk."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     classic_ui: bool = False

@@ -1,28 +1,24 @@
 """Compaction: superseded events of the chosen types are pruned; their tombstones and a receipt stay.
 
+`huahuo.eventstore.care.retention` does the same by itself, little by little, in a running service.
+
 An event may be pruned if enough later events of the same stream, type and entity follow it. Then a fold
 that keeps only the last one gives the same state. The newest event of a stream always stays.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import batched
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.care.pruning import BATCH_EVENTS, prune
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import AUDIT_STREAM, is_receipt, receipt
-from huahuo.eventstore.errors import Conflict
-from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
-from huahuo.eventstore.model import LOG_STREAM, Append, Pruning, StoredEvent, Tombstone
+from huahuo.eventstore.model import LOG_STREAM, Append, StoredEvent
 
-BATCH_EVENTS = 5000
-"""One commit prunes at most this many events: a few milliseconds of the writer's time."""
 _PAGE_EVENTS = 1000
 _ENDED_A_COMMIT = 256
-
-assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
 
 def _one_series(_event: StoredEvent) -> str:
@@ -76,50 +72,11 @@ class _Chooser:
 async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: str) -> int:
     """Prune what `policy` allows up to the present head; returns how many events were pruned.
 
-    Each batch is one commit, so a stop in the middle leaves a whole log. If another compaction prunes
-    meanwhile, this one chooses anew: two receipts for one event would vouch for nothing.
+    Each batch is one commit, so a stop in the middle leaves a whole log.
 
     Raises:
         EventStoreError: as `Log.read` and `Log.append`.
     """
-    receipts = _Receipts(log)
-    pruned = 0
-    while True:
-        try:
-            return pruned + await _compact_once(log, policy, ambient, principal, receipts)
-        except _Overtaken as overtaken:
-            pruned += overtaken.pruned
-
-
-class _Overtaken(Exception):  # noqa: N818  a fact, not a fault
-    """Another compaction pruned meanwhile. `pruned`: what this one had pruned before."""
-
-    def __init__(self, pruned: int) -> None:
-        super().__init__()
-        self.pruned = pruned
-
-
-class _Receipts:
-    """The head of the stream with the receipts, as of the newest receipt that the choice has seen."""
-
-    def __init__(self, log: StoreLog) -> None:
-        self._log = log
-        self.seq = log.head(AUDIT_STREAM).seq
-
-    async def is_new(self) -> bool:
-        """Whether another receipt has been written. From now on, the present head is the one that is seen."""
-        seen, self.seq = self.seq, self._log.head(AUDIT_STREAM).seq
-        while seen < self.seq:
-            page = await self._log.read(AUDIT_STREAM, seen, events_max=_PAGE_EVENTS)
-            if any(is_receipt(event) for event in page):
-                return True
-            seen = page[-1].seq if page else self.seq
-        return False
-
-
-async def _compact_once(
-    log: StoreLog, policy: Policy, ambient: Ambient, principal: str, receipts: _Receipts
-) -> int:
     chooser, batch, pruned, ended = _Chooser(policy), list[StoredEvent](), 0, set[str]()
     at, upto = 0, log.position
     while at < upto:
@@ -135,65 +92,16 @@ async def _compact_once(
             if event.position <= upto and (gone := chooser.offer(event)) is not None:
                 batch.append(gone)
         while len(batch) >= BATCH_EVENTS:
-            chosen = batch[:BATCH_EVENTS]
-            if not await _prune(log, chosen, policy, ambient, principal, receipts):
-                raise _Overtaken(pruned)
-            pruned += len(chosen)
+            pruned += await _prune(log, batch[:BATCH_EVENTS], policy, ambient, principal)
             del batch[:BATCH_EVENTS]
     if batch:
-        if not await _prune(log, batch, policy, ambient, principal, receipts):
-            raise _Overtaken(pruned)
-        pruned += len(batch)
+        pruned += await _prune(log, batch, policy, ambient, principal)
     for some in batched(sorted(ended), _ENDED_A_COMMIT):
         await log.append(Append(ts_ms=ambient.now_ms(), ended=some, principal=principal))
     return pruned
 
 
 async def _prune(
-    log: StoreLog, events: list[StoredEvent], policy: Policy, ambient: Ambient, principal: str,
-    receipts: _Receipts,
-) -> bool:  # fmt: skip
-    """Prune `events`. False: another compaction wrote a receipt since they were chosen."""
-    stones = [Tombstone(e.position, e.stream, e.seq, e.chain) for e in events]
-    stones.sort(key=lambda stone: stone.position)
-    now_ms = ambient.now_ms()
-    pruning = Pruning(
-        positions=tuple(stone.position for stone in stones),
-        firsts=dict([first async for first in _firsts(log, stones)]),
-    )
-    while True:
-        try:
-            await log.append(
-                Append(
-                    ts_ms=now_ms,
-                    events=(receipt(stones, policy.described(), now_ms),),
-                    expected={AUDIT_STREAM: receipts.seq},
-                    principal=principal,
-                    prune=pruning,
-                )
-            )
-        except Conflict:
-            if await receipts.is_new():
-                return False
-        else:
-            receipts.seq += 1
-            return True
-
-
-async def _firsts(log: StoreLog, stones: list[Tombstone]) -> AsyncIterator[tuple[str, int]]:
-    """The streams whose oldest event is pruned, each with the seq that is then the oldest."""
-    gone: dict[str, set[int]] = {}
-    for stone in stones:
-        gone.setdefault(stone.stream, set()).add(stone.seq)
-    for stream, seqs in gone.items():
-        first = log.head(stream).first
-        if first not in seqs:
-            continue
-        after = first - 1
-        while True:
-            page = await log.read(stream, after, events_max=_PAGE_EVENTS)
-            kept = next((event.seq for event in page if event.seq not in seqs), None)
-            if kept is not None:
-                yield stream, kept
-                break
-            after = page[-1].seq
+    log: StoreLog, events: list[StoredEvent], policy: Policy, ambient: Ambient, principal: str
+) -> int:
+    return await prune(log, events, policy.described(), ambient, principal)

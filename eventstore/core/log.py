@@ -12,7 +12,16 @@ from huahuo.eventstore.core.draft import check_text
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
+from huahuo.eventstore.core.storage_port import (
+    Change,
+    IndexMore,
+    Loaded,
+    PutAcks,
+    PutKeyframe,
+    Reads,
+    Store,
+    Touch,
+)
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
@@ -22,6 +31,7 @@ from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
+_INDEXED_AT_ONCE = 1024
 _PREPARED_MIN = 64
 """An append with at least this many secrets has them sealed before it is queued."""
 
@@ -53,6 +63,8 @@ class StoreLog(LogReader):
         )
         self._closing: asyncio.Task[None] | None = None
         self._probed: tuple[float, str | None] | None = None
+        self.pruning = asyncio.Lock()
+        """Held while events are chosen and pruned, so that no event is pruned twice."""
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`.
@@ -155,6 +167,11 @@ class StoreLog(LogReader):
             return None if found is None else self._vault.unseal(found[0], owner, name, found[1])
 
         return await self._read(job)
+
+    async def index_to(self, position: int) -> None:
+        """Bring an index that runs behind up to `position`, in steps of a few milliseconds of the writer."""
+        while not self.store.is_indexed(min(position, self.position)):
+            await self._write((IndexMore(_INDEXED_AT_ONCE),), 0)
 
     async def put_keyframe(self, frame: Keyframe) -> None:
         """See `Log`. A stream and fold keep the few newest keyframes, and one for each older span."""

@@ -97,6 +97,12 @@ class EndStream(_Change, frozen=True):
     stream: str
 
 
+class IndexMore(_Change, frozen=True):
+    """Move the places of about this many events into the index that runs behind, if there is one."""
+
+    events: int
+
+
 class PutCounter(_Change, frozen=True):
     """The next number that a counter will hand out."""
 
@@ -166,6 +172,7 @@ type Change = (
     | Shred
     | Prune
     | EndStream
+    | IndexMore
     | PutCounter
     | PutCommand
     | PutAcks
@@ -246,6 +253,10 @@ class Store(Lookup, Protocol):
 
     def recover(self) -> Loaded:
         """After a failed commit: find out what is durable. May be called again if it raises."""
+        ...
+
+    def is_indexed(self, position: int) -> bool:
+        """Whether pruning events up to `position` needs no work on an index first. Called on the loop."""
         ...
 
     def care_due(self) -> bool:

@@ -266,6 +266,10 @@ class _MemoryStore:
             age=tables.age, shared=tables.shared, passed=tables.passed,
         )  # fmt: skip
 
+    def is_indexed(self, _position: int) -> bool:
+        """See `Store`."""
+        return True
+
     def care_due(self) -> bool:
         """See `Store`."""
         return False

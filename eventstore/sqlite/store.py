@@ -17,6 +17,7 @@ from huahuo.eventstore.core.storage_port import (
     DropSealed,
     EndStream,
     Group,
+    IndexMore,
     Loaded,
     Prune,
     Shred,
@@ -142,10 +143,7 @@ class SqliteStore:
                 streams = number_streams(connection, self._names, group.events)
                 rows = self._sums.rows(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
-            if any(isinstance(change, Prune) for change in group.changes):
-                moving = self._unindexed.all()  # pruning deletes rows, so all must be in the table
-            else:
-                moving = self._unindexed.due(len(group.events))
+            moving = self._moving(group)
             seq_index.write(connection, moving)
             for sql, values in statements_of(group.changes):
                 connection.execute(sql, values)
@@ -204,6 +202,10 @@ class SqliteStore:
             except sqlite3.Error as error:
                 raise translated(error) from None
             return loaded
+
+    def is_indexed(self, position: int) -> bool:
+        """See `Store`."""
+        return position <= self._unindexed.complete_to
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -287,6 +289,16 @@ class SqliteStore:
         self.connection.execute("COMMIT")
 
     # -- inside a transaction
+
+    def _moving(self, group: Group) -> seq_index.Slice:
+        """The places to write to the index with `group`. Rows that it prunes must be in the table."""
+        wanted = 0
+        for change in group.changes:
+            if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
+                return self._unindexed.all()
+            if isinstance(change, IndexMore):
+                wanted += change.events
+        return self._unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:
         """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""

@@ -66,7 +66,7 @@ class KeyActions:
         for action in (
             Action("add_key", AddKey, self._add, signed_in=True),
             Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
-            Action("revoke_key", RevokeKey, self._revoke, signed_in=True),
+            Action("revoke_key", RevokeKey, self._revoke, signed_in=True, frees=True),
         ):
             self._registry.command(action)
 

@@ -14,6 +14,7 @@ from huahuo.actors import Runtime
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
 from huahuo.app import accounts, bounds, keys, log_care, metrics_of, over_http, watching
@@ -23,6 +24,7 @@ from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
+from huahuo.app.storing import Storing
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
@@ -45,7 +47,7 @@ from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.site import Phase
+from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
@@ -98,6 +100,7 @@ class App:
         self._awake = AwakeAmbient(ambient)
         self._world = world
         self._parts = Parts()
+        self.storing = Storing(settings)
         self._stopping: asyncio.Task[None] | None = None
         self._on_stop: dict[Callable[[], object], None] = {}
 
@@ -198,6 +201,7 @@ class App:
             metrics=metrics,
             files=settings.data if isinstance(log, SqliteLog) else None,
             may_read=self._may_read,
+            has_room=self.storing.room.has_room,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -243,8 +247,8 @@ class App:
         get_clients.register(registry, hub)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
-        metrics_of.unauthenticated(metrics, server, pages)
-        metrics_of.bounds(metrics, server, gate, directory)
+        metrics_of.bounds(metrics, server, gate, directory, pages)
+        await self._keep_room(pages, host)
         await self._begin_work()
         parts.add_timed("commands", gate.drain)
         if self._listen:
@@ -258,6 +262,13 @@ class App:
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._listen:
             tell_address(settings, self.url, parts if self._world.publish_address else None)
+
+    async def _keep_room(self, pages: Site, host: Host) -> None:
+        storing = self.storing
+        storing.guard(self.gate, self.publisher, self.http)
+        pages.told = storing.told
+        past = together([plugin.past for plugin in self._plugins])
+        await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 
     async def _begin_work(self) -> None:
         """Go on with what an earlier process left."""

@@ -74,12 +74,12 @@ class UserActions:
         for action in (
             Action("list_users", Nothing, self._list, query=True, admin=True),
             Action("add_user", AddUser, self._add, admin=True),
-            Action("set_password", SetPassword, self._set_password, admin=True),
-            Action("disable_user", Named, self._disable, admin=True),
-            Action("enable_user", Named, self._enable, admin=True),
-            Action("remove_user", Named, self._remove, admin=True),
-            Action("change_password", ChangePassword, self._change_password, signed_in=True),
-            Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True),
+            Action("set_password", SetPassword, self._set_password, admin=True, frees=True),
+            Action("disable_user", Named, self._disable, admin=True, frees=True),
+            Action("enable_user", Named, self._enable, admin=True, frees=True),
+            Action("remove_user", Named, self._remove, admin=True, frees=True),
+            Action("change_password", ChangePassword, self._change_password, signed_in=True, frees=True),
+            Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True, frees=True),
             Action("renew_token", Nothing, self._renew, query=True, signed_in=True),
         ):
             registry.command(action)

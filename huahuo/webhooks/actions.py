@@ -89,7 +89,7 @@ class HookActions:
             Action("list_webhooks", ListWebhooks, self._list, query=True),
             Action("get_webhook_letters", OneWebhook, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
-            Action("remove_webhook", OneWebhook, self._remove, signed_in=True),
+            Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
             registry.command(action)
 

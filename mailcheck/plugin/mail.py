@@ -58,6 +58,7 @@ class Mail(Plugin):
             executor=host.executor,
             settings=bounds(host.settings, host.ambient),
             wait_s=host.wait_s,
+            has_room=host.has_room,
             index=index,
             jobs=host.jobs,
         )

@@ -7,7 +7,7 @@ WebSocket. A response is sent in one piece, and then the connection closes.
 import gzip
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
@@ -106,6 +106,8 @@ class Site:
         self._metrics = metrics
         self._assets = assets
         self._elsewhere = elsewhere
+        self.told: Callable[[], str | None] = lambda: None
+        """What `/readyz` adds to `ready`."""
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
 
@@ -151,7 +153,8 @@ class Site:
         reason = await self._ask_log()
         if reason is not None:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-        return self._text(HTTPStatus.OK, "ready")
+        told = self.told()
+        return self._text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
 
     async def _ask_log(self) -> str | None:
         try:
