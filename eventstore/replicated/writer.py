@@ -179,12 +179,13 @@ class ReplicaWriter(Writer):
 
     async def _join(self) -> None:
         """Apply what was ordered before this node started, then begin its incarnation."""
+        before = self.shared.offset  # while the answer comes, newer proposals may be applied
         last = await self._ask_last()
         if last is None:
             return
-        if last < self.shared.offset:
+        if last < before:
             self.halt(
-                f"the ordered log ends at {last}, and this node has applied {self.shared.offset} proposals:"
+                f"the ordered log ends at {last}, and this node has applied {before} proposals:"
                 " the log went back, or is another one"
             )
             return
