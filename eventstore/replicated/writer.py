@@ -17,6 +17,7 @@ node.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -149,15 +150,17 @@ class ReplicaWriter(Writer):
 
     async def settled(self) -> None:
         """Wait until nothing of this node waits or is under way, at most `CLOSE_S`."""
-        until_s = self._ambient.monotonic_s() + CLOSE_S
-        while (rest_s := until_s - self._ambient.monotonic_s()) > 0:
-            waiting: set[asyncio.Future[None]] = self._outbox.waiting
-            if self._running is not None:
-                waiting.add(self._running)
-            if not waiting:
-                return
-            await asyncio.wait(waiting, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while waiting := self._waiting():
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.sleep(0)
+
+    def _waiting(self) -> set[asyncio.Future[None]]:
+        waiting = self._outbox.waiting
+        if self._running is not None:
+            waiting.add(self._running)
+        return waiting
 
     async def close(self) -> None:
         """Propose what waits, then release the store and the sequencer. Call once."""
