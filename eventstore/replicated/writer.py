@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
-import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
@@ -30,10 +29,8 @@ from huahuo.eventstore.core.storage_port import (
     Change,
     Group,
     Loaded,
-    Passed,
     Place,
     PutAcks,
-    PutPassed,
     Reads,
     Store,
 )
@@ -42,18 +39,19 @@ from huahuo.eventstore.errors import Closed, Detached, EventStoreError, InUse, U
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Appended, StoredEvent
 from huahuo.eventstore.replicated.agreement import Agreement
+from huahuo.eventstore.replicated.applied import Applied, apply_all
 from huahuo.eventstore.replicated.apply import Reserved, Result, Run, Step
 from huahuo.eventstore.replicated.arrivals import Arrivals
-from huahuo.eventstore.replicated.outbox import PROPOSE_AGAIN_S, Outbox
+from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
+from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import Codec, NewerFormat, Reserve
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
 from huahuo.eventstore.replicated.reserving import Reservations
-from huahuo.eventstore.replicated.shared import Shared, dump, load
+from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.sequencer.port import (
     Ordered,
     Sequencer,
     SequencerError,
-    Unreachable,
 )
 
 UNDER_WAY_MAX = 4
@@ -66,17 +64,6 @@ RETRY_S = 1.0
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
 _log = structlog.get_logger(__name__)
-
-
-class _Applied(msgspec.Struct):
-    """What a job applied."""
-
-    draft: Draft
-    steps: list[Step]
-    passed: list[Passed]
-    shared: Shared
-    counters: dict[str, int]
-    spent_s: float = 0.0
 
 
 class ReplicaWriter(Writer):
@@ -107,11 +94,23 @@ class ReplicaWriter(Writer):
         self._halted = False
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
-        self._tried: _Applied | None = None
+        self._tried: Applied | None = None
+        self._living = Living()
+        self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task(self._arrivals.follow(self.shared.offset), "log follower")
         self._task(self._join(), "log joining")
+
+    @property
+    def incarnation(self) -> str:
+        """See `Log.incarnation`. Nameless until it begins."""
+        me = None if self.proposer is None else self.proposer.incarnation
+        return f"{self.node}.?" if me is None else name_of(me.node, me.epoch)
+
+    def living(self) -> frozenset[str]:
+        """See `Log.living`."""
+        return self._living.names(self.shared.members, self._ambient.monotonic_s()) | {self.incarnation}
 
     # What callers see.
 
@@ -181,10 +180,12 @@ class ReplicaWriter(Writer):
     # Starting.
 
     async def _join(self) -> None:
-        """Apply what was ordered before this node started, then begin its incarnation."""
+        """Apply what was ordered before this node started; then begin its incarnation, and keep it alive."""
         before = self.shared.offset  # while the answer comes, newer proposals may be applied
-        last = await self._ask_last()
-        if last is None:
+        try:
+            last = await self._arrivals.ask_last(self._reached)
+        except SequencerError as error:
+            self.halt(str(error))
             return
         if last < before:
             self.halt(
@@ -205,18 +206,13 @@ class ReplicaWriter(Writer):
             build=self._build,
         )  # fmt: skip
         self.trouble = None
+        self._living.begin(self.shared.members, self._ambient.monotonic_s())
         self._start()
-
-    async def _ask_last(self) -> int | None:
-        while True:
-            try:
-                return await self._sequencer.last()
-            except Unreachable as error:
-                self.trouble = str(error)
-                await asyncio.sleep(PROPOSE_AGAIN_S)
-            except SequencerError as error:
-                self.halt(str(error))
-                return None
+        while not self._halted:
+            await asyncio.sleep(HEARTBEAT_S)
+            if self._ambient.monotonic_s() - self._spoke_s >= HEARTBEAT_S and not self._outbox:
+                self._announced = False
+                self._start()
 
     # The one task that runs jobs.
 
@@ -262,6 +258,7 @@ class ReplicaWriter(Writer):
         proposer = self.proposer
         assert proposer is not None
         self._announced = True
+        self._spoke_s = self._ambient.monotonic_s()
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX) if self._queue else []
         parts: list[Part] = [*self._numbers.next_wanted(), *items]
         seen, bytes_max = self.agreement.last, self._sequencer.proposal_bytes_max
@@ -295,26 +292,18 @@ class ReplicaWriter(Writer):
                 self.observe(self._ambient.monotonic_s() - began_s)
             self._finish(applied)
 
-    def _apply(self, batch: Sequence[Ordered]) -> _Applied:
+    def _apply(self, batch: Sequence[Ordered]) -> Applied:
         """A job: apply and commit. While it runs, the loop changes nothing that it uses."""
         began_s = self._ambient.thread_s()
         self._tried = None
         draft = Draft(self.place, self._store, "", self.shared.time_ms)
         run = Run(draft, self.shared, self._counters, self._first_number, self._codec)
-        steps: list[Step] = []
-        passed: list[Passed] = []
-        for one in batch:
-            if one.offset != run.shared.offset + 1:
-                raise EventStoreError(f"proposal {run.shared.offset + 1} is missing in the ordered log")
-            steps.append(run.add(one))
-            passed.append(run.passed())
-        changes = [*draft.changes, PutPassed(dump(run.shared), tuple(passed))]
-        self._tried = applied = _Applied(draft, steps, passed, run.shared, run.counters)
-        self._store.commit(Group(run.shared.time_ms, draft.events, changes))
+        self._tried = applied = apply_all(run, draft, batch)
+        self._store.commit(applied.group())
         applied.spent_s = self._ambient.thread_s() - began_s
         return applied
 
-    def _finish(self, applied: _Applied) -> None:
+    def _finish(self, applied: Applied) -> None:
         """A batch is durable: heads, then futures, then listeners, then hearers."""
         self._tried = None
         self._at_once = APPLIED_AT_ONCE
@@ -356,6 +345,8 @@ class ReplicaWriter(Writer):
             if step.offset > 1:
                 _log.warning("proposal_ignored", offset=step.offset, reason="damaged, or of another log")
             return None
+        if step.applied:
+            self._living.hear(proposal.node, proposal.epoch, self._ambient.monotonic_s())
         if proposal.node != self.node:
             self.agreement.hear(proposal.node, proposal.seen)
             return None
