@@ -236,6 +236,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
     ] = ""
+    sends: Annotated[
+        Literal["auto", "io_uring", "send", "transport"],
+        Meta(
+            description="how new events are written to sockets: auto takes io_uring where the kernel allows"
+            " it, else send; both need the part in C; transport: as the event loop does"
+        ),
+    ] = _WIRE.sends
     log: Annotated[
         str,
         Meta(
