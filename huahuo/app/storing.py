@@ -11,6 +11,7 @@ from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.storage.backups import Backups, in_process
 from huahuo.storage.looking import FreeBytes, Looking
 from huahuo.storage.retaining import Retaining, facts_of, rules_of
 from huahuo.storage.room import Room
@@ -27,6 +28,7 @@ class Storing:
         self.room = Room(Stage(settings.disk_low_bytes))
         self.looking: Looking | None = None
         self.retaining: Retaining | None = None
+        self.backups: Backups | None = None
         self._settings = settings
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
@@ -46,7 +48,7 @@ class Storing:
         """Begin to look after the room, and show it. A log in memory needs no room on a disk.
 
         Raises:
-            ConfigError: a rule of retention cannot be read.
+            ConfigError: a rule of retention cannot be read, or backups have no target.
         """
         settings, log = self._settings, host.log
         self._show(host.metrics)
@@ -65,10 +67,28 @@ class Storing:
             host.metrics.total(
                 "retention_pruned", "Old events that retention removed.", lambda: retaining.pruned
             )
+        if isinstance(log, SqliteLog) and settings.backup_every_s:
+            self._back_up(host, parts)
+
+    def _back_up(self, host: Host, parts: Parts) -> None:
+        settings = self._settings
+        if not settings.backup_to:
+            raise ConfigError("backup_every_s needs backup_to: a directory, or s3://BUCKET/PREFIX")
+        every_s = settings.backup_every_s
+        make = in_process(settings.data, settings.backup_to, settings.backup_keep, every_s)
+        self.backups = backups = Backups(host.log, host.ambient, make, every_s)
+        parts.add("backups", backups.stop)
+        backups.start()
+        host.metrics.gauge(
+            "backup_failed", "1 if the last backup failed.", lambda: backups.failure is not None
+        )
+        host.metrics.gauge("backup_age_seconds", "Age of the newest backup.", lambda: backups.age_s)
+        host.metrics.total("backup_failures", "Backups that failed.", lambda: backups.failures)
 
     def told(self) -> str | None:
         """What `/readyz` adds to `ready`."""
-        return self.room.sentence()
+        failed = None if self.backups is None else self.backups.sentence()
+        return "; ".join(one for one in (self.room.sentence(), failed) if one is not None) or None
 
     def _show(self, metrics: Gauges) -> None:
         room = self.room
