@@ -212,6 +212,7 @@ class EntityApi:
     ) -> Answer[Done]:
         """Send a command. Without a key, the log gives the entity one."""
         if key is None:
+            await self._host.log.reserve(COUNTER + entity.kind)
             key = self._host.log.take(COUNTER + entity.kind)
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer

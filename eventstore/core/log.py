@@ -22,7 +22,7 @@ from huahuo.eventstore.core.storage_port import (
     Store,
     Touch,
 )
-from huahuo.eventstore.core.writer import Writer
+from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
@@ -51,13 +51,16 @@ class StoreLog(LogReader):
         writer: Executor,
         readers: Executor,
         owned: tuple[Executor, ...] = (),
+        writer_of: WriterOf = Writer,
     ) -> None:
         super().__init__(loaded.log_id, reads, readers, lambda: self.writer.place)
         self._vault = vault
         self._ambient = ambient
         self._owned = owned
         self.store = store
-        self.writer = Writer(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer)
+        self.writer = writer_of(
+            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer
+        )
         self._closing: asyncio.Task[None] | None = None
         self._probed: tuple[float, str | None] | None = None
         self.pruning = asyncio.Lock()
@@ -148,6 +151,10 @@ class StoreLog(LogReader):
         check_number(count)
         return self.writer.take(counter, count)
 
+    async def reserve(self, counter: str, count: int = 1) -> None:
+        """See `Log`."""
+        await self.writer.reserve(counter, count)
+
     async def secret(self, owner: str, name: str) -> Secret | None:
         """See `Log`.
 
@@ -206,7 +213,7 @@ class StoreLog(LogReader):
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:
             reason = str(error)
-        reason = reason or self.corruption.sentence()
+        reason = reason or self.writer.trouble or self.corruption.sentence()
         self._probed = (now_s, reason)
         return reason
 

@@ -33,6 +33,7 @@ from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
@@ -94,10 +95,10 @@ class SqliteStore:
 
     # -- Lookup
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
         try:
-            return select_commands(self.connection, keys)
+            return select_commands(self.connection, keys, since_ms)
         except sqlite3.Error as error:
             raise translated(error) from None
 
@@ -114,6 +115,14 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error) from None
         return found
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        try:
+            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise translated(error) from None
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Lookup`."""
@@ -255,7 +264,8 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
-        return load(self.connection, self._names, self._unindexed, summed=True)
+        loaded = load(self.connection, self._names, self._unindexed, summed=True)
+        return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):

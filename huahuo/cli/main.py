@@ -187,6 +187,14 @@ def publish(
     typer.echo(f"{at.stream} {at.seq}")
 
 
+@app.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")
+def types() -> None:
+    """Print an application's events, commands and states as TypeScript, for the browser client."""
+    from huahuo.cli.types import types as body
+
+    typer.echo(body())
+
+
 @app.command(epilog="Example:  huahuo clients --data ./data")
 def clients(
     data: Data = None,
