@@ -62,6 +62,7 @@ from huahuo.eventstore.model import (
     Keyframe,
     StoredEvent,
     Tombstone,
+    Usage,
 )
 
 KEYFRAMES_KEPT = 8
@@ -372,6 +373,10 @@ class _MemoryStore:
         upto = bisect_right(frames, at, key=lambda frame: frame.seq)
         fitting = [frame for frame in frames[:upto] if frame.fingerprint == fingerprint]
         return fitting[-1] if fitting else None
+
+    def usage(self) -> tuple[int, list[Usage]]:
+        """See `Reads`. Nothing here takes room on a disk."""
+        return 1 << 62, []
 
     def acks(self, user: str | None) -> list[Ack]:
         """See `Reads`."""

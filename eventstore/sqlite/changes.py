@@ -33,7 +33,7 @@ from huahuo.eventstore.core.storage_port import (
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.limits import KEYFRAME_SPAN
 from huahuo.eventstore.model import Ack
-from huahuo.eventstore.sqlite import passed
+from huahuo.eventstore.sqlite import passed, usage
 from huahuo.eventstore.sqlite.ended import PUT_ENDED
 
 KEYFRAMES_KEPT = 8
@@ -118,7 +118,9 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
                 commands += [_command(c) for c in run if isinstance(c, PutCommand)]
             case _Kind.OTHER:
                 for change in run:
+                    yield from usage.before(change)
                     yield from _statements(change)
+                    yield from usage.after(change)
     yield from _many(_PUT_COMMANDS, commands)
 
 

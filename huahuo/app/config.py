@@ -219,6 +219,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="let anybody who reaches the service make an account; an administrator can switch it"
         ),
     ] = False
+    user_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
+        ),
+    ] = 0
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),

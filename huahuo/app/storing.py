@@ -1,18 +1,21 @@
 """The room on the disk, as the service uses it: who may store more, and what keeps room by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.past import Past
-from huahuo.actors.plugins.plugin import Gauges, Host
+from huahuo.actors.plugins.plugin import Gauges, Host, Plugin
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.storage.actions import StorageActions
 from huahuo.storage.backups import Backups, in_process
 from huahuo.storage.looking import FreeBytes, Looking
+from huahuo.storage.quotas import Quotas, size_of_files
 from huahuo.storage.retaining import Retaining, facts_of, rules_of
 from huahuo.storage.room import Room
 from huahuo.storage.stage import Stage
@@ -29,7 +32,19 @@ class Storing:
         self.looking: Looking | None = None
         self.retaining: Retaining | None = None
         self.backups: Backups | None = None
+        self.quotas: Quotas | None = None
         self._settings = settings
+
+    def register(self, host: Host, plugins: Sequence[Plugin], registry: Registry) -> None:
+        """Count what users take, and offer the actions on it. Call before the server is described."""
+        settings, log = self._settings, host.log
+        if not isinstance(log, StoreLog):
+            return
+        files = [settings.data / name for plugin in plugins for name in plugin.projections.values()]
+        self.quotas = Quotas(
+            log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)
+        )
+        StorageActions(self.quotas, self.stands).register(registry)
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
         """Let nobody store more through these doors while there is no room."""
@@ -52,6 +67,9 @@ class Storing:
         """
         settings, log = self._settings, host.log
         self._show(host.metrics)
+        if self.quotas is not None:
+            parts.add("quotas", self.quotas.stop)
+            await self.quotas.start()
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
             self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
             parts.add("free space", looking.stop)
@@ -85,6 +103,21 @@ class Storing:
         host.metrics.gauge("backup_age_seconds", "Age of the newest backup.", lambda: backups.age_s)
         host.metrics.total("backup_failures", "Backups that failed.", lambda: backups.failures)
 
+    def stands(self) -> dict[str, Any]:
+        """How the service stands, for administrators."""
+        stage, retaining, backups = self.room.stage, self.retaining, self.backups
+        return {
+            "disk_free_bytes": stage.free_bytes,
+            "disk_low_bytes": stage.low_bytes,
+            "disk_low": stage.is_low,
+            "refused": self.room.refused,
+            "retention": list(self._settings.retention),
+            "retention_pruned": 0 if retaining is None else retaining.pruned,
+            "backup_ms": None if backups is None else backups.newest_ms,
+            "backup_failure": None if backups is None else backups.failure,
+            "user_bytes_max": self._settings.user_bytes_max or None,
+        }
+
     def told(self) -> str | None:
         """What `/readyz` adds to `ready`."""
         failed = None if self.backups is None else self.backups.sentence()
@@ -99,4 +132,5 @@ class Storing:
             "disk_low", "1 while the disk is nearly full: what stores more is refused.",
             lambda: room.stage.is_low,
         )  # fmt: skip
+        metrics.gauge("users_over_quota", "Users that have used up their quota.", lambda: len(room.over))
         metrics.total("storage_refused", "Refused for want of room, or by a quota.", lambda: room.refused)

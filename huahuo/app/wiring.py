@@ -301,6 +301,7 @@ class App:
         return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
+        self.storing.register(host, self._plugins, registry)
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.backup import MANIFEST
+from huahuo.eventstore.care.backup import MANIFEST, put_back
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -73,7 +73,7 @@ async def test_a_backup_that_cannot_be_restored_does_not_count_and_deletes_nothi
 ) -> None:
     good = (await backed_up(place)).made
     place.ambient.advance(HOUR_S)
-    whole = copying.put_back
+    whole = put_back
 
     async def damaged(backup: Path, directory: Path) -> object:
         with (backup / DATABASE).open("r+b") as file:
