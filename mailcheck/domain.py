@@ -30,6 +30,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.belongings import Belongings
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.handlers import ROSTER, Handlers
@@ -234,6 +235,7 @@ class MailDomain:
         )
         self._exports = Exporting(log, directory, ambient).actions()
         self._searches = [] if index is None else Searching(log, directory, index).actions()
+        self.belongings = Belongings(log, directory, pauses)
         self.adopting = Adopting(directory, self._mailboxes, ambient)
         """Takes over what another service has."""
         self._watch_emails = WatchEmailsHandler(log, directory, a_part=settings.ids_max)

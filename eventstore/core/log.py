@@ -15,6 +15,7 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
     Change,
     CountUsage,
+    ForgetUser,
     IndexMore,
     Loaded,
     PutAcks,
@@ -176,6 +177,12 @@ class StoreLog(LogReader):
             return False
         await self._write((CountUsage(),), 0)
         return True
+
+    async def forget_user(self, user: str, streams: Sequence[str]) -> None:
+        """Remove a user's command records and acks, and the keyframes of `streams`."""
+        check_names(user, *streams)
+        check_text(user, *streams)
+        await self._write((ForgetUser(user, tuple(streams)),), 0)
 
     async def index_to(self, position: int) -> None:
         """Bring an index that runs behind up to `position`, in steps of a few milliseconds of the writer."""

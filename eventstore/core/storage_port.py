@@ -100,6 +100,13 @@ class EndStream(_Change, frozen=True):
     stream: str
 
 
+class ForgetUser(_Change, frozen=True):
+    """Remove a user's command records, acks and counts, and the keyframes of `streams`."""
+
+    user: str
+    streams: tuple[str, ...]
+
+
 class CountUsage(_Change, frozen=True):
     """Count the bytes of the next events for their users."""
 
@@ -181,6 +188,7 @@ type Change = (
     | EndStream
     | IndexMore
     | CountUsage
+    | ForgetUser
     | PutCounter
     | PutCommand
     | PutAcks

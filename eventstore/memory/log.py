@@ -28,6 +28,7 @@ from huahuo.eventstore.core.storage_port import (
     DropRow,
     DropSealed,
     EndStream,
+    ForgetUser,
     Group,
     Loaded,
     Passed,
@@ -169,6 +170,10 @@ class _Tables:
             case EndStream(stream):
                 if stream in self.streams:
                     self.ended.add(stream)
+            case ForgetUser(user, streams):
+                self.commands = {k: v for k, v in self.commands.items() if k.user != user}
+                self.acks = {k: v for k, v in self.acks.items() if k[0] != user}
+                self.frames = {k: v for k, v in self.frames.items() if k[0] not in streams}
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
             case PutCommand(record, at_ms):

@@ -16,6 +16,7 @@ from huahuo.eventstore.core.storage_port import (
     DropRow,
     DropSealed,
     EndStream,
+    ForgetUser,
     Prune,
     PutAcks,
     PutAge,
@@ -209,6 +210,12 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
                 )
         case EndStream(stream):
             yield PUT_ENDED, (stream,)
+        case ForgetUser(user, streams):
+            yield "DELETE FROM command WHERE user = ?", (user,)
+            yield "DELETE FROM ack WHERE user = ?", (user,)
+            yield "DELETE FROM usage WHERE user = ?", (user,)
+            chosen = msgspec.json.encode(streams).decode()
+            yield "DELETE FROM keyframe WHERE stream IN (SELECT value FROM json_each(?))", (chosen,)
         case PutCounter(counter, following):
             yield _PUT_COUNTER, _summed("counter", counter, following)
         case PutAcks(acks):

@@ -7,6 +7,7 @@ from typing import Any
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Gauges, Host, Plugin
+from huahuo.actors.plugins.principal import user_id_of
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
@@ -14,6 +15,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.storage.actions import StorageActions
 from huahuo.storage.backups import Backups, in_process
+from huahuo.storage.erasing import Erased, Erasing, Step
 from huahuo.storage.looking import FreeBytes, Looking
 from huahuo.storage.quotas import Quotas, size_of_files
 from huahuo.storage.retaining import Retaining, facts_of, rules_of
@@ -22,6 +24,9 @@ from huahuo.storage.stage import Stage
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
+from huahuo.users import zh as user_words
+from huahuo.users.book import UserBook
+from huahuo.users.users import UserRefused
 
 
 class Storing:
@@ -33,6 +38,8 @@ class Storing:
         self.retaining: Retaining | None = None
         self.backups: Backups | None = None
         self.quotas: Quotas | None = None
+        self._erasing: Erasing | None = None
+        self._users: UserBook | None = None
         self._settings = settings
 
     def register(self, host: Host, plugins: Sequence[Plugin], registry: Registry) -> None:
@@ -44,7 +51,7 @@ class Storing:
         self.quotas = Quotas(
             log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)
         )
-        StorageActions(self.quotas, self.stands).register(registry)
+        StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
         """Let nobody store more through these doors while there is no room."""
@@ -102,6 +109,33 @@ class Storing:
         )
         host.metrics.gauge("backup_age_seconds", "Age of the newest backup.", lambda: backups.age_s)
         host.metrics.total("backup_failures", "Backups that failed.", lambda: backups.failures)
+
+    def can_erase(self, host: Host, users: UserBook, steps: Sequence[Step]) -> None:
+        """From now on, users can be erased by these steps."""
+        if isinstance(host.log, StoreLog):
+            self._users = users
+            self._erasing = Erasing(host.log, host.ambient, steps, self._others_pruned)
+
+    async def erase(self, user_id: int | str | None, name: str | None, by: str) -> Erased:
+        """Erase a user by id or by name.
+
+        Raises:
+            UserRefused: there is no such user, or it is the last administrator.
+        """
+        erasing, users = self._erasing, self._users
+        assert erasing is not None, "the service has started"
+        assert users is not None, "the service has started"
+        found = user_id_of(user_id)
+        if found is None and name is not None:
+            user = users.users.named(name)
+            found = None if user is None else user.user_id
+        if found is None:
+            raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
+        return await erasing.erase(found, by)
+
+    def _others_pruned(self) -> None:
+        if self.retaining is not None:
+            self.retaining.begin_anew()
 
     def stands(self) -> dict[str, Any]:
         """How the service stands, for administrators."""

@@ -36,6 +36,7 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
+from huahuo.storage.account import account_steps, ack_step
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -266,6 +267,9 @@ class App:
     async def _keep_room(self, pages: Site, host: Host) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http)
+        own = account_steps(self.users, self.api_keys, self.webhooks.book)
+        brought = (one.forget for one in self._brought.values())
+        storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         pages.told = storing.told
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)

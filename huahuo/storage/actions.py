@@ -1,6 +1,6 @@
-"""Actions on room: `get_usage` for every user, `get_storage` and `set_quota` for administrators."""
+"""Actions on room: `get_usage` for all, `get_storage`, `set_quota` and `erase_user` for administrators."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -11,9 +11,14 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_
 from huahuo.actors.plugins.principal import USER_ID_RULE, UserId, user_id_of
 from huahuo.admin import zh
 from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.storage.erasing import Erased
 from huahuo.storage.quotas import Quotas
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh as words
+from huahuo.users.users import UserRefused
+
+type Erase = Callable[[int | str | None, str | None, str], Awaitable[Erased]]
+"""Erases a user by id or by name, for this principal. Raises UserRefused."""
 
 
 class UsageParams(msgspec.Struct, frozen=True):
@@ -29,6 +34,13 @@ class QuotaParams(msgspec.Struct, frozen=True):
     bytes_max: Annotated[int, Meta(ge=0, le=BROWSER_INT_MAX)] | None = None
 
 
+class EraseParams(msgspec.Struct, frozen=True):
+    """Fields of `erase_user`: one of the two."""
+
+    user_id: int | str | None = None
+    name: str | None = None
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """No fields."""
 
@@ -36,15 +48,17 @@ class Nothing(msgspec.Struct, frozen=True):
 class StorageActions:
     """See the module. `told`: how the service stands, besides its users."""
 
-    def __init__(self, quotas: Quotas, told: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, quotas: Quotas, told: Callable[[], dict[str, Any]], erase: Erase) -> None:
         self._quotas = quotas
         self._told = told
+        self._erase_user = erase
 
     def register(self, registry: Registry) -> None:
         """Offer the actions."""
         for action in (
             Action("get_usage", UsageParams, self._usage, query=True),
             Action("get_storage", Nothing, self._storage, query=True, admin=True),
+            Action("erase_user", EraseParams, self._erase, admin=True, frees=True, signed_in=True),
             Action("set_quota", QuotaParams, self._set, admin=True, frees=True),
         ):
             registry.command(action)
@@ -70,6 +84,13 @@ class StorageActions:
             return _no_id()
         await self._quotas.set_bound(user_id, call.params.bytes_max, call.principal.name)
         return json_reply({"type": "success", "message": zh.DONE})
+
+    async def _erase(self, call: Call[EraseParams]) -> Reply:
+        try:
+            erased = await self._erase_user(call.params.user_id, call.params.name, call.principal.name)
+        except UserRefused as refused:
+            return error_reply(Refusal(refused.code, refused.told, str(refused)))
+        return json_reply({"type": "success", "message": zh.DONE, **msgspec.to_builtins(erased)})
 
 
 def _data(type_: str, data: object) -> Reply:

@@ -43,7 +43,7 @@ async def test_a_user_at_its_quota_is_refused_and_another_one_is_not(tmp_path: P
 
 
 async def test_an_administrator_sees_who_takes_most_and_gives_a_user_another_quota(tmp_path: Path) -> None:
-    settings = {"user_bytes_max": 8 * KIB}
+    settings: dict[str, Any] = {"user_bytes_max": 8 * KIB}
     async with (
         stored(tmp_path / "data", **settings) as s,
         s.client(1) as one,
