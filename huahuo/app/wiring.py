@@ -25,6 +25,7 @@ from huahuo.app.fairness import Fairness
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
+from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
@@ -273,6 +274,8 @@ class App:
     async def _begin_work(self) -> None:
         """Go on with what an earlier process left."""
         parts = self._parts
+        if self.settings.otel:
+            trace(self.gate, self.hub, self.feed, self._ambient, parts)
         await self.hub.start()
         parts.add("hub", self.hub.stop)
         for name, brought in self._brought.items():
