@@ -252,6 +252,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
     ] = ""
+    otel: Annotated[
+        bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
+    ] = False
     sends: Annotated[
         Literal["auto", "io_uring", "send", "transport"],
         Meta(

@@ -25,6 +25,7 @@ from huahuo.app.fairness import Fairness
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
+from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
@@ -279,6 +280,8 @@ class App:
 
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
+        if self.settings.otel:
+            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         work = Parts()
