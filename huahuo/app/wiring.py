@@ -21,10 +21,11 @@ from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.actions import admit_keys
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.verifying import WithKeys
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching, workers
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
+from huahuo.app.fleet import Fleet
 from huahuo.app.stopping import Parts
 from huahuo.app.world import REAL, World
 from huahuo.build import BUILD
@@ -58,6 +59,7 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Asset, Phase, Site
 from huahuo.transport.server.turns import Turns
+from huahuo.transport.workers.owner import Owner
 from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
@@ -112,6 +114,8 @@ class App:
         self._world = world
         self._parts = Parts()
         self._stopping: asyncio.Task[None] | None = None
+        self.fleet: Fleet | None = None
+        """The processes that serve WebSockets. None: this one does."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -228,6 +232,8 @@ class App:
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
         pages = _site(settings, log, ambient, metrics, dictionaries.assets() | _described(registry, settings))
+        door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
+        fingerprint_key = derive(secrets.master_key, "command fingerprints")
         server = Server(
             settings=bounds.of_transport(settings),
             log=log,
@@ -235,13 +241,13 @@ class App:
             registry=registry,
             gate=gate,
             hub=hub,
-            door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
+            door=door,
             verifier=verifier,
             site=pages,
             metrics=metrics,
             runtime=runtime,
             ambient=ambient,
-            fingerprint_key=derive(secrets.master_key, "command fingerprints"),
+            fingerprint_key=fingerprint_key,
             compression=compression,
             executor=executor,
             turns=turns,
@@ -252,7 +258,14 @@ class App:
         self.http = api = _http(
             settings, server, pages, log, hub, metrics, self.login, registry, self._rights
         )
-        get_clients.register(registry, hub)
+        self.fleet = fleet = self._make_fleet(
+            log=log, feed=feed, registry=registry, gate=gate, hub=hub, door=door, verifier=verifier,
+            server=server, metrics=metrics, ambient=ambient, fingerprint_key=fingerprint_key,
+            judges_others=self._may_read is not None,
+            manners=workers.manners(settings, dictionaries.used.data),
+        )  # fmt: skip
+        pages.gather = fleet.metrics if fleet else None
+        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory)
@@ -261,27 +274,50 @@ class App:
         parts.add("hub", hub.stop)
         await self._begin_work()
         parts.add_timed("commands", gate.drain)
-        if self._listen:
-            await self._open_port(server)
-        else:
-            server.begin()
-        parts.add_timed("connections", server.drain)
+        await self._open(server)
         parts.add("requests that wait", api.close)
         pages.phase = Phase.READY
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._listen:
             self._tell_address()
 
+    def _make_fleet(self, **owner: Any) -> Fleet | None:
+        """The processes that serve WebSockets, not started. None: this one does. Keywords as of `Owner`."""
+        if not self._listen or self.settings.workers <= 1:
+            return None
+        return workers.fleet(Owner(**owner), self.settings)
+
+    async def _open(self, server: Server) -> None:
+        if self._listen:
+            await self._open_port(server)
+        else:
+            server.begin()
+        self._parts.add_timed("connections", server.drain)
+        if self.fleet is not None:
+            self._parts.add_timed("workers", self.fleet.drain)
+
     async def _open_port(self, server: Server) -> None:
         settings = self.settings
         server.plain = NativeHttp(server, self.http)
         try:
-            self.port = await server.start(settings.host, settings.port)
+            if self.fleet is None:
+                self.port = await server.start(settings.host, settings.port)
+            else:
+                server.begin()
+                self.port = await self._start_workers(self.fleet)
         except OSError as error:
             why = error.strerror or str(error)
             if error.errno == errno.EADDRINUSE:
                 why = "another program listens there. Stop it, or choose another --port (0: any free one)"
             raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
+
+    async def _start_workers(self, fleet: Fleet) -> int:
+        """Raises OSError, HuahuoError."""
+        try:
+            return await fleet.start(self.settings.host, self.settings.port)
+        except BaseException:
+            await fleet.drain(0.0)
+            raise
 
     def _tell_address(self) -> None:
         settings, parts = self.settings, self._parts

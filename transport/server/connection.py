@@ -286,14 +286,20 @@ class Connection(LoopActor):
 
     def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
         hold_s = note_verdict(self._wires, verdict, self._ws.address)
-        return self._hold_back(verdict, hold_s) if hold_s > 0 else self._judge(verdict)
+        if hold_s == 0.0:
+            return self._judge(verdict)
+        return self._hold_back(verdict, hold_s)
 
-    async def _hold_back(self, verdict: Verdict, hold_s: float) -> None:
+    async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
+        if not isinstance(hold_s, float):
+            hold_s = await hold_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(hold_s):
-                while self._ws.is_open:
+                while hold_s > 0 and self._ws.is_open:
                     await self.change()
-        self._judge(verdict)
+        pending = self._judge(verdict)
+        if pending is not None:
+            await pending
 
     async def change(self) -> None:
         """See `Shell`: a waiting message may then go on."""
@@ -350,13 +356,23 @@ class Connection(LoopActor):
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
-        admitted = True
+        admitted: bool | Awaitable[bool] = True
         if isinstance(verdict, Verified):
             client = self._session.joining
             if client is not None:
                 admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
+        if not isinstance(admitted, bool):
+            return self._admit_later(verdict, admitted)
+        return self._admit(verdict, admitted=admitted)
+
+    async def _admit_later(self, verdict: Verified | AuthFailure, admitted: Awaitable[bool]) -> None:
+        pending = self._admit(verdict, admitted=await admitted)
+        if pending is not None:
+            await pending
+
+    def _admit(self, verdict: Verified | AuthFailure, *, admitted: bool) -> Coroutine[Any, Any, None] | None:
         asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
         if self._session.principal is not None:
             self._ws.trust()

@@ -7,7 +7,8 @@ plain HTTP, which the site answers, and writes every refusal. Both ways ask the 
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import structlog
@@ -46,7 +47,7 @@ from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
-from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
+from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site, Usher
 from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.socket import Socket
@@ -96,11 +97,13 @@ class Server:
         turns: Turns | None = None,
         may_read: MayRead | None = None,
         language: Language = "zh",
+        knows: Callable[[str], bool] | None = None,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
         Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
+        `knows`: see `Shared`.
         """
         self._settings = settings
         self.budget = Budget(
@@ -145,6 +148,7 @@ class Server:
                 judged=verdicts.judged,
                 words=registry.words,
                 language=language,
+                **({} if knows is None else {"knows": knows}),
             ),
             runtime=runtime,
             ambient=ambient,
@@ -167,12 +171,14 @@ class Server:
         """Shared by all connections, for metrics."""
         self.fanout = fanout
         """Shared by all connections."""
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False
         self._draining = False
         self.plain: PlainHttp | None = None
         """Takes the sockets of plain HTTP that is more than the site's."""
+        self.usher: Usher | None = None
+        """Decides about all new sockets, if it is set."""
         self._welcomes = Welcomes()
         self._lobby = Lobby(
             settings.unauthenticated_max,
@@ -195,10 +201,17 @@ class Server:
         self.begin()
         options.setdefault("backlog", BACKLOG)
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._greeting, host, port, **options)
-        sockets = self._listening.sockets
+        listening = await loop.create_server(self._greeting, host, port, **options)
+        self._listening.append(listening)
+        sockets = listening.sockets
         # A simulated network has no sockets to ask, and never wants a free port.
         return int(sockets[0].getsockname()[1]) if sockets else port
+
+    async def serve_on(self, sock: socket.socket) -> None:
+        """Listen on a socket that is bound already. May be called several times. Raises OSError."""
+        self.begin()
+        loop = asyncio.get_running_loop()
+        self._listening.append(await loop.create_server(self._greeting, sock=sock, backlog=BACKLOG))
 
     def begin(self) -> None:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
@@ -214,8 +227,8 @@ class Server:
             return
         self._draining = True
         try:
-            if self._listening is not None:
-                self._listening.close()
+            for listening in self._listening:
+                listening.close()
             self._lobby.close()
             if self.plain is not None:
                 self.plain.drain()
@@ -231,8 +244,8 @@ class Server:
         """Whether every socket and handler ended in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                if self._listening is not None:
-                    await self._listening.wait_closed()
+                for listening in self._listening:
+                    await listening.wait_closed()
                 while self.handler_tasks:
                     await asyncio.wait(self.handler_tasks)
         return not self.handler_tasks
@@ -290,20 +303,45 @@ class Server:
 
     def spoke(self, greeting: Greeting, data: bytes) -> None:
         """See `greeting.Greeter`."""
+        if self.usher is not None:
+            self.usher.spoke(greeting, data)
+            return
         asked = None if self._draining else understood(data)
-        ws = None if asked is None else self._welcome(greeting.transport, asked)
-        if ws is not None and asked is not None:
-            data = data[asked.size_bytes :]
-        elif self.plain is not None and not self._draining and self.plain.begins(data):
+        if asked is not None:
+            address = self.admission.address(greeting.transport, asked.forwarded_for)
+            entry = self.admission.enter(asked.origins, asked.hosts, address)
+            if entry is not Entry.REFUSED:  # else the library's path writes the refusal
+                self.welcome(greeting.transport, asked, data, address, entry)
+                return
+        if self.plain is not None and not self._draining and self.plain.begins(data):
             self.plain.take_over(greeting.transport, data, greeting.deadline_s)
             return
-        else:
-            ws = self._unknown()
-            ws.open_by_s = greeting.deadline_s
-        greeting.transport.set_protocol(ws)
-        ws.connection_made(greeting.transport)
-        if data:
-            ws.data_received(data)
+        ws = self._unknown()
+        ws.open_by_s = greeting.deadline_s
+        _attach(ws, greeting.transport, data)
+
+    def welcome(
+        self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
+    ) -> None:
+        """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
+        negotiated = self.negotiate(asked.offered)
+        chosen = negotiated.subprotocol
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
+        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        ws = self._socket(protocol)
+        ws.request = _WELCOMED
+        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
+        transport.write(self._welcomes.answer(asked.accept, chosen, self._wires.ambient.now_ms()))
+        _attach(ws, transport, data[asked.size_bytes :])
+
+    async def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a socket that another process accepted, and `data`, which it has read.
+
+        Raises:
+            OSError: the socket is unusable.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
 
     def undecided(self, data: bytes) -> bool:
         """See `greeting.Greeter`."""
@@ -343,22 +381,6 @@ class Server:
 
     def _greeting(self) -> Greeting:
         return Greeting(self, self._lobby)
-
-    def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
-        """Open a WebSocket at once. None if the client must be refused; the library's path then does it."""
-        address = self.admission.address(transport, asked.forwarded_for)
-        entry = self.admission.enter(asked.origins, asked.hosts, address)
-        if entry is Entry.REFUSED:
-            return None
-        negotiated = self.negotiate(asked.offered)
-        chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
-        protocol.subprotocol = cast("Subprotocol | None", chosen)
-        ws = self._socket(protocol)
-        ws.request = _WELCOMED
-        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
-        transport.write(self._welcomes.answer(asked.accept, chosen, self._wires.ambient.now_ms()))
-        return ws
 
     def _unknown(self) -> WebSocket:
         """A WebSocket whose request the library parses."""
@@ -450,3 +472,10 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
+
+
+def _attach(ws: WebSocket, transport: asyncio.Transport, data: bytes) -> None:
+    transport.set_protocol(ws)
+    ws.connection_made(transport)
+    if data:
+        ws.data_received(data)
