@@ -14,13 +14,12 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app import listening
 from huahuo.errors import HuahuoError
-from huahuo.eventstore.core.receipts import is_receipt
-from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.server.server import BACKLOG
 from huahuo.transport.workers import messages as said
 from huahuo.transport.workers.counted import merged
 from huahuo.transport.workers.desk import Desk
 from huahuo.transport.workers.owner import Owner
+from huahuo.transport.workers.telling import tell_commits
 from huahuo.transport.workers.usher import Taker
 
 MODULE: Final = "huahuo.embedding.worker_process"
@@ -97,7 +96,7 @@ class Fleet:
         self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
         for sock in (sock for of_one in sockets for sock in of_one):
             sock.listen(BACKLOG)  # now: what the kernel accepts meanwhile waits for the worker
-        self._unlisten = self._owner.log.listen(self._committed)
+        self._unlisten = tell_commits(self._owner.log, lambda: self.desks)
         self._owner.server.rejudging.also = self._rejudge
         self._keeping = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
         await self._all_ready()
@@ -132,17 +131,6 @@ class Fleet:
         seats = list(self._seats)
         found = await asyncio.gather(*(_metrics(seat) for seat in seats))
         return merged(self._owner.metrics, {seat.number: one for seat, one in zip(seats, found, strict=True)})
-
-    # Commits ------------------------------------------------------------------------------------------
-
-    def _committed(self, events: Sequence[StoredEvent]) -> None:
-        """Encoded once, however many workers there are."""
-        data = said.encode(said.Commit(said.columns_of(events)))
-        pruned = any(is_receipt(event) for event in events)
-        for desk in self.desks:
-            desk.pipe.send_encoded(data)
-            if pruned:
-                desk.say(said.Pruned())
 
     def _rejudge(self, stream: str | None, user_id: UserId | None) -> None:
         for desk in self.desks:

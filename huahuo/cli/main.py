@@ -80,6 +80,15 @@ def serve(
         Path | None,
         typer.Option(help="A built copy of FireMail's front end, shown at /; the console is at /console/."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that serve WebSockets, beside the one with the log. With 1 that one does it.",
+            show_default="1",
+        ),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
@@ -90,7 +99,7 @@ def serve(
 
     own_the_process()
     shown = None if classic_ui is None else str(classic_ui)
-    given = settings(data, config_file, host=host, port=port, classic_ui=shown)
+    given = settings(data, config_file, host=host, port=port, classic_ui=shown, workers=workers)
     run(body(given, standard(), chosen().runs_as, chosen().asked))
     leave()
 

@@ -16,6 +16,7 @@ from huahuo.app import logs
 from huahuo.app.loops import own_the_process, run
 from huahuo.app.memory import Tidier
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.transport.workers.messages import Hello
 from huahuo.transport.workers.worker import Worker
@@ -38,7 +39,8 @@ def main(arguments: list[str]) -> None:
 async def _serve(pipe: int, giving: int, listeners: list[int]) -> None:
     loop = asyncio.get_running_loop()
     executor = ThreadExecutor(1, "compress")
-    worker = Worker(SystemAmbient(), executor, _configure)
+    awake = AwakeAmbient(SystemAmbient())
+    worker = Worker(awake, executor, _configure, awake=awake)
     stopping: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(signal.SIGTERM, lambda: stopping.add(loop.create_task(worker.drain(DRAIN_S))))
     sockets = [socket.socket(fileno=descriptor) for descriptor in (pipe, giving, *listeners)]

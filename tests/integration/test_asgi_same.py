@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import OVER_ASGI
+from tests.support.worlds.wire import PLACE
 
 PART: Final = (
     "test_durable_streams",
@@ -67,10 +67,10 @@ def within(module: str) -> Iterator[Callable[[], object]]:
     ids=lambda test: test.__name__,
 )
 def test_inside_an_asgi_server(test: Callable[[], object]) -> None:
-    token = OVER_ASGI.set(True)
+    token = PLACE.set("asgi")
     try:
         made = test()
         if inspect.iscoroutine(made):
             run(made)
     finally:
-        OVER_ASGI.reset(token)
+        PLACE.reset(token)

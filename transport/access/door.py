@@ -170,6 +170,11 @@ class AddressDoor:
         self._throttle = FailureThrottle()
         self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
 
+    @property
+    def trusted(self) -> tuple[object, ...]:
+        """The addresses and networks of trusted proxies."""
+        return self._trusted
+
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The key under which a client counts: the right-most address that is not a trusted proxy's."""
         if not self._trusted:

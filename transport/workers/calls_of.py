@@ -167,7 +167,11 @@ class CallsOf:
             self._say(Told(n, None))
             return
         parted = 0 if reply.parted is None else self._parts.keep(reply.parted, user)
-        self._say(Told(n, reply.body, reply.at, reply.recorded, reply.duplicate, parted))
+        try:
+            self._say(Told(n, reply.body, reply.at, reply.recorded, reply.duplicate, parted))
+        except Exception:  # noqa: BLE001  a reply of a plug-in that is none
+            _log.exception("reply_failed")
+            self._say(Failed(n, "", "the reply cannot be sent"))
 
 
 def raw(value: object) -> msgspec.Raw:

@@ -16,6 +16,7 @@ from huahuo.transport.workers.questions import Questions
 from huahuo.transport.workers.remote_states import RemoteParted
 
 _UNAVAILABLE: Final = error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN))
+_INTERNAL: Final = error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL))
 
 type Answered = Callable[[Told | Failed], None]
 
@@ -61,7 +62,10 @@ class RemoteGate:
 
         def hear(told: Told | Failed) -> None:
             run.over = True
-            run.tell(_UNAVAILABLE if isinstance(told, Failed) else self._reply(told))
+            if isinstance(told, Told):
+                run.tell(self._reply(told))
+            else:
+                run.tell(_UNAVAILABLE if told.kind else _INTERNAL)
             if self._telling is None:
                 self._telling = asyncio.get_running_loop().call_soon(self._all_told)
 

@@ -39,6 +39,11 @@ class RemoteHub:
         """Open WebSockets, authenticated or not."""
         return len(self._wheel)
 
+    @property
+    def connections(self) -> tuple[LiveConnection, ...]:
+        """Open WebSockets, from the oldest on."""
+        return self._wheel.connections
+
     def start(self) -> None:
         """Begin to tick."""
         self._wheel.start()

@@ -40,10 +40,21 @@ _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """See the module. `hello` is called with the first message, before anything is served."""
+    """See the module. `hello` is called with the first message, before anything is served.
 
-    def __init__(self, ambient: Ambient, executor: Executor, hello: Callable[[said.Hello], None]) -> None:
-        self._ambient = AwakeAmbient(ambient)
+    `awake`: see `Wheel`.
+    """
+
+    def __init__(
+        self,
+        ambient: Ambient,
+        executor: Executor,
+        hello: Callable[[said.Hello], None],
+        *,
+        awake: AwakeAmbient | None = None,
+    ) -> None:
+        self._ambient = ambient
+        self._awake = awake
         self._executor = executor
         self._hello = hello
         self.pipe = Pipe(said.FROM_OWNER, self._take, self._lost)
@@ -78,7 +89,7 @@ class Worker:
         self.feed = feed = Feed(
             log.as_log, tail_events_max=hello.tail_events_max, tail_bytes_max=hello.tail_bytes_max
         )
-        self.hub = hub = RemoteHub(questions, ambient, ambient)
+        self.hub = hub = RemoteHub(questions, ambient, self._awake)
         self.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         self.compression = Compression(Dictionary.of(hello.dictionary) if hello.dictionary else None)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
@@ -224,8 +235,3 @@ def _show(metrics: Metrics, worker: Worker) -> None:
     metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
     metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
     metrics.gauge("heads_in_memory", "Heads of streams that a worker knows.", lambda: log.head_count)
-
-
-def dictionary_bytes(dictionary: Dictionary | None) -> bytes:
-    """What `Hello` says of the dictionary."""
-    return b"" if dictionary is None else dictionary.data
