@@ -19,6 +19,8 @@ from huahuo.eventstore.ambient import SystemAmbient, rfc3339
 QUESTIONS = (
     "fan_out",
     "private_feeds",
+    "same_rate",
+    "same_rate_feeds",
     "append",
     "resume_storm",
     "deep_resume",
@@ -60,6 +62,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help=f"rounds of each case (default {ROUNDS}, quick 1)")
     parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plots go")
+    parser.add_argument("--connections", help="same_rate: how many, by comma; storms: of each user")
+    parser.add_argument("--rate", help="same_rate: events a second, by comma")
     _add_storm_options(parser)
     arguments = parser.parse_args()
     if "install" in arguments.names:
@@ -86,6 +90,8 @@ def main() -> int:
                 large=arguments.large,
                 kept=Path(kept),
                 storms=_storm_sizes(arguments),
+                connections=_numbers(arguments.connections),
+                rates=_numbers(arguments.rate),
             )
             print(f"== {name}: {question(name)}", flush=True)
             sheets = importlib.import_module(f"bench.questions.{name}").run(options)
@@ -104,19 +110,18 @@ def _add_storm_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--requests", help="only these, by comma: lists,snapshots,…")
     group.add_argument("--variants", help="only these, by comma: reading,not reading,leaving")
     group.add_argument("--users", help="how many users storm, by comma (default 1,100)")
-    group.add_argument("--connections", type=int, help="of each user")
     group.add_argument("--mailboxes", type=int, help="of all users together")
     group.add_argument("--seconds", type=float, help="how long a storm goes on")
     group.add_argument("--after-s", type=float, help="when memory is looked at after a storm, seconds")
 
 
 def _storm_sizes(arguments: argparse.Namespace) -> StormSizes:
-    users = _listed(arguments.users)
+    connections = _numbers(arguments.connections)
     return StormSizes(
         requests=_listed(arguments.requests),
         variants=_listed(arguments.variants),
-        users=None if users is None else [int(count) for count in users],
-        connections=arguments.connections,
+        users=_numbers(arguments.users),
+        connections=None if connections is None else connections[0],
         mailboxes=arguments.mailboxes,
         seconds=arguments.seconds,
         after_s=arguments.after_s,
@@ -125,6 +130,10 @@ def _storm_sizes(arguments: argparse.Namespace) -> StormSizes:
 
 def _listed(names: str | None) -> list[str] | None:
     return None if names is None else names.split(",")
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    return None if text is None else [int(number) for number in text.split(",")]
 
 
 def question(name: str) -> str:

@@ -2,8 +2,10 @@
 
 EventStoreError
  +- Conflict         an expected head was not the head: nothing of the append was written
+ |   +- KeyConflict    a secret was sealed under a key that its owner does not have (any more)
  +- CommandMismatch  the command id was used before with another content
  +- Unavailable      the append's outcome is unknown (full disk, failed write): repeat it with the same id
+ +- NumbersSpent     the numbers that this node reserved are used up: reserve more and decide again
  +- QueueFull        the queue is full: nothing was done, try again later
  +- Closed           the log has been closed
  +- InUse            another process writes this directory
@@ -31,12 +33,30 @@ class Conflict(EventStoreError):  # noqa: N818  the field's own term
         self.actual = actual
 
 
+class KeyConflict(Conflict):
+    """The data key of an owner was made, replaced or destroyed meanwhile: decide again."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"the data key of {owner}", 0, 0)
+        self.args = (f"the data key of {owner} is another one by now",)
+        self.owner = owner
+
+
 class CommandMismatch(EventStoreError):  # noqa: N818
     """A command id was used again with other content."""
 
 
 class Unavailable(EventStoreError):  # noqa: N818
     """The log does not know whether the append was written; the caller must assume neither."""
+
+
+class NumbersSpent(EventStoreError):  # noqa: N818
+    """The numbers that this node of several reserved of a counter are used up. Nothing was done."""
+
+    def __init__(self, counter: str, count: int) -> None:
+        super().__init__(f"no {count} numbers of the counter {counter} are reserved")
+        self.counter = counter
+        self.count = count
 
 
 class QueueFull(EventStoreError):  # noqa: N818

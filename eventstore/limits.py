@@ -89,6 +89,10 @@ def _weigh_beside(append: Append) -> int:
             raise TooLarge(f"a row key of {len(row.key)} bytes, at most {KEY_BYTES_MAX}")
         if isinstance(row, RowPut):
             total += len(row.value)
+        elif row.blobs:
+            if row.key is None:
+                raise ValueError("only a single row releases blobs, not a whole part")
+            check_names(*row.blobs)
     for blob in append.blobs:
         if len(blob) > BLOB_BYTES_MAX:
             raise TooLarge(f"a blob of {len(blob)} bytes, at most {BLOB_BYTES_MAX}")

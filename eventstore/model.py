@@ -40,7 +40,7 @@ class Secret:
         return hash(self._value)
 
 
-class NewEvent(msgspec.Struct, frozen=True, gc=False):
+class NewEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fact about to be appended.
 
     `entity` names what it is a fact about (`mailbox/17`), `version` the version of its type's schema.
@@ -116,7 +116,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     link: bytes = b""
 
 
-class CommandKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+class CommandKey(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """Names a command: `user` as `user/42`, `client` = installation or session, `id` = the client's own."""
 
     user: str
@@ -124,7 +124,7 @@ class CommandKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     id: str
 
 
-class CommandRecord(msgspec.Struct, frozen=True):
+class CommandRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a command answered, kept so that a repeat gets the same answer.
 
     `fingerprint` is a keyed hash of its content, `reply` the JSON object answered without `id` and
@@ -139,7 +139,7 @@ class CommandRecord(msgspec.Struct, frozen=True):
     at_seq: int = 0
 
 
-class RowPut(msgspec.Struct, frozen=True, gc=False):
+class RowPut(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Write one row of a named projection: sorted by `key` inside `part`."""
 
     table: str
@@ -148,12 +148,17 @@ class RowPut(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
-class RowDrop(msgspec.Struct, frozen=True, gc=False):
-    """Remove a row of a named projection, or (`key` None) a whole part of it."""
+class RowDrop(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Remove a row of a named projection, or (`key` None) a whole part of it.
+
+    `blobs` lists references that the row holds: each is released with it, and none if the row is not there.
+    So a row that is dropped twice counts its blobs down once.
+    """
 
     table: str
     part: str
     key: bytes | None = None
+    blobs: tuple[str, ...] = ()
 
 
 class SecretPut(msgspec.Struct, frozen=True):
@@ -164,7 +169,7 @@ class SecretPut(msgspec.Struct, frozen=True):
     value: Secret
 
 
-class Pruning(msgspec.Struct, frozen=True):
+class Pruning(msgspec.Struct, frozen=True, array_like=True):
     """Events to reduce to tombstones: their positions, and the oldest seq then kept of each stream.
 
     Only `huahuo.eventstore.care.compaction` makes one: the newest event of a stream may never be in it.
@@ -174,7 +179,7 @@ class Pruning(msgspec.Struct, frozen=True):
     firsts: Mapping[str, int]
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One atomic write: events of any streams, with everything that must change at the same moment.
 
     `expected` maps a stream to the seq its head must have. `shred` lists owners whose data key is
@@ -218,7 +223,7 @@ class Duplicate(msgspec.Struct, frozen=True):
     command: CommandRecord
 
 
-class Keyframe(msgspec.Struct, frozen=True):
+class Keyframe(msgspec.Struct, frozen=True, array_like=True):
     """A fold's state after event `seq` of `stream`, made by the code with this `fingerprint`."""
 
     stream: str
@@ -228,7 +233,7 @@ class Keyframe(msgspec.Struct, frozen=True):
     state: bytes
 
 
-class Ack(msgspec.Struct, frozen=True, gc=False):
+class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The highest seq of `stream` that a client said it processed."""
 
     user: str

@@ -146,6 +146,17 @@ class Log(Protocol):
         """Hand out `count` consecutive numbers of a named counter and return the first (from 1).
 
         A number that reaches the log in an append is never handed out again, also after a crash.
+
+        Raises:
+            NumbersSpent: the log is shared by several nodes, and what this one reserved is used up: await
+                `reserve`, then decide again.
+        """
+        ...
+
+    async def reserve(self, counter: str, count: int = 1) -> None:
+        """Wait until `take` can hand out `count` numbers of this counter.
+
+        Raises Closed, Unavailable.
         """
         ...
 

@@ -7,7 +7,7 @@ on the same state.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.errors import Conflict, NumbersSpent
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Log
 
@@ -58,7 +58,11 @@ class Ledger[S: Folded]:
         attempt = 0
         while True:
             await self.catch_up()
-            append = change(self.state)
+            try:
+                append = change(self.state)
+            except NumbersSpent as spent:
+                await self._log.reserve(spent.counter, spent.count)
+                continue
             if append is None:
                 return None
             try:

@@ -139,10 +139,11 @@ class MailDomain:
         settings: MailSettings,
         check_mail: CheckMail | None = None,
         wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
+        has_room: Callable[[UserId], bool] = lambda _user_id: True,
         index: MailIndex | None = None,
         jobs: JobDoor | None = None,
     ) -> None:
-        """`wait_s`: see `Host`. `index` None: mails cannot be searched."""
+        """`wait_s`, `has_room`: see `Host`. `index` None: mails cannot be searched."""
         self._index = index
         self._log = log
         self._directory = directory
@@ -176,6 +177,7 @@ class MailDomain:
             settings=settings.watch,
             at_once=settings.checks_max,
             per_host=settings.checks_per_host_max,
+            has_room=has_room,
         )
         check = Spec(
             kind=MAILBOX,

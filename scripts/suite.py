@@ -68,6 +68,7 @@ class Lane:
         self.code: int | None = None
         self.count = self.done = 0
         self.failed: list[str] = []
+        self.absent: list[str] = []
         self.outcomes: Counter[str] = Counter()
         self._output = notes / f"{name}.output"
         progress = notes / f"{name}.progress"
@@ -112,6 +113,8 @@ class Lane:
                 self.done += 1
             elif what == "failed":
                 self.failed.append(rest)
+            elif what == "absent":
+                self.absent.append(rest)
             else:
                 self.outcomes.update(json.loads(rest))
         return self.failed[known:]
@@ -185,6 +188,8 @@ def run(lanes: Mapping[str, Sequence[str]], options: Sequence[str], root: Path =
                     screen.say(f"\n===== lane {lane.name} =====\n{lane.said()}")
             screen.show(started)
             time.sleep(LOOK_S)
+    for what in sorted({what for lane in started for what in lane.absent}):
+        screen.say(f"suite: absent here: {what}")
     screen.say(summary(started))
     return exit_code([lane.code or 0 for lane in started])
 

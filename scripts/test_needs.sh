@@ -1,5 +1,5 @@
 #!/bin/sh
-# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool. Called by
+# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool, PostgreSQL. Called by
 # make test.
 #
 #   scripts/test_needs.sh           offer to install what is missing, on a terminal and where apt-get is
@@ -18,6 +18,8 @@ has nginx || need="$need nginx-light"
 has caddy || need="$need caddy"
 has promtool || need="$need prometheus"
 has npm || need="$need nodejs npm"
+# Debian keeps the server's programs outside the PATH.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || need="$need postgresql"
 [ -n "$need" ] || exit 0
 
 sudo=

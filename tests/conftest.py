@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.absent import PROPERTY
 
 # The time of an example depends on the machine and its other work, so it proves nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -17,6 +18,8 @@ _slow: dict[str, float] = {}
 """Tests that took so long without the mark `slow`, and how long."""
 _skipped: dict[str, list[str]] = {}
 """The tests that were skipped, by reason."""
+_absent: dict[str, list[str]] = {}
+"""The tests that passed without a part, by what that part needs."""
 
 
 @pytest.fixture
@@ -29,7 +32,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what was skipped (not what was expected to fail), and what is slow without the mark."""
+    """Remember what was skipped (not what was expected to fail), absent, and slow without the mark."""
+    if report.when == "call":
+        for name, what in report.user_properties:
+            if name == PROPERTY:
+                _absent.setdefault(str(what), []).append(report.nodeid)
     if report.when == "call" and report.duration >= SLOW_S and "slow" not in report.keywords:
         _slow[report.nodeid] = report.duration
     if report.skipped and not hasattr(report, "wasxfail"):
@@ -49,6 +56,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"{SLOW_S:.0f} s or more, without the mark `slow`")
         for test, duration_s in sorted(_slow.items()):
             terminalreporter.write_line(f"{duration_s:5.1f} {test}")
+    if _absent:
+        terminalreporter.section("ABSENT HERE: parts of tests that did not run", yellow=True, bold=True)
+        for what, tests in sorted(_absent.items()):
+            terminalreporter.write_line(f"{len(tests):5} {what}", yellow=True)
     if not _skipped:
         return
     count = sum(map(len, _skipped.values()))

@@ -212,6 +212,7 @@ class EntityApi:
     ) -> Answer[Done]:
         """Send a command. Without a key, the log gives the entity one."""
         if key is None:
+            await self._host.log.reserve(COUNTER + entity.kind)
             key = self._host.log.take(COUNTER + entity.kind)
         answer: Answer[Done] = await self._host.directory.ask(entity.kind, key, Execute(sent, origin))
         return answer
@@ -279,7 +280,7 @@ class EntityApi:
             answer = await self.execute(entity, key, sent, call.origin)
             return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
 
-        return Action(traits(cls).action, message.params, handle)
+        return Action(traits(cls).action, message.params, handle, frees=traits(cls).frees)
 
     def _query(self, entity: Entity[Any], query: EntityQuery) -> Action:
         fields = query.fields

@@ -106,7 +106,7 @@ class EndJob(Command):
     message: Text = ""
 
 
-class CancelJob(Command, action="cancel_job"):
+class CancelJob(Command, action="cancel_job", frees=True):
     """Ask it to end. Its user and administrators may send it."""
 
 

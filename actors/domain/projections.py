@@ -77,10 +77,10 @@ def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str,
 
     return [
         Action("get_projections", _Nothing, listed, query=True, admin=True),
-        Action("pause_projection", _Named, on(pause), admin=True),
-        Action("resume_projection", _Named, on(resume), admin=True),
-        Action("retry_projection", _Named, on(retry), admin=True),
-        Action("rebuild_projection", _Named, rebuild, admin=True),
+        Action("pause_projection", _Named, on(pause), admin=True, frees=True),
+        Action("resume_projection", _Named, on(resume), admin=True, frees=True),
+        Action("retry_projection", _Named, on(retry), admin=True, frees=True),
+        Action("rebuild_projection", _Named, rebuild, admin=True, frees=True),
     ]
 
 

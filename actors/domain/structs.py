@@ -36,6 +36,7 @@ class Traits(Struct, frozen=True):
     action: str = ""
     creates: bool = False
     open: bool = False
+    frees: bool = False
     place: str = ""
     """Where the class is written: file and line."""
 
@@ -94,7 +95,8 @@ class Command(Struct, metaclass=_Meta):
     """A wish. With an `action`, clients may send it; without one, only timers, effects and the service.
 
     `creates`: it may be the first command of its entity. `open`: users who may not read the entity may send
-    it too. `name`: the stored name of a command without action; by default the class's name in snake case.
+    it too. `frees`: clients may also send it when there is no room for more on the disk. `name`: the stored
+    name of a command without action; by default the class's name in snake case.
     """
 
     if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Command(Struct, metaclass=_Meta):
             action: str = "",
             creates: bool = False,
             open: bool = False,  # noqa: A002  the word of the interface
+            frees: bool = False,
             name: str = "",
             kw_only: bool = False,
             omit_defaults: bool = False,
@@ -122,7 +125,7 @@ class Effect(Struct, metaclass=_Meta):
 
 
 Event.__keywords__ = ("type", "prunable", "rights")
-Command.__keywords__ = ("action", "creates", "open", "name")
+Command.__keywords__ = ("action", "creates", "open", "frees", "name")
 Effect.__keywords__ = ("name",)
 
 

@@ -21,7 +21,15 @@ from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.kind import Kind
 from huahuo.actors.entities.missing import Missing
-from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, EventStoreError, QueueFull, TooLarge
+from huahuo.eventstore.errors import (
+    Closed,
+    CommandMismatch,
+    Conflict,
+    EventStoreError,
+    NumbersSpent,
+    QueueFull,
+    TooLarge,
+)
 from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
 from huahuo.replay.history.keyframes import load
 
@@ -221,6 +229,9 @@ class Entity(LoopActor):
                 decision = kind.decider.decide(self._state, command, context)
             except Missing as missing:
                 await missing.read(kind.log)
+                continue
+            except NumbersSpent as spent:
+                await kind.log.reserve(spent.counter, spent.count)
                 continue
             if not writes(decision, origin):
                 return await self._earlier(origin) or Answer(reply=decision.reply)

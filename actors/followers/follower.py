@@ -139,9 +139,9 @@ class Follower:
         self._course = Course(after, self.spec.batch)
         self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"follower {self.spec.name}")
 
-    def heard(self, kinds: AbstractSet[str], first: int, last: int) -> None:
-        """The events at these positions were committed, on streams of these kinds."""
-        passed = self.spec.kinds.isdisjoint(kinds) and self._course.skip(first, last)
+    def heard(self, kinds: AbstractSet[str], types: AbstractSet[str], first: int, last: int) -> None:
+        """The events at these positions were committed, of these types and on streams of these kinds."""
+        passed = not self.spec.wants(kinds, types) and self._course.skip(first, last)
         if not passed or self.cursor - self._saved >= _SAVE_EVERY:
             self._changed.set()
 
@@ -215,7 +215,7 @@ class Follower:
                 await self._deliver(batch)
             else:
                 if self.cursor - self._saved >= _SAVE_EVERY:
-                    await self._write()
+                    await self._pass()
                 await self._changed.wait()
 
     async def _place(self) -> None:
@@ -246,7 +246,10 @@ class Follower:
             await asyncio.sleep(0)
 
     def _concerns(self, event: StoredEvent) -> bool:
-        return event.stream.partition("/")[0] in self.spec.kinds and event.position not in self.dead
+        spec = self.spec
+        if spec.types and event.type not in spec.types:
+            return False
+        return event.stream.partition("/")[0] in spec.kinds and event.position not in self.dead
 
     async def _deliver(self, batch: Sequence[StoredEvent]) -> None:
         run = FollowerRun(self.spec.name, batch[-1].position, self._course.failures + 1)
@@ -308,7 +311,8 @@ class Follower:
             if _is_ours(error):
                 raise
             self.failed += 1
-            self._say(error, "follower_failed", attempt=run.attempt, stream=batch[0].stream, seq=batch[0].seq)
+            about = {"stream": batch[0].stream, "seq": batch[0].seq} if batch else {}
+            self._say(error, "follower_failed", attempt=run.attempt, **about)
             return error
         finally:
             self._begun_ms = None
@@ -320,6 +324,12 @@ class Follower:
         """Log a failure. Its text is not logged, because it may quote what nobody should read."""
         self.error = type(error).__name__
         _log.warning(what, follower=self.spec.name, error=self.error, at=where(error), **more)
+
+    async def _pass(self) -> None:
+        """Store the cursor, behind events that it does not want."""
+        if self.spec.passing and await self._called([], FollowerRun(self.spec.name, self.cursor)) is not None:
+            return
+        await self._write()
 
     async def _write(self) -> None:
         """Store the cursor."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from huahuo.actors.followers.follower import Follower
 from huahuo.actors.followers.spec import ReadEvent, Spec
@@ -11,6 +12,8 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
+
+_ANY: Final[frozenset[str]] = frozenset()
 
 
 class Followers:
@@ -23,6 +26,8 @@ class Followers:
         self.by_name = {
             spec.name: Follower(spec, log=log, feed=feed, ambient=ambient, read=read) for spec in specs
         }
+        self._chosen = any(one.spec.types for one in self.by_name.values())
+        """Whether one of them wants only some types of events."""
         self._untap = _nothing
 
     def show(self, metrics: Gauges) -> None:
@@ -87,8 +92,9 @@ class Followers:
             return
         kinds = {stream.partition("/")[0] for stream in by_stream}
         events = by_stream[LOG_STREAM]
+        types = {event.type for event in events} if self._chosen else _ANY
         for one in self.by_name.values():
-            one.heard(kinds, events[0].position, events[-1].position)
+            one.heard(kinds, types, events[0].position, events[-1].position)
 
 
 def _nothing() -> None:

@@ -59,19 +59,26 @@ class FollowerRun(Struct, frozen=True):
 class Spec:
     """A follower. `kinds`: those of the streams; they may change as it runs.
 
-    `cursor` None: the log keeps it.
+    `types`: those of the events, if it does not want all. `cursor` None: the log keeps it. Else `passing`
+    says whether it is also called without events, now and then, after many that it does not want have passed.
     """
 
     name: str
     kinds: AbstractSet[str]
+    types: AbstractSet[str] = frozenset()
     handler: Callable[..., Awaitable[None]]
     wants_run: bool = False
     cursor: OwnCursor | None = None
+    passing: bool = False
     batch: int = 100
     retries: int = 10
     backoff_s: float = 1.0
     first: Literal["start", "head"] = "start"
     place: str = "?"
+
+    def wants(self, kinds: AbstractSet[str], types: AbstractSet[str]) -> bool:
+        """Whether one of the events on streams of these kinds may be for it. `types`: theirs."""
+        return not self.kinds.isdisjoint(kinds) and not (self.types and self.types.isdisjoint(types))
 
     async def call(self, events: Sequence[Followed], run: FollowerRun) -> None:
         """Call the function. Raises whatever it raises."""

@@ -68,6 +68,7 @@ class Action(msgspec.Struct, frozen=True):
 
     `admin`: for administrators only.
     `signed_in`: refused to API keys, because it gives access or changes it.
+    `frees`: also executed when there is no room for more: it frees some, or needs little.
     `compressible`: its replies may be compressed. Only for replies without secrets: when a secret is
     compressed together with text that an attacker chose, the length reveals it (CRIME).
     """
@@ -79,6 +80,7 @@ class Action(msgspec.Struct, frozen=True):
     admin: bool = False
     compressible: bool = False
     signed_in: bool = False
+    frees: bool = False
 
 
 class Registry:

@@ -1,7 +1,7 @@
 """Commands and queries of clients as a plug-in meets them, and its answers. Pure."""
 
-from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -74,6 +74,10 @@ class Refusal(msgspec.Struct, frozen=True):
     """With `busy`: seconds after which a retry may succeed."""
 
 
+type RefuseGrowth = Callable[[str], Refusal | None]
+"""Why a principal (`user/42`, `service`) may store nothing more now; None: it may."""
+
+
 def error_reply(refusal: Refusal) -> Reply:
     """The `error` message of PROTOCOL 6 for a refusal, without the request's id."""
     return Reply(body=error_body(refusal))
@@ -92,6 +96,14 @@ def error_body(refusal: Refusal) -> bytes:
 def json_reply(body: Mapping[str, object], at: tuple[str, int] | None = None) -> Reply:
     """A reply that is not recorded, from a mapping that has a `type`."""
     return Reply(body=msgspec.json.encode(body), at=at)
+
+
+def without_secret(call: Call[Any], message: str) -> CommandRecord | None:
+    """The answer to a repeat of a command whose answer shows a secret once: the log never has that secret."""
+    if call.key is None:
+        return None
+    body = json_reply({"type": "success", "message": message}).body
+    return CommandRecord(call.key, call.fingerprint, body)
 
 
 def from_record(record: CommandRecord) -> Reply:

@@ -26,6 +26,7 @@ from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.verdict import Rule
 from huahuo.replay.live.feed import Feed, Today
 
 type Readers = Callable[[Any, Principal], bool]
@@ -66,6 +67,8 @@ class Host:
     """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
     may_read: MayRead | None = None
     """Asks the application's `authorize`, None if it has none."""
+    has_room: Callable[[UserId], bool] = lambda _user_id: True
+    """Whether work that stores more for this user may begin by itself: not on a nearly full disk."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     classic_ui: bool = False
@@ -219,6 +222,10 @@ class Plugin(Protocol):
     def warnings(self, settings: Any) -> Iterable[str]:
         """What an operator should know of these settings, for `huahuo doctor`; a sentence each."""
         del settings
+        return ()
+
+    def rules(self) -> Sequence[Rule]:
+        """What must hold of its events in any log, for `huahuo doctor --check`; new objects at each call."""
         return ()
 
     def samples(self, seed: int) -> Samples | None:

@@ -1,7 +1,6 @@
 """Starts a receiver and reads what it counts. The one in C where a compiler is, else the one in Python."""
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Self
 
 from bench.clients.report import Counts, Report
 from bench.clients.script import Script
+from bench.harness import compiled
 from bench.harness.procs import cpu_s, raise_files_max
 
 SOURCE = Path(__file__).with_name("receiver.c")
@@ -22,19 +22,8 @@ _POLL_S = 0.002
 
 def build(directory: Path) -> list[str]:
     """The command of the best receiver that this machine can have; `directory` keeps a compiled one."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler and sys.platform == "linux":
-        target = directory / "receiver"
-        directory.mkdir(parents=True, exist_ok=True)
-        if not target.exists() or target.stat().st_mtime < SOURCE.stat().st_mtime:
-            with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-                pass
-            made = subprocess.run([compiler, "-O2", "-o", file.name, str(SOURCE)], check=False)
-            if made.returncode == 0:
-                Path(file.name).replace(target)
-        if target.exists():
-            return [str(target)]
-    return list(IN_PYTHON)
+    program = compiled.build(SOURCE, directory)
+    return [str(program)] if program is not None else list(IN_PYTHON)
 
 
 class Receiving(ABC):

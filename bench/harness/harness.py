@@ -55,6 +55,10 @@ class Options:
     kept: Path | None = None
     """Where a question leaves what later ones can use; None: it makes everything itself."""
     storms: StormSizes = StormSizes()
+    connections: Sequence[int] | None = None
+    """How many there are in each sheet; None: what the question takes by itself."""
+    rates: Sequence[float] | None = None
+    """Events a second in each sheet; None: as above."""
 
     @property
     def shared(self) -> Path:

@@ -92,6 +92,11 @@ class Calm:
     """How long after it was due an event was published: part of every latency."""
     receivers_share: float
     """Of one core."""
+    cpu_s: float
+    """Of the server."""
+    durable_p50_ms: float | None
+    """From the publication of an event until it was durable, where the server can tell."""
+    took_s: float
 
     def quantile_ms(self, share: float) -> float:
         """From the moment an event was due to its receipt."""
@@ -105,17 +110,18 @@ def open_loop(
     before: int,
     per_s: float,
     seconds: float,
+    arrive_s: float = ARRIVE_TIMEOUT_S,
     **command: Any,
 ) -> Calm:
-    """Publish evenly for a while, and wait until `field` has grown by it from `before`.
+    """Publish evenly for a while, and wait at most `arrive_s` until `field` has grown by it from `before`.
 
     Raises:
         AssertionError: not everything arrived in time.
     """
     count = max(1, int(per_s * max(seconds, 0.2)))
-    start, cpu_s = receivers.counts(), receivers.cpu_s()
+    start, cpu_s, server_s = receivers.counts(), receivers.cpu_s(), running.cpu_s()
     done = running.control.ask(per_s=per_s, count=count, **command)
-    arrived(receivers, field, before + done["published"])
+    arrived(receivers, field, before + done["published"], arrive_s)
     took_s = (receivers.value("last_ns") - done["start_ns"]) / 1e9
     return Calm(
         receivers.counts() - start,
@@ -123,11 +129,12 @@ def open_loop(
         done["late_p50_ms"],
         done["late_p99_ms"],
         (receivers.cpu_s() - cpu_s) / took_s,
+        running.cpu_s() - server_s,
+        done.get("durable_p50_ms"),
+        took_s,
     )
 
 
-def arrived(receivers: Receiving, field: str, at_least: int) -> None:
+def arrived(receivers: Receiving, field: str, at_least: int, within_s: float = ARRIVE_TIMEOUT_S) -> None:
     """Wait until a figure of the receivers has grown so far, or fail."""
-    assert receivers.until(field, at_least, ARRIVE_TIMEOUT_S), (
-        f"not everything arrived within {ARRIVE_TIMEOUT_S} s"
-    )
+    assert receivers.until(field, at_least, within_s), f"not everything arrived within {within_s:g} s"

@@ -5,7 +5,7 @@ Run as a child by `peers/huahuo.py`.
 """
 
 import argparse
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from bench.servers.source import Source, fields, obey
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
+from huahuo.eventstore.model import StoredEvent
+from huahuo.transport.server.fanout import FanOut
 
 GROUP_STREAM = "group/bench"
+_OURS = ("user/", "group/")
 _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
@@ -39,8 +42,22 @@ async def serve(data: Path, port: int) -> None:
             return app.publish(_stream(user), _TYPE, told)
         return app.publish_many([(_stream(user), _TYPE, told) for user, told in events])
 
+    source = Source(publish, fields)
+    _note_commits(source)
     async with app:
-        await obey(Source(publish, fields), {"port": app.running.port, "log": app.running.log.log_id})
+        await obey(source, {"port": app.running.port, "log": app.running.log.log_id})
+
+
+def _note_commits(source: Source[dict[str, Any]]) -> None:
+    """Tell the source when its events are durable: right before they are handed to connections."""
+    hand_out = FanOut.committed
+
+    def committed(self: FanOut, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        ours = (len(events) for stream, events in (by_stream or {}).items() if stream.startswith(_OURS))
+        source.durable(sum(ours))
+        hand_out(self, by_stream)
+
+    FanOut.committed = committed  # type: ignore[method-assign]  # the server is as it is
 
 
 def _stream(user: int) -> str:

@@ -1,9 +1,9 @@
-"""Where events come from: the same three ways of publishing inside every server that is measured.
+"""Where events come from: the same ways of publishing inside every server that is measured.
 
 `upto` publishes as fast as it can, up to a number that the harness raises as receivers keep up. `rate`
 publishes a number each second, each stamped with the moment it was due (an event that is published late is
 late for its receiver too, and the delay is reported). `feeds` publishes one event at a time to each of
-many users, with a number of them in flight.
+many users, with a number of them in flight. `bursts` publishes one event to each of some users at once.
 
 A user's events are numbered in the order of the calls of `publish`. A server may finish these calls in any
 order, but must send the events in the order of the calls.
@@ -11,6 +11,7 @@ order, but must send the events in the order of the calls.
 
 import asyncio
 import json
+import operator
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ GROUP = 0
 """The number of the one stream that everybody reads; users count from 1."""
 
 _WAKE_S = 0.001
-"""How often an open loop looks what is due: the shortest that timers of uvloop and node can do."""
+"""An open loop sleeps at least this long: the shortest that timers of uvloop and node can do."""
 _AT_ONCE = 256
 _FILL_AT_ONCE = 1000
 _FRONT = b'{"type":"check_progress","~":%d,"t":%d,'
@@ -59,11 +60,17 @@ class Source[Content]:
         self._target = 0
         self._raised = asyncio.Event()
         self._of_user: dict[int, int] = {}
+        self._durable_ns: list[int] | None = None
 
     def raise_to(self, number: int) -> None:
         """Let the group's events go on up to `number`."""
         self._target = max(self._target, number)
         self._raised.set()
+
+    def durable(self, count: int) -> None:
+        """So many events have become durable, in the order of the calls. For a server that can tell."""
+        if self._durable_ns is not None:
+            self._durable_ns += [time.monotonic_ns()] * count
 
     async def follow_target(self) -> None:
         """Publish to the group whatever the target allows, for ever."""
@@ -84,6 +91,14 @@ class Source[Content]:
         """Publish `count` events evenly, user after user, each by itself."""
         return await self._open_loop(
             per_s, count, lambda due: [([at_ns], self._due_in_feeds(at_ns, users)) for at_ns in due]
+        )
+
+    async def bursts(self, users: int, size: int, per_s: float, count: int) -> dict[str, Any]:
+        """Publish `count` times, evenly, an event to each of `size` users at once, each by itself."""
+        return await self._open_loop(
+            per_s,
+            count,
+            lambda due: [([at_ns], self._due_in_feeds(at_ns, users)) for at_ns in due for _ in range(size)],
         )
 
     async def feeds(self, users: int, in_flight: int, seconds: float) -> dict[str, Any]:
@@ -128,8 +143,10 @@ class Source[Content]:
         due: Callable[[list[int]], list[tuple[list[int], list[tuple[int, Content]]]]],
     ) -> dict[str, Any]:
         start_ns = time.monotonic_ns()
-        done = 0
+        done = published = 0
         late_ns: list[int] = []
+        published_ns: list[int] = []
+        durable_ns = self._durable_ns = []
         running = _UnderWay()
         while done < count:
             until = min(count, 1 + int((time.monotonic_ns() - start_ns) * per_s / 1e9))
@@ -138,16 +155,22 @@ class Source[Content]:
             for at, events in due(moments) if moments else ():
                 now_ns = time.monotonic_ns()
                 late_ns += [now_ns - at_ns for at_ns in at]
+                published_ns += [now_ns] * len(events)
+                published += len(events)
                 running.add(self._publish(events))
-            await asyncio.sleep(_WAKE_S)
+            next_s = start_ns / 1e9 + done / per_s - time.monotonic()
+            await asyncio.sleep(max(_WAKE_S, next_s if done < count else 0))
         await running.end()
         late_ns.sort()
+        took_ns = sorted(map(operator.sub, durable_ns, published_ns))
+        self._durable_ns = None
         return {
-            "published": count,
+            "published": published,
             "start_ns": start_ns,
             "end_ns": time.monotonic_ns(),
             "late_p50_ms": late_ns[len(late_ns) // 2] / 1e6,
             "late_p99_ms": late_ns[len(late_ns) * 99 // 100] / 1e6,
+            **({"durable_p50_ms": took_ns[len(took_ns) // 2] / 1e6} if took_ns else {}),
         }
 
     def _due_in_group(self, moments: list[int], pad: int) -> list[tuple[int, Content]]:
@@ -211,7 +234,7 @@ async def obey(source: Source[Any], hello: dict[str, Any]) -> None:
         elif command == "stop":
             break
         else:
-            assert command in ("rate", "feeds", "feeds_rate", "fill"), command
+            assert command in ("rate", "feeds", "feeds_rate", "bursts", "fill"), command
             answer(await getattr(source, command)(**message))
         if following.done():
             following.result()

@@ -1,27 +1,24 @@
 """Compaction: superseded events of the chosen types are pruned; their tombstones and a receipt stay.
 
+`huahuo.eventstore.care.retention` does the same by itself, little by little, in a running service.
+
 An event may be pruned if enough later events of the same stream, type and entity follow it. Then a fold
 that keeps only the last one gives the same state. The newest event of a stream always stays.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import batched
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.care.pruning import BATCH_EVENTS, prune
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import receipt
-from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
-from huahuo.eventstore.model import LOG_STREAM, Append, Pruning, StoredEvent, Tombstone
+from huahuo.eventstore.model import LOG_STREAM, Append, StoredEvent
 
-BATCH_EVENTS = 5000
-"""One commit prunes at most this many events: a few milliseconds of the writer's time."""
 _PAGE_EVENTS = 1000
 _ENDED_A_COMMIT = 256
-
-assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
 
 def _one_series(_event: StoredEvent) -> str:
@@ -107,38 +104,4 @@ async def compact(log: StoreLog, policy: Policy, ambient: Ambient, principal: st
 async def _prune(
     log: StoreLog, events: list[StoredEvent], policy: Policy, ambient: Ambient, principal: str
 ) -> int:
-    stones = [Tombstone(e.position, e.stream, e.seq, e.chain) for e in events]
-    stones.sort(key=lambda stone: stone.position)
-    now_ms = ambient.now_ms()
-    pruning = Pruning(
-        positions=tuple(stone.position for stone in stones),
-        firsts=dict([first async for first in _firsts(log, stones)]),
-    )
-    await log.append(
-        Append(
-            ts_ms=now_ms,
-            events=(receipt(stones, policy.described(), now_ms),),
-            principal=principal,
-            prune=pruning,
-        )
-    )
-    return len(stones)
-
-
-async def _firsts(log: StoreLog, stones: list[Tombstone]) -> AsyncIterator[tuple[str, int]]:
-    """The streams whose oldest event is pruned, each with the seq that is then the oldest."""
-    gone: dict[str, set[int]] = {}
-    for stone in stones:
-        gone.setdefault(stone.stream, set()).add(stone.seq)
-    for stream, seqs in gone.items():
-        first = log.head(stream).first
-        if first not in seqs:
-            continue
-        after = first - 1
-        while True:
-            page = await log.read(stream, after, events_max=_PAGE_EVENTS)
-            kept = next((event.seq for event in page if event.seq not in seqs), None)
-            if kept is not None:
-                yield stream, kept
-                break
-            after = page[-1].seq
+    return await prune(log, events, policy.described(), ambient, principal)

@@ -1,16 +1,17 @@
-"""Deciding a group: which of its appends are accepted, and exactly what is written.
+"""Deciding a group: which of its appends are accepted, and exactly what is written. Pure.
 
-Pure except for sealing, which needs fresh nonces. Runs inside the commit's job, so that numbering and
-hashing cost the loop nothing. Each append of the group sees the appends before it as if they were durable.
-A refused append leaves no trace and does not affect the others.
+Runs inside the commit's job, so that numbering and hashing cost the loop nothing. Each append of the group
+sees the appends before it as if they were durable. A refused append leaves no trace and does not affect the
+others. What needs chance or another library's version (keys, nonces, compression) comes made with the append
+(`huahuo.eventstore.core.carried`), so the same appends on the same state give the same bytes everywhere.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from huahuo.eventstore.blobs import blob_id, pack
+from huahuo.eventstore.core.carried import NOTHING, Carried, key_name
 from huahuo.eventstore.core.chain import link
-from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import (
     Change,
     DropBlob,
@@ -21,14 +22,12 @@ from huahuo.eventstore.core.storage_port import (
     Lookup,
     Place,
     Prune,
-    PutBlob,
     PutCommand,
     PutKey,
     PutRow,
-    PutSealed,
     Shred,
 )
-from huahuo.eventstore.errors import CommandMismatch, Conflict, Corrupt
+from huahuo.eventstore.errors import CommandMismatch, Conflict, Corrupt, KeyConflict
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import (
     LOG_STREAM,
@@ -38,12 +37,14 @@ from huahuo.eventstore.model import (
     CommandRecord,
     Duplicate,
     Head,
+    RowDrop,
     RowPut,
     StoredEvent,
 )
 
+COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
+"""An older command record does not exist for a decision, whether or not an engine has deleted it yet."""
 _EVENTS_A_STRETCH = 512
-_SECRETS_A_STRETCH = 64
 """After this many, about 1.5 ms, the job offers the interpreter lock to other threads (`give_way`)."""
 
 type Outcome = Appended | Duplicate | Exception
@@ -52,7 +53,7 @@ type Outcome = Appended | Duplicate | Exception
 class Draft:
     """A group in the making."""
 
-    def __init__(self, place: Place, lookup: Lookup, vault: Vault, build: str, age_ms: int) -> None:
+    def __init__(self, place: Place, lookup: Lookup, build: str, age_ms: int) -> None:
         self.position = place.position
         self.chain = place.chain
         self.seqs: dict[str, int] = {}
@@ -63,9 +64,8 @@ class Draft:
         self._heads: Mapping[str, Head] = place.heads
         self._durable = place.position
         self._lookup = lookup
-        self._vault = vault
-        self._build = build
-        self._age_ms = age_ms
+        self.build = build
+        self.age_ms = age_ms
         self._commands: dict[CommandKey, CommandRecord] = {}
         self._found: Mapping[CommandKey, CommandRecord] = {}
         self._looked_up: frozenset[CommandKey] = frozenset()
@@ -73,10 +73,15 @@ class Draft:
 
     def group(self) -> Group:
         """The commit, as data."""
-        return Group(self._age_ms, self.events, self.changes)
+        return Group(self.age_ms, self.events, self.changes)
 
-    def add(self, append: Append, prepared: Prepared | None = None) -> Outcome:
-        """Accept `append`, or return why not. `prepared`: its secrets, sealed ahead."""
+    def add(self, append: Append, carried: Carried = NOTHING) -> Outcome:
+        """Accept `append`, or return why not. `carried`: its secrets and blobs as they are stored."""
+        refused = self.refusal(append)
+        return self.accept(append, carried) if refused is None else refused
+
+    def refusal(self, append: Append) -> Duplicate | Conflict | CommandMismatch | None:
+        """Why the state so far refuses `append`, None if it does not."""
         command = append.command
         if command is not None:
             known = self._commands.get(command.key) or self._durable_record(command.key)
@@ -89,10 +94,16 @@ class Draft:
                 actual = self._seq(stream)
                 if actual != expected:
                     return Conflict(stream, expected, actual)
+        return None
+
+    def accept(self, append: Append, carried: Carried = NOTHING) -> Outcome:
+        """Accept `append`, which `refusal` did not refuse."""
         try:
-            return self._accept(append, prepared)
+            return self._accept(append, carried)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")
+        except KeyConflict as conflict:
+            return conflict
 
     def look_up(self, keys: Sequence[CommandKey]) -> None:
         """Read the records of these commands in one go.
@@ -100,24 +111,28 @@ class Draft:
         A damaged record, or an id that is no text for the engine, is met again when its turn comes.
         """
         with suppress(Corrupt, ValueError):
-            self._found = self._lookup.find_commands(keys)
+            self._found = self._lookup.find_commands(keys, self._since_ms)
             self._looked_up = frozenset(keys)
 
     def _durable_record(self, key: CommandKey) -> CommandRecord | None:
         if key in self._looked_up:
             return self._found.get(key)
-        return self._lookup.find_commands((key,)).get(key)
+        return self._lookup.find_commands((key,), self._since_ms).get(key)
 
-    def _accept(self, append: Append, prepared: Prepared | None) -> Appended:
+    @property
+    def _since_ms(self) -> int:
+        return self.age_ms - COMMANDS_KEPT_MS
+
+    def _accept(self, append: Append, carried: Carried) -> Appended:
         """Number, link and collect. `self` changes only after every step that can fail."""
         seqs: dict[str, int] = {}
         events = self._number(append, seqs)
         changes: list[Change] = []
         keys: dict[str, bytes | None] = {}
-        if append.shred or append.secrets or append.drop_secrets:
-            self._seal(append, prepared, changes, keys)
-        if append.rows or append.blobs or append.drop_blobs:
-            _beside(append, changes)
+        if append.shred or carried.keys or append.drop_secrets:
+            self._seal(append, carried, changes, keys)
+        if append.rows or carried.blobs or append.drop_blobs:
+            self._beside(append, carried, changes)
         if append.prune is not None:
             changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
             self.firsts.update(append.prune.firsts)
@@ -134,7 +149,7 @@ class Draft:
                 command = CommandRecord(
                     command.key, command.fingerprint, command.reply, command.at_stream, at_seq
                 )
-            changes.append(PutCommand(command, self._age_ms))
+            changes.append(PutCommand(command, self.age_ms))
             self._commands[command.key] = command
         if events:
             last = events[-1]
@@ -148,7 +163,7 @@ class Draft:
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
-        position, chain, build = self.position, self.chain, self._build
+        position, chain, build = self.position, self.chain, self.build
         ts_ms, principal = append.ts_ms, append.principal
         common_id, cause = append.command_id, append.cause
         events: list[StoredEvent] = []
@@ -174,13 +189,14 @@ class Draft:
         return tuple(events)
 
     def _seal(
-        self,
-        append: Append,
-        prepared: Prepared | None,
-        changes: list[Change],
-        keys: dict[str, bytes | None],
+        self, append: Append, carried: Carried, changes: list[Change], keys: dict[str, bytes | None]
     ) -> None:
-        """Shred first, so that a secret put by the same append is sealed under a new key."""
+        """Shred first, so that a secret put by the same append is sealed under a new key.
+
+        Raises:
+            KeyConflict: the secrets were sealed under a key that is not the owner's any more, or under a new
+                one although the owner has one by now.
+        """
         for owner in append.shred:
             check_text(owner)
             keys[owner] = None
@@ -188,34 +204,60 @@ class Draft:
         for owner, name in append.drop_secrets:
             check_text(owner, name)
             changes.append(DropSealed(owner, name))
-        self._look_up_keys({put.owner for put in append.secrets}, keys)
-        boxes: list[Change] = []  # after all keys: equal kinds in a row are written together
-        ahead = {} if prepared is None else prepared.wrapped
-        for number, put in enumerate(append.secrets):
-            if number % _SECRETS_A_STRETCH == _SECRETS_A_STRETCH - 1:
-                give_way()
-            check_text(put.owner, put.name)
-            wrapped = keys.get(put.owner)
-            if wrapped is None:
-                wrapped = keys[put.owner] = ahead.get(put.owner) or self._vault.new_key(put.owner)
-                changes.append(PutKey(put.owner, wrapped))
-            if prepared is not None and wrapped is ahead.get(put.owner):
-                sealed = prepared.boxes[number]
-            else:
-                sealed = self._vault.seal(wrapped, put.owner, put.name, put.value)
-            boxes.append(PutSealed(put.owner, put.name, sealed))
-        changes += boxes
+        if not carried.keys:
+            return
+        keys |= self.wrapped_keys([use.owner for use in carried.keys if use.owner not in keys])
+        for use in carried.keys:
+            check_text(use.owner)
+            held = keys[use.owner]
+            if use.wrapped:
+                if held is not None:
+                    raise KeyConflict(use.owner)
+                keys[use.owner] = use.wrapped
+                changes.append(PutKey(use.owner, use.wrapped))
+            elif held is None or key_name(held) != use.name:
+                raise KeyConflict(use.owner)
+        for box in carried.boxes:
+            check_text(box.owner, box.name)
+        changes += carried.boxes  # after all keys: equal kinds in a row are written together
 
-    def _look_up_keys(self, owners: set[str], keys: dict[str, bytes | None]) -> None:
-        """Fill `keys` for all `owners`: from earlier appends of the group, or from the engine."""
+    def wrapped_keys(self, owners: Iterable[str]) -> dict[str, bytes | None]:
+        """The data keys of `owners` after the appends so far, None for an owner without one."""
+        keys: dict[str, bytes | None] = {}
         unknown = []
-        for owner in sorted(owners - keys.keys()):
-            if owner in self._keys:
-                keys[owner] = self._keys[owner]
-            else:
+        for owner in sorted(set(owners)):
+            keys[owner] = self._keys.get(owner)
+            if owner not in self._keys:
                 unknown.append(owner)
         if unknown:
             keys.update(self._lookup.wrapped_keys(unknown))
+        return keys
+
+    def _beside(self, append: Append, carried: Carried, changes: list[Change]) -> None:
+        for row in append.rows:
+            check_text(row.table, row.part)
+            if isinstance(row, RowPut):
+                changes.append(PutRow(row))
+                continue
+            if row.blobs and self._has_row(row, changes):
+                check_text(*row.blobs)
+                changes.extend(DropBlob(name) for name in row.blobs)
+            changes.append(DropRow(row))
+        changes += carried.blobs
+        for dropped in append.drop_blobs:
+            check_text(dropped)
+            changes.append(DropBlob(dropped))
+
+    def _has_row(self, drop: RowDrop, changes: Sequence[Change]) -> bool:
+        """Whether the row is there after `changes` and those of the appends before."""
+        assert drop.key is not None, "only a single row releases blobs"
+        place = (drop.table, drop.part, drop.key)
+        for change in itertools.chain(reversed(changes), reversed(self.changes)):
+            if isinstance(change, PutRow | DropRow):
+                row = change.row
+                if (row.table, row.part) == place[:2] and row.key in (None, drop.key):
+                    return isinstance(change, PutRow)
+        return self._lookup.has_row(*place)
 
     def _seq(self, stream: str) -> int:
         seq = self.seqs.get(stream)
@@ -231,16 +273,6 @@ class Draft:
             return 0
         self.firsts.setdefault(stream, ended.first)
         return ended.seq
-
-
-def _beside(append: Append, changes: list[Change]) -> None:
-    for row in append.rows:
-        check_text(row.table, row.part)
-        changes.append(PutRow(row) if isinstance(row, RowPut) else DropRow(row))
-    changes.extend(PutBlob(blob_id(blob), pack(blob)) for blob in append.blobs)
-    for dropped in append.drop_blobs:
-        check_text(dropped)
-        changes.append(DropBlob(dropped))
 
 
 def check_text(*texts: str) -> None:

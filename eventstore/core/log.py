@@ -12,8 +12,17 @@ from huahuo.eventstore.core.draft import check_text
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Change, Loaded, PutAcks, PutKeyframe, Reads, Store, Touch
-from huahuo.eventstore.core.writer import Writer
+from huahuo.eventstore.core.storage_port import (
+    Change,
+    IndexMore,
+    Loaded,
+    PutAcks,
+    PutKeyframe,
+    Reads,
+    Store,
+    Touch,
+)
+from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
@@ -22,6 +31,7 @@ from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
+_INDEXED_AT_ONCE = 1024
 _PREPARED_MIN = 64
 """An append with at least this many secrets has them sealed before it is queued."""
 
@@ -41,15 +51,20 @@ class StoreLog(LogReader):
         writer: Executor,
         readers: Executor,
         owned: tuple[Executor, ...] = (),
+        writer_of: WriterOf = Writer,
     ) -> None:
         super().__init__(loaded.log_id, reads, readers, lambda: self.writer.place)
         self._vault = vault
         self._ambient = ambient
         self._owned = owned
         self.store = store
-        self.writer = Writer(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer)
+        self.writer = writer_of(
+            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=writer
+        )
         self._closing: asyncio.Task[None] | None = None
         self._probed: tuple[float, str | None] | None = None
+        self.pruning = asyncio.Lock()
+        """Held while events are chosen and pruned, so that no event is pruned twice."""
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`.
@@ -136,6 +151,10 @@ class StoreLog(LogReader):
         check_number(count)
         return self.writer.take(counter, count)
 
+    async def reserve(self, counter: str, count: int = 1) -> None:
+        """See `Log`."""
+        await self.writer.reserve(counter, count)
+
     async def secret(self, owner: str, name: str) -> Secret | None:
         """See `Log`.
 
@@ -148,6 +167,11 @@ class StoreLog(LogReader):
             return None if found is None else self._vault.unseal(found[0], owner, name, found[1])
 
         return await self._read(job)
+
+    async def index_to(self, position: int) -> None:
+        """Bring an index that runs behind up to `position`, in steps of a few milliseconds of the writer."""
+        while not self.store.is_indexed(min(position, self.position)):
+            await self._write((IndexMore(_INDEXED_AT_ONCE),), 0)
 
     async def put_keyframe(self, frame: Keyframe) -> None:
         """See `Log`. A stream and fold keep the few newest keyframes, and one for each older span."""
@@ -189,7 +213,7 @@ class StoreLog(LogReader):
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:
             reason = str(error)
-        reason = reason or self.corruption.sentence()
+        reason = reason or self.writer.trouble or self.corruption.sentence()
         self._probed = (now_s, reason)
         return reason
 

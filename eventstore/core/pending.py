@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import structlog
 
+from huahuo.eventstore.core.carried import carry
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES
-from huahuo.eventstore.core.seal import Prepared
+from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Hearer
@@ -52,13 +53,20 @@ class Commit(msgspec.Struct, frozen=True):
     spent_s: float
 
 
-def decided(draft: Draft, pending: Pending) -> Outcome:
-    """The outcome of one pending, which the group now holds."""
-    if pending.append is None:
+def decided(draft: Draft, pending: Pending, vault: Vault) -> Outcome:
+    """The outcome of one pending, which the group now holds. Its secrets are sealed at its turn."""
+    append = pending.append
+    if append is None:
         draft.changes += pending.changes
         return Appended(draft.position, ())
     try:
-        return draft.add(pending.append, pending.prepared)
+        if not (append.secrets or append.blobs):
+            return draft.add(append)
+        refused = draft.refusal(append)
+        if refused is not None:
+            return refused
+        held = draft.wrapped_keys(put.owner for put in append.secrets)
+        return draft.accept(append, carry(append, held, vault, pending.prepared))
     except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
         return error
 

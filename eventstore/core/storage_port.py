@@ -97,6 +97,12 @@ class EndStream(_Change, frozen=True):
     stream: str
 
 
+class IndexMore(_Change, frozen=True):
+    """Move the places of about this many events into the index that runs behind, if there is one."""
+
+    events: int
+
+
 class PutCounter(_Change, frozen=True):
     """The next number that a counter will hand out."""
 
@@ -136,6 +142,25 @@ class Touch(_Change, frozen=True):
     pad_bytes: int = 0
 
 
+class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a replica had once the proposal at `offset` was applied: the ends of its chain and its digests."""
+
+    offset: int
+    chain: bytes
+    digest: bytes
+
+
+PASSED_KEPT = 4096
+"""Of so many proposals a replica knows what it had after each."""
+
+
+class PutPassed(_Change, frozen=True):
+    """How far the ordered log is applied. `shared` is the replicated state that is in no table."""
+
+    shared: bytes
+    passed: tuple[Passed, ...]
+
+
 type Change = (
     PutRow
     | DropRow
@@ -147,11 +172,13 @@ type Change = (
     | Shred
     | Prune
     | EndStream
+    | IndexMore
     | PutCounter
     | PutCommand
     | PutAcks
     | PutKeyframe
     | PutAge
+    | PutPassed
     | Touch
 )
 
@@ -168,7 +195,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """The durable state of a log; `counters` maps a counter to its next number.
 
     `heads` has the streams that have not ended. A counter that is not in `counters` begins at `first_number`.
-    `age` is the last note of the clock of the command records, None if there is none.
+    `age` is the last note of the clock of the command records, None if there is none. `shared` and `passed`:
+    what the last `PutPassed` wrote, and the newest `PASSED_KEPT`; empty for a log that is no replica.
     """
 
     log_id: str
@@ -178,6 +206,8 @@ class Loaded(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     first_number: int = 1
     age: AgeNote | None = None
+    shared: bytes = b""
+    passed: tuple[Passed, ...] = ()
 
 
 class Place(msgspec.Struct):
@@ -194,12 +224,19 @@ class Place(msgspec.Struct):
 class Lookup(Protocol):
     """The questions about durable state that arise while a group is decided."""
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
-        """The durable records of those of `keys` that have one. Raises Corrupt: one of them is damaged."""
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
+        """The durable records of those of `keys` that have one, not written before `since_ms` of log time.
+
+        Raises Corrupt: one of them is damaged.
+        """
         ...
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """The durable wrapped data keys of those of `owners` that have one."""
+        ...
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """Whether a row of a projection is there."""
         ...
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
@@ -216,6 +253,10 @@ class Store(Lookup, Protocol):
 
     def recover(self) -> Loaded:
         """After a failed commit: find out what is durable. May be called again if it raises."""
+        ...
+
+    def is_indexed(self, position: int) -> bool:
+        """Whether pruning events up to `position` needs no work on an index first. Called on the loop."""
         ...
 
     def care_due(self) -> bool:

@@ -12,7 +12,7 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -48,6 +48,17 @@ _COMMIT_PAGES_BYTES = 64 << 10
 _log = structlog.get_logger(__name__)
 
 
+class WriterOf(Protocol):
+    """Makes the writer of a log that has been opened."""
+
+    def __call__(
+        self, store: Store, reads: Reads, loaded: Loaded, *,
+        vault: Vault, ambient: Ambient, build: str, executor: Executor,
+    ) -> "Writer":  # fmt: skip
+        """Its arguments are those of `Writer`."""
+        ...
+
+
 class Writer:
     """The only writer of a log. All methods are called on the loop; jobs never overlap.
 
@@ -68,6 +79,8 @@ class Writer:
     ) -> None:
         self.place = Place(loaded.position, loaded.chain, loaded.heads)
         self.failure: str | None = None
+        self.trouble: str | None = None
+        """Why nothing can be written although the disk works, None if it can."""
         self.failed_bytes = 0
         """For a probe: more than any commit that failed since one of this size succeeded, or 0."""
         self.observe: Callable[[float], None] | None = None
@@ -130,6 +143,9 @@ class Writer:
         self._counters[counter] = first + count
         self._taken.add(counter)
         return first
+
+    async def reserve(self, counter: str, count: int) -> None:
+        """See `Log.reserve`. The only writer of a log needs no reservation."""
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log.listen`."""
@@ -258,7 +274,12 @@ class Writer:
             self.failure = None
             if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
                 self.failed_bytes = 0
-        for pending, outcome in zip(items, commit.outcomes, strict=True):
+        self._resolve(items, commit.outcomes)
+        self._tell(commit.events)
+
+    def _resolve(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+        """Resolve the futures of those that have one."""
+        for pending, outcome in zip(items, outcomes, strict=True):
             done = pending.done
             if not isinstance(outcome, Exception):
                 if done is not None and not done.done():
@@ -268,7 +289,6 @@ class Writer:
                 self._reads.corruption.note(outcome)
             if done is not None and not done.done():
                 done.set_exception(outcome)
-        self._tell(commit.events)
 
     async def _fail(self, items: list[Pending], error: Exception) -> Sequence[Outcome]:
         known = isinstance(error, EventStoreError)
@@ -320,11 +340,11 @@ class Writer:
 
     def _job(self, items: list[Pending], counters: list[PutCounter], age_ms: int) -> Commit:
         began_s = self._ambient.thread_s()
-        draft = Draft(self.place, self._store, self._vault, self._build, age_ms)
+        draft = Draft(self.place, self._store, self._build, age_ms)
         keys = [one.append.command.key for one in items if one.append and one.append.command]
         if len(keys) > 1:
             draft.look_up(keys)
-        outcomes = [decided(draft, pending) for pending in items]
+        outcomes = [decided(draft, pending, self._vault) for pending in items]
         wrote = bool(draft.events or draft.changes)
         if wrote:
             draft.changes[:0] = counters

@@ -22,6 +22,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
+    PASSED_KEPT,
     Change,
     DropBlob,
     DropRow,
@@ -29,6 +30,7 @@ from huahuo.eventstore.core.storage_port import (
     EndStream,
     Group,
     Loaded,
+    Passed,
     Prune,
     PutAcks,
     PutAge,
@@ -37,12 +39,14 @@ from huahuo.eventstore.core.storage_port import (
     PutCounter,
     PutKey,
     PutKeyframe,
+    PutPassed,
     PutRow,
     PutSealed,
     Shred,
     Span,
     Touch,
 )
+from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import InUse, Unavailable, WrongKey
 from huahuo.eventstore.executor import Executor, InlineExecutor
@@ -84,8 +88,12 @@ class MemoryLog(StoreLog):
         master_key: bytes,
         build: str,
         executor: Executor | None = None,
+        writer_of: WriterOf = Writer,
+        log_id: str = "",
     ) -> Self:
         """Open the log on `disk`, and create it if the disk is empty. The caller closes its own `executor`.
+
+        `log_id`: of a log that is created ("": one by chance).
 
         Raises:
             InUse: it is open already. WrongKey: it was made with another master key.
@@ -93,10 +101,11 @@ class MemoryLog(StoreLog):
         """
         vault = Vault(master_key, ambient)
         runner = executor or InlineExecutor()
-        store, loaded = await runner.run(lambda: _open(disk, ambient, vault))
+        store, loaded = await runner.run(lambda: _open(disk, ambient, vault, log_id))
         return cls(
-            store, store, loaded, vault=vault, ambient=ambient, build=build, writer=runner, readers=runner
-        )
+            store, store, loaded, vault=vault, ambient=ambient, build=build,
+            writer=runner, readers=runner, writer_of=writer_of,
+        )  # fmt: skip
 
 
 class _Tables:
@@ -109,6 +118,7 @@ class _Tables:
         self.ended: set[str] = set()
         self.pruned: list[Tombstone] = []
         self.commands: dict[CommandKey, CommandRecord] = {}
+        self.command_times: dict[CommandKey, int] = {}
         self.counters: dict[str, int] = {}
         self.keys: dict[str, bytes] = {}
         self.sealed: dict[str, dict[str, bytes]] = {}
@@ -117,6 +127,8 @@ class _Tables:
         self.frames: dict[tuple[str, str], list[Keyframe]] = {}
         self.acks: dict[tuple[str, str, str], int] = {}
         self.age: AgeNote | None = None
+        self.shared = b""
+        self.passed: tuple[Passed, ...] = ()
 
     def add(self, group: Group) -> None:
         """Apply one commit."""
@@ -158,8 +170,9 @@ class _Tables:
                     self.ended.add(stream)
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
-            case PutCommand(record):
+            case PutCommand(record, at_ms):
                 self.commands[record.key] = record
+                self.command_times[record.key] = at_ms
             case PutAcks(acks):
                 for ack in acks:
                     key = (ack.user, ack.client, ack.stream)
@@ -168,6 +181,9 @@ class _Tables:
                 self._keep(frame)
             case PutAge(age):
                 self.age = age
+            case PutPassed(shared, passed):
+                self.shared = shared
+                self.passed = (*self.passed, *passed)[-PASSED_KEPT:]
             case Touch():
                 pass
 
@@ -202,15 +218,19 @@ class _MemoryStore:
 
     # -- Store
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
-        commands = self._tables.commands
-        return {key: commands[key] for key in keys if key in commands}
+        commands, times = self._tables.commands, self._tables.command_times
+        return {key: commands[key] for key in keys if times.get(key, since_ms - 1) >= since_ms}
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
         keys = self._tables.keys
         return {owner: keys[owner] for owner in owners if owner in keys}
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        return key in self._tables.rows.get((table, part), {})
 
     def commit(self, group: Group) -> None:
         """See `Store`."""
@@ -241,7 +261,14 @@ class _MemoryStore:
             for name, events in tables.streams.items()
             if name not in tables.ended
         }
-        return Loaded(self._birth.log_id, len(history), chain, heads, dict(tables.counters), age=tables.age)
+        return Loaded(
+            self._birth.log_id, len(history), chain, heads, dict(tables.counters),
+            age=tables.age, shared=tables.shared, passed=tables.passed,
+        )  # fmt: skip
+
+    def is_indexed(self, _position: int) -> bool:
+        """See `Store`."""
+        return True
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -360,7 +387,7 @@ def _seq(event: StoredEvent) -> int:
     return event.seq
 
 
-def _open(disk: ModelDisk, ambient: Ambient, vault: Vault) -> tuple[_MemoryStore, Loaded]:
+def _open(disk: ModelDisk, ambient: Ambient, vault: Vault, log_id: str) -> tuple[_MemoryStore, Loaded]:
     try:
         ticket = disk.hold()
     except BlockingIOError:
@@ -370,7 +397,7 @@ def _open(disk: ModelDisk, ambient: Ambient, vault: Vault) -> tuple[_MemoryStore
         if payloads:
             birth = msgspec.msgpack.decode(payloads[0], type=_Birth)
         else:
-            birth = _Birth(ambient.token(), vault.mark())
+            birth = _Birth(log_id or ambient.token(), vault.mark())
             disk.truncate(ticket, 0)
             disk.write(ticket, _framed(msgspec.msgpack.encode(birth)))
             disk.sync(ticket)

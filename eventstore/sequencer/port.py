@@ -6,7 +6,7 @@ proposals by rising offset to its own replica. The log never looks into a propos
 One contract suite runs over every implementation (`tests/contract/test_sequencer.py`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple, Protocol
 
 
@@ -20,8 +20,14 @@ class Ordered(NamedTuple):
 class Sequencer(Protocol):
     """One ordered log, as one node sees it. All calls are made on one event loop and may overlap.
 
+    Calls of `propose` that overlap may be put in any order; it goes faster if that is the order of the calls.
     Whoever cancels a call must not conclude that it had no effect.
     """
+
+    @property
+    def proposal_bytes_max(self) -> int:
+        """Nodes cut their proposals below this size. Only an append that is larger alone comes as one."""
+        ...
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         """Put `proposal` in order; returns its offset once the log keeps it durably.
@@ -36,7 +42,7 @@ class Sequencer(Protocol):
         """
         ...
 
-    def follow(self, after: int) -> AsyncIterator[Ordered]:
+    def follow(self, after: int) -> AsyncGenerator[Ordered]:
         """The proposals with offset > `after`, in order and without a gap, those to come included.
 
         It waits while the log cannot be reached and goes on by itself. Ends by `aclose` of the iterator.

@@ -24,6 +24,7 @@ from huahuo.eventstore.core.storage_port import (
     PutCounter,
     PutKey,
     PutKeyframe,
+    PutPassed,
     PutRow,
     PutSealed,
     Shred,
@@ -32,6 +33,7 @@ from huahuo.eventstore.core.storage_port import (
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.limits import KEYFRAME_SPAN
 from huahuo.eventstore.model import Ack
+from huahuo.eventstore.sqlite import passed
 from huahuo.eventstore.sqlite.ended import PUT_ENDED
 
 KEYFRAMES_KEPT = 8
@@ -231,6 +233,8 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
             )
         case PutAge(age):
             yield _PUT_META, _summed("meta", AGE_KEY, msgspec.json.encode(age))
+        case PutPassed():
+            yield from passed.statements(change)
         case Touch(at_ms, pad_bytes):
             yield _PUT_META, _summed("meta", "touched", str(at_ms).encode().ljust(pad_bytes))
 

@@ -5,13 +5,13 @@ from collections import Counter
 
 import msgspec
 
+from huahuo.eventstore.core.draft import COMMANDS_KEPT_MS
 from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
 from huahuo.eventstore.core.storage_port import Group, PutAcks, PutCommand
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.sqlite.changes import Values
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS
 
-COMMANDS_KEPT_MS = 8 * 24 * 3600 * 1000
 _PRUNE_PAUSE_MS = 1000
 _PRUNE_ROWS_MIN = 64
 _SWEEP_ROWS_MIN = 256

@@ -5,6 +5,7 @@ DIR/log.mark      a position that the log must reach (`huahuo.eventstore.sqlite.
 DIR/writer.lock   which process writes, or how the log was left
 """
 
+import functools
 import os
 import sqlite3
 from pathlib import Path
@@ -21,6 +22,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.core.sums import must_fit
+from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
@@ -31,6 +33,7 @@ from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_ev
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
@@ -64,12 +67,15 @@ class SqliteLog(StoreLog):
         restored: bool = False,
         accept_loss: bool = False,
         limits: KeptLimits = DEFAULT_LIMITS,
+        writer_of: WriterOf = Writer,
+        log_id: str = "",
     ) -> Self:
         """Open the log in `directory`, created if necessary. The caller closes the executors that it passes.
 
         `restored` says that the files come from a backup. Numbers may have gone back, so the log gets a
         new id; and it may end at another position than that at which the directory was left. `accept_loss`
         opens a log that lost its end (`Lost`) all the same: under a new id, with its counters moved on.
+        `log_id`: of a log that is created ("": one by chance).
 
         Raises:
             InUse: another process has it open. WrongKey: it was made with another master key.
@@ -86,18 +92,18 @@ class SqliteLog(StoreLog):
             owned.append(readers)
         vault = Vault(master_key, ambient)
         try:
-            store, reads, loaded = await writer.run(
-                lambda: _open(
-                    directory, ambient, vault, restored=restored, accept_loss=accept_loss, limits=limits
-                )
-            )
+            opening = functools.partial(
+                _open, directory, ambient, vault,
+                restored=restored, accept_loss=accept_loss, limits=limits, log_id=log_id,
+            )  # fmt: skip
+            store, reads, loaded = await writer.run(opening)
         except BaseException:
             for executor in owned:
                 executor.close()
             raise
         log = cls(
             store, reads, loaded, vault=vault, ambient=ambient, build=build,
-            writer=writer, readers=readers, owned=tuple(owned),
+            writer=writer, readers=readers, owned=tuple(owned), writer_of=writer_of,
         )  # fmt: skip
         log._store = store
         return log
@@ -121,6 +127,7 @@ def _open(
     restored: bool,
     accept_loss: bool,
     limits: KeptLimits,
+    log_id: str,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,8 +144,9 @@ def _open(
         connection = connect_writer(path)
         try:
             return _check(
-                path, connection, lock, ambient, vault, restored=restored, lost=accept_loss, limits=limits
-            )
+                path, connection, lock, ambient, vault,
+                restored=restored, lost=accept_loss, limits=limits, log_id=log_id,
+            )  # fmt: skip
         except BaseException:
             connection.close()
             raise
@@ -178,6 +186,7 @@ def _check(
     restored: bool,
     lost: bool,
     limits: KeptLimits,
+    log_id: str,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
@@ -188,7 +197,7 @@ def _check(
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
     if prepare(connection):
-        put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "log", (log_id or ambient.token()).encode())
         put_meta(connection, "writer_epoch", b"0")
         put_meta(connection, "master_key", vault.mark())
     elif restored or lost:
@@ -210,6 +219,7 @@ def _check(
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
+    loaded = with_passed(connection, loaded)
     for damage in _check_tail(connection, names, unindexed, loaded):
         reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))

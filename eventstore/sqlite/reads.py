@@ -15,6 +15,7 @@ from huahuo.eventstore.core.storage_port import Loaded, Span
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Ack,
@@ -126,9 +127,12 @@ def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRe
 
 
 def select_commands(
-    connection: sqlite3.Connection, keys: Sequence[CommandKey]
+    connection: sqlite3.Connection, keys: Sequence[CommandKey], since_ms: int = -INT64_MAX
 ) -> dict[CommandKey, CommandRecord]:
-    """The records of those of `keys` that have one, by one query for each client. Raises Corrupt."""
+    """The records of those of `keys` that have one since `since_ms`, by one query for each client.
+
+    Raises Corrupt.
+    """
     ids: dict[tuple[str, str], list[str]] = {}
     for key in keys:
         ids.setdefault((key.user, key.client), []).append(key.id)
@@ -140,8 +144,9 @@ def select_commands(
             asked = (*some, *some[-1:] * (size - len(some)))
             for id_, *rest, crc in connection.execute(_COMMANDS[size], (user, client, *asked)):
                 must_fit(crc, "command", user, client, id_, *rest)
-                key = CommandKey(user, client, id_)
-                found[key] = CommandRecord(key, *rest[:4])
+                if rest[4] >= since_ms:
+                    key = CommandKey(user, client, id_)
+                    found[key] = CommandRecord(key, *rest[:4])
     return found
 
 

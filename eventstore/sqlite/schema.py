@@ -14,6 +14,7 @@ blob        packed content with its reference count
 projection  sorted rows of named projections
 keyframe    packed states of folds
 ack         processed positions of clients
+passed      of a replica: what it had after each of the newest proposals (`huahuo.eventstore.sqlite.passed`)
 
 Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.core.sums.row_crc`) over the
 columns before it; in `seq_index` and `pruned` it is the running checksum of the stream.
@@ -31,6 +32,7 @@ from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
+from huahuo.eventstore.sqlite.passed import MAKE_PASSED
 
 FORMAT = 3
 """The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
@@ -187,6 +189,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
         connection.execute(MAKE_ENDED)
+        connection.execute(MAKE_PASSED)
         if version < FORMAT:
             _bring_up_to_date(connection, version)
         missing = {*_TABLES, "seq_index"} - set(db.table_names())
@@ -202,6 +205,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     connection.execute(_SEQ_INDEX)
     connection.execute(_PRUNED_BY_SEQ)
     connection.execute(MAKE_ENDED)
+    connection.execute(MAKE_PASSED)
     seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     return True

@@ -100,12 +100,15 @@ class Unindexed:
         self._round_end = 0
         self._debt = 0
         self.count = 0
+        self.complete_to = 0
+        """The table holds every event up to this position, as far as this process knows."""
 
     def replace(self, rows: Iterable[Row | tuple[int, int, int]], end: int) -> None:
         """Hold exactly `rows`, ordered by position, with or without checksums. The log ends at `end`."""
         runs: _Runs = {}
         self.count = _enter(runs, rows)
         self._runs, self._end, self._todo, self._debt = runs, end, [], 0
+        self.complete_to = min((run.positions[0] for run in runs.values()), default=end + 1) - 1
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add committed events, ordered by position."""
@@ -151,14 +154,17 @@ class Unindexed:
             first - 1, positions[begin:end], crcs[begin:end], crcs[begin - 1] if begin and crcs else None
         )
 
-    def due(self, events: int) -> Slice:
-        """The slice that moves with a commit of `events` events. Call `moved` when it is durable."""
+    def due(self, events: int, wanted: int = 0) -> Slice:
+        """The slice that moves with a commit of `events` events. Call `moved` when it is durable.
+
+        `wanted`: so many move at least, although there is room in memory.
+        """
         if not self._todo:
-            if self.count < self._events_max:
+            if self.count < self._events_max and not wanted:
                 return _NOTHING
             self._todo = sorted(self._runs, reverse=True)
             self._round_end, self._debt = self._end, 0
-        self._debt += _MOVED_AN_EVENT * events
+        self._debt += _MOVED_AN_EVENT * events + wanted
         if self._debt < SLICE_MIN:
             return _NOTHING
         pieces: list[Piece] = []
@@ -192,6 +198,7 @@ class Unindexed:
             self._debt = 0
         if written.mark is not None:
             self._todo = []
+            self.complete_to = written.mark
 
 
 def _enter(runs: _Runs, rows: Iterable[Row | tuple[int, int, int]]) -> int:

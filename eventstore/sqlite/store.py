@@ -17,6 +17,7 @@ from huahuo.eventstore.core.storage_port import (
     DropSealed,
     EndStream,
     Group,
+    IndexMore,
     Loaded,
     Prune,
     Shred,
@@ -32,6 +33,7 @@ from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
@@ -93,10 +95,10 @@ class SqliteStore:
 
     # -- Lookup
 
-    def find_commands(self, keys: Sequence[CommandKey]) -> dict[CommandKey, CommandRecord]:
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
         try:
-            return select_commands(self.connection, keys)
+            return select_commands(self.connection, keys, since_ms)
         except sqlite3.Error as error:
             raise translated(error) from None
 
@@ -113,6 +115,14 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error) from None
         return found
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        try:
+            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise translated(error) from None
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Lookup`."""
@@ -133,10 +143,7 @@ class SqliteStore:
                 streams = number_streams(connection, self._names, group.events)
                 rows = self._sums.rows(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
-            if any(isinstance(change, Prune) for change in group.changes):
-                moving = self._unindexed.all()  # pruning deletes rows, so all must be in the table
-            else:
-                moving = self._unindexed.due(len(group.events))
+            moving = self._moving(group)
             seq_index.write(connection, moving)
             for sql, values in statements_of(group.changes):
                 connection.execute(sql, values)
@@ -196,6 +203,10 @@ class SqliteStore:
                 raise translated(error) from None
             return loaded
 
+    def is_indexed(self, position: int) -> bool:
+        """See `Store`."""
+        return position <= self._unindexed.complete_to
+
     def care_due(self) -> bool:
         """See `Store`."""
         return not (self._fenced or self._detached) and (
@@ -253,7 +264,8 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
-        return load(self.connection, self._names, self._unindexed, summed=True)
+        loaded = load(self.connection, self._names, self._unindexed, summed=True)
+        return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
         if self._unproven and not self._checkpoint("TRUNCATE"):
@@ -277,6 +289,16 @@ class SqliteStore:
         self.connection.execute("COMMIT")
 
     # -- inside a transaction
+
+    def _moving(self, group: Group) -> seq_index.Slice:
+        """The places to write to the index with `group`. Rows that it prunes must be in the table."""
+        wanted = 0
+        for change in group.changes:
+            if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
+                return self._unindexed.all()
+            if isinstance(change, IndexMore):
+                wanted += change.events
+        return self._unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:
         """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""

@@ -128,9 +128,9 @@ class LogCare:
         """Register the actions, for admins only, and what they say."""
         registry.words.add(zh, en)
         registry.command(Action("audit", audit_params(self._past), self._query, query=True, admin=True))
-        registry.command(Action("audit_record", RecordParams, self._record, admin=True))
-        registry.command(Action("shred", shred_params(self._past), self._shred, admin=True))
-        registry.command(Action("compact", CompactParams, self._compact, admin=True))
+        registry.command(Action("audit_record", RecordParams, self._record, admin=True, frees=True))
+        registry.command(Action("shred", shred_params(self._past), self._shred, admin=True, frees=True))
+        registry.command(Action("compact", CompactParams, self._compact, admin=True, frees=True))
 
     async def close(self) -> None:
         """Stop building the index and close it."""

@@ -6,14 +6,22 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record, json_reply
+from huahuo.actors.plugins.calls import (
+    Call,
+    Refusal,
+    Reply,
+    error_reply,
+    from_record,
+    json_reply,
+    without_secret,
+)
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.api_keys import en, keys, zh
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.keys import DAYS, Key, KeyRefused
 from huahuo.api_keys.verifying import WithKeys
 from huahuo.eventstore.ambient import rfc3339
-from huahuo.eventstore.model import CommandRecord, Duplicate
+from huahuo.eventstore.model import Duplicate
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.verified import Verifier
 from huahuo.users.book import UserBook
@@ -58,7 +66,7 @@ class KeyActions:
         for action in (
             Action("add_key", AddKey, self._add, signed_in=True),
             Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
-            Action("revoke_key", RevokeKey, self._revoke, signed_in=True),
+            Action("revoke_key", RevokeKey, self._revoke, signed_in=True, frees=True),
         ):
             self._registry.command(action)
 
@@ -73,7 +81,7 @@ class KeyActions:
                 asked.rights,
                 asked.expires_in_days,
                 by=call.principal.name,
-                record=_record_of(call),
+                record=without_secret(call, zh.MADE_BEFORE),
             )
         except KeyRefused as refused:
             return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
@@ -139,14 +147,6 @@ def refuse_rights(rights: tuple[str, ...], registry: Registry, *, is_admin: bool
     free = {name: action for name, action in registry.commands.items() if not action.signed_in}
     admins = {name for name, action in free.items() if action.admin}
     keys.refuse_rights(rights, actions=free.keys(), admin_actions=admins, is_admin=is_admin)
-
-
-def _record_of(call: Call[Any]) -> CommandRecord | None:
-    """The answer to a repeat: without the key, so that the log never has it."""
-    if call.key is None:
-        return None
-    body = json_reply({"type": "success", "message": zh.MADE_BEFORE}).body
-    return CommandRecord(call.key, call.fingerprint, body)
 
 
 def admit_keys(

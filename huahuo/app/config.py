@@ -227,6 +227,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="let anybody who reaches the service make an account; an administrator can switch it"
         ),
     ] = False
+    retention: Annotated[
+        tuple[str, ...],
+        Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
+    ] = ()
+    disk_low_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="free bytes on the disk below which what stores more is refused; 0 = off",
+        ),
+    ] = 256 << 20
     classic_ui: Annotated[
         str,
         Meta(

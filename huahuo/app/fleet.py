@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.app import listening
+from huahuo.app import shared_port
 from huahuo.errors import HuahuoError
 from huahuo.transport.server.server import BACKLOG
 from huahuo.transport.workers import messages as said
@@ -92,7 +92,7 @@ class Fleet:
             OSError: the address is not available.
             HuahuoError: a worker did not start.
         """
-        sockets = await listening.bind(host, port, self._count)
+        sockets = await shared_port.bind(host, port, self._count)
         self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
         for sock in (sock for of_one in sockets for sock in of_one):
             sock.listen(BACKLOG)  # now: what the kernel accepts meanwhile waits for the worker
@@ -222,7 +222,7 @@ class Fleet:
 
     async def _serve(self, sock: socket.socket, data: bytes) -> None:
         try:
-            await self._owner.server.adopt(sock, data)
+            await self._owner.server.handshakes.adopt(sock, data)
         except OSError:  # the client is gone
             sock.close()
 

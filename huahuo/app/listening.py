@@ -1,67 +1,50 @@
-"""Sockets that listen on one port for several processes (SO_REUSEPORT): the kernel spreads the clients."""
+"""The port of the service: opened, and told to who must know it."""
 
-import asyncio
 import errno
-import socket
-from collections.abc import Sequence
-from typing import Final
 
-WAIT_S: Final = 2.0
-"""For how long a port may still be taken: workers of an owner that was killed die within this."""
-_LOOK_S: Final = 0.05
+import structlog
+
+from huahuo.app import service_file
+from huahuo.app.config import Settings
+from huahuo.app.fleet import Fleet
+from huahuo.app.stopping import Parts
+from huahuo.errors import ConfigError
+from huahuo.transport.server.server import Server
+
+_log = structlog.get_logger(__name__)
 
 
-async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
-    """The sockets of `count` processes, bound and not listening yet. Port 0 takes a free one for all.
+async def open_port(server: Server, settings: Settings, fleet: Fleet | None = None) -> int:
+    """Listen, and return the port. `fleet`: its workers listen.
 
     Raises:
-        OSError: the address is not available, or another program listens there.
+        ConfigError: the address is not available.
+        HuahuoError: a worker did not start.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    addresses = [(family, address) for family, _, _, _, address in dict.fromkeys(found)]
-    if port:
-        await _until_free(addresses)
-    made: list[list[socket.socket]] = []
     try:
-        for _ in range(count):
-            of_one: list[socket.socket] = []
-            made.append(of_one)
-            for family, address in addresses:
-                of_one.append(_bound(family, (address[0], port, *address[2:]), shared=True))
-                port = port or of_one[0].getsockname()[1]
-    except BaseException:
-        for sock in (sock for of_one in made for sock in of_one):
-            sock.close()
-        raise
-    return made
+        if fleet is None:
+            return await server.start(settings.host, settings.port)
+        server.begin()
+        return await _start_workers(fleet, settings)
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+        raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
 
-async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
-    """Wait until nobody listens there. A shared port would be shared with any program of this user."""
-    deadline_s = asyncio.get_running_loop().time() + WAIT_S
-    while True:
-        try:
-            for family, address in addresses:
-                _bound(family, address, shared=False).close()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or asyncio.get_running_loop().time() > deadline_s:
-                raise
-            await asyncio.sleep(_LOOK_S)
-        else:
-            return
-
-
-def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+async def _start_workers(fleet: Fleet, settings: Settings) -> int:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
+        return await fleet.start(settings.host, settings.port)
     except BaseException:
-        sock.close()
+        await fleet.drain(0.0)
         raise
-    return sock
+
+
+def tell_address(settings: Settings, url: str, parts: Parts | None) -> None:
+    """Write the address into the data directory until `parts` stop (None: do not), and warn if it is open."""
+    if parts is not None:
+        service_file.write(settings.data, url)
+        parts.add("service.json", lambda: service_file.remove(settings.data))
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)

@@ -50,7 +50,7 @@ def parts(
     metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
 
 
-def bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -> None:
+def bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory, pages: Site) -> None:
     """Metrics of the bounded queues and caches (docs/limits.md)."""
     budget, turns, pictures = server.budget, server.turns, server.pictures
     metrics.gauge(
@@ -72,9 +72,10 @@ def bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory) -
     metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
     metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
     metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
+    _unauthenticated(metrics, server, pages)
 
 
-def unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
+def _unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
     """Metrics of the limits before authentication."""
     metrics.gauge(
         "sockets_unauthenticated",

@@ -5,30 +5,28 @@ a service.
 """
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from huahuo.actors import Runtime
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
+from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.api_keys.actions import admit_keys
 from huahuo.api_keys.book import KeyBook
-from huahuo.api_keys.verifying import WithKeys
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, service_file, watching, workers
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, over_http, watching, workers
 from huahuo.app.accounts import NOBODY, Asked
+from huahuo.app.admitting import admit
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
+from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
+from huahuo.app.storing import Storing
 from huahuo.app.world import REAL, World
-from huahuo.build import BUILD
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -37,33 +35,24 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.pages import setting_up, site
-from huahuo.pages.classic import classic
+from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.accounts.accounts import Accounts
-from huahuo.transport.accounts.application import AskRights
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.durable_streams.reader import DurableStreams
-from huahuo.transport.http import openapi
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
-from huahuo.transport.http.signing_in import SignIn
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.server import get_clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.site import Asset, Phase, Site
+from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers.owner import Owner
-from huahuo.users.actions import UserActions
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-from huahuo.users.routes import UserRoutes
 from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
@@ -113,6 +102,7 @@ class App:
         self._awake = AwakeAmbient(ambient)
         self._world = world
         self._parts = Parts()
+        self.storing = Storing(settings)
         self._stopping: asyncio.Task[None] | None = None
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
@@ -215,6 +205,7 @@ class App:
             metrics=metrics,
             files=settings.data if isinstance(log, SqliteLog) else None,
             may_read=self._may_read,
+            has_room=self.storing.room.has_room,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -222,19 +213,21 @@ class App:
         if isinstance(log, StoreLog):
             log_care.bound(log, settings, executor, metrics, fairness.charge)
             log_care.look_after(log, ambient, settings, self._plugins, registry, parts)
-        authenticator, verifier = await self._admit_users(host, secrets)
+        admitted = await admit(settings, secrets, self._asked, host, self._ambient, registry, parts)
+        self.users, self.login, self.api_keys = admitted.users, admitted.login, admitted.api_keys
+        self._make_webhooks(host)
         self.hub = hub = Hub(
             log,
             ambient,
-            revocations=authenticator.revocations,
+            revocations=admitted.authenticator.revocations,
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
-        pages = _site(settings, log, ambient, metrics, dictionaries.assets() | _described(registry, settings))
+        pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")
-        server = Server(
+        self.server = server = Server(
             settings=bounds.of_transport(settings),
             log=log,
             feed=feed,
@@ -242,7 +235,7 @@ class App:
             gate=gate,
             hub=hub,
             door=door,
-            verifier=verifier,
+            verifier=admitted.verifier,
             site=pages,
             metrics=metrics,
             runtime=runtime,
@@ -254,12 +247,11 @@ class App:
             may_read=self._may_read,
             language=settings.language,
         )
-        self.server = server
-        self.http = api = _http(
+        self.http = api = over_http.api_of(
             settings, server, pages, log, hub, metrics, self.login, registry, self._rights
         )
         self.fleet = fleet = self._make_fleet(
-            log=log, feed=feed, registry=registry, gate=gate, hub=hub, door=door, verifier=verifier,
+            log=log, feed=feed, registry=registry, gate=gate, hub=hub, door=door, verifier=admitted.verifier,
             server=server, metrics=metrics, ambient=ambient, fingerprint_key=fingerprint_key,
             judges_others=self._may_read is not None,
             manners=workers.manners(settings, dictionaries.used.data),
@@ -268,18 +260,16 @@ class App:
         get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
-        metrics_of.bounds(metrics, server, gate, directory)
-        metrics_of.unauthenticated(metrics, server, pages)
-        await hub.start()
-        parts.add("hub", hub.stop)
+        metrics_of.bounds(metrics, server, gate, directory, pages)
+        await self._keep_room(pages, host)
         await self._begin_work()
         parts.add_timed("commands", gate.drain)
-        await self._open(server)
+        await self._open(server, api)
         parts.add("requests that wait", api.close)
         pages.phase = Phase.READY
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._listen:
-            self._tell_address()
+            tell_address(settings, self.url, parts if self._world.publish_address else None)
 
     def _make_fleet(self, **owner: Any) -> Fleet | None:
         """The processes that serve WebSockets, not started. None: this one does. Keywords as of `Owner`."""
@@ -287,74 +277,28 @@ class App:
             return None
         return workers.fleet(Owner(**owner), self.settings)
 
-    async def _open(self, server: Server) -> None:
+    async def _open(self, server: Server, api: Api) -> None:
         if self._listen:
-            await self._open_port(server)
+            server.plain = NativeHttp(server, api)
+            self.port = await open_port(server, self.settings, self.fleet)
         else:
             server.begin()
         self._parts.add_timed("connections", server.drain)
         if self.fleet is not None:
             self._parts.add_timed("workers", self.fleet.drain)
 
-    async def _open_port(self, server: Server) -> None:
-        settings = self.settings
-        server.plain = NativeHttp(server, self.http)
-        try:
-            if self.fleet is None:
-                self.port = await server.start(settings.host, settings.port)
-            else:
-                server.begin()
-                self.port = await self._start_workers(self.fleet)
-        except OSError as error:
-            why = error.strerror or str(error)
-            if error.errno == errno.EADDRINUSE:
-                why = "another program listens there. Stop it, or choose another --port (0: any free one)"
-            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
-
-    async def _start_workers(self, fleet: Fleet) -> int:
-        """Raises OSError, HuahuoError."""
-        try:
-            return await fleet.start(self.settings.host, self.settings.port)
-        except BaseException:
-            await fleet.drain(0.0)
-            raise
-
-    def _tell_address(self) -> None:
-        settings, parts = self.settings, self._parts
-        if self._world.publish_address:
-            service_file.write(settings.data, self.url)
-            parts.add("service.json", lambda: service_file.remove(settings.data))
-        if settings.host not in ("127.0.0.1", "::1", "localhost"):
-            _log.warning("listening in the open without TLS: put a TLS proxy in front", host=settings.host)
-
-    async def _admit_users(self, host: Host, secrets: keys.Keys) -> tuple[Authenticator, WithKeys]:
-        """Who verifies tokens and API keys, and the users who sign in with a name and a password."""
-        authenticator = accounts.authenticator(self.settings, secrets)
-        self.users = UserBook(self.log, self._ambient, host.executor)
-        self._parts.add("users", self.users.stop)
-        await self.users.start()
-        settings = self.settings
-        self.login = login = Login(
-            self.users,
-            authenticator,
-            self._ambient,
-            token_ttl_s=settings.login_ttl_s,
-            registration=settings.registration,
-        )
-        UserActions(self.users, login).register(self.registry)
-        user_routes = UserRoutes(self.users, login, self._ambient)
-        for route in user_routes.routes(classic=bool(settings.classic_ui)):
-            self.registry.route(route)
-        self.api_keys = KeyBook(self.log, self._ambient)
-        self._parts.add("API keys", self.api_keys.stop)
-        await self.api_keys.start()
-        self._make_webhooks(host)
-        tokens, revocations = self._accounts(authenticator), authenticator.revocations
-        return authenticator, admit_keys(self.api_keys, self.users, tokens, revocations, self.registry)
+    async def _keep_room(self, pages: Site, host: Host) -> None:
+        storing = self.storing
+        storing.guard(self.gate, self.publisher, self.http)
+        pages.told = storing.told
+        past = together([plugin.past for plugin in self._plugins])
+        await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 
     async def _begin_work(self) -> None:
         """Go on with what an earlier process left."""
         parts = self._parts
+        await self.hub.start()
+        parts.add("hub", self.hub.stop)
         for name, brought in self._brought.items():
             await _begin(name, brought, parts)
         parts.add("webhooks", self.webhooks.close)
@@ -375,12 +319,6 @@ class App:
         )
         self.webhooks.show(host.metrics)
 
-    def _accounts(self, own: Authenticator) -> Accounts:
-        """Who judges tokens."""
-        judges = accounts.accounts(self.settings, own, self._asked, self._awake)
-        self._parts.add("accounts", judges.close)
-        return judges
-
     def first_link(self) -> str | None:
         """Where the first administrator is made, once. None: the log is in use already."""
         code = self.login.first_code() if self.log.position == 0 else None
@@ -400,62 +338,3 @@ async def _begin(name: str, brought: Brought, parts: Parts) -> None:
         await brought.start()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _site(settings: Settings, log: Log, ambient: Ambient, metrics: Metrics, more: dict[str, Asset]) -> Site:
-    """The files for browsers: the console, or at its place a front end that the user has."""
-    shown, elsewhere = site.assets(), None
-    if settings.classic_ui:
-        try:
-            theirs, elsewhere = classic(Path(settings.classic_ui))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        shown = theirs | site.assets(site.CONSOLE)
-    per_s = settings.http_requests_per_s
-    return Site(log, ambient, metrics, shown | more, requests_per_s=per_s, elsewhere=elsewhere)
-
-
-def _described(registry: Registry, settings: Settings) -> dict[str, Asset]:
-    """The API over HTTP as a document, for programs that make clients of it."""
-    durable = settings.durable_streams != "off"
-    made = openapi.document(BUILD, registry.commands, registry.routes.values(), durable=durable)
-    return {"/openapi.json": Asset.of("application/json", msgspec.json.encode(made), any_origin=True)}
-
-
-def _http(
-    settings: Settings,
-    server: Server,
-    pages: Site,
-    log: Log,
-    hub: Hub,
-    metrics: Metrics,
-    sign_in: SignIn,
-    registry: Registry,
-    rights: AskRights | None,
-) -> Api:
-    """The API over HTTP."""
-    api = Api(
-        server,
-        pages,
-        log=log,
-        acked=hub.acked,
-        limit=pages.limit,
-        requests_per_user=settings.http_calls_per_s,
-        shared_caches=settings.http_shared_cache,
-        sign_in=sign_in,
-        routes=registry.routes.values(),
-        page_at_login=bool(settings.classic_ui),
-    )
-    if settings.durable_streams != "off":
-        streams = DurableStreams(
-            server.wires,
-            log,
-            api.arrivals,
-            is_open=settings.durable_streams == "open",
-            forced=settings.durable_streams_forced,
-            shared=settings.http_shared_cache,
-            may=None if rights is None else rights.may,
-        )
-        api.serve_durable_streams(streams)
-    metrics_of.http(metrics, api)
-    return api

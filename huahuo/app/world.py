@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from huahuo.app import keys
@@ -16,6 +17,7 @@ from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.storage.looking import FreeBytes, free_of
 
 _JOB_THREADS: Final = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
@@ -40,6 +42,8 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    free_bytes: Callable[[Path], FreeBytes] = free_of
+    """The probe of the free space of a data directory. A log in memory is not probed."""
     publish_address: bool = True
     """Whether to write `service.json`, by which other commands find the running service."""
 

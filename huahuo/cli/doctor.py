@@ -16,8 +16,9 @@ from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import behind_followers, open_effects
+from huahuo.cli import behind_followers, invariants, open_effects
 from huahuo.cli.ask import get
+from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
@@ -45,17 +46,12 @@ _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
 LOSS_ACCEPTED = "loss_accepted"
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """The result of one check. `level`: `ok`, `warning` (works with limits) or `error` (will not work)."""
-
-    level: str
-    about: str
-    text: str
-
-
-async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, str]) -> list[Finding]:
+async def examine(
+    settings: Settings, ambient: Ambient, environ: Mapping[str, str], *, check: bool = False
+) -> list[Finding]:
     """Check the programs, the clock, the directory with its keys and log, and the network.
 
+    `check`: also judge the invariants that events alone can show.
     If no service has the log open, it is opened as by a service: its end is checked against the hash chain.
     """
     findings = [*_programs(), *_clock(ambient), *_public(settings), *_environment(environ)]
@@ -69,6 +65,8 @@ async def examine(settings: Settings, ambient: Ambient, environ: Mapping[str, st
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
+        if check:
+            findings += await invariants.judged(settings.data)
     if service is None:
         findings.append(await _port(settings))
     return findings

@@ -196,6 +196,14 @@ def publish(
     typer.echo(f"{at.stream} {at.seq}")
 
 
+@app.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")
+def types() -> None:
+    """Print an application's events, commands and states as TypeScript, for the browser client."""
+    from huahuo.cli.types import types as body
+
+    typer.echo(body())
+
+
 @app.command(epilog="Example:  huahuo clients --data ./data")
 def clients(
     data: Data = None,
@@ -242,6 +250,10 @@ def doctor(
             help="First make the log's index and checksums again from its events; no service may run.",
         ),
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Also judge the invariants that the log's events alone can show."),
+    ] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
@@ -259,7 +271,7 @@ def doctor(
             rebuild_index(given.data)
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
-    findings = asyncio.run(examine(given, SystemAmbient(), os.environ))
+    findings = asyncio.run(examine(given, SystemAmbient(), os.environ, check=check))
     show(findings, as_json=as_json, console=Console(highlight=False, emoji=False))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)

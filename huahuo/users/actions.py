@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.users import en, zh
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.users.users import UserRefused
@@ -69,15 +70,16 @@ class UserActions:
 
     def register(self, registry: Registry) -> None:
         """Offer the actions. Answers with a token are not recorded."""
+        registry.words.add(zh, en)
         for action in (
             Action("list_users", Nothing, self._list, query=True, admin=True),
             Action("add_user", AddUser, self._add, admin=True),
-            Action("set_password", SetPassword, self._set_password, admin=True),
-            Action("disable_user", Named, self._disable, admin=True),
-            Action("enable_user", Named, self._enable, admin=True),
-            Action("remove_user", Named, self._remove, admin=True),
-            Action("change_password", ChangePassword, self._change_password, signed_in=True),
-            Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True),
+            Action("set_password", SetPassword, self._set_password, admin=True, frees=True),
+            Action("disable_user", Named, self._disable, admin=True, frees=True),
+            Action("enable_user", Named, self._enable, admin=True, frees=True),
+            Action("remove_user", Named, self._remove, admin=True, frees=True),
+            Action("change_password", ChangePassword, self._change_password, signed_in=True, frees=True),
+            Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True, frees=True),
             Action("renew_token", Nothing, self._renew, query=True, signed_in=True),
         ):
             registry.command(action)
@@ -95,50 +97,56 @@ class UserActions:
             )
             return {"user_id": user.user_id}
 
-        return await _answered("用户添加成功", add)
+        return await _answered(zh.USER_ADDED, add)
 
     async def _set_password(self, call: Call[SetPassword]) -> Reply:
         params, who = call.params, call.principal.name
         return await _done(
-            "密码修改成功", self._book.set_password(params.name, params.password, principal=who)
+            zh.PASSWORD_SET, self._book.set_password(params.name, params.password, principal=who)
         )
 
     async def _disable(self, call: Call[Named]) -> Reply:
         who = call.principal.name
         return await _done(
-            "用户已停用", self._book.set_disabled(call.params.name, disabled=True, principal=who)
+            zh.USER_DISABLED, self._book.set_disabled(call.params.name, disabled=True, principal=who)
         )
 
     async def _enable(self, call: Call[Named]) -> Reply:
         who = call.principal.name
         return await _done(
-            "用户已启用", self._book.set_disabled(call.params.name, disabled=False, principal=who)
+            zh.USER_ENABLED, self._book.set_disabled(call.params.name, disabled=False, principal=who)
         )
 
     async def _remove(self, call: Call[Named]) -> Reply:
-        return await _done("用户已删除", self._book.remove(call.params.name, principal=call.principal.name))
+        return await _done(
+            zh.USER_REMOVED, self._book.remove(call.params.name, principal=call.principal.name)
+        )
 
     async def _change_password(self, call: Call[ChangePassword]) -> Reply:
         user = self._book.users.of(call.principal.user_id)
         if user is None:
-            return error_reply(Refusal("not_found", "用户不存在", "this token names no user with a password"))
+            return error_reply(
+                Refusal("not_found", zh.NO_SUCH_USER, "this token names no user with a password")
+            )
         known = await self._book.verified(user.name, call.params.old_password)
         if known is None:
-            return error_reply(Refusal("forbidden", "原密码错误", "old_password"))
+            return error_reply(Refusal("forbidden", zh.OLD_PASSWORD_WRONG, "old_password"))
         who = call.principal.name
         return await _done(
-            "密码修改成功，请重新登录",
+            zh.PASSWORD_CHANGED,
             self._book.set_password(user.name, call.params.new_password, principal=who),
         )
 
     async def _sign_out(self, call: Call[Nothing]) -> Reply:
         who = call.principal
-        return await _done("已退出所有登录", self._book.end_sessions(who.user_id, principal=who.name))
+        return await _done(zh.SIGNED_OUT, self._book.end_sessions(who.user_id, principal=who.name))
 
     async def _renew(self, call: Call[Nothing]) -> Reply:
         fresh = self._login.renew(call.principal.user_id, call.principal.signed_in_ms)
         if fresh is None:
-            return error_reply(Refusal("not_found", "用户不存在", "this token names no user with a password"))
+            return error_reply(
+                Refusal("not_found", zh.NO_SUCH_USER, "this token names no user with a password")
+            )
         return json_reply({"type": "token", **fresh.body()})
 
 
@@ -154,5 +162,5 @@ async def _answered(message: str, run: Callable[[], Awaitable[dict[str, Any]]]) 
     try:
         fields = await run()
     except UserRefused as refused:
-        return error_reply(Refusal(refused.code, "操作失败", str(refused)))
+        return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
     return json_reply({"type": "success", "message": message, **fields})

@@ -12,7 +12,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
-from huahuo.users import passwords
+from huahuo.users import en, passwords, zh
 from huahuo.users.users import (
     ACCOUNTS,
     ADDED,
@@ -75,9 +75,9 @@ class UserBook:
 
         def change(users: Users) -> Append:
             if first and len(users):
-                raise UserRefused("forbidden", "there are users already")
+                raise UserRefused("forbidden", en.USERS_ALREADY, zh.USERS_ALREADY)
             if users.named(name) is not None:
-                raise UserRefused("already_exists", f"there is a user {name!r}")
+                raise UserRefused("already_exists", f"there is a user {name!r}", zh.NAME_TAKEN)
             user_id = self._log.take("account")
             added = event(ADDED, self._now_ms, user_id, name=name, is_admin=is_admin)
             return self._append(users, principal, added, sealed=(user_id, stored))
@@ -207,10 +207,11 @@ class UserBook:
 def _named(users: Users, name: str) -> User:
     user = users.named(name)
     if user is None:
-        raise UserRefused("not_found", f"there is no user {name!r}")
+        raise UserRefused("not_found", f"there is no user {name!r}", zh.NO_SUCH_USER)
     return user
 
 
 def _refuse_last(users: Users, user: User) -> None:
     if users.is_last_admin(user):
-        raise UserRefused("forbidden", f"{user.name!r} is the last administrator: add another one first")
+        text = f"{user.name!r} is the last administrator: add another one first"
+        raise UserRefused("forbidden", text, zh.LAST_ADMIN)

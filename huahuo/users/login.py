@@ -13,6 +13,7 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.http.signing_in import Verdict
+from huahuo.users import en, zh
 from huahuo.users.book import UserBook
 from huahuo.users.failures import Failures
 from huahuo.users.users import User, UserRefused, key_of
@@ -120,9 +121,9 @@ class Login:
             return Refused(_BUSY_S)
         first, given = bool(code), code.encode("utf-8", "replace")
         if first and not (self._first_code and hmac.compare_digest(given, self._first_code.encode())):
-            raise UserRefused("forbidden", "this link was used, or is of another start of the service")
+            raise UserRefused("forbidden", en.LINK_USED, zh.LINK_USED)
         if not first and not self.registration:
-            raise UserRefused("forbidden", "registration is switched off")
+            raise UserRefused("forbidden", en.REGISTRATION_OFF, zh.REGISTRATION_OFF)
         self._running += 1
         try:
             who = "first administrator" if first else "registration"

@@ -11,6 +11,7 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from huahuo.users import en, zh
 from huahuo.users.users import UserRefused
 
 CHARS_MIN: Final = 8
@@ -28,7 +29,10 @@ UNKNOWN: Final = (
 def refuse_password(password: str) -> None:
     """Raise UserRefused if a password is too short or too long."""
     if not CHARS_MIN <= len(password) <= CHARS_MAX:
-        raise UserRefused("invalid_field", f"a password has {CHARS_MIN} to {CHARS_MAX} characters")
+        bounds = CHARS_MIN, CHARS_MAX
+        raise UserRefused(
+            "invalid_field", en.PASSWORD_LENGTH.format(*bounds), zh.PASSWORD_LENGTH.format(*bounds)
+        )
 
 
 def hashed(password: str) -> str:

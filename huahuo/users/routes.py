@@ -11,18 +11,16 @@ from msgspec import Meta
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
 from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.users import classic_zh, zh
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login, Refused, SignedIn
 from huahuo.users.passwords import CHARS_MAX, CHARS_MIN
 from huahuo.users.users import User, UserRefused
 
 BODY_BYTES_MAX: Final = 4_096
-_WRONG: Final = "用户名或密码错误"
-_TOO_OFTEN: Final = "尝试次数过多，请稍后再试"
-_NOT_GIVEN: Final = "用户名和密码不能为空"
-_WORDS: Final[Mapping[str, str]] = {
-    "already_exists": "用户名已存在",
-    "invalid_field": f"用户名或密码无效：密码长度为 {CHARS_MIN} 到 {CHARS_MAX} 个字符",
+_CLASSIC: Final[Mapping[str, str]] = {
+    "already_exists": zh.NAME_TAKEN,
+    "invalid_field": classic_zh.INVALID.format(CHARS_MIN, CHARS_MAX),
 }
 _BAD, _UNAUTHORIZED, _TOO_MANY = 400, 401, 429
 
@@ -90,7 +88,7 @@ class UserRoutes:
         try:
             made = await self._login.register(given.username, given.password, request.address, given.code)
         except UserRefused as refused:
-            raise HttpRefused(refused.code, str(refused)) from None
+            raise HttpRefused(refused.code, refused.told) from None
         return HttpAnswer.json(_signed_in(made).body(), 201)
 
     # FireMail -----------------------------------------------------------------------------------------------
@@ -110,18 +108,18 @@ class UserRoutes:
 
     async def _register(self, request: HttpRequest) -> HttpAnswer:
         if not self._login.registration:
-            raise HttpRefused("forbidden", "注册功能已禁用")
+            raise HttpRefused("forbidden", zh.REGISTRATION_OFF)
         given = _named(request)
         try:
             made = _signed_in(await self._login.register(given.username, given.password, request.address))
         except UserRefused as refused:
             raise _worded(refused) from None
         shown = {"username": made.user.name, "is_admin": False, "note": ""}
-        return HttpAnswer.json({"message": "注册成功", **shown})
+        return HttpAnswer.json({"message": classic_zh.REGISTERED, **shown})
 
     async def _sign_out(self, _request: HttpRequest) -> HttpAnswer:
         """The page forgets its token. To end all sessions there is `sign_out_everywhere`."""
-        return HttpAnswer.json({"message": "已成功登出"})
+        return HttpAnswer.json({"message": classic_zh.SIGNED_OUT})
 
     async def _me(self, request: HttpRequest) -> HttpAnswer:
         who = request.user
@@ -134,13 +132,13 @@ class UserRoutes:
     async def _change_password(self, request: HttpRequest) -> HttpAnswer:
         given = request.json(_Passwords)
         if not given.old_password or not given.new_password:
-            raise _refusal("旧密码和新密码不能为空")
+            raise _refusal(classic_zh.BOTH_NEEDED)
         fields = {"old_password": given.old_password, "new_password": given.new_password}
         reply = await request.call("change_password", fields)
         if reply["type"] == "error":
             wrong = reply["code"] == "forbidden"
-            raise _refusal("旧密码不正确" if wrong else _WORDS.get(reply["code"], reply["message"]))
-        return HttpAnswer.json({"message": "密码已成功更新"})
+            raise _refusal(classic_zh.OLD_WRONG if wrong else _CLASSIC.get(reply["code"], reply["message"]))
+        return HttpAnswer.json({"message": classic_zh.PASSWORD_UPDATED})
 
     async def _list(self, _request: HttpRequest) -> HttpAnswer:
         users = reversed(self._book.users.all())  # newest first
@@ -154,33 +152,33 @@ class UserRoutes:
             )
         )
         shown = {"username": given.username, "is_admin": bool(given.is_admin)}
-        return HttpAnswer.json({"message": "用户创建成功", **shown})
+        return HttpAnswer.json({"message": classic_zh.USER_MADE, **shown})
 
     async def _remove(self, request: HttpRequest) -> HttpAnswer:
         user = self._of(request)
         if user.user_id == request.user.user_id:
-            raise _refusal("不能删除自己的账户")
+            raise _refusal(classic_zh.NOT_YOURSELF)
         await self._change(self._book.remove(user.name, principal=request.user.name))
-        return HttpAnswer.json({"message": f"用户ID {user.user_id} 已删除"})
+        return HttpAnswer.json({"message": classic_zh.USER_REMOVED.format(user.user_id)})
 
     async def _reset(self, request: HttpRequest) -> HttpAnswer:
         user, given = self._of(request), request.json(_Passwords)
         if not given.new_password:
-            raise _refusal("新密码不能为空")
+            raise _refusal(classic_zh.NEW_NEEDED)
         change = self._book.set_password(user.name, given.new_password, principal=request.user.name)
         await self._change(change)
-        return HttpAnswer.json({"message": f"用户ID {user.user_id} 的密码已重置"})
+        return HttpAnswer.json({"message": classic_zh.PASSWORD_RESET.format(user.user_id)})
 
     async def _allow(self, request: HttpRequest) -> HttpAnswer:
         allowed = request.json(_Allow).allow
         await self._book.allow_registration(allowed=allowed, principal=request.user.name)
-        said = f"已成功{'开启' if allowed else '关闭'}注册功能"
+        said = classic_zh.REGISTRATION_ON if allowed else classic_zh.REGISTRATION_OFF
         return HttpAnswer.json({"message": said, "allow_register": allowed})
 
     def _of(self, request: HttpRequest) -> User:
         user = self._book.users.of(int(request.names["user_id"]))
         if user is None:
-            raise HttpRefused("not_found", "用户不存在")
+            raise HttpRefused("not_found", zh.NO_SUCH_USER)
         return user
 
     async def _change(self, change: Any) -> None:
@@ -205,7 +203,7 @@ def _as_told(problem: Mapping[str, Any]) -> Mapping[str, Any]:
 def _named(request: HttpRequest) -> _Account:
     given = request.json(_Account)
     if not given.username or not given.password:
-        raise _refusal(_NOT_GIVEN)
+        raise _refusal(classic_zh.NOT_GIVEN)
     return given
 
 
@@ -213,8 +211,8 @@ def _signed_in(found: SignedIn | Refused) -> SignedIn:
     if isinstance(found, SignedIn):
         return found
     if found.retry_s is not None:
-        raise HttpRefused("rate_limited", _TOO_OFTEN, status=_TOO_MANY, retry_s=found.retry_s)
-    raise HttpRefused("unauthenticated", _WRONG, status=_UNAUTHORIZED)
+        raise HttpRefused("rate_limited", zh.TOO_OFTEN, status=_TOO_MANY, retry_s=found.retry_s)
+    raise HttpRefused("unauthenticated", classic_zh.WRONG, status=_UNAUTHORIZED)
 
 
 def _shown(user: User) -> dict[str, Any]:
@@ -222,7 +220,7 @@ def _shown(user: User) -> dict[str, Any]:
 
 
 def _worded(refused: UserRefused) -> HttpRefused:
-    return HttpRefused(refused.code, _WORDS.get(refused.code, str(refused)))
+    return HttpRefused(refused.code, _CLASSIC.get(refused.code, refused.told))
 
 
 def _refusal(text: str) -> HttpRefused:

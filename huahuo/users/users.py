@@ -12,6 +12,7 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import json_bytes, rfc3339
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
+from huahuo.users import en, zh
 
 ACCOUNTS: Final = "accounts"
 HASH: Final = "password"
@@ -23,11 +24,15 @@ REGISTRATION: Final = "registration_changed"
 
 
 class UserRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change of the users that is not allowed. `code` is an error code of PROTOCOL 6."""
+    """A change of the users that is not allowed. `code` is an error code of PROTOCOL 6.
 
-    def __init__(self, code: str, text: str) -> None:
+    `told` is the text of the catalogue for the client; the exception's own text is for details and the shell.
+    """
+
+    def __init__(self, code: str, text: str, told: str) -> None:
         super().__init__(text)
         self.code = code
+        self.told = told
 
 
 class User(msgspec.Struct, frozen=True):
@@ -63,7 +68,9 @@ def refuse_name(name: str) -> None:
     """Raise UserRefused if nobody can have this name."""
     if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
         raise UserRefused(
-            "invalid_field", f"a name has 1 to {NAME_CHARS_MAX} visible characters and no blank at its ends"
+            "invalid_field",
+            en.NAME_INVALID.format(NAME_CHARS_MAX),
+            zh.NAME_INVALID.format(NAME_CHARS_MAX),
         )
 
 

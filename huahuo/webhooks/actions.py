@@ -7,10 +7,18 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record, json_reply
+from huahuo.actors.plugins.calls import (
+    Call,
+    Refusal,
+    Reply,
+    error_reply,
+    from_record,
+    json_reply,
+    without_secret,
+)
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient, rfc3339
-from huahuo.eventstore.model import Append, CommandRecord, Duplicate
+from huahuo.eventstore.model import Append, Duplicate
 from huahuo.webhooks import en, zh
 from huahuo.webhooks.book import HookBook, known
 from huahuo.webhooks.deliveries import Deliveries
@@ -81,7 +89,7 @@ class HookActions:
             Action("list_webhooks", ListWebhooks, self._list, query=True),
             Action("get_webhook_letters", OneWebhook, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
-            Action("remove_webhook", OneWebhook, self._remove, signed_in=True),
+            Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
             registry.command(action)
 
@@ -97,8 +105,13 @@ class HookActions:
             )
             await self._refuse_streams(who, wanted.streams)
             await self._added()
+            record = without_secret(call, zh.MADE_BEFORE)
             made = await self._book.add(
-                who, asked.url, wanted, account=self._has_account(who.user_id), record=_record_of(call)
+                who,
+                asked.url,
+                wanted,
+                account=self._has_account(who.user_id),
+                record=record,
             )
         except HookRefused as refused:
             return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
@@ -182,11 +195,3 @@ class HookActions:
             "last_at": None if at_ms is None else rfc3339(at_ms),
             "last_error": error,
         }
-
-
-def _record_of(call: Call[Any]) -> CommandRecord | None:
-    """The answer to a repeat: without the secret, so that the log never has it in clear."""
-    if call.key is None:
-        return None
-    body = json_reply({"type": "success", "message": zh.MADE_BEFORE}).body
-    return CommandRecord(call.key, call.fingerprint, body)

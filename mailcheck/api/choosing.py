@@ -62,9 +62,9 @@ class Choosing:
     def actions(self) -> list[Action]:
         """See the module."""
         return [
-            Action("delete_emails", ChoiceParams, self._delete),
+            Action("delete_emails", ChoiceParams, self._delete, frees=True),
             Action("check_emails", ChoiceParams, self._check),
-            Action("cancel_check", ChoiceParams, self._cancel),
+            Action("cancel_check", ChoiceParams, self._cancel, frees=True),
             Action("label_emails", LabelParams, self._label),
             Action("get_failures", FailuresParams, self._failures, query=True),
         ]

@@ -69,7 +69,7 @@ class ImportJobs:
         """See the module."""
         return [
             Action("begin_import", BeginImportParams, self._begin),
-            Action("end_import", EndImportParams, self._end),
+            Action("end_import", EndImportParams, self._end, frees=True),
         ]
 
     def of(self, user_id: UserId, job_id: int | None) -> Importing | None:

@@ -10,6 +10,7 @@ import msgspec
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.plugins.principal import UserId
 from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply, Plan
 from huahuo.mailcheck.mailbox.decider import plan_of
 from huahuo.mailcheck.mailbox.state import Mailbox
@@ -24,6 +25,7 @@ class Standing(msgspec.Struct, frozen=True):
     plan: Plan | None
     failed: bool
     refused: bool
+    user_id: UserId
 
 
 class Pauses:
@@ -83,7 +85,8 @@ class Mailboxes:
         """How a mailbox stands. Raises as `cause_of`."""
 
         def look(_seq: int, state: Mailbox) -> Standing:
-            return Standing(plan_of(state) if state.exists else None, state.failed, state.refused)
+            plan = plan_of(state) if state.exists else None
+            return Standing(plan, state.failed, state.refused, state.user_id)
 
         standing: Standing = await self._directory.ask(MAILBOX, email_id, Query(look))
         return standing

@@ -54,6 +54,8 @@ class MailIndex:
         spec = Spec(
             name=NAME,
             kinds=frozenset({"user"}),
+            types=frozenset({_MAIL_RECEIVED}),
+            passing=True,
             handler=self._take,
             wants_run=True,
             cursor=self._cursor,
@@ -170,10 +172,7 @@ class MailIndex:
         index = self._opened()
         async with self._lock:
             entries = [
-                entry
-                for event in events
-                if event.type == _MAIL_RECEIVED
-                and (entry := await self._entry(event.data["mail_id"])) is not None
+                entry for event in events if (entry := await self._entry(event.data["mail_id"])) is not None
             ]
             place = Place(self._log.log_id, run.position)
             try:
@@ -208,6 +207,4 @@ class MailIndex:
 
 
 def _read(event: StoredEvent) -> Followed:
-    """Only bodies of new mails are read: most events of a user are progress."""
-    data = _decode(event.body) if event.type == _MAIL_RECEIVED else {}
-    return Followed(event.position, event.stream, event.seq, event.type, data)
+    return Followed(event.position, event.stream, event.seq, event.type, _decode(event.body))

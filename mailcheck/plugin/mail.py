@@ -4,10 +4,11 @@ Light to import: IMAP, MIME and the domain are imported when a service starts, t
 looks back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
+from huahuo.eventstore.verdict import Rule
 from huahuo.mailcheck.events import PUBLIC_TYPES
 from huahuo.mailcheck.plugin.settings import SECRETS, MailOptions, bounds
 
@@ -34,6 +35,12 @@ class Mail(Plugin):
 
         return {NAME: FILE}
 
+    def rules(self) -> Sequence[Rule]:
+        """See `Plugin`."""
+        from huahuo.mailcheck.log_rules import ChecksEndOnce, MailsToldOnce
+
+        return ChecksEndOnce(), MailsToldOnce()
+
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
         from huahuo.mailcheck.classic.interpreter import FireMailTongue
@@ -51,6 +58,7 @@ class Mail(Plugin):
             executor=host.executor,
             settings=bounds(host.settings, host.ambient),
             wait_s=host.wait_s,
+            has_room=host.has_room,
             index=index,
             jobs=host.jobs,
         )

@@ -10,7 +10,7 @@ whose sign-in was refused has no entry until something about its sign-in changes
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ import structlog
 
 from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
@@ -97,7 +98,10 @@ class Watching:
         settings: pace.Pace,
         at_once: int,
         per_host: int,
+        has_room: Callable[[UserId], bool] = lambda _user_id: True,
     ) -> None:
+        """`has_room`: see `Host`."""
+        self._has_room = has_room
         self._log = log
         self._mailboxes = mailboxes
         self._known = known
@@ -306,6 +310,10 @@ class Watching:
             # Gone, or nothing will change until the user acts: an effect then says so.
             host.tries = False
             self._cut(watched)
+            return
+        if not self._has_room(standing.user_id):
+            host.tries = False
+            self._later(watched, pace.poll_s(self._pace, self._ambient.random()))
             return
         client, places = watched.client, watched.places
         watched.client = None

@@ -23,6 +23,7 @@ from huahuo.eventstore.model import (
 )
 from tests.support.worlds.logs import (
     ENGINES,
+    LONE_ENGINES,
     Engine,
     append,
     command,
@@ -31,6 +32,12 @@ from tests.support.worlds.logs import (
     make_engine,
     opened,
 )
+
+
+@pytest.fixture(params=LONE_ENGINES)
+def lone_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """One whose log no other node shares, so that numbers need no reservation."""
+    return make_engine(request.param, tmp_path)
 
 
 @pytest.fixture(params=ENGINES)
@@ -112,40 +119,40 @@ async def test_a_command_is_remembered_for_seven_days_whatever_else_happens(engi
 # Counters
 
 
-async def test_numbers_are_handed_out_once_and_without_a_gap(engine: Engine) -> None:
-    async with opened(engine) as log:
+async def test_numbers_are_handed_out_once_and_without_a_gap(lone_engine: Engine) -> None:
+    async with opened(lone_engine) as log:
         assert (log.take("mail"), log.take("mail", 5), log.take("mail"), log.take("other")) == (1, 2, 7, 1)
 
 
-async def test_a_number_that_reached_the_log_never_comes_again(engine: Engine) -> None:
-    log = await engine.open()
+async def test_a_number_that_reached_the_log_never_comes_again(lone_engine: Engine) -> None:
+    log = await lone_engine.open()
     used = [log.take("mail") for _ in range(3)]
     await log.append(append(event("a", b"%d" % used[-1])))
-    await engine.crash(log)
-    async with opened(engine) as again:
+    await lone_engine.crash(log)
+    async with opened(lone_engine) as again:
         assert again.take("mail") > used[-1]
 
 
-async def test_a_number_taken_during_a_commit_is_safe_with_the_next(engine: Engine) -> None:
-    log = await engine.open()
+async def test_a_number_taken_during_a_commit_is_safe_with_the_next(lone_engine: Engine) -> None:
+    log = await lone_engine.open()
     running = asyncio.ensure_future(log.append(append(event("a"))))
     await asyncio.sleep(0)
     number = log.take("mail", 10)
     await running
     await log.append(append(event("a")))
-    await engine.crash(log)
-    async with opened(engine) as again:
+    await lone_engine.crash(log)
+    async with opened(lone_engine) as again:
         assert again.take("mail") == number + 10
 
 
-async def test_a_number_is_safe_although_the_append_before_it_was_refused(engine: Engine) -> None:
-    log = await engine.open()
+async def test_a_number_is_safe_although_the_append_before_it_was_refused(lone_engine: Engine) -> None:
+    log = await lone_engine.open()
     log.take("mail")
     with pytest.raises(Conflict):
         await log.append(append(event("a"), expected={"a": 1}))
     await log.append(append(event("a")))
-    await engine.crash(log)
-    async with opened(engine) as again:
+    await lone_engine.crash(log)
+    async with opened(lone_engine) as again:
         assert again.take("mail") == 2
 
 

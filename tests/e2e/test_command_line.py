@@ -130,13 +130,15 @@ async def test_revoke_ends_a_users_tokens_whether_a_service_runs_or_not(
 
 def test_doctor_finds_a_healthy_directory_healthy(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        running = huahuo("doctor", "--data", str(server.data), "--json", **KEYS)
+        running = huahuo("doctor", "--data", str(server.data), "--json", "--check", **KEYS)
         server.stop()
         port = {"HUAHUO_PORT": str(server.port)}
-        stopped = huahuo("doctor", "--data", str(server.data), "--json", **KEYS, **port)
+        stopped = huahuo("doctor", "--data", str(server.data), "--json", "--check", **KEYS, **port)
     for done in (running, stopped):
         assert done.returncode == 0, done.stdout
-        assert "error" not in {finding["level"] for finding in json.loads(done.stdout)}
+        findings = json.loads(done.stdout)
+        assert "error" not in {finding["level"] for finding in findings}
+        assert {"I3", "I4", "I9", "I20", "I22", "I26"} <= {finding["about"] for finding in findings}
 
 
 async def test_doctor_finds_a_changed_log(tmp_path: Path) -> None:

@@ -1,19 +1,26 @@
 """Tasks of Celery and RQ as jobs that users watch, and sending to groups, with the real service."""
 
+import asyncio
 import json
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
 from celery import Celery
+from celery.contrib.testing.worker import start_worker
 from rq import Queue, SimpleWorker
 
-from huahuo import HuahuoError, Publisher, Refused
+from huahuo import Huahuo, HuahuoError, Publisher, Refused
 from huahuo.integrations import celery as with_celery
 from huahuo.integrations import rq as with_rq
 from huahuo.integrations.groups import group_send_from
+from tests.support.drivers.snippets import run, snippet
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -45,6 +52,46 @@ def events(server: Serving, stream: str) -> list[dict[str, Any]]:
     with urllib.request.urlopen(asked) as answer:
         found: list[dict[str, Any]] = json.load(answer)["events"]
     return found
+
+
+async def recipe(server: Serving, name: str, **names: Any) -> dict[str, Any]:
+    """What a block of the page leaves, run as it stands there."""
+    names |= {"token": admin(server)[1]}
+    await run(snippet("docs/recipes.md", name, url=server.url), names)
+    return names
+
+
+async def test_the_task_of_the_page_is_a_job_in_a_worker_of_celery(server: Serving) -> None:
+    loaded: list[str] = []
+    made = await recipe(server, "celery", load=loaded.append)
+    app: Celery = made["celery"]
+    app.conf.update(broker_url="memory://", result_backend="cache+memory://")
+    with start_worker(app, pool="solo", perform_ping_check=False):
+        result = await asyncio.to_thread(made["import_files"].delay(FILES, 42).get, timeout=WITHIN_S)
+    assert (result, loaded) == (None, FILES)
+
+
+async def test_the_task_of_the_page_is_a_job_in_a_worker_of_rq(
+    server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    made = await recipe(server, "rq", load=loaded.append, __name__=__name__)
+    monkeypatch.setattr(sys.modules[__name__], "import_files", made["import_files"], raising=False)
+    redis = fakeredis.FakeStrictRedis()
+    jobs = Queue(connection=redis)
+    queued = jobs.enqueue(made["import_files"], FILES, 42)
+    SimpleWorker([jobs], connection=redis).work(burst=True)
+    queued.refresh()  # type: ignore[no-untyped-call]
+    assert (loaded, queued.meta["percent"]) == (FILES, 100)
+
+
+async def test_both_ways_of_the_page_reach_a_group(server: Serving, tmp_path: Path) -> None:
+    async with Huahuo(data=tmp_path / "inside", port=0) as app:
+        before = len(events(server, "group/lobby"))
+        await recipe(server, "groups", app=app, publisher=publisher(*admin(server)))
+        async with aclosing(app.follow("group/lobby")) as followed:
+            assert (await anext(followed))["text"] == "hello"
+    assert [event["text"] for event in events(server, "group/lobby")[before:]] == ["hello"]
 
 
 @queue.task(bind=True, name="import_files")  # type: ignore[untyped-decorator]
@@ -95,7 +142,7 @@ def test_outside_of_a_worker_there_is_no_rq_job() -> None:
 def test_a_message_to_a_group_reaches_who_comes_later(server: Serving) -> None:
     at = group_send_from(publisher(*admin(server)), "lobby", {"type": "chat.message", "text": "hello"})
     assert at.stream == "group/lobby"
-    [event] = events(server, "group/lobby")
+    [*_, event] = events(server, "group/lobby")
     assert (event["type"], event["text"]) == ("chat.message", "hello")
     with pytest.raises(Refused, match="type"):
         group_send_from(publisher(*admin(server)), "lobby", {"text": "hello"})

@@ -18,6 +18,8 @@ from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
 V1 = "huahuo.v1"
 WHOLE = bool(os.environ.get("HUAHUO_WHOLE"))
 """Whether to run what starts a service of its own and is shown in one process elsewhere."""

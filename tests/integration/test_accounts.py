@@ -35,10 +35,15 @@ async def test_the_link_of_an_empty_directory_makes_the_first_administrator_once
         assert running.app.first_link() is None
 
 
-async def test_registration_is_off_by_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("language", "detail"), [("en", "registration is switched off"), ("zh", "注册功能已禁用")]
+)
+async def test_registration_is_off_by_default_and_says_so_in_the_language_of_the_client(
+    tmp_path: Path, language: str, detail: str
+) -> None:
     async with service(tmp_path / "d") as running, running.http() as c:
-        refused = await c.post("/accounts", json=ACCOUNT)
-        assert (refused.status_code, refused.json()["detail"]) == (403, "registration is switched off")
+        refused = await c.post("/accounts", json=ACCOUNT, headers={"Accept-Language": language})
+        assert (refused.status_code, refused.json()["detail"]) == (403, detail)
 
 
 async def test_with_the_setting_anybody_makes_an_account_without_rights_and_not_in_masses(

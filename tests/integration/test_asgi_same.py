@@ -4,14 +4,14 @@ The suite runs a part of them; with HUAHUO_WHOLE=1, as `make check-all` does, al
 the socket itself.
 """
 
-import importlib
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
+from tests.support.worlds.modules import within
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import PLACE
 
@@ -48,17 +48,6 @@ OF_THE_SOCKET: Final = frozenset(
         "test_what_waits_behind_the_most_commands_is_bounded",
     }
 )
-
-
-def within(module: str) -> Iterator[Callable[[], object]]:
-    found = importlib.import_module(f"tests.integration.{module}")
-    for name, test in inspect.getmembers(found, inspect.isfunction):
-        if (
-            name.startswith("test_")
-            and test.__module__ == found.__name__
-            and not inspect.signature(test).parameters
-        ):
-            yield test
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from mcp.server.streamable_http import EventMessage
 
 from huahuo import Huahuo, HuahuoError
 from huahuo.integrations.mcp import HuahuoEventStore, _stream
+from tests.support.drivers.snippets import run, snippet
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import QuietUvicorn, until
 
@@ -56,6 +57,21 @@ async def test_what_followed_an_event_is_replayed_also_after_a_restart(app: Huah
     async with again:
         of, events = await replayed(HuahuoEventStore(again), ids[0])
         assert (of, numbers(events), events[-1].event_id) == ("1", [1, 2], ids[2])
+
+
+async def test_the_recipe_of_the_page_keeps_what_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAHUO_PORT", "0")
+    names: dict[str, Any] = {}
+    await run(snippet("docs/recipes.md", "mcp"), names)
+    _stream.set("mcp/aa")
+    async with names["app"]:
+        first = await names["store"].store_event("1", None)
+        await names["store"].store_event("1", message(5))
+        assert numbers((await replayed(names["store"], first))[1]) == [5]
+    assert callable(names["api"])
 
 
 async def test_sessions_are_never_replayed_what_is_anothers(app: Huahuo) -> None:

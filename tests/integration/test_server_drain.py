@@ -50,14 +50,14 @@ async def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
 
 async def test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> None:
     async with world() as w:
-        spoke = w.server.spoke
+        spoke = w.server.handshakes.spoke
         drains: list[asyncio.Task[None]] = []
 
         def spoke_and_drained(greeting: Greeting, data: bytes) -> None:
             drains.append(asyncio.create_task(w.delivering.drain(2)))  # runs before the socket's own task
             spoke(greeting, data)
 
-        w.server.spoke = spoke_and_drained  # type: ignore[method-assign]
+        w.server.handshakes.spoke = spoke_and_drained  # type: ignore[method-assign]
         async with raw(w.url, V1) as client:
             assert await client.closed() == CloseCode.DRAINING
             assert client.seen[-1]["type"] == "goaway"

@@ -101,7 +101,7 @@ async def test_pongs_alone_keep_a_connection() -> None:
         (connection,) = w.connections
         for _ in range(6):
             w.tick(30)
-            await until(lambda: connection.session.heard_s == w.ambient.monotonic_s())
+            await until(lambda: connection.session.liveness.heard_s == w.ambient.monotonic_s())
         assert client.ws.close_code is None
 
 

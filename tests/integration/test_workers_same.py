@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.integration.test_asgi_same import within
+from tests.support.worlds.modules import within
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import PLACE
 

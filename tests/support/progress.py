@@ -1,6 +1,6 @@
 """A plug-in of pytest for `scripts/suite.py`: writes what happens to a file, a line for each thing.
 
-`collected N`; `done` after each test; `failed TEST`; at the end `outcomes {"passed": 4000, …}`.
+`collected N`; `done` after each test; `failed TEST`; `absent WHAT`; at the end `outcomes {"passed": 40, …}`.
 """
 
 import json
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+
+from tests.support.absent import PROPERTY
 
 
 class Progress:
@@ -23,6 +25,10 @@ class Progress:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self._say(f"failed {report.nodeid}")
+        if report.when == "call":
+            for name, what in report.user_properties:
+                if name == PROPERTY:
+                    self._say(f"absent {what}")
         if report.when == "teardown":
             self._say("done")
 

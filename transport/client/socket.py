@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -70,7 +70,24 @@ async def open_socket(
     )
 
 
-async def close_socket(socket: ClientConnection) -> None:
+class _Aborted(Protocol):
+    def abort(self) -> None: ...
+
+
+class Closable(Protocol):
+    """A socket, as far as it is closed."""
+
+    @property
+    def transport(self) -> _Aborted:
+        """What to abort."""
+        ...
+
+    async def close(self) -> None:
+        """Close, which may take as long as the peer likes."""
+        ...
+
+
+async def close_socket(socket: Closable) -> None:
     """Close with a deadline, so that a peer that does not read cannot delay it."""
     try:
         async with asyncio.timeout(CLOSE_WITHIN_S):

@@ -16,7 +16,15 @@ import structlog
 from huahuo.actors.actor.errors import HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.actions import Action, OneAppend
-from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.calls import (
+    BUSY_RETRY_S,
+    Call,
+    Refusal,
+    RefuseGrowth,
+    Reply,
+    error_reply,
+    from_record,
+)
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.fair_executor import acting_for
@@ -80,6 +88,8 @@ class Gate:
         self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
     ) -> None:
         self.told: Callable[[], None] | None = None
+        self.refuse_growth: RefuseGrowth | None = None
+        """Asked before each command, unless it frees room."""
         self._log = log
         self._ambient = ambient
         self._observe = observe
@@ -125,6 +135,10 @@ class Gate:
             return self._soon(run, error_reply(_BUSY))
         if not may_call(call.principal, spec):
             return self._keep(run, _forbidden(call))
+        if self.refuse_growth is not None and not spec.frees:
+            refusal = self.refuse_growth(call.principal.name)
+            if refusal is not None:
+                return self._soon(run, error_reply(refusal))
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine

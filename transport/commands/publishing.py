@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from huahuo.actors.plugins.actions import Action, OneAppend, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_record
+from huahuo.actors.plugins.calls import Call, Refusal, RefuseGrowth, Reply, error_reply, from_record
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
@@ -62,13 +62,15 @@ class Publisher:
         self._ambient = ambient
         self._registry = registry
         self._maker = EventMaker(registry)
+        self.refuse_growth: RefuseGrowth | None = None
+        """Asked before the service itself publishes. The gate asks for clients."""
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
         self._registry.command(
             Action("publish", dict, self._publish_command, admin=self._may_publish is None)
         )
-        self._registry.command(Action("revoke", dict, self._revoke_command, admin=True))
+        self._registry.command(Action("revoke", dict, self._revoke_command, admin=True, frees=True))
         self._registry.snapshot("group", self.recent)
         self._registry.snapshot(SYSTEM_STREAM, self.recent)
         self._registry.snapshot(LOG_STREAM, self._whole_log)
@@ -86,9 +88,12 @@ class Publisher:
         It returns when the event is durable.
 
         Raises:
-            PublishRefused: the stream, the type or a field is not allowed, or the event is too large.
+            PublishRefused: the stream, the type or a field is not allowed, the event is too large, or the
+                disk is nearly full.
             EventStoreError: as `Log.append`.
         """
+        if self.refuse_growth is not None:
+            self._need_room(principal)
         now_ms = self._ambient.now_ms()
         return await self._alone(self._maker.make(stream, type, fields, now_ms), principal, now_ms)
 
@@ -110,6 +115,8 @@ class Publisher:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
+        if self.refuse_growth is not None:
+            self._need_room(principal)
         now_ms = self._ambient.now_ms()
         made, size = self._maker.make_many(events, now_ms)
         if not made:
@@ -121,6 +128,8 @@ class Publisher:
         self, stream: str, type_: str, fields: Mapping[str, Any]
     ) -> asyncio.Future[Appended | Duplicate]:
         """As `submit_many`, of one event of the service."""
+        if self.refuse_growth is not None:
+            self._need_room(_SERVICE)
         now_ms = self._ambient.now_ms()
         made = self._maker.make(stream, type_, fields, now_ms)
         append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE)
@@ -221,6 +230,11 @@ class Publisher:
         if refusal is not None:
             raise PublishRefused(refusal)
         return self._maker.unchecked(AUTH_STREAM, REVOKED, fields, now_ms)
+
+    def _need_room(self, principal: str) -> None:
+        refusal = None if self.refuse_growth is None else self.refuse_growth(principal)
+        if refusal is not None:
+            raise PublishRefused(refusal)
 
     async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
         append = Append(ts_ms=now_ms, events=(event,), principal=principal)

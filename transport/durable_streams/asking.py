@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.http.messages import Headers, Request
 
@@ -40,6 +41,14 @@ class Wrong(Exception):  # noqa: N818  it is said to the client
         super().__init__(why)
         self.status = status
         self.headers = headers
+
+
+class NoRoom(Exception):  # noqa: N818  it is said to the client
+    """The client may store nothing more now."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 class Producer(msgspec.Struct, frozen=True):

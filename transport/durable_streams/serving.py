@@ -5,10 +5,12 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
+from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
+from huahuo.eventstore.model import Head
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Entry
@@ -16,7 +18,7 @@ from huahuo.transport.access.rights import READ, WRITE
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.accounts.application import Right
 from huahuo.transport.durable_streams import asking, bodies
-from huahuo.transport.durable_streams.asking import Wrong, offset_text
+from huahuo.transport.durable_streams.asking import NoRoom, Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
 from huahuo.transport.durable_streams.keeping import Keeping, missing, stream_of
 from huahuo.transport.durable_streams.own import Own
@@ -29,6 +31,7 @@ from huahuo.transport.http.pages import matches
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.english import translated
 from huahuo.transport.server.wires import Wires
 
 LONG_POLL_S: Final = 20.0
@@ -76,6 +79,7 @@ class Serving:
         self._is_open = is_open
         self._forced = forced
         self._shared = shared
+        self.refuse_growth: RefuseGrowth | None = None
         self._own = Own(wires, Reading(wires, arrivals, shared=shared))
         self.keeping = Keeping(log, wires.ambient, wires.shared.settings.json_depth_max)
 
@@ -94,6 +98,9 @@ class Serving:
         except Wrong as wrong:
             code = _CODES.get(wrong.status, "conflict" if wrong.status is HTTPStatus.CONFLICT else "refused")
             found = problem(code, str(wrong), status=wrong.status, headers=wrong.headers)
+        except NoRoom as full:
+            refusal = full.refusal
+            found = problem(refusal.code, translated(refusal.message), retry_s=refusal.retry_s)
         except TooLarge as error:
             found = problem(ErrorCode.TOO_LARGE, str(error))
         except (QueueFull, Conflict):
@@ -143,6 +150,10 @@ class Serving:
         at = min(max(after, state.start), state.tail)
         if self._own.has(path):
             return await self._own.part(path, state, at, PAGE_EVENTS_MAX)
+        if at < (first := self.head_of(path).first) - 1:
+            if after >= 0:
+                raise Wrong(HTTPStatus.GONE, "what follows this offset was removed: begin with offset -1")
+            at = first - 1
         found = await self._log.read(
             stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
         )
@@ -158,7 +169,11 @@ class Serving:
 
     def head(self, path: str) -> int:
         """The seq of the newest event, from which to wait for the next."""
-        return self._feed.head(self.stream_of(path)).seq
+        return self.head_of(path).seq
+
+    def head_of(self, path: str) -> Head:
+        """The ends of what is kept of a stream."""
+        return self._feed.head(self.stream_of(path))
 
     # Methods ------------------------------------------------------------------------------------------
 
@@ -172,8 +187,10 @@ class Serving:
             )
         match visit.request.method:
             case "PUT":
+                self._need_room(visit)
                 return await self._put(visit, path, body)
             case "POST":
+                self._need_room(visit)
                 return await self._post(visit, path, body)
             case "DELETE":
                 await self.keeping.delete(path, by)
@@ -182,6 +199,14 @@ class Serving:
                 return self._described(await self.find(path))
             case _:
                 return await self._get(visit, path)
+
+    def _need_room(self, visit: Visit) -> None:
+        """Raise NoRoom if this user may store nothing more now."""
+        if self.refuse_growth is None:
+            return
+        refusal = self.refuse_growth(visit.principal.name)
+        if refusal is not None:
+            raise NoRoom(refusal)
 
     async def _put(self, visit: Visit, path: str, body: bytes) -> Answer:
         asked = asking.creation_of(visit.request)

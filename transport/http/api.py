@@ -14,6 +14,7 @@ from websockets.datastructures import Headers as SiteHeaders
 from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
+from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
@@ -49,6 +50,8 @@ _log = structlog.get_logger(__name__)
 
 class DurableStreams(Protocol):
     """Serves what is under `/ds/` (`transport.durable_streams`)."""
+
+    refuse_growth: RefuseGrowth | None
 
     def without_token(self, request: Request, address: str) -> Verified | None:
         """Who asks, if this request needs no token."""
@@ -114,6 +117,11 @@ class Api:
         """Serve them under `/ds/` from now on."""
         self._durable = streams
         self._admission.durable = streams.without_token
+
+    def refuse_growth(self, ask: RefuseGrowth | None) -> None:
+        """From now on, ask `ask` before a request under `/ds/` stores something."""
+        if self._durable is not None:
+            self._durable.refuse_growth = ask
 
     def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
         """See `Admission.admit`."""

@@ -121,7 +121,7 @@ class AsgiTransport:
         if refusal is not None:
             await _deny(scope, send, refusal)
             return
-        negotiated = self._server.negotiate(tuple(scope.get("subprotocols") or ()))
+        negotiated = self._server.handshakes.negotiate(tuple(scope.get("subprotocols") or ()))
         serving: asyncio.Task[None] | None = None
 
         def abort() -> None:

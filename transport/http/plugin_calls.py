@@ -46,7 +46,9 @@ class PluginCalls:
             found = await (self._waited(route, request) if route.waits else self._finished(route, request))
         except HttpRefused as refused:
             status = None if refused.status is None else HTTPStatus(refused.status)
-            return problem(refused.code, refused.detail, status=status, retry_s=refused.retry_s)
+            # A route with a dialect of its own has clients of one language.
+            detail = refused.detail if route.refuse else visit.speech.text(refused.detail)
+            return problem(refused.code, detail, status=status, retry_s=refused.retry_s)
         if not visit.purse.reserve(len(found.body), self._wires.ambient.monotonic_s()):
             return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
         named = {name.lower() for name, _ in found.headers}

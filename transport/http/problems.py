@@ -28,6 +28,8 @@ _STATUS: Final[Mapping[str, HTTPStatus]] = {
     ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ErrorCode.BAD_ACK: HTTPStatus.BAD_REQUEST,
     ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.STORAGE_FULL: HTTPStatus.INSUFFICIENT_STORAGE,
+    ErrorCode.QUOTA_EXCEEDED: HTTPStatus.FORBIDDEN,
     ErrorCode.CORRUPT: HTTPStatus.INTERNAL_SERVER_ERROR,
     ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
     AuthCode.TOKEN_EXPIRED: HTTPStatus.UNAUTHORIZED,
@@ -46,7 +48,11 @@ _CLOSES: Final[Mapping[int, ErrorCode | AuthCode]] = {
 }
 PROBLEM: Final = "application/problem+json"
 _RETRY_S: Final = 1.0
-_PASSING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_PASSING = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
 
 
 def status_of(code: str) -> HTTPStatus:
@@ -67,6 +73,8 @@ def problem(
     """The answer for a refusal. `more`: further members."""
     status = status or status_of(code)
     said = {"type": f"urn:huahuo:{code}", "title": status.phrase, "status": status.value, "code": code}
+    if retry_s is not None:
+        more["retry_s"] = retry_s
     body = msgspec.json.encode({**said, "detail": detail, **more})
     extra = list(headers)
     if status in _PASSING:
@@ -81,7 +89,7 @@ def from_error(message: Mapping[str, Any]) -> Answer:
     """The answer for an `error` message of PROTOCOL 6."""
     code, text = str(message["code"]), translated(str(message.get("message", "")))
     details = message.get("details")
-    kept = {name: message[name] for name in ("id", "duplicate", "retry_s") if name in message}
+    kept = {name: message[name] for name in ("id", "duplicate") if name in message}
     detail = f"{text} ({details})" if details else text
     return problem(code, detail, retry_s=message.get("retry_s"), **kept)
 

@@ -130,6 +130,8 @@ class ErrorCode(StrEnum):
     USER_MISMATCH = "user_mismatch"
     UNAVAILABLE = "unavailable"
     CORRUPT = "corrupt"
+    STORAGE_FULL = "storage_full"
+    QUOTA_EXCEEDED = "quota_exceeded"
     INTERNAL = "internal"
 
 
@@ -154,6 +156,8 @@ NOT_RECORDED: frozenset[str] = frozenset(
         ErrorCode.BUSY,
         ErrorCode.RATE_LIMITED,
         ErrorCode.CORRUPT,
+        ErrorCode.STORAGE_FULL,
+        ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.INTERNAL,
         ErrorCode.UNAUTHENTICATED,
     }

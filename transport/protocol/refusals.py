@@ -19,6 +19,8 @@ SENTENCES: Final[dict[str, str]] = {
     ErrorCode.USER_MISMATCH: "the token is another user's",
     ErrorCode.UNAVAILABLE: "it is unknown whether it was done: look before you try again",
     ErrorCode.CORRUPT: "data that it needs is damaged: run `huahuo doctor`",
+    ErrorCode.STORAGE_FULL: "the disk of the service is nearly full, and nothing was done: try again later",
+    ErrorCode.QUOTA_EXCEEDED: "this user has no room left: delete something, or get a larger quota",
     ErrorCode.INTERNAL: "the service failed; its log has the details under this number",
 }
 """What each code of PROTOCOL 6.2 means to the caller."""

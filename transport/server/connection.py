@@ -51,6 +51,8 @@ _REVOKED_DEADLINE_S = 0.5
 
 _FAULT = "internal error"
 
+type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -73,6 +75,8 @@ class Connection(LoopActor):
         self._queries: set[asyncio.Task[None]] = set()
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
+        self._quiet_until_s = 0.0
+        """See `Session.quiet_until_s`."""
         self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
@@ -134,6 +138,7 @@ class Connection(LoopActor):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
+                self._quiet_until_s = 0.0
                 self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
@@ -153,6 +158,16 @@ class Connection(LoopActor):
             self._pump.run()
         return True
 
+    def at_rest(self, now_s: float) -> bool:
+        """Whether a tick would find nothing to do. This is asked of every idle connection each second."""
+        return (
+            now_s < self._quiet_until_s
+            and not self._wires.tally.size_bytes
+            and self._bill.is_settled
+            and not (self._slowed or self._session.busy)
+            and self._pump.at_rest
+        )
+
     def _tick(self, now_s: float) -> None:
         tally = self._wires.tally
         if tally.size_bytes:
@@ -160,7 +175,9 @@ class Connection(LoopActor):
             tally.events = tally.size_bytes = 0
         if self._slowed:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
-        self.carry_out(self._session.tick(Now(now_s, self._wires.ambient.now_ms())))
+        now = Now(now_s, self._wires.ambient.now_ms())
+        self.carry_out(self._session.tick(now))
+        self._quiet_until_s = self._session.quiet_until_s(now)
         self._pump.retry()
         principal = self._session.principal
         if principal is not None:
@@ -276,19 +293,17 @@ class Connection(LoopActor):
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         verdict = self._wires.verifier.verify(asked.token, self._now().ms)
         if not isinstance(verdict, Verified | AuthFailure):
-            return self._verify_later(verdict)
+            return self._later(verdict, self._tell_verdict)
         return self._tell_verdict(verdict)
 
-    async def _verify_later(self, verdict: Awaitable[Verdict]) -> None:
-        pending = self._tell_verdict(await verdict)
+    async def _later[T](self, fact: Awaitable[T], then: _Then[T]) -> None:
+        pending = then(await fact)
         if pending is not None:
             await pending
 
     def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
         hold_s = note_verdict(self._wires, verdict, self._ws.address)
-        if hold_s == 0.0:
-            return self._judge(verdict)
-        return self._hold_back(verdict, hold_s)
+        return self._judge(verdict) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
 
     async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
         if not isinstance(hold_s, float):
@@ -297,8 +312,7 @@ class Connection(LoopActor):
             async with asyncio.timeout(hold_s):
                 while hold_s > 0 and self._ws.is_open:
                     await self.change()
-        pending = self._judge(verdict)
-        if pending is not None:
+        if (pending := self._judge(verdict)) is not None:
             await pending
 
     async def change(self) -> None:
@@ -349,6 +363,7 @@ class Connection(LoopActor):
         self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
     ) -> None:
         self.carry_out(self._session.looked_up(links, self._now(), verdicts))
+        self._quiet_until_s = 0.0  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
         self._tell_free()
@@ -363,17 +378,12 @@ class Connection(LoopActor):
                 admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
-        if not isinstance(admitted, bool):
-            return self._admit_later(verdict, admitted)
-        return self._admit(verdict, admitted=admitted)
+        then = partial(self._admit, verdict)
+        return then(admitted) if isinstance(admitted, bool) else self._later(admitted, then)
 
-    async def _admit_later(self, verdict: Verified | AuthFailure, admitted: Awaitable[bool]) -> None:
-        pending = self._admit(verdict, admitted=await admitted)
-        if pending is not None:
-            await pending
-
-    def _admit(self, verdict: Verified | AuthFailure, *, admitted: bool) -> Coroutine[Any, Any, None] | None:
+    def _admit(self, verdict: Verdict, admitted: bool) -> Coroutine[Any, Any, None] | None:
         asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
+        self._quiet_until_s = 0.0  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
         if isinstance(asked, outputs.LookUp):

@@ -73,7 +73,9 @@ class ConnectionRef(LoopRef[Any]):
 
     def tick(self, now_s: float) -> None:
         """See `ports.LiveConnection`."""
-        self._tell(Tick(now_s))
+        actor: Any = self.actor_inbox.actor
+        if actor is None or not actor.at_rest(now_s):
+            self._tell(Tick(now_s))
 
     def wake_up(self, now_s: float) -> None:
         """See `ports.LiveConnection`."""

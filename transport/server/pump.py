@@ -206,8 +206,13 @@ class Pump:
             for frame in frames:
                 self.write(frame)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether `retry` has nothing to do, and no byte counts in the budget."""
+        return self._purse is None and not (self._wanted or self._delivery.unfinished or self._ws.paused)
+
     def retry(self) -> None:
-        """Try again what could not be read or sent. Called about once a second."""
+        """Try again what could not be read or sent. Called about once a second, unless at rest."""
         self.count_unsent()
         if not (self._delivery.unfinished or self._wanted):
             return  # the usual case

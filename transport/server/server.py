@@ -1,74 +1,54 @@
-"""The listening socket: handshakes, admission, and the drain.
+"""The listening socket, the sockets that it serves, and the drain.
 
-A request for a WebSocket passes the origin check and the limits per address, then becomes a `Connection`.
-A usual request is answered at once (`fast_handshake`). All others go through the library, which also parses
-plain HTTP, which the site answers, and writes every refusal. Both ways ask the same door.
+A request for a WebSocket passes the origin check and the limits per address (`handshakes`), then becomes a
+`Connection`.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
-from websockets.http11 import Request
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.executor import Executor, InlineExecutor
+from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
-from huahuo.transport.access.door import Door, Entry
+from huahuo.transport.access.door import Door
 from huahuo.transport.access.verified import Verifier
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.dialects import DOCUMENT, Dialect, Negotiated, negotiate
-from huahuo.transport.protocol.frames import FrameCache
+from huahuo.transport.protocol.dialects import DOCUMENT, Dialect
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.admission import Admission, peer_of
-from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
-from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
+from huahuo.transport.server.handshakes import Handshakes
 from huahuo.transport.server.interpreted import Interpreted
 from huahuo.transport.server.lobby import Lobby
-from huahuo.transport.server.notices import Notices
-from huahuo.transport.server.opening import OpeningProtocol
-from huahuo.transport.server.outbox import Outbox
-from huahuo.transport.server.pictures import Pictures
-from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site, Usher
-from huahuo.transport.server.pump import Supply, Tally
-from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.making import wires_of
+from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Turns
-from huahuo.transport.server.verdicts import Rejudging, Verdicts
+from huahuo.transport.server.verdicts import Rejudging
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.shared import Shared
-from huahuo.transport.words import en, zh
+from huahuo.transport.session.shared import knows_all
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
 second, then after three. With the usual 100, thousands that reconnect together would wait for long."""
 
-_READ_FRAMES_MAX = 4
 CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
 _RESTARTS = "the server restarts"
-_WELCOMED = Request("/", Headers())
-"""In place of a request that was answered without the library. Nothing reads it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +77,7 @@ class Server:
         turns: Turns | None = None,
         may_read: MayRead | None = None,
         language: Language = "zh",
-        knows: Callable[[str], bool] | None = None,
+        knows: Callable[[str], bool] = knows_all,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
@@ -106,80 +86,40 @@ class Server:
         `knows`: see `Shared`.
         """
         self._settings = settings
-        self.budget = Budget(
-            BudgetLimits(
-                process=settings.unsent_bytes_max,
-                user=settings.unsent_bytes_per_user,
-                connection=settings.unsent_bytes_per_connection,
-            )
-        )
-        self.turns = turns or Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
-        self.pictures = Pictures(
-            registry.snapshots,
-            feed,
+        self._wires = wires = wires_of(
             settings=settings,
-            budget=self.budget,
-            turns=self.turns,
-            compression=compression,
-            executor=executor or InlineExecutor(),
-            now_s=ambient.monotonic_s,
-        )
-        frames = FrameCache(
-            bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
-        )
-        fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
-        registry.words.add(zh, en)
-        verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
-        gate.told = outbox.flush
-        self._untap = contextlib.ExitStack()
-        self.rejudging = Rejudging(fanout, verdicts.judged, registry.right_types)
-        if verdicts.judged:
-            self._untap.callback(feed.tap(self.rejudging.committed))
-        self._untap.callback(feed.tap(fanout.committed))
-        self._wires = Wires(
-            shared=Shared(
-                settings=settings,
-                log=log,
-                frames=frames,
-                commands=registry.commands,
-                fingerprint_key=fingerprint_key,
-                compression=compression,
-                event_texts=ServerSent(log.log_id),
-                judged=verdicts.judged,
-                words=registry.words,
-                language=language,
-                **({} if knows is None else {"knows": knows}),
-            ),
-            runtime=runtime,
-            ambient=ambient,
+            log=log,
             feed=feed,
-            fanout=fanout,
+            registry=registry,
+            gate=gate,
             hub=hub,
             door=door,
-            gate=gate,
-            notices=Notices(),
             verifier=verifier,
-            meter=metrics,
-            supply=Supply(
-                pictures=self.pictures, budget=self.budget, estimates=Estimates(), turns=self.turns
-            ),
-            tally=Tally(),
-            verdicts=verdicts,
-            outbox=outbox,
+            metrics=metrics,
+            runtime=runtime,
+            ambient=ambient,
+            fingerprint_key=fingerprint_key,
+            compression=compression,
+            executor=executor,
+            turns=turns,
+            may_read=may_read,
+            language=language,
+            knows=knows,
         )
-        self.frames = frames
-        """Shared by all connections, for metrics."""
-        self.fanout = fanout
-        """Shared by all connections."""
+        supply = wires.supply
+        self.budget, self.turns, self.pictures = supply.budget, supply.turns, supply.pictures
+        self.fanout, self.frames = wires.fanout, wires.shared.frames
+        self._untap = contextlib.ExitStack()
+        self.rejudging = Rejudging(wires.fanout, wires.verdicts.judged, registry.right_types)
+        if wires.verdicts.judged:
+            self._untap.callback(feed.tap(self.rejudging.committed))
+        self._untap.callback(feed.tap(wires.fanout.committed))
         self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False
         self._draining = False
         self.plain: PlainHttp | None = None
         """Takes the sockets of plain HTTP that is more than the site's."""
-        self.usher: Usher | None = None
-        """Decides about all new sockets, if it is set."""
-        self._welcomes = Welcomes()
         self._lobby = Lobby(
             settings.unauthenticated_max,
             settings.open_timeout_s,
@@ -188,7 +128,8 @@ class Server:
             bytes_max=settings.lobby_bytes_max,
             address_of=lambda transport: door.peer_address(peer_of(transport)),
         )
-        self.admission = Admission(door, self._lobby, site, self._wires.notices, ambient, settings.origins)
+        self.admission = Admission(door, self._lobby, site, wires.notices, ambient, settings.origins)
+        self.handshakes = Handshakes(self, wires, self._lobby, self.admission)
         self._open: dict[Socket, ConnectionRef | None] = {}
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
@@ -201,7 +142,7 @@ class Server:
         self.begin()
         options.setdefault("backlog", BACKLOG)
         loop = asyncio.get_running_loop()
-        listening = await loop.create_server(self._greeting, host, port, **options)
+        listening = await loop.create_server(self.handshakes.greeting, host, port, **options)
         self._listening.append(listening)
         sockets = listening.sockets
         # A simulated network has no sockets to ask, and never wants a free port.
@@ -211,7 +152,8 @@ class Server:
         """Listen on a socket that is bound already. May be called several times. Raises OSError."""
         self.begin()
         loop = asyncio.get_running_loop()
-        self._listening.append(await loop.create_server(self._greeting, sock=sock, backlog=BACKLOG))
+        listening = await loop.create_server(self.handshakes.greeting, sock=sock, backlog=BACKLOG)
+        self._listening.append(listening)
 
     def begin(self) -> None:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
@@ -301,52 +243,6 @@ class Server:
         if socket.address:
             self._wires.door.leave(socket.address)
 
-    def spoke(self, greeting: Greeting, data: bytes) -> None:
-        """See `greeting.Greeter`."""
-        if self.usher is not None:
-            self.usher.spoke(greeting, data)
-            return
-        asked = None if self._draining else understood(data)
-        if asked is not None:
-            address = self.admission.address(greeting.transport, asked.forwarded_for)
-            entry = self.admission.enter(asked.origins, asked.hosts, address)
-            if entry is not Entry.REFUSED:  # else the library's path writes the refusal
-                self.welcome(greeting.transport, asked, data, address, entry)
-                return
-        if self.plain is not None and not self._draining and self.plain.begins(data):
-            self.plain.take_over(greeting.transport, data, greeting.deadline_s)
-            return
-        ws = self._unknown()
-        ws.open_by_s = greeting.deadline_s
-        _attach(ws, greeting.transport, data)
-
-    def welcome(
-        self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
-    ) -> None:
-        """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
-        negotiated = self.negotiate(asked.offered)
-        chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
-        protocol.subprotocol = cast("Subprotocol | None", chosen)
-        ws = self._socket(protocol)
-        ws.request = _WELCOMED
-        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
-        transport.write(self._welcomes.answer(asked.accept, chosen, self._wires.ambient.now_ms()))
-        _attach(ws, transport, data[asked.size_bytes :])
-
-    async def adopt(self, sock: socket.socket, data: bytes) -> None:
-        """Serve a socket that another process accepted, and `data`, which it has read.
-
-        Raises:
-            OSError: the socket is unusable.
-        """
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
-
-    def undecided(self, data: bytes) -> bool:
-        """See `greeting.Greeter`."""
-        return self.plain is not None and not self._draining and self.plain.begins(data) is None
-
     async def attend(self, socket: Socket) -> None:
         """Serve a socket that another server opened, until it ends. Its address was counted at the door."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
@@ -377,32 +273,7 @@ class Server:
         """What its connections use, for those who serve the same streams in another way."""
         return self._wires
 
-    # The handshake -----------------------------------------------------------------------------------
-
-    def _greeting(self) -> Greeting:
-        return Greeting(self, self._lobby)
-
-    def _unknown(self) -> WebSocket:
-        """A WebSocket whose request the library parses."""
-
-        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-            ws.negotiated = self.negotiate(offered)
-            return cast("Subprotocol | None", ws.negotiated.subprotocol)
-
-        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
-        ws = self._socket(protocol)
-        return ws
-
-    def _socket(self, protocol: ServerProtocol) -> WebSocket:
-        return WebSocket(
-            protocol,
-            self,  # in place of the library's server: it uses `handler`, `handler_tasks`, `is_serving`
-            ping_interval=None,
-            close_timeout=self._settings.open_timeout_s,
-            max_queue=_READ_FRAMES_MAX,
-            owner=self,
-            settings=self._settings,
-        )
+    # One socket --------------------------------------------------------------------------------------
 
     def is_serving(self) -> bool:
         """Whether new connections are accepted."""
@@ -412,7 +283,7 @@ class Server:
         """One socket from its first bytes to its end."""
         ws = cast("WebSocket", connection)
         try:
-            if ws.is_open if ws.negotiated is not None else await self._opened(ws):
+            if ws.is_open if ws.negotiated is not None else await self.handshakes.opened(ws):
                 await self._handle(ws)
         except Exception:  # noqa: BLE001  one connection's fault must not affect others
             _log.exception("connection_handler_failed")
@@ -420,28 +291,6 @@ class Server:
         finally:
             ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
             self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-
-    async def _opened(self, ws: WebSocket) -> bool:
-        """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
-        try:
-            async with Deadline(self._wires.ambient, self._lobby.left_s(ws.open_by_s)):
-                await ws.handshake(self.admission.admit, None, None)
-        except Exception:  # noqa: BLE001  no handshake in time, or the peer left
-            ws.transport.abort()
-            return False
-        for said in (ws.request, ws.response):
-            if said is not None:
-                said.headers.clear()  # some KiB, unused from here on, else kept with the connection
-        opened = ws.is_open
-        if opened:
-            ws.begin()  # which may end it; messages that came before that are still handled
-        else:
-            ws.transport.abort()
-        return opened
-
-    def negotiate(self, offered: Sequence[str]) -> Negotiated:
-        """The subprotocol for a client that offers these."""
-        return negotiate(offered, compression=self._wires.shared.compression is not None)
 
     async def _handle(self, ws: Socket) -> None:
         """Serve an open WebSocket."""
@@ -472,10 +321,3 @@ class Server:
         ws.write(outgoing.goaway(code, reason))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()
-
-
-def _attach(ws: WebSocket, transport: asyncio.Transport, data: bytes) -> None:
-    transport.set_protocol(ws)
-    ws.connection_made(transport)
-    if data:
-        ws.data_received(data)

@@ -106,6 +106,8 @@ class Site:
         self._metrics = metrics
         self._assets = assets
         self._elsewhere = elsewhere
+        self.told: Callable[[], str | None] = lambda: None
+        """What `/readyz` adds to `ready`."""
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
         self.gather: Callable[[], Awaitable[bytes]] | None = None
@@ -154,7 +156,8 @@ class Site:
         reason = await self._ask_log()
         if reason is not None:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-        return self._text(HTTPStatus.OK, "ready")
+        told = self.told()
+        return self._text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
 
     async def _ask_log(self) -> str | None:
         try:

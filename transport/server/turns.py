@@ -234,6 +234,11 @@ class Bill:
         if self._spent_s > CHARGED_S:
             self.settle(user)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is charged."""
+        return not self._spent_s
+
     def settle(self, user: str) -> None:
         """Charge what is not charged."""
         if self._spent_s:

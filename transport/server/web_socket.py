@@ -233,7 +233,13 @@ class WebSocket(ServerConnection):
         listener = self.listener
         if listener is not None and self.protocol.state is OPEN:
             if self.trusted and self._whole and not self._queued:
-                data = self._offer(listener, data)
+                text = short_text(data)
+                if text is None:
+                    data = self._offer(listener, data)
+                elif text.startswith(ACK) and listener.took(text):
+                    return  # the usual case: an ack alone
+                else:
+                    data = self._offer_texts(listener, [text])
                 if not data:
                     return
             elif self._whole:
@@ -271,16 +277,20 @@ class WebSocket(ServerConnection):
     def _offer(self, listener: Listener, data: bytes) -> bytes:
         """Let the listener handle messages. Returns the bytes that are for the library."""
         texts, end, begun = texts_in(data)
-        unheard = b""
-        if self._later:
-            self._defer(listener, texts)
-        elif texts:
-            unheard = self._hear(listener, texts)
+        unheard = self._offer_texts(listener, texts) if texts else b""
         rest = data[end:]
         if unheard or (rest and not begun):
-            return as_frames(self._take_later()) + unheard + rest
+            return (unheard or as_frames(self._take_later())) + rest
         self._rest = rest
         return b""
+
+    def _offer_texts(self, listener: Listener, texts: list[bytes]) -> bytes:
+        """As `_offer`. If messages are for the library, so are those that were kept for later."""
+        if self._later:
+            self._defer(listener, texts)
+            return b""
+        unheard = self._hear(listener, texts)
+        return as_frames(self._take_later()) + unheard if unheard else b""
 
     def _hear(self, listener: Listener, texts: list[bytes]) -> bytes:
         """Let the listener handle messages. Returns as frames those that must be queued in the library."""

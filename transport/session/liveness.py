@@ -7,6 +7,9 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.outputs import Now
 
+LOOK_S_MAX = 5.0
+"""A connection is looked at as often as this, because the wall clock, by which tokens end, may jump."""
+
 
 class Liveness:
     """Keeps the times that the deadlines count from."""
@@ -52,6 +55,26 @@ class Liveness:
         if unacked_since_s is not None and now_s >= unacked_since_s + settings.ack_timeout_s:
             return CloseCode.TOO_SLOW, "no ack for too long"
         return None
+
+    def quiet_until_s(self, now_s: float, unacked_since_s: float | None, left_ms: int | None) -> float:
+        """The earliest time of a deadline, a ping or a warning; at most `LOOK_S_MAX` ahead.
+
+        `left_ms`: until the token ends; None: no token has come yet. Messages, acks and pongs that come
+        meanwhile make it only later.
+        """
+        settings = self._settings
+        times = [
+            now_s + LOOK_S_MAX,
+            self._ping_at_s,
+            self._heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s,
+            (now_s if unacked_since_s is None else unacked_since_s) + settings.ack_timeout_s,
+        ]
+        if left_ms is None:
+            times.append(self._opened_s + settings.auth_timeout_s)
+        else:
+            left_s = left_ms / 1000
+            times.append(now_s + (left_s if self._warned else left_s - settings.token_warning_s))
+        return min(times)
 
     def warnings(self, left_ms: int) -> list[bytes]:
         """`token_expiring`, once for each token that has little time left."""

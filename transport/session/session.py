@@ -63,9 +63,9 @@ class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on", "_liveness",
+        "_asked", "_bucket", "_calls", "_client", "_compression", "_dialect", "_go_on",
         "_readers", "_root", "_shared", "_speech", "_state", "_strikes", "_verified", "delivery", "id",
-        "parts", "replies",
+        "liveness", "parts", "replies",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -76,7 +76,7 @@ class Session:
         self._root = root
         self._dialect = dialect
         self._state: State = State.CONNECTED
-        self._liveness = Liveness(settings, dialect, now.s)
+        self.liveness = Liveness(settings, dialect, now.s)
         self._verified: Verified | None = None
         self._asked: tuple[incoming.Authenticate, str | None] | None = None
         self._go_on: Callable[[Links, Verdicts, Now], list[Output]] | None = None  # after `looked_up`
@@ -104,11 +104,6 @@ class Session:
     def state(self) -> State:
         """The state of the machine."""
         return self._state
-
-    @property
-    def heard_s(self) -> float:
-        """When the client was heard last."""
-        return self._liveness.heard_s
 
     @property
     def closed(self) -> bool:
@@ -163,7 +158,7 @@ class Session:
 
     def heard(self, now_s: float) -> None:
         """A message or a pong came from the client."""
-        self._liveness.heard(now_s)
+        self.liveness.heard(now_s)
 
     def received(self, data: str | bytes, now: Now) -> list[Output]:
         """A message came."""
@@ -305,7 +300,7 @@ class Session:
 
     def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:
         self._verified = verified
-        self._liveness.renewed()
+        self.liveness.renewed()
         streams, lost = self._readers.renew(verified.principal, verdicts)
         return [self._result(verified, streams), *lost, *self._warning(now)]
 
@@ -353,9 +348,10 @@ class Session:
         cursors = incoming.plain_ack(data)
         if cursors is None:
             return None
-        delivery = self.delivery
-        if any(not delivery.may_ack(stream, seq) for stream, seq in cursors.items()):
-            return None
+        may_ack = self.delivery.may_ack
+        for stream, seq in cursors.items():
+            if not may_ack(stream, seq):
+                return None
         self.heard(now_s)
         return self._readers.acks(cursors, now_s)
 
@@ -447,13 +443,18 @@ class Session:
 
     # Time and end ----------------------------------------------------------------------------------
 
+    def quiet_until_s(self, now: Now) -> float:
+        """Before then `tick` finds nothing, if the session is not busy and gets no other token."""
+        left_ms = self._verified.expires_at_ms - now.ms if self._verified is not None else None
+        return self.liveness.quiet_until_s(now.s, self.delivery.window.waiting_since_s, left_ms)
+
     def tick(self, now: Now) -> list[Output]:
-        """Check the deadlines. Called about once a second."""
+        """Check the deadlines. Called about once a second, unless it is quiet."""
         if self._state is State.CLOSED:
             return []
         if self.busy:
-            self._liveness.heard(now.s)  # While we are not reading, the client's silence does not count.
-        overdue = self._liveness.overdue(
+            self.liveness.heard(now.s)  # While we are not reading, the client's silence does not count.
+        overdue = self.liveness.overdue(
             now.s,
             connected=self._state is State.CONNECTED,
             unacked_since_s=self.delivery.window.waiting_since_s,
@@ -466,18 +467,18 @@ class Session:
         """Replaces a `tick` after the process slept: sockets were not read, so no client is late yet."""
         if self._state is State.CLOSED:
             return []
-        self._liveness.wake_up(now.s)
+        self.liveness.wake_up(now.s)
         return self._due(now)
 
     def _due(self, now: Now) -> list[Output]:
         """What is due whatever the client sent: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
             return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
-        return [*self._warning(now), *self._liveness.pings(now)]
+        return [*self._warning(now), *self.liveness.pings(now)]
 
     def _warning(self, now: Now) -> list[bytes]:
         verified = self._verified
-        return [] if verified is None else self._liveness.warnings(verified.expires_at_ms - now.ms)
+        return [] if verified is None else self.liveness.warnings(verified.expires_at_ms - now.ms)
 
     def close(self, code: CloseCode, reason: str) -> list[Output]:
         """End the connection from this side: `goaway`, then the close."""

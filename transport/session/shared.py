@@ -13,7 +13,8 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.delivery import LogView
 
 
-def _always(_stream: str) -> bool:
+def knows_all(_stream: str) -> bool:
+    """Every head is in memory."""
     return True
 
 
@@ -35,5 +36,5 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages to clients that ask for none."""
     judged: Judged = Judged()
     """The streams whose readers an application judges."""
-    knows: Callable[[str], bool] = _always
+    knows: Callable[[str], bool] = knows_all
     """Whether the head of a stream is in memory. If not, its link at seq 0 is looked up first."""

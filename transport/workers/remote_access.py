@@ -39,7 +39,7 @@ class RemoteDoor:
 
     def enter(self, address: str) -> Entry:
         """Never called: the usher asks before the server has a socket."""
-        raise NotImplementedError(f"a worker asks its owner about {address}")
+        raise RuntimeError(f"a worker asks its owner about {address}")
 
     def leave(self, address: str) -> None:
         """See `Door`."""
@@ -64,6 +64,6 @@ class RemoteVerifier:
             return AuthFailure(NOT_NOW, str(error))
         return judged.verdict
 
-    def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
+    def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:  # noqa: ARG002  of the port
         """Never called in a worker: what is asked again and again is asked over HTTP, of the owner."""
-        raise NotImplementedError(f"a worker asks its owner about {verified.principal.name}")
+        raise RuntimeError(f"a worker asks its owner about {verified.principal.name}")

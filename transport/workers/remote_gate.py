@@ -72,9 +72,9 @@ class RemoteGate:
         self._ask(call, hear)
         return run
 
-    def record(self, call: Call[Any], reply: Reply, done: Done) -> Running:
+    def record(self, call: Call[Any], reply: Reply, done: Done) -> Running:  # noqa: ARG002  of the port
         """Never called: only the owner checks the fields of a command."""
-        raise NotImplementedError(f"a worker leaves {call.action} to its owner")
+        raise RuntimeError(f"a worker leaves {call.action} to its owner")
 
     def answered(self, told: Told | Failed) -> bool:
         """An answer came; returns whether it is to one of these questions."""

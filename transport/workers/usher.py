@@ -145,7 +145,7 @@ class Usher:
 
     def _serves(self, asked: Asked) -> bool:
         """Whether this is a client that a worker can serve, on a page that may connect."""
-        dialect = self._server.negotiate(asked.offered).dialect
+        dialect = self._server.handshakes.negotiate(asked.offered).dialect
         if dialect is None or (dialect is DOCUMENT and self._has_tongues):
             return False
         return self._server.is_serving() and origin_allowed(asked.origins, asked.hosts, self._origins)
@@ -163,5 +163,5 @@ class Usher:
         elif transport.is_closing():
             self._door.leave(address)
         else:
-            self._server.welcome(transport, asked, data, address, entry)
+            self._server.handshakes.welcome(transport, asked, data, address, entry)
             transport.resume_reading()

@@ -117,7 +117,7 @@ class Worker:
         )
         log.is_read = server.fanout.watches
         giver = Giver(self._giving, self.pipe.send)
-        server.usher = Usher(
+        server.handshakes.usher = Usher(
             server, door, giver, origins=hello.settings.origins, has_tongues=hello.has_tongues
         )
         hub.start()
@@ -200,7 +200,7 @@ def _registry(hello: said.Hello, questions: Questions) -> Registry:
 
 
 def _never(call: Call[Any]) -> Reply:
-    raise NotImplementedError(f"a worker leaves {call.action} to its owner")
+    raise RuntimeError(f"a worker leaves {call.action} to its owner")
 
 
 def _show(metrics: Metrics, worker: Worker) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from bench.harness.harness import Options, Sheet
 from bench.servers.peers.base import Peer
 from bench.servers.peers.centrifugo import Centrifugo
+from bench.servers.peers.floors import Floor, FloorUring
 from bench.servers.peers.huahuo import Huahuo
 from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
-from bench.servers.peers.node_servers import SocketIO, Ws
+from bench.servers.peers.node_servers import Bun, SocketIO, Ws
 from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
 
 ALL: dict[str, type[Peer]] = {
@@ -16,12 +17,15 @@ ALL: dict[str, type[Peer]] = {
         Huahuo,
         SocketIO,
         Ws,
+        Bun,
         PythonSocketIO,
         WebsocketsBroadcast,
         Nats,
         JetStream,
         JetStreamDefault,
         Centrifugo,
+        Floor,
+        FloorUring,
     )
 }
 

@@ -1,15 +1,18 @@
-"""Socket.IO and `ws`, the two that a node team would take."""
+"""Socket.IO, `ws` and Bun, those that a team of JavaScript would take."""
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
 from bench.clients.script import Client, Script, text, upgrade
 from bench.harness.procs import Child
 from bench.servers.peers.base import Peer, Running
+from bench.servers.peers.floors import path_client
 
 NODE_MODULES = Path(".tools/bench-node/node_modules").resolve()
+BUN = NODE_MODULES / "@oven/bun-linux-x64/bin/bun"
 SERVERS = Path(__file__).with_name("node")
 
 
@@ -49,11 +52,33 @@ class Ws(NodePeer):
 
     def group(self, running: Running, count: int) -> Script:
         """See `Peer`."""
-        return Script(running.port, [_ws_client(0)] * count)
+        return Script(running.port, [path_client(0)] * count)
 
     def feeds(self, running: Running, count: int) -> Script:
         """See `Peer`."""
-        return Script(running.port, [_ws_client(user) for user in range(1, count + 1)])
+        return Script(running.port, [path_client(user) for user in range(1, count + 1)])
+
+
+class Bun(Ws):
+    """The WebSocket server inside Bun, with its native `publish`."""
+
+    name = "bun"
+    note = "native publish to a topic, no history; a client may be 64 MiB behind"
+    package = "@oven/bun-linux-x64"
+    server = "bun.cjs"
+
+    def missing(self) -> str:
+        """See `Peer`."""
+        if not BUN.is_file():
+            return "not installed: python -m bench install (64-bit Linux on x86 only)"
+        found = subprocess.run([str(BUN), "--version"], capture_output=True, check=False)
+        return f"it ends with {found.returncode} here" if found.returncode else ""
+
+    def start(self, folder: Path) -> Running:
+        """See `Peer`."""
+        del folder
+        control = Child([str(BUN), str(SERVERS / self.server)])
+        return Running(control, control.hello["port"], [control.pid])
 
 
 class SocketIO(NodePeer):
@@ -72,10 +97,6 @@ class SocketIO(NodePeer):
         """See `Peer`."""
         clients = [socketio_client(user) for user in range(1, count + 1)]
         return Script(running.port, clients, engine_io=True)
-
-
-def _ws_client(room: int) -> Client:
-    return Client([upgrade(f"/{room}"), (b"", b'"ready"')])
 
 
 def socketio_client(room: int) -> Client:

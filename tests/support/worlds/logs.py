@@ -20,6 +20,8 @@ from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Joined, NewEvent, Page
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.opening import open_replica
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.open import SqliteLog
 from tests.support.patience import WITHIN_S
 
@@ -73,12 +75,32 @@ class SqliteEngine:
         self.directory = image
 
 
+class ReplicaEngine(MemoryEngine):
+    """The in-memory engine as the one replica of an ordered log, which a crash leaves as it is."""
+
+    def __init__(self, seed: int = 1) -> None:
+        super().__init__(seed)
+        self.order = MemoryOrder()
+
+    async def open(self, *, master_key: bytes = MASTER_KEY, build: str = "test-1") -> StoreLog:
+        engine = functools.partial(
+            MemoryLog.open, self.disk, ambient=self.ambient, master_key=master_key, build=build
+        )
+        return await open_replica(
+            engine, ambient=self.ambient, master_key=master_key,
+            sequencer=MemorySequencer(self.order), node="one",
+        )  # fmt: skip
+
+
 def make_engine(name: str, root: Path) -> Engine:
     """An engine by its name, empty."""
+    if name == "replica":
+        return ReplicaEngine()
     return MemoryEngine() if name == "memory" else SqliteEngine(root)
 
 
-ENGINES = ("memory", "sqlite")
+LONE_ENGINES = ("memory", "sqlite")
+ENGINES = (*LONE_ENGINES, "replica")
 
 
 @asynccontextmanager

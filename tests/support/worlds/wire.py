@@ -314,7 +314,7 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
     serving: set[asyncio.Task[None]] = set()
 
     def serve(sock: socket.socket, data: bytes) -> None:
-        serving.add(asyncio.get_running_loop().create_task(made.server.adopt(sock, data)))
+        serving.add(asyncio.get_running_loop().create_task(made.server.handshakes.adopt(sock, data)))
 
     taker, ready = Taker(taking, serve), asyncio.Event()
     desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None)

@@ -58,6 +58,26 @@ async def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     assert list(published.numbers) == [GROUP]
 
 
+async def test_a_burst_gives_one_event_to_each_of_the_next_users() -> None:
+    published = Published()
+    done = await Source(published, body).bursts(users=6, size=4, per_s=20_000, count=3)
+    assert done["published"] == 12
+    published.check(12)
+    assert {user: numbers[-1] for user, numbers in published.numbers.items()} == dict.fromkeys(range(1, 7), 2)
+
+
+async def test_an_open_loop_says_how_long_events_took_to_become_durable() -> None:
+    source: Source[bytes]
+
+    async def publish(events: Sequence[Event]) -> None:
+        source.durable(len(events))
+
+    source = Source(publish, body)
+    source.durable(1)  # outside an open loop nothing is noted
+    done = await source.rate(20_000, 100)
+    assert 0 <= done["durable_p50_ms"] < WITHIN_S * 1000
+
+
 async def test_an_event_of_an_open_loop_does_not_wait_until_the_next_one_is_due() -> None:
     published = Published()
     async with asyncio.timeout(WITHIN_S):

@@ -23,7 +23,8 @@ def project(root: Path, **files: str) -> Path:
     """A project with tests in the folders `a` and `b`."""
     support = root / "tests" / "support"
     support.mkdir(parents=True)
-    shutil.copy(ROOT / "tests" / "support" / "progress.py", support)
+    for name in ("progress.py", "absent.py"):
+        shutil.copy(ROOT / "tests" / "support" / name, support)
     for name, text in files.items():
         (root / "tests" / name).mkdir()
         (root / "tests" / name / f"test_{name}.py").write_text(text, encoding="utf-8")
@@ -46,6 +47,14 @@ def test_a_failure_is_named_at_once_shown_whole_and_fails_the_run(
     assert said.index("suite: failed: tests/b/test_b.py::test_bad") < said.index("===== lane two")
     assert "assert 'canary' == ''" in said
     assert said.splitlines()[-1].startswith("suite: 1 failed, 1 passed in ")
+
+
+def test_what_is_absent_here_is_named_once_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacks = "from tests.support.absent import absent\ndef test_lacks(request): absent(request, 'docker')\n"
+    assert run(LANES, [], project(tmp_path, a=lacks, b=lacks)) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "suite: absent here: docker"
 
 
 def test_a_file_that_cannot_be_read_fails_the_run(tmp_path: Path) -> None:

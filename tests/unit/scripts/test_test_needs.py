@@ -10,7 +10,7 @@ import pytest
 from tests.support.patience import WITHIN_S
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "test_needs.sh"
-TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm")
+TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm", "initdb")
 
 
 @pytest.fixture
@@ -63,14 +63,9 @@ def test_where_all_is_there_it_says_nothing(machine: Path) -> None:
 def test_it_shows_what_it_would_install_and_a_yes_installs_it(machine: Path) -> None:
     program(machine / "npm")
     said = run(machine, "y")
-    assert (
-        "apt-get install --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
-        in said
-    )
-    assert (
-        "install -qy --no-install-recommends dovecot-imapd chromium strace nginx-light caddy prometheus\n"
-        in installed(machine)
-    )
+    packages = "dovecot-imapd chromium strace nginx-light caddy prometheus postgresql\n"
+    assert f"apt-get install --no-install-recommends {packages}" in said
+    assert f"install -qy --no-install-recommends {packages}" in installed(machine)
     assert not (machine / "policy").exists(), "what kept the package from starting a server is gone again"
 
 

@@ -73,7 +73,10 @@ def test_a_known_code_is_judged_by_the_table() -> None:
 
 def test_exactly_the_passing_errors_are_not_recorded() -> None:
     passing = {code.value for code in ErrorCode if not recordable(code)}
-    assert passing == {"unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated"}
+    assert passing == {
+        *("unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated"),
+        *("storage_full", "quota_exceeded"),
+    }
 
 
 def test_a_failed_authentication_has_a_close_code() -> None:

@@ -342,6 +342,19 @@ describe("the page", () => {
   });
 });
 
+test("texts for people come in the language that was asked for, also after a cut", async () => {
+  const tab = await online({ language: "zh" });
+  expect(world.said("authenticate")[0]?.["language"]).toBe("zh");
+  const { connection } = world;
+  tab.client.speak("en");
+  await until(() => expect(world.said("authenticate")).toHaveLength(2));
+  expect(world.said("authenticate")[1]).toMatchObject({ action: "authenticate", language: "en" });
+  expect(world.connection).toBe(connection);
+  tab.client.speak("en");
+  world.cut();
+  await until(() => expect(world.said("authenticate").at(-1)).toMatchObject({ language: "en", resume: {} }));
+});
+
 test("a server that does not speak the protocol stops the client", async () => {
   world.protocol = "";
   const tab = world.tab({ cursors: new MemoryCursors("me") });

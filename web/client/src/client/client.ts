@@ -10,7 +10,7 @@ import { HttpSocket } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
-import type { At, Commands, Cursor, Item, Reply, State, Status, StreamEvent } from "../model/model.js";
+import type { At, Commands, Cursor, Item, Language, Reply, State, Status, StreamEvent } from "../model/model.js";
 import type { ClientOptions, SendOptions } from "./options.js";
 import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
@@ -25,6 +25,13 @@ export type Place = Pick<SubscribeOptions, "after" | "tabs">;
 
 const ID_CHARS_MAX = 64;
 const ignore = () => undefined; // the loop itself throws the error
+
+/** The arguments behind an action: its fields may be left out if none of them is needed. */
+type Rest<Fields> = object extends Fields
+  ? [fields?: Fields, options?: SendOptions]
+  : [fields: Fields, options?: SendOptions];
+/** An action that `Commands` does not have: the fields of those that it has are checked. */
+type Undeclared<A extends string> = A extends keyof Commands ? never : A;
 
 export class Client {
   /** The connection's state as an observable: `state.value`, `state.subscribe(…)`. */
@@ -46,6 +53,7 @@ export class Client {
   private engine: Engine | null = null;
   private suspended = false;
   private count = 0;
+  private language: Language | undefined;
   private readonly subscriptions = new Set<Subscription>();
   private readonly readers = new Map<string, Subscription>();
   private readonly outbox: Outbox;
@@ -55,6 +63,7 @@ export class Client {
   /** @throws HuahuoError `misuse`: the options cannot work */
   constructor(private readonly options: ClientOptions) {
     this.token = new TokenSource(options);
+    this.language = options.language;
     this.host = options.host ?? { ...browserHost(), overHttp: (url) => new HttpSocket(url, fetch.bind(globalThis)) as unknown as WebSocket };
     if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
     this.url = socketUrl(options.url, this.host.base);
@@ -101,6 +110,15 @@ export class Client {
     return watchJob(this, id);
   }
 
+  /**
+   * Ask the server to say texts for people in this language from now on. The tab that holds the connection
+   * decides, so call it in every tab of a user.
+   */
+  speak(language: Language): void {
+    this.language = language;
+    void this.engine?.speak(language).catch(ignore); // without a token the engine says why elsewhere
+  }
+
   // -- commands -----------------------------------------------------------------------------------
 
   /**
@@ -111,9 +129,11 @@ export class Client {
    *   with `applied` also `not_subscribed`, `log_replaced`, `stream_denied`
    */
   send<A extends keyof Commands>(
-    action: A, fields: Commands[A]["fields"], options?: SendOptions,
+    action: A, ...rest: Rest<Commands[A]["fields"]>
   ): Promise<Reply & Commands[A]["reply"]>;
-  send(action: string, fields?: object, options?: SendOptions): Promise<Reply & Record<string, unknown>>;
+  send<A extends string>(
+    action: Undeclared<A>, fields?: object, options?: SendOptions,
+  ): Promise<Reply & Record<string, unknown>>;
   async send(action: string, fields: object = {}, options: SendOptions = {}): Promise<Reply> {
     this.raiseIfStopped();
     const { signal, id = `${this.page}-${++this.count}` } = options;
@@ -135,7 +155,7 @@ export class Client {
    * `for await (const { data } of client.pages("get_all_emails", { limit: 1000 }))`. Throws as `send`.
    */
   pages<A extends keyof Commands>(action: A, fields: Commands[A]["fields"]): AsyncGenerator<Reply & Commands[A]["reply"], void>;
-  pages(action: string, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
+  pages<A extends string>(action: Undeclared<A>, fields?: object): AsyncGenerator<Reply & Record<string, unknown>, void>;
   async *pages(action: string, fields: object = {}): AsyncGenerator<Reply & Record<string, unknown>, void> {
     let page = await this.send(action, fields);
     yield page;
@@ -256,6 +276,7 @@ export class Client {
         else this.heard(message);
       },
     });
+    void this.engine.speak(this.language);
     this.owning.set(true);
     this.again();
     this.engine.start();

@@ -54,6 +54,7 @@ export class HttpSocket {
   private token = "";
   private client = "";
   private log = "";
+  private language = "";
 
   /** @param url the WebSocket's address; the API is below its directory */
   constructor(url: string, private readonly fetch: Fetch) {
@@ -100,6 +101,7 @@ export class HttpSocket {
   private async authenticate(message: Json): Promise<void> {
     const first = this.token === "";
     this.token = String(message["token"]);
+    this.language = String(message["language"] ?? this.language);
     const { user, log, places } = first ? await this.begin(message) : { user: claims(this.token), log: this.log, places: this.standing() };
     this.say({
       type: "authentication_result", success: true, message: "", code: "", session: "http", log, user,
@@ -235,7 +237,7 @@ export class HttpSocket {
   }
 
   private async asked(path: string, init: RequestInit): Promise<Response> {
-    const headers = { ...(init.headers as Record<string, string>), Authorization: `Bearer ${this.token}` };
+    const headers = { ...(init.headers as Record<string, string>), Authorization: `Bearer ${this.token}`, ...(this.language && { "Accept-Language": this.language }) };
     const answer = await this.fetch(this.base + path, { ...init, headers, cache: "no-store" });
     if (answer.ok) return answer;
     const text = await answer.text();

@@ -3,6 +3,7 @@
 import type { Host } from "../session/host.js";
 import type { Decoder } from "../wire/inflow.js";
 import type { CursorStore } from "./cursors.js";
+import type { Language } from "../model/model.js";
 
 export interface ClientOptions {
   /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
@@ -29,6 +30,8 @@ export interface ClientOptions {
    * reconnects without compression.
    */
   readonly decoder?: () => Promise<Decoder>;
+  /** In which the server says texts for people (`Client.speak` changes it). Default: its own setting. */
+  readonly language?: Language;
   /** Replaces the browser in tests. */
   readonly host?: Host;
 }

@@ -38,13 +38,14 @@ export function nameOf(code: number): string {
 export const ERRORS = [
   "bad_message", "unknown_action", "unauthenticated", "forbidden", "not_found", "already_exists",
   "invalid_field", "busy", "rate_limited", "too_large", "bad_ack", "user_mismatch", "unavailable", "corrupt",
-  "internal",
+  "storage_full", "quota_exceeded", "internal",
 ] as const;
 export type ErrorCode = (typeof ERRORS)[number];
 
 /** Errors that the server does not record, so the same command id may be sent again. */
 export const NOT_RECORDED: ReadonlySet<string> = new Set<ErrorCode>([
-  "unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated",
+  "unavailable", "busy", "rate_limited", "corrupt", "storage_full", "quota_exceeded", "internal",
+  "unauthenticated",
 ]);
 
 /** The close code that follows an authentication that failed with this `code`. */

@@ -115,6 +115,9 @@ export type Item = Batch | Snapshot | Skipped;
 /** How the server placed a reader in its stream. */
 export type Outcome = "fresh" | "resumed" | "gap" | "reset" | "snapshot" | "denied" | "pending";
 
+/** A language in which the server can say texts for people. */
+export type Language = "en" | "zh";
+
 /** The id of a user as the token says it. */
 export type UserId = number | string;
 

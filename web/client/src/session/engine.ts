@@ -10,7 +10,7 @@ import { HuahuoError, toData } from "../model/errors.js";
 import type { Host } from "./host.js";
 import { type Decoder, Inflow } from "../wire/inflow.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
-import type { State } from "../model/model.js";
+import type { Language, State } from "../model/model.js";
 import { Retry } from "./retry.js";
 import type { Happening } from "./happenings.js";
 import { Session } from "./session.js";
@@ -283,6 +283,16 @@ export class Engine {
   private tell(state: StateData): void {
     this.state = state;
     this.options.deliver(null, { is: "state", state });
+  }
+
+  /** Hear texts for people in this language from now on. */
+  async speak(language: Language | undefined): Promise<void> {
+    if (this.session.language === language) return;
+    this.session.language = language;
+    if (this.session.phase === "online") {
+      this.session.authenticateAgain(await this.options.token(false));
+      this.pump();
+    }
   }
 
   private status(code: string, message: string): void {

@@ -22,7 +22,7 @@ import { Acks } from "./acks.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
-import type { After, Check, Cursor, Item, Outcome, Reply, State, Status, User } from "../model/model.js";
+import type { After, Check, Cursor, Item, Language, Outcome, Reply, State, Status, User } from "../model/model.js";
 import type { Happening } from "./happenings.js";
 import { Liveness } from "./liveness.js";
 import type { Retry } from "./retry.js";
@@ -50,6 +50,8 @@ export class Session {
   /** The last token cannot be used again. */
   needsToken = false;
   window: number;
+  /** In which texts for people come. Undefined: in the one of the server's setting. */
+  language: Language | undefined = undefined;
   /** The dictionary of this connection's binary messages, null if they need none. */
   dictionary: DictionaryPlace | null = null;
   private readonly client: string;
@@ -109,12 +111,16 @@ export class Session {
     }
     const resume = Object.keys(checks).length > 0 ? { log, cursors, checks } : { log, cursors };
     const { client, window } = this;
-    this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume }];
+    this.urgent = [{ action: "authenticate", token, client, window, parts: true, resume, ...this.spoken() }];
   }
 
-  /** Refresh the token on the same connection. Subscriptions stay as they are. */
+  /** Refresh the token, or change the language, on the same connection. Subscriptions stay as they are. */
   authenticateAgain(token: string): void {
-    if (this.phase === "online") this.urgent.push({ action: "authenticate", token });
+    if (this.phase === "online") this.urgent.push({ action: "authenticate", token, ...this.spoken() });
+  }
+
+  private spoken(): { language?: Language } {
+    return this.language ? { language: this.language } : {};
   }
 
   /**

@@ -1,14 +1,14 @@
 /** What one sign-in shows: the streams folded into state, and refs that tell the page to look again. */
 
 import { HuahuoError, type Outcome, type User } from "huahuo-client";
-import { inject, type InjectionKey, ref, shallowRef } from "vue";
+import { inject, type InjectionKey, ref, shallowRef, watch } from "vue";
 import { Journal } from "../model/journal";
 import { type Fact, Mailboxes, type Row } from "../model/mailboxes";
 import { Rates } from "../model/rates";
 import { Feed, SYSTEM, WHOLE_LOG } from "./feed";
 import { atMostEvery, onceAFrame } from "./frames";
 import { type Level, toast } from "./toasts";
-import { w } from "./words";
+import { language, w } from "./words";
 
 export const CONSOLE: InjectionKey<Console> = Symbol("console");
 
@@ -45,15 +45,17 @@ export class Console {
   private readonly tellJournal = atMostEvery(FACTS_EVERY_MS, () => (this.journalChanged.value += 1));
   private readonly tellFeed = atMostEvery(FACTS_EVERY_MS, () => (this.feedChanged.value += 1));
   private endWholeLog: (() => void) | null = null;
+  private readonly endSpeaking: () => void;
 
   constructor(token: string) {
-    this.feed = new Feed(token, {
+    this.feed = new Feed(token, language.value, {
       changed: () => {
         if (this.feed.user && !this.user.value) this.begin(this.feed.user);
         this.tellFeed();
       },
       resumed: (stream, outcome, after) => this.resumed(stream, outcome, after),
     });
+    this.endSpeaking = watch(language, (chosen) => this.feed.speak(chosen));
   }
 
   /** Hear of each new mail; null: what was known of mails may be out of date. */
@@ -77,6 +79,7 @@ export class Console {
   }
 
   close(): void {
+    this.endSpeaking();
     this.feed.close();
   }
 

@@ -3,7 +3,7 @@
  * Framework-free; `listener` is told that something changed and reads it when it likes.
  */
 
-import { Client, type HuahuoError, type Item, type Outcome, type State, type Status, type User } from "huahuo-client";
+import { Client, type HuahuoError, type Item, type Language, type Outcome, type State, type Status, type User } from "huahuo-client";
 import type { Fact } from "../model/mailboxes";
 import { Meter } from "./meter";
 
@@ -44,10 +44,10 @@ export class Feed {
   private readonly ends: (() => void)[];
   private wasOnline = false;
 
-  constructor(token: string, private readonly listener: FeedListener) {
+  constructor(token: string, spoken: Language, private readonly listener: FeedListener) {
     this.meter = new Meter(() => listener.changed());
     globalThis.WebSocket = this.meter.socket(); // the client takes the page's own
-    this.client = new Client({ token, decoder: () => import("huahuo-client/zstd") });
+    this.client = new Client({ token, language: spoken, decoder: () => import("huahuo-client/zstd") });
     this.ends = [this.client.state.subscribe(this.stateChanged), this.client.onStatus(this.heard)];
   }
 
@@ -82,6 +82,11 @@ export class Feed {
       this.streams.delete(stream);
       this.listener.changed();
     };
+  }
+
+  /** Hear texts for people in this language. */
+  speak(language: Language): void {
+    this.client.speak(language);
   }
 
   send: Client["send"] = (...args: Parameters<Client["send"]>) => this.client.send(...args);

@@ -38,6 +38,11 @@ watchEffect(() => {
   document.documentElement.dataset["theme"] = theme.value;
 });
 
+// The tab that holds the connection speaks for all, so each must know what another one chose.
+addEventListener("storage", ({ key, newValue }) => {
+  if (key === "huahuo.language" && (newValue === "en" || newValue === "zh")) language.value = newValue;
+});
+
 export function switchLanguage(): void {
   language.value = language.value === "zh" ? "en" : "zh";
   remember("huahuo.language", language.value);

@@ -1,0 +1,127 @@
+"""Applying proposals: a function of the replicated state, an offset and a proposal. Pure.
+
+Every node runs it on the same proposals in the same order, so it knows no clock, no chance, no name of the
+node it runs on and no thread. An append has one of three outcomes: appended, duplicate, or a refusal that
+follows from the replicated state. Any other exception, such as a read that fails, ends the run: nothing of
+it is written, and the same offset is applied again.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.core.draft import Draft, Outcome
+from huahuo.eventstore.core.storage_port import Change, Passed, PutCounter
+from huahuo.eventstore.errors import Conflict
+from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal
+from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
+from huahuo.eventstore.sequencer.port import Ordered
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """The proposer's block of a counter: `count` numbers from `first`."""
+
+    counter: str
+    first: int
+    count: int
+
+
+type Result = Outcome | Reserved
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What became of the proposal at `offset`: None if it is none of this log, or a result for each item.
+
+    `applied` is False for a proposal that is not the next of its incarnation: it changes nothing.
+    """
+
+    offset: int
+    proposal: Proposal | None
+    applied: bool
+    results: list[Result]
+
+
+class Run:
+    """Applies proposals one after the other to one draft. `shared` and `counters` are after those so far."""
+
+    def __init__(
+        self, draft: Draft, shared: Shared, counters: Mapping[str, int], first_number: int, codec: Codec
+    ) -> None:
+        self.shared = shared
+        self.counters: dict[str, int] = {}
+        """The next number of each counter that was reserved from."""
+        self._draft = draft
+        self._known_counters = counters
+        self._first_number = first_number
+        self._codec = codec
+
+    def passed(self) -> Passed:
+        """What the replica has after the proposals so far."""
+        return Passed(self.shared.offset, self._draft.chain, self.shared.digest)
+
+    def add(self, ordered: Ordered) -> Step:
+        """Apply one more proposal.
+
+        Raises:
+            NewerFormat: a newer version wrote it.
+            Exception: the state could not be read. Nothing that was added may be written.
+        """
+        proposal = self._codec.decode(ordered.proposal)
+        if proposal is None or not is_next(self.shared, proposal):
+            self._pass(ordered.offset, self.shared.time_ms, self.shared.members, None)
+            return Step(ordered.offset, proposal, False, [])
+        draft = self._draft
+        draft.build = proposal.build
+        draft.age_ms = time_ms = time_after(self.shared, proposal)
+        keys = [
+            one.append.command.key for one in proposal.items if one.append is not None and one.append.command
+        ]
+        if len(keys) > 1:
+            draft.look_up(keys)
+        first_change = len(draft.changes)
+        results = [self._result(item) for item in proposal.items]
+        member = Member(proposal.epoch, proposal.token, proposal.number, time_ms, proposal.build)
+        members = {**self.shared.members, proposal.node: member}
+        what = [[_told(result) for result in results], draft.changes[first_change:], draft.chain]
+        self._pass(ordered.offset, time_ms, members, what)
+        return Step(ordered.offset, proposal, True, results)
+
+    def _pass(self, offset: int, time_ms: int, members: dict[str, Member], what: list[Any] | None) -> None:
+        digest = blake2b(self.shared.digest, digest_size=32)
+        digest.update(_encode((offset, time_ms, what)))
+        self.shared = Shared(offset, digest.digest(), time_ms, members)
+
+    def _result(self, item: Item) -> Result:
+        draft = self._draft
+        if item.reserve is not None:
+            counter, count = item.reserve.counter, item.reserve.count
+            first = self.counters.get(counter) or self._known_counters.get(counter, self._first_number)
+            self.counters[counter] = first + count
+            put: Change = PutCounter(counter, first + count)
+            draft.changes.append(put)
+            return Reserved(counter, first, count)
+        if item.append is not None:
+            return draft.add(item.append, item.carried)
+        if item.acks is not None:
+            draft.changes.append(item.acks)
+        return Appended(draft.position, ())
+
+
+def _told(result: Result) -> list[Any]:
+    """A result for the digest: what the nodes must agree on, and no words."""
+    match result:
+        case Appended():
+            return ["a", result.position, len(result.events)]
+        case Reserved():
+            return ["r", result.counter, result.first, result.count]
+        case Duplicate():
+            return ["d", result.command.fingerprint, result.command.at_seq]
+        case Conflict():
+            return ["c", result.stream, result.expected, result.actual]
+        case _:
+            return [type(result).__name__]

@@ -1,0 +1,93 @@
+"""Opening a replica: the ordered log's id first, then the engine, whose writer then applies and proposes."""
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.seal import Vault, derive
+from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.proposal import NODE_CHARS_MAX, NewerFormat
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
+
+AGAIN_S = 0.5
+_NODE = re.compile(r"[A-Za-z0-9_-]+")
+
+type OpenEngine[L: StoreLog] = Callable[..., Coroutine[Any, Any, L]]
+"""An engine's `open`, bound to its place: it is called with `log_id` and `writer_of`."""
+
+
+async def open_replica[L: StoreLog](
+    engine: OpenEngine[L], *, ambient: Ambient, master_key: bytes, sequencer: Sequencer, node: str
+) -> L:
+    """Open the replica of `node` and join the ordered log. Waits until the ordered log has answered once.
+
+    It returns before the replica has applied everything: `ReplicaWriter.joined` waits for that. Closing the
+    log closes the sequencer.
+
+    Raises:
+        WrongKey: the ordered log was made with another master key.
+        EventStoreError: the directory is no replica of this ordered log; or as the engine's `open`.
+        Trimmed: an empty directory cannot follow from the beginning any more: a copy is needed.
+    """
+    if not _NODE.fullmatch(node) or len(node) > NODE_CHARS_MAX:
+        raise EventStoreError(
+            f"not the name of a node: {node!r}; use at most {NODE_CHARS_MAX} letters, digits, `-` and `_`"
+        )
+    vault = Vault(master_key, ambient)
+    born = await find_birth(sequencer, vault, ambient)
+    writer_of = functools.partial(
+        ReplicaWriter, sequencer=sequencer, node=node, key=derive(master_key, "proposals")
+    )
+    log = await engine(log_id=born.log_id, writer_of=writer_of)
+    writer = log.writer
+    assert isinstance(writer, ReplicaWriter)
+    refused = ""
+    if log.log_id != born.log_id:
+        refused = f"this directory holds the log {log.log_id}, and the ordered log is that of {born.log_id}"
+    elif log.position and not writer.shared.offset:
+        refused = "this directory holds the log of a single service: adopt it into a cluster first"
+    if refused:
+        await log.close()
+        raise EventStoreError(refused)
+    return log
+
+
+async def find_birth(sequencer: Sequencer, vault: Vault, ambient: Ambient) -> Birth:
+    """The birth of the ordered log; one is proposed if it is empty. Waits while it cannot be reached.
+
+    Raises:
+        WrongKey, NewerFormat: this node's keys or version do not fit.
+        SequencerError: as `Sequencer.follow`.
+    """
+    while True:
+        try:
+            if await sequencer.last() == 0:
+                made = Birth(birth.FORMAT, ambient.token(), vault.mark())
+                await sequencer.propose(birth.dump(made), f"birth.{made.log_id}")
+            break
+        except (Unreachable, InDoubt):
+            await asyncio.sleep(AGAIN_S)
+    ordered = sequencer.follow(0)
+    try:
+        async for one in ordered:
+            born = birth.load(one.proposal)
+            if born is None:
+                continue
+            if born.format > birth.FORMAT:
+                raise NewerFormat(
+                    f"the ordered log has format {born.format}, and this version knows {birth.FORMAT}:"
+                    " update this node"
+                )
+            if not vault.knows(born.mark):
+                raise WrongKey("the ordered log was made with another master key: give every node the same")
+            return born
+    finally:
+        await ordered.aclose()
+    raise EventStoreError("the ordered log holds no birth of a log")

@@ -1,0 +1,131 @@
+"""The proposals of a node that are under way: each is proposed until it is applied."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+
+from huahuo.eventstore.core.draft import Outcome
+from huahuo.eventstore.core.pending import Pending
+from huahuo.eventstore.errors import TooLarge, Unavailable
+from huahuo.eventstore.replicated.arrivals import Arrivals
+from huahuo.eventstore.replicated.proposal import Reserve
+from huahuo.eventstore.replicated.proposing import Made, Proposer, Sent
+from huahuo.eventstore.sequencer.port import (
+    InDoubt,
+    ProposalTooLarge,
+    Sequencer,
+    SequencerError,
+    Unreachable,
+)
+
+PROPOSE_AGAIN_S = 0.1
+"""The pause before a proposal whose fate is not known is proposed again."""
+
+
+class Outbox:
+    """See the module.
+
+    `tell` gets pendings with their outcomes, `want` a reservation that is to be proposed again, `reached` why
+    the ordered log cannot be reached, or None.
+    """
+
+    def __init__(
+        self, sequencer: Sequencer, arrivals: Arrivals, *,
+        tell: Callable[[Sequence[Pending], Sequence[Outcome]], None],
+        want: Callable[[Reserve], None],
+        reached: Callable[[str | None], None],
+        halt: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._sequencer = sequencer
+        self._arrivals = arrivals
+        self._tell = tell
+        self._want = want
+        self._reached = reached
+        self._halt = halt
+        self._under_way: dict[int, Sent] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def waiting(self) -> set[asyncio.Future[None]]:
+        """A future for each proposal under way, resolved when it is no longer."""
+        return {sent.done for sent in self._under_way.values()}
+
+    def send(self, proposer: Proposer, made: Made) -> None:
+        """Propose these, in their order, behind those under way."""
+        before = next(reversed(self._under_way.values()), None)
+        for head, data, parts in made.proposals:
+            sent = Sent(head.number, head, data, parts, asyncio.get_running_loop().create_future())
+            self._under_way[sent.number] = sent
+            self._task(self._deliver(proposer, sent, before))
+            before = sent
+
+    def send_once(self, proposer: Proposer, made: Made) -> None:
+        """Propose these without waiting for them."""
+
+        async def send() -> None:
+            for head, data, _ in made.proposals:
+                with suppress(SequencerError):
+                    await self._sequencer.propose(data, proposer.incarnation.id_of(head.number))
+
+        self._task(send())
+
+    def take(self, number: int) -> Sent | None:
+        """The proposal with this number, which is applied. The caller resolves its `done`."""
+        return self._under_way.pop(number, None)
+
+    def lose(self, reason: str) -> None:
+        """No outcome of what is under way will be known here."""
+        under_way = list(self._under_way.values())
+        self._under_way.clear()
+        for sent in under_way:
+            pendings = [part for part in sent.parts if isinstance(part, Pending)]
+            self._tell(pendings, [Unavailable(reason) for _ in pendings])
+            if not sent.done.done():
+                sent.done.set_result(None)
+
+    async def close(self) -> None:
+        """End what still tries to propose."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
+        """One that is ordered before the number in front of it is ignored, and proposed again behind that."""
+        id_ = proposer.incarnation.id_of(sent.number)
+        while not sent.done.done():
+            try:
+                offset = await self._sequencer.propose(sent.data, id_)
+                self._reached(None)
+                await self._arrivals.applied(offset)
+            except ProposalTooLarge as error:
+                self._empty(proposer, sent, str(error))
+            except (Unreachable, InDoubt) as error:
+                if isinstance(error, Unreachable):
+                    self._reached(str(error))
+                await asyncio.sleep(PROPOSE_AGAIN_S)
+            except SequencerError as error:
+                self._halt(str(error))
+                return
+            except Unavailable:
+                return
+            else:
+                if not sent.done.done() and before is not None and not before.done.done():
+                    await asyncio.wait([before.done])
+
+    def _empty(self, proposer: Proposer, sent: Sent, reason: str) -> None:
+        """The ordered log does not take it: an empty proposal takes its number."""
+        pendings = [part for part in sent.parts if isinstance(part, Pending)]
+        for part in sent.parts:
+            if isinstance(part, Reserve):
+                self._want(part)
+        sent.parts = []
+        sent.data = proposer.empty(sent.head)
+        self._tell(pendings, [TooLarge(reason) for _ in pendings])
+
+    def _task(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="log proposal")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,143 @@
+"""A proposal: what one node wants to commit next, as data that every node applies alike. Pure.
+
+    b"h" || MAC (16 bytes) || version (1 byte) || MessagePack
+
+The MAC is keyed by the master key and covers the log's id, so every node alike tells a proposal that is
+damaged, or of another log's node, from a good one, and ignores it. The version is read only after the MAC
+fits, so no damage looks like a newer format.
+"""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.core.carried import NOTHING, Carried
+from huahuo.eventstore.core.storage_port import Passed, PutAcks
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import Append
+
+VERSION = 1
+MAC_BYTES = 16
+HEAD_BYTES_MAX = 512
+"""An upper bound of what a proposal holds besides its items."""
+NODE_CHARS_MAX = 64
+_MAGIC = b"h"
+
+
+class Reserve(msgspec.Struct, frozen=True, array_like=True):
+    """Give the proposer the next `count` numbers of a counter."""
+
+    counter: str
+    count: int
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One thing to commit: an append with its secrets sealed and its blobs packed, acks, or a reservation."""
+
+    append: Append | None = None
+    carried: Carried = NOTHING
+    acks: PutAcks | None = None
+    reserve: Reserve | None = None
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The items of one node that are applied together.
+
+    `node`, `epoch` and `token` name the incarnation, `number` counts its proposals from 1. `clock_ms` is its
+    wall clock, `advance_ms` what its monotonic clock moved since its last proposal. `seen`: what its replica
+    had after the newest proposal that it has applied, so that nodes which differ find out.
+    """
+
+    node: str
+    epoch: int
+    token: str
+    number: int
+    clock_ms: int
+    advance_ms: int
+    build: str
+    seen: Passed
+    items: list[Item] = []
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """A proposal whose items are encoded already: the same bytes."""
+
+    node: str
+    epoch: int
+    token: str
+    number: int
+    clock_ms: int
+    advance_ms: int
+    build: str
+    seen: Passed
+    items: list[msgspec.Raw]
+
+
+class NewerFormat(EventStoreError):  # noqa: N818  the condition is the name
+    """A newer version wrote the proposal: this node cannot apply it, and stops."""
+
+
+def _plain(value: Any) -> Any:
+    """What MessagePack cannot hold as it is: the read-only mapping of an append that expects nothing."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"no part of a proposal: {type(value).__name__}")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_decode = msgspec.msgpack.Decoder(Proposal).decode
+
+
+def encode_item(item: Item) -> msgspec.Raw:
+    """The item as a part of a proposal.
+
+    Raises:
+        UnicodeEncodeError: a text holds a lone surrogate.
+    """
+    append = item.append
+    if append is not None and (append.secrets or append.blobs):
+        item = msgspec.structs.replace(item, append=msgspec.structs.replace(append, secrets=(), blobs=()))
+    return msgspec.Raw(_encoder.encode(item))
+
+
+class Codec:
+    """Proposals of one log as bytes. `key`: 32 bytes that all its nodes derive from the master key."""
+
+    def __init__(self, key: bytes, log_id: str) -> None:
+        self._mac = blake2b(log_id.encode(), digest_size=MAC_BYTES, key=key, person=b"huahuo proposal")
+
+    def encode(self, head: Proposal, items: Iterable[msgspec.Raw]) -> bytes:
+        """The proposal `head` with these items."""
+        packed = _Packed(
+            head.node, head.epoch, head.token, head.number, head.clock_ms, head.advance_ms, head.build,
+            head.seen, list(items),
+        )  # fmt: skip
+        body = bytes([VERSION]) + _encoder.encode(packed)
+        return _MAGIC + self._mac_of(body) + body
+
+    def decode(self, data: bytes) -> Proposal | None:
+        """The proposal, None if it is damaged or of another log.
+
+        Raises:
+            NewerFormat: it is of a newer version.
+        """
+        mac, body = data[1 : 1 + MAC_BYTES], data[1 + MAC_BYTES :]
+        if data[:1] != _MAGIC or not body or not hmac.compare_digest(mac, self._mac_of(body)):
+            return None
+        if body[0] > VERSION:
+            raise NewerFormat(
+                f"a node of this cluster writes proposals of format {body[0]}, and this version knows"
+                f" {VERSION}: update this node"
+            )
+        try:
+            return _decode(body[1:])
+        except msgspec.MsgspecError:
+            return None
+
+    def _mac_of(self, body: bytes) -> bytes:
+        mac = self._mac.copy()
+        mac.update(body)
+        return mac.digest()

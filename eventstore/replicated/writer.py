@@ -1,0 +1,492 @@
+"""The writer of a replica: it proposes what its node wants to commit, and applies what was ordered.
+
+    queue ── proposals, several under way ──▶ Sequencer ── one order ──▶ apply, commit, resolve
+
+Appends gather as in `Writer`; a group becomes one or more proposals, cut by their encoded size. All nodes'
+proposals come back in one order. Each is applied to the replica, several in one commit, and the results of
+this node's own resolve the futures of its appends. In doubt about a proposal, the node proposes the same
+number again: only the next number of an incarnation is applied, so nothing happens twice.
+
+What concerns only this replica (keyframes, probes) is committed without being proposed.
+
+A replica that cannot apply an offset tries the same one again and serves nothing newer. It stops for good if
+it differs from the other nodes, if the ordered log is not what it was, or if another process runs as this
+node.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Sequence
+
+import msgspec
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.draft import Draft, Outcome
+from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, tell_hearers
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import (
+    Change,
+    Group,
+    Loaded,
+    Passed,
+    Place,
+    PutAcks,
+    PutPassed,
+    Reads,
+    Store,
+)
+from huahuo.eventstore.core.writer import GROUP_BYTES_MAX, GROUP_EVENTS_MAX, Writer
+from huahuo.eventstore.errors import Closed, Detached, EventStoreError, InUse, Unavailable
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import Appended, StoredEvent
+from huahuo.eventstore.replicated.agreement import Agreement
+from huahuo.eventstore.replicated.apply import Reserved, Result, Run, Step
+from huahuo.eventstore.replicated.arrivals import Arrivals
+from huahuo.eventstore.replicated.outbox import PROPOSE_AGAIN_S, Outbox
+from huahuo.eventstore.replicated.proposal import Codec, NewerFormat, Reserve
+from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
+from huahuo.eventstore.replicated.reserving import Reservations
+from huahuo.eventstore.replicated.shared import Shared, dump, load
+from huahuo.eventstore.sequencer.port import (
+    Ordered,
+    Sequencer,
+    SequencerError,
+    Unreachable,
+)
+
+UNDER_WAY_MAX = 4
+"""Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
+APPLIED_AT_ONCE = 64
+APPLIED_BYTES_MAX = 4 << 20
+"""Proposals applied in one commit, and their bytes."""
+RETRY_S = 1.0
+"""How long a replica that could not apply an offset waits before it tries again."""
+CLOSE_S = 5.0
+"""How long closing waits for what is under way. After that the outcome of the rest is unknown."""
+_log = structlog.get_logger(__name__)
+
+
+class _Applied(msgspec.Struct):
+    """What a job applied."""
+
+    draft: Draft
+    steps: list[Step]
+    passed: list[Passed]
+    shared: Shared
+    counters: dict[str, int]
+    spent_s: float = 0.0
+
+
+class ReplicaWriter(Writer):
+    """See the module. `shared` is the replicated state as of the last commit."""
+
+    def __init__(
+        self, store: Store, reads: Reads, loaded: Loaded, *,
+        vault: Vault, ambient: Ambient, build: str, executor: Executor,
+        sequencer: Sequencer, node: str, key: bytes,
+    ) -> None:  # fmt: skip
+        super().__init__(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor)
+        self.shared = load(loaded.shared)
+        self.node = node
+        self.agreement = Agreement(loaded.passed)
+        self.proposer: Proposer | None = None
+        """None until this node knows the newest proposal and may begin its incarnation."""
+        self.trouble = "this node has not read the ordered log yet"
+        self._sequencer = sequencer
+        self._codec = Codec(key, loaded.log_id)
+        self._numbers = Reservations(self._start)
+        self._arrivals = Arrivals(sequencer, wake=self._start, halt=self.halt)
+        self._local: deque[Pending] = deque()
+        self._outbox = Outbox(
+            sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
+            reached=self._reached, halt=self.halt,
+        )  # fmt: skip
+        self._announced = False
+        self._halted = False
+        self._resting = False
+        self._at_once = APPLIED_AT_ONCE
+        self._tried: _Applied | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task(self._arrivals.follow(self.shared.offset), "log follower")
+        self._task(self._join(), "log joining")
+
+    # What callers see.
+
+    async def joined(self) -> None:
+        """Wait until this node has applied what was ordered when it started, and its incarnation began.
+
+        Raises:
+            Unavailable: this replica stopped.
+        """
+        await asyncio.shield(self._joined)
+
+    async def applied(self, offset: int) -> None:
+        """Wait until the proposal at `offset` is applied here. Raises as `joined`."""
+        self._must_run()
+        await self._arrivals.applied(offset)
+
+    def take(self, counter: str, count: int) -> int:
+        """See `Log.take`."""
+        return self._numbers.take(counter, count)
+
+    async def reserve(self, counter: str, count: int) -> None:
+        """See `Log.reserve`."""
+        self._must_run()
+        await self._numbers.reserve(counter, count)
+
+    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
+        """As `Writer.write`. Acks are proposed; all other changes concern only this replica."""
+        if all(isinstance(change, PutAcks) for change in changes):
+            return super().write(changes, size)
+        if self._closed is not None:
+            raise Closed(self._closed)
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._local.append(Pending(None, changes, size, done))
+        self._start()
+        return done
+
+    async def settled(self) -> None:
+        """Wait until nothing of this node waits or is under way, at most `CLOSE_S`."""
+        until_s = self._ambient.monotonic_s() + CLOSE_S
+        while (rest_s := until_s - self._ambient.monotonic_s()) > 0:
+            waiting: set[asyncio.Future[None]] = self._outbox.waiting
+            if self._running is not None:
+                waiting.add(self._running)
+            if not waiting:
+                return
+            await asyncio.wait(waiting, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Propose what waits, then release the store and the sequencer. Call once."""
+        self.stop()
+        await self.settled()
+        self._end("the log has been closed")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._outbox.close()
+        while self._running is not None:
+            await asyncio.wait([self._running])
+        if self._care_timer is not None:
+            self._care_timer.cancel()
+        await self._sequencer.close()
+        await self._executor.run(self._store.close)
+
+    # Starting.
+
+    async def _join(self) -> None:
+        """Apply what was ordered before this node started, then begin its incarnation."""
+        last = await self._ask_last()
+        if last is None:
+            return
+        if last < self.shared.offset:
+            self.halt(
+                f"the ordered log ends at {last}, and this node has applied {self.shared.offset} proposals:"
+                " the log went back, or is another one"
+            )
+            return
+        self.trouble = f"this node applies what was ordered before it started, up to {last}"
+        try:
+            await self.applied(last)
+        except Unavailable:
+            return
+        member = self.shared.members.get(self.node)
+        epoch = 1 if member is None else member.epoch + 1
+        self.proposer = Proposer(
+            Incarnation(self.node, epoch, self._ambient.token(8)),
+            lookup=self._store, vault=self._vault, ambient=self._ambient, codec=self._codec,
+            build=self._build,
+        )  # fmt: skip
+        self.trouble = None
+        self._start()
+
+    async def _ask_last(self) -> int | None:
+        while True:
+            try:
+                return await self._sequencer.last()
+            except Unreachable as error:
+                self.trouble = str(error)
+                await asyncio.sleep(PROPOSE_AGAIN_S)
+            except SequencerError as error:
+                self.halt(str(error))
+                return None
+
+    # The one task that runs jobs.
+
+    def _start(self) -> None:
+        if self._running is None and (self._has_work() or self._store.care_due()):
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
+
+    def _has_work(self) -> bool:
+        return bool(self._local) or self._may_apply() or self._may_propose()
+
+    def _may_apply(self) -> bool:
+        return len(self._arrivals) > 0 and not self._resting and not self._halted
+
+    def _may_propose(self) -> bool:
+        if self.proposer is None or self._halted or len(self._outbox) >= UNDER_WAY_MAX:
+            return False
+        return bool(self._queue or self._numbers.wanted or not self._announced)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if self._may_apply():
+                    await self._apply_some()
+                elif self._local:
+                    await self._commit_local()
+                elif self._may_propose():
+                    await self._propose_some()
+                elif self._store.care_due():
+                    await self._care()
+                    if self._store.care_due() and not self._has_work():
+                        self._care_later()
+                        break
+                else:
+                    break
+                # The woken appenders run first, so that their next appends join the next group.
+                await asyncio.sleep(0)
+        finally:
+            self._running = None
+
+    # Proposing.
+
+    async def _propose_some(self) -> None:
+        proposer = self.proposer
+        assert proposer is not None
+        self._announced = True
+        items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX) if self._queue else []
+        parts: list[Part] = [*self._numbers.next_wanted(), *items]
+        seen, bytes_max = self.agreement.last, self._sequencer.proposal_bytes_max
+        made = await self._executor.run(lambda: proposer.make(parts, seen, bytes_max))
+        self._tell_outcomes([pending for pending, _ in made.refused], [error for _, error in made.refused])
+        if self._halted:
+            lost = [part for _, _, taken in made.proposals for part in taken if isinstance(part, Pending)]
+            self._tell_outcomes(lost, self._unknown(lost))
+            return
+        self._outbox.send(proposer, made)
+
+    def _reached(self, trouble: str | None) -> None:
+        if not self._halted:
+            self.trouble = trouble
+
+    # Applying.
+
+    async def _apply_some(self) -> None:
+        batch = self._arrivals.batch(self._at_once, APPLIED_BYTES_MAX)
+        began_s = self._ambient.monotonic_s()
+        try:
+            if self._in_doubt:
+                await self._find_out()
+                if batch[0].offset <= self.shared.offset:
+                    return
+            applied = await self._executor.run(lambda: self._apply(batch))
+        except Exception as error:  # noqa: BLE001  whatever it was, the same offset is applied again
+            await self._not_applied(error)
+        else:
+            if self.observe is not None and (applied.draft.events or applied.draft.changes):
+                self.observe(self._ambient.monotonic_s() - began_s)
+            self._finish(applied)
+
+    def _apply(self, batch: Sequence[Ordered]) -> _Applied:
+        """A job: apply and commit. While it runs, the loop changes nothing that it uses."""
+        began_s = self._ambient.thread_s()
+        self._tried = None
+        draft = Draft(self.place, self._store, "", self.shared.time_ms)
+        run = Run(draft, self.shared, self._counters, self._first_number, self._codec)
+        steps: list[Step] = []
+        passed: list[Passed] = []
+        for one in batch:
+            if one.offset != run.shared.offset + 1:
+                raise EventStoreError(f"proposal {run.shared.offset + 1} is missing in the ordered log")
+            steps.append(run.add(one))
+            passed.append(run.passed())
+        changes = [*draft.changes, PutPassed(dump(run.shared), tuple(passed))]
+        self._tried = applied = _Applied(draft, steps, passed, run.shared, run.counters)
+        self._store.commit(Group(run.shared.time_ms, draft.events, changes))
+        applied.spent_s = self._ambient.thread_s() - began_s
+        return applied
+
+    def _finish(self, applied: _Applied) -> None:
+        """A batch is durable: heads, then futures, then listeners, then hearers."""
+        self._tried = None
+        self._at_once = APPLIED_AT_ONCE
+        self.shared = applied.shared
+        self._counters.update(applied.counters)
+        items: list[Pending] = []
+        outcomes: list[Outcome] = []
+        ended: list[Sent] = []
+        for step, passed in zip(applied.steps, applied.passed, strict=True):
+            self.agreement.add(passed)
+            sent = self._meet(step)
+            if sent is not None:
+                ended.append(sent)
+                for part, result in zip(sent.parts, step.results, strict=False):
+                    self._take_result(part, result, items, outcomes)
+        draft = applied.draft
+        newest = {event.stream: event for event in draft.events}
+        came_s = self._ambient.monotonic_s()
+        self._settle(
+            items,
+            Commit(
+                outcomes, draft.events, newest, draft.firsts, draft.ended,
+                draft.position, draft.chain, True, applied.spent_s,
+            ),
+        )  # fmt: skip
+        if self.charge is not None:
+            bill(items, applied.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
+        tell_hearers(items, outcomes)
+        for sent in ended:
+            if not sent.done.done():
+                sent.done.set_result(None)
+        self._arrivals.drop(self.shared.offset)
+        self._judge()
+
+    def _meet(self, step: Step) -> Sent | None:
+        """What a step means to this node. Returns its own proposal that is now applied, if it is one."""
+        proposal, proposer = step.proposal, self.proposer
+        if proposal is None:
+            if step.offset > 1:
+                _log.warning("proposal_ignored", offset=step.offset, reason="damaged, or of another log")
+            return None
+        if proposal.node != self.node:
+            self.agreement.hear(proposal.node, proposal.seen)
+            return None
+        if proposer is None or not step.applied:
+            return None
+        me = proposer.incarnation
+        if (proposal.epoch, proposal.token) != (me.epoch, me.token):
+            self.halt(f"another process runs as the node {self.node}: give one of them another name")
+            return None
+        proposer.forget(proposal.number)
+        if not self._joined.done():
+            self._joined.set_result(None)
+        return self._outbox.take(proposal.number)
+
+    def _take_result(self, part: Part, result: Result, items: list[Pending], outcomes: list[Outcome]) -> None:
+        if isinstance(part, Reserve):
+            assert isinstance(result, Reserved), "results are in the order of the parts"
+            self._numbers.came(result)
+        else:
+            assert not isinstance(result, Reserved), "results are in the order of the parts"
+            items.append(part)
+            outcomes.append(result)
+
+    def _judge(self) -> None:
+        verdict = self.agreement.verdict()
+        if verdict == "agreed":
+            return
+        others = ", ".join(self.agreement.differing)
+        if verdict == "others differ":
+            _log.error("replicas_differ", nodes=others)
+            return
+        if self.proposer is not None:  # the others judge too; nobody waits for it
+            farewell = self.proposer.make((), self.agreement.last, 0)
+            self._outbox.send_once(self.proposer, farewell)
+        self.halt(
+            f"the history of this node differs from that of {others}: it serves nothing new; rebuild its"
+            " directory from a node that is right"
+        )
+
+    async def _not_applied(self, error: Exception) -> None:
+        """Nobody is told anything, because the same offset is applied again."""
+        known = isinstance(error, EventStoreError)
+        self.failure = reason = str(error) if known else type(error).__name__
+        if isinstance(error, InUse | Detached) or (isinstance(error, NewerFormat) and self._at_once == 1):
+            self.halt(reason)
+            return
+        if not isinstance(error, NewerFormat):
+            _log.error(
+                "not_applied", reason=reason, after=self.shared.offset, exc_info=None if known else error
+            )
+            self._resting = True
+            asyncio.get_running_loop().call_later(RETRY_S, self._rested)
+        self._at_once = 1
+        self._in_doubt = True
+        try:
+            await self._find_out()
+        except Exception as again:  # noqa: BLE001  asked again before the next try
+            _log.error("recovery_failed", reason=str(again))
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._start()
+
+    async def _find_out(self) -> list[StoredEvent]:
+        """Take over the durable state. A commit that failed, and is durable all the same, is told as one."""
+        found, missed = await self._executor.run(self._look)
+        self._in_doubt = False
+        shared, tried = load(found.shared), self._tried
+        if tried is not None and shared.offset == tried.shared.offset:
+            self._finish(tried)
+            return []
+        self.place = Place(found.position, found.chain, found.heads)
+        self._counters = dict(found.counters)
+        self.shared = shared
+        self._arrivals.drop(shared.offset)
+        return missed
+
+    # What concerns only this replica.
+
+    async def _commit_local(self) -> None:
+        items = list(self._local)
+        self._local.clear()
+        changes = [change for pending in items for change in pending.changes]
+        try:
+            if self._in_doubt:
+                self._tell(await self._find_out())
+            group = Group(self.shared.time_ms, [], changes)
+            await self._executor.run(lambda: self._store.commit(group))
+        except Exception as error:  # noqa: BLE001  whatever it was, the callers must hear of it
+            await self._fail(items, error)
+            if isinstance(error, InUse | Detached):
+                self.halt(str(error))
+            return
+        self.failure = None
+        if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
+            self.failed_bytes = 0
+        self._resolve(items, [Appended(self.place.position, ()) for _ in items])
+
+    # Stopping.
+
+    def halt(self, reason: str) -> None:
+        """Apply and propose nothing any more, for good."""
+        if not self._halted:
+            self.trouble = reason
+            _log.error("replica_stopped", reason=reason)
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        """Whoever waits is told that the outcome is unknown."""
+        if self._halted:
+            return
+        self._halted = True
+        self._closed = self._closed or reason
+        self._outbox.lose(f"the log cannot write: {self._closed}")
+        if self._queue:
+            waiting = self._queue.take(1 << 62, 1 << 62)
+            self._tell_outcomes(waiting, self._unknown(waiting))
+        self._numbers.end(reason)
+        self._arrivals.end(reason)
+        if not self._joined.done():
+            self._joined.set_exception(Unavailable(reason))
+            self._joined.exception()  # nobody need wait for it
+
+    def _unknown(self, items: Sequence[Pending]) -> list[Outcome]:
+        return [Unavailable(f"the log cannot write: {self._closed}") for _ in items]
+
+    def _tell_outcomes(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+        self._resolve(items, outcomes)
+        tell_hearers(items, outcomes)
+
+    def _must_run(self) -> None:
+        if self._halted:
+            raise Unavailable(f"the log cannot write: {self._closed}")
+
+    def _task(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

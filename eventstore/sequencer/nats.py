@@ -1,0 +1,319 @@
+"""An ordered log in NATS JetStream: one stream, one message for each proposal; its sequence is the offset.
+
+JetStream gives sequences without gaps, and deletes none but from the front (`deny_delete`, no age, no limit
+that discards old messages). Its own removal of doubles is not used: it forgets after two minutes, and who
+applies proposals knows doubles by what they hold.
+
+This node reads by one ordered consumer. It is made anew, from the next sequence, whenever it was silent for
+`SILENT_S`, skipped a sequence, or its connection ended.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.sequencer import nats_large
+from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.nats_link import ERRORS, ApiError, Link, open_link
+from huahuo.eventstore.sequencer.nats_stream import Stream, check_monitors, look, subject_of
+from huahuo.eventstore.sequencer.port import (
+    InDoubt,
+    Misconfigured,
+    Ordered,
+    ProposalTooLarge,
+    SequencerError,
+    Trimmed,
+    Unreachable,
+)
+
+PROPOSAL_BYTES_MAX = 64 << 20
+MESSAGE_BYTES, HEADERS_BYTES = 1 << 20, 1024
+"""The server's `max_payload` unless it says another, and what the headers take of it at most."""
+ANSWER_S = 2.0
+"""How long `propose` waits. A message on its way to a leader that dies gets no answer, so this is short: the
+next attempt finds the new leader, 4 to 9 s after the death."""
+UNDER_WAY_MAX = 64
+"""How many messages wait for their answer; further ones wait here, in order, and their time begins later."""
+RETRY_S = 0.2
+SILENT_S = 3.0
+PULL, PULL_S, BEAT_S = 128, 30.0, 1.0
+"""The consumer is asked for 128 messages or 30 s, and says each second that it lives."""
+ID, OBJECT = "Huahuo-Id", "Huahuo-Object"
+
+
+class NatsSequencer:
+    """`Sequencer` on JetStream. `trouble` says why the log can't be reached, and is empty when it can."""
+
+    def __init__(self, address: LogAddress, ambient: Ambient) -> None:
+        self.address = address
+        self.trouble = ""
+        self._ambient = ambient
+        self._hosts = deque(address.hosts)
+        self._link: Link | None = None
+        self._stream: Stream | None = None
+        self._connecting = asyncio.Lock()
+        self._under_way = asyncio.Semaphore(UNDER_WAY_MAX)
+        self._tried_s = -RETRY_S
+        self._closed = False
+
+    @property
+    def proposal_bytes_max(self) -> int:
+        """See `Sequencer`. What is larger goes to the object store, which is slower."""
+        link = self._link
+        return (link.client.max_payload if link is not None else MESSAGE_BYTES) - HEADERS_BYTES
+
+    async def check(self) -> list[str]:
+        """Ask the log once whether it is there and keeps what it acknowledges. Returns warnings.
+
+        Raises:
+            Unreachable: it does not answer.
+            Misconfigured: it may lose proposals.
+        """
+        stream = await self._look(await self._connect())
+        warnings = await check_monitors(self.address, stream.replicas)
+        if stream.clustered and stream.replicas == 1 and "replicas" not in self.address.options:
+            warnings.append(f"three servers could keep it: nats stream edit {self.address.name} --replicas 3")
+        return warnings
+
+    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+        """See `Sequencer`."""
+        if len(proposal) > PROPOSAL_BYTES_MAX:
+            raise ProposalTooLarge(f"a proposal may have at most {PROPOSAL_BYTES_MAX} bytes")
+        link = await self._connect()
+        headers = {ID: proposal_id, "Nats-Expected-Stream": self.address.name}
+        if len(proposal) > self.proposal_bytes_max:
+            try:
+                replicas = self._stream.replicas if self._stream is not None else 1
+                headers[OBJECT] = await nats_large.put(link, self.address.name, replicas, proposal)
+            except ERRORS as error:
+                raise Unreachable(f"the log's object store refused: {type(error).__name__}") from None
+            proposal = b""
+        async with self._under_way:
+            answer = await link.request(subject_of(self.address), proposal, ANSWER_S, headers)
+        found = msgspec.json.decode(answer.data)
+        if refused := found.get("error"):
+            said = f"{refused.get('description', '')} ({refused.get('err_code', 0)})"
+            raise InDoubt(f"JetStream refused: {said}")
+        return int(found["seq"])
+
+    async def last(self) -> int:
+        """See `Sequencer`. Asked of a leader that a majority has just answered."""
+        stream = await self._look(await self._connect())
+        if not stream.fresh:
+            raise Unreachable("the log's leader has not heard from a majority of its servers lately")
+        return stream.last
+
+    async def trim(self, before: int) -> None:
+        """See `Sequencer`."""
+        link = await self._connect()
+        try:
+            stream = await self._look(link)
+            if before <= stream.first:
+                return
+            await link.ask(f"STREAM.PURGE.{self.address.name}", {"seq": min(before, stream.last + 1)})
+            await nats_large.sweep(link, self.address.name, await self._first_at(link))
+        except ApiError as error:
+            raise Unreachable(f"the log was not trimmed: {error}") from None
+        except ERRORS as error:
+            raise Unreachable(f"the log went away: {type(error).__name__}") from None
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        """See `Sequencer`."""
+        last, digest = after, b""
+        while not self._closed:
+            try:
+                link = await self._connect()
+                stream = await self._look(link)
+                if not await self._goes_on(link, stream, last, digest):
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                async with contextlib.aclosing(self._consume(link, last + 1)) as messages:
+                    async for message in messages:
+                        offset = message.metadata.sequence.stream
+                        if offset != last + 1:
+                            break  # a lost message, or a trimmed one: looked at anew
+                        body = await self._body(link, message)
+                        last, digest = offset, _digest(message)
+                        yield Ordered(offset, body)
+            except Unreachable as error:
+                self.trouble = str(error)
+                await asyncio.sleep(0)
+            except (ApiError, *ERRORS) as error:
+                self.trouble = f"the log at {self.address} went away: {str(error) or type(error).__name__}"
+                await asyncio.sleep(RETRY_S)
+
+    async def close(self) -> None:
+        """See `Sequencer`."""
+        self._closed = True
+        if self._link is not None:
+            await self._link.close()
+
+    def _is_closed(self) -> bool:
+        """Asked again after an await: it may have been closed meanwhile."""
+        return self._closed
+
+    async def _connect(self) -> Link:
+        """The connection, made anew if it has ended. Attempts keep a distance of `RETRY_S`."""
+        if (link := self._link) is not None and not link.ended.is_set():
+            return link
+        async with self._connecting:
+            if self._closed:
+                raise Unreachable("the log is closed")
+            if (link := self._link) is not None and not link.ended.is_set():
+                return link
+            pause_s = self._tried_s + RETRY_S - self._ambient.monotonic_s()
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+            self._tried_s = self._ambient.monotonic_s()
+            try:
+                link = await open_link(self.address, tuple(self._hosts))
+                try:
+                    await self._look(link)
+                except BaseException:
+                    await link.close()
+                    self._hosts.rotate(-1)  # this server may have no way to the leader
+                    raise
+            except SequencerError as error:
+                self.trouble = str(error)
+                raise
+            if self._is_closed():
+                await link.close()
+                raise Unreachable("the log is closed")
+            self._link, self.trouble = link, ""
+            return link
+
+    async def _look(self, link: Link) -> Stream:
+        stream = await look(link, self.address)
+        if self._stream is not None and stream.created != self._stream.created:
+            raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
+        self._stream = stream
+        return stream
+
+    async def _goes_on(self, link: Link, stream: Stream, last: int, digest: bytes) -> bool:
+        """Whether the log has what was read here, at its place; False where its leader is not sure."""
+        if stream.first > last + 1:
+            raise Trimmed(f"the log begins at offset {stream.first}, and {last + 1} is needed")
+        if stream.last < last:
+            if not stream.fresh:
+                self.trouble = "the log's leader has not heard from a majority of its servers lately"
+                return False
+            raise Misconfigured(
+                f"the log went back: it ends at offset {stream.last}, and {last} was applied here."
+                " It was restored from an older copy, or lost messages; docs/scaling.md says what to do"
+            )
+        if digest and last >= stream.first:
+            found = await link.ask(f"STREAM.MSG.GET.{self.address.name}", {"seq": last})
+            message = found["message"]
+            stored = msgspec.convert(message.get("data", ""), bytes, strict=False)
+            headers = msgspec.convert(message.get("hdrs", ""), bytes, strict=False)
+            if hashlib.sha256(_object_in(headers) + stored).digest() != digest:
+                raise Misconfigured(
+                    f"the log has another proposal at offset {last} than the one that was read here:"
+                    " it lost messages; docs/scaling.md says what to do"
+                )
+        self.trouble = ""
+        return True
+
+    async def _consume(self, link: Link, first: int) -> AsyncGenerator[Msg]:
+        """Messages from sequence `first` on, until something is wrong."""
+        name = self._ambient.token()
+        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+        forget = link.on_end(lambda: queue.put_nowait(None))
+        inbox = link.client.new_inbox()
+
+        async def hear(message: Msg) -> None:
+            queue.put_nowait(message)
+
+        subscription = await link.client.subscribe(inbox, cb=hear)
+        api = f"{self.address.name}.{name}"
+        try:
+            await link.ask(
+                f"CONSUMER.CREATE.{api}", {"stream_name": self.address.name, "config": _consumer(name, first)}
+            )
+            left = 0
+            while not link.ended.is_set():
+                if left == 0:
+                    ask = {
+                        "batch": PULL,
+                        "expires": round(PULL_S * 1e9),
+                        "idle_heartbeat": round(BEAT_S * 1e9),
+                    }
+                    body = msgspec.json.encode(ask)
+                    await link.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{api}", body, reply=inbox)
+                    left = PULL
+                async with asyncio.timeout(SILENT_S):
+                    message = await queue.get()
+                if message is None:
+                    return
+                status = message.headers.get("Status") if message.headers else None
+                if status is None:
+                    left -= 1
+                    yield message
+                elif status == "408":
+                    left = 0
+                elif status != "100":
+                    return
+        finally:
+            forget()
+            if not link.ended.is_set():
+                with contextlib.suppress(*ERRORS):
+                    await subscription.unsubscribe()
+                    # No answer is waited for: the server forgets the consumer by itself too.
+                    await link.client.publish(f"$JS.API.CONSUMER.DELETE.{api}", b"")
+
+    async def _body(self, link: Link, message: Msg) -> bytes:
+        """The proposal of a message: in it, or in the object store, which is waited for."""
+        if not message.headers or not (digest := message.headers.get(OBJECT)):
+            return message.data
+        while (body := await nats_large.get(link, self.address.name, digest)) is None:
+            self.trouble = (
+                f"the log's object store lacks a proposal at offset {message.metadata.sequence.stream}"
+            )
+            if link.ended.is_set():
+                raise Unreachable(f"{link.host} has gone")
+            await asyncio.sleep(RETRY_S)
+        self.trouble = ""
+        return body
+
+    async def _first_at(self, link: Link) -> dt.datetime:
+        """When the first proposal that is kept was put in order; now, if none is kept."""
+        stream = await self._look(link)
+        if stream.last < stream.first:
+            return dt.datetime.fromtimestamp(self._ambient.now_ms() / 1000, dt.UTC)
+        found = await link.ask(f"STREAM.MSG.GET.{self.address.name}", {"seq": stream.first})
+        return dt.datetime.fromisoformat(found["message"]["time"])
+
+
+def _consumer(name: str, first: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": first,
+        "ack_policy": "none",
+        "max_deliver": 1,
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": round(2 * PULL_S * 1e9),
+    }
+
+
+def _digest(message: Msg) -> bytes:
+    stored = (message.headers or {}).get(OBJECT, "").encode()
+    return hashlib.sha256(stored + message.data).digest()
+
+
+def _object_in(headers: bytes) -> bytes:
+    """The digest of an object in the headers of a stored message."""
+    for line in headers.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip() == OBJECT.encode():
+            return value.strip()
+    return b""

@@ -1,0 +1,188 @@
+"""One connection to a NATS server, and requests over it. It does not reconnect: who uses it opens another."""
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from huahuo.eventstore.sequencer.address import Host, LogAddress
+from huahuo.eventstore.sequencer.credentials import SignInRefused, password_of, tls_context
+from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
+
+CONNECT_S = 3.0
+PING_S = 3
+"""A server that leaves two pings unanswered has gone."""
+ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
+
+
+class ApiError(Exception):
+    """JetStream refused a request of its API. `code` is its own number for the reason."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Link:
+    """One connection. `ended` is set once it is of no more use."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.ended = asyncio.Event()
+        self.reason = ""
+        self.client = Client()
+        self._inbox = ""
+        self._tokens = itertools.count()
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._ends: set[Callable[[], None]] = set()
+
+    async def open(self, address: LogAddress, password: str) -> None:
+        """Connect and sign in.
+
+        Raises:
+            SignInRefused: see there.
+            nats.errors.Error, OSError, TimeoutError: it does not answer.
+        """
+        options = address.options
+        scheme = "tls" if address.encrypted else "nats"
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self.client.connect(
+                    [f"{scheme}://{self.host}"],
+                    name="huahuo",
+                    user=address.user if password else None,
+                    password=password or None,
+                    token=address.user if address.user and not password else None,
+                    user_credentials=options.get("creds"),
+                    tls=tls_context(address) if address.encrypted else None,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=round(CONNECT_S),
+                    ping_interval=PING_S,
+                    max_outstanding_pings=2,
+                    error_cb=self._hear_error,
+                    closed_cb=self._hear_end,
+                )
+                self._inbox = self.client.new_inbox()
+                await self.client.subscribe(f"{self._inbox}.*", cb=self._hear_answer)
+        except BaseException as error:
+            await self.close()
+            if "uthorization" in f"{self.reason} {error}":
+                raise SignInRefused(
+                    f"{self.host} refuses to let us in: look at the user and password"
+                ) from None
+            raise
+
+    async def request(
+        self, subject: str, body: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Msg:
+        """Send and wait for the answer.
+
+        Raises:
+            Unreachable: nobody has received it.
+            InDoubt: the answer did not come.
+        """
+        if self.ended.is_set():
+            raise Unreachable(f"{self.host} has gone")
+        token = str(next(self._tokens))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Msg] = loop.create_future()
+        self._waiting[token] = future
+        deadline = loop.call_later(timeout_s, self._expire, future)
+        try:
+            try:
+                await self.client.publish(
+                    subject, body, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
+                )
+            except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError):
+                raise Unreachable(f"{self.host} has gone") from None
+            except ERRORS as error:
+                raise InDoubt(f"{self.host} went away: {type(error).__name__}") from None
+            answer = await future
+        finally:
+            deadline.cancel()
+            self._waiting.pop(token, None)
+        if answer.headers and answer.headers.get("Status") == "503":
+            raise Unreachable(f"no server serves {subject}: the log has no leader now")
+        return answer
+
+    async def ask(self, api: str, body: object = None, timeout_s: float = 5.0) -> Any:
+        """A request of JetStream's API, as JSON.
+
+        Raises:
+            ApiError: it was refused.
+            Unreachable: there was no answer.
+        """
+        try:
+            answer = await self.request(
+                f"$JS.API.{api}", b"" if body is None else msgspec.json.encode(body), timeout_s
+            )
+        except InDoubt as error:
+            raise Unreachable(str(error)) from None
+        found = msgspec.json.decode(answer.data)
+        if refused := found.get("error"):
+            raise ApiError(int(refused.get("err_code", 0)), str(refused.get("description", "")))
+        return found
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        self._end()
+        with contextlib.suppress(*ERRORS):
+            await self.client.close()
+
+    def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call `call` when the connection has ended. Returns what takes that back."""
+        self._ends.add(call)
+        return lambda: self._ends.discard(call)
+
+    async def _hear_answer(self, message: Msg) -> None:
+        future = self._waiting.get(message.subject.rpartition(".")[2])
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    async def _hear_error(self, error: Exception) -> None:
+        self.reason = f"{type(error).__name__}: {error}"
+
+    async def _hear_end(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self.ended.set()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(InDoubt(f"the connection to {self.host} ended before the answer"))
+        for call in list(self._ends):
+            call()
+
+    def _expire(self, future: asyncio.Future[Msg]) -> None:
+        if not future.done():
+            future.set_exception(InDoubt(f"{self.host} has not answered"))
+
+
+async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
+    """A connection to the first of `hosts` that answers.
+
+    Raises:
+        Unreachable: none does.
+        SignInRefused: one answers, and refuses to let us in.
+    """
+    password = password_of(address)
+    reasons = []
+    for host in hosts:
+        link = Link(host)
+        try:
+            await link.open(address, password)
+        except ERRORS as error:
+            reasons.append(f"{host}: {link.reason or str(error) or type(error).__name__}")
+        else:
+            return link
+    raise Unreachable(f"no server answers at {address}: {'; '.join(reasons)}")

@@ -1,0 +1,213 @@
+"""The JetStream stream that holds an ordered log: made once, and its settings compared at each start."""
+
+import asyncio
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.nats_link import ApiError, Link
+from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
+
+NOT_FOUND, TAKEN = 10059, 10058
+TOO_FEW_SERVERS = {10005, 10074}
+NO_JETSTREAM = {10039, 10076}
+QUORUM_S = 3.0
+"""A leader which a majority answered within this time is the only one: its followers wait at least 4 s before
+they elect another."""
+MONITOR_S = 3.0
+PAGE_BYTES_MAX = 1 << 20
+_WANTED: dict[str, tuple[object, str]] = {
+    "storage": ("file", "it keeps proposals in memory: delete the stream, or use another ?name="),
+    "retention": ("limits", "nats stream edit {name} --retention limits"),
+    "discard": ("new", "nats stream edit {name} --discard new"),
+    "max_age": (0, "nats stream edit {name} --max-age 0"),
+    "max_msgs_per_subject": (-1, "nats stream edit {name} --max-msgs-per-subject=-1"),
+    "deny_delete": (True, "nats stream edit {name} --deny-delete"),
+    "allow_rollup_hdrs": (False, "nats stream edit {name} --no-allow-rollup"),
+    "no_ack": (False, "nats stream edit {name} --ack"),
+    "sealed": (False, "it is sealed: use another ?name="),
+    "deny_purge": (False, "it can never be trimmed (deny_purge): use another ?name="),
+    "persist_mode": ("", "it acknowledges before it has written (persist_mode): use another ?name="),
+    "mirror": (None, "it is a copy of another stream: use that one"),
+    "sources": (None, "it takes messages of other streams: use another ?name="),
+    "subject_transform": (None, "nats stream edit {name} without a subject transform"),
+}
+"""Settings of the stream, and what to do where one is another."""
+_ABSENT: dict[str, object] = {"max_msgs_per_subject": -1, "persist_mode": ""}
+
+
+class Stream(NamedTuple):
+    """What JetStream says about the stream."""
+
+    created: str
+    first: int
+    last: int
+    replicas: int
+    fresh: bool
+    """A majority of its servers has answered its leader within `QUORUM_S`."""
+    clustered: bool
+
+
+def subject_of(address: LogAddress) -> str:
+    """Where proposals are published."""
+    return f"{address.name}.proposals"
+
+
+async def look(link: Link, address: LogAddress) -> Stream:
+    """Ask for the stream's state; make it if there is none.
+
+    Raises:
+        Unreachable: there is no answer, or too few servers to make it.
+        Misconfigured: its settings may lose what it acknowledged.
+    """
+    try:
+        try:
+            found = await link.ask(f"STREAM.INFO.{address.name}")
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            found = await _make(link, address)
+    except ApiError as error:
+        if error.code in NO_JETSTREAM:
+            raise Misconfigured(
+                f"{link.host} serves no JetStream to this account. Put into its configuration:"
+                ' jetstream { store_dir: "/var/lib/nats", sync_interval: always }'
+            ) from None
+        raise Unreachable(f"{link.host}: {error}") from None
+    compare(found["config"], address)
+    return _state_of(found)
+
+
+def compare(config: dict[str, Any], address: LogAddress) -> None:
+    """Compare the settings of the stream with those that keep what it acknowledges.
+
+    Raises:
+        Misconfigured: one differs; the text has the line to change it.
+    """
+    for setting, (wanted, line) in _WANTED.items():
+        found = config.get(setting, _ABSENT.get(setting, wanted if wanted in {None, 0} else False))
+        if setting == "persist_mode" and found == "default":
+            found = ""
+        if found != wanted:
+            raise Misconfigured(
+                f"the stream {address.name} has {setting} = {found!r}, which may lose or reorder what it"
+                f" acknowledged: {line.format(name=address.name)}"
+            )
+    if config.get("subjects") != [subject_of(address)]:
+        raise Misconfigured(
+            f"the stream {address.name} belongs to something else (subjects {config.get('subjects')}):"
+            " use another ?name="
+        )
+    asked = int(address.options.get("replicas", "0"))
+    if config.get("num_replicas", 1) < asked:
+        raise Misconfigured(
+            f"the stream {address.name} is kept by {config.get('num_replicas', 1)} servers, not by {asked}:"
+            f" nats stream edit {address.name} --replicas {asked}"
+        )
+
+
+async def _make(link: Link, address: LogAddress) -> Any:
+    clustered = bool(link.client._server_info.get("cluster"))  # noqa: SLF001  the client has no other door to it
+    replicas = int(address.options.get("replicas", "3" if clustered else "1"))
+    config = {
+        "name": address.name,
+        "subjects": [subject_of(address)],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "num_replicas": replicas,
+        "max_age": 0,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_msgs_per_subject": -1,
+        "deny_delete": True,
+        "deny_purge": False,
+    }
+    try:
+        return await link.ask(f"STREAM.CREATE.{address.name}", config)
+    except ApiError as error:
+        if error.code == TAKEN:  # another node made it at the same time
+            return await link.ask(f"STREAM.INFO.{address.name}")
+        if error.code in TOO_FEW_SERVERS:
+            raise Unreachable(
+                f"the log is to be kept by {replicas} servers, and fewer of them answer ({error});"
+                " to try it on fewer, add ?replicas=1"
+            ) from None
+        raise
+
+
+def _state_of(found: Any) -> Stream:
+    state, cluster = found["state"], found.get("cluster") or {}
+    others = cluster.get("replicas") or []
+    replicas = found["config"].get("num_replicas", 1)
+    heard = sum(not other.get("offline") and other.get("active", 0) < QUORUM_S * 1e9 for other in others)
+    return Stream(
+        created=found["created"],
+        # A stream that never had a message says 0.
+        first=max(state["first_seq"], 1),
+        last=state["last_seq"],
+        replicas=replicas,
+        fresh=replicas == 1 or 1 + heard > replicas // 2,
+        clustered=bool(cluster.get("name")),
+    )
+
+
+async def check_monitors(address: LogAddress, replicas: int) -> list[str]:
+    """Ask the servers' monitoring pages whether they sync before they acknowledge. Returns warnings.
+
+    Raises:
+        Misconfigured: a server does not.
+    """
+    line = "jetstream { sync_interval: always }"
+    monitors = [url for url in address.options.get("monitor", "").split(",") if url]
+    warnings = []
+    for url in monitors:
+        shown = urlsplit(url).netloc.rpartition("@")[2]
+        found = await _jsz(url)
+        if found is None:
+            warnings.append(f"the monitoring page at {shown} can't be read: is sync_interval there 'always'?")
+        elif not found.get("config", {}).get("sync_always"):
+            raise Misconfigured(
+                f"the NATS server at {shown} acknowledges before it has synced its disk, and loses that in"
+                f" a power cut. Put into its configuration, and restart it: {line}"
+            )
+    if len(monitors) < replicas:
+        warnings.append(
+            f"could not check whether all {replicas} NATS servers sync before they acknowledge: put"
+            f" `{line}` into each one's configuration, and ?monitor=http://host:8222,… into the address"
+        )
+    if replicas == 1:
+        warnings.append("the log is kept by one NATS server: what it acknowledged is lost with its disk")
+    return warnings
+
+
+async def _jsz(url: str) -> Any:
+    """The page about JetStream; None if it can't be read."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return None
+    secure = parts.scheme == "https"
+    try:
+        async with asyncio.timeout(MONITOR_S):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname, parts.port or (443 if secure else 80), ssl=secure or None
+            )
+            try:
+                path = f"{parts.path.rstrip('/')}/jsz?config=1"
+                # HTTP/1.0: the answer ends with the connection.
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: {parts.hostname}\r\n\r\n".encode())
+                answer = await reader.read(PAGE_BYTES_MAX)
+                while more := await reader.read(PAGE_BYTES_MAX):
+                    answer += more
+                    if len(answer) > PAGE_BYTES_MAX:
+                        return None
+            finally:
+                writer.close()
+    except (OSError, ValueError):  # TimeoutError is an OSError
+        return None
+    try:
+        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,416 @@
+"""An ordered log in PostgreSQL: a table of proposals, and one row with the last offset.
+
+A proposal gets its offset under the lock of that row, which is held until its commit is durable (on the
+synchronous standby too, if there is one). So commits become visible in the order of their offsets, and no
+reader ever sees a gap. Proposals that wait while a commit is under way share the next one.
+
+A commit is never cancelled and never given a deadline: PostgreSQL would end its wait for the standby and make
+it visible, and a promotion of that standby would lose it. A caller that has waited for `ANSWER_S` is told
+`InDoubt`; the commit goes on, and what comes later queues behind it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Any
+
+import asyncpg
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.credentials import password_of
+from huahuo.eventstore.sequencer.port import (
+    InDoubt,
+    Misconfigured,
+    Ordered,
+    ProposalTooLarge,
+    SequencerError,
+    Trimmed,
+    Unreachable,
+)
+from huahuo.eventstore.sequencer.postgres_link import LOST, Link, first_line, open_link
+
+PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
+"""What one proposal may have, and the size below which nodes cut theirs."""
+ANSWER_S = 10.0
+"""How long a call waits for the log."""
+RETRY_S = 0.2
+"""Between two attempts to connect, so that a log that is down is not asked without pause."""
+POLL_S = 0.5
+"""How often a follower looks by itself: a hint may be lost."""
+BATCH_MAX, BATCH_BYTES_MAX = 256, 16 << 20
+PAGE_MAX, PAGE_BYTES_MAX = 256, 4 << 20
+QUEUE_MAX = 4_096
+
+_INSERT = """
+WITH place AS (UPDATE {s}.head SET last = last + cardinality($1::text[])
+               RETURNING last - cardinality($1::text[]) AS base)
+INSERT INTO {s}.proposals (position, id, body)
+SELECT base + n, id, body FROM place, unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS new(id, body, n)
+RETURNING position
+"""
+_KNOWN = "SELECT position FROM {s}.proposals WHERE id = $1"
+_LAST = "UPDATE {s}.head SET last = last RETURNING last"
+_PAGE = """
+SELECT head.first, head.last, page.position, page.body
+FROM {s}.head LEFT JOIN LATERAL (
+    SELECT position, body FROM (
+        SELECT position, body, octet_length(body) AS size,
+               sum(octet_length(body)) OVER (ORDER BY position) AS total
+        FROM (SELECT position, body FROM {s}.proposals WHERE position > $1 ORDER BY position LIMIT $2) AS next
+    ) AS sums WHERE total - size < $3
+) AS page ON true ORDER BY page.position
+"""
+_TRIM = """
+WITH edge AS (UPDATE {s}.head SET first = greatest(first, least($1, last + 1)) RETURNING first)
+DELETE FROM {s}.proposals USING edge WHERE position < edge.first
+"""
+
+
+class _Entry:
+    """One proposal on its way, and the future of its caller."""
+
+    __slots__ = ("body", "future", "id", "sent")
+
+    def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
+        self.body = body
+        self.id = proposal_id
+        self.future = future
+        self.sent = False
+
+    def expire(self) -> None:
+        if self.sent:
+            self.fail(InDoubt("the log has not said whether it keeps the proposal"))
+        else:
+            self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
+
+    def fail(self, error: SequencerError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class PostgresSequencer:
+    """`Sequencer` on PostgreSQL. `trouble` says why the log can't be reached, and is empty when it can."""
+
+    def __init__(self, address: LogAddress, ambient: Ambient) -> None:
+        self.address = address
+        self.trouble = ""
+        self._hosts = list(address.hosts)
+        self._ambient = ambient
+        self._log = ""
+        """The id of the log, once known: another one later means that the database was replaced."""
+        self._queue: deque[_Entry] = deque()
+        self._wake = asyncio.Event()
+        self._hints: set[asyncio.Event] = set()
+        self._writing: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._announce_again = False
+        self._side: Link | None = None
+        self._side_lock = asyncio.Lock()
+        self._links: set[Link] = set()
+        self._tried_s = -RETRY_S
+        self._closed = False
+
+    @property
+    def proposal_bytes_max(self) -> int:
+        """See `Sequencer`."""
+        return CUT_BYTES
+
+    async def check(self) -> list[str]:
+        """Ask the log once whether it is there and keeps what it acknowledges. Returns warnings.
+
+        Raises:
+            Unreachable: it does not answer.
+            Misconfigured: it may lose commits.
+        """
+        link = await self._connect()
+        try:
+            alone = not await link.connection.fetchval("SELECT current_setting('synchronous_standby_names')")
+        except LOST as error:
+            raise Unreachable(f"the log at {self.address} went away: {type(error).__name__}") from None
+        finally:
+            self._drop(link)
+        if alone:
+            return [
+                (
+                    "PostgreSQL has no synchronous standby: commits are lost with this one server's disk"
+                    " (synchronous_standby_names is empty)"
+                )
+            ]
+        return []
+
+    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+        """See `Sequencer`."""
+        if len(proposal) > PROPOSAL_BYTES_MAX:
+            raise ProposalTooLarge(f"a proposal may have at most {PROPOSAL_BYTES_MAX} bytes")
+        if self._closed or len(self._queue) >= QUEUE_MAX:
+            raise Unreachable("the log is closed" if self._closed else "the log's queue is full")
+        loop = asyncio.get_running_loop()
+        entry = _Entry(proposal, proposal_id, loop.create_future())
+        self._queue.append(entry)
+        self._wake.set()
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        deadline = loop.call_later(ANSWER_S, entry.expire)
+        try:
+            return await entry.future
+        finally:
+            deadline.cancel()
+
+    async def last(self) -> int:
+        """See `Sequencer`. A commit of its own: a server that was replaced by its standby can't give one."""
+        return int(await self._aside(_LAST))
+
+    async def trim(self, before: int) -> None:
+        """See `Sequencer`."""
+        await self._aside(_TRIM, before)
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        """See `Sequencer`."""
+        hint = asyncio.Event()
+        self._hints.add(hint)
+        last, digest = after, b""
+        try:
+            while not self._closed:
+                link = await self._wait_for_link()
+                try:
+                    await link.connection.add_listener(self.address.name, lambda *_: hint.set())
+                    if digest:
+                        await self._compare(link, last, digest)
+                    while True:
+                        hint.clear()
+                        rows = await link.connection.fetch(self._sql(_PAGE), last, PAGE_MAX, PAGE_BYTES_MAX)
+                        for body in self._judge(rows, last):
+                            last, digest = last + 1, hashlib.sha256(body).digest()
+                            yield Ordered(last, body)
+                        if rows[0]["position"] is None:
+                            with contextlib.suppress(TimeoutError):
+                                async with asyncio.timeout(POLL_S):
+                                    await hint.wait()
+                except (*LOST, asyncpg.PostgresError) as error:
+                    self.trouble = f"the log at {self.address} went away: {first_line(error)}"
+                finally:
+                    self._drop(link)
+        finally:
+            self._hints.discard(hint)
+
+    async def close(self) -> None:
+        """See `Sequencer`."""
+        self._closed = True
+        for entry in self._queue:
+            entry.fail(Unreachable("the log was closed before the proposal was sent"))
+        self._queue.clear()
+        for task in (self._announcing, self._writing):
+            if task is not None:
+                task.cancel()
+        for link in list(self._links):
+            self._drop(link)
+        for task in (self._announcing, self._writing):
+            if task is not None:
+                with contextlib.suppress(asyncio.CancelledError, SequencerError):
+                    await task
+        for hint in self._hints:
+            hint.set()
+
+    def _judge(self, rows: Sequence[Any], last: int) -> list[bytes]:
+        """The bodies of a page, if it goes on from `last` without a gap."""
+        head = rows[0]
+        if head["last"] < last:
+            raise Misconfigured(
+                f"the log went back: it ends at offset {head['last']}, and {last} was applied here."
+                " It was restored from an older copy, or a fail-over lost commits: see docs/scaling.md"
+            )
+        if head["first"] > last + 1:
+            raise Trimmed(f"the log begins at offset {head['first']}, and {last + 1} is needed")
+        bodies = []
+        for row in rows:
+            if row["position"] is None:
+                break
+            last += 1
+            if row["position"] != last:
+                raise Misconfigured(f"the log has no offset {last}: somebody deleted a row of its table")
+            bodies.append(row["body"])
+        return bodies
+
+    async def _compare(self, link: Link, last: int, digest: bytes) -> None:
+        """After a lost connection: the proposal that was read last must still be at its place."""
+        found = await link.connection.fetch(self._sql(_PAGE), last - 1, 1, 1)
+        if found[0]["first"] > last:
+            return
+        bodies = self._judge(found, last - 1)
+        if not bodies or hashlib.sha256(bodies[0]).digest() != digest:
+            raise Misconfigured(
+                f"the log has another proposal at offset {last} than the one that was read here:"
+                " a fail-over lost commits; docs/scaling.md says what to do"
+            )
+
+    async def _write(self) -> None:
+        """Commit what is queued, one transaction at a time. Runs until `close`."""
+        link: Link | None = None
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._take_batch():
+                if link is None or link.connection.is_closed():
+                    try:
+                        link = await self._connect()
+                    except SequencerError as error:
+                        for entry in batch:
+                            entry.fail(Unreachable(str(error)))
+                        continue
+                batch = [entry for entry in batch if not entry.future.done()]
+                if batch and not await self._commit(link, batch):
+                    self._drop(link)
+                    link = None
+
+    def _take_batch(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_MAX:
+            size += len(self._queue[0].body)
+            if batch and size > BATCH_BYTES_MAX:
+                break
+            entry = self._queue.popleft()
+            if not entry.future.done():  # its caller has gone
+                batch.append(entry)
+        return batch
+
+    async def _commit(self, link: Link, batch: list[_Entry]) -> bool:
+        """Commit `batch`; False if the connection is of no more use."""
+        for entry in batch:
+            entry.sent = True
+        try:
+            rows = await link.connection.fetch(
+                self._sql(_INSERT), [entry.id for entry in batch], [entry.body for entry in batch]
+            )
+            first = min(row["position"] for row in rows)
+        except asyncpg.UniqueViolationError:  # nothing of the batch was written: at least one id is known
+            if len(batch) > 1:
+                return all([await self._commit(link, [entry]) for entry in batch])
+            return await self._find(link, batch[0])
+        except LOST:
+            return self._doubt(batch)
+        except asyncpg.PostgresError as error:
+            for entry in batch:
+                entry.fail(Unreachable(f"PostgreSQL refused: {first_line(error)}"))
+            return not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+        except asyncio.CancelledError:
+            self._doubt(batch)
+            raise
+        if link.broken_wait:
+            return self._doubt(batch)
+        self._settle([(entry, first + n) for n, entry in enumerate(batch)])
+        return True
+
+    async def _find(self, link: Link, entry: _Entry) -> bool:
+        """The offset of a proposal that the log has already, once a later commit of ours is durable too."""
+        try:
+            known = await link.connection.fetchval(self._sql(_KNOWN), entry.id)
+            await link.connection.fetchval(self._sql(_LAST))
+        except (*LOST, asyncpg.PostgresError):
+            return self._doubt([entry])
+        if link.broken_wait or known is None:
+            return self._doubt([entry])
+        self._settle([(entry, known)])
+        return True
+
+    def _settle(self, settled: list[tuple[_Entry, int]]) -> None:
+        for entry, offset in settled:
+            if not entry.future.done():
+                entry.future.set_result(offset)
+        for hint in self._hints:
+            hint.set()
+        self._announce_again = True
+        if self._announcing is None or self._announcing.done():
+            self._announcing = asyncio.get_running_loop().create_task(self._announce())
+
+    def _doubt(self, batch: Sequence[_Entry]) -> bool:
+        for entry in batch:
+            entry.fail(InDoubt("the connection to the log ended before it answered"))
+        return False
+
+    async def _announce(self) -> None:
+        """Tell other nodes to look: a hint. In the commit it would take a lock of all databases."""
+        while self._announce_again:
+            self._announce_again = False
+            with contextlib.suppress(SequencerError):
+                await self._aside("SELECT pg_notify($1, '')", self.address.name)
+
+    async def _aside(self, statement: str, *values: object) -> Any:
+        """Run a statement on a connection of its own. It is never cancelled; only the wait for it ends."""
+        running = asyncio.get_running_loop().create_task(self._on_side(statement, values))
+        running.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({running}, timeout=ANSWER_S)
+        if not done:
+            raise Unreachable("the log does not answer")
+        return running.result()
+
+    async def _on_side(self, statement: str, values: Sequence[object]) -> Any:
+        async with self._side_lock:
+            if self._side is None or self._side.connection.is_closed():
+                self._side = await self._connect()
+            link = self._side
+            try:
+                found = await link.connection.fetchval(self._sql(statement), *values)
+            except (*LOST, asyncpg.PostgresError) as error:
+                self._drop(link)
+                self._side = None
+                raise Unreachable(f"the log at {self.address} went away: {type(error).__name__}") from None
+            if link.broken_wait:
+                self._drop(link)
+                self._side = None
+                raise Unreachable("a wait for the synchronous standby was cancelled on the server")
+            return found
+
+    async def _wait_for_link(self) -> Link:
+        while True:
+            try:
+                return await self._connect()
+            except Unreachable:
+                if self._closed:
+                    raise
+
+    def _is_closed(self) -> bool:
+        """Asked again after an await: it may have been closed meanwhile."""
+        return self._closed
+
+    async def _connect(self) -> Link:
+        """A checked connection. Attempts keep a distance of `RETRY_S`."""
+        if self._closed:
+            raise Unreachable("the log is closed")
+        pause_s = self._tried_s + RETRY_S - self._ambient.monotonic_s()
+        self._tried_s = self._ambient.monotonic_s() + max(pause_s, 0.0)
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        try:
+            link = await open_link(
+                self.address, password_of(self.address), self._hosts, self._ambient.token()
+            )
+        except SequencerError as error:
+            self.trouble = str(error)
+            raise
+        if self._log and link.log != self._log:
+            link.drop()
+            raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
+        if self._is_closed():
+            link.drop()
+            raise Unreachable("the log is closed")
+        self._log, self.trouble = link.log, ""
+        self._links.add(link)
+        return link
+
+    def _drop(self, link: Link) -> None:
+        link.drop()
+        self._links.discard(link)
+
+    def _sql(self, statement: str) -> str:
+        return statement.replace("{s}", self.address.name)
+
+
+def _retrieve(task: Awaitable[Any]) -> None:
+    """Take note of a failure that nobody waits for any more."""
+    assert isinstance(task, asyncio.Task)
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,191 @@
+"""One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from huahuo.eventstore.sequencer.address import Host, LogAddress
+from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
+from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
+from huahuo.eventstore.sequencer.sockets import detect_dead_peer
+
+CONNECT_S = 5.0
+LOCK_S = 8
+"""A statement that waits longer for the row of the head is refused by the server, and nothing was written.
+Less than the time a caller waits (`postgres.ANSWER_S`), so that it gets this clean answer first."""
+FORMAT = 1
+TRANSACTION_TIMEOUT_SINCE = 17_00_00
+"""PostgreSQL 17 has the setting."""
+LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+"""What an ended connection raises: what was under way may have been committed."""
+_SIGN_IN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_SESSION = {
+    "application_name": "huahuo",
+    # A time-out that ends a wait for the standby makes a commit visible that a promotion can lose.
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": f"{LOCK_S}s",
+    "default_transaction_isolation": "read committed",
+}
+_SETTINGS = """
+SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit,
+       current_setting('synchronous_standby_names') AS standbys, pg_is_in_recovery() AS standby,
+       current_setting('server_version_num')::int AS version
+"""
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.head (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    format integer NOT NULL, log text NOT NULL, first bigint NOT NULL, last bigint NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE IF NOT EXISTS {schema}.proposals (
+    position bigint PRIMARY KEY, id text NOT NULL UNIQUE, body bytea NOT NULL
+);
+ALTER TABLE {schema}.proposals ALTER COLUMN body SET STORAGE EXTERNAL;
+"""
+"""`fillfactor`: the one row of `head` changes with each commit, within its page. `EXTERNAL`: proposals are
+compressed by their proposer."""
+
+
+class Link:
+    """One connection to the primary. `log` is the id of the log found there."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.log = ""
+        self.broken_wait = False
+        """A wait for the synchronous standby was ended by somebody: the commit may be on this server only."""
+        connection.add_log_listener(self._hear)
+        if (transport := getattr(connection, "_transport", None)) is not None:
+            detect_dead_peer(transport.get_extra_info("socket"))
+
+    def _hear(self, _connection: object, message: Any) -> None:
+        # 01000 is every warning; this one has no code of its own, and its text may be translated.
+        if getattr(message, "sqlstate", "") == "01000":
+            self.broken_wait = True
+
+    def drop(self) -> None:
+        """End the connection without waiting, and without cancelling what runs on the server."""
+        self.connection.terminate()
+
+
+async def open_link(address: LogAddress, password: str, hosts: Sequence[Host], log_id: str) -> Link:
+    """A checked connection to the first of `hosts` that is the primary. `log_id` names a log that is made.
+
+    Raises:
+        Unreachable: none of them answers as a primary.
+        SignInRefused: none does, and one does not let us in.
+        Misconfigured: the server may lose what it acknowledged.
+    """
+    reasons: list[SequencerError] = []
+    for host in hosts:
+        try:
+            return await _open(address, password, host, log_id)
+        except SignInRefused as error:
+            reasons.append(error)
+        except (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError, TimeoutError) as error:
+            reasons.append(Unreachable(f"{host}: {first_line(error)}"))
+    if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
+        raise refused
+    raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
+
+
+async def _open(address: LogAddress, password: str, host: Host, log_id: str) -> Link:
+    try:
+        connection: Any = await asyncpg.connect(
+            host=host.name,
+            port=host.port,
+            user=address.user or None,
+            password=password or None,
+            database=address.database,
+            ssl=tls_context(address) if address.encrypted else "disable",
+            timeout=CONNECT_S,
+            server_settings=_SESSION,
+            target_session_attrs="primary",
+        )
+    except _SIGN_IN as error:
+        raise SignInRefused(f"{host} refuses to let us in: {first_line(error)}") from None
+    link = Link(connection)
+    try:
+        async with asyncio.timeout(2 * CONNECT_S):
+            await _check(connection)
+            link.log = await _log_of(connection, address, log_id)
+        connection.remove_log_listener(link._hear)  # noqa: SLF001  warnings of making tables mean nothing
+        link.broken_wait = False
+        connection.add_log_listener(link._hear)  # noqa: SLF001
+    except BaseException:
+        link.drop()
+        raise
+    return link
+
+
+async def _check(connection: Any) -> None:
+    found = await connection.fetchrow(_SETTINGS)
+    if found["standby"]:
+        raise ConnectionError("it is a standby")
+    if found["fsync"] != "on":
+        raise Misconfigured(
+            "PostgreSQL would lose acknowledged commits in a power cut. Run on it:"
+            " ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();"
+        )
+    weak = {"off", "local", "remote_write"} if found["standbys"] else {"off"}
+    if found["commit"] in weak:
+        raise Misconfigured(
+            f"PostgreSQL acknowledges commits before they are safe (synchronous_commit = {found['commit']})."
+            " Run on it: ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();"
+            " and look whether the role or the database has a setting of its own (\\drds in psql)"
+        )
+    if found["version"] >= TRANSACTION_TIMEOUT_SINCE:
+        await connection.execute("SET transaction_timeout = 0")
+
+
+async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:
+    schema = address.name
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.head") is None:
+        try:
+            await _make(connection, schema, log_id)
+        except asyncpg.InsufficientPrivilegeError:
+            user = await connection.fetchval("SELECT current_user")
+            raise Misconfigured(
+                f"the user {user} may not make the log's tables. Run as an administrator:"
+                f" CREATE SCHEMA {schema} AUTHORIZATION {user};"
+            ) from None
+    try:
+        head = await connection.fetchrow(f"SELECT format, log FROM {schema}.head")  # noqa: S608  our own name
+    except asyncpg.InsufficientPrivilegeError:
+        user = await connection.fetchval("SELECT current_user")
+        raise Misconfigured(
+            f"the user {user} may not use the log's tables. Run as an administrator:"
+            f" GRANT ALL ON SCHEMA {schema} TO {user}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {user};"
+        ) from None
+    if head is None:
+        raise Misconfigured(
+            f"the table {schema}.head has lost its row: restore the log, or use another ?name="
+        )
+    if head["format"] != FORMAT:
+        raise Misconfigured(f"the log has format {head['format']}, and this build reads {FORMAT}: upgrade it")
+    return str(head["log"])
+
+
+async def _make(connection: Any, schema: str, log_id: str) -> None:
+    async with connection.transaction():
+        # Two nodes that start at once would make the same table twice, which is an error in PostgreSQL.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('huahuo.' || $1))", schema)
+        if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
+            statements = _TABLES.partition(";")[2]  # making a schema that exists needs a right all the same
+        else:
+            statements = _TABLES
+        await connection.execute(statements.format(schema=schema))
+        await connection.execute(
+            f"INSERT INTO {schema}.head (format, log, first, last)"  # noqa: S608  our own name
+            " VALUES ($1, $2, 1, 0) ON CONFLICT DO NOTHING",
+            FORMAT,
+            log_id,
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details."""
+    return str(error).partition("\n")[0] or type(error).__name__

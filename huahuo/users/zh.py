@@ -1,0 +1,21 @@
+"""What users are told about their accounts, in Chinese, which is also how the code names it."""
+
+USER_ADDED = "用户添加成功"
+USER_DISABLED = "用户已停用"
+USER_ENABLED = "用户已启用"
+USER_REMOVED = "用户已删除"
+PASSWORD_SET = "密码修改成功"  # noqa: S105  a text
+PASSWORD_CHANGED = "密码修改成功，请重新登录"  # noqa: S105  a text
+SIGNED_OUT = "已退出所有登录"
+REFUSED = "操作失败"
+NO_SUCH_USER = "用户不存在"
+OLD_PASSWORD_WRONG = "原密码错误"  # noqa: S105  a text
+
+NAME_TAKEN = "用户名已存在"
+NAME_INVALID = "用户名须为 1 到 {} 个可见字符，首尾不能有空格"
+PASSWORD_LENGTH = "密码长度须为 {} 到 {} 个字符"  # noqa: S105  a text
+REGISTRATION_OFF = "注册功能已禁用"
+LINK_USED = "此链接已使用，或属于服务的另一次启动"
+USERS_ALREADY = "已有用户"
+LAST_ADMIN = "这是最后一个管理员，请先添加另一个"
+TOO_OFTEN = "尝试次数过多，请稍后再试"

@@ -1,0 +1,238 @@
+"""What the ordered log in JetStream promises beyond the contract: kills, refusals, large proposals, secrets.
+
+The contract itself runs over it in test_sequencer.py.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import nats
+import pytest
+
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.sequencer import nats_large
+from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.credentials import SignInRefused
+from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
+from huahuo.eventstore.sequencer.nats_link import open_link
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
+from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
+from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[NatsServers]:
+    with nats_servers(1) as running:
+        yield running
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A log of its own for each test."""
+    return f"t{abs(hash(request.node.nodeid)) % 10**12}"
+
+
+@contextlib.asynccontextmanager
+async def opened(servers: NatsServers, name: str, more: str = "") -> AsyncIterator[NatsSequencer]:
+    sequencer = NatsSequencer(LogAddress(f"{servers.url}?name={name}{more}"), SystemAmbient())
+    try:
+        yield sequencer
+    finally:
+        await sequencer.close()
+
+
+async def put(sequencer: NatsSequencer, proposal: bytes) -> int:
+    """Propose until it has an offset, as a node does."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await sequencer.propose(proposal, proposal[:20].hex())
+            except (InDoubt, Unreachable):
+                await asyncio.sleep(0.01)
+
+
+async def read(sequencer: NatsSequencer, after: int, count: int) -> list[Ordered]:
+    found: list[Ordered] = []
+    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
+        async for one in ordered:
+            found.append(one)
+            if len(found) == count:
+                break
+    return found
+
+
+async def ask(servers: NatsServers, api: str, body: object) -> Any:
+    """What an administrator does to JetStream."""
+    client = await nats.connect(servers.url)
+    answer = await client.request(f"$JS.API.{api}", json.dumps(body).encode(), timeout=10)
+    await client.close()
+    return json.loads(answer.data)
+
+
+async def test_a_proposal_larger_than_a_message_is_kept_whole_and_in_its_place(
+    servers: NatsServers, name: str
+) -> None:
+    async with opened(servers, name) as one, opened(servers, name) as other:
+        large = os.urandom(3_000_000)
+        proposals = [b"before", large, b"after"]
+        assert [await put(one, proposal) for proposal in proposals] == [1, 2, 3]
+        assert [ordered.proposal for ordered in await read(other, 0, 3)] == proposals
+        with pytest.raises(ProposalTooLarge, match=str(PROPOSAL_BYTES_MAX)):
+            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1), "huge")
+
+
+async def test_a_large_proposal_whose_object_is_missing_is_waited_for_and_not_skipped(
+    servers: NatsServers, name: str
+) -> None:
+    async with opened(servers, name) as one:
+        large = os.urandom(2_000_000)
+        await put(one, large)
+        await put(one, b"after")
+        link = await open_link(one.address, one.address.hosts)
+        store = await link.client.jetstream().object_store(f"{name}_large")
+        await store.delete(nats_large.digest_of(large))
+        coming = asyncio.ensure_future(read(one, 0, 2))
+        async with asyncio.timeout(WITHIN_S):
+            while "lacks a proposal at offset 1" not in one.trouble:  # noqa: ASYNC110  it is a state
+                await asyncio.sleep(0.01)
+        assert not coming.done()
+        await nats_large.put(link, name, 1, large)
+        assert [ordered.proposal for ordered in await coming] == [large, b"after"]
+        await link.close()
+
+
+async def test_a_killed_server_loses_nothing_acknowledged_and_is_waited_for(
+    servers: NatsServers, name: str
+) -> None:
+    async with opened(servers, name) as one, opened(servers, name) as other:
+        offsets = {await put(one, b"%d" % n): b"%d" % n for n in range(20)}
+        async with aclosing(other.follow(0)) as following:
+            assert [(await anext(following)).offset for _ in range(20)] == list(range(1, 21))
+            under_way = [asyncio.ensure_future(put(one, b"late %d" % n)) for n in range(20)]
+            await asyncio.sleep(0)
+            servers[0].kill()
+            with pytest.raises(Unreachable):
+                await other.last()
+            servers[0].start()
+            offsets |= {await call: b"late %d" % n for n, call in enumerate(under_way)}
+            last = await one.last()
+            async with asyncio.timeout(WITHIN_S):
+                found = [await anext(following) for _ in range(last - 20)]
+        assert [ordered.offset for ordered in found] == list(range(21, last + 1))
+        kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
+        assert offsets.items() <= kept.items()
+
+
+async def test_a_log_that_went_back_is_not_followed_further(servers: NatsServers, name: str) -> None:
+    async with opened(servers, name) as one:
+        await put(one, b"a")
+        with pytest.raises(Misconfigured, match="went back"):
+            await read(one, 7, 1)
+
+
+async def test_a_stream_that_was_made_again_is_another_log(servers: NatsServers, name: str) -> None:
+    async with opened(servers, name) as one:
+        await put(one, b"a")
+        await ask(servers, f"STREAM.DELETE.{name}", {})
+        with pytest.raises(Misconfigured, match="another one"):
+            await one.last()
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ({"deny_delete": False}, "--deny-delete"),
+        ({"discard": "old"}, "--discard new"),
+        ({"max_age": 3_600_000_000_000}, "--max-age 0"),
+        ({"storage": "memory"}, "keeps proposals in memory"),
+        ({"subjects": ["orders.>"]}, "belongs to something else"),
+        ({"deny_purge": True}, "can never be trimmed"),
+        ({"allow_rollup_hdrs": True}, "--no-allow-rollup"),
+    ],
+)
+async def test_a_stream_that_may_lose_proposals_is_refused_with_the_line_to_change(
+    servers: NatsServers, name: str, setting: dict[str, object], line: str
+) -> None:
+    made = {
+        "name": name,
+        "subjects": [f"{name}.proposals"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "num_replicas": 1,
+        "deny_delete": True,
+    }
+    if "subjects" in setting:
+        setting = {"subjects": [f"{name}.other"]}
+    assert "error" not in await ask(servers, f"STREAM.CREATE.{name}", made | setting)
+    async with opened(servers, name) as one:
+        with pytest.raises(Misconfigured, match=line):
+            await one.check()
+
+
+async def test_a_stream_with_fewer_copies_than_asked_for_is_refused(servers: NatsServers, name: str) -> None:
+    async with opened(servers, name) as one:
+        await put(one, b"a")
+    async with opened(servers, name, "&replicas=3") as asking:
+        with pytest.raises(Misconfigured, match="--replicas 3"):
+            await asking.check()
+
+
+async def test_a_server_that_does_not_sync_is_refused_where_its_monitor_can_be_asked(name: str) -> None:
+    with nats_servers(1, sync="") as lazy:
+        async with opened(lazy, name, f"&monitor={lazy.monitors}") as asking:
+            with pytest.raises(Misconfigured, match="sync_interval: always"):
+                await asking.check()
+        async with opened(lazy, name) as blind:
+            assert "could not check" in (await blind.check())[0]
+
+
+async def test_servers_that_sync_are_taken_and_one_alone_warned_of(servers: NatsServers, name: str) -> None:
+    async with opened(servers, name, f"&monitor={servers.monitors}") as one:
+        [warning] = await one.check()
+        assert "kept by one NATS server" in warning
+
+
+async def test_a_wrong_password_is_told_without_any_password(servers: NatsServers, name: str) -> None:
+    url = servers.url.replace(PASSWORD, "hunter2")
+    one = NatsSequencer(LogAddress(f"{url}?name={name}"), SystemAmbient())
+    with pytest.raises(SignInRefused, match="refuses to let us in") as refused:
+        await one.check()
+    assert "hunter2" not in str(refused.value)
+    await one.close()
+
+
+async def test_a_log_that_is_not_reachable_says_so_at_each_call(name: str) -> None:
+    one = NatsSequencer(LogAddress(f"nats://127.0.0.1:1?name={name}"), SystemAmbient())
+    for call in (one.propose(b"a", "a"), one.last(), one.trim(1), one.check()):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+            await call
+    assert one.trouble
+    await one.close()
+
+
+if WHOLE:  # half a minute: `make check-all`
+
+    @pytest.mark.slow
+    async def test_a_killed_leader_of_three_loses_nothing_acknowledged() -> None:
+        with nats_servers(3) as servers:
+            async with opened(servers, "huahuo") as one, opened(servers, "huahuo") as other:
+                offsets = {await put(one, b"%d" % n): b"%d" % n for n in range(20)}
+                for kill in range(3):
+                    leader = await asyncio.to_thread(servers.leader, "huahuo")
+                    calls = [asyncio.ensure_future(put(one, b"%d.%d" % (kill, n))) for n in range(20)]
+                    await asyncio.sleep(0)
+                    leader.kill()
+                    offsets |= {await call: b"%d.%d" % (kill, n) for n, call in enumerate(calls)}
+                    leader.start()
+                    await asyncio.to_thread(servers.wait)
+                last = await other.last()
+                kept = {ordered.offset: ordered.proposal for ordered in await read(other, 0, last)}
+                assert offsets.items() <= kept.items()
+                assert sorted(kept) == list(range(1, last + 1))

@@ -1,0 +1,249 @@
+"""What the ordered log in PostgreSQL promises beyond the contract: kills, refusals, hints, secrets.
+
+The contract itself runs over it in test_sequencer.py.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.credentials import SignInRefused
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
+from huahuo.eventstore.sequencer.postgres import PROPOSAL_BYTES_MAX, PostgresSequencer
+from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
+from tests.support.servers.postgres import PASSWORD, Postgres, postgres
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A log of its own for each test."""
+    return f"t{abs(hash(request.node.nodeid)) % 10**12}"
+
+
+@contextlib.asynccontextmanager
+async def opened(server: Postgres, name: str) -> AsyncIterator[PostgresSequencer]:
+    sequencer = PostgresSequencer(LogAddress(f"{server.url}?name={name}"), SystemAmbient())
+    try:
+        yield sequencer
+    finally:
+        await sequencer.close()
+
+
+async def put(sequencer: PostgresSequencer, proposal: bytes, id_: str = "") -> int:
+    """Propose until it has an offset, as a node does."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await sequencer.propose(proposal, id_ or proposal.hex())
+            except (InDoubt, Unreachable):
+                await asyncio.sleep(0.01)
+
+
+async def read(sequencer: PostgresSequencer, after: int, count: int) -> list[Ordered]:
+    found: list[Ordered] = []
+    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
+        async for one in ordered:
+            found.append(one)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_what_is_proposed_again_under_its_id_keeps_its_offset(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one, opened(server, name) as other:
+        assert await one.propose(b"a", "x.1") == 1
+        assert await other.propose(b"a", "x.1") == 1
+        assert await asyncio.gather(*(one.propose(b"b", id_) for id_ in ("x.2", "x.1", "x.2"))) == [2, 1, 2]
+        assert await one.last() == 2
+
+
+async def test_proposals_that_wait_share_a_commit_in_the_order_of_the_calls(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        offsets = await asyncio.gather(*(one.propose(b"%d" % n, f"x.{n}") for n in range(500)))
+        assert offsets == list(range(1, 501))
+        assert [ordered.proposal for ordered in await read(one, 0, 500)] == [b"%d" % n for n in range(500)]
+
+
+async def test_large_proposals_are_read_whole_and_over_the_bound_refused(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        large = bytes(range(256)) * 4096 * 5
+        await put(one, large, "large")
+        await put(one, b"small")
+        assert [ordered.proposal for ordered in await read(one, 0, 2)] == [large, b"small"]
+        with pytest.raises(ProposalTooLarge, match=str(PROPOSAL_BYTES_MAX)):
+            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1), "huge")
+
+
+async def test_a_cancelled_call_does_not_cancel_its_commit(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"first")
+        call = asyncio.ensure_future(one.propose(b"second", "second"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+        third = await put(one, b"third")
+        kept = [ordered.proposal for ordered in await read(one, 0, third)]
+        assert kept in ([b"first", b"second", b"third"], [b"first", b"third"])
+
+
+@pytest.mark.slow
+async def test_a_killed_server_loses_nothing_acknowledged_and_is_waited_for(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one, opened(server, name) as other:
+        offsets = {await put(one, b"%d" % n): b"%d" % n for n in range(20)}
+        async with aclosing(other.follow(0)) as following:
+            assert [(await anext(following)).offset for _ in range(20)] == list(range(1, 21))
+            under_way = [asyncio.ensure_future(put(one, b"late %d" % n)) for n in range(20)]
+            await asyncio.sleep(0)
+            server.kill()
+            with pytest.raises(Unreachable):
+                await other.last()
+            server.start()
+            offsets |= {await call: b"late %d" % n for n, call in enumerate(under_way)}
+            last = await one.last()
+            async with asyncio.timeout(WITHIN_S):
+                found = [await anext(following) for _ in range(last - 20)]
+        assert [ordered.offset for ordered in found] == list(range(21, last + 1))
+        kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
+        assert offsets.items() <= kept.items()
+
+
+async def test_a_log_that_went_back_is_not_followed_further(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        await put(one, b"b")
+        async with aclosing(one.follow(0)) as following:
+            await anext(following)
+            await anext(following)
+            server.run(f"DELETE FROM {name}.proposals WHERE position = 2; UPDATE {name}.head SET last = 1")
+            with pytest.raises(Misconfigured, match="went back"):
+                await anext(following)
+
+
+async def test_another_proposal_at_a_read_offset_is_found_after_a_reconnect(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        async with aclosing(one.follow(0)) as following:
+            await anext(following)
+            server.run(
+                f"UPDATE {name}.proposals SET body = 'x'; "
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'huahuo'"
+            )
+            with pytest.raises(Misconfigured, match="another proposal at offset 1"):
+                await anext(following)
+
+
+async def test_a_hole_that_somebody_made_is_told(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        for n in range(3):
+            await put(one, b"%d" % n)
+        server.run(f"DELETE FROM {name}.proposals WHERE position = 2")
+        with pytest.raises(Misconfigured, match="no offset 2"):
+            await read(one, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [("synchronous_commit = off", "ALTER SYSTEM SET synchronous_commit = on")],
+)
+async def test_a_server_that_may_lose_commits_is_refused_with_the_line_to_change(
+    server: Postgres, name: str, setting: str, line: str
+) -> None:
+    server.run(f"ALTER ROLE huahuo SET {setting}")
+    try:
+        async with opened(server, name) as one:
+            with pytest.raises(Misconfigured, match=line):
+                await one.check()
+    finally:
+        server.run("ALTER ROLE huahuo RESET ALL")
+
+
+async def test_one_server_without_a_standby_is_taken_with_a_warning(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        [warning] = await one.check()
+        assert "no synchronous standby" in warning
+
+
+async def test_a_wrong_password_is_told_without_any_password(
+    server: Postgres, name: str, tmp_path: Path
+) -> None:
+    url = server.url.replace(PASSWORD, "hunter2")
+    one = PostgresSequencer(LogAddress(f"{url}?name={name}"), SystemAmbient())
+    with pytest.raises(SignInRefused, match="refuses to let us in") as refused:
+        await one.check()
+    assert "hunter2" not in str(refused.value)
+    await one.close()
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    from_file = server.url.replace(f":{PASSWORD}", "") + f"?name={name}&password_file={tmp_path}/password"
+    good = PostgresSequencer(LogAddress(from_file), SystemAmbient())
+    assert await good.last() == 0
+    await good.close()
+
+
+async def test_a_log_that_is_not_reachable_says_so_at_each_call(name: str) -> None:
+    one = PostgresSequencer(LogAddress(f"postgres://127.0.0.1:1/x?name={name}"), SystemAmbient())
+    for call in (one.propose(b"a", "a"), one.last(), one.trim(1), one.check()):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+            await call
+    assert one.trouble
+    await one.close()
+
+
+if WHOLE:  # a minute: `make check-all`
+
+    @pytest.mark.slow
+    async def test_a_promoted_standby_has_all_that_was_acknowledged() -> None:
+        with postgres() as server, server.standby() as standby:
+            url = server.url.replace(f":{server.port}/", f":{server.port},127.0.0.1:{standby.port}/")
+            one = PostgresSequencer(LogAddress(url), SystemAmbient())
+            assert await one.check() == []
+            offsets = {await put(one, b"%d" % n): b"%d" % n for n in range(20)}
+            under_way = [asyncio.ensure_future(put(one, b"late %d" % n)) for n in range(20)]
+            await asyncio.sleep(0)
+            server.kill()
+            standby.promote()
+            standby.run("ALTER SYSTEM RESET synchronous_standby_names")
+            standby.run("SELECT pg_reload_conf()")
+            offsets |= {await call: b"late %d" % n for n, call in enumerate(under_way)}
+            last = await one.last()
+            kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
+            assert offsets.items() <= kept.items()
+            assert sorted(kept) == list(range(1, last + 1))
+            await one.close()
+
+    @pytest.mark.slow
+    async def test_a_wait_for_the_standby_that_somebody_cancels_is_no_acknowledgement() -> None:
+        with postgres() as server, server.standby() as standby:
+            one = PostgresSequencer(LogAddress(server.url), SystemAmbient())
+            await put(one, b"first")
+            standby.kill()
+            call = asyncio.ensure_future(one.propose(b"second", "second"))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            async with asyncio.timeout(WITHIN_S):
+                while await asyncio.to_thread(server.run, waiting) == "0":  # noqa: ASYNC110  a state of it
+                    await asyncio.sleep(0.05)
+            cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            await asyncio.to_thread(server.run, cancel)
+            with pytest.raises(InDoubt):
+                await call
+            standby.start()
+            assert await put(one, b"second", "second") == 2
+            await one.close()

@@ -1,0 +1,156 @@
+"""A nearly full disk: what stores more is refused before writes fail; deletes, acks and reads go on."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError
+from tests.support.drivers.http import client as http_client
+from tests.support.worlds.storing import MIB, Stored, stored
+
+MAILBOX: dict[str, Any] = {"email": "a@example.com", "password": "pw", "server": "imap.example.com"}
+
+
+async def refusal(client: Client, action: str, **fields: Any) -> tuple[str, float | None]:
+    with pytest.raises(CommandError) as caught:
+        await client.send(action, **fields)
+    return caught.value.code, caught.value.retry_s
+
+
+async def readyz(s: Stored) -> str:
+    return await get(s, "/readyz")
+
+
+async def get(s: Stored, path: str) -> str:
+    def ask() -> str:
+        with urllib.request.urlopen(f"{s.app.url}{path}", timeout=10) as answer:
+            said: bytes = answer.read()
+            return said.decode()
+
+    return await asyncio.get_running_loop().run_in_executor(None, ask)
+
+
+async def test_publishes_imports_and_checks_are_refused_and_told_when_to_come_back(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as client:
+        added = await client.send("add_email", **MAILBOX)
+        email_id = added["email_id"]
+        await s.has_free(10 * MIB)
+        growing: dict[str, dict[str, Any]] = {
+            "publish": {"stream": "group/ops", "type": "tick"},
+            "import_emails": {"data": "b@example.com----pw"},
+            "check_emails": {"email_ids": [email_id]},
+            "add_email": MAILBOX | {"email": "c@example.com"},
+        }
+        for action, fields in growing.items():
+            assert await refusal(client, action, **fields) == ("storage_full", 30.0), action
+
+
+async def test_deletes_acks_and_reads_go_on(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as client:
+        added = await client.send("add_email", **MAILBOX)
+        email_id = added["email_id"]
+        await s.has_free(10 * MIB)
+        async with client.events("user/1", "start") as events:
+            await anext(events)
+            await client.send("delete_emails", email_ids=[email_id])
+            while (await anext(events)).type != "email_deleted":
+                pass
+        assert (await client.send("get_all_emails"))["data"] == []
+        await client.send("revoke", user_id=7)
+
+
+async def test_every_door_refuses_and_opens_again(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s, http_client(s.app.url, s.token(1, admin=True)) as http:
+        await s.has_free(10 * MIB)
+        answer = await http.post("/commands/publish", json={"stream": "group/ops", "type": "tick"})
+        assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+        assert (answer.headers["Retry-After"], answer.json()["retry_s"]) == ("30", 30.0)
+        answer = await http.put("/ds/notes", headers={"Content-Type": "text/plain"}, content=b"x")
+        assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+        with pytest.raises(ValueError, match="nearly full"):
+            await s.app.publisher.publish("group/ops", "tick", {})
+        await s.has_free(1 << 40)
+        answer = await http.put("/ds/notes", headers={"Content-Type": "text/plain"}, content=b"x")
+        assert answer.status_code == 201
+        await s.app.publisher.publish("group/ops", "tick", {})
+
+
+async def test_the_stage_is_said_by_readyz_by_the_metrics_and_once_in_the_log(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s:
+        assert await readyz(s) == "ready\n"
+        with capture_logs() as lines:
+            await s.has_free(10 * MIB)
+            await s.has_free(9 * MIB)
+            assert "the disk is nearly full: 9 MiB are free" in await readyz(s)
+            await s.has_free(1 << 40)
+        assert await readyz(s) == "ready\n"
+        said = [line["event"] for line in lines if line["event"].startswith("disk_")]
+        assert said == ["disk_nearly_full", "disk_has_room_again"]
+        metrics = await get(s, "/metrics")
+        assert "huahuo_disk_low 0.0" in metrics
+        assert "huahuo_disk_free_bytes 1.0995" in metrics
+
+
+async def test_a_refused_command_runs_with_the_same_id_when_there_is_room(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as client:
+        await s.has_free(10 * MIB)
+        fields = {"stream": "group/ops", "type": "tick"}
+        with pytest.raises(CommandError, match="storage_full"):
+            await client.request("publish", fields, command_id="c-1")
+        await s.has_free(1 << 40)
+        assert (await client.request("publish", fields, command_id="c-1"))["type"] == "success"
+
+
+@contextlib.contextmanager
+def small_file_system(place: Path, size: int) -> Iterator[Path | None]:
+    """A tmpfs of `size` bytes; None where this user may not mount."""
+    place.mkdir()
+    mount = shutil.which("mount")
+    mounted = mount is not None and os.geteuid() == 0
+    if mounted:
+        asked = (str(mount), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
+        mounted = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    try:
+        yield place if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(("umount", str(place)), check=True)
+
+
+async def test_a_real_file_system_fills_to_the_threshold_and_no_write_ever_fails(tmp_path: Path) -> None:
+    """Where nothing can be mounted, the probe counts what the files of the directory leave of 24 MiB."""
+    with small_file_system(tmp_path / "disk", 24 * MIB) as mounted:
+        data = (mounted or tmp_path) / "data"
+        ballast = (mounted or tmp_path) / "ballast"
+        ballast.write_bytes(bytes(6 * MIB))
+        async with stored(data, real_disk=mounted is not None, disk_low_bytes=8 * MIB) as s:
+
+            async def look() -> None:
+                used = sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
+                await s.has_free(24 * MIB - used)
+
+            code, written = "", 0
+            async with s.client(1, admin=True) as client:
+                while not code:
+                    try:
+                        await client.send("publish", stream="group/ops", type="tick", pad="x" * 200_000)
+                        written += 1
+                    except CommandError as error:
+                        code = error.code
+                    await look()
+                assert code == "storage_full"
+                assert written > 10
+                assert s.app.log.position == written
+                ballast.unlink()
+                await look()
+                await client.send("publish", stream="group/ops", type="tick")

@@ -1,0 +1,39 @@
+"""Retention in a running service: clients that come back are told, and a wrong rule is named at the start."""
+
+from pathlib import Path
+
+import pytest
+
+from huahuo.errors import ConfigError
+from huahuo.storage import retaining
+from tests.support.drivers.http import client as http_client
+from tests.support.worlds.storing import stored
+from tests.support.worlds.wire import until
+
+
+async def test_old_events_go_by_themselves_and_a_client_from_before_is_told_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retaining, "STEP_PAUSE_S", 0.0)
+    monkeypatch.setattr(retaining, "SWEEP_S", 0.01)
+    async with stored(tmp_path / "data", retention=("group/*=1KiB", "ds/*=1KiB")) as s:
+        for number in range(40):
+            await s.app.publisher.publish("group/ops", "tick", {"number": number})
+        async with http_client(s.app.url, s.token(1, admin=True)) as http:
+            text = {"Content-Type": "text/plain"}
+            await http.put("/ds/notes", headers=text)
+            for _ in range(40):
+                await http.post("/ds/notes", headers=text, content=b"x" * 50)
+            await until(lambda: min(s.app.log.head(one).first for one in ("group/ops", "ds/notes")) > 1)
+            assert (await http.get("/ds/notes", params={"offset": f"{2:016}"})).status_code == 410
+            assert (await http.get("/ds/notes", params={"offset": "-1"})).text.startswith("x")
+        async with s.client(1, admin=True) as client, client.events("group/ops", "start") as events:
+            assert (await events.ready()).outcome == "gap"
+        assert s.app.storing.retaining is not None
+        assert s.app.storing.retaining.pruned > 40
+
+
+async def test_a_rule_that_cannot_be_read_is_named_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="soon"):
+        async with stored(tmp_path / "data", retention=("group/*=soon",)):
+            pass

@@ -1,0 +1,1 @@
+"""Checkers of docs/invariants.md over a recorded history and the final log: one pure function each."""

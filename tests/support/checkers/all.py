@@ -1,0 +1,45 @@
+"""All checkers together. A verdict that is not true is a failure, unless its kind could not happen."""
+
+from collections.abc import Callable, Collection, Iterable
+
+from huahuo.eventstore.verdict import Verdict
+from tests.support.checkers import client_side, log_side, work_side
+from tests.support.checkers.history import History
+
+type Checker = Callable[[History], Verdict]
+
+CHECKERS: tuple[Checker, ...] = (
+    log_side.acknowledged_is_there,
+    log_side.nothing_unasked,
+    log_side.numbers_follow,
+    log_side.looks_are_prefixes,
+    client_side.delivered_is_durable,
+    client_side.applied_in_order,
+    client_side.converged,
+    client_side.resumes_go_on,
+    client_side.acks_only_rise,
+    log_side.commands_once,
+    log_side.one_writer,
+    log_side.senders_in_order,
+    log_side.states_follow_from_log,
+    client_side.one_order,
+    client_side.nothing_of_others,
+    work_side.mails_once,
+    work_side.drains_in_time,
+    work_side.back_at_base_line,
+    work_side.work_ends,
+)
+
+
+def verdicts(history: History) -> list[Verdict]:
+    """What each checker says."""
+    return [checker(history) for checker in CHECKERS]
+
+
+def failures(said: Iterable[Verdict], may_be_unknown: Collection[str] = ()) -> list[Verdict]:
+    """Those that are false, and those that are unknown though the run should have shown them."""
+    return [
+        one
+        for one in said
+        if one.holds is False or (one.holds is None and one.invariant not in may_be_unknown)
+    ]

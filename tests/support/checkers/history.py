@@ -1,0 +1,119 @@
+"""What a run records, whoever runs it: what was asked, what clients applied, what was done to it.
+
+Times are seconds of the run's own clock. A nonce is in the body of every event that a run asks for, so that a
+place that was lost and used again is seen.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+type Answer = Literal["ok", "fail", "info"]
+"""`ok`: acknowledged. `fail`: refused, nothing was written. `info`: nobody knows."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A command of a client that should write one event with this nonce."""
+
+    client: str
+    user: int
+    nonce: str
+    stream: str
+    answer: Answer = "info"
+    seq: int = 0
+    command: str = ""
+    replies: list[str] = field(default_factory=list)
+    """What each attempt with this command id was answered."""
+    line: int = 0
+    """The order in which one sender asked."""
+
+
+@dataclass(slots=True, frozen=True)
+class Applied:
+    """An event as a client applied it. `kind`: `event`, or why the client began anew at `seq`.
+
+    `kind` is `event`, `place` (a resume begins behind `seq`), `snapshot`, `skipped` or `reset`.
+    """
+
+    stream: str
+    seq: int
+    kind: str = "event"
+    type: str = ""
+    nonce: str = ""
+    at_s: float = 0.0
+    log: str = ""
+
+
+@dataclass(slots=True)
+class Follower:
+    """What one subscription of one client applied. `live`: it should converge at the end."""
+
+    client: str
+    user: int
+    stream: str
+    applied: list[Applied] = field(default_factory=list)
+    live: bool = True
+    may: bool = True
+    """Whether the user may read the stream."""
+
+
+@dataclass(slots=True, frozen=True)
+class Fact:
+    """An event of the final log, as much as the checkers need."""
+
+    position: int
+    stream: str
+    seq: int
+    type: str
+    nonce: str
+    command: str = ""
+    chain: bytes = b""
+
+
+@dataclass(slots=True)
+class History:
+    """Everything that a run recorded."""
+
+    asked: list[Asked] = field(default_factory=list)
+    followers: list[Follower] = field(default_factory=list)
+    looks: list[tuple[int, bytes]] = field(default_factory=list)
+    """(position, link of the chain) as the log said at some time."""
+    acks: list[dict[tuple[str, str, str], int]] = field(default_factory=list)
+    """The stored acks, each time a service started."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What happened: `crash`, `reconnect`, …"""
+    writers: list[tuple[str, str]] = field(default_factory=list)
+    """(`open` or `close`, life) of writers, in order; a refused one is not there."""
+    drains_s: list[float] = field(default_factory=list)
+    healed_s: float = 0.0
+    """When all faults ended."""
+    ended_s: float = 0.0
+    """When everything had come to rest, or the run gave up waiting."""
+    log: list[Fact] = field(default_factory=list)
+    """The final log."""
+    log_id: str = ""
+    shown: list[tuple[int, str]] = field(default_factory=list)
+    """(user, what a client of that user got), for the scan for canaries."""
+    canaries: dict[str, int] = field(default_factory=dict)
+    """A text that only this user may see; user 0: nobody."""
+    folded: list[tuple[str, str, str]] = field(default_factory=list)
+    """(entity, state of the service, state that follows from the log)."""
+    open_work: list[str] = field(default_factory=list)
+    """Effects and timers that are due and still open at the end."""
+    mails: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    """By mailbox: nonces of the mails that lie on the server, and of those that were told."""
+    base_lines: list[tuple[str, float, float]] = field(default_factory=list)
+    """(what, before the storm, after it), such as tasks and timers."""
+
+    def by_place(self) -> dict[tuple[str, int], Fact]:
+        """The events of the final log by stream and seq."""
+        return {(fact.stream, fact.seq): fact for fact in self.log}
+
+    def by_nonce(self) -> dict[str, list[Fact]]:
+        """The events of the final log by nonce."""
+        found: defaultdict[str, list[Fact]] = defaultdict(list)
+        for fact in self.log:
+            if fact.nonce:
+                found[fact.nonce].append(fact)
+        return found

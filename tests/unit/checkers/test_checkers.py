@@ -1,0 +1,275 @@
+"""Each checker accepts a good history, refuses bad ones made by hand, and knows when it saw nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.support.checkers import client_side, log_side, work_side
+from tests.support.checkers.all import CHECKERS, Checker, failures, verdicts
+from tests.support.checkers.history import Applied, Asked, Fact, Follower, History
+
+TWICE = 2
+
+
+def good() -> History:
+    """Two users publish, two clients of user 1 follow, one comes back, and the service crashes once."""
+    stream = "user/1"
+    log = [
+        Fact(position, stream, position, "tick", f"n{position}", f"c{position}", bytes([position]))
+        for position in range(1, 5)
+    ]
+    asked = [
+        Asked("a", 1, f"n{n}", stream, "ok", n, command=f"c{n}", replies=["yes"], line=n) for n in range(1, 4)
+    ]
+    asked.append(Asked("a", 1, "n4", stream, command="c4", replies=["yes", "yes"], line=4))
+    asked.append(Asked("b", 2, "refused", "user/2", "fail"))
+    events = [Applied(stream, n, "event", "tick", f"n{n}", 1.0, "log") for n in range(1, 5)]
+    first = Follower("a", 1, stream, [Applied(stream, 0, "place"), *events])
+    second = Follower("z", 1, stream, [*events[:2], Applied(stream, 2, "place"), *events[2:]])
+    stranger = Follower("b", 2, stream, live=False, may=False)
+    history = History(asked=asked, followers=[first, second, stranger], log=log, log_id="log")
+    history.looks = [(0, b""), (2, bytes([2])), (4, bytes([4]))]
+    history.acks = [{("user/1", "a", stream): 2}, {("user/1", "a", stream): 4}]
+    history.writers = [("open", "1"), ("close", "1"), ("open", "2")]
+    history.drains_s, history.healed_s, history.ended_s = [3.0], 100.0, 110.0
+    history.shown, history.canaries = [(1, "secret of 1"), (2, "hello")], {"secret of 1": 1, "password": 0}
+    history.folded, history.base_lines = [("order/1", "packed", "packed")], [("tasks", 40.0, 41.0)]
+    history.mails = {"mailbox 1": (["m1", "m2"], ["m1", "m2"])}
+    history.counts.update(crash=1, reconnect=1, ack=3, effect=2, timer=1)
+    return history
+
+
+def applied(history: History, follower: int = 0) -> list[Applied]:
+    return history.followers[follower].applied
+
+
+def lose(history: History) -> None:
+    del history.log[1]
+
+
+def acknowledge_elsewhere(history: History) -> None:
+    history.asked[1].seq = 3
+
+
+def write_twice(history: History) -> None:
+    history.log.append(replace(history.log[1], position=5, seq=5))
+
+
+def write_unsent(history: History) -> None:
+    history.log.append(Fact(5, "user/1", 5, "tick", "from nowhere"))
+
+
+def write_refused(history: History) -> None:
+    history.log.append(Fact(5, "user/2", 1, "tick", "refused"))
+
+
+def reuse_a_seq(history: History) -> None:
+    history.log[3] = replace(history.log[3], seq=3)
+
+
+def skip_a_position(history: History) -> None:
+    history.log[3] = replace(history.log[3], position=9)
+
+
+def rewrite_what_was_seen(history: History) -> None:
+    history.log[1] = replace(history.log[1], chain=b"another")
+
+
+def forget_what_was_seen(history: History) -> None:
+    history.looks.append((7, b"seen"))
+
+
+def deliver_what_is_lost(history: History) -> None:
+    applied(history).append(Applied("user/1", 5, "event", "tick", "n5", 2.0, "log"))
+
+
+def deliver_other_content(history: History) -> None:
+    applied(history)[2] = replace(applied(history)[2], nonce="n9")
+
+
+def apply_twice(history: History) -> None:
+    applied(history).insert(3, applied(history)[2])
+
+
+def apply_with_a_hole(history: History) -> None:
+    del applied(history)[2]
+
+
+def stand_still(history: History) -> None:
+    del applied(history)[-1]
+
+
+def converge_late(history: History) -> None:
+    history.ended_s = 140.0
+
+
+def resume_too_late(history: History) -> None:
+    applied(history, 1)[2] = Applied("user/1", 3, "place")
+
+
+def resume_with_a_hole(history: History) -> None:
+    del applied(history, 1)[3]
+
+
+def lower_an_ack(history: History) -> None:
+    history.acks.append({("user/1", "a", "user/1"): 3})
+
+
+def lose_an_ack(history: History) -> None:
+    history.acks.append({})
+
+
+def ack_what_was_not_sent(history: History) -> None:
+    history.acks.append({("user/1", "a", "user/1"): 9})
+
+
+def decide_a_command_twice(history: History) -> None:
+    history.log[3] = replace(history.log[3], command="c1")
+
+
+def answer_a_repeat_differently(history: History) -> None:
+    history.asked[3].replies = ["yes", "no"]
+
+
+def open_twice(history: History) -> None:
+    history.writers.append(("open", "3"))
+
+
+def turn_a_sender_round(history: History) -> None:
+    history.asked[0].line, history.asked[1].line = 2, 1
+
+
+def keep_another_state(history: History) -> None:
+    history.folded.append(("order/2", "new", "packed"))
+
+
+def show_two_orders(history: History) -> None:
+    applied(history, 1)[0] = replace(applied(history, 1)[0], nonce="n2")
+
+
+def give_a_stranger_an_event(history: History) -> None:
+    history.followers[2].applied.append(applied(history)[1])
+
+
+def show_a_canary_to_another(history: History) -> None:
+    history.shown.append((2, "…secret of 1…"))
+
+
+def show_a_password(history: History) -> None:
+    history.shown.append((1, "password"))
+
+
+def miss_a_mail(history: History) -> None:
+    history.mails["mailbox 1"][1].pop()
+
+
+def tell_a_mail_twice(history: History) -> None:
+    history.mails["mailbox 1"][1].append("m1")
+
+
+def tell_a_strange_mail(history: History) -> None:
+    history.mails["mailbox 1"][1].append("m3")
+
+
+def drain_slowly(history: History) -> None:
+    history.drains_s.append(20.0)
+
+
+def leak(history: History) -> None:
+    history.base_lines.append(("timers", 40.0, 90.0))
+
+
+def leave_work_open(history: History) -> None:
+    history.open_work.append("effect 3 of order/1")
+
+
+BAD: list[tuple[Checker, Callable[[History], None]]] = [
+    (log_side.acknowledged_is_there, lose),
+    (log_side.acknowledged_is_there, acknowledge_elsewhere),
+    (log_side.acknowledged_is_there, write_twice),
+    (log_side.nothing_unasked, write_unsent),
+    (log_side.nothing_unasked, write_refused),
+    (log_side.nothing_unasked, write_twice),
+    (log_side.numbers_follow, reuse_a_seq),
+    (log_side.numbers_follow, skip_a_position),
+    (log_side.numbers_follow, lose),
+    (log_side.looks_are_prefixes, rewrite_what_was_seen),
+    (log_side.looks_are_prefixes, forget_what_was_seen),
+    (client_side.delivered_is_durable, deliver_what_is_lost),
+    (client_side.delivered_is_durable, deliver_other_content),
+    (client_side.applied_in_order, apply_twice),
+    (client_side.applied_in_order, apply_with_a_hole),
+    (client_side.converged, stand_still),
+    (client_side.converged, converge_late),
+    (client_side.resumes_go_on, resume_too_late),
+    (client_side.resumes_go_on, resume_with_a_hole),
+    (client_side.acks_only_rise, lower_an_ack),
+    (client_side.acks_only_rise, lose_an_ack),
+    (client_side.acks_only_rise, ack_what_was_not_sent),
+    (log_side.commands_once, decide_a_command_twice),
+    (log_side.commands_once, answer_a_repeat_differently),
+    (log_side.one_writer, open_twice),
+    (log_side.senders_in_order, turn_a_sender_round),
+    (log_side.states_follow_from_log, keep_another_state),
+    (client_side.one_order, show_two_orders),
+    (client_side.nothing_of_others, give_a_stranger_an_event),
+    (client_side.nothing_of_others, show_a_canary_to_another),
+    (client_side.nothing_of_others, show_a_password),
+    (work_side.mails_once, miss_a_mail),
+    (work_side.mails_once, tell_a_mail_twice),
+    (work_side.mails_once, tell_a_strange_mail),
+    (work_side.drains_in_time, drain_slowly),
+    (work_side.back_at_base_line, leak),
+    (work_side.work_ends, leave_work_open),
+]
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_a_good_history_is_accepted(checker: Checker) -> None:
+    said = checker(good())
+    assert said.holds is True, said
+
+
+@pytest.mark.parametrize(
+    ("checker", "spoil"), BAD, ids=[f"{checker.__name__}-{spoil.__name__}" for checker, spoil in BAD]
+)
+def test_a_bad_history_is_refused(checker: Checker, spoil: Callable[[History], None]) -> None:
+    history = good()
+    spoil(history)
+    said = checker(history)
+    assert said.holds is False
+    assert said.text
+
+
+def test_every_checker_is_shown_a_bad_history() -> None:
+    assert {checker for checker, _ in BAD} == set(CHECKERS)
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_a_checker_that_saw_nothing_says_that_it_does_not_know(checker: Checker) -> None:
+    assert checker(History()).holds is None
+
+
+def test_unknown_is_a_failure_unless_the_run_could_not_show_it() -> None:
+    said = verdicts(History())
+    assert len(failures(said)) == len(said)
+    assert not failures(said, {one.invariant for one in said})
+
+
+def test_a_run_in_which_too_little_happened_proves_nothing() -> None:
+    wanted = {"ack": 1, "crash": 1, "reconnect": 1}
+    assert work_side.proved_something(good(), wanted).holds is True
+    for name in wanted:
+        history = good()
+        history.counts[name] = 0
+        assert work_side.proved_something(history, wanted).holds is None
+
+
+def test_who_is_told_that_it_begins_anew_may_begin_anywhere() -> None:
+    for kind in ("snapshot", "reset", "skipped"):
+        history = good()
+        at = applied(history)
+        at[1:3] = [Applied("user/1", TWICE, kind)]
+        assert client_side.applied_in_order(history).holds is True
+        assert client_side.resumes_go_on(history).holds is True

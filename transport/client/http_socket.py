@@ -1,0 +1,301 @@
+"""The protocol over plain HTTP, for networks in which no WebSocket can be opened.
+
+To the client it looks like a WebSocket: what the client sends becomes requests, and what they answer becomes
+messages of the protocol. Each stream is one answer of server-sent events (docs/http.md). Anything that goes
+wrong ends the socket, and the client comes back with its cursors, as after any lost connection.
+`web/client/src/client/http_socket.ts` is the same for browsers.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
+
+from huahuo.transport.client.place_over_http import Asked, Json, place_of, user_of
+from huahuo.transport.client.socket import SUBPROTOCOL
+from huahuo.transport.protocol.codes import CloseCode
+
+if TYPE_CHECKING:
+    import httpx
+
+_PAGE_EVENTS: Final = 500
+_HEARTBEAT_S: Final = 30
+_FORBIDDEN: Final = 403
+_CLOSES: Final[Mapping[str, CloseCode]] = {
+    "token_expired": CloseCode.TOKEN_EXPIRED,
+    "token_invalid": CloseCode.TOKEN_INVALID,
+    "token_revoked": CloseCode.REVOKED,
+}
+
+
+class _Refused(Exception):  # noqa: N818  a refusal that the server explains
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(str(problem.get("detail", status)))
+        self.status = status
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        return str(self.problem.get("code", ""))
+
+
+class HttpSocket:
+    """See the module. It has what `Line` uses of a WebSocket."""
+
+    subprotocol = SUBPROTOCOL
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        """`url`: the WebSocket's address; the API is below its directory."""
+        import httpx
+
+        parts = urlsplit(url)
+        scheme = "https" if parts.scheme == "wss" else "http"
+        base = f"{scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}/"
+        # Reading has no limit: the session's own heartbeat ends a socket that says nothing.
+        timeout = httpx.Timeout(timeout_s, read=None, pool=None)
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(base_url=base, timeout=timeout, limits=limits)
+        self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
+        self._end: tuple[int | None, str] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._places: dict[str, int] = {}
+        self._token = self._client = self._log = self._language = ""
+
+    @property
+    def transport(self) -> "HttpSocket":
+        """What can be aborted."""
+        return self
+
+    async def recv(self) -> str:
+        """The next message. Raises ConnectionClosedError: the socket has ended."""
+        text = await self._inbox.get()
+        if text is not None:
+            return text
+        self._inbox.put_nowait(None)  # for whoever asks again
+        code, reason = self._end or (None, "")
+        raise ConnectionClosedError(None if code is None else Close(code, reason), None)
+
+    async def send(self, text: str | bytes) -> None:
+        """Make a message a request; its answer comes by `recv`."""
+        self._spawn(self._handle(msgspec.json.decode(text)))
+
+    async def close(self) -> None:
+        """End every request."""
+        self.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._finish(None, "")
+        for task in self._tasks:
+            task.cancel()
+
+    async def _handle(self, message: Json) -> None:
+        match message["action"]:
+            case "authenticate":
+                await self._authenticate(message)
+            case "subscribe":
+                await self._subscribe(message)
+            case "unsubscribe":
+                self._leave(message["stream"])
+                self._say(type="unsubscribed", stream=message["stream"], id=message.get("id"))
+            case "ack":
+                await self._ask("acks", {"client": self._client, "cursors": message["cursors"]})
+            case "heartbeat":
+                await self._ask("healthz")
+                self._say(type="heartbeat_response")
+            case _:
+                await self._command(message)
+
+    async def _authenticate(self, message: Json) -> None:
+        first = not self._token
+        self._token = message["token"]
+        self._language = message.get("language", self._language)
+        user, expires_at = user_of(self._token)
+        places: list[tuple[str, Json, Json | None]]
+        if first:
+            self._client = message.get("client", "")
+            places = await self._begin(message.get("resume") or {}, user)
+        else:  # another token of the same user
+            places = [
+                (stream, {"outcome": "resumed", "after": seq, "first": 1, "head": seq}, None)
+                for stream, seq in self._places.items()
+            ]
+        self._say(
+            type="authentication_result", success=True, message="", code="", session="http", log=self._log,
+            user=user, expires_at=expires_at, heartbeat_s=_HEARTBEAT_S, window=message.get("window", 512),
+            streams={stream: place for stream, place, _page in places},
+        )  # fmt: skip
+        for stream, _place, page in places:
+            if page is not None:
+                self._follow(stream, page)
+
+    async def _begin(self, resume: Json, user: Json) -> list[tuple[str, Json, Json | None]]:
+        cursors: Mapping[str, int] = resume.get("cursors") or {}
+        names = dict.fromkeys([f"user/{user['user_id']}", "system", *cursors])
+        asked = [Asked(name, cursors.get(name, "head"), resume.get("log")) for name in names]
+        pages = await asyncio.gather(*map(self._page, asked))
+        return [(one.stream, place_of(one, page), page) for one, page in zip(asked, pages, strict=True)]
+
+    async def _subscribe(self, message: Json) -> None:
+        asked = Asked(message["stream"], message.get("after", "head"), message.get("log"))
+        self._leave(asked.stream)
+        page = await self._page(asked)
+        place = place_of(asked, page)
+        self._say(type="subscribed", id=message.get("id"), stream=asked.stream, log=self._log, **place)
+        if page is not None:
+            self._follow(asked.stream, page)
+
+    async def _command(self, message: Json) -> None:
+        fields = {name: value for name, value in message.items() if name not in ("action", "id")}
+        headers = {"Idempotency-Key": str(message["id"]), "Huahuo-Client": self._client}
+        try:
+            reply = await self._ask(f"commands/{message['action']}", fields, headers)
+        except _Refused as refused:
+            if refused.code in _CLOSES:
+                raise
+            kept: Json = {
+                name: refused.problem[name] for name in ("retry_s", "duplicate") if name in refused.problem
+            }
+            reply = {
+                "type": "error",
+                "code": refused.code,
+                "message": refused.problem.get("detail", ""),
+                **kept,
+            }
+        self._say(**{**reply, "id": message["id"]})
+
+    async def _page(self, asked: Asked) -> Json | None:
+        """The first page behind a place. None: the stream is not this user's to read."""
+        after = asked.after if isinstance(asked.after, str) else f"{asked.log or self._log}:{asked.after}"
+        query = f"after={quote(after, safe=':')}&limit={_PAGE_EVENTS}"
+        try:
+            page = await self._ask(f"streams/{quote(asked.stream)}?{query}")
+        except _Refused as refused:
+            if refused.status == _FORBIDDEN:
+                return None
+            raise
+        self._log = page["log"]
+        return page
+
+    def _follow(self, stream: str, page: Json) -> None:
+        """Say what the page holds, then follow the stream behind it."""
+        self._places[stream] = page["next"]
+        if snapshot := page.get("snapshot"):
+            self._say(**{**snapshot, "stream": stream})
+        for span in page.get("skipped", ()):
+            self._say(type="skipped", stream=stream, **span)
+        for event in page["events"]:
+            self._event(stream, event)
+        self._readers[stream] = self._spawn(self._read(stream, page["next"]))
+
+    def _leave(self, stream: str) -> None:
+        self._places.pop(stream, None)
+        if (reader := self._readers.pop(stream, None)) is not None:
+            reader.cancel()
+
+    async def _read(self, stream: str, after: int) -> None:
+        url = f"streams/{quote(stream)}?after={quote(f'{self._log}:{after}', safe=':')}"
+        async with self._http.stream("GET", url, headers=self._headers(Accept="text/event-stream")) as answer:
+            if not answer.is_success:
+                await answer.aread()
+                raise _refusal(answer)
+            async for name, data in _events(answer.aiter_lines()):
+                self._said(stream, name, data)
+        raise OSError("the answer ended")
+
+    def _said(self, stream: str, name: str, data: Json) -> None:
+        match name:
+            case "":
+                self._event(stream, data)
+            case "live":
+                self._say(type="live", stream=stream, seq=self._places.get(stream, 0))
+            case "skipped":
+                self._places[stream] = data["to"]
+                self._say(type="skipped", stream=stream, **data)
+            case "unsubscribed":
+                self._readers.pop(stream, None)
+                self._say(**{**data, "type": name, "stream": stream})
+            case "token_expiring":
+                self._say(**{**data, "type": name})
+            case "goaway":
+                self._say(**{**data, "type": name})
+                self._finish(int(data["code"]), str(data.get("reason", "")))
+            case "reset" | "gap":  # come back: the place is then found anew
+                self._finish(None, name)
+
+    def _event(self, stream: str, event: Json) -> None:
+        seq = self._places[stream] = event["seq"]
+        body = {name: value for name, value in event.items() if name not in ("stream", "seq")}
+        self._say(type="events", stream=stream, seq=seq, events=[body])
+
+    async def _ask(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Json:
+        method = "GET" if body is None else "POST"
+        answer = await self._http.request(method, path, json=body, headers=self._headers(**(headers or {})))
+        if not answer.is_success:
+            raise _refusal(answer)
+        return _object(answer.content)
+
+    def _headers(self, **more: str) -> dict[str, str]:
+        spoken = {"Accept-Language": self._language} if self._language else {}
+        return {"Authorization": f"Bearer {self._token}", **spoken, **more}
+
+    def _say(self, **message: Any) -> None:
+        if self._end is None:
+            self._inbox.put_nowait(json.dumps(message))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except _Refused as refused:
+            code = _CLOSES.get(refused.code)
+            if code is not None:
+                self._say(type="authentication_result", success=False, code=refused.code, message="")
+            self._finish(code, str(refused))
+        except Exception as error:  # noqa: BLE001  whatever goes wrong ends the socket
+            self._finish(None, f"{type(error).__name__}: {error}")
+
+    def _finish(self, code: int | None, reason: str) -> None:
+        if self._end is None:
+            self._end = code, reason
+            self._inbox.put_nowait(None)
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Json]]:
+    """The server-sent events of an answer: name and data."""
+    name = data = ""
+    async for line in lines:
+        if line.startswith("event: "):
+            name = line[7:]
+        elif line.startswith("data: "):
+            data = line[6:]
+        elif not line:
+            if data:
+                yield name, _object(data.encode())
+            name = data = ""
+
+
+def _refusal(answer: "httpx.Response") -> _Refused:
+    return _Refused(answer.status_code, _object(answer.content))
+
+
+def _object(content: bytes) -> Json:
+    with contextlib.suppress(ValueError):
+        found = msgspec.json.decode(content)
+        if isinstance(found, dict):
+            return found
+    return {}

@@ -1,0 +1,165 @@
+"""New sockets, from their first bytes until each is a WebSocket, is refused, or speaks plain HTTP.
+
+A usual request for a WebSocket is answered at once (`fast_handshake`). All others go through the library,
+which also parses plain HTTP for the site, and writes every refusal. Both ways ask the same door.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from huahuo.eventstore.deadline import Deadline
+from huahuo.transport.access.door import Entry
+from huahuo.transport.protocol.dialects import Negotiated, negotiate
+from huahuo.transport.server.admission import Admission
+from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
+from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.ports import PlainHttp, Usher
+from huahuo.transport.server.web_socket import Owner, WebSocket
+from huahuo.transport.server.wires import Wires
+
+_READ_FRAMES_MAX = 4
+_WELCOMED = Request("/", Headers())
+"""In place of a request that was answered without the library. Nothing reads it."""
+
+
+class Host(Owner, Protocol):
+    """The server: owner of the sockets, and what the library uses in place of its own server."""
+
+    plain: PlainHttp | None
+    handler_tasks: set[asyncio.Task[None]]
+
+    def is_serving(self) -> bool:
+        """Whether new connections are accepted."""
+        ...
+
+    async def handler(self, connection: ServerConnection) -> None:
+        """One socket from its first bytes to its end."""
+        ...
+
+
+class Handshakes:
+    """See the module. Implements `fast_handshake.Greeter`."""
+
+    def __init__(self, host: Host, wires: Wires, lobby: Lobby, admission: Admission) -> None:
+        self._host = host
+        self._ambient = wires.ambient
+        self._settings = wires.shared.settings
+        self._compresses = wires.shared.compression is not None
+        self._lobby = lobby
+        self._admission = admission
+        self._welcomes = Welcomes()
+        self.usher: Usher | None = None
+        """Decides about all new sockets, if it is set."""
+
+    def greeting(self) -> Greeting:
+        """The protocol object for a socket that was just accepted."""
+        return Greeting(self, self._lobby)
+
+    def negotiate(self, offered: Sequence[str]) -> Negotiated:
+        """The subprotocol for a client that offers these."""
+        return negotiate(offered, compression=self._compresses)
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        """See `fast_handshake.Greeter`."""
+        if self.usher is not None:
+            self.usher.spoke(greeting, data)
+            return
+        serving, plain = self._host.is_serving(), self._host.plain
+        asked = understood(data) if serving else None
+        if asked is not None:
+            address = self._admission.address(greeting.transport, asked.forwarded_for)
+            entry = self._admission.enter(asked.origins, asked.hosts, address)
+            if entry is not Entry.REFUSED:  # else the library's path writes the refusal
+                self.welcome(greeting.transport, asked, data, address, entry)
+                return
+        if plain is not None and serving and plain.begins(data):
+            plain.take_over(greeting.transport, data, greeting.deadline_s)
+            return
+        ws = self._unknown()
+        ws.open_by_s = greeting.deadline_s
+        _attach(ws, greeting.transport, data)
+
+    def welcome(
+        self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
+    ) -> None:
+        """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
+        negotiated = self.negotiate(asked.offered)
+        chosen = negotiated.subprotocol
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
+        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        ws = self._socket(protocol)
+        ws.request = _WELCOMED
+        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
+        transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
+        _attach(ws, transport, data[asked.size_bytes :])
+
+    async def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a socket that another process accepted, and `data`, which it has read.
+
+        Raises:
+            OSError: the socket is unusable.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
+
+    def undecided(self, data: bytes) -> bool:
+        """See `fast_handshake.Greeter`."""
+        plain = self._host.plain
+        return plain is not None and self._host.is_serving() and plain.begins(data) is None
+
+    async def opened(self, ws: WebSocket) -> bool:
+        """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
+        try:
+            async with Deadline(self._ambient, self._lobby.left_s(ws.open_by_s)):
+                await ws.handshake(self._admission.admit, None, None)
+        except Exception:  # noqa: BLE001  no handshake in time, or the peer left
+            ws.transport.abort()
+            return False
+        for said in (ws.request, ws.response):
+            if said is not None:
+                said.headers.clear()  # some KiB, unused from here on, else kept with the connection
+        opened = ws.is_open
+        if opened:
+            ws.begin()  # which may end it; messages that came before that are still handled
+        else:
+            ws.transport.abort()
+        return opened
+
+    def _unknown(self) -> WebSocket:
+        """A WebSocket whose request the library parses."""
+
+        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            ws.negotiated = self.negotiate(offered)
+            return cast("Subprotocol | None", ws.negotiated.subprotocol)
+
+        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
+        ws = self._socket(protocol)
+        return ws
+
+    def _socket(self, protocol: ServerProtocol) -> WebSocket:
+        return WebSocket(
+            protocol,
+            self._host,  # in place of the library's server: it uses `handler`, `handler_tasks`, `is_serving`
+            ping_interval=None,
+            close_timeout=self._settings.open_timeout_s,
+            max_queue=_READ_FRAMES_MAX,
+            owner=self._host,
+            settings=self._settings,
+        )
+
+
+def _attach(ws: WebSocket, transport: asyncio.Transport, data: bytes) -> None:
+    transport.set_protocol(ws)
+    ws.connection_made(transport)
+    if data:
+        ws.data_received(data)
