@@ -244,6 +244,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
     ] = ""
+    sends: Annotated[
+        Literal["auto", "io_uring", "send", "transport"],
+        Meta(
+            description="how new events are written to sockets: auto takes io_uring where the kernel allows"
+            " it, else send; both need the part in C; transport: as the event loop does"
+        ),
+    ] = _WIRE.sends
+    log: Annotated[
+        str,
+        Meta(
+            description=(
+                "postgres:// or nats:// address of the log that several nodes share; unset: one service"
+            )
+        ),
+    ] = ""
+    node: Annotated[
+        str, Meta(description="name of this node, its own in the cluster; unset: made once and kept in data")
+    ] = ""
+    advertise: Annotated[
+        str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
     ] = "info"
@@ -256,7 +277,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
 
-SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
+SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key", "log"})
 """Fields whose values never appear in output."""
 
 _OTHER_VARIABLES = {"HUAHUO_APP", "HUAHUO_TOKEN"}

@@ -17,7 +17,7 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, over_http, watching, workers
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, nodes, over_http, watching, workers
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.config import Settings
@@ -31,9 +31,12 @@ from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
@@ -262,7 +265,7 @@ class App:
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
         await self._keep_room(pages, host)
-        await self._begin_work()
+        await self._begin()
         parts.add_timed("commands", gate.drain)
         await self._open(server, api)
         parts.add("requests that wait", api.close)
@@ -294,11 +297,29 @@ class App:
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 
-    async def _begin_work(self) -> None:
-        """Go on with what an earlier process left."""
-        parts = self._parts
+    async def _begin(self) -> None:
+        """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         await self.hub.start()
-        parts.add("hub", self.hub.stop)
+        self._parts.add("hub", self.hub.stop)
+        work = Parts()
+        self._parts.add_timed("work", work.stop)
+        replica = nodes.replica_of(self.log)
+        if replica is None or await nodes.joins_soon(replica):
+            await self._begin_work(work)
+            return
+        joining = asyncio.create_task(self._begin_later(replica, work), name="joining")
+        self._parts.add("joining", lambda: cancel_all([joining], 1.0))
+
+    async def _begin_later(self, replica: ReplicaWriter, work: Parts) -> None:
+        try:
+            await replica.joined()
+            await self._begin_work(work)
+        except Unavailable:
+            return  # `trouble` of the replica says why, and so does /readyz
+        except HuahuoError as error:
+            replica.halt(str(error))
+
+    async def _begin_work(self, parts: Parts) -> None:
         for name, brought in self._brought.items():
             await _begin(name, brought, parts)
         parts.add("webhooks", self.webhooks.close)

@@ -25,7 +25,10 @@ from huahuo.mailcheck.tables.records import (
     KNOWN,
     MAIL,
     MAILS,
+    MISSING,
     PURGES,
+    UNREAD,
+    UNREAD_BODIES,
     MailRecord,
     email_key,
     mail_key,
@@ -115,14 +118,16 @@ class Purging:
             found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
             async with self._forgetting([record for _, record in found]):
                 await run.emit(*(one for key, record in found for one in _of_mail(part, key, record)))
-        for table in (GRAPH, KNOWN):
+        for table in (GRAPH, KNOWN, MISSING, UNREAD):
             while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
                 await run.emit(*(RowDrop(table, part, key) for key, _ in rows))
-        await run.finish(RowDrop(PURGES, "", email_key(run.id)))
+        key = email_key(run.id)
+        await run.finish(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key))
 
 
 def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
-    return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
+    rows = RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id))
+    return (*rows, record.blob) if record.blob else rows
 
 
 class _Hold:

@@ -149,8 +149,7 @@ class Server:
         return int(sockets[0].getsockname()[1]) if sockets else port
 
     async def serve_on(self, sock: socket.socket) -> None:
-        """Listen on a socket that is bound already. May be called several times. Raises OSError."""
-        self.begin()
+        """Listen on a socket that is bound already, after `begin`. Raises OSError."""
         loop = asyncio.get_running_loop()
         listening = await loop.create_server(self.handshakes.greeting, sock=sock, backlog=BACKLOG)
         self._listening.append(listening)
@@ -158,6 +157,7 @@ class Server:
     def begin(self) -> None:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
         self._begun = True
+        _log.info("frames_are_sent_by", way=self._wires.sends.open())
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Accept no more connections, tell all clients to come back later, and end. Idempotent.
