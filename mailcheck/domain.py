@@ -5,6 +5,7 @@ deciders decide what events mean; this module only connects them.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ from huahuo.mailcheck.web.tokens import Tokens
 _INTERRUPTED = "服务重启，检查中断"
 _AT_ONCE = 256
 """Interrupted checks that are ended together, so that they share commits."""
+_LOOK_S = 2.0
+"""How often the node that has the work looks for mailboxes that other nodes were told to watch."""
 _ENTITY_BYTES = 1_500
 """Memory of an entity with a small state."""
 _REPORTABLE = STATUSES_BUSY | STATUSES_TERMINAL
@@ -142,9 +145,13 @@ class MailDomain:
         has_room: Callable[[UserId], bool] = lambda _user_id: True,
         index: MailIndex | None = None,
         jobs: JobDoor | None = None,
+        shared: bool = False,
     ) -> None:
-        """`wait_s`, `has_room`: see `Host`. `index` None: mails cannot be searched."""
+        """`wait_s`, `has_room`, `shared`: see `Host`. `index` None: mails cannot be searched."""
         self._index = index
+        self._shared = shared
+        self._looking: asyncio.TimerHandle | None = None
+        self._lookers: set[asyncio.Task[None]] = set()
         self._log = log
         self._directory = directory
         self._ambient = ambient
@@ -195,6 +202,7 @@ class MailDomain:
             books=CheckBooks(self._mailboxes, ambient),
             specs={(MAILBOX, CHECK): check},
             wait_s=wait_s,
+            shared=shared,
             bounds=Bounds(
                 at_once=settings.checks_max,
                 waiting_max=settings.checks_waiting_max,
@@ -213,6 +221,7 @@ class MailDomain:
             ambient=ambient,
             books=self._purging,
             specs={(MAILBOX, purge.name): purge},
+            shared=shared,
             bounds=Bounds(at_once=1, sweep_s=settings.sweep_s),
         )
         self._handlers = Handlers(
@@ -294,20 +303,46 @@ class MailDomain:
         return cut
 
     async def start(self) -> None:
-        """Continue the checks and purges that an earlier process left. Call once, before serving.
+        """Begin to find mails. Call once, before serving.
 
         Raises:
             Unavailable, Closed: the log could not be read.
         """
-        # The embedding process that reported these is gone, so they cannot be continued.
-        left = [found async for found in reported_checks(self._log)]
-        for some in batched(left, _AT_ONCE):
-            await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
         if self._index is not None:
             await self._index.start()
+
+    async def work(self) -> None:
+        """Continue the checks and purges that an earlier process left, and watch. Raises as `start`."""
+        if not self._shared:
+            # The embedding process that reported these is gone, so they cannot be continued.
+            left = [found async for found in reported_checks(self._log)]
+            for some in batched(left, _AT_ONCE):
+                await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
         await self._checks.start()
         await self._purges.start()
         await self.watching.start()
+        if self._shared:
+            self._look_for_watched()
+
+    async def rest(self) -> None:
+        """Another node has the work."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        await self.watching.close()
+        await self._checks.rest()
+        await self._purges.rest()
+
+    def _look_for_watched(self) -> None:
+        """Other nodes may be told to watch a mailbox: look for it now and then."""
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look_for_watched)
+        task = asyncio.get_running_loop().create_task(self._watch_more(), name="mailboxes to watch")
+        self._lookers.add(task)
+        task.add_done_callback(self._lookers.discard)
+
+    async def _watch_more(self) -> None:
+        with contextlib.suppress(EventStoreError):
+            await self.watching.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
