@@ -9,12 +9,13 @@ from huahuo.actors.plugins.principal import UserId
 
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
-    """Effect: run this check as soon as its host has a free place."""
+    """Effect: run this check as soon as its host has a free place. `login`: only sign in."""
 
     email_id: int
     check_id: int
     host: str
     user_id: UserId
+    login: bool = False
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):
@@ -42,10 +43,16 @@ class LookAgain(msgspec.Struct, frozen=True, gc=False):
     email_id: int
 
 
+class ReadBodies(msgspec.Struct, frozen=True, gc=False):
+    """Effect: mails of this mailbox were told by their headers, so read the rest of them."""
+
+    email_id: int
+
+
 class Purge(msgspec.Struct, frozen=True, gc=False):
     """Effect: remove the rows and blobs of a deleted mailbox."""
 
     email_id: int
 
 
-type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | Purge
+type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | ReadBodies | Purge

@@ -80,6 +80,7 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     tags: tuple[str, ...] | UnsetType = UNSET
     note: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
+    folders: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
@@ -149,6 +150,12 @@ class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only
     use_ssl: bool
 
 
+class FoldersChosen(Body, tag="folders_chosen", frozen=True, gc=False, kw_only=True):
+    """Which folders of the mailbox are read besides INBOX. None: as the service says."""
+
+    folders: tuple[str, ...] | None
+
+
 class SecretStored(Body, tag="secret_stored", frozen=True, gc=False, kw_only=True):
     """A new secret was sealed under this name."""
 
@@ -192,6 +199,28 @@ class FoundMail(msgspec.Struct, frozen=True, gc=False):
     size: int
     blob: str
     remote_id: str | UnsetType = UNSET
+
+
+class KeptMail(msgspec.Struct, frozen=True, gc=False):
+    """A mail whose content was read later. `attached`: its headers had looked as if it had attachments."""
+
+    mail_id: int
+    blob: str
+    attached: bool
+
+
+class ContentsKept(Body, tag="contents_kept", frozen=True, gc=False, kw_only=True):
+    """The contents of these mails were read, after their headers."""
+
+    mails: tuple[KeptMail, ...]
+
+
+class UnreadThere(Body, tag="unread_there", frozen=True, gc=False, kw_only=True):
+    """Which of a folder's newest mails are unread on the server, as a set of UIDs (`1:3,7`)."""
+
+    folder: str
+    uidvalidity: int
+    uids: str
 
 
 class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
@@ -238,6 +267,13 @@ class MailboxDeleted(Body, tag="mailbox_deleted", frozen=True, gc=False, kw_only
     """The last fact of a mailbox: no event about it may follow."""
 
 
+class GroupProxySet(Body, tag="group_proxy_set", frozen=True, gc=False, kw_only=True):
+    """A group has a proxy, which was sealed with this event, or (`on` false) none any more."""
+
+    group: str
+    on: bool
+
+
 class RosterChanged(Body, tag="roster_changed", frozen=True, gc=False, kw_only=True):
     """A roster added, changed or deleted mailboxes. What exactly is on `user/<id>`, in the same append."""
 
@@ -253,16 +289,20 @@ PUBLIC: Final[tuple[type[Body], ...]] = (
 INTERNAL: Final[tuple[type[Body], ...]] = (
     MailboxAdded,
     MailboxUpdated,
+    FoldersChosen,
     SecretStored,
     GrantKept,
     CheckRequested,
     CheckStarted,
     CheckProgressed,
+    ContentsKept,
     CursorMoved,
+    UnreadThere,
     UidvalidityChanged,
     CheckEnded,
     WatchTold,
     MailboxDeleted,
+    GroupProxySet,
     RosterChanged,
 )
 
@@ -306,10 +346,15 @@ def internal(email_id: int, body: Body) -> NewEvent:
     return _event(stream, stream, body)
 
 
+def of_roster(user_id: UserId, body: Body) -> NewEvent:
+    """`body` as a fact on the roster's own stream, whose head it moves."""
+    stream = roster_stream(user_id)
+    return _event(stream, stream, body)
+
+
 def guarding(user_id: UserId, timestamp: str) -> NewEvent:
     """The event by which a change moves the head of the roster's stream."""
-    stream = roster_stream(user_id)
-    return _event(stream, stream, RosterChanged(timestamp=timestamp))
+    return of_roster(user_id, RosterChanged(timestamp=timestamp))
 
 
 def _event(stream: str, entity: str, body: Body) -> NewEvent:

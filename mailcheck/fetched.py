@@ -3,6 +3,8 @@
 import msgspec
 
 INBOX = "INBOX"
+IMPORTED = "IMPORTED"
+"""The folder of mails that were taken over from another service, which kept no identity of them."""
 GRAPH_UIDVALIDITY = 2**32
 """No UIDVALIDITY of IMAP, whose numbers have 32 bits.
 
@@ -58,6 +60,7 @@ class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     truncated: bool
     content: bytes
+    """Empty: only the headers were read; the rest is fetched later."""
     code: str = ""
     """The verification code that was found, "" if there is none or nobody looked."""
     code_confidence: float = 0.0

@@ -81,11 +81,13 @@ class Record(msgspec.Struct, gc=False):
     size: int
     code: str | UnsetType = UNSET
     code_confidence: float | UnsetType = UNSET
+    unread: bool | UnsetType = UNSET
+    """It is unread on the server. Absent: it is not, or nobody knows."""
 
     @classmethod
-    def of(cls, record: MailRecord) -> Self:
+    def of(cls, record: MailRecord, *, unread: bool = False) -> Self:
         """A stored record as the client sees it."""
-        fields = msgspec.structs.asdict(record)
+        fields = {**msgspec.structs.asdict(record), "unread": unread or UNSET}
         return cls(**{name: fields[name] for name in Record.__struct_fields__})
 
 

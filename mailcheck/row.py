@@ -30,5 +30,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] | UnsetType = UNSET
     note: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
+    folders: tuple[str, ...] | UnsetType = UNSET
+    """Read besides INBOX, where the user has chosen them."""
     error_class: str | UnsetType = UNSET
     """Of the last check, if it failed."""

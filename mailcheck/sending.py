@@ -89,12 +89,13 @@ async def import_emails(
     text: str,
     *,
     mail_type: str = "outlook",
-    validate: bool = False,
+    validate: bool | str = False,
     told: Callable[[Outcome, int], None] = lambda _outcome, _lines: None,
 ) -> Outcome:
     """Import a text of any length. `told` hears of each answer, with the number of lines in all.
 
-    `validate`: each new mailbox is checked at once, so its status says whether the login works.
+    `validate`: each new mailbox is signed in to at once (`"check"`: checked), so its status says whether the
+    login works.
     Raises whatever `send` raises; what was imported before stays, and the job ends as `interrupted`.
     """
     found = list(pieces(text))

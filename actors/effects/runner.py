@@ -290,10 +290,11 @@ class Effects:
         self._sweeper = loop.call_later(every_s, self._sweep)
 
     def _sweep(self) -> None:
-        self._look_again()
+        self.look_again()
         self._sweep_later()
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Look through the table for what does not run: the books may read now what they did not."""
         if self._lap is None and not self.draining:
             self._lap = asyncio.get_running_loop().create_task(
                 self._lap_through(), name="effects in the table"
@@ -333,7 +334,7 @@ class Effects:
                         self._timer = asyncio.get_running_loop().call_later(seconds, self._fill_again)
                     break
         if self._room_again():
-            self._look_again()
+            self.look_again()
 
     def _fill_again(self) -> None:
         self._timer = None

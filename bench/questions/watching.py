@@ -20,7 +20,7 @@ from bench.servers.dovecot import PASSWORD, Dovecot, dovecot
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
-from huahuo.mailcheck.domain import MailDomain
+from huahuo.mailcheck.domain.mail import MailDomain
 
 USER = 1
 IDLE_S = 30.0

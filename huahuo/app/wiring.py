@@ -40,6 +40,7 @@ from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
+from huahuo.storage.account import account_steps, ack_step
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -273,6 +274,9 @@ class App:
     async def _keep_room(self, pages: Site, host: Host) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http)
+        own = account_steps(self.users, self.api_keys, self.webhooks.book)
+        brought = (one.forget for one in self._brought.values())
+        storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         pages.told = storing.told
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
@@ -354,6 +358,7 @@ class App:
         return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
+        self.storing.register(host, self._plugins, registry)
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:

@@ -57,6 +57,12 @@ class Named(msgspec.Struct, frozen=True):
     name: _Text
 
 
+class Allow(msgspec.Struct, frozen=True):
+    """The field of `set_registration`."""
+
+    on: bool
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """No fields."""
 
@@ -80,6 +86,7 @@ class UserActions:
             Action("remove_user", Named, self._remove, admin=True, frees=True),
             Action("change_password", ChangePassword, self._change_password, signed_in=True, frees=True),
             Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True, frees=True),
+            Action("set_registration", Allow, self._allow, admin=True, frees=True),
             Action("renew_token", Nothing, self._renew, query=True, signed_in=True),
         ):
             registry.command(action)
@@ -136,6 +143,11 @@ class UserActions:
             zh.PASSWORD_CHANGED,
             self._book.set_password(user.name, call.params.new_password, principal=who),
         )
+
+    async def _allow(self, call: Call[Allow]) -> Reply:
+        on = call.params.on
+        change = self._book.allow_registration(allowed=on, principal=call.principal.name)
+        return await _done(zh.REGISTRATION_ON if on else zh.REGISTRATION_OFF, change)
 
     async def _sign_out(self, call: Call[Nothing]) -> Reply:
         who = call.principal

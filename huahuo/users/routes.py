@@ -62,8 +62,11 @@ class UserRoutes:
 
     def routes(self, *, classic: bool) -> Sequence[HttpRoute]:
         """The routes; `classic`: also those of FireMail's front end."""
-        own = _route("POST", "/accounts", self._make_account, "anyone")
-        return [own, *self._classic()] if classic else [own]
+        own = [
+            _route("GET", "/accounts", self._may_make_account, "anyone"),
+            _route("POST", "/accounts", self._make_account, "anyone"),
+        ]
+        return [*own, *self._classic()] if classic else own
 
     def _classic(self) -> Sequence[HttpRoute]:
         one = "/api/users/{user_id:int}"
@@ -81,6 +84,10 @@ class UserRoutes:
             _route("POST", f"{one}/reset-password", self._reset, "admin", told=True),
             _route("POST", "/api/admin/config/registration", self._allow, "admin", told=True),
         ]
+
+    async def _may_make_account(self, _request: HttpRequest) -> HttpAnswer:
+        """`GET /accounts`: whether somebody may, so that a page shows the form for it."""
+        return HttpAnswer.json({"registration": self._login.registration})
 
     async def _make_account(self, request: HttpRequest) -> HttpAnswer:
         """`POST /accounts`: a new account, with a token for it as `POST /login` gives one."""

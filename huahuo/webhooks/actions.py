@@ -34,6 +34,7 @@ from huahuo.webhooks.hooks import (
 )
 
 _LETTERS_SHOWN: Final = 100
+_OVERLAP_S_MAX: Final = 30 * 86_400
 
 type _Url = Annotated[str, Meta(max_length=4096)]
 type MayReadNow = Callable[[Principal, str], Awaitable[bool]]
@@ -55,6 +56,12 @@ class OneWebhook(msgspec.Struct, frozen=True):
     """The field of actions on one webhook."""
 
     webhook_id: int
+
+
+class ChangeSecret(OneWebhook, frozen=True):
+    """Fields of `change_webhook_secret`. `overlap_s`: for this long the secret before signs too."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=_OVERLAP_S_MAX)] = 86_400
 
 
 class HookActions:
@@ -89,6 +96,9 @@ class HookActions:
             Action("list_webhooks", ListWebhooks, self._list, query=True),
             Action("get_webhook_letters", OneWebhook, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
+            Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
+            Action("pause_webhook", OneWebhook, self._pause, frees=True),
+            Action("resume_webhook", OneWebhook, self._resume),
             Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
             registry.command(action)
@@ -153,6 +163,43 @@ class HookActions:
         count = await self._deliveries.retry(hook, append)
         return json_reply({"type": "success", "message": zh.QUEUED_AGAIN, "dead_letters": count})
 
+    async def _change_secret(self, call: Call[ChangeSecret]) -> Reply:
+        who = call.principal
+        try:
+            made = await self._book.change_secret(
+                call.params.webhook_id,
+                by=who.name,
+                only=None if who.is_admin else who.user_id,
+                overlap_s=call.params.overlap_s,
+                record=without_secret(call, zh.CHANGED_BEFORE),
+            )
+        except HookRefused as refused:
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        if isinstance(made, Duplicate):
+            return from_record(made.command)
+        hook, secret = made
+        until = None if not hook.old_until_ms else rfc3339(hook.old_until_ms)
+        said = {"type": "webhook_secret", "webhook_id": hook.webhook_id, "secret": secret, "old_until": until}
+        return msgspec.structs.replace(json_reply(said), recorded=call.key is not None)
+
+    async def _pause(self, call: Call[OneWebhook]) -> Reply:
+        return await self._paused(call, paused=True)
+
+    async def _resume(self, call: Call[OneWebhook]) -> Reply:
+        return await self._paused(call, paused=False)
+
+    async def _paused(self, call: Call[OneWebhook], *, paused: bool) -> Reply:
+        who, number = call.principal, call.params.webhook_id
+        only = None if who.is_admin else who.user_id
+        try:
+            await self._book.pause(number, by=who.name, only=only, paused=paused)
+        except HookRefused as refused:
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        if paused:
+            return json_reply({"type": "success", "message": zh.HOOK_PAUSED})
+        self._deliveries.resume()
+        return json_reply({"type": "success", "message": zh.HOOK_RESUMED})
+
     async def _remove(self, call: Call[OneWebhook]) -> Reply:
         who = call.principal
         try:
@@ -190,6 +237,10 @@ class HookActions:
             "fields": hook.filter.fields,
             "has": hook.filter.has,
             "created_at": rfc3339(hook.created_at_ms),
+            "paused": hook.paused,
+            "old_secret_until": rfc3339(hook.old_until_ms)
+            if hook.old_until_ms > self._ambient.now_ms()
+            else None,
             "waiting": books.waiting.get(number, 0),
             "dead_letters": books.dead.get(number, 0),
             "last_at": None if at_ms is None else rfc3339(at_ms),

@@ -11,8 +11,12 @@ from huahuo.webhooks import letters, signing
 from huahuo.webhooks.hooks import (
     ADDED,
     HOOKS_PER_USER_MAX,
+    PAUSED,
     REMOVED,
+    RESUMED,
     SECRET,
+    SECRET_BEFORE,
+    SECRET_CHANGED,
     WEBHOOKS,
     Filter,
     Hook,
@@ -81,6 +85,60 @@ class HookBook(Ledger[Hooks]):
             return written
         assert hook is not None, "it was appended"
         return hook, secret
+
+    async def change_secret(
+        self, webhook_id: int, *, by: str, only: UserId | None, overlap_s: float, record: CommandRecord | None
+    ) -> tuple[Hook, str] | Duplicate:
+        """Give a hook another secret, told once. The one before signs too for `overlap_s`.
+
+        Raises HookRefused: there is no such hook (of the user `only`), or it was changed at the same time.
+        """
+        before = known(self.state, webhook_id, only)
+        owner = owner_of(webhook_id)
+        old = await self._log.secret(owner, SECRET)
+        secret = signing.secret_text(self._ambient.token_bytes(signing.SECRET_BYTES))
+
+        def change(state: Hooks) -> Append:
+            hook = known(state, webhook_id, only)
+            if hook.changes != before.changes:
+                raise HookRefused("conflict", "the secret was changed at the same time")
+            now_ms = self._ambient.now_ms()
+            keeps = old is not None and overlap_s > 0
+            until_ms = now_ms + round(overlap_s * 1000) if keeps else 0
+            fields = {"webhook_id": webhook_id, "user_id": hook.user_id, "old_until_ms": until_ms}
+            kept = (SecretPut(owner, SECRET_BEFORE, old),) if keeps and old is not None else ()
+            return Append(
+                ts_ms=now_ms,
+                events=(event(SECRET_CHANGED, now_ms, fields),),
+                expected={WEBHOOKS: state.seq},
+                principal=by,
+                secrets=(SecretPut(owner, SECRET, Secret(secret)), *kept),
+                drop_secrets=() if keeps else ((owner, SECRET_BEFORE),),
+                command=record,
+            )
+
+        written = await self.change(change)
+        if isinstance(written, Duplicate):
+            return written
+        return known(self.state, webhook_id, only), secret
+
+    async def pause(self, webhook_id: int, *, by: str, only: UserId | None, paused: bool) -> None:
+        """Pause a hook or let it go on; nothing changes if it is so already. Raises as `remove`."""
+        if known(self.state, webhook_id, only).paused == paused:
+            return
+
+        def change(state: Hooks) -> Append:
+            hook = known(state, webhook_id, only)
+            now_ms = self._ambient.now_ms()
+            fields = {"webhook_id": webhook_id, "user_id": hook.user_id}
+            return Append(
+                ts_ms=now_ms,
+                events=(event(PAUSED if paused else RESUMED, now_ms, fields),),
+                expected={WEBHOOKS: state.seq},
+                principal=by,
+            )
+
+        await self.change(change)
 
     async def remove(self, webhook_id: int, *, by: str, only: UserId | None = None) -> None:
         """Remove a hook with its secret and dead letters; what waits for it is not sent any more.

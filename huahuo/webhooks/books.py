@@ -5,10 +5,11 @@
 | request | a row of `webhook`, put when the event is found to match |
 | claim | none: one process has the log, and its runner has one run of a delivery at a time |
 | failed attempt | the row, with the number of failures and when the next is due |
+| pause | the row stays, and is not read |
 | end | the row gone; after a final failure a dead letter in the same commit |
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -45,7 +46,8 @@ class HookBooks:
 
     table: Final = letters.TABLE
 
-    def __init__(self, log: Log, ambient: Ambient) -> None:
+    def __init__(self, log: Log, ambient: Ambient, is_paused: Callable[[int], bool]) -> None:
+        self._is_paused = is_paused
         self.words = LastWords()
         self.waiting: dict[int, int] = {}
         self.dead: dict[int, int] = {}
@@ -54,9 +56,10 @@ class HookBooks:
         self._log = log
         self._ambient = ambient
 
-    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
-        """See `Books`."""
-        return letters.read(key, value)
+    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect] | None:
+        """See `Books`. Deliveries of a paused hook stay in the table."""
+        number, row = letters.read(key, value)
+        return None if self._is_paused(int(row.key)) else (number, row)
 
     def row_key(self, entry: Entry) -> bytes:
         """See `Books`."""
@@ -66,7 +69,7 @@ class HookBooks:
     async def hold(self, entry: Entry) -> AsyncIterator[Hold]:
         """See `Books`."""
         value = await self._log.row(letters.TABLE, "", letters.row_key(entry.id))
-        if value is None:
+        if value is None or self._is_paused(int(entry.key)):
             raise RunOver(_ENDED)
         yield HookHold(self, entry, letters.read(letters.row_key(entry.id), value)[1])
 

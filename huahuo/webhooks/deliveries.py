@@ -22,7 +22,7 @@ from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 from huahuo.webhooks import letters
 from huahuo.webhooks.books import HookBooks
-from huahuo.webhooks.hooks import SECRET, Hook, Hooks, owner_of
+from huahuo.webhooks.hooks import SECRET, SECRET_BEFORE, Hook, Hooks, owner_of
 from huahuo.webhooks.letters import DELIVERY, KIND, DeadLetter, Delivery
 from huahuo.webhooks.posting import PostFailed
 from huahuo.webhooks.signing import signed_headers
@@ -68,7 +68,7 @@ class Deliveries:
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         shared: bool = False,
     ) -> None:
-        self.books = HookBooks(log, ambient)
+        self.books = HookBooks(log, ambient, self._is_paused)
         self.delivered = 0
         self.failed = 0
         self.last: dict[int, tuple[int, str]] = {}
@@ -150,6 +150,10 @@ class Deliveries:
         self.books.count(self.books.dead, hook.webhook_id, -len(positions))
         return len(positions)
 
+    def resume(self) -> None:
+        """A hook is not paused any more: send what waited."""
+        self.effects.look_again()
+
     async def letters(self, webhook_id: int) -> Mapping[int, DeadLetter]:
         """The dead letters of a hook by position, the oldest first."""
         found: dict[int, DeadLetter] = {}
@@ -181,13 +185,13 @@ class Deliveries:
         event = None if hook is None else await self._event(delivery.position)
         if hook is None or event is None or not await self._may_read(hook, event.stream):
             return  # removed, compacted away, or not the user's to read any more
-        secret = await self._log.secret(owner_of(hook.webhook_id), SECRET)
-        if secret is None:
-            return
         body, now_ms = body_of(event), self._ambient.now_ms()
+        secrets = await self._secrets(hook, now_ms)
+        if not secrets:
+            return
         why = ""
         try:
-            headers = signed_headers(secret.reveal(), delivery.name, now_ms, body)
+            headers = signed_headers(secrets, delivery.name, now_ms, body)
             status = await self._posting.post(hook.url, headers, body)
         except PostFailed as failed:
             why = str(failed)
@@ -202,6 +206,16 @@ class Deliveries:
             self.books.words.say(delivery, letter)
             raise DeliveryFailed(why)
         self.delivered += 1
+
+    def _is_paused(self, webhook_id: int) -> bool:
+        hook = self._hooks.of(webhook_id)
+        return hook is not None and hook.paused
+
+    async def _secrets(self, hook: Hook, now_ms: int) -> list[str]:
+        """What signs: the secret, and for a while after a change also the one before."""
+        names = (SECRET, SECRET_BEFORE) if now_ms < hook.old_until_ms else (SECRET,)
+        found = [await self._log.secret(owner_of(hook.webhook_id), name) for name in names]
+        return [secret.reveal() for secret in found if secret is not None]
 
     async def _event(self, position: int) -> StoredEvent | None:
         run = await self._feed.fetch(LOG_STREAM, position - 1, events_max=1, bytes_max=_EVENT_BYTES)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from huahuo.actors.outside.addresses import AddressRefused, host_name
 from huahuo.actors.plugins.principal import Principal, UserId
@@ -17,8 +18,11 @@ from huahuo.eventstore.model import NewEvent, StoredEvent
 
 WEBHOOKS: Final = "webhooks"
 ADDED, REMOVED, RETRIED = "webhook_added", "webhook_removed", "webhook_retried"
+PAUSED, RESUMED, SECRET_CHANGED = "webhook_paused", "webhook_resumed", "webhook_secret_changed"
 SECRET: Final = "secret"  # noqa: S105  a name
 """The name under which a hook's secret is sealed."""
+SECRET_BEFORE: Final = "secret before"  # noqa: S105  a name
+"""That of the one before it, which signs too for a while after a change."""
 HOOKS_PER_USER_MAX: Final = 20
 URL_CHARS_MAX: Final = 2048
 _HOOKS_MAX: Final = (1 << 23) - 1
@@ -76,6 +80,12 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter
     since: int = 0
     created_at_ms: int = 0
+    paused: bool = False
+    """Nothing is sent. What matches meanwhile waits."""
+    changes: int = 0
+    """How often the secret was changed."""
+    old_until_ms: int = 0
+    """Until then the secret before signs too."""
 
     @property
     def owner(self) -> Principal:
@@ -83,8 +93,9 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
         return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
 
 
-class _Removed(msgspec.Struct):
+class _Told(msgspec.Struct):
     webhook_id: int
+    old_until_ms: int = 0
 
 
 class Hooks:
@@ -127,10 +138,22 @@ class Hooks:
             hook = msgspec.json.decode(event.body, type=Hook)
             self._by_id[hook.webhook_id] = hook
         elif event.type == REMOVED:
-            self._by_id.pop(msgspec.json.decode(event.body, type=_Removed).webhook_id, None)
+            self._by_id.pop(msgspec.json.decode(event.body, type=_Told).webhook_id, None)
+        elif event.type in (PAUSED, RESUMED, SECRET_CHANGED):
+            self._change(event.type, msgspec.json.decode(event.body, type=_Told))
         else:
             return
         self._index()
+
+    def _change(self, type_: str, told: _Told) -> None:
+        hook = self._by_id.get(told.webhook_id)
+        if hook is None:
+            return
+        if type_ == SECRET_CHANGED:
+            changed = replace(hook, changes=hook.changes + 1, old_until_ms=told.old_until_ms)
+        else:
+            changed = replace(hook, paused=type_ == PAUSED)
+        self._by_id[hook.webhook_id] = changed
 
     def _index(self) -> None:
         self._by_place.clear()

@@ -24,7 +24,7 @@ from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.failures import Failures, failures_of
 from huahuo.mailcheck.api.importing import place_of
-from huahuo.mailcheck.api.params import ChoiceParams, FailuresParams, LabelParams
+from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParams, LabelParams
 from huahuo.mailcheck.checks.mailboxes import Pauses
 from huahuo.mailcheck.listing import Filter
 from huahuo.mailcheck.replies import MailReply, Success, Warned, encode
@@ -63,7 +63,7 @@ class Choosing:
         """See the module."""
         return [
             Action("delete_emails", ChoiceParams, self._delete, frees=True),
-            Action("check_emails", ChoiceParams, self._check),
+            Action("check_emails", CheckParams, self._check),
             Action("cancel_check", ChoiceParams, self._cancel, frees=True),
             Action("label_emails", LabelParams, self._label),
             Action("get_failures", FailuresParams, self._failures, query=True),
@@ -72,8 +72,9 @@ class Choosing:
     async def _delete(self, call: Call[ChoiceParams]) -> Reply:
         return await self._many(call, DeleteEmails, "已删除 {} 个邮箱", pause=True)
 
-    async def _check(self, call: Call[ChoiceParams]) -> Reply:
-        return await self._many(call, CheckEmails, "开始检查 {} 个邮箱")
+    async def _check(self, call: Call[CheckParams]) -> Reply:
+        login = call.params.login
+        return await self._many(call, lambda ids: CheckEmails(ids, login), "开始检查 {} 个邮箱")
 
     async def _cancel(self, call: Call[ChoiceParams]) -> Reply:
         return await self._many(call, CancelCheck, "已取消 {} 个检查", pause=True)

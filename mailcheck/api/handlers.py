@@ -5,7 +5,7 @@ Exceptions of the store and the entities pass through to the caller, which answe
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,8 +26,6 @@ from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
     ListParams,
-    MailParams,
-    MailRecordsParams,
     UpdateEmailParams,
 )
 from huahuo.mailcheck.checks.mailboxes import Pauses
@@ -43,7 +41,7 @@ from huahuo.mailcheck.listing import (
     order_of,
     token_of,
 )
-from huahuo.mailcheck.replies import EmailsPage, Mail, MailRecords, MailReply, Record, encode
+from huahuo.mailcheck.replies import EmailsPage, MailReply, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     ImportEmails,
@@ -54,16 +52,6 @@ from huahuo.mailcheck.roster.importer import TooManyLines, parse
 from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
-from huahuo.mailcheck.tables.records import (
-    MAIL,
-    MAILS,
-    MailPlace,
-    MailRecord,
-    mail_key,
-    page_key,
-    page_token,
-    record_key,
-)
 
 ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0
@@ -101,8 +89,6 @@ class Handlers:
         """The actions of the domain. `compressible`: large replies without text that a stranger wrote."""
         return [
             Action("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
-            Action("get_mail_records", MailRecordsParams, self._get_mail_records, query=True),
-            Action("get_mail", MailParams, self._get_mail, query=True),
             Action("add_email", AddEmailParams, self._add_email),
             Action("update_email", UpdateEmailParams, self._update_email),
             *self._choosing.actions(),
@@ -130,6 +116,7 @@ class Handlers:
         params = call.params
         command = UpdateEmail(
             email_id=params.email_id,
+            folders=params.folders,
             mail_type=params.mail_type,
             server=params.server or "",
             port=params.port,
@@ -150,7 +137,7 @@ class Handlers:
             )
         except TooManyLines:
             return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
-        command = ImportEmails(params.mail_type, data, params.validate)
+        command = ImportEmails(params.mail_type, data, _validates(params.validate))
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
             reply = await self._import_parts(call, command)
@@ -218,52 +205,6 @@ class Handlers:
                 await asyncio.sleep(0)
         return error_reply(Refusal("busy", "服务繁忙，请稍后重试", "too many orders are asked for at once"))
 
-    async def _get_mail_records(self, call: Call[MailRecordsParams]) -> Reply:
-        user_id, params = call.principal.user_id, call.params
-        email_id, limit = params.email_id, params.limit
-        before = None if params.before is None else page_key(params.before)
-        if params.before is not None and before is None:
-            return error_reply(Refusal("invalid_field", "字段无效", "before"))
-        if not await self._owns(user_id, email_id):
-            return error_reply(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
-        if params.sort == "received_time":
-            rows = await self._log.rows(MAILS, str(email_id), after=before or b"", limit=limit + 1)
-        else:
-            rows = await self._log.rows(MAILS, str(email_id), before=before, limit=limit + 1)
-        records = [Record.of(msgspec.json.decode(value, type=MailRecord)) for _, value in rows[:limit]]
-        following = page_token(rows[limit - 1][0]) if len(rows) > limit else None
-        return _answered(MailRecords(email_id, records, following))
-
-    async def _get_mail(self, call: Call[MailParams]) -> Reply:
-        user_id, params = call.principal.user_id, call.params
-        record = await self.record(user_id, params.mail_id)
-        content = None if record is None else await self._log.blob(record.blob)
-        if record is None or content is None:
-            return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
-        return _answered(Mail.with_content(record, content))
-
-    async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
-        """The record of a mail, None if the mail is not this user's."""
-        if mail_id < 0:
-            return None
-        found = await self._log.row(MAIL, "", mail_key(mail_id))
-        if found is None:
-            return None
-        place = msgspec.json.decode(found, type=MailPlace)
-        # Records are purged shortly after their mailbox is deleted, so the roster decides what still exists.
-        if place.user_id != user_id or not await self._owns(user_id, place.email_id):
-            return None
-        key = record_key(place.received_ms, mail_id)
-        value = await self._log.row(MAILS, str(place.email_id), key)
-        return None if value is None else msgspec.json.decode(value, type=MailRecord)
-
-    async def _owns(self, user_id: UserId, email_id: int) -> bool:
-        def look(_seq: int, state: Roster) -> bool:
-            return email_id in state.rows
-
-        owned: bool = await self._directory.ask(ROSTER, user_id, Query(look))
-        return owned
-
     async def _execute(self, call: Call[Any], command: RosterCommand, size: int = 0) -> Reply:
         message = Execute(command, call.origin)
         user_id = call.principal.user_id
@@ -272,5 +213,11 @@ class Handlers:
         return from_entity(body, answer, call)
 
 
-def _answered(reply: EmailsPage | MailRecords | Mail) -> Reply:
+def _validates(said: bool | str) -> Literal["", "login", "check"]:
+    if said == "check":
+        return "check"
+    return "login" if said else ""
+
+
+def _answered(reply: EmailsPage) -> Reply:
     return Reply(msgspec.json.encode(reply))

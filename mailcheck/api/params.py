@@ -9,12 +9,13 @@ that may hold a password or a token does not show its value.
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
 from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
+from huahuo.mailcheck.roster.rules import FOLDERS_MAX
 
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000
@@ -86,6 +87,7 @@ class UpdateEmailParams(_Account, frozen=True, kw_only=True):
 
     email_id: Id
     mail_type: str | None = None
+    folders: Annotated[tuple[str, ...], Meta(max_length=FOLDERS_MAX)] | UnsetType | None = UNSET
 
     __repr__ = _Account.__repr__
 
@@ -95,7 +97,8 @@ class ImportParams(msgspec.Struct, frozen=True):
 
     data: str
     mail_type: str = "outlook"
-    validate: bool = False
+    validate: bool | Literal["login", "check"] = False
+    """Sign in to each new mailbox at once, or check it."""
     job_id: Id | None = None
 
     def __repr__(self) -> str:
@@ -137,6 +140,12 @@ class ChoiceParams(msgspec.Struct, frozen=True):
     filter: Filter | None = None
 
 
+class CheckParams(ChoiceParams, frozen=True):
+    """Fields of `check_emails`. `login`: only sign in, and read no mail."""
+
+    login: bool = False
+
+
 class LabelParams(ChoiceParams, frozen=True):
     """Fields of `label_emails`."""
 
@@ -171,6 +180,7 @@ class SearchParams(msgspec.Struct, frozen=True):
     until: str | None = None
     has_code: bool | None = None
     has_attachments: bool | None = None
+    unread: bool | None = None
     sort: Literal["received_time", "-received_time"] = "-received_time"
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
     before: str | None = None

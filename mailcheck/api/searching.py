@@ -6,7 +6,7 @@ once more. Nothing of another user is read on the way.
 
 import asyncio
 import math
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +22,7 @@ from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
 from huahuo.eventstore.fulltext.model import Ask, Found
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import SearchParams
+from huahuo.mailcheck.api.unread import UnreadMails
 from huahuo.mailcheck.finding.entries import MARKS, WITH_ATTACHMENTS, WITH_CODE, mailbox_key, owner_key
 from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.listing import Filter
@@ -77,10 +78,18 @@ class Searching:
             until_ms=None if times[1] is None else int(times[1]),
             after=None if params.before is None else int(params.before),
             oldest_first=params.sort == "received_time",
-            limit=params.limit + 1 if few or chosen is None else _AT_ONCE,
+            limit=params.limit + 1 if (few or chosen is None) and params.unread is None else _AT_ONCE,
         )
+        unread = UnreadMails(self._log)
+
+        async def admits(one: Found) -> bool:
+            if params.unread is None:
+                return True
+            row = await self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item))
+            return row is not None and await unread.has(_record(row)) is params.unread
+
         try:
-            found, following = await self._page(ask, chosen, params.limit)
+            found, following = await self._page(ask, chosen, params.limit, admits)
         except Unusable:
             return error_reply(Refusal("busy", "搜索索引正在重建，请稍后重试", "the index is made anew"))
         sign = 1 if ask.oldest_first else -1
@@ -90,11 +99,19 @@ class Searching:
         )
         records = [_record(row) for row in rows if row is not None]
         owned = await self._addresses(user_id, {record.email_id for record in records})
-        mails = [_found(record, owned) for record in records if record.email_id in owned]
+        mails = [
+            _found(record, owned, unread=await unread.has(record))
+            for record in records
+            if record.email_id in owned
+        ]
         return _answered(mails, following, self._index.lag)
 
     async def _page(
-        self, ask: Ask, wanted: Container[int] | None, limit: int
+        self,
+        ask: Ask,
+        wanted: Container[int] | None,
+        limit: int,
+        admits: Callable[[Found], Awaitable[bool]],
     ) -> tuple[list[Found], int | None]:
         """The next matches in wanted mailboxes, and the number behind which the next page begins.
 
@@ -109,7 +126,7 @@ class Searching:
                     return kept, last
                 last = one.number
                 examined += 1
-                if wanted is None or one.part in wanted:
+                if (wanted is None or one.part in wanted) and await admits(one):
                     kept.append(one)
             if len(some) < ask.limit:
                 return kept, None
@@ -146,8 +163,9 @@ class Searching:
         return chosen
 
 
-def _found(record: MailRecord, owned: dict[int, str]) -> FoundRecord:
-    return FoundRecord(**msgspec.structs.asdict(Record.of(record)), email=owned[record.email_id])
+def _found(record: MailRecord, owned: dict[int, str], *, unread: bool) -> FoundRecord:
+    fields = msgspec.structs.asdict(Record.of(record, unread=unread))
+    return FoundRecord(**fields, email=owned[record.email_id])
 
 
 def _answered(mails: list[FoundRecord], following: int | None, behind: int) -> Reply:

@@ -34,6 +34,9 @@ class Wanted:
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
 
+    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
+        """See `Sink`."""
+
 
 class OneMail:
     """See the module. Implements `CheckMail`: `since` is the place of the mail, `sink` a `Wanted`."""

@@ -58,6 +58,8 @@ class OwnMails:
         """Where the mail was found last. The facts of its mailbox say it where its record does not."""
         if record.uid and record.uidvalidity not in (0, GRAPH_UIDVALIDITY):
             return OnServer(record.folder, record.uidvalidity, record.uid)
+        if record.remote_id:
+            return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id)
         stream = mailbox_stream(record.email_id)
         named = b'"mail_id":%d,' % record.mail_id
         after, head = 0, self._log.head(stream).seq

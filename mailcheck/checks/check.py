@@ -41,7 +41,8 @@ async def check(
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
-    reading = Reading({**target.cursors, **_inbox(since)}, sink, limits, large_mails, executor, ambient)
+    cursors = {**target.cursors, **_inbox(since)}
+    reading = Reading(cursors, sink, limits, large_mails, executor, ambient, folders=target.folders)
     try:
         return await _run(target, reading, limits, network, ambient)
     except MailFault as fault:

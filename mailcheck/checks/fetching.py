@@ -5,6 +5,7 @@ batch is fetched again, alone. A mail is skipped only if the server says that it
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched, groupby
 
 import msgspec
 
@@ -13,19 +14,33 @@ from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.wire import Fetched
 from huahuo.mailcheck.servers.faults import BrokenProtocol
 
+HEADERS_AT_ONCE = 100
 SIZES_MAX = 200
 """Mails whose sizes one command asks for."""
 _PROBE_BYTES = 1024
 
 
 class RawMail(msgspec.Struct, frozen=True):
-    """A mail as the server sent it. `truncated`: `body` is only its beginning, or empty."""
+    """A mail as the server sent it. `truncated`: `body` is only its beginning, or empty.
+
+    `headers`: `body` is only its headers, and the rest is read later.
+    """
 
     uid: int
     size: int
     internal_date_ms: int | None
     body: bytes
     truncated: bool
+    headers: bool = False
+
+
+def runs(mails: Iterable[Fetched], limits: CheckLimits, now_ms: int) -> Iterator[tuple[list[Fetched], bool]]:
+    """`mails` in order, in batches; True: only the headers of these are read now."""
+    for light, some in groupby(mails, lambda mail: limits.headers_first(mail.internal_date_ms, now_ms)):
+        if light:
+            yield from ((list(batch), True) for batch in batched(some, HEADERS_AT_ONCE))
+        else:
+            yield from ((batch, False) for batch in batches(some, limits))
 
 
 def batches(mails: Iterable[Fetched], limits: CheckLimits) -> Iterator[list[Fetched]]:
@@ -82,6 +97,26 @@ class Reader:
             raw = self._raw(mail, body) if body is not None else await self._read_one(mail)
             if raw is not None:
                 mails.append(raw)
+        return mails
+
+    async def headers(self, batch: Sequence[Fetched]) -> list[RawMail]:
+        """The headers of these mails, in their order, without those that are gone."""
+        most = self._limits.head_bytes_max
+        found = await self._client.fetch_headers([mail.uid for mail in batch], bytes_max_each=most)
+        mails: list[RawMail] = []
+        for mail in batch:
+            body = found[mail.uid].body if mail.uid in found else None
+            if body is None:
+                raw = await self._read_one(mail)
+                if raw is not None:
+                    mails.append(raw)
+            else:
+                self._delivers = True
+                mails.append(
+                    RawMail(
+                        mail.uid, mail.size or 0, mail.internal_date_ms, body, truncated=False, headers=True
+                    )
+                )
         return mails
 
     async def _read_one(self, mail: Fetched) -> RawMail | None:

@@ -8,6 +8,7 @@ listing goes on, so an interrupted check continues, and a listing that Graph beg
 import asyncio
 from contextlib import nullcontext
 from functools import partial
+from typing import Any, Final
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
@@ -15,12 +16,18 @@ from huahuo.mailcheck.checks.fetching import RawMail
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink
 from huahuo.mailcheck.checks.reading import Progress, fetched_mail
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.imap.folders import JUNK
 from huahuo.mailcheck.imap.outcome import classify
-from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.mime.encoded_words import one_line
+from huahuo.mailcheck.servers.faults import CommandRefused, MailFault
+from huahuo.mailcheck.tables.records import SENDER_CHARS_MAX, SUBJECT_CHARS_MAX
+from huahuo.mailcheck.web import graph
 from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.graph import Graph, Listed
 from huahuo.mailcheck.web.requests import Requests
 
+JUNK_NAME: Final = "Junk Email"
+"""What the folder of junk is called here. Graph has it under a fixed name, in whatever language."""
 _PERCENT_LOGIN = 10
 _PERCENT_FOLDER = 20
 _PAGES_MAX = 100_000
@@ -38,15 +45,15 @@ async def check_graph(
     executor: Executor,
     ambient: Ambient,
 ) -> Ok:
-    """Fetch every mail of the inbox that is not known and hand it to `sink`.
+    """Fetch every mail of the wanted folders that is not known and hand it to `sink`.
 
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
-    graph = Graph(
+    reads = Graph(
         requests, ambient, url=target.url, token=target.token, renew=target.renew, proxy=target.proxy
     )
-    run = _Run(graph, target, since, sink, limits, large_mails, executor, ambient)
+    run = _Run(reads, target, since, sink, limits, large_mails, executor, ambient)
     try:
         return await run.run()
     except MailFault as fault:
@@ -69,23 +76,49 @@ class _Run:
     ) -> None:
         self._graph = graph
         self._target = target
+        self._since = since
         self._sink = sink
         self._limits = limits
         self._large_mails = large_mails
         self._executor = executor
         self._ambient = ambient
         self._progress = Progress(sink, ambient, limits.progress_per_s_max)
-        self._resynced = since is not None and since.uidvalidity != GRAPH_UIDVALIDITY
-        known = since if since is not None and not self._resynced else None
-        self._cursor = known or UidCursor(INBOX, GRAPH_UIDVALIDITY, 0)
+        self._cursor = UidCursor(INBOX, GRAPH_UIDVALIDITY, 0)
         self._count = 0
 
     async def run(self) -> Ok:
+        """The inbox, and then the other folders that are wanted, as far as the mailbox has them."""
         await self._progress.step(_PERCENT_LOGIN, "正在连接 Microsoft Graph")
+        since = self._since
+        await self._folder(graph.INBOX, INBOX, since)
+        done = Ok(self._count, self._cursor, since is not None and since.uidvalidity != GRAPH_UIDVALIDITY)
+        for folder, name in await self._others():
+            known = self._target.cursors.get(name)
+            try:
+                await self._folder(folder, name, known)
+            except CommandRefused:
+                continue  # there is no such folder
+            if known is None or self._cursor.uid != known.uid or not known.link:
+                await self._sink.mails([], self._cursor)
+        return done
+
+    async def _others(self) -> list[tuple[str, str]]:
+        """(what Graph calls it, its name here) of each folder besides the inbox."""
+        wanted = self._limits.folders if self._target.folders is None else self._target.folders
+        found = [(graph.JUNK, JUNK_NAME)] if any(name.casefold() == JUNK for name in wanted) else []
+        named = [name for name in wanted if name.casefold() not in (JUNK, INBOX.casefold())]
+        if named:
+            ids = {name.casefold(): (number, name) for number, name in await self._graph.folders()}
+            found += [ids[name.casefold()] for name in named if name.casefold() in ids]
+        return found
+
+    async def _folder(self, folder: str, name: str, since: UidCursor | None) -> None:
+        known = since if since is not None and since.uidvalidity == GRAPH_UIDVALIDITY else None
+        self._cursor = known or UidCursor(name, GRAPH_UIDVALIDITY, 0)
         link = self._cursor.link
         for _ in range(_PAGES_MAX):
-            page = await self._graph.page(link)
-            await self._progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {INBOX}")
+            page = await self._graph.page(link, folder)
+            await self._progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {name}")
             fresh = [mail for mail in page.mails if not await self._is_known(mail)]
             for index in range(0, len(fresh), self._limits.batch_mails_max):
                 await self._take(fresh[index : index + self._limits.batch_mails_max])
@@ -93,8 +126,7 @@ class _Run:
             # A page without links is the last; the next check then lists from the start.
             self._cursor = self._at(self._cursor.uid, link or page.later)
             if not link:
-                return Ok(self._count, self._cursor, self._resynced)
-        return Ok(self._count, self._cursor, self._resynced)
+                return
 
     async def _is_known(self, mail: Listed) -> bool:
         if mail.received_ms is not None and mail.received_ms <= self._target.told_ms:
@@ -104,7 +136,12 @@ class _Run:
     async def _take(self, listed: list[Listed]) -> None:
         mails: list[FetchedMail] = []
         uid = self._cursor.uid
+        now_ms = self._ambient.now_ms()
         for mail in listed:
+            if mail.told and self._limits.headers_first(mail.received_ms, now_ms):
+                uid += 1
+                mails.append(await self._by_listing(uid, mail, now_ms))
+                continue
             answer = await self._graph.mail(mail.remote_id, self._limits.batch_bytes_max)
             async with self._large_mails if answer is not None and answer.cut else nullcontext():
                 if answer is not None and answer.cut:
@@ -117,16 +154,40 @@ class _Run:
             self._cursor = self._at(uid, self._cursor.link)
             await self._sink.mails(mails, self._cursor)
 
+    async def _by_listing(self, uid: int, mail: Listed, now_ms: int) -> FetchedMail:
+        """An older mail as the listing has it: the listing says what its headers would."""
+        await self._told()
+        return FetchedMail(
+            folder=self._cursor.folder,
+            uidvalidity=GRAPH_UIDVALIDITY,
+            uid=uid,
+            subject=one_line(mail.subject, chars_max=SUBJECT_CHARS_MAX),
+            sender=one_line(mail.sender, chars_max=SENDER_CHARS_MAX),
+            message_id=one_line(mail.message_id, chars_max=998),
+            date_ms=now_ms if mail.received_ms is None else mail.received_ms,
+            internal_date_ms=mail.received_ms,
+            has_attachments=mail.has_attachments,
+            size=0,
+            truncated=False,
+            content=b"",
+            remote_id=mail.remote_id,
+        )
+
     async def _parsed(self, uid: int, mail: Listed, answer: Answer) -> FetchedMail:
         body = answer.body[: self._limits.head_bytes_max] if answer.cut else answer.body
         raw = RawMail(uid, len(answer.body), mail.received_ms, body, answer.cut)
+        await self._told()
+        now_ms = self._ambient.now_ms()
+        about: dict[str, Any] = {
+            "codes": self._limits.codes,
+            "remote_id": mail.remote_id,
+            "folder": self._cursor.folder,
+        }
+        return await self._executor.run(partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, **about))
+
+    async def _told(self) -> None:
         self._count += 1
         await self._progress.mail(self._count, self._count)
-        now_ms = self._ambient.now_ms()
-        codes = self._limits.codes
-        return await self._executor.run(
-            partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, codes=codes, remote_id=mail.remote_id)
-        )
 
     def _at(self, uid: int, link: str) -> UidCursor:
-        return UidCursor(INBOX, GRAPH_UIDVALIDITY, uid, link)
+        return UidCursor(self._cursor.folder, GRAPH_UIDVALIDITY, uid, link)

@@ -1,18 +1,21 @@
 """Storing what a reading found: which mails are known already is looked up, and the mailbox decides.
 
-Mails that were told before there was the table `known` are found by moment, subject, sender and size.
+Mails that were told before there was the table `known` are found by moment, subject, sender and size. Mails
+that were taken over from another service are found by what it keeps: subject, sender and date.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from email.utils import parseaddr
 from typing import Final
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.fetched import FetchedMail
+from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.mailbox.identity import Equals, Known, decoded, digest_of, place_of
 from huahuo.mailcheck.tables.records import (
@@ -24,11 +27,17 @@ from huahuo.mailcheck.tables.records import (
     MailRecord,
     clean,
     received_ms,
+    received_of,
     record_key,
     remote_key,
 )
 
 _SAME_MOMENT_MAX: Final = 32
+_AROUND_MAX: Final = 2_000
+"""Records of a day at which one mail looks."""
+_ZONES_MS: Final = 14 * 3_600_000
+_ZONE_STEP_MS: Final = 900_000
+_SECOND_MS: Final = 1_000
 
 
 class KnownMails:
@@ -73,11 +82,42 @@ class KnownMails:
     ) -> Mapping[bytes, Equals]:
         """For each mail the known ones that equal it, by the digest of both."""
         found: dict[bytes, Equals] = {}
+        taken: set[int] = set()
         for mail in batch:
             digest = digest_of(mail)
             if digest not in found:
                 found[digest] = await self._equals(email_id, plan, mail, digest)
+            if IMPORTED in plan.cursors and mail.folder != IMPORTED and not found[digest].mails:
+                found[digest] = await self._imported(email_id, plan, mail, taken)
         return found
+
+    async def _imported(self, email_id: int, plan: Plan, mail: FetchedMail, taken: set[int]) -> Equals:
+        """The mail as it was taken over, each for one mail only; `taken` are those of others.
+
+        The other service kept some dates in the zone of the sender, and did not say which.
+        """
+        moment_ms = received_ms(mail, self._ambient.now_ms())
+        before = record_key(moment_ms + _ZONES_MS + 1, 0)
+        rows = await self._log.rows(MAILS, str(email_id), before=before, limit=_AROUND_MAX)
+        best: tuple[int, MailRecord] | None = None
+        for key, value in rows:
+            apart_ms = abs(received_of(key) - moment_ms)
+            if received_of(key) < moment_ms - _ZONES_MS:
+                break
+            record = msgspec.json.decode(value, type=MailRecord)
+            if record.folder != IMPORTED or record.mail_id in taken or apart_ms % _ZONE_STEP_MS > _SECOND_MS:
+                continue
+            if _looks(record.subject, record.sender) == _looks(mail.subject, mail.sender) and (
+                best is None or apart_ms < best[0]
+            ):
+                best = apart_ms, record
+        if best is None:
+            return Equals()
+        record = best[1]
+        taken.add(record.mail_id)
+        place = place_of(plan.server, IMPORTED, plan.cursors[IMPORTED].uidvalidity)
+        at_ms = round(datetime.fromisoformat(record.received_time).timestamp() * 1000)
+        return Equals((Known(record.mail_id, at_ms, (place,)),), (record,))
 
     async def _equals(self, email_id: int, plan: Plan, mail: FetchedMail, digest: bytes) -> Equals:
         place = place_of(plan.server, mail.folder, mail.uidvalidity)
@@ -112,3 +152,10 @@ class KnownMails:
             if key >= first and not record.uid and (record.subject, record.sender, record.size) == seen:
                 found.append((record, moment_ms))
         return found
+
+
+def _looks(subject: str, sender: str) -> tuple[str, str]:
+    """What a reader sees, however it was cut and spaced."""
+    address = parseaddr(sender)[1] or sender
+    shown = clean(subject, SUBJECT_CHARS_MAX)
+    return " ".join(shown.split()).casefold(), address.strip().casefold()

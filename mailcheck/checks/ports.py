@@ -6,7 +6,7 @@ Nothing here knows events, the log or a socket.
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -15,6 +15,9 @@ from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Auth, Place
 from huahuo.mailcheck.servers.proxies import Proxy
+
+HISTORY_AFTER_MS: Final = 86_400_000
+"""A mail that the server has had for a day is no new one: nobody waits for the code in it."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The password, or an access token."""
     cursors: Mapping[str, UidCursor] = MappingProxyType({})
     """How far other folders than INBOX were read."""
+    folders: tuple[str, ...] | None = None
+    """Read besides INBOX. None: those of the limits."""
     proxy: Proxy | None = None
 
     @property
@@ -47,6 +52,10 @@ class GraphTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Another access token, after the server refused this one."""
     known: Callable[[str], Awaitable[bool]]
     """Whether the mail of this id was told before."""
+    cursors: Mapping[str, UidCursor] = MappingProxyType({})
+    """How far other folders than the inbox were read."""
+    folders: tuple[str, ...] | None = None
+    """See `Target`."""
     told_ms: int = 0
     """Mails received up to this moment were told before, over IMAP."""
     proxy: Proxy | None = None
@@ -62,6 +71,13 @@ class Sink(Protocol):
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """New mails in UID order. Make them durable together with `cursor` before returning."""
         ...
+
+    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
+        """Of the folder's newest mails these are unread there, as a set of UIDs (`1:3,7`)."""
+        ...
+
+
+type Bodies = Literal["at_once", "background", "on_demand"]
 
 
 class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +104,16 @@ class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Folders that are read besides INBOX: names, or `junk` for the one that holds junk."""
     codes: bool = True
     """Whether verification codes are looked for in new mails."""
+    bodies: Bodies = "at_once"
+    """When the text of an older mail is read. `at_once`: with its headers, as that of a new one."""
+    unread: bool = False
+    """Whether it is asked which mails are unread on the server."""
+
+    def headers_first(self, received_ms: int | None, now_ms: int) -> bool:
+        """Whether only the headers of a mail are read now. A new one may hold a code."""
+        if self.bodies == "at_once":
+            return False
+        return not self.codes or (received_ms is not None and received_ms < now_ms - HISTORY_AFTER_MS)
 
 
 class Ok(msgspec.Struct, frozen=True):

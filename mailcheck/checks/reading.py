@@ -1,7 +1,7 @@
 """Reading what is new in a folder over a connection that is signed in. Called by checks and by watchers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import batched
@@ -11,14 +11,15 @@ from msgspec.structs import replace
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
-from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, batches
+from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, runs
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.imap.client import Folder as Opened
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.folders import Folder, chosen
-from huahuo.mailcheck.imap.wire import Fetched
-from huahuo.mailcheck.mime.mail import content_document, parse_mail
+from huahuo.mailcheck.imap.wire import Fetched, uid_set
+from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, ImapError
 
 _HISTORY_MAILS = 200
@@ -40,10 +41,15 @@ class Reading:
         executor: Executor,
         ambient: Ambient,
         newest: int | None = None,
+        folders: tuple[str, ...] | None = None,
     ) -> None:
-        """`newest`: of a folder that was never read, only so many; and nothing of what earlier ones left."""
+        """`folders`: besides INBOX; None: those of the limits.
+
+        `newest`: of a folder that was never read, only so many; and nothing of what earlier ones left.
+        """
         self._cursors = cursors
         self._newest = newest
+        self._folders = limits.folders if folders is None else folders
         self._sink = sink
         self._limits = limits
         self._large_mails = large_mails
@@ -61,7 +67,7 @@ class Reading:
 
     async def others(self, client: ImapClient, deadline: Deadline) -> None:
         """The same for the other folders that are wanted, as far as the mailbox has them."""
-        if not self._limits.folders:
+        if not self._folders:
             return
         try:
             listed = await client.folders()
@@ -69,7 +75,7 @@ class Reading:
             if client.lost:
                 return  # some servers hang up on what they do not know, and INBOX was read
             raise
-        for folder in chosen(listed, self._limits.folders):
+        for folder in chosen(listed, self._folders):
             try:
                 done = await self._folder(client, deadline, folder)
             except CommandRefused as refused:
@@ -96,8 +102,19 @@ class Reading:
             done = await self._up(client, deadline, since, uids)
             if done.rest and self._newest is None:
                 done = await self._down(client, deadline, done, await client.search_up_to(done.rest))
+        if self._limits.unread:
+            await self._unread(client, deadline, folder.name, opened)
         new_count, self._new_count = self._new_count, 0
         return Ok(new_count, done, resynced)
+
+    async def _unread(self, client: ImapClient, deadline: Deadline, name: str, opened: Opened) -> None:
+        try:
+            uids = await client.search_unseen(opened.exists)
+        except CommandRefused:
+            return  # a server that cannot say loses nothing else
+        deadline.restart(None)
+        await self._sink.unread(name, opened.uidvalidity, uid_set(uids).decode())
+        deadline.restart(self._limits.idle_timeout_s)
 
     async def _up(
         self, client: ImapClient, deadline: Deadline, cursor: UidCursor, uids: Sequence[int]
@@ -106,9 +123,9 @@ class Reading:
         self._total += len(uids)
         reader = Reader(client, uids, self._limits)
         for some in batched(uids, SIZES_MAX):
-            for batch in batches(await reader.sizes(some), self._limits):
+            for batch, light in self._runs(await reader.sizes(some)):
                 cursor = replace(cursor, uid=batch[-1].uid)
-                await self._batch(reader, deadline, batch, cursor)
+                await self._batch(reader, deadline, batch, cursor, light=light)
         return replace(cursor, uid=uids[-1]) if uids else cursor
 
     async def _down(
@@ -121,20 +138,31 @@ class Reading:
         reader = Reader(client, uids, self._limits)
         for end in range(len(uids), 0, -SIZES_MAX):
             some = uids[max(0, end - SIZES_MAX) : end]
-            for batch in reversed(list(batches(await reader.sizes(some), self._limits))):
+            for batch, light in reversed(list(self._runs(await reader.sizes(some)))):
                 cursor = replace(cursor, rest=batch[0].uid - 1)
-                await self._batch(reader, deadline, batch, cursor)
+                await self._batch(reader, deadline, batch, cursor, light=light)
             cursor = replace(cursor, rest=some[0] - 1)
         return replace(cursor, rest=0) if whole else cursor
 
+    def _runs(self, mails: Sequence[Fetched]) -> Iterator[tuple[list[Fetched], bool]]:
+        return runs(mails, self._limits, self._ambient.now_ms())
+
     async def _batch(
-        self, reader: Reader, deadline: Deadline, batch: Sequence[Fetched], cursor: UidCursor
+        self,
+        reader: Reader,
+        deadline: Deadline,
+        batch: Sequence[Fetched],
+        cursor: UidCursor,
+        *,
+        light: bool,
     ) -> None:
+        """`light`: headers only."""
         # The deadline judges the server, so it stops while we wait for a place or for the sink.
         deadline.restart(None)
-        async with self._large_mails if reader.is_heavy(batch) else nullcontext():
+        async with self._large_mails if not light and reader.is_heavy(batch) else nullcontext():
             deadline.restart(self._limits.idle_timeout_s)
-            mails = await self._parsed(await reader.read(batch), cursor)
+            raws = await (reader.headers(batch) if light else reader.read(batch))
+            mails = await self._parsed(raws, cursor)
             deadline.restart(None)
             if mails:
                 await self._sink.mails(mails, cursor)
@@ -160,8 +188,8 @@ def fetched_mail(
     raw: RawMail, uidvalidity: int, now_ms: int, *, codes: bool, remote_id: str = "", folder: str = INBOX
 ) -> FetchedMail:
     """A mail as the domain keeps it, whatever bytes came. `codes`: look for a verification code."""
-    mail = parse_mail(raw.body)
-    code = code_of(mail.subject, mail.text, mail.html) if codes else None
+    mail = parse_headers(raw.body) if raw.headers else parse_mail(raw.body)
+    code = code_of(mail.subject, mail.text, mail.html) if codes and not raw.headers else None
     return FetchedMail(
         folder=folder,
         uidvalidity=uidvalidity,
@@ -174,7 +202,7 @@ def fetched_mail(
         has_attachments=mail.has_attachments,
         size=raw.size,
         truncated=raw.truncated,
-        content=content_document(mail, truncated=raw.truncated),
+        content=b"" if raw.headers else content_document(mail, truncated=raw.truncated),
         code=code.text if code else "",
         code_confidence=code.confidence if code else 0.0,
         remote_id=remote_id,

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
@@ -32,6 +33,10 @@ type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
 """A place among the connections that are allowed to a mailbox's host."""
 
 
+type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
+"""The proxy of the group in which a user's mailbox is, None where the group has none."""
+
+
 class CheckMail(Protocol):
     """The check of one mailbox with every argument bound except those of the mailbox."""
 
@@ -52,13 +57,16 @@ class SigningIn:
         tokens: Tokens,
         gate: Gate,
         proxy: Proxy | None = None,
+        group_proxy: GroupProxy | None = None,
     ) -> None:
+        """`group_proxy` None: no group has a proxy of its own."""
         self._log = log
         self._check_mail = check_mail
         self._providers = providers
         self._grants = grants
         self._tokens = tokens
         self._default_proxy = proxy
+        self._group_proxy = group_proxy
         self._gate = gate
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
@@ -67,7 +75,7 @@ class SigningIn:
         password = await self._log.secret(mailbox_stream(email_id), "password")
         auth = await self._auth(email_id, plan, provider, has_password=password is not None)
         try:
-            proxy = await self.proxy(email_id)
+            proxy = await self.proxy(email_id, plan.user_id)
         except ValueError:
             raise CheckFailed(outcome_of("proxy")) from None
         if auth in TOKENS:
@@ -75,9 +83,11 @@ class SigningIn:
         assert password is not None, "else there is no such way"
         return await self.over_imap(plan, sink, auth, password, proxy)
 
-    async def proxy(self, email_id: int) -> Proxy | None:
-        """The proxy of a mailbox: its own, else the operator's. Raises ValueError if it is none."""
+    async def proxy(self, email_id: int, user_id: UserId) -> Proxy | None:
+        """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
         own = await self._log.secret(mailbox_stream(email_id), "proxy")
+        if own is None and self._group_proxy is not None:
+            own = await self._group_proxy(user_id, email_id)
         if own is None:
             return self._default_proxy
         return None if own.reveal() == DIRECT else parse_proxy(own.reveal())
@@ -86,7 +96,13 @@ class SigningIn:
         """Check over IMAP."""
         places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
         target = Target(
-            places=places, user=plan.email, auth=auth, secret=secret, cursors=plan.cursors, proxy=proxy
+            places=places,
+            user=plan.email,
+            auth=auth,
+            secret=secret,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            proxy=proxy,
         )
         async with self._gate(plan):
             return await self._check_mail(target, plan.cursors.get(INBOX), sink)
@@ -112,7 +128,14 @@ class SigningIn:
             newest = await self._log.rows(MAILS, str(email_id), limit=1)
             told_ms = received_of(newest[0][0]) if newest else 0
         target = GraphTarget(
-            url=provider.graph_url, token=token, renew=renew, known=known, told_ms=told_ms, proxy=proxy
+            url=provider.graph_url,
+            token=token,
+            renew=renew,
+            known=known,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            told_ms=told_ms,
+            proxy=proxy,
         )
         return await self._check_mail(target, since, sink)
 

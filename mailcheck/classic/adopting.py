@@ -19,7 +19,7 @@ from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.classic.hearing import Wrong, added
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import IMPORTED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsFound, ReportStatus
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
@@ -28,7 +28,6 @@ from huahuo.mailcheck.roster.commands import AddEmail
 from huahuo.mailcheck.roster.state import Roster
 
 ROSTER: Final = "roster"
-FOLDER: Final = "IMPORTED"
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"
 _TAKING_OVER: Final = "正在导入邮件"
@@ -83,7 +82,7 @@ class Adopting:
         """The number of the last mail that was taken over, 0 if none was."""
 
         def look(_seq: int, state: Mailbox) -> int:
-            return state.seen_under(FOLDER, _UIDVALIDITY)
+            return state.seen_under(IMPORTED, _UIDVALIDITY)
 
         last: int = await self._directory.ask(MAILBOX, email_id, Query(look))
         return last
@@ -101,7 +100,7 @@ class Adopting:
     async def mails(self, email_id: int, check_id: int, records: Sequence[Mapping[str, Any]]) -> None:
         """Take over mails in one commit. Their numbers rise."""
         batch = tuple(fetched_of(record, self._ambient.now_ms()) for record in records)
-        cursor = UidCursor(FOLDER, _UIDVALIDITY, batch[-1].uid)
+        cursor = UidCursor(IMPORTED, _UIDVALIDITY, batch[-1].uid)
         await self._mailboxes.tell(email_id, MailsFound(check_id, batch, cursor), principal=_PRINCIPAL)
 
     async def end(self, email_id: int, count: int) -> None:
@@ -122,7 +121,7 @@ def fetched_of(record: Mapping[str, Any], now_ms: int) -> FetchedMail:
     )
     received = moment_ms(record.get("received_time"))
     return FetchedMail(
-        folder=FOLDER,
+        folder=IMPORTED,
         uidvalidity=_UIDVALIDITY,
         uid=int(record["id"]),
         subject=str(record.get("subject") or ""),

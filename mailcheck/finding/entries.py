@@ -55,6 +55,8 @@ def mailbox_key(email_id: int) -> str:
 
 def variant_of(record: MailRecord) -> int:
     """The variant of a mail with the content that its record names: another content, another variant."""
+    if not record.blob:
+        return WITHOUT_CONTENT
     return 1 + int(record.blob[:_VARIANT_DIGITS], 16)
 
 

@@ -9,6 +9,7 @@ happen under one lock: a mail is put only while its record exists, and its recor
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from huahuo.mailcheck.finding.names import FILE, NAME
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
 
 _MAIL_RECEIVED: Final = "mail_received"
+_KEPT: Final = "contents_kept"
 _FOR_EVER: Final = 1 << 30
 """A mail that cannot be put, as on a full disk, is tried again and not put aside."""
 _BATCH: Final = 200
@@ -53,8 +55,8 @@ class MailIndex:
         self._lock = asyncio.Lock()
         spec = Spec(
             name=NAME,
-            kinds=frozenset({"user"}),
-            types=frozenset({_MAIL_RECEIVED}),
+            kinds=frozenset({"user", "mailbox"}),
+            types=frozenset({_MAIL_RECEIVED, _KEPT}),
             passing=True,
             handler=self._take,
             wants_run=True,
@@ -172,29 +174,62 @@ class MailIndex:
         index = self._opened()
         async with self._lock:
             entries = [
-                entry for event in events if (entry := await self._entry(event.data["mail_id"])) is not None
+                entry
+                for event in events
+                if event.type == _MAIL_RECEIVED
+                and (entry := await self._entry(event.data["mail_id"])) is not None
             ]
             place = Place(self._log.log_id, run.position)
             try:
+                entries += await self._read_later(events)
                 await self._executor.run(lambda: index.put(entries, place))
             except Unusable:
                 await self._begin_anew("damage")
                 raise
 
-    async def _entry(self, mail_id: int) -> Entry | None:
-        """A mail, None if its mailbox was deleted."""
+    async def _read_later(self, events: Sequence[Followed]) -> list[Entry]:
+        """Mails whose content was read after their headers. What was put of the headers is dropped."""
+        kept = [mail for event in events if event.type == _KEPT for mail in event.data["mails"]]
+        if not kept:
+            return []
+        index = self._opened()
+        variants = await self._executor.run(lambda: index.variants([mail["mail_id"] for mail in kept]))
+        stale: list[Entry] = []
+        entries: list[Entry] = []
+        for mail in kept:
+            found = await self._record(mail["mail_id"])
+            if found is None or variants.get(mail["mail_id"], WITHOUT_CONTENT) != WITHOUT_CONTENT:
+                continue
+            record, place = found
+            if mail["mail_id"] in variants:
+                headers = msgspec.structs.replace(record, has_attachments=mail["attached"])
+                stale.append(entry_of(headers, place.user_id, None))
+            content = await self._content(record)
+            entries.append(await self._executor.run(partial(entry_of, record, place.user_id, content)))
+        if stale:
+            await self._executor.run(lambda: index.drop(stale))
+        return entries
+
+    async def _record(self, mail_id: int) -> tuple[MailRecord, MailPlace] | None:
         found = await self._log.row(MAIL, "", mail_key(mail_id))
         if found is None:
             return None
         place = _place(found)
         row = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
-        if row is None:
+        return None if row is None else (_record(row), place)
+
+    async def _entry(self, mail_id: int) -> Entry | None:
+        """A mail, None if its mailbox was deleted."""
+        found = await self._record(mail_id)
+        if found is None:
             return None
-        record = _record(row)
+        record, place = found
         content = await self._content(record)
         return await self._executor.run(lambda: entry_of(record, place.user_id, content))
 
     async def _content(self, record: MailRecord) -> bytes | None:
+        if not record.blob:
+            return None  # it is read later
         try:
             return await self._log.blob(record.blob)
         except Corrupt:

@@ -38,6 +38,7 @@ _ROSTER = {
     "mailbox_added",
     "mailbox_updated",
     "mailbox_deleted",
+    "folders_chosen",
     "secret_stored",
     "check_requested",
 }
@@ -103,6 +104,7 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
             port=place.get("port"),
             use_ssl=place.get("use_ssl"),
             secrets=_secrets(domain, names),
+            **_known(domain.UpdateEmail, facts["email_updated"], "folders"),
         )
     elif "email_deleted" in types:
         found.command = domain.DeleteEmails(tuple(ids))
@@ -137,6 +139,9 @@ def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> De
             message = "" if first["status"] == "ok" else first["message"]
             said = _known(domain.WatchState, first, "error_class", "advice")
             return Derived(2, stream, domain.WatchState(first["status"], message, **said), wanted=True)
+        case "unread_there" if hasattr(domain, "SeeUnread"):
+            command = domain.SeeUnread(first["folder"], first["uidvalidity"], first["uids"])
+            return Derived(1, stream, command, wanted=True)
         case "uidvalidity_changed" | "mail_received" | "cursor_moved":
             return _found(domain, stream, types, bodies)
         case _:

@@ -28,10 +28,13 @@ from huahuo.mailcheck.servers.faults import (
 )
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Tls
 
+UNSEEN_WINDOW = 1_000
 _LINE_BYTES_MAX = 32 * 1024
 _ANSWER_BYTES_MAX = 512 * 1024
 _RESPONSES_MAX = 20_000
 _LITERALS_MAX = 64
+_HEADERS_BYTES = 8 * 1024 * 1024
+"""Of one command that asks for headers. Longer ones are asked for again, mail by mail."""
 _SEARCH_MAILS_MAX = 100_000
 _SEARCH_LINE_BYTES_MAX = 11 * _SEARCH_MAILS_MAX + 1024
 _META_BYTES_MAX = 1024
@@ -218,6 +221,11 @@ class ImapClient:
         # `n:*` always matches the last mail, even if its UID is below n (RFC 3501).
         return sorted(each for each in found if each > uid)
 
+    async def search_unseen(self, exists: int) -> list[int]:
+        """The unread mails among the newest `UNSEEN_WINDOW` of a folder that held `exists`, ascending."""
+        low = max(1, exists - UNSEEN_WINDOW + 1)
+        return sorted(await self._search(b"%d:* UNSEEN" % low)) if exists else []
+
     async def still_there(self, uids: Sequence[int]) -> list[int]:
         """Those of `uids` that the folder still holds, ascending."""
         wanted = set(uids)
@@ -235,6 +243,12 @@ class ImapClient:
         # Several servers only estimate RFC822.SIZE, so they may send twice as much.
         budget = 2 * bytes_expected
         return await self._fetch(uids, b"UID BODY.PEEK[]" + partial, budget, self._fetch_timeout_s)
+
+    async def fetch_headers(self, uids: Sequence[int], *, bytes_max_each: int) -> dict[int, Fetched]:
+        """The headers of mails, of each at most this many bytes, without those that are gone."""
+        items = b"UID BODY.PEEK[HEADER]<0.%d>" % bytes_max_each
+        budget = max(_HEADERS_BYTES, 2 * bytes_max_each)
+        return await self._fetch(uids, items, budget, self._fetch_timeout_s)
 
     async def begin_idle(self, on_news: Callable[[], None]) -> None:
         """Let the server say when the open folder changes. No task waits for that.

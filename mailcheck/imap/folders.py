@@ -73,9 +73,14 @@ def folder_of(parts: Sequence[Part]) -> Folder | None:
     return Folder(raw.decode("ascii"), name, uses)
 
 
+def selectable(folders: Iterable[Folder]) -> list[Folder]:
+    """Those that hold mails."""
+    return [folder for folder in folders if not folder.uses & _NOT_SELECTABLE]
+
+
 def chosen(folders: Iterable[Folder], wanted: Iterable[str]) -> list[Folder]:
     """The folders that are wanted: `JUNK`, or names without regard to case. Each once, and not INBOX."""
-    there = [folder for folder in folders if not folder.uses & _NOT_SELECTABLE]
+    there = selectable(folders)
     found: dict[str, Folder] = {}
     for want in wanted:
         folder = _junk(there) if want.casefold() == JUNK else _by_name(there, (want,))

@@ -23,6 +23,7 @@ _STATUSES = (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH")
 _LITERAL = re.compile(rb"\{(\d{1,10})\}$")
 _CODE = re.compile(rb"\[([^\] ]{1,64})(?: ([^\]]*))?\] ?")
 _FETCH = re.compile(rb"(\d{1,10}) FETCH ", re.IGNORECASE)
+_BODIES = (b"BODY[]", b"BODY[HEADER]")
 _QUOTABLE = re.compile(r"[ -~]*")
 
 type Part = bytes | tuple[bytes, bytes]
@@ -205,7 +206,7 @@ def _from_items(items: dict[bytes, Any]) -> Fetched | None:
     if not isinstance(uid, int) or not 0 < uid <= UID_MAX:
         return None
     size = items.get(b"RFC822.SIZE")
-    body = next((value for name, value in items.items() if name.startswith(b"BODY[]")), None)
+    body = next((value for name, value in items.items() if name.startswith(_BODIES)), None)
     if isinstance(body, int):  # a body that consists of digits, sent as an atom or a quoted string
         body = b"%d" % body
     return Fetched(

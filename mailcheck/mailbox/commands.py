@@ -6,9 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.identity import Equals
+from huahuo.mailcheck.tables.records import MailRecord
 
 _NONE: Mapping[bytes, Equals] = MappingProxyType({})
 
@@ -86,6 +88,14 @@ class MailsSeen(msgspec.Struct, frozen=True):
     equals: Mapping[bytes, Equals] = _NONE
 
 
+class SeeUnread(msgspec.Struct, frozen=True, gc=False):
+    """A reading saw which of a folder's newest mails are unread there, as a set of UIDs."""
+
+    folder: str
+    uidvalidity: int
+    uids: str
+
+
 class WatchState(msgspec.Struct, frozen=True, gc=False):
     """How the watcher of the mailbox fares. The user is told of the first failure and of the recovery."""
 
@@ -93,6 +103,21 @@ class WatchState(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
     error_class: str = ""
     advice: str = ""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """The content of a mail of which only headers were read. `record` is the one that is stored."""
+
+    record: MailRecord
+    received_ms: int
+    content: bytes
+    has_attachments: bool
+
+
+class KeepContents(msgspec.Struct, frozen=True):
+    """The contents of mails were read, after their headers."""
+
+    contents: tuple[Content, ...]
 
 
 type MailboxCommand = (
@@ -105,6 +130,8 @@ type MailboxCommand = (
     | ReportProgress
     | MailsSeen
     | WatchState
+    | KeepContents
+    | SeeUnread
 )
 
 
@@ -117,6 +144,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     use_ssl: bool
     cursors: Mapping[str, UidCursor]
+    user_id: UserId = 0
+    folders: tuple[str, ...] | None = None
     legacy: tuple[str, ...] = ()
     """Places whose mails may be missing in the table `known`."""
 

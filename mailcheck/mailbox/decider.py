@@ -27,6 +27,7 @@ from huahuo.mailcheck.mailbox.commands import (
     Done,
     Finish,
     GrantReplaced,
+    KeepContents,
     KeepGrant,
     MailboxCommand,
     MailboxReply,
@@ -37,6 +38,7 @@ from huahuo.mailcheck.mailbox.commands import (
     Progress,
     ReportProgress,
     ReportStatus,
+    SeeUnread,
     WatchState,
 )
 from huahuo.mailcheck.mailbox.identity import Equals
@@ -66,6 +68,12 @@ class MailboxDecider(MailboxFold):
             return writing.decision(_keep(writing, command))
         if isinstance(command, MailsSeen):
             _found(writing, 0, command.batch, command.cursor, command.equals)
+            return writing.decision(Done())
+        if isinstance(command, KeepContents):
+            writing.contents(command.contents)
+            return writing.decision(Done())
+        if isinstance(command, SeeUnread):
+            writing.unread(command)
             return writing.decision(Done())
         if isinstance(command, WatchState):
             _watcher_fares(writing, command)
@@ -106,6 +114,8 @@ def plan_of(state: Mailbox) -> Plan:
         port=state.port,
         use_ssl=state.use_ssl,
         cursors=dict(state.seen),
+        user_id=state.user_id,
+        folders=state.folders,
         legacy=state.legacy,
     )
 

@@ -6,6 +6,7 @@ user write the stream, and each append names the seq that it expects.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import blake2b
 from sys import intern
 from types import MappingProxyType
 from typing import Final
@@ -21,11 +22,13 @@ from huahuo.mailcheck.events import (
     CheckRequested,
     CheckStarted,
     CursorMoved,
+    FoldersChosen,
     GrantKept,
     MailboxAdded,
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
+    UnreadThere,
     WatchTold,
     id_of,
     read,
@@ -36,6 +39,7 @@ from huahuo.mailcheck.mailbox.identity import place_of
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""
 
+_DIGEST_BYTES: Final = 12
 _OF_GRANT: Final = frozenset({"client_id", "refresh_token"})
 _NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
 
@@ -82,6 +86,10 @@ class Mailbox(msgspec.Struct):
     """By server and folder: the last cursor under each earlier UIDVALIDITY, the latest last. A server that
     was restored from a backup may return to an earlier one. Its mails must not be reported again (I22)."""
 
+    folders: tuple[str, ...] | None = None
+    """Read besides INBOX. None: as the service says."""
+    unread: dict[str, bytes] = msgspec.field(default_factory=dict)
+    """By folder: the digest of what was told last of its unread mails."""
     legacy: tuple[str, ...] = ()
     """Places that an earlier version read. Their mails may be missing in the table `known`."""
 
@@ -114,7 +122,7 @@ class MailboxFold:
     """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-5"
+    fingerprint: Final = "mailbox-6"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -141,6 +149,10 @@ class MailboxFold:
             case MailboxUpdated():
                 _reached(state, body)
                 state.way, state.refused = Way(), False
+            case FoldersChosen():
+                state.folders = body.folders
+            case UnreadThere():
+                state.unread[body.folder] = unread_digest(body.uidvalidity, body.uids)
             case CheckRequested():
                 state.check = Check(body.check_id, cause=event.position)
             case CheckStarted() if check is None or check.check_id != body.check_id:
@@ -161,6 +173,7 @@ class MailboxFold:
                 state.cursors.clear()
                 state.former.clear()
                 state.legacy = ()
+                state.unread.clear()
             case _:
                 pass
         return state
@@ -175,6 +188,11 @@ class MailboxFold:
         if state.email_id != id_of(stream):
             raise ValueError("another mailbox's keyframe")
         return state
+
+
+def unread_digest(uidvalidity: int, uids: str) -> bytes:
+    """What stands for the unread mails of a folder: two sets with one digest are the same."""
+    return blake2b(f"{uidvalidity} {uids}".encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,6 @@
 """What one decision of a mailbox writes: events, records, mail contents and effects. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck.effects import Effect, LookAgain, StopCheck
+from huahuo.mailcheck.effects import Effect, LookAgain, ReadBodies, StopCheck
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
     Body,
@@ -16,11 +16,14 @@ from huahuo.mailcheck.events import (
     CheckProgress,
     CheckProgressed,
     CheckStarted,
+    ContentsKept,
     CursorMoved,
     EmailStatusUpdate,
     FoundMail,
     GrantKept,
+    KeptMail,
     MailReceived,
+    UnreadThere,
     WatchTold,
     internal,
     mailbox_stream,
@@ -28,25 +31,29 @@ from huahuo.mailcheck.events import (
     user_stream,
 )
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
-from huahuo.mailcheck.mailbox.commands import MailboxReply, WatchState
+from huahuo.mailcheck.mailbox.commands import Content, MailboxReply, SeeUnread, WatchState
 from huahuo.mailcheck.mailbox.identity import Equals, Known, digest_of, encoded, place_of
-from huahuo.mailcheck.mailbox.state import Check, Mailbox
+from huahuo.mailcheck.mailbox.state import Check, Mailbox, unread_digest
 from huahuo.mailcheck.tables.records import (
     CHECKS,
     CODE_CHARS_MAX,
     FOLDER_CHARS_MAX,
     KNOWN,
     MESSAGE_CHARS_MAX,
+    MISSING,
     SENDER_CHARS_MAX,
     SUBJECT_CHARS_MAX,
+    UNREAD_BODIES,
     MailRecord,
     check_put,
     clean,
     email_key,
     mail_rows,
     received_ms,
+    record_key,
     remote_put,
     rfc3339,
+    unread_put,
 )
 
 
@@ -73,6 +80,7 @@ class MailboxWriting:
             rows=tuple(self._rows),
             blobs=tuple(self._blobs),
             secrets=tuple(self._secrets),
+            owner=user_stream(self.state.user_id) if self._blobs else "",
         )
 
     def fact(self, body: Body) -> None:
@@ -221,7 +229,7 @@ class MailboxWriting:
                 folder=clean(mail.folder, FOLDER_CHARS_MAX),
                 has_attachments=mail.has_attachments,
                 size=mail.size,
-                blob=blob_id(mail.content),
+                blob=blob_id(mail.content) if mail.content else "",
                 code=clean(mail.code, CODE_CHARS_MAX) or UNSET,
                 code_confidence=mail.code_confidence if mail.code else UNSET,
                 uid=mail.uid,
@@ -243,9 +251,42 @@ class MailboxWriting:
                 )
             )
             self._rows += mail_rows(record, state.user_id, moment_ms)
-            self._blobs.append(mail.content)
+            if mail.content:
+                self._blobs.append(mail.content)
+            else:
+                self._rows.append(RowPut(MISSING, str(state.email_id), record_key(moment_ms, mail_id), b""))
             found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
+        if any(not mail.content for mail in new):
+            self._rows.append(RowPut(UNREAD_BODIES, "", email_key(state.email_id), b""))
+            self._effects.append(ReadBodies(state.email_id))
         return found
+
+    def contents(self, contents: Sequence[Content]) -> None:
+        """Add the contents of mails that were told by their headers."""
+        kept = []
+        for one in contents:
+            record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
+            self._rows += mail_rows(record, self.state.user_id, one.received_ms)
+            key = record_key(one.received_ms, record.mail_id)
+            self._rows.append(RowDrop(MISSING, str(self.state.email_id), key))
+            self._blobs.append(one.content)
+            kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
+        self.fact(ContentsKept(timestamp=self.context.timestamp, mails=tuple(kept)))
+
+    def unread(self, seen: SeeUnread) -> None:
+        """Add which mails of a folder are unread there, if that changed."""
+        digest = unread_digest(seen.uidvalidity, seen.uids)
+        told = self.state.unread.get(seen.folder)
+        if digest == told or (told is None and not seen.uids):
+            return
+        fact = UnreadThere(
+            timestamp=self.context.timestamp,
+            folder=seen.folder,
+            uidvalidity=seen.uidvalidity,
+            uids=seen.uids,
+        )
+        self.fact(fact)
+        self._rows.append(unread_put(self.state.email_id, seen.folder, seen.uidvalidity, seen.uids))
 
     def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
         """A known mail was met in another place, so its record says that one."""

@@ -54,6 +54,17 @@ def parse_mail(raw: bytes) -> ParsedMail:
         return ParsedMail(text=guess(raw[:_TEXT_BYTES_MAX])[:TEXT_CHARS_MAX])
 
 
+def parse_headers(raw: bytes) -> ParsedMail:
+    """What the headers alone say; whether there are attachments is a guess by the type. Never raises."""
+    try:
+        root = parse(raw)
+        mixed = root.header("content-type").lstrip().lower().startswith(b"multipart/mixed")
+        mail = parsed_mail(raw)
+    except Exception:  # noqa: BLE001  as in `parse_mail`
+        return ParsedMail()
+    return msgspec.structs.replace(mail, text="", html="", attachments=[], has_attachments=mixed)
+
+
 def content_document(mail: ParsedMail, *, truncated: bool) -> bytes:
     """The content of a mail as JSON, which is stored as a blob outside the log."""
     return json_bytes(

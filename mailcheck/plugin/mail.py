@@ -46,8 +46,9 @@ class Mail(Plugin):
         from huahuo.mailcheck.classic.interpreter import FireMailTongue
         from huahuo.mailcheck.classic.queries import Queries
         from huahuo.mailcheck.classic.routes import routes
-        from huahuo.mailcheck.domain import MailDomain
+        from huahuo.mailcheck.domain.mail import MailDomain
         from huahuo.mailcheck.finding.index import MailIndex
+        from huahuo.mailcheck.words import en, zh
 
         options = host.settings
         index = MailIndex(host) if options.mail_search else None
@@ -85,6 +86,7 @@ class Mail(Plugin):
             actions=[*mail.actions(), *Queries(host.log, host.directory).actions()],
             tongues=[FireMailTongue()],
             routes=[*mail.routes(), *(routes() if host.classic_ui else ())],
+            words=(zh, en),
             user_snapshot=mail.snapshot,
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,
@@ -93,6 +95,7 @@ class Mail(Plugin):
             rest=mail.rest,
             drain=mail.drain,
             close=mail.close,
+            forget=mail.belongings.forget,
             idle=mail.idle,
             api=mail,
         )

@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,7 @@ from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from huahuo.mailcheck.servers.proxies import parse_proxy
 
 if TYPE_CHECKING:
-    from huahuo.mailcheck.domain import MailSettings
+    from huahuo.mailcheck.domain.bounds import MailSettings
 
 _SECONDS_MAX = 10 * 365 * 86_400
 
@@ -53,6 +53,16 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
     ] = 25 << 20
     mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    mail_bodies: Annotated[
+        Literal["background", "on_demand", "at_once"],
+        Meta(
+            description="when the text of mails older than a day (of all, without mail_codes) is read:"
+            " after their headers in the background, when somebody opens one, or at once"
+        ),
+    ] = "background"
+    mail_unread: Annotated[
+        bool, Meta(description="ask at each check which of the newest mails are unread on the server")
+    ] = True
     mail_folders: Annotated[
         tuple[str, ...],
         Meta(description="folders read besides INBOX: names, or junk for the one that holds junk"),
@@ -93,7 +103,7 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
     """The bounds of the domain. Raises ValueError if a setting cannot be used."""
     # The settings are read by every command of `huahuo`, most of which check no mail.
     from huahuo.mailcheck.checks.ports import CheckLimits
-    from huahuo.mailcheck.domain import MailSettings
+    from huahuo.mailcheck.domain.bounds import MailSettings
     from huahuo.mailcheck.imap.network import Network
     from huahuo.mailcheck.watching.pace import Pace
 
@@ -112,6 +122,8 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
             command_timeout_s=options.mail_timeout_s,
             mail_bytes_max=options.mail_bytes_max,
             codes=options.mail_codes,
+            bodies=options.mail_bodies,
+            unread=options.mail_unread,
             folders=options.mail_folders,
         ),
         checks_max=options.checks_at_once,

@@ -5,8 +5,10 @@ Those that need nothing but what the client sends are decoded from its message a
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
@@ -31,13 +33,17 @@ class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateEmail(msgspec.Struct, frozen=True, kw_only=True):
-    """Change the given fields. None, an empty server and an absent secret mean no change."""
+    """Change the given fields. None, an empty server and an absent secret mean no change.
+
+    `folders` None: those that the service reads.
+    """
 
     email_id: int
     mail_type: str | None = None
     server: str = ""
     port: int | None = None
     use_ssl: bool | None = None
+    folders: tuple[str, ...] | UnsetType | None = UNSET
     secrets: Mapping[str, Secret] = _NO_SECRETS
 
 
@@ -48,9 +54,10 @@ class DeleteEmails(msgspec.Struct, frozen=True):
 
 
 class CheckEmails(msgspec.Struct, frozen=True):
-    """Queue a check of each mailbox that has none open."""
+    """Queue a check of each mailbox that has none open. `login`: it only signs in, and reads no mail."""
 
     email_ids: tuple[Id, ...]
+    login: bool = False
 
 
 class CancelCheck(msgspec.Struct, frozen=True):
@@ -66,6 +73,13 @@ class LabelEmails(msgspec.Struct, frozen=True):
     labels: Labels
 
 
+class SetGroupProxy(msgspec.Struct, frozen=True):
+    """Give a group a proxy for all its mailboxes. None: it has none of its own any more."""
+
+    group: str
+    proxy: Secret | None
+
+
 class WatchEmails(msgspec.Struct, frozen=True):
     """Watch mailboxes for new mails, or stop that."""
 
@@ -74,11 +88,14 @@ class WatchEmails(msgspec.Struct, frozen=True):
 
 
 class ImportEmails(msgspec.Struct, frozen=True):
-    """Add the mailboxes of an import text that is already parsed. `validate`: and check each at once."""
+    """Add the mailboxes of an import text that is already parsed.
+
+    `validate`: and sign in to each at once, or check it.
+    """
 
     mail_type: str
     data: ImportData
-    validate: bool = False
+    validate: Literal["", "login", "check"] = ""
 
 
 type RosterCommand = (
@@ -89,5 +106,6 @@ type RosterCommand = (
     | CancelCheck
     | WatchEmails
     | LabelEmails
+    | SetGroupProxy
     | ImportEmails
 )

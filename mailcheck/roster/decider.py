@@ -24,16 +24,32 @@ from huahuo.mailcheck.roster.commands import (
     ImportEmails,
     LabelEmails,
     RosterCommand,
+    SetGroupProxy,
     UpdateEmail,
     WatchEmails,
 )
 from huahuo.mailcheck.roster.importer import Account
-from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels, changes_of, refuse_labels, tidied, too_many
-from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
+from huahuo.mailcheck.roster.labels import (
+    TAGS_MAX,
+    Labels,
+    changes_of,
+    refuse_group,
+    refuse_labels,
+    tidied,
+    too_many,
+)
+from huahuo.mailcheck.roster.rules import (
+    refuse_address,
+    refuse_folders,
+    refuse_missing,
+    refuse_secrets,
+    refuse_settings,
+)
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
+from huahuo.mailcheck.words import zh
 
 IDS_MAX: Final = 1_000
 MAILBOXES_MAX: Final = 100_000
@@ -66,6 +82,8 @@ class RosterDecider(RosterFold):
                 reply = self._update(writing, command)
             case ImportEmails():
                 reply = self._import(writing, command)
+            case SetGroupProxy():
+                reply = _set_proxy(writing, command)
             case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
@@ -124,7 +142,7 @@ class RosterDecider(RosterFold):
         if command.validate and hosts:
             first_check = writing.context.take("check", len(hosts))
             for check_id, (email_id, host) in enumerate(hosts, start=first_check):
-                writing.request(email_id, check_id, host)
+                writing.request(email_id, check_id, host, login=command.validate == "login")
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
@@ -147,7 +165,7 @@ class RosterDecider(RosterFold):
                 cancelled = [i for i in owned if writing.cancel(i)]
                 return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
             case CheckEmails():
-                return _check(writing, owned)
+                return _check(writing, owned, login=command.login)
             case LabelEmails():
                 return _label(writing, owned, tidied(command.labels))
             case WatchEmails():
@@ -167,9 +185,13 @@ class RosterDecider(RosterFold):
         if refusal is None and mail_type != row.mail_type:
             # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
             refusal = refuse_missing(self._providers, mail_type, command.secrets)
+        folders = command.folders
+        if refusal is None and folders:
+            folders = tuple(dict.fromkeys(name.strip() for name in folders))
+            refusal = refuse_folders(folders)
         if refusal is not None:
             return refusal
-        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items())
+        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items(), folders)
         return Success("邮箱更新成功", email_id=row.id)
 
     def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
@@ -198,7 +220,18 @@ def _label(writing: RosterWriting, owned: Sequence[int], labels: Labels) -> Mail
     return Success(f"已更新 {len(touched)} 个邮箱的标签", email_ids=touched)
 
 
-def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
+def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
+    group = command.group.strip()
+    refusal = refuse_group(group) or (
+        None if command.proxy is None else refuse_secrets({"proxy": command.proxy})
+    )
+    if refusal is not None:
+        return refusal
+    writing.group_proxy(group, command.proxy)
+    return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
+
+
+def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:
     if not owned:
         return Refusal("not_found", "您没有权限检查任何指定的邮箱")
     skipped = [i for i in owned if i in writing.state.checks]
@@ -207,7 +240,7 @@ def _check(writing: RosterWriting, owned: Sequence[int]) -> MailReply:
         return Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=skipped)
     first = writing.context.take("check", len(accepted))
     for check_id, email_id in enumerate(accepted, start=first):
-        writing.request(email_id, check_id)
+        writing.request(email_id, check_id, login=login)
     return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.words import zh
 
 TAGS_MAX: Final = 20
 """Of one mailbox."""
@@ -54,6 +55,13 @@ def refuse_labels(labels: Labels) -> Refusal | None:
         return Refusal("invalid_field", f"备注最多 {NOTE_CHARS_MAX} 个字符", "note")
     if labels == Labels():
         return Refusal("invalid_field", "未提供标签、备注或分组", "add_tags")
+    return None
+
+
+def refuse_group(group: str) -> Refusal | None:
+    """The refusal of a group that must have a name, None if it is acceptable."""
+    if not 0 < len(group) <= GROUP_CHARS_MAX or _CONTROL.search(group):
+        return Refusal("invalid_field", zh.GROUP_NAME.format(GROUP_CHARS_MAX), "group")
     return None
 
 

@@ -1,6 +1,7 @@
 """Rules for an account: address, type, server, secrets. Pure; a violation is a `Refusal`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from huahuo.actors.plugins.calls import Refusal
@@ -10,9 +11,14 @@ from huahuo.mailcheck.servers.faults import HostRefused
 from huahuo.mailcheck.servers.host_rules import host_name
 from huahuo.mailcheck.servers.providers import TOKENS, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import parse_proxy
+from huahuo.mailcheck.words import zh
 
 SECRET_CHARS_MAX: Final = 8192
+FOLDERS_MAX: Final = 20
+"""Of one mailbox, besides INBOX."""
+FOLDER_CHARS_MAX: Final = 200
 _PORT_MAX: Final = 65_535
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def refuse_address(email: str) -> Refusal | None:
@@ -35,6 +41,14 @@ def refuse_settings(
             host_name(server)
         except HostRefused:
             return Refusal("invalid_field", "服务器地址无效", "server")
+    return None
+
+
+def refuse_folders(folders: Sequence[str]) -> Refusal | None:
+    """The refusal of folders to read, None if all may be names of folders."""
+    for name in folders:
+        if not 0 < len(name) <= FOLDER_CHARS_MAX or _CONTROL.search(name):
+            return Refusal("invalid_field", zh.FOLDER_NAME.format(FOLDER_CHARS_MAX), "folders")
     return None
 
 

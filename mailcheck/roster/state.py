@@ -104,7 +104,7 @@ class RosterFold:
     """Folds a roster from the public stream of its user."""
 
     name: Final = "roster"
-    fingerprint: Final = "roster-2"
+    fingerprint: Final = "roster-3"
 
     def initial(self, stream: str) -> Roster:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -128,7 +128,11 @@ class RosterFold:
                 state.put(row, replace(row, mail_count=row.mail_count + 1))
             case EmailUpdated():
                 given = {name: getattr(body, name) for name in _CHANGEABLE}
-                changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+                changes: dict[str, Any] = {
+                    name: value for name, value in given.items() if value is not msgspec.UNSET
+                }
+                if body.folders is not msgspec.UNSET:
+                    changes["folders"] = msgspec.UNSET if body.folders is None else body.folders
                 state.put(row, replace(row, **changes, **_labels(body)))
             case EmailDeleted():
                 state.remove(row)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from msgspec import UNSET, UnsetType
+
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck, Unwatch, Watch
@@ -16,6 +18,8 @@ from huahuo.mailcheck.events import (
     EmailDeleted,
     EmailStatusUpdate,
     EmailUpdated,
+    FoldersChosen,
+    GroupProxySet,
     MailboxAdded,
     MailboxDeleted,
     MailboxUpdated,
@@ -23,6 +27,7 @@ from huahuo.mailcheck.events import (
     guarding,
     internal,
     mailbox_stream,
+    of_roster,
     public,
     roster_stream,
     user_stream,
@@ -31,7 +36,17 @@ from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
-from huahuo.mailcheck.tables.records import CHECKS, PURGES, WATCHED, check_put, email_key, watched_put
+from huahuo.mailcheck.tables.records import (
+    CHECKS,
+    GROUP_PROXIES,
+    PURGES,
+    WATCHED,
+    check_put,
+    email_key,
+    group_key,
+    group_secret,
+    watched_put,
+)
 
 _CANCELLED: Final = "检查已取消"
 
@@ -50,6 +65,7 @@ class RosterWriting:
         self._rows: list[RowPut | RowDrop] = []
         self._secrets: list[SecretPut] = []
         self._shred: list[str] = []
+        self._drop_secrets: list[tuple[str, str]] = []
 
     def decision(self, reply: MailReply) -> Decision[MailReply, Effect]:
         """Everything gathered, as one append, with the reply that a repeat of the command gets.
@@ -67,6 +83,7 @@ class RosterWriting:
             expected=self._expected,
             rows=tuple(self._rows),
             secrets=tuple(self._secrets),
+            drop_secrets=tuple(self._drop_secrets),
             shred=tuple(self._shred),
         )
 
@@ -99,14 +116,22 @@ class RosterWriting:
         self._changed = True
 
     def update(
-        self, row: Row, mail_type: str, where: Endpoint, secrets: Iterable[tuple[str, Secret]]
+        self,
+        row: Row,
+        mail_type: str,
+        where: Endpoint,
+        secrets: Iterable[tuple[str, Secret]],
+        folders: tuple[str, ...] | UnsetType | None = UNSET,
     ) -> None:
         """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
         now = self.context.timestamp
         before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
         after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
         sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets]
-        if before == after and not sealed:
+        chosen = None if row.folders is UNSET else row.folders
+        if folders == chosen:
+            folders = UNSET
+        if before == after and not sealed and folders is UNSET:
             return
         self._expect(row.id)
         self._changed = True
@@ -116,7 +141,9 @@ class RosterWriting:
         changed: dict[str, Any] = {
             name: new for name, old, new in zip(names, before, after, strict=True) if old != new
         }
-        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, **changed))
+        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, folders=folders, **changed))
+        if folders is not UNSET:
+            self._fact(row.id, FoldersChosen(timestamp=now, folders=folders))
         if changed:
             self._fact(row.id, MailboxUpdated(timestamp=now, **dict(zip(names, after, strict=True))))
         for put in sealed:
@@ -149,16 +176,32 @@ class RosterWriting:
         self._changed = True
         self._say(email_id, EmailUpdated(timestamp=self.context.timestamp, email_id=email_id, **changed))
 
-    def request(self, email_id: int, check_id: int, host: str | None = None) -> None:
-        """Queue a check. `host`: of a mailbox that this decision adds."""
+    def group_proxy(self, group: str, proxy: Secret | None) -> None:
+        """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
+        user_id = self.state.user_id
+        owner, name = roster_stream(user_id), group_secret(group)
+        if proxy is None:
+            self._drop_secrets.append((owner, name))
+            self._rows.append(RowDrop(GROUP_PROXIES, str(user_id), group_key(group)))
+        else:
+            self._secrets.append(SecretPut(owner, name, proxy))
+            self._rows.append(RowPut(GROUP_PROXIES, str(user_id), group_key(group), group.encode()))
+        fact = GroupProxySet(timestamp=self.context.timestamp, group=group, on=proxy is not None)
+        self._events.append(of_roster(user_id, fact))
+        for row in self.state.rows.values():
+            if row.watched and row.group == group:
+                self._effects.append(Watch(row.id, row.server))
+
+    def request(self, email_id: int, check_id: int, host: str | None = None, *, login: bool = False) -> None:
+        """Queue a check. `host`: of a mailbox that this decision adds. `login`: it only signs in."""
         now = self.context.timestamp
         if host is None:
             host = self.state.rows[email_id].server
             self._expect(email_id)
         self._status(email_id, check_id, "queued", "等待检查")
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
-        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host))
-        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id))
+        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host, login=login))
+        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id, login))
 
     def cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""

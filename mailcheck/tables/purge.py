@@ -19,13 +19,17 @@ from huahuo.actors.effects.spec import Failure, Spec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     GRAPH,
     KNOWN,
     MAIL,
     MAILS,
+    MISSING,
     PURGES,
+    UNREAD,
+    UNREAD_BODIES,
+    MailPlace,
     MailRecord,
     email_key,
     mail_key,
@@ -99,6 +103,10 @@ class Purging:
 
     async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
         """Remove this in one commit."""
+        mail = next((one for one in what if isinstance(one, RowDrop) and one.table == MAIL), None)
+        owner = ""
+        if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
+            owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
         append = Append(
             ts_ms=self._ambient.now_ms(),
             rows=tuple(one for one in what if isinstance(one, RowDrop)),
@@ -106,6 +114,7 @@ class Purging:
             # Ids are never reused: nothing more will be written to its stream.
             ended=(mailbox_stream(email_id),) if last else (),
             principal="service",
+            owner=owner,
         )
         await self._log.append(append)
 
@@ -115,14 +124,16 @@ class Purging:
             found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
             async with self._forgetting([record for _, record in found]):
                 await run.emit(*(one for key, record in found for one in _of_mail(part, key, record)))
-        for table in (GRAPH, KNOWN):
+        for table in (GRAPH, KNOWN, MISSING, UNREAD):
             while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
                 await run.emit(*(RowDrop(table, part, key) for key, _ in rows))
-        await run.finish(RowDrop(PURGES, "", email_key(run.id)))
+        key = email_key(run.id)
+        await run.finish(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key))
 
 
 def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
-    return RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id)), record.blob
+    rows = RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id))
+    return (*rows, record.blob) if record.blob else rows
 
 
 class _Hold:

@@ -8,6 +8,10 @@
 | `graph` | mailbox id | digest of Graph's id of a mail | nothing: this mail is known |
 | `known` | mailbox id | digest of a Message-ID | the mails that have it, and where they were met |
 | `watched` | "" | mailbox id | its host: the mailbox is watched for new mails |
+| `unread` | mailbox id | digest of a folder | which of its newest mails are unread on the server |
+| `missing` | mailbox id | received_ms, mail id | nothing: only the headers of this mail were read |
+| `unread_bodies` | "" | mailbox id | nothing: mails of this mailbox are `missing` |
+| `group_proxies` | user id | digest of a group | the group: its mailboxes use a proxy of its own |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
@@ -31,6 +35,10 @@ PURGES: Final = "purges"
 GRAPH: Final = "graph"
 WATCHED: Final = "watched"
 KNOWN: Final = "known"
+GROUP_PROXIES: Final = "group_proxies"
+UNREAD: Final = "unread"
+MISSING: Final = "missing"
+UNREAD_BODIES: Final = "unread_bodies"
 
 SUBJECT_CHARS_MAX: Final = 1_000
 SENDER_CHARS_MAX: Final = 500
@@ -44,7 +52,7 @@ _OLDEST_MS = 631_152_000_000
 
 
 class MailRecord(msgspec.Struct, frozen=True, gc=False):
-    """One mail in its mailbox's list. `blob` is the id of its content.
+    """One mail in its mailbox's list. `blob` is the id of its content, "" while only its headers were read.
 
     `uid` and `uidvalidity`: where it was met last in `folder`. They are 0 in records of earlier versions.
     `remote_id`: Graph's id.
@@ -75,12 +83,16 @@ class MailPlace(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A check that has not ended. `implicit`: an embedding application runs it, not this service."""
+    """A check that has not ended. `implicit`: an embedding application runs it, not this service.
+
+    `login`: it only signs in.
+    """
 
     user_id: UserId
     check_id: int
     host: str = ""
     implicit: bool = False
+    login: bool = False
 
 
 def received_of(key: bytes) -> int:
@@ -96,6 +108,38 @@ def remote_key(remote_id: str) -> bytes:
 def remote_put(email_id: int, remote_id: str) -> RowPut:
     """The row by which a mail of Graph is known."""
     return RowPut(GRAPH, str(email_id), remote_key(remote_id), b"")
+
+
+class Unread(msgspec.Struct, frozen=True, gc=False):
+    """Which of a folder's newest mails are unread on the server, as a set of UIDs."""
+
+    folder: str
+    uidvalidity: int
+    uids: str
+
+    def numbers(self) -> frozenset[int]:
+        """The UIDs."""
+        found: set[int] = set()
+        for run in filter(None, self.uids.split(",")):
+            first, _, last = run.partition(":")
+            found.update(range(int(first), int(last or first) + 1))
+        return frozenset(found)
+
+
+def unread_put(email_id: int, folder: str, uidvalidity: int, uids: str) -> RowPut:
+    """The row of a folder's unread mails."""
+    value = msgspec.json.encode(Unread(folder, uidvalidity, uids))
+    return RowPut(UNREAD, str(email_id), group_key(folder), value)
+
+
+def group_key(group: str) -> bytes:
+    """The key of a group, which is a text of the user's."""
+    return blake2b(group.encode("utf-8", "replace"), digest_size=_KEY_BYTES).digest()
+
+
+def group_secret(group: str) -> str:
+    """The name under which a group's proxy is sealed, for the owner `roster/<id>`."""
+    return f"proxy/{group_key(group).hex()}"
 
 
 def number_key(number: int) -> bytes:
@@ -131,10 +175,16 @@ def page_key(token: str) -> bytes | None:
 
 
 def check_put(
-    email_id: int, user_id: UserId, check_id: int, *, host: str = "", implicit: bool = False
+    email_id: int,
+    user_id: UserId,
+    check_id: int,
+    *,
+    host: str = "",
+    implicit: bool = False,
+    login: bool = False,
 ) -> RowPut:
     """The row of an open check."""
-    value = OpenCheck(user_id, check_id, host, implicit)
+    value = OpenCheck(user_id, check_id, host, implicit, login)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
 
 

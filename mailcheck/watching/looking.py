@@ -20,7 +20,7 @@ from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
-from huahuo.mailcheck.mailbox.commands import MailsSeen, NoMailbox, Plan
+from huahuo.mailcheck.mailbox.commands import MailsSeen, NoMailbox, Plan, SeeUnread
 from huahuo.mailcheck.servers.faults import MailFault, TimedOut
 from huahuo.mailcheck.web.requests import Requests
 
@@ -54,6 +54,10 @@ class Seen:
         if isinstance(answer.reply, NoMailbox):
             raise MailboxGone
 
+    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
+        """See `Sink`."""
+        await self._mailboxes.tell(self._email_id, SeeUnread(folder, uidvalidity, uids))
+
 
 class Looking:
     """Everything that looks need but the mailbox. A look raises CheckFailed, and what its sink raises."""
@@ -61,6 +65,7 @@ class Looking:
     def __init__(
         self,
         limits: CheckLimits,
+        *,
         network: Network,
         requests: Requests,
         large_mails: asyncio.Semaphore,
@@ -74,9 +79,11 @@ class Looking:
         self._executor = executor
         self._ambient = ambient
 
-    def _reading(self, cursors: Mapping[str, UidCursor], sink: Seen) -> Reading:
+    def _reading(
+        self, cursors: Mapping[str, UidCursor], sink: Seen, folders: tuple[str, ...] | None
+    ) -> Reading:
         shared = self._limits, self._large_mails, self._executor, self._ambient
-        return Reading(cursors, sink, *shared, newest=_NEWEST)
+        return Reading(cursors, sink, *shared, newest=_NEWEST, folders=folders)
 
     async def new(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
         """Look over a new connection, or by Graph. See `CheckMail`."""
@@ -103,7 +110,7 @@ class Looking:
         async def look() -> Ok:
             async with Cutting(client):
                 await client.end_idle()
-                done = await self._read(client, plan.cursors, sink, others=renews)
+                done = await self._read(client, plan.cursors, plan.folders, sink, others=renews)
             sink.client = client
             return done
 
@@ -115,15 +122,21 @@ class Looking:
             await greet(client, place)
             await sign_in(client, target, place)
             cursors = target.cursors if since is None else {**target.cursors, INBOX: since}
-            done = await self._read(client, cursors, sink, others=True)
+            done = await self._read(client, cursors, target.folders, sink, others=True)
         sink.client = client
         return done
 
     async def _read(
-        self, client: ImapClient, cursors: Mapping[str, UidCursor], sink: Seen, *, others: bool
+        self,
+        client: ImapClient,
+        cursors: Mapping[str, UidCursor],
+        folders: tuple[str, ...] | None,
+        sink: Seen,
+        *,
+        others: bool,
     ) -> Ok:
         """INBOX is read last: IDLE tells of the open folder, and of what comes after it was opened."""
-        reading = self._reading(cursors, sink)
+        reading = self._reading(cursors, sink, folders)
         deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
         try:
             async with deadline:

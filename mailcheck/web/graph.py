@@ -1,7 +1,8 @@
-"""The inbox of a mailbox by Microsoft Graph: the listing page by page, and mails as MIME. Read-only."""
+"""Folders of a mailbox by Microsoft Graph: listings page by page, and mails as MIME. Read-only."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from email.utils import formataddr
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +16,11 @@ from huahuo.mailcheck.web.answers import Answer, error_of, retry_after_s
 from huahuo.mailcheck.web.requests import ANSWER_BYTES_MAX, Requests
 from huahuo.mailcheck.web.retrying import with_retries
 
-_SELECT: Final = "$select=id,receivedDateTime,subject"
+_SELECT: Final = "$select=id,receivedDateTime,subject,from,hasAttachments,internetMessageId"
+INBOX: Final = "inbox"
+JUNK: Final = "junkemail"
+"""Names of Graph for folders that every mailbox has, in whatever language."""
+_FOLDER_PAGES_MAX: Final = 20
 _PAGE_MAILS: Final = 50
 _PREFER: Final = f'IdType="ImmutableId", odata.maxpagesize={_PAGE_MAILS}'
 _NO_DELTA: Final = frozenset({400, 404, 405, 501})
@@ -27,6 +32,12 @@ class Listed(msgspec.Struct, frozen=True):
 
     remote_id: str
     received_ms: int | None
+    subject: str = ""
+    sender: str = ""
+    message_id: str = ""
+    has_attachments: bool = False
+    told: bool = False
+    """The listing says what the headers of the mail would."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -58,25 +69,45 @@ class Graph:
         self._renewed = False
         self._proxy = proxy
 
-    async def page(self, link: str = "") -> Page:
-        """The page at `link`, or the first one of the whole inbox.
+    async def folders(self) -> list[tuple[str, str]]:
+        """(id, name) of the mailbox's own folders, those inside others left out. Raises as `page`."""
+        found: list[tuple[str, str]] = []
+        url = f"{self._url}/me/mailFolders?$select=id,displayName&$top=100"
+        for _ in range(_FOLDER_PAGES_MAX):
+            answer = await self._get(url)
+            if answer.status >= 400:  # noqa: PLR2004
+                raise self._fault(answer)
+            fields = answer.json()
+            listed = fields.get("value")
+            found += [
+                (one["id"], str(one.get("displayName") or ""))
+                for one in (listed if isinstance(listed, list) else ())
+                if isinstance(one, dict) and isinstance(one.get("id"), str)
+            ]
+            url = _text(fields, "@odata.nextLink")
+            if not url or _origin(url) != _origin(self._url):
+                break
+        return found
+
+    async def page(self, link: str = "", folder: str = INBOX) -> Page:
+        """The page at `link`, or the first one of the whole folder.
 
         A link that Graph does not know any more (its state has expired) leads to the first page, too.
 
         Raises:
             GrantRefused, NoScope: the token is not accepted. HttpFailed and others: see `with_retries`.
         """
-        inbox = f"{self._url}/me/mailFolders/inbox/messages"
+        messages = f"{self._url}/me/mailFolders/{quote(folder, safe='')}/messages"
         if link and _origin(link) == _origin(self._url):
             answer = await self._get(link)
             if answer.status < 400:  # noqa: PLR2004  success
                 return _page(answer)
             if answer.status not in (400, 404, 410):
                 raise self._fault(answer)
-        answer = await self._get(f"{inbox}/delta?{_SELECT}")
+        answer = await self._get(f"{messages}/delta?{_SELECT}")
         if answer.status in _NO_DELTA:
             order = "$orderby=receivedDateTime%20desc"
-            answer = await self._get(f"{inbox}?{_SELECT}&{order}&$top={_PAGE_MAILS}")
+            answer = await self._get(f"{messages}?{_SELECT}&{order}&$top={_PAGE_MAILS}")
         if answer.status >= 400:  # noqa: PLR2004
             raise self._fault(answer)
         return _page(answer)
@@ -128,11 +159,27 @@ def _page(answer: Answer) -> Page:
     if not isinstance(value, list):
         raise BrokenProtocol("a page of Graph has no list")
     mails = [
-        Listed(one["id"], _milliseconds(one.get("receivedDateTime")))
+        Listed(
+            one["id"],
+            _milliseconds(one.get("receivedDateTime")),
+            subject=_text(one, "subject"),
+            sender=_sender(one.get("from")),
+            message_id=_text(one, "internetMessageId"),
+            has_attachments=one.get("hasAttachments") is True,
+            told="subject" in one and "from" in one,
+        )
         for one in value
         if isinstance(one, dict) and isinstance(one.get("id"), str) and "@removed" not in one
     ]
     return Page(tuple(mails), _text(fields, "@odata.nextLink"), _text(fields, "@odata.deltaLink"))
+
+
+def _sender(said: object) -> str:
+    """`Name <address>`, as a mail's own headers would have it."""
+    address = said.get("emailAddress") if isinstance(said, dict) else None
+    if not isinstance(address, dict):
+        return ""
+    return formataddr((_text(address, "name"), _text(address, "address")))
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

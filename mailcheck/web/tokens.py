@@ -8,7 +8,8 @@
 A server that rotates refresh tokens gives up the old one when the new one, or the access token that came with
 it, is used. So neither is used before the new one is durable: a crash at any moment leaves a token in the log
 that the server accepts. Per mailbox one refresh runs at a time, and all who want a token wait for it. A check
-that is cancelled does not end it, since its answer must not be lost.
+that is cancelled does not end it, since its answer must not be lost. What is kept is compared with what was
+sent (the generation), so of two processes only one replaces a token, and the other reads it.
 """
 
 import asyncio
@@ -156,7 +157,15 @@ class Tokens:
             grant = await self._grants.read(email_id)
             if grant is None:
                 raise GrantRefused("no_grant", "")
-            way, fresh = await self._ask(provider, grant, graph, proxy)
+            try:
+                way, fresh = await self._ask(provider, grant, graph, proxy)
+            except GrantRefused:
+                # Refused may only mean that it was used: by another process of this log, which has kept its
+                # successor by now, or for a grant that the user replaced meanwhile.
+                now = await self._grants.read(email_id)
+                if now is None or now.generation == grant.generation:
+                    raise
+                continue
             following = None if fresh.refresh_token == grant.refresh_token else fresh.refresh_token
             # Whether Graph is the way from now on, a check decides: a token alone reads no mail.
             learned = way if way.graph == grant.way.graph else grant.way

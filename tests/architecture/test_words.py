@@ -13,6 +13,8 @@ from huahuo.admin import en as admin_en
 from huahuo.admin import zh as admin_zh
 from huahuo.api_keys import en as keys_en
 from huahuo.api_keys import zh as keys_zh
+from huahuo.mailcheck.words import en as mail_en
+from huahuo.mailcheck.words import zh as mail_zh
 from huahuo.transport.words import en, zh
 from huahuo.users import en as users_en
 from huahuo.users import zh as users_zh
@@ -20,7 +22,14 @@ from huahuo.webhooks import en as hooks_en
 from huahuo.webhooks import zh as hooks_zh
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOGUES = [(zh, en), (admin_zh, admin_en), (keys_zh, keys_en), (hooks_zh, hooks_en), (users_zh, users_en)]
+CATALOGUES = [
+    (zh, en),
+    (admin_zh, admin_en),
+    (keys_zh, keys_en),
+    (hooks_zh, hooks_en),
+    (users_zh, users_en),
+    (mail_zh, mail_en),
+]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NOT_YET = ("mailcheck/",)
 """Rooms whose texts still stand in the code."""

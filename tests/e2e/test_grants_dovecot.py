@@ -6,10 +6,12 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from huahuo.eventstore.model import Append
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import Dovecot, dovecot
@@ -232,6 +234,50 @@ def test_no_mail_of_graph_is_told_twice(mails: Dovecot, tokens: TokenServer, use
         assert await world.log.rows("graph", str(email_id), limit=1) == []
 
     in_real_world(test, **outlook(mails, tokens))
+
+
+def test_junk_and_chosen_folders_are_read_by_graph_too(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        account = tokens.accounts[user]
+        account.inbox.append(mime("inbox"))
+        account.junk.extend([mime("junk"), mime("more junk")])
+        account.archive.append(mime("archive"))
+        for _ in range(2):
+            assert (await world.checked(email_id))["status"] == "ok"
+            assert await subjects(world, email_id) == ["inbox", "junk", "more junk"]
+        account.junk.append(mime("new junk"))
+        await world.do("update_email", email_id=email_id, folders=["junk", "archive", "none such"])
+        assert (await world.checked(email_id))["status"] == "ok"
+        rows = (await world.do("get_mail_records", email_id=email_id))["data"]
+        assert {row["subject"]: row["folder"] for row in rows} == {
+            "inbox": "INBOX",
+            "junk": "Junk Email",
+            "more junk": "Junk Email",
+            "new junk": "Junk Email",
+            "archive": "Archive",
+        }
+
+    limits = msgspec.structs.replace(QUICK, folders=("junk",))
+    in_real_world(test, limits, **outlook(mails, tokens))
+
+
+def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
+        tokens.accounts[user].days_old = 3
+        tokens.inbox(user).extend(mime(f"old {n}") for n in range(3))
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert not any(path.endswith("$value") for path in tokens.reads)
+        rows = (await world.do("get_mail_records", email_id=email_id))["data"]
+        assert [(row["subject"], row["sender"]) for row in rows] == [(f"old {n}", "a@b.c") for n in (2, 1, 0)]
+        assert (await world.do("get_mail", mail_id=rows[0]["mail_id"]))["text"].strip() == "body"
+
+    in_real_world(test, msgspec.structs.replace(QUICK, bodies="on_demand"), **outlook(mails, tokens))
 
 
 def test_graph_is_asked_again_after_it_was_too_much_for_it(

@@ -96,6 +96,33 @@ def test_a_mailbox_may_have_a_proxy_of_its_own_or_none(mails: Dovecot) -> None:
         in_real_world(test, proxy=through(common, "http"))
 
 
+def test_a_group_may_have_a_proxy_that_a_mailbox_of_its_own_overrides(mails: Dovecot) -> None:
+    with forward_proxy() as own, forward_proxy() as groups, forward_proxy() as common:
+
+        def asked() -> tuple[int, int, int]:
+            return len(own.asked), len(groups.asked), len(common.asked)
+
+        async def test(world: MailWorld) -> None:
+            where: dict[str, Any] = {"server": "127.0.0.1", "port": mails.port, "use_ssl": False}
+            email_id = await world.add(USER, password="secret", **where)
+            await world.do("label_emails", email_ids=[email_id], group="ops")
+            await world.do("set_group_proxy", group="ops", proxy=groups.url("socks5"))
+            assert (await world.checked(email_id))["status"] == "ok"
+            assert asked() == (0, 1, 0)
+            await world.restart()
+            await world.do("update_email", email_id=email_id, proxy=own.url("http"))
+            assert (await world.checked(email_id))["status"] == "ok"
+            assert asked() == (1, 1, 0)
+            await world.do("update_email", email_id=email_id, proxy="direct")
+            await world.do("set_group_proxy", group="ops", proxy="")
+            other = await world.add(f"x.{USER}", password="secret", **where)
+            await world.do("label_emails", email_ids=[other], group="ops")
+            await world.checked(other)
+            assert asked() == (1, 1, 1)
+
+        in_real_world(test, proxy=through(common, "http"))
+
+
 def test_a_proxy_that_refuses_is_an_error_of_the_class_network(mails: Dovecot) -> None:
     with forward_proxy("user", "right") as closed:
 

@@ -53,6 +53,7 @@ class Handshakes:
         self._host = host
         self._ambient = wires.ambient
         self._settings = wires.shared.settings
+        self._sends = wires.sends
         self._compresses = wires.shared.compression is not None
         self._lobby = lobby
         self._admission = admission
@@ -143,4 +144,5 @@ class Handshakes:
             max_queue=_READ_FRAMES_MAX,
             owner=self._host,
             settings=self._settings,
+            sends=self._sends,
         )

@@ -180,6 +180,10 @@ class Hub:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
 
+    async def write_acks(self) -> None:
+        """Write the acks that wait. None comes later from connections that have ended."""
+        await self._acks.flush()
+
     def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """A future that ends with the first ack of this client for `stream` at `seq` or later.
 

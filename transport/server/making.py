@@ -20,6 +20,7 @@ from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
+from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Verdicts
@@ -68,7 +69,10 @@ def wires_of(
         now_s=ambient.monotonic_s,
     )
     frames = FrameCache(bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max)
-    fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
+    sends = Sends(settings.sends)
+    fanout = FanOut(
+        frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s, sends=sends
+    )
     registry.words.add(zh, en)
     verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
     gate.told = outbox.flush
@@ -99,4 +103,5 @@ def wires_of(
         tally=Tally(),
         verdicts=verdicts,
         outbox=outbox,
+        sends=sends,
     )

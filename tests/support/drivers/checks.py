@@ -25,6 +25,7 @@ class Report:
     got: list[FetchedMail] = field(default_factory=list)
     cursors: list[UidCursor] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
 
     async def progress(self, percent: int, message: str) -> None:
         self.steps.append((percent, message))
@@ -33,6 +34,10 @@ class Report:
         self.got += batch
         self.cursors.append(cursor)
         self.sizes.append(len(batch))
+
+    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
+        del uidvalidity
+        self.unseen[folder] = uids
 
     @property
     def subjects(self) -> list[str]:

@@ -65,10 +65,10 @@ def broken_deletions(events: Iterable[StoredEvent]) -> list[str]:
 
 
 def broken_mails(events: Iterable[StoredEvent]) -> list[str]:
-    """I22. At most one mail for each (mailbox, server, UIDVALIDITY, UID), and one event for each mail."""
+    """I22. At most one mail for each (server, folder, UIDVALIDITY, UID) and one event for each mail."""
     broken = []
     server: dict[str, str] = {}
-    seen: set[tuple[str, str, int, int]] = set()
+    seen: set[tuple[str, str, str, int, int]] = set()
     found: set[int] = set()
     said: set[int] = set()
     for event in events:
@@ -81,7 +81,13 @@ def broken_mails(events: Iterable[StoredEvent]) -> list[str]:
             said.add(body["mail_id"])
         elif event.type == "cursor_moved":
             for one in body["mails"]:
-                key = (event.stream, server[event.stream], body["uidvalidity"], one["uid"])
+                key = (
+                    event.stream,
+                    server[event.stream],
+                    body.get("folder", ""),
+                    body["uidvalidity"],
+                    one["uid"],
+                )
                 if key in seen:
                     broken.append(f"{key} twice at {event.position}")
                 seen.add(key)

@@ -123,12 +123,15 @@ class Dovecot:
         # A file for each user: Dovecot looks at a known file again only after a second.
         (self.root / "users" / user).write_text(f"{user}:{{PLAIN.b64}}{encoded}\n", encoding="utf-8")
 
-    def add_mail(self, user: str, *mails: bytes, password: str = PASSWORD, folder: str = "INBOX") -> None:
+    def add_mail(
+        self, user: str, *mails: bytes, password: str = PASSWORD, folder: str = "INBOX", days_old: int = 0
+    ) -> None:
         """Append mails as they are, in order (their line ends should be CRLF)."""
+        date = imaplib.Time2Internaldate(time.time() - 86_400 * days_old) if days_old else ""
         with self.client(user, password) as client:
             for mail in mails:
                 # imaplib.append would rewrite line ends; MapCRLF leaves CRLF alone.
-                answer, why = client.append(folder, "", "", mail)
+                answer, why = client.append(folder, "", date, mail)
                 assert answer == "OK", why
 
     def expunge(self, user: str, *uids: int, password: str = PASSWORD) -> None:

@@ -10,6 +10,8 @@ came with the successor, is used at this server or `used` is called; then it is 
 """
 
 import contextlib
+import email
+import email.utils
 import json
 import ssl
 import threading
@@ -17,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -51,6 +54,25 @@ class Account:
     previous: str = ""
     dead: bool = False
     inbox: list[bytes] = field(default_factory=list)
+    junk: list[bytes] = field(default_factory=list)
+    archive: list[bytes] = field(default_factory=list)
+    days_old: int = 0
+
+    def folder(self, name: str) -> list[bytes] | None:
+        """The mails of a folder by its name at Graph, None if there is none."""
+        return {"inbox": self.inbox, "junkemail": self.junk, "folder/archive=": self.archive}.get(name)
+
+
+def _listed(mail: bytes) -> dict[str, Any]:
+    """What a listing says of a mail besides its id and time."""
+    said = email.message_from_bytes(mail)
+    name, address = email.utils.parseaddr(said["From"])
+    return {
+        "subject": said["Subject"],
+        "from": {"emailAddress": {"name": name, "address": address}},
+        "internetMessageId": said["Message-ID"],
+        "hasAttachments": False,
+    }
 
 
 class TokenServer:
@@ -194,27 +216,39 @@ class TokenServer:
         owner = self.accounts[claims["email"]]
         self.used(owner.email)
         parts = [unquote(part) for part in path.split("/") if part]
-        if parts[:3] == ["graph", "me", "mailFolders"] and parts[3] == "inbox":
+        if parts == ["graph", "me", "mailFolders"]:
+            named = [("AQ=", "Inbox"), ("AR=", "Junk Email"), ("folder/archive=", "Archive")]
+            return 200, {"value": [{"id": number, "displayName": name} for number, name in named]}, ""
+        if parts[:3] == ["graph", "me", "mailFolders"] and owner.folder(parts[3]) is not None:
             if parts[-1] == "delta" and not self.delta:
                 return 404, {"error": {"code": "ResourceNotFound", "message": "no delta"}}, ""
-            return 200, self._page(owner, path, query, delta=parts[-1] == "delta"), ""
+            return 200, self._page(owner, path, query, parts[3], delta=parts[-1] == "delta"), ""
         if parts[:3] == ["graph", "me", "messages"] and parts[4] == "$value":
-            number = int(parts[3].rpartition("=")[2])
-            if number >= len(owner.inbox):
+            folder, _, number = parts[3].rpartition("=")
+            mails = owner.folder(folder.rpartition("#")[2]) or []
+            if int(number) >= len(mails):
                 return 404, {"error": {"code": "ErrorItemNotFound"}}, ""
-            return 200, owner.inbox[number], ""
+            return 200, mails[int(number)], ""
         return 404, {"error": {"code": "ErrorItemNotFound", "message": path}}, ""
 
-    def _page(self, owner: Account, path: str, query: dict[str, str], *, delta: bool) -> dict[str, Any]:
+    def _page(
+        self, owner: Account, path: str, query: dict[str, str], folder: str, *, delta: bool
+    ) -> dict[str, Any]:
+        mails = owner.folder(folder) or []
+        day = datetime.fromtimestamp(time.time() - 86_400 * owner.days_old, UTC)
         first = int(query.get("$skiptoken", query.get("$deltatoken", "0")))
-        last = min(first + self.page_mails, len(owner.inbox))
-        numbers = range(first, last) if delta else [len(owner.inbox) - 1 - n for n in range(first, last)]
+        last = min(first + self.page_mails, len(mails))
+        numbers = range(first, last) if delta else [len(mails) - 1 - n for n in range(first, last)]
         value = [
-            {"id": f"AAk/{owner.email}={n}", "receivedDateTime": f"2026-11-25T10:{n % 60:02d}:00Z"}
+            {
+                "id": f"AAk/{owner.email}#{folder}={n}",
+                "receivedDateTime": f"{day:%Y-%m-%dT%H}:{n % 60:02d}:00Z",
+                **_listed(mails[n]),
+            }
             for n in numbers
         ]
         page: dict[str, Any] = {"value": value}
-        if last < len(owner.inbox):
+        if last < len(mails):
             page["@odata.nextLink"] = f"{self.url}{path}?$skiptoken={last}"
         elif delta and self.links:
             page["@odata.deltaLink"] = f"{self.url}{path}?$deltatoken={last}"

@@ -28,7 +28,8 @@ from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.domain import MailDomain, MailSettings
+from huahuo.mailcheck.domain.bounds import MailSettings
+from huahuo.mailcheck.domain.mail import MailDomain
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.imap.network import Network

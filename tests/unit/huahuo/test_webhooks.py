@@ -47,7 +47,7 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     """The example of that specification, as its libraries check it."""
     headers = dict(
         signed_headers(
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1_614_265_330_000,
             b'{"test": 2432232314}',

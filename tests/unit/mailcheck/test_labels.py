@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.calls import Refusal
+from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.listing import Filter
 from huahuo.mailcheck.replies import Success, Warned
-from huahuo.mailcheck.roster.commands import LabelEmails
+from huahuo.mailcheck.roster.commands import LabelEmails, SetGroupProxy
 from huahuo.mailcheck.roster.labels import NOTE_CHARS_MAX, TAGS_MAX, Labels
 from huahuo.mailcheck.roster.state import RosterFold
+from huahuo.mailcheck.words import zh
 from tests.support.models.mail_book import USER, Book
 
 U = f"user/{USER}"
@@ -109,3 +111,27 @@ def test_another_users_mailboxes_are_left_alone() -> None:
     assert book.roster(USER + 1, LabelEmails((1,), Labels(add_tags=("x",)))).reply == Success(
         "已更新 0 个邮箱的标签", email_ids=[]
     )
+
+
+def test_the_proxy_of_a_group_is_sealed_and_in_no_event() -> None:
+    book = labelled()
+    decision = book.roster(USER, SetGroupProxy(" ops ", Secret("socks5://u:canary@proxy.example.com:1080")))
+    assert decision.reply == Success(zh.GROUP_PROXY_SET)
+    assert book.said(f"roster/{USER}")[-1] == {"type": "group_proxy_set", "group": "ops", "on": True}
+    assert [put.owner for put in decision.secrets] == [f"roster/{USER}"]
+    assert b"canary" not in b"".join(event.body for event in decision.events)
+    taken = book.roster(USER, SetGroupProxy("ops", None))
+    assert taken.drop_secrets == ((decision.secrets[0].owner, decision.secrets[0].name),)
+    assert book.table("group_proxies") == []
+
+
+@pytest.mark.parametrize(
+    ("group", "proxy", "field"),
+    [("", None, "group"), ("x" * 65, None, "group"), ("ops", "ftp://h:1", "proxy")],
+)
+def test_a_group_without_a_name_or_a_proxy_that_is_none_is_refused(
+    group: str, proxy: str | None, field: str
+) -> None:
+    reply = labelled().roster(USER, SetGroupProxy(group, None if proxy is None else Secret(proxy))).reply
+    assert isinstance(reply, Refusal)
+    assert reply.details.startswith(field)

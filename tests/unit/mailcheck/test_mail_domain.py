@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.mailcheck.domain import UnknownMailbox
+from huahuo.mailcheck.domain.reports import UnknownMailbox
 from huahuo.mailcheck.servers.providers import Place
 from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail

@@ -58,7 +58,13 @@ def test_a_check_begins_as_processing_at_0_and_is_told_what_to_do() -> None:
     book = queued()
     plan = book.mailbox(1, Begin(1))
     assert plan == Plan(
-        email="a@x.com", mail_type="imap", server="imap.x.com", port=993, use_ssl=True, cursors={}
+        email="a@x.com",
+        mail_type="imap",
+        server="imap.x.com",
+        port=993,
+        use_ssl=True,
+        cursors={},
+        user_id=USER,
     )
     assert short(book, 2) == [
         ("email_status_update", "processing", "正在连接邮箱服务器"),

@@ -8,8 +8,12 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.principal import UserId
+from huahuo.mailcheck.checks.known import KnownMails
+from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
+from huahuo.mailcheck.contents.keeping import Keeping
 from huahuo.mailcheck.fetched import FetchedMail
 from huahuo.mailcheck.finding.names import FILE, NAME
+from huahuo.mailcheck.mailbox.commands import SeeUnread
 from huahuo.mailcheck.tables.records import MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER, mail
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
@@ -264,5 +268,45 @@ def test_mails_of_a_mailbox_are_listed_oldest_first_page_by_page() -> None:
             if before is None:
                 break
         assert seen == [f"mail {n}" for n in range(1, 8)]
+
+    search_world(test)
+
+
+def test_a_mail_told_by_its_headers_is_found_by_its_text_once_that_was_read() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, "Invoice", content=b"", has_attachments=True))
+        assert (await found(world, "invoice"), await found(world, "paris")) == (["Invoice"], [])
+        whole = letter(1, "Invoice", "for the trip to Paris", to="team@lists.example").content
+        keeping = Keeping(
+            world.log, Mailboxes(world.directory, Pauses()), KnownMails(world.log, world.ambient)
+        )
+        assert await keeping.keep(1, {1: (whole, False)})
+        await world.mail.idle()
+        assert (await found(world, "paris"), await found(world, "to:team")) == (["Invoice"], ["Invoice"])
+        assert await found(world, has_attachments=True) == []
+        assert await keeping.keep(1, {1: (b"{}", True)}), "what is kept stays"
+        assert await found(world, "paris") == ["Invoice"]
+        await world.do("delete_emails", email_ids=[1])
+        await world.mail.idle()
+        assert not await keeping.keep(1, {1: (whole, False)}) or await found(world) == []
+
+    search_world(test)
+
+
+def test_a_search_can_be_limited_to_what_is_unread_there() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 6)))
+        mailboxes = Mailboxes(world.directory, Pauses())
+        await mailboxes.tell(1, SeeUnread("INBOX", 1, "2,4:5"))
+        assert await found(world, unread=True) == ["mail 5", "mail 4", "mail 2"]
+        assert await found(world, "mail", unread=False) == ["mail 3", "mail 1"]
+        page = await world.do("search_mails", unread=True, limit=2)
+        assert ([one["subject"] for one in page["data"]], page["data"][0]["unread"]) == (
+            ["mail 5", "mail 4"],
+            True,
+        )
+        assert await found(world, unread=True, limit=2, before=page["next"]) == ["mail 2"]
 
     search_world(test)

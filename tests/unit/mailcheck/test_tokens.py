@@ -32,10 +32,13 @@ class Endpoint:
         self.lifetime_s = lifetime_s
         self.asked: list[tuple[str, str]] = []
         self.refusals: dict[tuple[str, str], str] = {}
+        self.dead: set[str] = set()
 
     async def post_form(self, url: str, fields: Mapping[str, str], proxy: Proxy | None = None) -> Answer:
         where = url, fields.get("scope", "")
         self.asked.append(where)
+        if fields["refresh_token"] in self.dead:
+            return Answer(400, {}, b'{"error":"invalid_grant"}')
         if (error := self.refusals.get(where)) is not None:
             return Answer(400, {}, json.dumps({"error": error}).encode())
         body = {"access_token": f"access {len(self.asked)}", "expires_in": self.lifetime_s}
@@ -133,6 +136,26 @@ def test_a_dead_grant_costs_one_request_at_each_endpoint() -> None:
             await tokens(endpoint).get(1, PROVIDER, graph=False)
         assert not isinstance(caught.value, NoScope)
         assert len(endpoint.asked) == 2
+
+    run_virtual(main())
+
+
+def test_a_grant_that_was_replaced_while_it_was_refused_is_read_again() -> None:
+    """As if another process had used and kept it, or the user had entered another."""
+
+    async def main() -> None:
+        endpoint, grants = Endpoint(), Kept()
+        grants.grants[1] = Grant(2, "client", Secret("the next one"))
+        stale = [Grant(1, "client", Secret("used up"))]
+        endpoint.dead = {"used up"}
+        read = grants.read
+
+        async def read_late(email_id: int) -> Grant | None:
+            return stale.pop() if stale else await read(email_id)
+
+        grants.read = read_late  # type: ignore[method-assign]
+        access = await tokens(endpoint, grants).get(1, PROVIDER, graph=False)
+        assert access.generation == 2
 
     run_virtual(main())
 

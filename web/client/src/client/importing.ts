@@ -40,7 +40,7 @@ export interface ImportOutcome {
 export interface ImportOptions {
   readonly mailType?: MailType;
   /** Check each new mailbox at once, so that its status says whether the login works. */
-  readonly validate?: boolean;
+  readonly validate?: boolean | "check";
   /** The reason given for a line that fits into no command. */
   readonly tooLong?: string;
   /** Called after each answer, with the number of lines in all. */

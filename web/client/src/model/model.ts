@@ -44,7 +44,7 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string; folders?: readonly string[] | null } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
     email_id: number; status: MailStatus; message: string;
@@ -178,6 +178,8 @@ export interface EmailRow {
   watched: boolean;
   /** Present if they have a value. `error_class`: of the last check, if it failed. */
   tags?: readonly string[]; note?: string; group?: string; error_class?: ErrorClass;
+  /** Read besides INBOX, where the user has chosen them. */
+  folders?: readonly string[];
 }
 
 export interface MailRecord {
@@ -185,12 +187,14 @@ export interface MailRecord {
   folder: string; has_attachments: boolean; size: number;
   /** As in `mail_received`. */
   code?: string; code_confidence?: number;
+  /** It is unread on the server, as the last check saw it. */
+  unread?: boolean;
 }
 
 /** Without words: all mails that the other fields admit. `since` is included, `until` is not. */
 export interface MailSearch {
   query?: string; email_ids?: readonly number[]; group?: string; tag?: string;
-  since?: string; until?: string; has_code?: boolean; has_attachments?: boolean;
+  since?: string; until?: string; has_code?: boolean; has_attachments?: boolean; unread?: boolean;
   sort?: "received_time" | "-received_time"; limit?: number; before?: string;
 }
 
@@ -239,13 +243,19 @@ export interface Commands {
     reply: { data: EmailRow[]; stream: string; seq: number; next?: string | null; total?: number };
   };
   add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
-  update_email: { fields: MailboxFields & { email_id: number }; reply: { email_id: number } };
+  update_email: { fields: MailboxFields & { email_id: number; folders?: readonly string[] | null }; reply: { email_id: number } };
   delete_emails: { fields: Chosen; reply: { email_ids: number[] } };
-  check_emails: { fields: Chosen; reply: { accepted: number[]; skipped: number[] } };
+  check_emails: { fields: Chosen & { login?: boolean }; reply: { accepted: number[]; skipped: number[] } };
   cancel_check: { fields: Chosen; reply: { cancelled: number[] } };
   label_emails: {
     fields: Chosen & { add_tags?: readonly string[]; remove_tags?: readonly string[]; note?: string; group?: string };
     reply: { email_ids: number[]; skipped?: number[] };
+  };
+  get_groups: { fields: Record<string, never>; reply: { data: { group: string; count: number; proxy: boolean }[] } };
+  set_group_proxy: { fields: { group: string; proxy: string }; reply: object };
+  get_folders: {
+    fields: { email_id: number };
+    reply: { data: string[]; junk: string | null; chosen: string[] | null; default: string[] };
   };
   get_failures: { fields: { filter?: EmailFilter; limit?: number }; reply: { data: FailureReason[]; total: number } };
   watch_emails: {
@@ -253,7 +263,7 @@ export interface Commands {
     reply: { accepted: number[]; refused: number[] };
   };
   import_emails: {
-    fields: { data: string; mail_type?: MailType; validate?: boolean; job_id?: number };
+    fields: { data: string; mail_type?: MailType; validate?: boolean | "login" | "check"; job_id?: number };
     reply: { total: number; success: number; failed: number; failed_details: { line: number; reason: string }[] };
   };
   begin_import: { fields: { lines: number }; reply: { job_id: number } };

@@ -85,7 +85,8 @@ function changed(row: Row, fact: Fact): Row {
     case "email_updated": {
       const { mail_type = row.mail_type, server = row.server, port = row.port, use_ssl = row.use_ssl, watched = row.watched } = said;
       const { tags = row.tags, note = row.note, group = row.group } = said;
-      return filled({ ...row, mail_type, server, port, use_ssl, watched, tags, note, group });
+      const folders = said.folders === undefined ? row.folders : said.folders ?? undefined;
+      return filled({ ...row, mail_type, server, port, use_ssl, watched, tags, note, group, folders });
     }
     default:
       return row;

@@ -1,0 +1,5 @@
+"""The mail domain on the engine, put together.
+
+Exports: its bounds (`bounds`), everything that reads mail servers, with its network (`readers`), what an
+embedding application reports (`reports`), and the domain (`mail`).
+"""

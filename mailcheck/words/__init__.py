@@ -1,0 +1,1 @@
+"""What mail says to its users: one catalogue for each language. Pure."""

@@ -1,0 +1,12 @@
+"""What users of mail are told, in English. See `zh`."""
+
+GROUP_PROXY_SET = "the group's mailboxes use this proxy from now on"
+GROUP_PROXY_TAKEN = "the group has no proxy of its own any more"
+GROUP_NAME = "the name of a group has 1 to {} characters"
+INVALID_FIELD = "a field is not valid"
+NO_MAILBOX = "there is no mailbox {}, or it is not yours"
+NO_MAIL = "there is no mail {}, or it is not yours"
+SERVER_TOO_SLOW = "the mail server did not answer in time"
+FOLDER_NAME = "the name of a folder has 1 to {} characters"
+ASKING_ALREADY = "other mail servers are being asked for you: try again in a moment"
+LOGIN_WORKS = "the login works"

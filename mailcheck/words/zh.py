@@ -1,0 +1,12 @@
+"""What users of mail are told, as the code says it. See `huahuo.actors.plugins.words`."""
+
+GROUP_PROXY_SET = "已设置该分组的代理"
+GROUP_PROXY_TAKEN = "该分组不再使用单独的代理"
+GROUP_NAME = "分组名称须为 1 至 {} 个字符"
+INVALID_FIELD = "字段无效"
+NO_MAILBOX = "邮箱ID {} 不存在或您没有权限"
+NO_MAIL = "邮件ID {} 不存在或您没有权限"
+SERVER_TOO_SLOW = "邮箱服务器响应超时"
+FOLDER_NAME = "文件夹名称须为 1 至 {} 个字符"
+ASKING_ALREADY = "正在询问其他邮箱服务器，请稍后重试"
+LOGIN_WORKS = "登录成功"
