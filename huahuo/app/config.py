@@ -35,6 +35,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="address to listen on; use a TLS proxy in front of a public one")
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one")] = 8765
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="processes that serve WebSockets beside the one with the log; 1: that one does it",
+        ),
+    ] = 1
     jwt_secret: Annotated[
         str,
         Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
@@ -252,6 +260,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
     ] = ""
+    otel: Annotated[
+        bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
+    ] = False
+    sends: Annotated[
+        Literal["auto", "io_uring", "send", "transport"],
+        Meta(
+            description="how new events are written to sockets: auto takes io_uring where the kernel allows"
+            " it, else send; both need the part in C; transport: as the event loop does"
+        ),
+    ] = _WIRE.sends
     log: Annotated[
         str,
         Meta(
