@@ -24,12 +24,15 @@ CONNECTION_ACTIONS: Final = frozenset(
 """Each connection answers these itself, so nobody else can have them."""
 SERVICE_ACTIONS: Final = frozenset(
     {
-        *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
+        *("audit", "audit_record", "compact", "get_clients", "get_nodes", "publish"),
+        *("remove_node", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
         "rebuild_projection",
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
         *("change_password", "renew_token", "sign_out_everywhere"),
         *("add_key", "list_keys", "revoke_key"),
+        *("get_usage", "get_storage", "set_quota", "erase_user"),
+        *("set_registration", "pause_webhook", "resume_webhook", "change_webhook_secret"),
         *("add_webhook", "list_webhooks", "get_webhook_letters", "retry_webhook", "remove_webhook"),
     }
 )

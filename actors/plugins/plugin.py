@@ -71,6 +71,8 @@ class Host:
     """Whether work that stores more for this user may begin by itself: not on a nearly full disk."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
+    shared: bool = False
+    """Whether other nodes write the same log. Then nothing may run but between `Brought.work` and `rest`."""
     classic_ui: bool = False
     """Whether the service shows the front end of an older program, which may ask for routes of its own."""
 
@@ -118,6 +120,18 @@ def _nobody() -> Collection[tuple[UserId, int]]:
     return ()
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed of a user, in numbers, and which streams tell only of this user."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    streams: Sequence[str] = ()
+
+
+async def _nothing_kept(_user_id: UserId) -> Forgotten:
+    return Forgotten()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Brought:
     """What a plug-in brings. All of it is optional."""
@@ -144,10 +158,19 @@ class Brought:
 
     A ValueError is shown as one line, and the service does not start.
     """
+    work: Callable[[], Awaitable[None]] = _nothing
+    """Begin the work that one node does for all of them, such as effects. Awaited after `start`.
+
+    Of several nodes only one does it. It begins again, here or elsewhere, after `rest` or the node's end.
+    """
+    rest: Callable[[], Awaitable[None]] = _nothing
+    """Another node has taken the work over: stop it, and leave open what runs."""
     drain: Callable[[float], Awaitable[None]] = _no_drain
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
+    forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
+    """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()
