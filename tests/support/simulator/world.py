@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import tempfile
 import threading
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,7 +72,10 @@ def _hushed() -> Iterator[None]:
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
     )
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # a crash closes nothing
+            yield
+            gc.collect()  # of what crashes left, while nobody is warned of it
     finally:
         structlog.configure(**kept)
         logging.disable(level)
