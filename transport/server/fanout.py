@@ -87,6 +87,7 @@ class FanOut:
         monotonic_s: Callable[[], float],
         sends: Sends | None = None,
         later: Callable[[Callable[[], None]], object] | None = None,
+        lanes_a_step: int = LANES_A_STEP,
     ) -> None:
         """A frame holds at most `events_max` events.
 
@@ -97,6 +98,7 @@ class FanOut:
         self._monotonic_s = monotonic_s
         self._sends = sends or Sends()
         self._later = later
+        self._lanes_a_step = lanes_a_step
         self._work: Iterator[None] | None = None  # the hand-out that goes on
         self._next: dict[str, list[StoredEvent]] = {}  # what was committed meanwhile
         self._kept = 0
@@ -192,15 +194,15 @@ class FanOut:
                 if members is None:
                     continue
                 lanes = members.now()
-                for at in range(0, len(lanes), LANES_A_STEP):
+                for at in range(0, len(lanes), self._lanes_a_step):
                     chosen = lanes
-                    if len(lanes) > LANES_A_STEP:  # some may have left since the step before
+                    if len(lanes) > self._lanes_a_step:  # some may have left since the step before
                         chosen = tuple(
-                            lane for lane in lanes[at : at + LANES_A_STEP] if lane in members.lanes
+                            lane for lane in lanes[at : at + self._lanes_a_step] if lane in members.lanes
                         )
                     self._deliver(stream, events, chosen, now_s, shared=len(lanes) > 1)
                     count += len(chosen)
-                    if count >= LANES_A_STEP:
+                    if count >= self._lanes_a_step:
                         count = 0
                         yield
                         now_s = self._monotonic_s()
