@@ -295,8 +295,8 @@ class Effects:
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
-        every_s = min(self._bounds.sweep_s, SHARED_SWEEP_S) if self._shared else self._bounds.sweep_s
-        self._sweeper = loop.call_later(every_s, self._sweep)
+        often = min(SHARED_SWEEP_S, self._bounds.sweep_s)
+        self._sweeper = loop.call_later(often if self._log.incarnation else self._bounds.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         now_s = self._ambient.monotonic_s()
