@@ -30,12 +30,11 @@ _log = structlog.get_logger(__name__)
 _PAGE_ROWS: Final = 500
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
+SHARED_SWEEP_S: Final = 1.0
+"""With several nodes: how often the one that has the work looks for what other nodes asked for,
+and how soon the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
-
-
-SHARED_SWEEP_S: Final = 1.0
-"""Where several nodes share the log: how soon the effects of a node that ended are found."""
 
 
 class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
@@ -295,8 +294,9 @@ class Effects:
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
-        often = min(SHARED_SWEEP_S, self._bounds.sweep_s)
-        self._sweeper = loop.call_later(often if self._log.incarnation else self._bounds.sweep_s, self._sweep)
+        often = self._shared or self._log.incarnation
+        every_s = min(self._bounds.sweep_s, SHARED_SWEEP_S) if often else self._bounds.sweep_s
+        self._sweeper = loop.call_later(every_s, self._sweep)
 
     def _sweep(self) -> None:
         now_s = self._ambient.monotonic_s()
