@@ -201,6 +201,7 @@ class Effects:
             self._line.remove(entry.id)
             self.forget(entry)
         self._asleep.clear()
+        self._held.clear()
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
