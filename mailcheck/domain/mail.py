@@ -134,7 +134,7 @@ class MailDomain:
         self._checks = Effects(
             log=log,
             ambient=ambient,
-            books=CheckBooks(mailboxes, ambient),
+            books=CheckBooks(log, mailboxes, ambient),
             specs={(MAILBOX, CHECK): check},
             wait_s=wait_s,
             bounds=Bounds(
