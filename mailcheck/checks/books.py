@@ -52,8 +52,10 @@ class CheckBooks:
 
     table: Final = CHECKS
 
-    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient) -> None:
+    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient, *, one_works: bool = False) -> None:
+        """`one_works`: of several nodes one runs all checks, so it takes over what any other one runs."""
         self._log = log
+        self._one_works = one_works
         self._mailboxes = mailboxes
         self._ambient = ambient
 
@@ -73,7 +75,7 @@ class CheckBooks:
         """See `Books`."""
         cause = await self._mailboxes.cause_of(int(entry.key), entry.id)
         hold = CheckHold(self._mailboxes, entry, cause)
-        await hold.begin(self._log)
+        await hold.begin(self._log, frozenset() if self._one_works else self._log.living())
         yield hold
 
     async def cancelled(self, entry: Entry) -> str | None:
@@ -95,9 +97,9 @@ class CheckHold:
         self._check_id = entry.id
         self._plan: Plan | None = None
 
-    async def begin(self, log: Log) -> None:
+    async def begin(self, log: Log, living: frozenset[str]) -> None:
         """Claim the check. Raises RunOver: it is not open, or another node runs it."""
-        plan = await self._tell(Begin(self._check_id, log.incarnation, log.living()))
+        plan = await self._tell(Begin(self._check_id, log.incarnation, living))
         assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
         self._plan = plan
 
