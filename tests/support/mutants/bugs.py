@@ -235,7 +235,7 @@ _ALL: Final = (
         "huahuo.eventstore.memory.log",
         "self.acks[key] = max(ack.seq, self.acks.get(key, 0))",
         "self.acks[key] = ack.seq",
-        tests=_unit("contract/test_log"),
+        tests=_unit("contract/test_log_beside"),
     ),
     Bug(
         "every user may read every parcel",
@@ -249,7 +249,9 @@ _ALL: Final = (
         "huahuo.transport.access.rights",
         "group is not None and (principal.is_admin or group[1] in principal.groups)",
         "group is not None",
-        tests=_unit("unit/transport/test_auth", "property/test_auth"),
+        tests=_unit(
+            "unit/transport/test_session_subscriptions", "unit/transport/test_session_authentication"
+        ),
     ),
     Bug(
         "a revocation is forgotten",
