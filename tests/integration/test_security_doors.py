@@ -3,7 +3,7 @@
 import socket
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from huahuo.app.config import Settings
 from huahuo.app.listening import tell_address
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.mailcheck.roster.state import RosterFold
 from huahuo.replay.history.keyframes import state_at
@@ -47,7 +48,8 @@ async def test_an_api_key_of_an_administrator_neither_erases_users_nor_makes_key
         async with s.client(1, admin=True) as root:
             key = (await root.send("add_key", name="bot", rights=["admin"], days=1))["key"]
         async with Client(s.app.url, token=key) as bot:
-            for action, fields in {"erase_user": {"user_id": 7}, "add_key": {"name": "more"}}.items():
+            asked: dict[str, dict[str, Any]] = {"erase_user": {"user_id": 7}, "add_key": {"name": "more"}}
+            for action, fields in asked.items():
                 with pytest.raises(CommandError) as refused:
                     await bot.send(action, **fields)
                 assert refused.value.code in ("forbidden", "invalid_field"), action
@@ -90,7 +92,7 @@ async def test_looking_back_asks_no_network(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(socket.socket, "connect", blocked)
     view = await SqliteView.open(data)
-    _, roster = await state_at(view, "user/1", RosterFold())
+    _, roster = await state_at(cast("Log", view), "user/1", RosterFold())
     assert [row.email for row in roster.cut()] == ["a@example.com"]
     await view.close()
 
