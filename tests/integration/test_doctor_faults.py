@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from huahuo.cli.doctor import Finding, examine
+from huahuo.cli.doctor import examine
+from huahuo.cli.finding import Finding
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sqlite.open import SqliteLog
