@@ -86,6 +86,7 @@ def wires_of(
     gate.told = outbox.flush
     return Wires(
         shared=Shared(
+            shared_log=feed.catch_up is not None,
             settings=settings,
             log=log,
             frames=frames,
