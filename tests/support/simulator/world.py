@@ -73,7 +73,9 @@ def _hushed() -> Iterator[None]:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # a crash closes nothing
+            # A crash closes nothing, and what it cancels may not have begun.
+            warnings.simplefilter("ignore", ResourceWarning)
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             yield
             gc.collect()  # of what crashes left, while nobody is warned of it
     finally:
