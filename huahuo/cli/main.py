@@ -81,6 +81,15 @@ def serve(
         Path | None,
         typer.Option(help="A built copy of FireMail's front end, shown at /; the console is at /console/."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that serve WebSockets, beside the one with the log. With 1 that one does it.",
+            show_default="1",
+        ),
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option(help="postgres:// or nats:// address of the log that several nodes share."),
@@ -105,7 +114,15 @@ def serve(
     hide_password(log)
     shown = None if classic_ui is None else str(classic_ui)
     given = settings(
-        data, config_file, host=host, port=port, classic_ui=shown, log=log, node=node, advertise=advertise
+        data,
+        config_file,
+        host=host,
+        port=port,
+        classic_ui=shown,
+        workers=workers,
+        log=log,
+        node=node,
+        advertise=advertise,
     )
     run(body(given, standard(), chosen().runs_as, chosen().asked))
     leave()

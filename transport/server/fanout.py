@@ -123,6 +123,10 @@ class FanOut:
                 _log.exception("lane_failed", stream=stream)
                 _end(lane)
 
+    def watches(self, stream: str) -> bool:
+        """Whether `stream` has subscribers."""
+        return stream in self._streams
+
     def watched(self) -> Sequence[str]:
         """The streams that have subscribers."""
         return tuple(self._streams)

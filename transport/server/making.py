@@ -1,5 +1,7 @@
 """What the connections of a server share, made from its settings and from the parts of the service."""
 
+from collections.abc import Callable
+
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
 from huahuo.actors.plugins.words import Language
@@ -48,6 +50,7 @@ def wires_of(
     turns: Turns | None,
     may_read: MayRead | None,
     language: Language,
+    knows: Callable[[str], bool],
 ) -> Wires:
     """See `Server` for the parameters."""
     budget = Budget(
@@ -88,6 +91,7 @@ def wires_of(
             judged=verdicts.judged,
             words=registry.words,
             language=language,
+            knows=knows,
         ),
         runtime=runtime,
         ambient=ambient,
