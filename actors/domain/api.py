@@ -71,7 +71,11 @@ class EntityApi:
             log=host.log,
             ambient=host.ambient,
             books=EffectStreams(
-                host.log, host.directory, host.ambient, EntityOwners(catalog, host.directory)
+                host.log,
+                host.directory,
+                host.ambient,
+                EntityOwners(catalog, host.directory),
+                one_works=host.shared,
             ),
             specs=specs_of(catalog),
             wait_s=host.wait_s,

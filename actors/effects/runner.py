@@ -90,7 +90,7 @@ class Effects:
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._swept_s = 0.0
+        self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
@@ -172,7 +172,6 @@ class Effects:
                 self._offer(id_, row)
             before = rows[-1][0]
         self._fill()  # not before the last name is known
-        self._swept_s = self._ambient.monotonic_s()
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -201,6 +200,7 @@ class Effects:
             self._line.remove(entry.id)
             self.forget(entry)
         self._asleep.clear()
+        self._held.clear()
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
@@ -292,16 +292,16 @@ class Effects:
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
     def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        often = self._shared or self._log.incarnation
-        every_s = min(self._bounds.sweep_s, SHARED_SWEEP_S) if often else self._bounds.sweep_s
-        self._sweeper = loop.call_later(every_s, self._sweep)
+        self._tick_s = self._bounds.sweep_s
+        if self._shared or self._log.incarnation:
+            self._tick_s = min(SHARED_SWEEP_S, self._tick_s)
+        self._sweeper = asyncio.get_running_loop().call_later(self._tick_s, self._sweep)
 
     def _sweep(self) -> None:
-        now_s = self._ambient.monotonic_s()
+        self._unswept_s += self._tick_s
         ended = not self._log.living().issuperset(self._held.values())
-        if self._shared or ended or now_s >= self._swept_s + self._bounds.sweep_s:
-            self._swept_s = now_s
+        if self._shared or ended or self._unswept_s >= self._bounds.sweep_s:
+            self._unswept_s = 0.0
             self.look_again()
         self._sweep_later()
 

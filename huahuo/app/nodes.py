@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -31,10 +31,13 @@ from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, 
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
 
 NODE_FILE = "node.name"
+CATCH_UP_S = 2.0
+"""How long a client that is ahead of this node waits for it; then it is sent elsewhere."""
 SILENT_S_MAX = 1e9
 LIVES_S = 10.0
 """A node that said something within this time is not removed."""
@@ -140,6 +143,25 @@ async def joins_soon(replica: ReplicaWriter) -> bool:
     except Unavailable:
         raise ConfigError(f"this node can't go on: {replica.trouble}") from None
     return True
+
+
+def catch_up_of(log: Log) -> CatchUp | None:
+    """How to wait for what a client has seen on another node; None if there is no other one."""
+    replica = replica_of(log)
+    if replica is None:
+        return None
+
+    async def catch_up(places: Sequence[tuple[str, int]]) -> bool:
+        if all(seq <= log.head(stream).seq for stream, seq in places):
+            return True
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await replica.catch_up()
+        except (TimeoutError, Unavailable):
+            return False
+        return True
+
+    return catch_up
 
 
 def duty_of(

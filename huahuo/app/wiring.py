@@ -189,6 +189,7 @@ class App:
         self.feed = feed = Feed(
             log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
         )
+        feed.catch_up = nodes.catch_up_of(log)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         parts.add_timed("actors", runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)

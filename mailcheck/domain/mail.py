@@ -142,7 +142,7 @@ class MailDomain:
         self._checks = Effects(
             log=log,
             ambient=ambient,
-            books=CheckBooks(mailboxes, ambient),
+            books=CheckBooks(log, mailboxes, ambient, one_works=shared),
             specs={(MAILBOX, CHECK): check},
             wait_s=wait_s,
             shared=shared,
