@@ -51,9 +51,10 @@ class Searching:
 
     def actions(self) -> list[Action]:
         """See the module."""
-        return [Action("search_mails", SearchParams, self._search, query=True)]
+        return [Action("search_mails", SearchParams, self.search, query=True)]
 
-    async def _search(self, call: Call[SearchParams]) -> Reply:
+    async def search(self, call: Call[SearchParams]) -> Reply:
+        """A page of what is found."""
         user_id, params = call.principal.user_id, call.params
         words = parse(params.query, MARKS)
         if words is None:

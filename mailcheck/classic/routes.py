@@ -4,7 +4,7 @@ Its status codes are kept: that front end signs out at 401 and reads `error` of 
 """
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -13,10 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
+from huahuo.mailcheck.api.adding_mails import MAIL_BYTES_MAX
 from huahuo.mailcheck.classic import hearing
 from huahuo.mailcheck.classic.hearing import NO_DATA, NO_IDS, Wrong
 from huahuo.mailcheck.classic.shapes import MASK
 from huahuo.mailcheck.classic.telling import import_result
+from huahuo.mailcheck.classic.uploads import mails_in, uploaded
 
 _BODY_BYTES: Final = 64 << 10
 _IMPORT_BYTES: Final = 1 << 20
@@ -24,6 +26,7 @@ _IDS_MAX: Final = 1_000
 _ACCEPTED, _CONFLICT, _FORBIDDEN, _NOT_FOUND, _BAD = 202, 409, 403, 404, 400
 _TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 _ATTACHMENT: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,4})")
+_FILES: Final = frozenset({"eml", "txt", "mbox", "emlx"})
 _STATUS: Final[Mapping[str, int]] = {
     "not_found": _NOT_FOUND,
     "already_exists": _CONFLICT,
@@ -58,6 +61,15 @@ def routes() -> Sequence[HttpRoute]:
         _route("POST", "/api/emails/batch_delete", _delete_many),
         _route("POST", "/api/emails/batch_check", _check_many),
         _route("POST", "/api/emails/import", _import, _IMPORT_BYTES),
+        HttpRoute(
+            method="POST",
+            path="/api/emails/test-connection",
+            handler=_test,
+            waits=True,
+            body_bytes_max=_BODY_BYTES,
+            refuse=refused,
+        ),
+        _route("POST", f"{one}/upload_email_file", _upload, MAIL_BYTES_MAX + _BODY_BYTES),
         _route("GET", f"{mail}/attachments", _attachments),
         HttpRoute(
             method="GET",
@@ -183,6 +195,44 @@ async def _import(request: HttpRequest) -> HttpAnswer:
         raise _refusal(NO_DATA, _BAD)
     kind = hearing.mail_type_of(fields)
     return HttpAnswer.json(import_result(await _done(request, "import_emails", data=data, mail_type=kind)))
+
+
+async def _test(request: HttpRequest) -> HttpAnswer:
+    """Whether a login works. What is masked is what the mailbox of this address has."""
+    given = request.json(dict[str, Any])
+    names = ("email", "password", "server", "port", "use_ssl", "mail_type")
+    fields = {name: given[name] for name in names if given.get(name) not in (None, "")}
+    if fields.get("password") == MASK:
+        rows = (await _done(request, "firemail_emails"))["data"]
+        own = (row["id"] for row in rows if row["email"].lower() == str(fields.get("email", "")).lower())
+        fields = {"email_id": next(own, 0)}
+    reply = await request.call("test_login", fields)
+    if reply["type"] == "error":
+        return HttpAnswer.json(
+            {"success": False, "message": reply["message"], "error": reply["message"]}, _BAD
+        )
+    said = {"success": True, "message": reply["message"], "folders": reply["folders"]}
+    return HttpAnswer.json(said)
+
+
+async def _upload(request: HttpRequest) -> HttpAnswer:
+    """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`), or several (`.mbox`)."""
+    file = uploaded(request.headers.get("content-type", ""), request.body)
+    if file is None:
+        raise _refusal("没有上传文件", _BAD)
+    name, content = file
+    kind = name.lower().rpartition(".")[2]
+    if kind not in _FILES:
+        raise _refusal("不支持的文件格式，仅支持 .eml、.txt、.mbox、.emlx", _BAD)
+    mail_ids = []
+    for source in mails_in(kind, content):
+        data = b64encode(source).decode()
+        reply = await _done(request, "add_mail", email_id=_email_id(request), data=data)
+        mail_ids.append(reply["mail_id"])
+    if not mail_ids:
+        raise _refusal("解析邮件文件失败", _BAD)
+    said: Fields = {"success": True, "message": "邮件文件解析成功", "mail_id": mail_ids[-1]}
+    return HttpAnswer.json({**said, "mail_ids": mail_ids})
 
 
 async def _attachments(request: HttpRequest) -> HttpAnswer:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.servers.dovecot import dovecot
 from tests.support.worlds.firemail import Running, service
 
 PASSWORD = "a good password"
@@ -164,6 +165,83 @@ async def test_registration_is_off_until_an_administrator_allows_it(tmp_path: Pa
 async def classic_again(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with service(tmp_path / "d", classic_ui=str(tmp_path / "ui")) as running, running.http() as c:
         yield c
+
+
+EML = (
+    b"Subject: Invoice for Paris\r\nFrom: Rail <rail@example.com>\r\nMessage-ID: <up@x>\r\n"
+    b"Date: Tue, 24 Nov 2026 10:31:07 +0000\r\n\r\nthe ticket\r\n"
+)
+
+
+async def test_a_mail_file_is_uploaded_listed_and_found(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (running, c):
+        email_id = (await c.post("/api/emails", json={"email": "a@example.com", **IMAP})).json()["email_id"]
+        url = f"/api/emails/{email_id}/upload_email_file"
+        sent = await c.post(url, files={"file": ("票.eml", EML, "message/rfc822")})
+        assert (sent.status_code, sent.json()["success"]) == (200, True), sent.text
+        again = await c.post(url, files={"file": ("a.txt", EML)})
+        assert again.json()["mail_id"] == sent.json()["mail_id"]
+        second = EML.replace(b"up@x", b"other@x").replace(b"Invoice", b"Receipt")
+        box = b"From a@b Tue Nov 24\n" + second + b"\nFrom c@d Tue Nov 24\n" + EML
+        assert len((await c.post(url, files={"file": ("all.mbox", box)})).json()["mail_ids"]) == 2
+        for name, content in (("a.msg", EML), ("a.eml", b""), ("a.eml", b"\r\n\r\nnothing")):
+            refused = await c.post(url, files={"file": (name, content)})
+            assert (refused.status_code, bool(refused.json()["error"])) == (400, True), name
+        assert (
+            await c.post("/api/emails/99/upload_email_file", files={"file": ("a.eml", EML)})
+        ).status_code == 404
+        records = (await c.get(f"/api/emails/{email_id}/mail_records")).json()
+        assert {one["subject"] for one in records} == {"Invoice for Paris", "Receipt for Paris"}
+        assert {one["folder"] for one in records} == {"UPLOADED"}
+        await running.app.api("mail").idle()
+        for asked, count in (
+            ({"query": "paris"}, 2),
+            ({"query": "invoi"}, 1),
+            ({"query": "rail", "search_in": ["sender"]}, 2),
+            ({"query": "rail", "search_in": ["subject"]}, 0),
+            ({"query": "a@example.com", "search_in": ["recipient"]}, 2),
+            ({"query": "ticket", "search_in": ["content"]}, 2),
+        ):
+            found = (await c.post("/api/search", json=asked)).json()["results"]
+            assert len(found) == count, asked
+        assert (found[0]["email_address"], found[0]["content"].strip()) == ("a@example.com", "the ticket")
+
+
+async def test_a_connection_is_tested_without_keeping_anything(tmp_path: Path) -> None:
+    with dovecot() as server:
+        server.add_user("a@example.com")
+        where = {"server": "127.0.0.1", "port": server.port, "use_ssl": False}
+        async with classic(tmp_path, mail_allow_private=True) as (_, c):
+            right = {"email": "a@example.com", "password": "secret", **where}
+            done = await c.post("/api/emails/test-connection", json=right)
+            assert (done.status_code, done.json()["folders"]) == (200, ["INBOX"])
+            wrong = await c.post("/api/emails/test-connection", json={**right, "password": "canary"})
+            assert (wrong.status_code, "canary" in wrong.text) == (400, False)
+            assert "登录被拒绝" in wrong.json()["message"]
+            assert (await c.get("/api/emails")).json() == []
+            added = await c.post("/api/emails", json={"mail_type": "imap", **right})
+            assert added.status_code == 200
+            masked = {**right, "password": "******"}
+            assert (await c.post("/api/emails/test-connection", json=masked)).status_code == 200
+
+
+async def test_an_administrator_sees_the_mailboxes_and_mails_of_all(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (running, c):
+        await running.app.users.add("alice", PASSWORD, principal="test")
+        async with running.http() as hers:
+            signed = await hers.post("/api/auth/login", json={"username": "alice", "password": PASSWORD})
+            hers.headers["Authorization"] = f"Bearer {signed.json()['token']}"
+            email_id = (await hers.post("/api/emails", json={"email": "h@example.com", **IMAP})).json()[
+                "email_id"
+            ]
+            await hers.post(f"/api/emails/{email_id}/upload_email_file", files={"file": ("a.eml", EML)})
+            own = (await c.post("/api/emails", json={"email": "own@example.com", **IMAP})).json()["email_id"]
+            assert [row["id"] for row in (await c.get("/api/emails")).json()] == [own, email_id]
+            assert [row["id"] for row in (await hers.get("/api/emails")).json()] == [email_id]
+            records = (await c.get(f"/api/emails/{email_id}/mail_records")).json()
+            assert [one["subject"] for one in records] == ["Invoice for Paris"]
+            assert (await hers.get(f"/api/emails/{own}/mail_records")).status_code == 404
+            assert (await c.delete(f"/api/emails/{email_id}")).status_code == 404
 
 
 async def test_without_the_setting_there_is_no_such_http(tmp_path: Path) -> None:
