@@ -192,7 +192,8 @@ class Queries:
                 asked.append(SearchParams(email_ids=ids[:SEARCH_IDS_MAX], limit=RECORDS_MAX))
         found: dict[int, FoundRecord] = {}
         for params in asked:
-            made: Any = replace(call, params=params)  # type: ignore[arg-type]  the same call of another action
+            again: Any = call  # the same call, of another action
+            made: Any = replace(again, params=params)
             reply = await searching.search(made)
             page = _decode_found(reply.body)
             if page.type == "error":
