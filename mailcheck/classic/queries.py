@@ -17,6 +17,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, SearchParams
 from huahuo.mailcheck.api.searching import Searching
 from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.classic.shapes import (
     Content,
     attachments_of,
@@ -31,6 +32,7 @@ from huahuo.mailcheck.replies import FoundRecord
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key
+from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"
 MAILS_MAX: Final = 500
@@ -138,7 +140,7 @@ class Queries:
     async def _mails(self, call: Call[OfMailbox]) -> Reply:
         email_id = call.params.email_id
         if await self._owner(call.principal, email_id) is None:
-            return error_reply(Refusal("not_found", f"邮箱ID {email_id} 不存在或您没有权限"))
+            return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         left = CONTENT_BYTES_MAX
         told: list[dict[str, Any]] = []
         async for record in self._records(email_id, MAILS_MAX):
@@ -153,7 +155,7 @@ class Queries:
         mail_id = call.params.mail_id
         record = await self._record(call.principal, mail_id)
         if record is None:
-            return error_reply(Refusal("not_found", "邮件不存在"))
+            return error_reply(Refusal("not_found", classic_zh.NO_SUCH_MAIL))
         content = await self._content(record)
         told = attachments_of(mail_id, content, record.received_time)
         return _answered({"type": "firemail_attachments", "data": told, "email_id": record.email_id})
@@ -161,7 +163,7 @@ class Queries:
     async def _search(self, call: Call[Search]) -> Reply:
         wanted = call.params.query.strip().lower()
         if not wanted:
-            return error_reply(Refusal("invalid_field", "搜索关键词不能为空", "query"))
+            return error_reply(Refusal("invalid_field", classic_zh.NO_QUERY, "query"))
         places = call.params.search_in or ["subject", "sender", "recipient", "content"]
         if self._searching is not None:
             return await self._indexed(call, self._searching, wanted, frozenset(places))
