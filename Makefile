@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench docs release pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench sim proof docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -46,6 +46,14 @@ format: ## put the code into shape
 bench: ## the quick form of every benchmark
 	@scripts/setup.sh dev
 	$(BIN)/python -m bench all --quick
+
+sim: ## one simulated run: SEED=7 [HOURS=0.5] [ENGINE=sqlite]; see docs/testing.md
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.simulator $(if $(SEED),--seed $(SEED),--seeds 0-19) $(if $(HOURS),--hours $(HOURS)) $(if $(ENGINE),--engine $(ENGINE))
+
+proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [WITHIN_S=3600]
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-1999) --within-s $(or $(WITHIN_S),0) --gate
 
 docs: ## the guides and the reference as one site, into build/docs
 	@scripts/docs.sh

@@ -72,9 +72,9 @@ else
     install="$venv/bin/python -m pip install -q --disable-pip-version-check"
 fi
 if [ "$kind" = dev ]; then
-    $install -c constraints.txt --group dev -e '.[demo,flask]'
+    $install -c constraints.txt --group dev -e '.[demo,flask,postgres,nats]'
 else
-    $install -c constraints.txt -e '.[demo]'
+    $install -c constraints.txt -e '.[demo,postgres,nats]'
 fi
 touch "$stamp"
 say "ready: $venv/bin/huahuo --help"

@@ -18,6 +18,12 @@ has nginx || need="$need nginx-light"
 has caddy || need="$need caddy"
 has promtool || need="$need prometheus"
 has npm || need="$need nodejs npm"
+has cc || need="$need gcc libc6-dev"
+headers=
+for path in /usr/include /usr/local/include "${HOME:-/nonexistent}"/.pyenv/versions/3.1[2-9]*/include; do
+    for path in "$path"/python3.1[2-9]/Python.h; do [ ! -f "$path" ] || headers=$path; done
+done
+[ -n "$headers" ] || need="$need python3-dev"
 # Debian keeps the server's programs outside the PATH.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || need="$need postgresql"
 [ -n "$need" ] || exit 0

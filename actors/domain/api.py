@@ -70,7 +70,9 @@ class EntityApi:
         self.effects = Effects(
             log=host.log,
             ambient=host.ambient,
-            books=EffectStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
+            books=EffectStreams(
+                host.log, host.directory, host.ambient, EntityOwners(catalog, host.directory)
+            ),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             bounds=EffectBounds(

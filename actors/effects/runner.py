@@ -34,6 +34,10 @@ _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
 
 
+SHARED_SWEEP_S: Final = 1.0
+"""Where several nodes share the log: how soon the effects of a node that ended are found."""
+
+
 class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
     """Open effects have a name that today's code does not know."""
 
@@ -84,6 +88,9 @@ class Effects:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
+        self._held: dict[int, str] = {}
+        """Effects that other nodes run, and which incarnations those are."""
+        self._swept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
@@ -160,6 +167,7 @@ class Effects:
                 self._offer(id_, row)
             before = rows[-1][0]
         self._fill()  # not before the last name is known
+        self._swept_s = self._ambient.monotonic_s()
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -192,7 +200,7 @@ class Effects:
 
     def _offer(self, id_: int, row: OpenEffect) -> None:
         """Take an open effect into memory, where there is room."""
-        if id_ in self._known or self.draining:
+        if id_ in self._known or self.draining or id_ in self._held:
             return
         wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms <= 0 and not self._line.room(row.user):
@@ -247,6 +255,8 @@ class Effects:
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
+        living = self._log.living()
+        self._held = {id_: by for id_, by in self._held.items() if by in living}
         self._refused.clear()
         self._more = False
         before: bytes | None = None
@@ -265,10 +275,15 @@ class Effects:
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self._bounds.sweep_s, self._sweep)
+        often = min(SHARED_SWEEP_S, self._bounds.sweep_s)
+        self._sweeper = loop.call_later(often if self._log.incarnation else self._bounds.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
-        self.look_again()
+        now_s = self._ambient.monotonic_s()
+        ended = not self._log.living().issuperset(self._held.values())
+        if ended or now_s >= self._swept_s + self._bounds.sweep_s:
+            self._swept_s = now_s
+            self.look_again()
         self._sweep_later()
 
     def look_again(self) -> None:
@@ -355,6 +370,11 @@ class Effects:
         self.forget(entry)
         self.opened -= 1
         self.ends[outcome] += 1
+
+    def held(self, entry: Entry, by: str) -> None:
+        """See `Keeper`."""
+        self._held[entry.id] = by
+        self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
         """See `Keeper`."""

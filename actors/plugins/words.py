@@ -8,7 +8,7 @@ constants for each language, with the same names. `{}` in a text stands for what
 import re
 from collections.abc import Iterable, Mapping
 from types import ModuleType
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Self, get_args
 
 import msgspec
 
@@ -43,6 +43,18 @@ class Words:
                 self._filled.append((re.compile(pattern, re.DOTALL), english[name]))
             else:
                 self._exact[text] = english[name]
+
+    def catalogue(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """All texts with their English ones, and the patterns of those with gaps: for `of`."""
+        return dict(self._exact), [(pattern.pattern, english) for pattern, english in self._filled]
+
+    @classmethod
+    def of(cls, exact: Mapping[str, str], filled: Iterable[tuple[str, str]]) -> Self:
+        """The texts of a `catalogue`."""
+        words = cls()
+        words._exact.update(exact)
+        words._filled += [(re.compile(pattern, re.DOTALL), english) for pattern, english in filled]
+        return words
 
     def say(self, text: str, language: Language) -> str:
         """The text in this language. What is in no catalogue, such as an application's text, stays."""

@@ -33,7 +33,18 @@ from bench.questions.rounds import Calm
 from bench.servers import peers
 from bench.servers.peers.base import Peer, Running
 
-PEERS = ("huahuo", "ws", "bun", "socket.io", "nats", "centrifugo", "floor", "floor-uring")
+PEERS = (
+    "huahuo",
+    "huahuo-send",
+    "huahuo-transport",
+    "ws",
+    "bun",
+    "socket.io",
+    "nats",
+    "centrifugo",
+    "floor",
+    "floor-uring",
+)
 USUAL = ((500, 100), (5_000, 20))
 """Connections, events a second."""
 METRICS = (

@@ -16,7 +16,19 @@ from bench.questions import rounds
 from bench.questions.rounds import Calm
 from bench.questions.same_rate import METRICS, connected, measure, sizes
 
-PEERS = ("huahuo", "ws", "bun", "socket.io", "nats", "jetstream", "centrifugo", "floor", "floor-uring")
+PEERS = (
+    "huahuo",
+    "huahuo-send",
+    "huahuo-transport",
+    "ws",
+    "bun",
+    "socket.io",
+    "nats",
+    "jetstream",
+    "centrifugo",
+    "floor",
+    "floor-uring",
+)
 USUAL = ((500, 2_000), (5_000, 2_000), (10_000, 2_000))
 _IDLE_USERS, _BURST, _BURSTS_PER_S = 1_000, 200, 2
 

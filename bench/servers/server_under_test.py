@@ -22,9 +22,10 @@ _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
 
-async def serve(data: Path, port: int) -> None:
-    """Serve until stdin ends."""
+async def serve(data: Path, port: int, sends: str | None) -> None:
+    """Serve until stdin ends. `sends`: how frames are written, if not as by default."""
     logs.configure("error", as_json=False)
+    how: dict[str, Any] = {} if sends is None else {"sends": sends}
     app = Huahuo(
         plugins=with_mail(),
         data=data,
@@ -34,6 +35,7 @@ async def serve(data: Path, port: int) -> None:
         http_requests_per_s=0,
         connections_per_user=0,
         messages_per_s=0,
+        **how,
     )
 
     def publish(events: Sequence[tuple[int, dict[str, Any]]]) -> Awaitable[object]:
@@ -69,9 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--sends")
     options = parser.parse_args()
     loops.own_the_process()
-    loops.run(serve(options.data, options.port))
+    loops.run(serve(options.data, options.port, options.sends))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Pruning events: they become tombstones, and a receipt in the same commit vouches for them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.receipts import AUDIT_STREAM, receipt
+from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Page, Pruning, Tombstone
 
@@ -32,7 +34,8 @@ async def prune(
 ) -> int:
     """Prune these events, at most `BATCH_EVENTS`; returns how many. `policy`: why, as the receipt states it.
 
-    What was pruned meanwhile is left out, and so is the newest event of a stream.
+    What was pruned meanwhile is left out, and so is the newest event of a stream. The append expects the head
+    of the stream with the receipts, so another node that prunes at the same moment does not vouch twice.
 
     Raises:
         EventStoreError: as `Log.append`; a whole log stays.
@@ -41,21 +44,30 @@ async def prune(
         return 0
     async with log.pruning:
         await log.index_to(max(place.position for place in places))
-        links = await log.links([(place.stream, place.seq) for place in places])
-        stones = [
-            Tombstone(place.position, place.stream, place.seq, chain)
-            for place, chain in zip(places, links, strict=True)
-            if chain is not None and place.seq < log.head(place.stream).seq
-        ]
-        if not stones:
-            return 0
-        stones.sort(key=lambda stone: stone.position)
-        now_ms = ambient.now_ms()
-        pruning = Pruning(
-            positions=tuple(stone.position for stone in stones), firsts=await _firsts(log, stones)
-        )
-        event = receipt(stones, policy, now_ms)
-        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal, prune=pruning))
+        while True:
+            with suppress(Conflict):
+                return await _prune(log, places, policy, ambient, principal)
+
+
+async def _prune(
+    log: StoreLog, places: Sequence[Place], policy: dict[str, object], ambient: Ambient, principal: str
+) -> int:
+    expected = {AUDIT_STREAM: log.head(AUDIT_STREAM).seq}
+    links = await log.links([(place.stream, place.seq) for place in places])
+    stones = [
+        Tombstone(place.position, place.stream, place.seq, chain)
+        for place, chain in zip(places, links, strict=True)
+        if chain is not None and place.seq < log.head(place.stream).seq
+    ]
+    if not stones:
+        return 0
+    stones.sort(key=lambda stone: stone.position)
+    now_ms = ambient.now_ms()
+    pruning = Pruning(positions=tuple(stone.position for stone in stones), firsts=await _firsts(log, stones))
+    event = receipt(stones, policy, now_ms)
+    await log.append(
+        Append(ts_ms=now_ms, events=(event,), expected=expected, principal=principal, prune=pruning)
+    )
     return len(stones)
 
 

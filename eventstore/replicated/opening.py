@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault, derive
@@ -13,21 +15,41 @@ from huahuo.eventstore.errors import EventStoreError, WrongKey
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.proposal import NODE_CHARS_MAX, NewerFormat
+from huahuo.eventstore.replicated.same_order import SameOrder
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Sequencer, Unreachable
 
 AGAIN_S = 0.5
 _NODE = re.compile(r"[A-Za-z0-9_-]+")
+
+HELD_S = 3.0
+"""How long the start of a directory that holds a replica waits for the ordered log, to be told at once if it
+is another one."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The replica in a directory: its log, and the last offset that it has applied."""
+
+    log_id: str
+    offset: int
+
 
 type OpenEngine[L: StoreLog] = Callable[..., Coroutine[Any, Any, L]]
 """An engine's `open`, bound to its place: it is called with `log_id` and `writer_of`."""
 
 
 async def open_replica[L: StoreLog](
-    engine: OpenEngine[L], *, ambient: Ambient, master_key: bytes, sequencer: Sequencer, node: str
+    engine: OpenEngine[L],
+    *,
+    ambient: Ambient,
+    master_key: bytes,
+    sequencer: Sequencer,
+    node: str,
+    held: Held | None = None,
 ) -> L:
-    """Open the replica of `node` and join the ordered log. Waits until the ordered log has answered once.
+    """Open the replica of `node` and join the ordered log. An empty directory waits for its first answer.
 
+    `held`: what the directory holds already. It is opened even while the ordered log can't be reached.
     It returns before the replica has applied everything: `ReplicaWriter.joined` waits for that. Closing the
     log closes the sequencer.
 
@@ -40,23 +62,39 @@ async def open_replica[L: StoreLog](
         raise EventStoreError(
             f"not the name of a node: {node!r}; use at most {NODE_CHARS_MAX} letters, digits, `-` and `_`"
         )
-    vault = Vault(master_key, ambient)
-    born = await find_birth(sequencer, vault, ambient)
+    if held is None:
+        log_id = (await find_birth(sequencer, Vault(master_key, ambient), ambient)).log_id
+    else:
+        log_id = held.log_id
+        sequencer = await _checked(SameOrder(sequencer, log_id, held.offset))
     writer_of = functools.partial(
         ReplicaWriter, sequencer=sequencer, node=node, key=derive(master_key, "proposals")
     )
-    log = await engine(log_id=born.log_id, writer_of=writer_of)
+    log = await engine(log_id=log_id, writer_of=writer_of)
     writer = log.writer
     assert isinstance(writer, ReplicaWriter)
     refused = ""
-    if log.log_id != born.log_id:
-        refused = f"this directory holds the log {log.log_id}, and the ordered log is that of {born.log_id}"
+    if log.log_id != log_id:
+        refused = f"this directory holds the log {log.log_id}, and the ordered log is that of {log_id}"
     elif log.position and not writer.shared.offset:
         refused = "this directory holds the log of a single service: adopt it into a cluster first"
     if refused:
         await log.close()
         raise EventStoreError(refused)
     return log
+
+
+async def _checked(order: SameOrder) -> SameOrder:
+    """`order`, compared with the directory if the ordered log answers soon; else that is done later."""
+    try:
+        async with asyncio.timeout(HELD_S):
+            await order.check()
+    except (Unreachable, TimeoutError):
+        pass
+    except Misconfigured as error:
+        await order.close()
+        raise EventStoreError(str(error)) from None
+    return order
 
 
 async def find_birth(sequencer: Sequencer, vault: Vault, ambient: Ambient) -> Birth:

@@ -161,7 +161,7 @@ class NatsSequencer:
         return self._closed
 
     async def _connect(self) -> Link:
-        """The connection, made anew if it has ended. Attempts keep a distance of `RETRY_S`."""
+        """The connection, made anew if it has ended. After a failed attempt the next one waits."""
         if (link := self._link) is not None and not link.ended.is_set():
             return link
         async with self._connecting:
@@ -187,7 +187,7 @@ class NatsSequencer:
             if self._is_closed():
                 await link.close()
                 raise Unreachable("the log is closed")
-            self._link, self.trouble = link, ""
+            self._link, self.trouble, self._tried_s = link, "", -RETRY_S
             return link
 
     async def _look(self, link: Link) -> Stream:

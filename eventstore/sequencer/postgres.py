@@ -377,7 +377,7 @@ class PostgresSequencer:
         return self._closed
 
     async def _connect(self) -> Link:
-        """A checked connection. Attempts keep a distance of `RETRY_S`."""
+        """A checked connection. After a failed attempt the next one waits for `RETRY_S`."""
         if self._closed:
             raise Unreachable("the log is closed")
         pause_s = self._tried_s + RETRY_S - self._ambient.monotonic_s()
@@ -397,7 +397,7 @@ class PostgresSequencer:
         if self._is_closed():
             link.drop()
             raise Unreachable("the log is closed")
-        self._log, self.trouble = link.log, ""
+        self._log, self.trouble, self._tried_s = link.log, "", -RETRY_S
         self._links.add(link)
         return link
 

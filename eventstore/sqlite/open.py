@@ -33,7 +33,7 @@ from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_ev
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
-from huahuo.eventstore.sqlite.passed import with_passed
+from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
@@ -95,6 +95,7 @@ class SqliteLog(StoreLog):
             opening = functools.partial(
                 _open, directory, ambient, vault,
                 restored=restored, accept_loss=accept_loss, limits=limits, log_id=log_id,
+                alone=writer_of is Writer,
             )  # fmt: skip
             store, reads, loaded = await writer.run(opening)
         except BaseException:
@@ -128,6 +129,7 @@ def _open(
     accept_loss: bool,
     limits: KeptLimits,
     log_id: str,
+    alone: bool,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,6 +148,7 @@ def _open(
             return _check(
                 path, connection, lock, ambient, vault,
                 restored=restored, lost=accept_loss, limits=limits, log_id=log_id,
+                alone=alone,
             )  # fmt: skip
         except BaseException:
             connection.close()
@@ -187,6 +190,7 @@ def _check(
     lost: bool,
     limits: KeptLimits,
     log_id: str,
+    alone: bool,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
@@ -202,6 +206,12 @@ def _check(
         put_meta(connection, "master_key", vault.mark())
     elif restored or lost:
         put_meta(connection, "log", ambient.token().encode())
+        leave_order(connection)
+    elif alone and get_meta(connection, SHARED_KEY) is not None:
+        raise EventStoreError(
+            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
+            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
+        )
     if lost:
         _move_on(connection)
     seq_index.catch_up(connection)

@@ -30,6 +30,12 @@ def statements(put: PutPassed) -> Iterator[tuple[str, tuple[Value, ...]]]:
         yield "DELETE FROM passed WHERE offset <= ?", (put.passed[-1].offset - PASSED_KEPT,)
 
 
+def leave_order(connection: sqlite3.Connection) -> None:
+    """Forget the ordered log: from here on this is the log of a single service."""
+    connection.execute("DELETE FROM meta WHERE key = ?", (SHARED_KEY,))
+    connection.execute("DELETE FROM passed")
+
+
 def with_passed(connection: sqlite3.Connection, loaded: Loaded) -> Loaded:
     """`loaded` with what the last `PutPassed` wrote. Raises Corrupt: it is not what was written."""
     shared = get_meta(connection, SHARED_KEY)

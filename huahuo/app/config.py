@@ -35,6 +35,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="address to listen on; use a TLS proxy in front of a public one")
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one")] = 8765
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="processes that serve WebSockets beside the one with the log; 1: that one does it",
+        ),
+    ] = 1
     jwt_secret: Annotated[
         str,
         Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
@@ -219,6 +227,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="let anybody who reaches the service make an account; an administrator can switch it"
         ),
     ] = False
+    user_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
+        ),
+    ] = 0
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
@@ -230,11 +245,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="free bytes on the disk below which what stores more is refused; 0 = off",
         ),
     ] = 256 << 20
+    backup_every_s: Annotated[
+        float, Meta(ge=0, le=SECONDS_MAX, description="seconds between two backups by itself; 0 = none")
+    ] = 0.0
+    backup_keep: Annotated[
+        int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
+    ] = 14
+    backup_to: Annotated[
+        str, Meta(description="where they go: a directory, or s3://BUCKET/PREFIX (extra s3)")
+    ] = ""
     classic_ui: Annotated[
         str,
         Meta(
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
+    ] = ""
+    otel: Annotated[
+        bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
+    ] = False
+    sends: Annotated[
+        Literal["auto", "io_uring", "send", "transport"],
+        Meta(
+            description="how new events are written to sockets: auto takes io_uring where the kernel allows"
+            " it, else send; both need the part in C; transport: as the event loop does"
+        ),
+    ] = _WIRE.sends
+    log: Annotated[
+        str,
+        Meta(
+            description=(
+                "postgres:// or nats:// address of the log that several nodes share; unset: one service"
+            )
+        ),
+    ] = ""
+    node: Annotated[
+        str, Meta(description="name of this node, its own in the cluster; unset: made once and kept in data")
+    ] = ""
+    advertise: Annotated[
+        str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
     ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
@@ -248,7 +296,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
 
-SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key"})
+SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key", "log"})
 """Fields whose values never appear in output."""
 
 _OTHER_VARIABLES = {"HUAHUO_APP", "HUAHUO_TOKEN"}

@@ -35,8 +35,11 @@ def ensure(settings: Settings, ambient: Ambient) -> Keys:
     """The keys of `settings.data`. Keys that do not exist yet are made.
 
     Raises:
-        ConfigError: a key is too short, malformed or not secret, or a file cannot be read or made.
+        ConfigError: a key is too short, malformed or not secret, or a file cannot be read or made; or this
+            is a node without keys, which makes none.
     """
+    if settings.log:
+        _refuse_to_make(settings)
     _make_directory(settings.data)
     jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
     master_text = settings.master_key or _stored(settings.data / MASTER_FILE, ambient.token(_MASTER_BYTES))
@@ -57,6 +60,17 @@ def read(settings: Settings) -> Keys:
 def read_jwt_secret(settings: Settings) -> bytes:
     """The token key alone. If the settings hold it, no directory is needed. Raises as `read`."""
     return _jwt(settings.jwt_secret or _read(settings.data / JWT_FILE))
+
+
+def _refuse_to_make(settings: Settings) -> None:
+    """Nodes have the same two keys, so a node makes none."""
+    given = (settings.jwt_secret, JWT_FILE), (settings.master_key, MASTER_FILE)
+    if not all(value or (settings.data / file).is_file() for value, file in given):
+        raise ConfigError(
+            f"the nodes of a log share two keys, and {settings.data} lacks one. Make them for the first node"
+            f" by `huahuo cluster keys --data {settings.data}`; for each further one copy {JWT_FILE} and"
+            f" {MASTER_FILE} from there, or set HUAHUO_JWT_SECRET and HUAHUO_MASTER_KEY on all nodes"
+        )
 
 
 def _make_directory(path: Path) -> None:

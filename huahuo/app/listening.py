@@ -6,6 +6,7 @@ import structlog
 
 from huahuo.app import service_file
 from huahuo.app.config import Settings
+from huahuo.app.fleet import Fleet
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
 from huahuo.transport.server.server import Server
@@ -13,19 +14,31 @@ from huahuo.transport.server.server import Server
 _log = structlog.get_logger(__name__)
 
 
-async def open_port(server: Server, settings: Settings) -> int:
-    """Listen, and return the port.
+async def open_port(server: Server, settings: Settings, fleet: Fleet | None = None) -> int:
+    """Listen, and return the port. `fleet`: its workers listen.
 
     Raises:
         ConfigError: the address is not available.
+        HuahuoError: a worker did not start.
     """
     try:
-        return await server.start(settings.host, settings.port)
+        if fleet is None:
+            return await server.start(settings.host, settings.port)
+        server.begin()
+        return await _start_workers(fleet, settings)
     except OSError as error:
         why = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
             why = "another program listens there. Stop it, or choose another --port (0: any free one)"
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
+
+
+async def _start_workers(fleet: Fleet, settings: Settings) -> int:
+    try:
+        return await fleet.start(settings.host, settings.port)
+    except BaseException:
+        await fleet.drain(0.0)
+        raise
 
 
 def tell_address(settings: Settings, url: str, parts: Parts | None) -> None:

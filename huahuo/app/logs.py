@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+from functools import partial
 from typing import Any, TextIO, cast
 
 import structlog
@@ -27,8 +28,8 @@ class Bearing:
             sys.stderr.flush()
 
 
-def configure(level: str, *, as_json: bool) -> None:
-    """Set up structlog for the process. Colours only on a terminal."""
+def configure(level: str, *, as_json: bool, worker: int = 0) -> None:
+    """Set up structlog for the process. Colours only on a terminal. `worker`: its number, on each line."""
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=True)
         if as_json
@@ -37,6 +38,7 @@ def configure(level: str, *, as_json: bool) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            *([] if not worker else [partial(_of_worker, worker)]),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _one_line,
@@ -62,6 +64,13 @@ def quiet_libraries() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("pykka").setLevel(logging.CRITICAL)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def _of_worker(
+    worker: int, _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event["worker"] = worker
+    return event
 
 
 def _one_line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -17,25 +17,31 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, over_http, watching
+from huahuo.app import accounts, bounds, keys, log_care, metrics_of, nodes, over_http, watching, workers
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
+from huahuo.app.fleet import Fleet
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
+from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
+from huahuo.storage.account import account_steps, ack_step
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -49,6 +55,7 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
 from huahuo.transport.server.turns import Turns
+from huahuo.transport.workers.owner import Owner
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.webhooks.posting import Posting
@@ -102,6 +109,8 @@ class App:
         self._parts = Parts()
         self.storing = Storing(settings)
         self._stopping: asyncio.Task[None] | None = None
+        self.fleet: Fleet | None = None
+        """The processes that serve WebSockets. None: this one does."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -221,6 +230,8 @@ class App:
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command)
         pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
+        door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
+        fingerprint_key = derive(secrets.master_key, "command fingerprints")
         self.server = server = Server(
             settings=bounds.of_transport(settings),
             log=log,
@@ -228,13 +239,13 @@ class App:
             registry=registry,
             gate=gate,
             hub=hub,
-            door=AddressDoor(settings.connections_per_ip, settings.trusted_proxies),
+            door=door,
             verifier=admitted.verifier,
             site=pages,
             metrics=metrics,
             runtime=runtime,
             ambient=ambient,
-            fingerprint_key=derive(secrets.master_key, "command fingerprints"),
+            fingerprint_key=fingerprint_key,
             compression=compression,
             executor=executor,
             turns=turns,
@@ -244,37 +255,78 @@ class App:
         self.http = api = over_http.api_of(
             settings, server, pages, log, hub, metrics, self.login, registry, self._rights
         )
-        get_clients.register(registry, hub)
+        self.fleet = fleet = self._make_fleet(
+            log=log, feed=feed, registry=registry, gate=gate, hub=hub, door=door, verifier=admitted.verifier,
+            server=server, metrics=metrics, ambient=ambient, fingerprint_key=fingerprint_key,
+            judges_others=self._may_read is not None,
+            manners=workers.manners(settings, dictionaries.used.data),
+        )  # fmt: skip
+        pages.gather = fleet.metrics if fleet else None
+        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
         await self._keep_room(pages, host)
-        await self._begin_work()
+        await self._begin()
         parts.add_timed("commands", gate.drain)
-        if self._listen:
-            server.plain = NativeHttp(server, api)
-            self.port = await open_port(server, settings)
-        else:
-            server.begin()
-        parts.add_timed("connections", server.drain)
+        await self._open(server, api)
         parts.add("requests that wait", api.close)
         pages.phase = Phase.READY
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
         if self._listen:
             tell_address(settings, self.url, parts if self._world.publish_address else None)
 
+    def _make_fleet(self, **owner: Any) -> Fleet | None:
+        """The processes that serve WebSockets, not started. None: this one does. Keywords as of `Owner`."""
+        if not self._listen or self.settings.workers <= 1:
+            return None
+        return workers.fleet(Owner(**owner), self.settings)
+
+    async def _open(self, server: Server, api: Api) -> None:
+        if self._listen:
+            server.plain = NativeHttp(server, api)
+            self.port = await open_port(server, self.settings, self.fleet)
+        else:
+            server.begin()
+        self._parts.add_timed("connections", server.drain)
+        if self.fleet is not None:
+            self._parts.add_timed("workers", self.fleet.drain)
+
     async def _keep_room(self, pages: Site, host: Host) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http)
+        own = account_steps(self.users, self.api_keys, self.webhooks.book)
+        brought = (one.forget for one in self._brought.values())
+        storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         pages.told = storing.told
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 
-    async def _begin_work(self) -> None:
-        """Go on with what an earlier process left."""
-        parts = self._parts
+    async def _begin(self) -> None:
+        """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
+        if self.settings.otel:
+            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
         await self.hub.start()
-        parts.add("hub", self.hub.stop)
+        self._parts.add("hub", self.hub.stop)
+        work = Parts()
+        self._parts.add_timed("work", work.stop)
+        replica = nodes.replica_of(self.log)
+        if replica is None or await nodes.joins_soon(replica):
+            await self._begin_work(work)
+            return
+        joining = asyncio.create_task(self._begin_later(replica, work), name="joining")
+        self._parts.add("joining", lambda: cancel_all([joining], 1.0))
+
+    async def _begin_later(self, replica: ReplicaWriter, work: Parts) -> None:
+        try:
+            await replica.joined()
+            await self._begin_work(work)
+        except Unavailable:
+            return  # `trouble` of the replica says why, and so does /readyz
+        except HuahuoError as error:
+            replica.halt(str(error))
+
+    async def _begin_work(self, parts: Parts) -> None:
         for name, brought in self._brought.items():
             await _begin(name, brought, parts)
         parts.add("webhooks", self.webhooks.close)
@@ -301,6 +353,7 @@ class App:
         return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
+        self.storing.register(host, self._plugins, registry)
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:

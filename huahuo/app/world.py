@@ -7,6 +7,7 @@ from typing import Final
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
 from huahuo.errors import HuahuoError, ways_on
@@ -26,11 +27,17 @@ type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
 
 
 async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
-    """The log of a data directory. Raises as `SqliteLog.open`."""
+    """The log of a data directory, or its replica of the log that several nodes share.
+
+    Raises:
+        EventStoreError: as `SqliteLog.open`, or as `open_node`.
+    """
     limits = KeptLimits(
         command_records_per_user=settings.command_records_per_user,
         ack_clients_per_user=settings.ack_clients_per_user,
     )
+    if settings.log:
+        return await open_node(settings, secrets, ambient, limits)
     return await SqliteLog.open(
         settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
     )

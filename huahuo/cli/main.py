@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from huahuo.cli import audit, config, dictionary, key, mailbox, projections, replay, user
+from huahuo.cli import audit, cluster, config, dictionary, key, mailbox, projections, replay, user
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -32,6 +32,7 @@ app.add_typer(config.app)
 app.add_typer(mailbox.app)
 app.add_typer(user.app)
 app.add_typer(key.app)
+app.add_typer(cluster.app)
 _err = Console(stderr=True, highlight=False, emoji=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
@@ -80,17 +81,49 @@ def serve(
         Path | None,
         typer.Option(help="A built copy of FireMail's front end, shown at /; the console is at /console/."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that serve WebSockets, beside the one with the log. With 1 that one does it.",
+            show_default="1",
+        ),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(help="postgres:// or nats:// address of the log that several nodes share."),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="Name of this node.", show_default="made once, kept in the directory")
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(help="URL at which other nodes reach this one.", show_default="where it listens"),
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    from huahuo.app.hiding import hide_password
     from huahuo.app.loops import own_the_process, run
     from huahuo.app.plugins import chosen, standard
     from huahuo.embedding.foreground import leave
     from huahuo.embedding.foreground import serve as body
 
     own_the_process()
+    hide_password(log)
     shown = None if classic_ui is None else str(classic_ui)
-    given = settings(data, config_file, host=host, port=port, classic_ui=shown)
+    given = settings(
+        data,
+        config_file,
+        host=host,
+        port=port,
+        classic_ui=shown,
+        workers=workers,
+        log=log,
+        node=node,
+        advertise=advertise,
+    )
     run(body(given, standard(), chosen().runs_as, chosen().asked))
     leave()
 

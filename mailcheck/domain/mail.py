@@ -23,6 +23,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.adding_mails import AddingMails
+from huahuo.mailcheck.api.belongings import Belongings
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.folders import AskingFolders
@@ -212,6 +213,7 @@ class MailDomain:
             *Exporting(log, directory, ambient).actions(),
             *([] if self.searching is None else self.searching.actions()),
         ]
+        self.belongings = Belongings(log, directory, pauses)
         self.adopting = Adopting(directory, mailboxes, ambient)
         """Takes over what another service has."""
         roster = RosterDecider(

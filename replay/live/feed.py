@@ -189,6 +189,20 @@ class Feed:
         """
         self._today[kind] = today
 
+    async def read_as_today(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int
+    ) -> Sequence[StoredEvent]:
+        """As `Log.read`, with the events as `show_as_today` says. Not shared with other readers."""
+        self.fetches += 1
+        events = await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
+        return self._as_today(stream, events)
+
+    async def join_as_today(self, pages: Sequence[Page]) -> list[Joined | None]:
+        """As `Log.read_joined_pages`, in the same way."""
+        self.fetches += len(pages)
+        old = [page for page in pages if page.stream.partition("/")[0] in self._today]
+        return await self._read_old(pages, old) if old else await self._log.read_joined_pages(pages)
+
     def tap(self, tap: Tap) -> Callable[[], None]:
         """Call `tap` once for each commit; the result ends it.
 
@@ -207,13 +221,8 @@ class Feed:
         self._taps = ()
 
     async def _read_pages(self, pages: Sequence[Page]) -> list[Run]:
-        self.fetches += len(pages)
         heads = [self._log.head(page.stream).seq for page in pages]
-        old = [page for page in pages if page.stream.partition("/")[0] in self._today]
-        if old:
-            found = await self._read_old(pages, old)
-        else:
-            found = await self._log.read_joined_pages(pages)
+        found = await self.join_as_today(pages)
         return [
             _placed(Run(page.stream, page.after, joined=joined), joined.first if joined else None, head)
             for page, joined, head in zip(pages, found, heads, strict=True)
@@ -244,11 +253,8 @@ class Feed:
 
     async def _read(self, keys: Sequence[_Read]) -> list[Run]:
         [(stream, after, events_max, bytes_max)] = keys
-        self.fetches += 1
         head = self._log.head(stream).seq
-        events = self._as_today(
-            stream, await self._log.read(stream, after, events_max=events_max, bytes_max=bytes_max)
-        )
+        events = await self.read_as_today(stream, after, events_max=events_max, bytes_max=bytes_max)
         places = [e.position for e in events] if stream == LOG_STREAM else [e.seq for e in events]
         whole = next((n for n, place in enumerate(places) if place != places[0] + n), len(places))
         return [_placed(Run(stream, after, tuple(events[:whole])), places[0] if places else None, head)]

@@ -5,12 +5,18 @@ node's way to one and the same empty ordered log.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+import functools
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, aclosing
 
 import pytest
 
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.sequencer import nats, postgres
+from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.opening import sequencer_at
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
     Ordered,
@@ -21,19 +27,44 @@ from huahuo.eventstore.sequencer.port import (
 )
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.patience import WITHIN_S
+from tests.support.servers.nats import nats_servers
+from tests.support.servers.postgres import postgres as postgres_server
 
-SEQUENCERS = ("memory", "hostile")
+SEQUENCERS = ("memory", "hostile", "postgres", "nats")
 BYTES_MAX = 1 << 20
+LARGEST = {"postgres": postgres.PROPOSAL_BYTES_MAX, "nats": nats.PROPOSAL_BYTES_MAX}
+"""What these take as one proposal, which is more than the size below which nodes cut theirs."""
 
 type Open = Callable[[], Sequencer]
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], str]]:
+    """The URL of the server of that kind, which starts when it is first asked for."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def url_of(kind: str) -> str:
+            if kind == "postgres":
+                return stack.enter_context(postgres_server()).url
+            return stack.enter_context(nats_servers()).url
+
+        yield url_of
+
+
 @pytest.fixture(params=SEQUENCERS)
-async def open_one(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+async def open_one(request: pytest.FixtureRequest, servers: Callable[[str], str]) -> AsyncIterator[Open]:
     order = MemoryOrder(BYTES_MAX)
     made: list[Sequencer] = []
+    if request.param in LARGEST:
+        servers(request.param)
+    name = f"t{zlib.crc32(request.node.nodeid.encode())}"
 
     def open_one() -> Sequencer:
+        if request.param in LARGEST:
+            address = LogAddress(f"{servers(request.param)}?name={name}")
+            made.append(sequencer_at(address, SystemAmbient()))
+            return made[-1]
         inner = MemorySequencer(order)
         made.append(inner if request.param == "memory" else HostileSequencer(inner, seed=len(made)))
         return made[-1]
@@ -133,11 +164,15 @@ async def test_what_was_proposed_twice_under_one_id_may_stand_twice_and_is_the_s
     assert kept[first] == kept[second] == b"same"
 
 
-async def test_a_proposal_over_the_bound_is_refused_and_has_no_offset(open_one: Open) -> None:
+async def test_a_proposal_over_the_bound_is_refused_and_has_no_offset(
+    request: pytest.FixtureRequest, open_one: Open
+) -> None:
     one = open_one()
     before = await one.last()
-    with pytest.raises(ProposalTooLarge, match=str(BYTES_MAX)):
-        await put(one, bytes(one.proposal_bytes_max + 1))
+    largest = LARGEST.get(request.node.callspec.params["open_one"], BYTES_MAX)
+    assert one.proposal_bytes_max <= largest
+    with pytest.raises(ProposalTooLarge, match=str(largest)):
+        await put(one, bytes(largest + 1))
     assert await one.last() == before
 
 

@@ -1,6 +1,7 @@
 """The wheel, made from the source archive, in an empty environment: one import name, a console, a client."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.transport import native
 from tests.support.drivers.snippets import block
+from tests.support.sends import NEEDS
 
 pytest.importorskip("hatchling", reason="the build backend is not installed")
 
@@ -54,6 +57,25 @@ def test_every_floor_the_console_and_the_browser_client_are_inside(wheel: Path) 
         names = set(archive.namelist())
     assert {f"huahuo/{floor}/__init__.py" for floor in FLOORS} <= names
     assert {"huahuo/pages/static/index.html", "huahuo/pages/static/client/huahuo-client.js"} <= names
+
+
+def test_where_a_compiler_is_the_wheel_holds_the_part_in_c(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        built = {name for name in archive.namelist() if name.endswith(".so")}
+    if native.found() is None:
+        pytest.skip(NEEDS)
+    assert built == {"huahuo/transport/native/_sends.abi3.so"}
+    assert "-cp312-abi3-linux_" in wheel.name
+
+
+def test_without_the_part_in_c_one_wheel_is_for_every_platform(tmp_path: Path) -> None:
+    environ = os.environ | {"HUAHUO_NATIVE": "0"}
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=environ)
+    (made,) = tmp_path.glob("*.whl")
+    assert made.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(made) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
 
 
 @pytest.mark.timeout(300)

@@ -4,16 +4,16 @@ The suite runs a part of them; with HUAHUO_WHOLE=1, as `make check-all` does, al
 the socket itself.
 """
 
-import importlib
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
+from tests.support.worlds.modules import within
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import OVER_ASGI
+from tests.support.worlds.wire import PLACE
 
 PART: Final = (
     "test_durable_streams",
@@ -50,27 +50,16 @@ OF_THE_SOCKET: Final = frozenset(
 )
 
 
-def within(module: str) -> Iterator[Callable[[], object]]:
-    found = importlib.import_module(f"tests.integration.{module}")
-    for name, test in inspect.getmembers(found, inspect.isfunction):
-        if (
-            name.startswith("test_")
-            and test.__module__ == found.__name__
-            and not inspect.signature(test).parameters
-        ):
-            yield test
-
-
 @pytest.mark.parametrize(
     "test",
     [test for module in WHOLE for test in within(module) if test.__name__ not in OF_THE_SOCKET],
     ids=lambda test: test.__name__,
 )
 def test_inside_an_asgi_server(test: Callable[[], object]) -> None:
-    token = OVER_ASGI.set(True)
+    token = PLACE.set("asgi")
     try:
         made = test()
         if inspect.iscoroutine(made):
             run(made)
     finally:
-        OVER_ASGI.reset(token)
+        PLACE.reset(token)

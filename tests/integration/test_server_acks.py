@@ -45,7 +45,7 @@ async def test_an_ack_makes_room_at_once() -> None:
 async def test_an_ack_in_two_segments_is_one_ack() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await three_of(w, client)
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         frame = ack(2)
         client.ws.transport.write(frame[:9])
         await until(lambda: ws.rest_bytes)
@@ -69,7 +69,7 @@ async def test_what_looks_like_an_ack_inside_a_frame_is_none(head_bytes: int) ->
     """The library has taken the head out of its buffer, and waits for the rest of the frame."""
     async with world() as w, raw(w.url, V1) as client:
         await three_of(w, client)
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         said, inside = Frame(BINARY, b"\xff" * 120).serialize(mask=True), ack(3)
         client.ws.transport.write(said[:head_bytes])
         await until(lambda: waits_in(ws) == "read_exact")
@@ -93,7 +93,7 @@ async def test_two_acks_in_one_segment_both_count() -> None:
 async def test_an_ack_between_the_parts_of_a_message_is_a_breach() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await three_of(w, client)
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         client.ws.transport.write(Frame(TEXT, b'{"action":', fin=False).serialize(mask=True))
         await until(lambda: ws.protocol.current_size)
         client.ws.transport.write(ack(2))
@@ -113,7 +113,7 @@ async def test_what_waits_behind_the_most_commands_is_bounded() -> None:
     settings = TransportSettings(commands_outstanding_max=1)
     async with world(settings) as w, raw(w.url, V1) as client:
         await three_of(w, client)
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         w.hold = asyncio.Event()
         note = msgspec.json.encode({"action": "note", "text": "x" * 30_000})
         sent = Frame(TEXT, note).serialize(mask=True) * 80

@@ -45,7 +45,7 @@ async def answers(client: RawClient, count: int) -> list[tuple[str, int]]:
 async def test_the_answers_of_one_commit_leave_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token(ADMIN))
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         written: list[int] = []
         write = ws.write
 
@@ -62,7 +62,7 @@ async def test_the_answers_of_one_commit_leave_in_one_write(monkeypatch: pytest.
 async def test_a_flood_of_messages_is_handled_in_turns_and_in_order() -> None:
     async with world(ambient=Ticking(7)) as w, raw(w.url, V1) as client:
         await client.authenticate(w.token(ADMIN))
-        (ws,) = w.server.sockets
+        (ws,) = w.delivering.sockets
         client.ws.transport.write(publishes(0, COUNT))
         await until(lambda: ws.rest_bytes)
         assert await answers(client, COUNT) == [(f"p{n}", n + 1) for n in range(COUNT)]

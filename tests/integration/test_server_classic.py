@@ -49,6 +49,6 @@ async def test_its_heartbeat_comes_and_its_silence_ends_with_1001() -> None:
 async def test_a_drain_closes_it_with_1012() -> None:
     async with world() as w, raw(w.url) as client:
         await client.authenticate(w.token())
-        await w.server.drain(2)
+        await w.delivering.drain(2)
         assert await client.closed() == CloseCode.RESTART
         assert client.seen[-1]["code"] == CloseCode.RESTART

@@ -19,12 +19,12 @@ V1 = "huahuo.v1"
 async def test_everybody_is_told_before_the_end() -> None:
     async with world() as w, raw(w.url, V1) as one, raw(w.url, V1) as silent:
         await one.authenticate(w.token())
-        await w.server.drain(2)
+        await w.delivering.drain(2)
         for client in (one, silent):
             assert await client.closed() == CloseCode.DRAINING
             assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
             assert client.seen[-1]["retry_s"]
-        assert w.feed.tap_count == 0
+        assert w.delivering.wires.feed.tap_count == 0
 
 
 async def test_a_peer_that_does_not_read_cannot_hold_it() -> None:
@@ -34,16 +34,16 @@ async def test_a_peer_that_does_not_read_cannot_hold_it() -> None:
         for _ in range(40):
             await w.append("user/42", *["x" * 60_000] * 4)
         began = asyncio.get_running_loop().time()
-        await w.server.drain(WITHIN_S)
+        await w.delivering.drain(WITHIN_S)
         assert asyncio.get_running_loop().time() - began < WITHIN_S / 2
 
 
 async def test_a_socket_without_a_handshake_cannot_hold_it() -> None:
     async with world() as w:
         _, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        await until(lambda: w.server.unauthenticated_count)
+        await until(lambda: w.delivering.unauthenticated_count)
         began = asyncio.get_running_loop().time()
-        await w.server.drain(WITHIN_S)
+        await w.delivering.drain(WITHIN_S)
         assert asyncio.get_running_loop().time() - began < WITHIN_S / 2
         writer.close()
 
@@ -54,7 +54,7 @@ async def test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> 
         drains: list[asyncio.Task[None]] = []
 
         def spoke_and_drained(greeting: Greeting, data: bytes) -> None:
-            drains.append(asyncio.create_task(w.server.drain(2)))  # runs before the socket's own task
+            drains.append(asyncio.create_task(w.delivering.drain(2)))  # runs before the socket's own task
             spoke(greeting, data)
 
         w.server.handshakes.spoke = spoke_and_drained  # type: ignore[method-assign]
@@ -66,8 +66,8 @@ async def test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too() -> 
 
 async def test_a_drained_server_takes_nobody() -> None:
     async with world() as w:
-        await w.server.drain(1)
-        await w.server.drain(1)
+        await w.delivering.drain(1)
+        await w.delivering.drain(1)
         with pytest.raises(OSError):  # noqa: PT011  refused or reset, as the system likes
             async with raw(w.url, V1):
                 pass
@@ -79,7 +79,7 @@ async def test_a_command_under_way_is_not_cancelled_by_the_end_of_its_connection
         await client.authenticate(w.token(), client="dev")
         await client.say(action="note", id="c1", text="x")
         await until(lambda: w.log.head("user/42").seq)
-        await w.server.drain(1)
+        await w.delivering.drain(1)
         assert w.gate.running == 1
         w.hold.set()
         await w.gate.drain(1)
@@ -96,11 +96,11 @@ async def test_a_close_that_raises_ends_only_its_own_connection() -> None:
             raise RuntimeError("canary")
 
         broken.on_urgent = raises  # type: ignore[method-assign]
-        await w.server.drain(0.2)
+        await w.delivering.drain(0.2)
         assert await faulty.closed() == CloseCode.SERVER_FAULT
         assert await other.closed() == CloseCode.DRAINING
         assert other.seen[-1]["type"] == "goaway"
-        assert w.feed.tap_count == 0
+        assert w.delivering.wires.feed.tap_count == 0
 
 
 def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_cancel: bool) -> asyncio.Event:
@@ -129,11 +129,11 @@ async def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, h
         entered = stuck_until(ends, monkeypatch, heeds_cancel=heeds_cancel)
         async with raw(w.url, V1):
             await entered.wait()
-            await w.server.drain(0.05)
-            assert bool(w.server.handler_tasks) is not heeds_cancel
-            assert w.feed.tap_count == 0
+            await w.delivering.drain(0.05)
+            assert bool(w.delivering.handler_tasks) is not heeds_cancel
+            assert w.delivering.wires.feed.tap_count == 0
             ends.set()
-            await until(lambda: not w.server.handler_tasks)
+            await until(lambda: not w.delivering.handler_tasks)
 
 
 async def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ async def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytes
             await entered.wait()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
-                    await w.server.drain(5)
-            assert w.server.handler_tasks
-            await w.server.drain(0.05)
-            assert not w.server.handler_tasks
+                    await w.delivering.drain(5)
+            assert w.delivering.handler_tasks
+            await w.delivering.drain(0.05)
+            assert not w.delivering.handler_tasks

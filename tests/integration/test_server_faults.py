@@ -27,7 +27,7 @@ async def ended_by_a_fault(w: World, client: RawClient) -> None:
     goaway = client.seen[-1]
     assert (goaway["type"], goaway["code"], goaway["reason"]) == ("goaway", 1011, "internal error")
     assert "canary" not in str(client.seen)
-    await until(lambda: not (w.hub.open_count or w.runtime.alive or w.server.sockets))
+    await until(lambda: not (len(w.ticked) or w.runtime.alive or w.delivering.sockets))
 
 
 def an_ack(w: World) -> None:
@@ -152,7 +152,7 @@ async def test_what_is_told_to_a_connection_after_its_end_is_ignored() -> None:
             (ref,) = w.hub.connections
             assert isinstance(ref, ConnectionRef)
             assert list(ref.cursors()) == ["user/42", "system"]
-        await until(lambda: not w.hub.open_count)
+        await until(lambda: not len(w.ticked))
         await until(lambda: not ref.is_alive())
         ref.tick(1.0)
         ref.close(CloseCode.DRAINING, "late")

@@ -21,7 +21,7 @@ MANY: dict[str, Any] = {"door": AddressDoor(0), "connections_per_user": 0}
 
 
 def sockets(w: World) -> list[WebSocket]:
-    return list(w.server.sockets)
+    return list(w.delivering.sockets)
 
 
 def buffered(w: World) -> int:
@@ -91,7 +91,7 @@ async def test_a_wedged_peer_is_gone_after_two_heartbeats_and_its_socket_is_free
         w.tick(30)
         await asyncio.sleep(0)
         w.tick(31)
-        await until(lambda: not (w.hub.open_count or w.runtime.alive))
+        await until(lambda: not (len(w.ticked) or w.runtime.alive))
 
 
 async def test_pongs_alone_keep_a_connection() -> None:
@@ -127,7 +127,7 @@ async def test_what_was_sent_before_a_close_in_good_order_is_executed() -> None:
             for number in range(30):
                 await client.say(action="note", id=f"c{number}", text=str(number))
             await client.ws.close()
-        await until(lambda: w.executed == 30 and w.gate.running == 0 and w.hub.open_count == 0)
+        await until(lambda: w.executed == 30 and w.gate.running == 0 and len(w.ticked) == 0)
         assert w.log.head("user/42").seq == 30
 
 
@@ -165,7 +165,7 @@ async def test_many_readers_of_one_stream_share_every_frame() -> None:
         clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(30)]
         for client in clients:
             await client.authenticate(w.token())
-        frames = w.server.frames
+        frames = w.delivering.frames
         before = frames.built
         for number in range(10):
             await w.append("user/42", str(number))
@@ -186,7 +186,7 @@ async def test_many_clients_that_return_at_once_read_the_store_a_few_times() -> 
             await client.until("live", stream="user/42")
             assert [seq for seq, _ in client.events("user/42")] == list(range(number + 1, 2001))
         # 8 pages from the second on are the same for all, wherever each began.
-        assert w.server.frames.built < 40 + 40
+        assert w.delivering.frames.built < 40 + 40
 
 
 async def test_nothing_is_left_of_connections_that_came_and_went() -> None:
@@ -196,9 +196,9 @@ async def test_nothing_is_left_of_connections_that_came_and_went() -> None:
             async with raw(w.url, V1) as client:
                 await client.authenticate(w.token())
                 await client.say(action="note", text="x")
-        await until(lambda: not (w.hub.open_count or w.runtime.alive or len(asyncio.all_tasks()) > before))
-        assert w.server.fanout.stream_count == 0
-        assert w.server.sockets == ()
+        await until(lambda: not (len(w.ticked) or w.runtime.alive or len(asyncio.all_tasks()) > before))
+        assert w.delivering.fanout.stream_count == 0
+        assert w.delivering.sockets == ()
 
 
 @pytest.mark.loop(factory=WatchedLoop)

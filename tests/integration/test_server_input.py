@@ -75,7 +75,7 @@ async def test_a_request_with_a_body_or_none_at_all_is_answered(
         writer.close()
         assert answer.startswith(b"HTTP/1.1 " + status)
         assert (b"\r\nAllow: GET, HEAD\r\n" in answer) == (status == b"405")
-        await until(lambda: not w.server.unauthenticated_count)
+        await until(lambda: not w.delivering.unauthenticated_count)
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/any/where?x=1"])
@@ -114,7 +114,7 @@ async def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tu
     async with world() as w:
         answer = await http(w, *lines)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
-        await until(lambda: not (w.hub.open_count or w.door.address_count or w.server.unauthenticated_count))
+        await until(lambda: not (len(w.ticked) or w.door.address_count or w.delivering.unauthenticated_count))
 
 
 @pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
@@ -153,7 +153,9 @@ async def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_e
                 gone.sendall(head.encode())
         async with raw(w.url, V1) as client:  # the server has seen the others by now
             await client.authenticate(w.token())
-            await until(lambda: not w.server.unauthenticated_count and len(w.server.handler_tasks) == 1)
+            await until(
+                lambda: not w.delivering.unauthenticated_count and len(w.delivering.handler_tasks) == 1
+            )
             assert w.door.connection_count("127.0.0.1") == 1
 
 
@@ -236,8 +238,8 @@ async def test_an_answer_that_is_held_back_holds_nothing_after_its_client_left()
         async with raw(w.url, V1) as client:
             await client.say(action="authenticate", token="wrong")
             await client.say(action="heartbeat")
-            await until(lambda: w.hub.open_count)
-        await until(lambda: not (w.hub.open_count or w.runtime.alive))
+            await until(lambda: len(w.ticked))
+        await until(lambda: not (len(w.ticked) or w.runtime.alive))
 
 
 # Messages
@@ -279,7 +281,7 @@ async def test_a_breach_of_the_framing_by_a_peer_that_stays_is_cut_off() -> None
         await client.authenticate(w.token())
         client.ws.transport.write(Frame(TEXT, b"{}").serialize(mask=False))
         client.ws.transport.pause_reading()
-        await until(lambda: not w.hub.open_count)
+        await until(lambda: not len(w.ticked))
 
 
 async def test_a_message_in_pieces_is_one_message() -> None:
@@ -296,10 +298,10 @@ async def test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_cut_off() ->
         client.ws.transport.pause_reading()
         ping = Frame(0x9, b"x" * 125).serialize(mask=True) * 1000  # type: ignore[arg-type]
         with contextlib.suppress(ConnectionError, ConnectionClosed):
-            while w.hub.open_count:
+            while len(w.ticked):
                 client.ws.transport.write(ping)
                 await asyncio.sleep(0)
-        assert w.hub.open_count == 0
+        assert len(w.ticked) == 0
 
 
 async def test_no_token_is_ever_said_again() -> None:

@@ -60,7 +60,7 @@ async def test_of_several_requests_in_one_segment_the_first_is_answered(second: 
         assert b"\r\nConnection: close\r\n" in answer
         assert answer.count(b"HTTP/1.1 ") == 1
         assert answer.endswith(b"\r\n\r\nok\n")
-        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics", b"/nothing"])
@@ -69,7 +69,7 @@ async def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
         answer = await exchange(w, GET.replace(b"/healthz", path), half_close=True)
         assert answer.startswith(b"HTTP/1.1 404 " if path == b"/nothing" else b"HTTP/1.1 200 ")
         assert b"\r\nConnection: close\r\n" in answer
-        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
 
 
 async def test_a_large_answer_after_a_half_close_is_complete() -> None:
@@ -81,7 +81,7 @@ async def test_a_large_answer_after_a_half_close_is_complete() -> None:
 async def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
     async with world() as w:
         assert await exchange(w, GET[:-2], half_close=True) == b""
-        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
 
 
 @both_ways
@@ -107,7 +107,7 @@ async def test_what_was_said_before_a_half_close_is_carried_out(connection: str)
         assert answer.startswith(b"HTTP/1.1 101 ")
         await until(lambda: w.log.head("user/42").seq == 1)
         await until(
-            lambda: not (w.server.unauthenticated_count or w.hub.open_count or w.server.handler_tasks)
+            lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.handler_tasks)
         )
 
 
@@ -136,4 +136,4 @@ async def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing
                 gone.sendall(said)
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
-        await until(lambda: not (w.server.unauthenticated_count or w.server.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))

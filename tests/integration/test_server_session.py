@@ -114,7 +114,7 @@ async def test_a_cursor_ahead_of_the_head_is_reset_and_counted() -> None:
         result = await client.authenticate(w.token(), resume=await resume(w, 99))
         assert result["streams"]["user/42"]["outcome"] == "reset"
         assert (await client.until("snapshot"))["seq"] == 0
-        assert b"huahuo_cursor_ahead_total 1.0" in w.metrics.text()
+        assert b"huahuo_cursor_ahead_total 1.0" in w.metrics_text
 
 
 async def test_the_reply_comes_before_the_event_that_it_caused() -> None:

@@ -4,7 +4,7 @@ An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -60,7 +60,7 @@ class Door(Protocol):
         """Count it out (once for each `enter` that was not REFUSED)."""
         ...
 
-    def auth_failed(self, address: str, now_s: float) -> float:
+    def auth_failed(self, address: str, now_s: float) -> float | Awaitable[float]:
         """Note a failed authentication; returns the seconds to delay the answer (0 for four a minute)."""
         ...
 
@@ -169,6 +169,11 @@ class AddressDoor:
         self._limit = ConnectionLimit(connections_max)
         self._throttle = FailureThrottle()
         self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
+
+    @property
+    def trusted(self) -> tuple[object, ...]:
+        """The addresses and networks of trusted proxies."""
+        return self._trusted
 
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The key under which a client counts: the right-most address that is not a trusted proxy's."""

@@ -88,17 +88,20 @@ static void ring_put_send(struct ring *r, int fd, const void *data, size_t size,
     r->put++;
 }
 
-/* Returns how many sends have ended. After an error these are fewer than were put, and the ring must be closed. */
-static unsigned ring_submit(struct ring *r) {
-    unsigned put = r->put, submitted = 0;
+/* Returns how many sends have ended. After an error these are fewer than were put: then the ring must be closed. The
+ * first `seen` of those that were put have been handed over, the others have not.
+ */
+static unsigned ring_submit(struct ring *r, unsigned *seen) {
+    unsigned put = r->put;
     r->put = 0;
+    *seen = 0;
     for (;;) {
         unsigned ended = __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE) - *r->cq_head;
-        if (submitted == put && ended >= put) return ended;
-        long n = syscall(__NR_io_uring_enter, r->fd, put - submitted, put - ended, IORING_ENTER_GETEVENTS, NULL, 0);
+        if (*seen == put && ended >= put) return ended;
+        long n = syscall(__NR_io_uring_enter, r->fd, put - *seen, put - ended, IORING_ENTER_GETEVENTS, NULL, 0);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 || (n == 0 && submitted < put)) return __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE) - *r->cq_head;
-        submitted += (unsigned)n;
+        if (n < 0 || (n == 0 && *seen < put)) return __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE) - *r->cq_head;
+        *seen += (unsigned)n;
     }
 }
 

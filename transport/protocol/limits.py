@@ -1,5 +1,7 @@
 """The limits of the wire (PROTOCOL 3, 5, 6) with their defaults. Pure."""
 
+from typing import Literal
+
 import msgspec
 
 UNAUTHENTICATED_MAX = 12_288
@@ -46,6 +48,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     unauthenticated_max: int = UNAUTHENTICATED_MAX
     unauthenticated_per_address: int = 256
     lobby_bytes_max: int = 32 << 20
+    sends: Literal["auto", "io_uring", "send", "transport"] = "auto"
 
     @property
     def messages_burst(self) -> int:

@@ -51,6 +51,8 @@ _REVOKED_DEADLINE_S = 0.5
 
 _FAULT = "internal error"
 
+type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -291,24 +293,27 @@ class Connection(LoopActor):
     def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
         verdict = self._wires.verifier.verify(asked.token, self._now().ms)
         if not isinstance(verdict, Verified | AuthFailure):
-            return self._verify_later(verdict)
+            return self._later(verdict, self._tell_verdict)
         return self._tell_verdict(verdict)
 
-    async def _verify_later(self, verdict: Awaitable[Verdict]) -> None:
-        pending = self._tell_verdict(await verdict)
+    async def _later[T](self, fact: Awaitable[T], then: _Then[T]) -> None:
+        pending = then(await fact)
         if pending is not None:
             await pending
 
     def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
         hold_s = note_verdict(self._wires, verdict, self._ws.address)
-        return self._hold_back(verdict, hold_s) if hold_s > 0 else self._judge(verdict)
+        return self._judge(verdict) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
 
-    async def _hold_back(self, verdict: Verdict, hold_s: float) -> None:
+    async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
+        if not isinstance(hold_s, float):
+            hold_s = await hold_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(hold_s):
-                while self._ws.is_open:
+                while hold_s > 0 and self._ws.is_open:
                     await self.change()
-        self._judge(verdict)
+        if (pending := self._judge(verdict)) is not None:
+            await pending
 
     async def change(self) -> None:
         """See `Shell`: a waiting message may then go on."""
@@ -366,13 +371,17 @@ class Connection(LoopActor):
 
     def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
-        admitted = True
+        admitted: bool | Awaitable[bool] = True
         if isinstance(verdict, Verified):
             client = self._session.joining
             if client is not None:
                 admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
+        then = partial(self._admit, verdict)
+        return then(admitted) if isinstance(admitted, bool) else self._later(admitted, then)
+
+    def _admit(self, verdict: Verdict, admitted: bool) -> Coroutine[Any, Any, None] | None:
         asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
         self._quiet_until_s = 0.0  # the token may end soon
         if self._session.principal is not None:

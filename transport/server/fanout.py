@@ -1,8 +1,8 @@
 """Delivers new events to all their subscribers, with as little work as possible for each connection.
 
 After a commit, almost every subscriber's cursor is right before the new events. For these subscribers the
-events are framed once for each kind of frame, and a loop hands the frames out; neither the log, nor the
-memory of recent events, nor the frame cache is asked.
+events are framed once for each kind of frame, and a loop hands the frames out, which are written together
+at its end (`sends`); neither the log, nor the memory of recent events, nor the frame cache is asked.
 
 A subscriber that is behind, full, or owed another message first is woken to read the log itself (`pump`).
 """
@@ -15,6 +15,7 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.protocol.frames import FrameCache, Framed
+from huahuo.transport.server.sends import Sends
 from huahuo.transport.session.session import Session
 
 _log = structlog.get_logger(__name__)
@@ -65,17 +66,22 @@ class _Members:
         return self.snapshot
 
 
-type _Frame = tuple[Lane, bytes, int]
-
-
 class FanOut:
     """See the module. All methods belong to the loop's thread; `committed` is a `replay.live.feed.Tap`."""
 
-    def __init__(self, frames: FrameCache, *, events_max: int, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        frames: FrameCache,
+        *,
+        events_max: int,
+        monotonic_s: Callable[[], float],
+        sends: Sends | None = None,
+    ) -> None:
         """A frame holds at most `events_max` events."""
         self._frames = frames
         self._events_max = events_max
         self._monotonic_s = monotonic_s
+        self._sends = sends or Sends()
         self._streams: dict[str, _Members] = {}
 
     @property
@@ -117,6 +123,10 @@ class FanOut:
                 _log.exception("lane_failed", stream=stream)
                 _end(lane)
 
+    def watches(self, stream: str) -> bool:
+        """Whether `stream` has subscribers."""
+        return stream in self._streams
+
     def watched(self) -> Sequence[str]:
         """The streams that have subscribers."""
         return tuple(self._streams)
@@ -128,29 +138,28 @@ class FanOut:
                 for lane in members.now():
                     _wake(lane, stream)
             return
-        now_s = self._monotonic_s()
-        waiting: list[_Frame] = []
-        for stream, events in by_stream.items():
-            watched = self._streams.get(stream)
-            if watched is None:
-                continue
-            lanes = watched.now()
-            try:
-                self._serve(stream, events, lanes, now_s, waiting)
-            except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
-                _log.exception("events_not_framed", stream=stream)
-                _flush(waiting)  # frames taken before the fault precede what is read now
-                for lane in lanes:
-                    _wake(lane, stream)
-        _flush(waiting)
+        now_s, sends = self._monotonic_s(), self._sends
+        sends.begin()
+        try:
+            for stream, events in by_stream.items():
+                watched = self._streams.get(stream)
+                if watched is not None:
+                    self._deliver(stream, events, watched.now(), now_s)
+        finally:
+            sends.end()
+
+    def _deliver(
+        self, stream: str, events: Sequence[StoredEvent], lanes: tuple[Lane, ...], now_s: float
+    ) -> None:
+        try:
+            self._serve(stream, events, lanes, now_s)
+        except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
+            _log.exception("events_not_framed", stream=stream)
+            for lane in lanes:
+                _wake(lane, stream)
 
     def _serve(
-        self,
-        stream: str,
-        events: Sequence[StoredEvent],
-        lanes: tuple[Lane, ...],
-        now_s: float,
-        waiting: list[_Frame],
+        self, stream: str, events: Sequence[StoredEvent], lanes: tuple[Lane, ...], now_s: float
     ) -> None:
         head = events[-1]
         # On `log` a seq is a position, and the positions of one commit are consecutive.
@@ -159,7 +168,7 @@ class FanOut:
         at, end = 0, len(events)
         while at < end:
             if at:
-                _flush(waiting)  # so that what waits for one connection stays within its bound
+                self._sends.flush()  # so that what waits for one connection stays within its bound
             part = events[at : at + self._events_max] if at or end > self._events_max else events
             made: dict[str, Framed] = {}
             count = len(part)
@@ -173,21 +182,14 @@ class FanOut:
                     )
                     count = min(count, framed.count)
                 if lane.has_room() and session.take(stream, first + at, framed.count, now_s):
-                    waiting.append((lane, framed.data, framed.count))
+                    try:
+                        lane.write_events(framed.data, framed.count)
+                    except Exception:  # noqa: BLE001  one connection's fault is not the others'
+                        _log.exception("events_not_written")
+                        _end(lane)
                 else:
                     _wake(lane, stream)
             at += count
-
-
-def _flush(waiting: list[_Frame]) -> None:
-    """Write all frames at once: if a receiver falls asleep between two writes, the second one is slower."""
-    for lane, frame, count in waiting:
-        try:
-            lane.write_events(frame, count)
-        except Exception:  # noqa: BLE001  one connection's fault is not the others'
-            _log.exception("events_not_written")
-            _end(lane)
-    waiting.clear()
 
 
 def _wake(lane: Lane, stream: str) -> None:

@@ -68,16 +68,19 @@ class Greeting(asyncio.Protocol):
     transport: asyncio.Transport
     is_open = False
 
-    def __init__(self, greeter: Greeter, lobby: Lobby) -> None:
+    def __init__(self, greeter: Greeter, lobby: Lobby, read: bytes = b"") -> None:
+        """`read`: bytes that were read before the socket came here."""
         self._greeter = greeter
         self._lobby = lobby
-        self._beginning = b""
+        self._beginning = read
         self.deadline_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         self.transport = cast("asyncio.Transport", transport)
         self._lobby.greet(self)
+        if self._beginning:
+            self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
         """The first bytes came."""

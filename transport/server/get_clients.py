@@ -1,5 +1,7 @@
 """The query `get_clients`: the connected clients, their positions and their lag. For admins."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from huahuo.actors.plugins.actions import Action, Registry
@@ -14,10 +16,12 @@ class ClientsParams(msgspec.Struct, frozen=True):
     """A query without fields."""
 
 
-def register(registry: Registry, hub: Hub) -> None:
-    """Offer the query."""
+def register(registry: Registry, hub: Hub, *, look: Callable[[], Awaitable[object]] | None = None) -> None:
+    """Offer the query. `look` is called first: it asks other processes where their clients stand."""
 
     async def answer(_call: Call[ClientsParams]) -> Reply:
+        if look is not None:
+            await look()
         return json_reply({"type": "clients", "data": [_row(fact) for fact in hub.clients()]})
 
     registry.command(Action(ACTION, ClientsParams, answer, query=True, admin=True))

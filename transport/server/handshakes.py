@@ -5,6 +5,7 @@ which also parses plain HTTP for the site, and writes every refusal. Both ways a
 """
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -22,7 +23,7 @@ from huahuo.transport.server.admission import Admission
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.opening import OpeningProtocol
-from huahuo.transport.server.ports import PlainHttp
+from huahuo.transport.server.ports import PlainHttp, Usher
 from huahuo.transport.server.web_socket import Owner, WebSocket
 from huahuo.transport.server.wires import Wires
 
@@ -53,10 +54,13 @@ class Handshakes:
         self._host = host
         self._ambient = wires.ambient
         self._settings = wires.shared.settings
+        self._sends = wires.sends
         self._compresses = wires.shared.compression is not None
         self._lobby = lobby
         self._admission = admission
         self._welcomes = Welcomes()
+        self.usher: Usher | None = None
+        """Decides about all new sockets, if it is set."""
 
     def greeting(self) -> Greeting:
         """The protocol object for a socket that was just accepted."""
@@ -68,21 +72,46 @@ class Handshakes:
 
     def spoke(self, greeting: Greeting, data: bytes) -> None:
         """See `fast_handshake.Greeter`."""
+        if self.usher is not None:
+            self.usher.spoke(greeting, data)
+            return
         serving, plain = self._host.is_serving(), self._host.plain
         asked = understood(data) if serving else None
-        ws = None if asked is None else self._welcome(greeting.transport, asked)
-        if ws is not None and asked is not None:
-            data = data[asked.size_bytes :]
-        elif plain is not None and serving and plain.begins(data):
+        if asked is not None:
+            address = self._admission.address(greeting.transport, asked.forwarded_for)
+            entry = self._admission.enter(asked.origins, asked.hosts, address)
+            if entry is not Entry.REFUSED:  # else the library's path writes the refusal
+                self.welcome(greeting.transport, asked, data, address, entry)
+                return
+        if plain is not None and serving and plain.begins(data):
             plain.take_over(greeting.transport, data, greeting.deadline_s)
             return
-        else:
-            ws = self._unknown()
-            ws.open_by_s = greeting.deadline_s
-        greeting.transport.set_protocol(ws)
-        ws.connection_made(greeting.transport)
-        if data:
-            ws.data_received(data)
+        ws = self._unknown()
+        ws.open_by_s = greeting.deadline_s
+        _attach(ws, greeting.transport, data)
+
+    def welcome(
+        self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
+    ) -> None:
+        """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
+        negotiated = self.negotiate(asked.offered)
+        chosen = negotiated.subprotocol
+        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
+        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        ws = self._socket(protocol)
+        ws.request = _WELCOMED
+        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
+        transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
+        _attach(ws, transport, data[asked.size_bytes :])
+
+    async def adopt(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a socket that another process accepted, and `data`, which it has read.
+
+        Raises:
+            OSError: the socket is unusable.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
 
     def undecided(self, data: bytes) -> bool:
         """See `fast_handshake.Greeter`."""
@@ -107,22 +136,6 @@ class Handshakes:
             ws.transport.abort()
         return opened
 
-    def _welcome(self, transport: asyncio.Transport, asked: Asked) -> WebSocket | None:
-        """Open a WebSocket at once. None if the client must be refused; the library's path then does it."""
-        address = self._admission.address(transport, asked.forwarded_for)
-        entry = self._admission.enter(asked.origins, asked.hosts, address)
-        if entry is Entry.REFUSED:
-            return None
-        negotiated = self.negotiate(asked.offered)
-        chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
-        protocol.subprotocol = cast("Subprotocol | None", chosen)
-        ws = self._socket(protocol)
-        ws.request = _WELCOMED
-        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
-        transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
-        return ws
-
     def _unknown(self) -> WebSocket:
         """A WebSocket whose request the library parses."""
 
@@ -143,4 +156,12 @@ class Handshakes:
             max_queue=_READ_FRAMES_MAX,
             owner=self._host,
             settings=self._settings,
+            sends=self._sends,
         )
+
+
+def _attach(ws: WebSocket, transport: asyncio.Transport, data: bytes) -> None:
+    transport.set_protocol(ws)
+    ws.connection_made(transport)
+    if data:
+        ws.data_received(data)

@@ -4,7 +4,6 @@ Everything here runs on the loop and holds no lock. A connection that raises cos
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,15 +20,16 @@ from huahuo.transport.access.revocations import Revocations, RevocationWatch, Re
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.server.ports import LiveConnection
+from huahuo.transport.server.wheel import TURN_S, Wheel
+from huahuo.transport.server.wheel import close as _close
 
 CONNECTIONS_PER_USER = 32
 
-_BUCKETS = 10
-TURN_S = 1.0
-"""Every connection is ticked once a turn, a tenth of them at a time. Acks are written once a turn."""
 ACKS_WAITING_MAX = 100_000
 _ACKS_A_COMMIT = 1000
-"""A bound, because an event that is appended meanwhile waits for this commit."""
+"""Acks are written once a turn of the wheel. A bound, because an event that is appended meanwhile waits for
+this commit.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,25 +90,20 @@ class Hub:
         """`awake` is told when the wheel will turn. It is `ambient`, or the source of `ambient`'s clock."""
         self._log = log
         self._ambient = ambient
-        self._awake = awake
-        self._slept_s = ambient.slept_s()
-        self._to_wake = 0
         self._per_user = connections_per_user
-        self._step_s = turn_s / _BUCKETS
-        self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(_BUCKETS)]
-        self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
+        self._wheel = Wheel(ambient, self._end_turn, turn_s=turn_s, awake=awake)
         self._members: dict[LiveConnection, _Member] = {}
         self._users: dict[UserId, dict[LiveConnection, None]] = {}
         self._acks = AckCollector(log)
+        self.told_ack: Callable[[str, str, str, int], None] | None = None
+        """Told of each ack: user, client, stream and seq."""
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
-        self._timer: asyncio.TimerHandle | None = None
-        self._turn = 0
         self._chores: set[asyncio.Task[None]] = set()
 
     @property
     def open_count(self) -> int:
         """Open WebSockets, authenticated or not."""
-        return len(self._bucket_of)
+        return len(self._wheel)
 
     @property
     def joined_count(self) -> int:
@@ -118,25 +113,21 @@ class Hub:
     @property
     def connections(self) -> tuple[LiveConnection, ...]:
         """Open WebSockets, authenticated or not, from the oldest on."""
-        return tuple(self._bucket_of)
+        return self._wheel.connections
 
     @property
     def turning(self) -> bool:
         """Whether a timer waits for the next tick."""
-        return self._timer is not None
+        return self._wheel.turning
 
     async def start(self) -> None:
         """Load the revocations and start the timer."""
         await self._watch.start()
-        self._arm(asyncio.get_running_loop().time())
+        self._wheel.start()
 
     async def stop(self) -> None:
         """Stop the timer and write the last acks."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._awake is not None:
-            self._awake.expect(math.inf)
+        self._wheel.stop()
         self._watch.stop()
         if self._chores:
             await asyncio.wait(self._chores)
@@ -144,13 +135,12 @@ class Hub:
 
     def opened(self, connection: LiveConnection) -> None:
         """See `ports.Hub`."""
-        if connection not in self._bucket_of:
-            bucket = min(self._buckets, key=len)
-            self._bucket_of[connection] = bucket
-            bucket[connection] = None
+        self._wheel.enter(connection)
 
-    def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool:
-        """See `ports.Hub`."""
+    def join(
+        self, connection: LiveConnection, verified: Verified, client: str, *, ticked: bool = True
+    ) -> bool:
+        """See `ports.Hub`. `ticked` False: another process has the socket, and ticks it."""
         user_id = verified.principal.user_id
         if client:
             for older in [one for one in self._of(user_id) if self._members[one].client == client]:
@@ -158,7 +148,8 @@ class Hub:
                 _close(older, CloseCode.SUPERSEDED, "a newer connection of this client took over")
         if 0 < self._per_user <= len(self._of(user_id)):
             return False
-        self.opened(connection)
+        if ticked:
+            self.opened(connection)
         self._members[connection] = _Member(verified, client, self._ambient.now_ms())
         self._users.setdefault(user_id, {})[connection] = None
         return True
@@ -172,13 +163,17 @@ class Hub:
     def leave(self, connection: LiveConnection) -> None:
         """See `ports.Hub`."""
         self._part(connection)
-        bucket = self._bucket_of.pop(connection, None)
-        if bucket is not None:
-            del bucket[connection]
+        self._wheel.leave(connection)
 
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
+        if self.told_ack is not None:
+            self.told_ack(user, client, stream, seq)
+
+    async def write_acks(self) -> None:
+        """Write the acks that wait. None comes later from connections that have ended."""
+        await self._acks.flush()
 
     def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """A future that ends with the first ack of this client for `stream` at `seq` or later.
@@ -227,35 +222,6 @@ class Hub:
             if revoked.covers(token.principal.user_id, token.jti, token.iat_ms):
                 self._part(connection)
                 _close(connection, CloseCode.REVOKED, "the token was revoked")
-
-    def _arm(self, at_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        # A loop that was held up skips the turns it missed instead of running them in a burst.
-        next_s = max(at_s + self._step_s, loop.time())
-        self._timer = loop.call_at(next_s, self._tick, next_s)
-        if self._awake is not None:
-            self._awake.expect(self._step_s)
-
-    def _tick(self, at_s: float) -> None:
-        self._arm(at_s)
-        now_s, slept_s = self._ambient.monotonic_s(), self._ambient.slept_s()
-        if slept_s > self._slept_s:
-            _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
-            self._slept_s, self._to_wake = slept_s, _BUCKETS
-        waking = self._to_wake > 0
-        self._to_wake -= waking
-        for connection in tuple(self._buckets[self._turn]):
-            try:
-                if waking:
-                    connection.wake_up(now_s)
-                else:
-                    connection.tick(now_s)
-            except Exception:  # noqa: BLE001  one connection's fault is not the others'
-                _log.exception("connection_tick_failed")
-                _close(connection, CloseCode.SERVER_FAULT, "internal error")
-        self._turn = (self._turn + 1) % _BUCKETS
-        if self._turn == 0:
-            self._end_turn()
 
     def _end_turn(self) -> None:
         if self._chores:  # the last turn's chores still run: the log is slow, do not pile up
@@ -348,10 +314,3 @@ async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await work()
     except Exception:  # noqa: BLE001  the chore is tried again next turn
         _log.exception("hub_chore_failed")
-
-
-def _close(connection: LiveConnection, code: CloseCode, reason: str) -> None:
-    try:
-        connection.close(code, reason)
-    except Exception:  # noqa: BLE001  one connection's fault is not the others'
-        _log.exception("connection_close_failed", code=int(code))

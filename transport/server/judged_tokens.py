@@ -1,11 +1,13 @@
 """What follows from the verdict about a token, on every way in: it is counted, logged, and held back."""
 
+from collections.abc import Awaitable
+
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verdict
 from huahuo.transport.server.alarms import tell_refused
 from huahuo.transport.server.wires import Wires
 
 
-def note_verdict(wires: Wires, verdict: Verdict, address: str) -> float:
+def note_verdict(wires: Wires, verdict: Verdict, address: str) -> float | Awaitable[float]:
     """Note it; returns the seconds for which its answer is to be held back."""
     if not isinstance(verdict, AuthFailure):
         wires.meter.authenticated("ok")

@@ -1,5 +1,7 @@
 """What the connections of a server share, made from its settings and from the parts of the service."""
 
+from collections.abc import Callable
+
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
 from huahuo.actors.plugins.words import Language
@@ -20,6 +22,7 @@ from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
+from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Verdicts
@@ -47,6 +50,7 @@ def wires_of(
     turns: Turns | None,
     may_read: MayRead | None,
     language: Language,
+    knows: Callable[[str], bool],
 ) -> Wires:
     """See `Server` for the parameters."""
     budget = Budget(
@@ -68,7 +72,10 @@ def wires_of(
         now_s=ambient.monotonic_s,
     )
     frames = FrameCache(bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max)
-    fanout = FanOut(frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s)
+    sends = Sends(settings.sends)
+    fanout = FanOut(
+        frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s, sends=sends
+    )
     registry.words.add(zh, en)
     verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
     gate.told = outbox.flush
@@ -84,6 +91,7 @@ def wires_of(
             judged=verdicts.judged,
             words=registry.words,
             language=language,
+            knows=knows,
         ),
         runtime=runtime,
         ambient=ambient,
@@ -99,4 +107,5 @@ def wires_of(
         tally=Tally(),
         verdicts=verdicts,
         outbox=outbox,
+        sends=sends,
     )

@@ -6,7 +6,7 @@ shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from websockets.http11 import Request, Response
@@ -14,6 +14,7 @@ from websockets.http11 import Request, Response
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.verified import Verified
+from huahuo.transport.server.fast_handshake import Greeting
 from huahuo.transport.server.lobby import HasTransport
 
 
@@ -49,7 +50,7 @@ class Hub(Protocol):
         """A WebSocket is open (not yet authenticated): it is ticked from now on."""
         ...
 
-    def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool:
+    def join(self, connection: LiveConnection, verified: Verified, client: str) -> bool | Awaitable[bool]:
         """The connection authenticated for the first time. `client` is "" if none was given.
 
         An older connection of the same user and (non-empty) client is closed with 4009 first.
@@ -143,6 +144,14 @@ class PlainHttp(Protocol):
 
     def drain(self) -> None:
         """Let every connection end after the answer that it waits for."""
+        ...
+
+
+class Usher(Protocol):
+    """Decides about new sockets in place of the server, which then only serves those that it is handed."""
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        """The first bytes of a socket came. The usher calls `Server.welcome`, or gives the socket away."""
         ...
 
 

@@ -6,6 +6,8 @@ A request for a WebSocket passes the origin check and the limits per address (`h
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
@@ -38,6 +40,7 @@ from huahuo.transport.server.verdicts import Rejudging
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
+from huahuo.transport.session.shared import knows_all
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
@@ -74,11 +77,13 @@ class Server:
         turns: Turns | None = None,
         may_read: MayRead | None = None,
         language: Language = "zh",
+        knows: Callable[[str], bool] = knows_all,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
         Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
+        `knows`: see `Shared`.
         """
         self._settings = settings
         self._wires = wires = wires_of(
@@ -99,6 +104,7 @@ class Server:
             turns=turns,
             may_read=may_read,
             language=language,
+            knows=knows,
         )
         supply = wires.supply
         self.budget, self.turns, self.pictures = supply.budget, supply.turns, supply.pictures
@@ -108,7 +114,7 @@ class Server:
         if wires.verdicts.judged:
             self._untap.callback(feed.tap(self.rejudging.committed))
         self._untap.callback(feed.tap(wires.fanout.committed))
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False
         self._draining = False
@@ -136,14 +142,22 @@ class Server:
         self.begin()
         options.setdefault("backlog", BACKLOG)
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self.handshakes.greeting, host, port, **options)
-        sockets = self._listening.sockets
+        listening = await loop.create_server(self.handshakes.greeting, host, port, **options)
+        self._listening.append(listening)
+        sockets = listening.sockets
         # A simulated network has no sockets to ask, and never wants a free port.
         return int(sockets[0].getsockname()[1]) if sockets else port
+
+    async def serve_on(self, sock: socket.socket) -> None:
+        """Listen on a socket that is bound already, after `begin`. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(self.handshakes.greeting, sock=sock, backlog=BACKLOG)
+        self._listening.append(listening)
 
     def begin(self) -> None:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
         self._begun = True
+        _log.info("frames_are_sent_by", way=self._wires.sends.open())
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Accept no more connections, tell all clients to come back later, and end. Idempotent.
@@ -155,8 +169,8 @@ class Server:
             return
         self._draining = True
         try:
-            if self._listening is not None:
-                self._listening.close()
+            for listening in self._listening:
+                listening.close()
             self._lobby.close()
             if self.plain is not None:
                 self.plain.drain()
@@ -172,8 +186,8 @@ class Server:
         """Whether every socket and handler ended in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                if self._listening is not None:
-                    await self._listening.wait_closed()
+                for listening in self._listening:
+                    await listening.wait_closed()
                 while self.handler_tasks:
                     await asyncio.wait(self.handler_tasks)
         return not self.handler_tasks

@@ -7,7 +7,7 @@ WebSocket. A response is sent in one piece, and then the connection closes.
 import gzip
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
@@ -110,6 +110,8 @@ class Site:
         """What `/readyz` adds to `ready`."""
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
+        self.gather: Callable[[], Awaitable[bytes]] | None = None
+        """Makes the text of `/metrics` where several processes count."""
 
     async def respond(self, request: Request, address: str) -> Response | None:
         """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`."""
@@ -139,7 +141,8 @@ class Site:
             case "/readyz":
                 return await self._ready()
             case "/metrics":
-                return self._response(HTTPStatus.OK, CONTENT_TYPE, self._metrics.text(), _NO_STORE)
+                text = self._metrics.text() if self.gather is None else await self.gather()
+                return self._response(HTTPStatus.OK, CONTENT_TYPE, text, _NO_STORE)
         asset = self._assets.get(path)
         if asset is None and not (path.startswith(_NO_PAGES) or "." in path.rpartition("/")[2]):
             asset = self._elsewhere

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -142,8 +142,8 @@ class Turns:
             overhead.look(now_s, self._process_s())
         self.shares.charge(user, overhead.charged(spent_s), now_s)
 
-    async def slice[T](self, user: str, work: Callable[[], T]) -> T:
-        """When it is its turn, do one slice of long work for `user`."""
+    async def slice[T](self, user: str, work: Callable[[], T | Awaitable[T]]) -> T:
+        """When it is its turn, do one slice of long work for `user`, or wait for another process to do it."""
         if self._resting is not None:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._slices.append(turn)
@@ -152,9 +152,10 @@ class Turns:
             self._rest()
         began_s = self._now_s()
         try:
-            return work()
+            made = work()
         finally:
             self.charge_since(user, began_s)
+        return await made if isinstance(made, Awaitable) else made
 
     async def join(self, user: str, pieces: Iterator[bytes], bytes_max: int) -> bytes | None:
         """Join `pieces`, each made as a slice of its own. None as soon as they exceed `bytes_max`."""

@@ -5,7 +5,7 @@ after that, the verdict follows when it is there. Events that change rights make
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -76,6 +76,8 @@ class Rejudging:
         self._fanout = fanout
         self._judged = judged
         self._right_types = frozenset(right_types)
+        self.also: Callable[[str | None, UserId | None], None] | None = None
+        """Told of each `now`: other processes have readers, too."""
 
     def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """Hold the streams of an event that changes rights. None: any event may have been committed."""
@@ -91,6 +93,8 @@ class Rejudging:
 
     def now(self, stream: str | None = None, user_id: UserId | None = None) -> None:
         """Judge again who may read `stream` (None: any), of this user (None: all)."""
+        if self.also is not None:
+            self.also(stream, user_id)
         for one in self._fanout.watched() if stream is None else (stream,):
             if self._judged.concerns(one):
                 self._fanout.hold(one, user_id)

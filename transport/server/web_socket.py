@@ -26,6 +26,7 @@ from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.malformed_request import METHOD_BYTES_MAX, answer_to
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.sends import Sends, descriptor_of
 from huahuo.transport.server.text_frames import (
     SHORT_HEAD_BYTES,
     as_frames,
@@ -77,13 +78,15 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later",
-        "_later_bytes", "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_settings",
-        "_untouched", "_whole", "address", "listener", "negotiated", "open_by_s", "over_limit", "root",
-        "trusted",
+        "_abort", "_beginning", "_clean", "_descriptor", "_going_on", "_half_closed", "_head_bytes",
+        "_held_bytes", "_later", "_later_bytes", "_owner", "_paused_late", "_queued", "_reading_paused",
+        "_rest", "_sends", "_settings", "_untouched", "_whole", "address", "collected", "listener",
+        "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, owner: Owner, settings: TransportSettings, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, owner: Owner, settings: TransportSettings, sends: Sends, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.listener: Listener | None = None
         self.address = ""
@@ -93,6 +96,10 @@ class WebSocket(ServerConnection):
         self.open_by_s = 0.0
         self._owner = owner
         self._settings = settings
+        self._sends = sends
+        self._descriptor = -1  # a number, while it may be written to without the transport
+        self._clean = False  # the transport is known to have nothing to write
+        self.collected = -1
         self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
         self._head_bytes = 0
@@ -179,10 +186,32 @@ class WebSocket(ServerConnection):
 
     def write(self, frame: bytes) -> None:
         """Write a complete frame, or nothing if the connection is no longer open."""
-        if self.protocol.state is OPEN:
-            self.transport.write(frame)
-            if self.paused:
-                self._cut_off_a_hoarder()
+        if self.protocol.state is not OPEN:
+            return
+        if (
+            self._sends.collecting
+            and self._descriptor >= 0
+            and (self._clean or self.collected >= 0 or self._is_clean())
+        ):
+            self._sends.put(self, self._descriptor, frame)
+        else:
+            self.write_rest(frame, 0)
+
+    def write_rest(self, frame: bytes, written: int) -> None:
+        """See `sends.Direct`."""
+        self._clean = False
+        self.transport.write(frame[written:] if written else frame)
+        if self.paused:
+            self._cut_off_a_hoarder()
+
+    def abort(self) -> None:
+        """See `sends.Direct`."""
+        self.transport.abort()
+
+    def _is_clean(self) -> bool:
+        transport = self.transport
+        self._clean = not (transport.get_write_buffer_size() or transport.is_closing())
+        return self._clean
 
     def begin(self) -> None:
         """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
@@ -210,10 +239,12 @@ class WebSocket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
+        self._descriptor = descriptor_of(transport)
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
+        self._descriptor = -1
         if self._abort is not None:
             self._abort.cancel()
             self._abort = None
@@ -337,6 +368,9 @@ class WebSocket(ServerConnection):
 
         The library closes without an answer if it cannot read a request, so the answer is written here.
         """
+        if self.collected >= 0:
+            self._sends.flush()  # frames that were written before come before
+        self._clean = False
         fault = self.protocol.handshake_exc
         if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
             self.transport.write(answer_to(self._beginning))

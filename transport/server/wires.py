@@ -12,6 +12,7 @@ from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.pump import Supply, Tally
+from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.session.shared import Shared
 
@@ -34,3 +35,4 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     notices: Notices
     verdicts: Verdicts
     outbox: Outbox
+    sends: Sends

@@ -14,7 +14,7 @@ LOOK_S_MAX = 5.0
 class Liveness:
     """Keeps the times that the deadlines count from."""
 
-    __slots__ = ("_dialect", "_heard_s", "_opened_s", "_ping_at_s", "_settings", "_warned")
+    __slots__ = ("_dialect", "_heard_s", "_opened_s", "_ping_at_s", "_settings", "_warn_ms", "_warned")
 
     def __init__(self, settings: TransportSettings, dialect: Dialect, now_s: float) -> None:
         self._settings = settings
@@ -23,6 +23,7 @@ class Liveness:
         self._heard_s = now_s
         self._ping_at_s = now_s + settings.heartbeat_s
         self._warned = False
+        self._warn_ms: float | None = settings.token_warning_s * 1000
 
     @property
     def heard_s(self) -> float:
@@ -42,6 +43,7 @@ class Liveness:
     def renewed(self) -> None:
         """A new token was accepted: its end must be announced too."""
         self._warned = False
+        self._warn_ms = None
 
     def overdue(
         self, now_s: float, *, connected: bool, unacked_since_s: float | None
@@ -77,8 +79,14 @@ class Liveness:
         return min(times)
 
     def warnings(self, left_ms: int) -> list[bytes]:
-        """`token_expiring`, once for each token that has little time left."""
-        if self._warned or left_ms > self._settings.token_warning_s * 1000:
+        """`token_expiring`, once for each token that has little time left.
+
+        Of a renewed token half of its time passes first: a client answers with the next one, and tokens that
+        live for less than the warning would follow one another without a pause.
+        """
+        if self._warn_ms is None:
+            self._warn_ms = min(self._settings.token_warning_s * 1000, left_ms / 2)
+        if self._warned or left_ms > self._warn_ms:
             return []
         self._warned = True
         return [outgoing.message(type="token_expiring", in_s=-(-left_ms // 1000))]

@@ -1,6 +1,6 @@
 """Shared by all sessions of one server. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -11,6 +11,11 @@ from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import EventTexts, FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.delivery import LogView
+
+
+def knows_all(_stream: str) -> bool:
+    """Every head is in memory."""
+    return True
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,3 +36,5 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages to clients that ask for none."""
     judged: Judged = Judged()
     """The streams whose readers an application judges."""
+    knows: Callable[[str], bool] = knows_all
+    """Whether the head of a stream is in memory. If not, its link at seq 0 is looked up first."""

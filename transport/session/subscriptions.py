@@ -84,6 +84,8 @@ class Readers:
         judging = self.judging
         if not judging.asks(principal, stream) and not judging.readable(principal, stream, _NO_VERDICTS):
             return {}
+        if not self._shared.knows(stream):
+            return {(stream, 0): None, (stream, check[0] if check else 0): None}
         head = self._shared.log.head(stream)
         wanted: dict[EventPlace, None] = {}
         if head.seq and not head.link and self._delivery.batched:  # a classic client is told no check

@@ -6,7 +6,7 @@ from bench.harness.harness import Options, Sheet
 from bench.servers.peers.base import Peer
 from bench.servers.peers.centrifugo import Centrifugo
 from bench.servers.peers.floors import Floor, FloorUring
-from bench.servers.peers.huahuo import Huahuo
+from bench.servers.peers.huahuo import Huahuo, HuahuoSend, HuahuoTransport
 from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
 from bench.servers.peers.node_servers import Bun, SocketIO, Ws
 from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
@@ -15,6 +15,8 @@ ALL: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
         Huahuo,
+        HuahuoSend,
+        HuahuoTransport,
         SocketIO,
         Ws,
         Bun,

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from bench.clients.script import Client, Script, text, upgrade
 from bench.harness.procs import Child
@@ -23,6 +24,8 @@ class Huahuo(Peer):
 
     name = "huahuo"
     note = "events fsynced and hash-chained before they are sent; acks on, window 4096"
+    sends: ClassVar[str | None] = None
+    """How frames are written, if not as by default."""
 
     def version(self) -> str:
         """The commit is in the head of the results."""
@@ -31,6 +34,7 @@ class Huahuo(Peer):
     def start(self, folder: Path, *, port: int = 0) -> Running:
         """Start over `folder`, empty or not."""
         command = [sys.executable, "-m", "bench.servers.server_under_test", "--data", str(folder / "data")]
+        command += [] if self.sends is None else ["--sends", self.sends]
         control = Child([*command, "--port", str(port)], environ=ENVIRON)
         return Running(control, control.hello["port"], [control.pid])
 
@@ -86,6 +90,22 @@ class Huahuo(Peer):
         resume = {"log": log, "cursors": cursors} if cursors else {"log": None, "cursors": {}}
         message = {"action": "authenticate", "token": token, "window": WINDOW, "resume": resume}
         return text(json.dumps(message).encode())
+
+
+class HuahuoSend(Huahuo):
+    """Without io_uring, as in a container that forbids it."""
+
+    name = "huahuo-send"
+    note = "as huahuo, but a `send` for each connection"
+    sends = "send"
+
+
+class HuahuoTransport(Huahuo):
+    """Without the part in C."""
+
+    name = "huahuo-transport"
+    note = "as huahuo, but without the part in C: the transports of the event loop write"
+    sends = "transport"
 
 
 def _of(stream: str) -> bytes:

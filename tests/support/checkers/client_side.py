@@ -62,7 +62,10 @@ def converged(history: History) -> Verdict:
 
 
 def resumes_go_on(history: History) -> Verdict:
-    """I8: a resume goes on right behind what was applied, or says `gap` or `reset`."""
+    """I8: a resume goes on right behind what its client had, or says `gap` or `reset`.
+
+    A client may have more than it has applied, so a place behind that is no fault; a hole after it is.
+    """
     tally = Tally("I8")
     for follower in history.followers:
         last, place = 0, False
@@ -70,7 +73,7 @@ def resumes_go_on(history: History) -> Verdict:
             if one.kind == "place":
                 place = True
                 tally.judged += 1
-                if last and one.seq != last:
+                if one.seq < last:
                     tally.wrong(f"{follower.client} had {one.stream} {last} and was placed behind {one.seq}")
             elif one.kind in ANEW:
                 last, place = one.seq, False

@@ -103,6 +103,8 @@ class History:
     """Effects and timers that are due and still open at the end."""
     mails: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     """By mailbox: nonces of the mails that lie on the server, and of those that were told."""
+    followed: list[tuple[int, str, int]] = field(default_factory=list)
+    """(position, stream, seq) of each event that a follower with a cursor of its own wrote down."""
     base_lines: list[tuple[str, float, float]] = field(default_factory=list)
     """(what, before the storm, after it), such as tasks and timers."""
 
@@ -114,6 +116,6 @@ class History:
         """The events of the final log by nonce."""
         found: defaultdict[str, list[Fact]] = defaultdict(list)
         for fact in self.log:
-            if fact.nonce:
+            if fact.nonce and not fact.nonce.startswith("#"):  # a digest: nobody gave it a nonce
                 found[fact.nonce].append(fact)
         return found

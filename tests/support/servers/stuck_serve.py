@@ -5,6 +5,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import IO
 
 import msgspec
@@ -45,9 +46,9 @@ async def leave_a_thread(_call: Call[NoParams]) -> Reply:
     return Reply(b"{}")
 
 
-def register(registry: Registry, hub: Hub) -> None:
+def register(registry: Registry, hub: Hub, *, look: Callable[[], Awaitable[object]] | None = None) -> None:
     """As `get_clients.register`, and the commands, each under the name of its function."""
-    _register_get_clients(registry, hub)
+    _register_get_clients(registry, hub, look=look)
     for handler in (ignore_cancellation, block_the_loop, leave_a_thread):
         registry.command(Action(handler.__name__, NoParams, handler))
 

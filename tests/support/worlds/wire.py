@@ -17,6 +17,7 @@ from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.tongues import Tongue
 from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
+from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from huahuo.replay.live.feed import Feed
@@ -34,8 +35,14 @@ from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
 from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.ports import LiveConnection
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
+from huahuo.transport.workers.desk import Desk
+from huahuo.transport.workers.owner import Manners, Owner
+from huahuo.transport.workers.telling import tell_commits
+from huahuo.transport.workers.usher import Taker
+from huahuo.transport.workers.worker import Worker
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
@@ -71,6 +78,9 @@ class World:
         self.parted: Parted | None = None
         """Where set, the state of `user/…` and the answer to `echo`."""
         self.port = 0
+        self.dictionary = b""
+        self.tail_events_max = 65_536
+        self.proxies: tuple[str, ...] = ()
         self.log: FaultyLog
         self.feed: Feed
         self.hub: Hub
@@ -81,6 +91,7 @@ class World:
         self.publisher: Publisher
         self.registry: Registry
         self.api: Api
+        self.worker: Worker | None = None
 
     @property
     def url(self) -> str:
@@ -92,8 +103,24 @@ class World:
     @property
     def connections(self) -> list[Connection]:
         """The objects behind the open connections: tests look at state that users cannot see."""
-        refs = [ref for ref in self.hub.connections if isinstance(ref, ConnectionRef)]
+        refs = [ref for ref in self.ticked if isinstance(ref, ConnectionRef)]
         return [actor for ref in refs if isinstance(actor := ref.actor_inbox.actor, Connection)]
+
+    @property
+    def delivering(self) -> Server:
+        """The server that has the WebSockets: this one, or its worker's."""
+        return self.server if self.worker is None else self.worker.server
+
+    @property
+    def metrics_text(self) -> bytes:
+        """The metrics of the server that has the WebSockets."""
+        return (self.metrics if self.worker is None else self.worker.metrics).text()
+
+    @property
+    def ticked(self) -> tuple[LiveConnection, ...]:
+        """All open WebSockets, of this server or of its worker."""
+        theirs = () if self.worker is None else self.worker.hub.connections
+        return (*self.hub.connections, *theirs)
 
     async def append(self, stream: str, *texts: str, kind: str = "noted", **more: Any) -> int:
         """Append one event for each text and return the last seq."""
@@ -105,7 +132,7 @@ class World:
     def tick(self, seconds: float) -> None:
         """Let time go by, and let every connection notice."""
         self.ambient.advance(seconds)
-        for connection in self.hub.connections:
+        for connection in self.ticked:
             connection.tick(self.ambient.monotonic_s())
 
     async def note(self, call: Call[Note]) -> Reply:
@@ -167,6 +194,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
+    made.tail_events_max = tail_events_max
     made.log = log = await FaultyLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
     made.door = door or AddressDoor()
@@ -203,12 +231,14 @@ async def world(
         fingerprint_key=b"k" * 32,
         compression=compression,
     )
+    made.dictionary = b"" if compression is None else compression.dictionary_data
+    made.proxies = tuple(map(str, made.door.trusted))
     made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit, routes=routes)
     api.serve_durable_streams(DurableStreams(server.wires, log, api.arrivals))
     server.plain = NativeHttp(server, api)
     await hub.start()
     try:
-        async with _inside_another(made) if OVER_ASGI.get() else _on_its_own_port(made):
+        async with _PLACES[PLACE.get()](made):
             yield made
     finally:
         await server.drain(2)
@@ -218,8 +248,8 @@ async def world(
         await log.close()
 
 
-OVER_ASGI: ContextVar[bool] = ContextVar("over ASGI", default=False)
-"""Whether `world` has its port in an ASGI server (uvicorn) instead of one of its own."""
+PLACE: ContextVar[str] = ContextVar("place", default="own")
+"""Who has the port of `world`: "own" is itself, "asgi" an ASGI server (uvicorn), "worker" a worker of it."""
 
 
 @asynccontextmanager
@@ -264,6 +294,52 @@ async def _inside_another(made: World) -> AsyncIterator[None]:
             await made.server.drain(2)
             other.should_exit = True
             await serving
+
+
+@asynccontextmanager
+async def _at_a_worker(made: World) -> AsyncIterator[None]:
+    """The worker is in this process, and all else is as between two: the sockets and what goes over them."""
+    made.server.begin()
+    owner = Owner(
+        log=made.log, feed=made.feed, registry=made.registry, gate=made.gate, hub=made.hub, door=made.door,
+        verifier=made.auth, server=made.server, metrics=made.metrics, ambient=made.ambient,
+        fingerprint_key=b"k" * 32, judges_others=False,
+        manners=Manners(
+            settings=made.settings, dictionary=made.dictionary, language="zh", trusted_proxies=made.proxies,
+            tail_events_max=made.tail_events_max, tail_bytes_max=64 << 20, log_level="info", log_json=False,
+        ),
+    )  # fmt: skip
+    ours, theirs = socket.socketpair()
+    taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    serving: set[asyncio.Task[None]] = set()
+
+    def serve(sock: socket.socket, data: bytes) -> None:
+        serving.add(asyncio.get_running_loop().create_task(made.server.handshakes.adopt(sock, data)))
+
+    taker, ready = Taker(taking, serve), asyncio.Event()
+    desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None)
+    made.worker = worker = Worker(made.ambient, InlineExecutor(), lambda _hello: None)
+    unlisten = tell_commits(made.log, lambda: [desk])
+    made.server.rejudging.also = desk.rejudge
+    listening = socket.create_server(("127.0.0.1", 0))
+    made.port = listening.getsockname()[1]
+    try:
+        await desk.pipe.open(ours)
+        desk.greet(1)
+        await worker.start(theirs, giving, [listening])
+        await ready.wait()
+        yield
+    finally:
+        made.api.close()
+        await worker.drain(2)
+        await made.server.drain(2)
+        unlisten()
+        desk.pipe.close()
+        taker.close()
+        giving.close()
+
+
+_PLACES = {"own": _on_its_own_port, "asgi": _inside_another, "worker": _at_a_worker}
 
 
 async def until(condition: Callable[[], object]) -> None:

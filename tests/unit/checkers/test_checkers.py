@@ -104,8 +104,8 @@ def converge_late(history: History) -> None:
     history.ended_s = 140.0
 
 
-def resume_too_late(history: History) -> None:
-    applied(history, 1)[2] = Applied("user/1", 3, "place")
+def resume_too_early(history: History) -> None:
+    applied(history, 1)[2] = Applied("user/1", 1, "place")
 
 
 def resume_with_a_hole(history: History) -> None:
@@ -202,7 +202,7 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (client_side.applied_in_order, apply_with_a_hole),
     (client_side.converged, stand_still),
     (client_side.converged, converge_late),
-    (client_side.resumes_go_on, resume_too_late),
+    (client_side.resumes_go_on, resume_too_early),
     (client_side.resumes_go_on, resume_with_a_hole),
     (client_side.acks_only_rise, lower_an_ack),
     (client_side.acks_only_rise, lose_an_ack),

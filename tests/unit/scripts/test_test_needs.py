@@ -10,7 +10,7 @@ import pytest
 from tests.support.patience import WITHIN_S
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "test_needs.sh"
-TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm", "initdb")
+TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm", "cc", "initdb")
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def test_where_all_is_there_it_says_nothing(machine: Path) -> None:
 
 
 def test_it_shows_what_it_would_install_and_a_yes_installs_it(machine: Path) -> None:
-    program(machine / "npm")
+    for name in ("npm", "cc"):
+        program(machine / name)
     said = run(machine, "y")
     packages = "dovecot-imapd chromium strace nginx-light caddy prometheus postgresql\n"
     assert f"apt-get install --no-install-recommends {packages}" in said

@@ -276,8 +276,19 @@ def test_a_refreshed_token_is_announced_again() -> None:
     driver = Driver()
     driver.login("alice+50")
     driver.take()
-    driver.login("alice+55")
-    assert {"type": "token_expiring", "in_s": 55} in driver.take()
+    driver.login("alice+150")
+    driver.take()
+    assert driver.after(90) == [{"type": "token_expiring", "in_s": 60}]
+
+
+def test_short_tokens_that_follow_one_another_are_announced_after_half_of_their_time() -> None:
+    driver = Driver()
+    driver.login("alice+50")
+    driver.take()
+    driver.login("alice+56")
+    assert driver.take() == [], "else the client would renew without a pause"
+    assert driver.after(27) == []
+    assert driver.after(1) == [{"type": "token_expiring", "in_s": 28}]
 
 
 def test_at_its_end_the_connection_ends_also_in_the_middle_of_a_replay() -> None:

@@ -64,7 +64,7 @@ static void send_rest(int fd, const uint8_t *data, size_t size) {
 static void flush(void) {
     if (!by_ring || !queued) return;
     for (int i = 0; i < queued; i++) ring_put_send(&ring, queue[i].fd, queue[i].frame, queue[i].size, (uint64_t)i);
-    unsigned ended = ring_submit(&ring);
+    unsigned seen, ended = ring_submit(&ring, &seen);
     if (ended != (unsigned)queued) die("io_uring");
     while (ended--) {
         uint64_t i;

@@ -1,0 +1,262 @@
+"""The workers of a service: started, watched, replaced when they die, and drained at the end."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from huahuo.actors.plugins.principal import UserId
+from huahuo.app import shared_port
+from huahuo.errors import HuahuoError
+from huahuo.transport.server.server import BACKLOG
+from huahuo.transport.workers import messages as said
+from huahuo.transport.workers.counted import merged
+from huahuo.transport.workers.desk import Desk
+from huahuo.transport.workers.owner import Owner
+from huahuo.transport.workers.telling import tell_commits
+from huahuo.transport.workers.usher import Taker
+
+MODULE: Final = "huahuo.embedding.worker_process"
+START_S: Final = 30.0
+"""For how long a worker may start."""
+SILENT_S: Final = 10.0
+"""A worker that says nothing for so long is killed and replaced."""
+STEADY_S: Final = 5.0
+"""A worker that lived this long is replaced at once, any other after a pause."""
+_PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)
+_LOOK_S: Final = 1.0
+_ANSWER_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+type Start = Callable[[Sequence[int]], Awaitable[asyncio.subprocess.Process]]
+
+
+class _Seat:
+    """One worker's place: its number and its sockets stay when its process is replaced."""
+
+    def __init__(self, number: int, listeners: list[socket.socket]) -> None:
+        self.number = number
+        self.listeners = listeners
+        self.desk: Desk | None = None
+        self.process: asyncio.subprocess.Process | None = None
+        self.ready = asyncio.Event()
+        self.silent = False
+        self.restarts = 0
+
+
+class Fleet:
+    """See the module. `start`, then `drain`."""
+
+    def __init__(self, owner: Owner, count: int, *, start: Start | None = None) -> None:
+        self._owner = owner
+        self._count = count
+        self._start = start or _spawn
+        self._seats: list[_Seat] = []
+        self._keeping: list[asyncio.Task[None]] = []
+        self._serving: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._unlisten: Callable[[], None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [seat.process.pid for seat in self._seats if seat.process is not None]
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced."""
+        return sum(seat.restarts for seat in self._seats)
+
+    @property
+    def desks(self) -> list[Desk]:
+        """The workers that are there now."""
+        return [seat.desk for seat in self._seats if seat.desk is not None]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits to be sent to workers."""
+        return sum(desk.pipe.waiting_bytes for desk in self.desks)
+
+    async def start(self, host: str, port: int) -> int:
+        """Start all workers; returns the port when all of them listen.
+
+        Raises:
+            OSError: the address is not available.
+            HuahuoError: a worker did not start.
+        """
+        sockets = await shared_port.bind(host, port, self._count)
+        self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
+        for sock in (sock for of_one in sockets for sock in of_one):
+            sock.listen(BACKLOG)  # now: what the kernel accepts meanwhile waits for the worker
+        self._unlisten = tell_commits(self._owner.log, lambda: self.desks)
+        self._owner.server.rejudging.also = self._rejudge
+        self._keeping = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
+        await self._all_ready()
+        self._watching = asyncio.create_task(self._watch())
+        return int(sockets[0][0].getsockname()[1])
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let all workers close their connections and end. Kills those that do not in time. Idempotent."""
+        self._ending = True
+        for seat in self._seats:
+            for sock in seat.listeners:
+                sock.close()
+            if seat.desk is not None:
+                seat.desk.say(said.Drain(timeout_s))
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._keeping:
+            _, late = await asyncio.wait(self._keeping, timeout=timeout_s)
+            if late:
+                self._kill_all()
+                await asyncio.wait(late, timeout=_ANSWER_S)
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+
+    async def look_at_positions(self) -> None:
+        """Ask all workers where their clients stand, for `Hub.clients`."""
+        await asyncio.gather(*(desk.look_at_positions(_ANSWER_S) for desk in self.desks))
+
+    async def metrics(self) -> bytes:
+        """The metrics of all processes, in Prometheus' text format."""
+        seats = list(self._seats)
+        found = await asyncio.gather(*(_metrics(seat) for seat in seats))
+        return merged(self._owner.metrics, {seat.number: one for seat, one in zip(seats, found, strict=True)})
+
+    def _rejudge(self, stream: str | None, user_id: UserId | None) -> None:
+        for desk in self.desks:
+            desk.rejudge(stream, user_id)
+
+    # Processes ----------------------------------------------------------------------------------------
+
+    async def _all_ready(self) -> None:
+        everything = asyncio.create_task(self._ready())
+        try:
+            await asyncio.wait({everything, *self._keeping}, timeout=START_S, return_when="FIRST_COMPLETED")
+            for task in self._keeping:
+                if task.done():
+                    task.result()
+            if not everything.done():
+                raise HuahuoError(f"the workers did not start within {START_S:g} s")
+        finally:
+            everything.cancel()
+
+    async def _ready(self) -> None:
+        for seat in self._seats:
+            await seat.ready.wait()
+
+    async def _keep(self, seat: _Seat) -> None:
+        """Keep one worker running until the drain. Raises HuahuoError: it ended before it was ever ready."""
+        loop = asyncio.get_running_loop()
+        quick = 0
+        while not self._ending:
+            began_s = loop.time()
+            code = await self._live(seat)
+            if self._is_ending():
+                return
+            if not seat.ready.is_set():
+                raise HuahuoError(f"worker {seat.number} ended before it was ready, with exit code {code}")
+            seat.restarts += 1
+            quick = 0 if loop.time() - began_s >= STEADY_S else quick + 1
+            pause_s = _PAUSES_S[min(quick, len(_PAUSES_S)) - 1] if quick else 0.0
+            _log.error("worker_ended", worker=seat.number, exit_code=code, restarts_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+
+    def _is_ending(self) -> bool:
+        return self._ending
+
+    async def _live(self, seat: _Seat) -> int:
+        """One process from its start to its end; returns its exit code."""
+        ours, theirs = socket.socketpair()
+        taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            inherited = (theirs.fileno(), giving.fileno(), *(sock.fileno() for sock in seat.listeners))
+            seat.process = process = await self._start(inherited)
+        except BaseException:
+            for sock in (ours, taking):
+                sock.close()
+            raise
+        finally:
+            theirs.close()
+            giving.close()
+        taker = Taker(taking, self._adopt)
+        desk = Desk(
+            self._owner, given=taker.given, ready=seat.ready.set, lost=lambda: self._lost(seat, process)
+        )
+        try:
+            await desk.pipe.open(ours)
+            desk.greet(seat.number)
+            seat.desk, seat.silent = desk, False
+            if self._ending:
+                desk.say(said.Drain(0.0))
+            return await process.wait()
+        finally:
+            seat.desk = seat.process = None
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            desk.pipe.close()
+            taker.close()
+
+    def _lost(self, seat: _Seat, process: asyncio.subprocess.Process) -> None:
+        """The pipe of a worker is over. Its process must not serve without it."""
+        if seat.process is process:
+            seat.desk = None
+            if not self._ending and process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+
+    def _adopt(self, sock: socket.socket, data: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(sock, data))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, sock: socket.socket, data: bytes) -> None:
+        try:
+            await self._owner.server.handshakes.adopt(sock, data)
+        except OSError:  # the client is gone
+            sock.close()
+
+    async def _watch(self) -> None:
+        """Kill workers that are stuck or stopped: their clients wait for nothing."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = self._owner.ambient.monotonic_s()
+            for seat in self._seats:
+                desk, process = seat.desk, seat.process
+                silent = desk is not None and now_s - desk.heard_s > SILENT_S
+                if silent and seat.silent and process is not None:  # not only because we were held up
+                    _log.error("worker_silent", worker=seat.number, seconds=SILENT_S)
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                seat.silent = silent
+
+    def _kill_all(self) -> None:
+        for seat in self._seats:
+            if seat.process is not None and seat.process.returncode is None:
+                _log.error("worker_left_behind", worker=seat.number)
+                with contextlib.suppress(ProcessLookupError):
+                    seat.process.kill()
+
+
+async def _metrics(seat: _Seat) -> bytes | None:
+    return None if seat.desk is None else await seat.desk.metrics(_ANSWER_S)
+
+
+async def _spawn(inherited: Sequence[int]) -> asyncio.subprocess.Process:
+    """Start a worker in our process group: a signal to the group reaches it too."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", MODULE, str(os.getpid()), *map(str, inherited)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=inherited,
+    )

@@ -1,0 +1,67 @@
+"""Sockets that listen on one port for several processes (SO_REUSEPORT): the kernel spreads the clients."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+WAIT_S: Final = 2.0
+"""For how long a port may still be taken: workers of an owner that was killed die within this."""
+_LOOK_S: Final = 0.05
+
+
+async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """The sockets of `count` processes, bound and not listening yet. Port 0 takes a free one for all.
+
+    Raises:
+        OSError: the address is not available, or another program listens there.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = [(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+    if port:
+        await _until_free(addresses)
+    made: list[list[socket.socket]] = []
+    try:
+        for _ in range(count):
+            of_one: list[socket.socket] = []
+            made.append(of_one)
+            for family, address in addresses:
+                of_one.append(_bound(family, (address[0], port, *address[2:]), shared=True))
+                port = port or of_one[0].getsockname()[1]
+    except BaseException:
+        for sock in (sock for of_one in made for sock in of_one):
+            sock.close()
+        raise
+    return made
+
+
+async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
+    """Wait until nobody listens there. A shared port would be shared with any program of this user."""
+    deadline_s = asyncio.get_running_loop().time() + WAIT_S
+    while True:
+        try:
+            for family, address in addresses:
+                _bound(family, address, shared=False).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or asyncio.get_running_loop().time() > deadline_s:
+                raise
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
+
+
+def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

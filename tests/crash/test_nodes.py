@@ -1,0 +1,169 @@
+"""Real services over one ordered log: kills, a log that is away, and nodes that do not belong to it."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from huahuo.transport.client.client import Client
+from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
+from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+from tests.support.servers.postgres import Postgres, postgres
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+EVENTS = 40
+STREAM = "user/42"
+
+
+@pytest.fixture(scope="module", params=["nats", "postgres"] if WHOLE else ["nats"])
+def order(request: pytest.FixtureRequest) -> Iterator[NatsServers | Postgres]:
+    with nats_servers() if request.param == "nats" else postgres() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def node(folder: Path, name: str, order: NatsServers | Postgres, log: str) -> Iterator[Serving]:
+    """A node over the ordered log named `log`."""
+    address = f"{order.url}?name={log}"
+    with serving(
+        folder / name, stderr=folder / f"{name}.log", HUAHUO_LOG=address, HUAHUO_NODE=name
+    ) as server:
+        yield server
+
+
+def readiness(server: Serving) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=WITHIN_S) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def ends(server: Serving) -> dict[int, tuple[bytes, bytes]]:
+    """The chain and the digest of a stopped node after each proposal that it applied."""
+    with contextlib.closing(sqlite3.connect(server.data / "log.db")) as database:
+        return {
+            offset: (chain, digest) for offset, chain, digest, _ in database.execute("SELECT * FROM passed")
+        }
+
+
+async def publish(client: Client, number: int) -> int:
+    reply = await client.send("publish", stream=STREAM, type="ticked", n=number)
+    return int(reply["at"]["seq"])
+
+
+async def until_ready(server: Serving) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while (await asyncio.to_thread(readiness, server))[0] != 200:  # noqa: ASYNC110  a probe
+            await asyncio.sleep(0.05)
+
+
+async def test_what_one_node_acknowledged_others_deliver_also_after_its_kill(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    with node(tmp_path, "a", order, "kills") as a, node(tmp_path, "b", order, "kills") as b:
+        token = a.token(42, "alice", admin=True)
+        got: list[int] = []
+        acknowledged: list[int] = []
+        async with (
+            asyncio.timeout(2 * WITHIN_S),
+            Client(b.url, token=token) as reader,
+            reader.events(STREAM, after="start") as events,
+            Client(a.url, token=token) as writer,
+        ):
+            for number in range(EVENTS):
+                await publish(writer, number)
+                acknowledged.append(number)
+            async for event in events:
+                got.append(event.data["n"])
+                if len(got) == EVENTS:
+                    break
+            late = [asyncio.ensure_future(publish(writer, EVENTS + n)) for n in range(20)]
+            await asyncio.sleep(0)
+            await asyncio.to_thread(a.kill)
+            other = await publish(reader, 1000)  # the node that lives goes on at once
+            assert other > EVENTS
+            await asyncio.to_thread(a.start)
+            await asyncio.gather(*late)  # the client sends again, under the same ids
+            async for event in events:
+                got.append(event.data["n"])
+                if len(got) == EVENTS + 21:
+                    break
+        assert sorted(got) == [*range(EVENTS + 20), 1000], "nothing is lost or doubled"
+        await until_ready(a)
+        a.stop()
+        b.stop()
+        of_a, of_b = ends(a), ends(b)
+        both = of_a.keys() & of_b.keys()
+        assert len(both) >= EVENTS
+        assert [of_a[offset] for offset in both] == [of_b[offset] for offset in both]
+
+
+async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    with node(tmp_path, "a", order, "away") as a:
+        token = a.token(42, "alice", admin=True)
+        async with asyncio.timeout(2 * WITHIN_S), Client(a.url, token=token) as client:
+            await publish(client, 1)
+        a.stop()
+        _kill(order)
+        a.start()  # with its replica, without the log
+        code, reason = await asyncio.to_thread(readiness, a)
+        assert code == 503
+        assert "127.0.0.1" in reason
+        assert PASSWORD not in reason
+        async with asyncio.timeout(2 * WITHIN_S), Client(a.url, token=token) as client:
+            async with client.events(STREAM, after="start") as events:
+                async for event in events:
+                    assert event.data["n"] == 1
+                    break
+            waiting = asyncio.ensure_future(publish(client, 2))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(_start, order)
+            assert await waiting == 2
+        await until_ready(a)
+        assert PASSWORD not in a.log()
+        for file in a.data.iterdir():
+            assert file.is_dir() or PASSWORD.encode() not in file.read_bytes()
+
+
+def test_a_password_on_the_command_line_is_not_shown_to_other_users(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    given = {"HUAHUO_MASTER_KEY": MASTER_KEY, "HUAHUO_JWT_SECRET": JWT_SECRET}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "huahuo", "serve", "--data", str(tmp_path / "a"), "--port", "0"),
+            *("--log", f"{order.url}?name=title"),
+        ],
+        env=os.environ | given,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("listening on")
+    shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    process.terminate()
+    process.wait(WITHIN_S)
+    process.stdout.close()
+    assert b"serve" in shown
+    assert PASSWORD.encode() not in shown
+
+
+def _kill(order: NatsServers | Postgres) -> None:
+    (order[0] if isinstance(order, list) else order).kill()
+
+
+def _start(order: NatsServers | Postgres) -> None:
+    (order[0] if isinstance(order, list) else order).start()

@@ -1,0 +1,117 @@
+"""Which nodes may not take part in a log of several, and what they are told."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from huahuo.app import keys, nodes
+from huahuo.app.config import Settings
+from huahuo.app.world import open_sqlite
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.port import Log
+from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+
+MASTER_KEY, JWT_SECRET = "5a" * 32, "test-secret-that-is-long-enough-000000"
+
+
+@pytest.fixture(scope="module")
+def order() -> Iterator[NatsServers]:
+    with nats_servers() as running:
+        yield running
+
+
+def settings(order: NatsServers, data: Path, log: str) -> Settings:
+    return Settings(
+        data=data, log=f"{order.url}?name={log}", master_key=MASTER_KEY, jwt_secret=JWT_SECRET, node="a"
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(given: Settings) -> AsyncIterator[Log]:
+    ambient = SystemAmbient()
+    log = await open_sqlite(given, keys.ensure(given, ambient), ambient)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def event(body: bytes = b"{}") -> Append:
+    return Append(ts_ms=0, principal="service", events=(NewEvent("user/1", "ticked", body),))
+
+
+async def test_an_empty_directory_takes_over_the_id_of_the_log(order: NatsServers, tmp_path: Path) -> None:
+    async with opened(settings(order, tmp_path / "a", "takes")) as one:
+        await one.append(event())
+        other = msgspec.structs.replace(settings(order, tmp_path / "b", "takes"), node="b")
+        async with opened(other) as log:
+            replica = nodes.replica_of(log)
+            assert replica is not None
+            await replica.joined()
+            assert (log.log_id, log.position) == (one.log_id, 1)
+
+
+async def test_a_node_with_another_master_key_is_refused(order: NatsServers, tmp_path: Path) -> None:
+    async with opened(settings(order, tmp_path / "a", "keys")):
+        pass
+    wrong = msgspec.structs.replace(settings(order, tmp_path / "b", "keys"), master_key="6b" * 32)
+    with pytest.raises(WrongKey, match="another master key"):
+        async with opened(wrong):
+            pass
+
+
+async def test_a_log_of_another_directory_is_refused(order: NatsServers, tmp_path: Path) -> None:
+    for log in ("one", "two"):
+        async with opened(settings(order, tmp_path / log, log)) as made:
+            await made.append(event())
+    with pytest.raises(EventStoreError, match="is that of"):
+        async with opened(settings(order, tmp_path / "one", "two")):
+            pass
+
+
+async def test_a_replica_is_opened_by_its_node_only(order: NatsServers, tmp_path: Path) -> None:
+    given = settings(order, tmp_path / "a", "alone")
+    async with opened(given) as log:
+        await log.append(event())
+    with pytest.raises(EventStoreError, match="replica of a log that several nodes share"):
+        async with opened(msgspec.structs.replace(given, log="")):
+            pass
+
+
+async def test_a_directory_of_a_single_service_is_not_mixed_with_a_log(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    given = settings(order, tmp_path / "a", "mixed")
+    async with opened(msgspec.structs.replace(given, log="")) as log:
+        await log.append(event())
+    with pytest.raises(EventStoreError, match="single service"):
+        async with opened(given):
+            pass
+
+
+def test_a_node_makes_no_keys(order: NatsServers, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="huahuo cluster keys"):
+        keys.ensure(Settings(data=tmp_path / "a", log=order.url), SystemAmbient())
+
+
+@pytest.mark.parametrize("log", ["mysql://a:{}@b", "nats://a:{}@b?colour=red", "nats://a:{}@127.0.0.1:1x"])
+async def test_a_bad_address_is_refused_without_its_password(tmp_path: Path, log: str) -> None:
+    given = Settings(data=tmp_path, log=log.format(PASSWORD), master_key=MASTER_KEY, jwt_secret=JWT_SECRET)
+    with pytest.raises(ConfigError) as refused:
+        async with opened(given):
+            pass
+    assert PASSWORD not in f"{refused.value}{given!r}"
+
+
+def test_a_node_has_one_name_for_good(tmp_path: Path) -> None:
+    first = nodes.node_name(Settings(data=tmp_path / "a"), SystemAmbient())
+    assert nodes.node_name(Settings(data=tmp_path / "a"), SystemAmbient()) == first
+    assert nodes.node_name(Settings(data=tmp_path / "a", node="web-1"), SystemAmbient()) == "web-1"
+    with pytest.raises(ConfigError, match="not the name of a node"):
+        nodes.node_name(Settings(data=tmp_path / "a", node="no spaces"), SystemAmbient())

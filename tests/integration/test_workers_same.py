@@ -1,0 +1,49 @@
+"""What the service promises on its own port holds on the port of a worker: the same tests, there.
+
+The suite runs a part of them; with HUAHUO_WHOLE=1, as `make check-all` does, all that do not reach into one
+process.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from tests.support.worlds.modules import within
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import PLACE
+
+PART: Final = ("test_http_events", "test_server_session", "test_server_delivery", "test_tongues")
+MORE: Final = (
+    "test_durable_streams", "test_http_calls", "test_http_pages", "test_http_plugin_routes",
+    "test_server_acks", "test_server_batches", "test_server_budget", "test_server_classic",
+    "test_server_drain", "test_server_flow", "test_server_input",
+    "test_server_pipelining", "test_server_unauthenticated", "test_compression",
+)  # fmt: skip
+OF_ONE_PROCESS: Final = frozenset(
+    {
+        # They break a part that a worker asks its owner for, or look at what happens within one turn.
+        "test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back",
+        "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
+        "test_an_idle_connection_has_one_task_and_no_timer",
+    }
+)
+
+WHOLE: Final = (*PART, *MORE) if os.environ.get("HUAHUO_WHOLE") else PART
+
+
+@pytest.mark.parametrize(
+    "test",
+    [test for module in WHOLE for test in within(module) if test.__name__ not in OF_ONE_PROCESS],
+    ids=lambda test: test.__name__,
+)
+def test_on_the_port_of_a_worker(test: Callable[[], object]) -> None:
+    token = PLACE.set("worker")
+    try:
+        made = test()
+        if inspect.iscoroutine(made):
+            run(made)
+    finally:
+        PLACE.reset(token)

@@ -1,0 +1,120 @@
+"""The whole service under random faults: what failed once, a few seeds, and the simulator's own promises.
+
+`make sim` and `make proof` run many more: docs/testing.md.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from tests.support.proofs import WHOLE
+from tests.support.simulator.__main__ import KEPT
+from tests.support.simulator.marks import SOMETIMES, Marks
+from tests.support.simulator.plan import FAULTS, Plan, plan, smaller, words
+from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
+
+SEEDS = range(1000, 1040) if WHOLE else range(1000, 1003)
+HOURS = 0.2 if WHOLE else 0.03
+HARD = Plan(
+    seed=7,
+    seconds=90,
+    devices=5,
+    users=2,
+    engine="memory",
+    pace_s=3,
+    faults={"cut in sync": 12, "power": 25, "reset": 8, "restart device": 15},
+    work={"publish": 6, "burst": 2, "open": 3, "add": 6, "stop": 1, "again": 1, "foreign": 1, "job": 1},
+)
+"""Many crashes in a short time."""
+
+
+def kept() -> list[str]:
+    return [line for line in KEPT.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+
+
+@pytest.fixture(scope="module")
+def hard() -> Result:
+    return run(HARD)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_doubled_reordered_or_leaked(seed: int) -> None:
+    done = run(plan(seed, HOURS, "memory"))
+    assert not done.failed, done.plan
+
+
+@pytest.mark.slow
+def test_what_failed_once_holds_for_ever() -> None:
+    for line in kept():
+        assert not run(msgspec.json.decode(line, type=Plan)).failed, line
+
+
+@pytest.mark.slow
+def test_a_run_with_many_crashes_proves_something(hard: Result) -> None:
+    assert not hard.failed
+    for what in ("ack", "crash", "reconnect", "effect", "timer", "delivery"):
+        assert hard.counts[what] > 0, what
+    assert {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I13", "I14", "I15", "I26"} <= set(hard.shown)
+
+
+@pytest.mark.slow
+def test_the_same_plan_gives_the_same_trace(hard: Result) -> None:
+    again = run(HARD)
+    assert again.trace == hard.trace
+    assert again.counts == hard.counts
+    assert run(replace(HARD, seed=8, seconds=20)).trace != run(replace(HARD, seed=9, seconds=20)).trace
+
+
+@pytest.mark.slow
+def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ModelDisk.sync
+
+    def sync(disk: ModelDisk, ticket: int) -> None:
+        if disk.syncs:
+            disk.syncs += 1
+        else:
+            honest(disk, ticket)  # the log's birth
+
+    monkeypatch.setattr(ModelDisk, "sync", sync)
+    done = run(replace(HARD, faults={"power": 15.0}))
+    assert {"I1", "I5"} & set(kinds_of(done)), done.failed
+
+
+def test_every_kind_of_fault_is_in_some_plan() -> None:
+    struck = Counter(kind for seed in range(200) for kind in plan(seed).faults)
+    assert set(struck) == set(FAULTS)
+
+
+def test_a_failure_shrinks_to_what_is_needed_for_it() -> None:
+    def again(asked: Plan) -> Result:
+        broken = "power" in asked.faults and asked.work["burst"] > 0
+        return msgspec.structs.replace(_nothing(asked), failed=("I1: lost",) if broken else ())
+
+    small = shrunk(replace(HARD, devices=16, seconds=3600), ["I1"], again)
+    assert list(small.faults) == ["power"]
+    assert [kind for kind, weight in small.work.items() if weight] == ["burst"]
+    assert (small.devices, small.seconds <= 60) == (2, True)
+    assert all(each.seed == HARD.seed for each in smaller(HARD))
+
+
+def test_a_plan_can_be_repeated_from_its_text() -> None:
+    again = msgspec.json.decode(msgspec.json.encode(HARD), type=Plan)
+    assert again == HARD
+    assert "5 devices" in words(again)
+
+
+def test_a_mark_that_was_never_hit_is_missed() -> None:
+    total = Sum()
+    total.add(_nothing(HARD))
+    assert f"never hit: {SOMETIMES[0]}" in total.missing()
+    assert "none of: crash" in total.missing()
+    with pytest.raises(KeyError):
+        Marks().sometimes("a mark that nobody declared")
+
+
+def _nothing(asked: Plan) -> Result:
+    return Result(asked.seed, "{}", 0.0, "", 0, (), (), {}, {}, {}, 0)

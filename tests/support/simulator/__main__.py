@@ -1,0 +1,128 @@
+"""Runs of the simulator from the command line; `make sim` and `make proof` call it.
+
+    python -m tests.support.simulator --seed 7                    one seed, for as long as it says
+    python -m tests.support.simulator --seed 7 --hours 2          the same, for two hours of its service
+    python -m tests.support.simulator --seeds 0-199 --jobs 2      many seeds, with the table and its gate
+    python -m tests.support.simulator --plan '{…}'                exactly this plan, as a failure prints it
+
+A failure prints the command that repeats it, shrinks it, and is noted in `failing_seeds.txt` beside this
+file: the tests run what stands there, for ever.
+"""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from tests.support.simulator.plan import Plan, plan, words
+from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
+
+KEPT = Path(__file__).with_name("failing_seeds.txt")
+EVERY_SAME = 100
+"""One seed in so many runs twice: its trace must be the same."""
+
+
+def main() -> int:
+    """See the module; the exit code."""
+    options = _options()
+    _hush()
+    if options.plan is not None:
+        return _one(msgspec.json.decode(options.plan, type=Plan), shrink=options.shrink)
+    if options.seed is not None:
+        return _one(plan(options.seed, options.hours, options.engine), shrink=options.shrink)
+    first, _, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    return _many(seeds, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make sim", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, help="one seed")
+    parser.add_argument("--seeds", default="0-19", help="a range of seeds, as 0-99")
+    parser.add_argument("--hours", type=float, help="how long each service lives, in virtual hours")
+    parser.add_argument("--engine", choices=("memory", "sqlite"), help="only this engine")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--within-s", type=float, default=0.0, help="begin no further seed after this time")
+    parser.add_argument("--plan", help="a plan as a failure prints it")
+    parser.add_argument("--gate", action="store_true", help="fail if a mark was never hit")
+    parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not shrink a failure")
+    return parser.parse_args()
+
+
+def _hush() -> None:
+    warnings.simplefilter("ignore", ResourceWarning)  # a crash closes nothing
+
+
+def _one(asked: Plan, *, shrink: bool) -> int:
+    print(f"seed {asked.seed}: {words(asked)}", flush=True)
+    began_s = time.monotonic()
+    done = run(asked)
+    total = Sum()
+    total.add(done)
+    print(total.table(str(asked.seed), time.monotonic() - began_s))
+    print(f"trace {done.trace}")
+    if done.failed:
+        _tell(done, shrink=shrink)
+    return bool(done.failed)
+
+
+def _many(seeds: range, options: argparse.Namespace) -> int:
+    began_s, total, same = time.monotonic(), Sum(), 0
+    with ProcessPoolExecutor(options.jobs, initializer=_hush) as pool:
+        plans = [plan(seed, options.hours, options.engine) for seed in seeds]
+        waiting = iter(plans)
+        running = {
+            pool.submit(_timed, one): one for _, one in zip(range(options.jobs * 2), waiting, strict=False)
+        }
+        while running:
+            future = next(iter(running))
+            asked = running.pop(future)
+            done, again = future.result()
+            same += again is not None
+            if again is not None and again != done.trace:
+                done = msgspec.structs.replace(
+                    done, failed=(*done.failed, "trace: two runs of the seed differ")
+                )
+            total.add(done)
+            if done.failed:
+                print(f"seed {asked.seed} FAILED: {done.failed[0]}", flush=True)
+            late = options.within_s and time.monotonic() - began_s > options.within_s
+            if not late and (following := next(waiting, None)) is not None:
+                running[pool.submit(_timed, following)] = following
+    print(total.table(f"{seeds[0]}-{seeds[0] + total.runs - 1}", time.monotonic() - began_s))
+    print(f"{same} seeds ran twice, each with one trace")
+    for one in total.failed[:1]:
+        _tell(one, shrink=options.shrink)
+    missing = total.missing() if options.gate else []
+    for text in missing:
+        print(f"NOT PROVED: {text}")
+    return bool(total.failed or missing)
+
+
+def _timed(asked: Plan) -> tuple[Result, str | None]:
+    done = run(asked)
+    return done, run(asked).trace if asked.seed % EVERY_SAME == EVERY_SAME - 1 else None
+
+
+def _tell(one: Result, *, shrink: bool) -> None:
+    """How to repeat a failure, in whole and shrunk."""
+    for text in one.failed:
+        print(f"  {text}")
+    print(f"repeat it:  {_command(one.plan)}")
+    if shrink:
+        small = shrunk(msgspec.json.decode(one.plan, type=Plan), kinds_of(one))
+        print(f"shrunk to {words(small)}:  {_command(msgspec.json.encode(small).decode())}")
+    print(f"write the plan into {KEPT.name}, and it is run for ever", flush=True)
+
+
+def _command(asked: str) -> str:
+    return f"PYTHONHASHSEED=0 .venv/bin/python -m tests.support.simulator --no-shrink --plan '{asked}'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""A user's device: the Python client as applications use it, with what the device itself keeps.
+
+What it applied, and which commands it has no answer for, are kept in one step with each event, as in a
+transaction. So it goes on exactly once behind its last event, also after it was restarted.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+import msgspec
+
+from huahuo.transport.client import Client
+from huahuo.transport.client.model import (
+    ClientError,
+    ClientStopped,
+    CommandError,
+    Lag,
+    Offline,
+    Online,
+    Outcome,
+    StreamDenied,
+    TokenExpiring,
+)
+from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode
+from tests.support.checkers.history import Applied, Asked, Follower, History
+from tests.support.simulator.node import HOST, PORT, Node, SimClock
+
+_CANARY = re.compile(r"canary-of-(\d+)-")
+COMMAND_S = 90.0
+PARCELS_FOLLOWED = 3
+
+
+def canary(user: int) -> str:
+    """A text that only this user may see."""
+    return f"canary-of-{user}-"
+
+
+def nonce_of(data: dict[str, Any]) -> str:
+    """The nonce of an event, or a digest of its content where nobody gave it one."""
+    given = data.get("nonce")
+    if isinstance(given, str):
+        return given
+    return "#" + blake2b(msgspec.json.encode(data, order="deterministic"), digest_size=8).hexdigest()
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A command without an answer: it is sent again, with the same id, until there is one."""
+
+    asked: Asked
+    action: str
+    fields: dict[str, Any]
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Habits:
+    """How a device behaves."""
+
+    admin: bool = False
+    groups: tuple[str, ...] = ()
+    window: int = 512
+    slow_s: float = 0.0
+    ttl_s: float = 10_000_000.0
+
+
+@dataclass
+class Kept:
+    """What survives a restart of the device."""
+
+    followers: dict[str, Follower] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    outbox: list[Waiting] = field(default_factory=list)
+    parcels: list[int] = field(default_factory=list)
+    mailboxes: list[int] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    made: int = 0
+
+
+class Device:
+    """See the module. `act` is what its user does, called again and again."""
+
+    def __init__(self, node: Node, history: History, number: int, user: int, habits: Habits) -> None:
+        self.node = node
+        self.number, self.user, self.habits = number, user, habits
+        self.name = f"device-{number}"
+        self.kept = Kept()
+        self.client: Client | None = None
+        self.chance = Random(f"{self.name} {node.loop.seed}")
+        self.acting: Callable[[Device], Coroutine[Any, Any, None]] | None = None
+        self.online = False
+        self.stopped_for = ""
+        self._history = history
+        self._host = node.loop.net.host(self.name)
+        self._lives = 0
+        self._connections = self._calls = 0
+        self._extra: asyncio.Queue[str] = asyncio.Queue()
+
+    def switch_on(self) -> None:
+        """Begin a life."""
+        self._lives += 1
+        self._host.create_task(self._live(self._lives))
+
+    def restart(self) -> None:
+        """Lose everything that is not kept, without a word to the service."""
+        self.client, self.online = None, False
+        self._host.crash()
+        self._host.restart()
+        self.switch_on()
+
+    def cut(self) -> None:
+        """Reset its connection."""
+        socket = None if self.client is None else self.client._line.socket  # noqa: SLF001  as the network does
+        if socket is not None:
+            socket.transport.abort()
+
+    def streams(self) -> list[str]:
+        """What it follows."""
+        own = [f"parcel/{number}" for number in self.kept.parcels[-PARCELS_FOLLOWED:]]
+        return [f"user/{self.user}", "system", *(f"group/{name}" for name in self.habits.groups), *own]
+
+    async def _live(self, life: int) -> None:
+        while True:
+            clock = SimClock(self.node.loop, f"{self.name} {self.node.loop.seed} {life}")
+            client = Client(
+                f"ws://{HOST}:{PORT}",
+                get_token=self._token,
+                client=self.name,
+                ambient=clock,
+                window=self.habits.window,
+                backoff_s=(0.3, 4.0),
+            )
+            client.on_status(self._status)
+            with contextlib.suppress(ClientStopped):
+                async with client:
+                    self.client = client
+                    await self._use(client)
+            await asyncio.sleep(1.0 + self.chance.random())
+
+    async def _use(self, client: Client) -> None:
+        self._extra = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            for stream in self.streams():
+                group.create_task(self._follow(client, stream))
+            group.create_task(self._send_again())
+            if self.acting is not None:
+                group.create_task(self.acting(self))
+            group.create_task(self._follow_more(client, group))
+            group.create_task(self._until_stopped(client))
+
+    async def _until_stopped(self, client: Client) -> None:
+        raise await client.wait_stopped()
+
+    async def _follow_more(self, client: Client, group: asyncio.TaskGroup) -> None:
+        while True:
+            group.create_task(self._follow(client, await self._extra.get()))
+
+    def _token(self) -> str:
+        jti = f"{self.name}-{self._lives}-{self._connections}"
+        habits = self.habits
+        return self.node.token(
+            self.user, admin=habits.admin, groups=habits.groups, ttl_s=habits.ttl_s, jti=jti
+        )
+
+    def _status(self, status: Any) -> None:
+        marks = self.node.marks
+        match status:
+            case Online():
+                self.online = True
+                self._connections += 1
+                self._history.counts["reconnect"] += self._connections > 1
+            case Offline(code=code):
+                self.online = False
+                marks.sometimes("token expired", code == CloseCode.TOKEN_EXPIRED)
+                marks.sometimes("revoked", code == CloseCode.REVOKED)
+                marks.sometimes("two incarnations of a client", code == CloseCode.SUPERSEDED)
+            case TokenExpiring():
+                self._history.counts["renewal"] += 1
+            case Lag():
+                marks.sometimes("slow client lagged")
+            case Outcome(stream=stream, outcome=outcome, after=after, head=head):
+                self._placed(stream, outcome, after, head)
+            case _:
+                pass
+
+    def _placed(self, stream: str, outcome: str, after: int, head: int) -> None:
+        follower = self.kept.followers.get(stream)
+        if follower is None:
+            return
+        self.node.marks.sometimes("resume from the middle", outcome == "resumed" and 0 < after < head)
+        if outcome in {"gap", "reset"}:
+            self._history.counts[outcome] += 1
+        elif outcome != "denied":
+            follower.applied.append(Applied(stream, after, "place"))
+
+    async def _follow(self, client: Client, stream: str) -> None:
+        follower = self.kept.followers.get(stream)
+        if follower is None:
+            follower = self.kept.followers[stream] = Follower(self.name, self.user, stream)
+            self._history.followers.append(follower)
+        last = next((one.seq for one in reversed(follower.applied) if one.kind != "place"), 0)
+        after: Any = last or "start"
+        try:
+            async with client.events(stream, after=after, log=self.kept.logs.get(stream, "")) as events:
+                async for event in events:
+                    self._apply(follower, event)
+                    if self.habits.slow_s and self.chance.random() < 0.2:
+                        await asyncio.sleep(self.habits.slow_s)
+        except StreamDenied:
+            self.node.marks.sometimes("refused for its reader")
+
+    def _apply(self, follower: Follower, event: Any) -> None:
+        kind = event.type if event.type in {"snapshot", "skipped"} else "event"
+        nonce = nonce_of(event.data) if kind == "event" else ""
+        at_s = self.node.loop.time()
+        follower.applied.append(Applied(event.stream, event.seq, kind, event.type, nonce, at_s, event.log))
+        self.kept.logs[event.stream] = event.log
+        self._history.counts["delivery"] += 1
+        if event.type == "mail_received":
+            self.kept.told.append(event.data["subject"])
+        for value in event.data.values():
+            if isinstance(value, str) and (found := _CANARY.search(value)) is not None:
+                self._history.counts["canary"] += 1
+                if int(found[1]) != self.user:
+                    self._history.shown.append((self.user, value))
+
+    def stranger(self, stream: str) -> Follower:
+        """A record for a stream that its user may not read: whatever is applied there is a leak."""
+        follower = Follower(self.name, self.user, stream, live=False, may=False)
+        self._history.followers.append(follower)
+        return follower
+
+    async def look_at(self, stream: str) -> None:
+        """Ask for a stream that its user may not read."""
+        if self.client is None or stream in self.kept.followers:
+            return
+        follower = self.stranger(stream)
+        try:
+            async with asyncio.timeout(5), self.client.events(stream, after="start") as events:
+                async for event in events:
+                    self._apply(follower, event)
+        except StreamDenied:
+            self.node.marks.sometimes("refused for its reader")
+        except (ClientError, TimeoutError):
+            pass
+
+    # -- commands
+
+    def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
+        """A command with a nonce of its own, kept until it is answered."""
+        self.kept.made += 1
+        nonce = f"{self.name}.{self.kept.made}"
+        asked = Asked(self.name, self.user, nonce, stream, command=f"c-{nonce}")
+        one = Waiting(asked, action, {**fields, "nonce": nonce})
+        self._history.asked.append(asked)
+        self.kept.outbox.append(one)
+        return one
+
+    async def send(self, one: Waiting) -> dict[str, Any] | None:
+        """Send a command, and note the answer. None: there is none yet, or it was refused."""
+        client = self.client
+        if client is None:
+            return None
+        self._history.counts["command"] += 1
+        # A sender's order is that of its first calls; what is sent again comes when it comes.
+        self._calls += 1
+        one.asked.line = 0 if one.sent else self._calls
+        one.sent = True
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                reply = await client.request(one.action, one.fields, command_id=one.asked.command)
+        except CommandError as error:
+            if error.code not in NOT_RECORDED:
+                self._answered(one, "fail", error.code)
+            return None
+        except (ClientError, TimeoutError, ValueError):
+            return None
+        at = reply.get("at") or {}
+        self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
+        self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")
+        if one.asked.stream in {"", at.get("stream")}:
+            one.asked.stream, one.asked.seq = at["stream"], at["seq"]
+        return reply
+
+    def _answered(self, one: Waiting, answer: Any, text: str) -> None:
+        self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
+        self.node.marks.sometimes("answered again", one.asked.replies)
+        one.asked.answer = answer
+        one.asked.replies.append(f"{answer} {text}")
+        if one in self.kept.outbox:
+            self.kept.outbox.remove(one)
+
+    async def _send_again(self) -> None:
+        """What the last life left without an answer, and from then on what timed out."""
+        while True:
+            for one in list(self.kept.outbox):
+                reply = await self.send(one)
+                if reply is not None:
+                    self.took(reply)
+            await asyncio.sleep(5.0 + 5.0 * self.chance.random())
+
+    def took(self, reply: dict[str, Any]) -> None:
+        """Follow the parcel that was opened."""
+        number = reply.get("parcel_id")
+        if isinstance(number, int) and number not in self.kept.parcels:
+            self.kept.parcels.append(number)
+            if len(self.kept.followers) < 3 + PARCELS_FOLLOWED + len(self.habits.groups):
+                self._extra.put_nowait(f"parcel/{number}")

@@ -1,0 +1,193 @@
+"""The faults of a simulated run: each kind strikes at random times, and all of them end when it heals."""
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any
+
+from huahuo.transport.client.model import ClientError
+from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.device import Device
+from tests.support.simulator.node import HOST, Node
+
+DAY_MS = 86_400_000
+
+
+class Faults:
+    """See the module."""
+
+    def __init__(self, node: Node, devices: Sequence[Device], imap: ModelImap) -> None:
+        self._node = node
+        self._devices = devices
+        self._imap = imap
+        self._loop = node.loop
+        self._chance = Random(f"faults {node.loop.seed}")
+        self._over = False
+        self._cuts = 0
+        self._kinds: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "power": self._power, "kill": self._kill, "cut in sync": self._cut, "write fails": self._write,
+            "sync fails": self._sync, "disk full": self._full, "fence": self._fence,
+            "second writer": node.second_writer, "partition": self._partition, "slow link": self._slow,
+            "reset": self._reset, "clock": self._clock, "stop server": self._stop_server,
+            "stop device": self._stop_device, "expire": self._expire, "revoke": self._revoke,
+            "drain": node.drain, "restart device": self._restart, "mail server": self._mail,
+        }  # fmt: skip
+        self._struck: list[str] = []
+
+    async def strike(self, kind: str, mean_s: float) -> None:
+        """Let faults of this kind strike until `heal`."""
+        chance = Random(f"{kind} {self._loop.seed}")
+        while True:
+            await asyncio.sleep(chance.expovariate(1 / mean_s))
+            if self._over:
+                return
+            self._struck.append(kind)
+            await self._kinds[kind]()
+
+    @property
+    def struck(self) -> list[str]:
+        """The kinds that struck, in order."""
+        return self._struck
+
+    async def revive(self) -> None:
+        """Start the service again whenever it is gone, after a while."""
+        while True:
+            await self._node.gone.wait()
+            await asyncio.sleep(self._chance.uniform(0.1, 8.0) if not self._over else 0.5)
+            await self._node.start()
+
+    def heal(self) -> None:
+        """All faults end."""
+        self._over = True
+        self._loop.net.heal()
+        self._loop.net.set_defaults(latency=(0.001, 0.02))
+        for device in self._devices:
+            self._loop.net.set_link(device.name, HOST, latency=(0.001, 0.02))
+            self._loop.net.set_link(HOST, device.name, latency=(0.001, 0.02))
+            self._loop.go_on(device.name)
+        self._loop.go_on(HOST)
+        disk = self._node.disk
+        disk.fail_writes.clear()
+        disk.fail_syncs.clear()
+        disk.let_in()
+        imap = self._imap
+        imap.bye_in_fetch = imap.short_literals = imap.silences = 0
+        imap.delay_s, imap.refuse_login = 0.0, ""
+
+    def _some(self) -> list[Device]:
+        count = self._chance.randint(1, len(self._devices))
+        return self._chance.sample(list(self._devices), count)
+
+    # -- the service and its disk
+
+    async def _power(self) -> None:
+        self._node.crash("power")
+
+    async def _kill(self) -> None:
+        self._node.crash("kill")
+
+    async def _cut(self) -> None:
+        self._node.cut_at_next_commit(after=self._chance.random() < 0.5)
+
+    async def _write(self) -> None:
+        self._node.disk.fail_writes.append(errno.EIO)
+
+    async def _sync(self) -> None:
+        disk = self._node.disk
+        disk.fail_syncs.append(errno.EIO)
+        self._node.marks.sometimes("sync failed, nothing acknowledged")
+
+    async def _full(self) -> None:
+        disk = self._node.disk
+        disk.fail_writes += [errno.ENOSPC] * 50
+        self._node.marks.sometimes("connection refused for a full disk")
+        await asyncio.sleep(self._chance.uniform(1, 20))
+        if len(disk.fail_writes) < 50:
+            self._node.marks.sometimes("disk full, then recovered")
+        disk.fail_writes.clear()
+
+    async def _fence(self) -> None:
+        self._node.disk.fence_off()
+        await asyncio.sleep(self._chance.uniform(0.5, 10))
+        self._node.marks.sometimes("fence refused a writer")
+        self._node.disk.let_in()
+
+    async def _clock(self) -> None:
+        marks, days = self._node.marks, self._chance.choice((-1, -0.1, 0.01, 0.04, 2, 40))
+        marks.sometimes("clock back a day", days <= -1)
+        marks.sometimes("clock on by days", days >= 2)
+        self._node.offset_ms += int(days * DAY_MS)
+
+    async def _stop_server(self) -> None:
+        self._loop.stop_machine(HOST)
+        await asyncio.sleep(self._chance.uniform(2, 90))
+        self._loop.go_on(HOST)
+        self._node.marks.sometimes("machine stopped and went on")
+
+    # -- the network and the devices
+
+    async def _partition(self) -> None:
+        names = [device.name for device in self._some()]
+        self._loop.net.partition(names, [HOST])
+        await asyncio.sleep(self._chance.uniform(1, 60))
+        self._loop.net.heal()
+        self._node.marks.sometimes("partition healed")
+
+    async def _slow(self) -> None:
+        """One way or both ways, seconds to minutes: what is on its way comes late."""
+        devices, late = self._some(), self._chance.uniform(1, 30)
+        ways = self._chance.choice((1, 2, 3))
+        for device in devices:
+            if ways & 1:
+                self._loop.net.set_link(device.name, HOST, latency=(late / 2, late))
+            if ways & 2:
+                self._loop.net.set_link(HOST, device.name, latency=(late / 2, late))
+        await asyncio.sleep(self._chance.uniform(1, 60))
+        for device in devices:
+            self._loop.net.set_link(device.name, HOST, latency=(0.001, 0.02))
+            self._loop.net.set_link(HOST, device.name, latency=(0.001, 0.02))
+
+    async def _reset(self) -> None:
+        for device in self._some():
+            device.cut()
+
+    async def _stop_device(self) -> None:
+        device = self._chance.choice(list(self._devices))
+        self._loop.stop_machine(device.name)
+        await asyncio.sleep(self._chance.uniform(2, 120))
+        self._loop.go_on(device.name)
+        self._node.marks.sometimes("machine stopped and went on")
+
+    async def _restart(self) -> None:
+        device = self._chance.choice(list(self._devices))
+        self._loop.go_on(device.name)
+        device.restart()
+        self._node.marks.sometimes("device restarted")
+
+    async def _expire(self) -> None:
+        """From now on this device has short tokens."""
+        device = self._chance.choice(list(self._devices))
+        device.habits.ttl_s = self._chance.uniform(5, 60)
+        device.cut()
+
+    async def _revoke(self) -> None:
+        admin = next((one for one in self._devices if one.habits.admin and one.online), None)
+        if admin is None or admin.client is None:
+            return
+        user = self._chance.choice(list(self._devices)).user
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(20):
+                await admin.client.send("revoke", user_id=user)
+
+    async def _mail(self) -> None:
+        imap, chance = self._imap, self._chance
+        kind = chance.choice(("bye", "short", "silence", "slow", "limit", "renumber"))
+        imap.bye_in_fetch += kind == "bye"
+        imap.short_literals += kind == "short"
+        imap.silences += kind == "silence"
+        imap.delay_s = 0.5 if kind == "slow" else 0.0
+        imap.refuse_login = "[LIMIT] too many" if kind == "limit" else ""
+        await asyncio.sleep(chance.uniform(1, 60))
+        imap.delay_s, imap.refuse_login = 0.0, ""

@@ -1,0 +1,77 @@
+"""simloop's event loop, with a running trace hash, machines that can be stopped, and a quick clock."""
+
+from hashlib import blake2b
+from typing import Any
+
+from simloop import SimLoop
+from simloop._loop import _host_of
+
+_BATCH = 4096
+
+
+class RunningTrace:
+    """simloop's recorder, without keeping what it hashed: a run has millions of steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._hash = blake2b(digest_size=16)
+        self._waiting: list[tuple[object, ...]] = []
+
+    def record(self, kind: str, when: float, seq: int, label: str, host: str = "") -> None:
+        """The next decision."""
+        self._waiting.append((kind, when, seq, label, host))
+        if len(self._waiting) >= _BATCH:
+            self._fold()
+
+    def _fold(self) -> None:
+        self.steps += len(self._waiting)
+        self._hash.update(repr(self._waiting).encode())
+        self._waiting.clear()
+
+    def __len__(self) -> int:
+        return self.steps + len(self._waiting)
+
+    def hash(self) -> str:
+        """Of all decisions so far."""
+        self._fold()
+        return self._hash.hexdigest()
+
+
+class Loop(SimLoop):
+    """See the module."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._recorder: Any = RunningTrace()
+        self._stopped: dict[str, list[Any]] = {}
+        self.unhandled: list[str] = []
+        self.set_exception_handler(self._note)
+
+    def _note(self, _loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None:
+            self.unhandled.append(f"{context.get('message')}: {type(error).__name__}: {error}")
+
+    def time(self) -> float:
+        """Virtual seconds. No machine's clock is skewed here: `Clock` moves wall clocks."""
+        now: float = self._now
+        return now
+
+    def stop_machine(self, host: str) -> None:
+        """As SIGSTOP: nothing of this machine runs until `go_on`; its timers pass meanwhile."""
+        self._stopped.setdefault(host, [])
+
+    def go_on(self, host: str) -> None:
+        """As SIGCONT: all that was due runs now, in its order."""
+        for entry in self._stopped.pop(host, []):
+            self._ready.append(entry)
+
+    def _step(self) -> None:
+        if self._stopped:
+            for entry in [one for one in self._ready if _host_of(one[2]) in self._stopped]:
+                self._ready.remove(entry)
+                self._stopped[_host_of(entry[2])].append(entry)
+            if not self._ready:
+                self._advance_clock()
+                return
+        super()._step()

@@ -1,0 +1,52 @@
+"""Marks of what a run should reach some time. The gate fails if one of them was reached in no run."""
+
+from collections import Counter
+from typing import Final
+
+SOMETIMES: Final = (
+    "ack lost",
+    "answered again",
+    "clock back a day",
+    "clock on by days",
+    "connection refused for a full disk",
+    "crash between commit and reply",
+    "crash in a sync",
+    "crash while effects run",
+    "cursor ahead of the log",
+    "device restarted",
+    "disk full, then recovered",
+    "drain with clients",
+    "duplicate answered from the log",
+    "effect taken up by the next life",
+    "fence refused a writer",
+    "half-open connection",
+    "job interrupted",
+    "leave during broadcast",
+    "machine stopped and went on",
+    "mailbox renumbered",
+    "partition healed",
+    "refused for its reader",
+    "resume from the middle",
+    "revoked",
+    "second writer refused",
+    "slow client lagged",
+    "sync failed, nothing acknowledged",
+    "timer fired in a later life",
+    "token expired",
+    "torn tail cut",
+    "two incarnations of a client",
+)
+
+
+class Marks:
+    """Which marks a run reached, how often."""
+
+    def __init__(self) -> None:
+        self.hit: Counter[str] = Counter()
+
+    def sometimes(self, mark: str, condition: object = True) -> None:
+        """Note that this place was reached. Raises KeyError: no such mark is known."""
+        if mark not in SOMETIMES:
+            raise KeyError(mark)
+        if condition:
+            self.hit[mark] += 1

@@ -1,0 +1,365 @@
+"""The simulated service: its lives, its disk and its wall clock. A crash takes everything but the disk."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.app import over_http
+from huahuo.app.application import Application
+from huahuo.app.config import Settings
+from huahuo.app.keys import Keys
+from huahuo.app.wiring import App
+from huahuo.app.world import World
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.ambient import Ambient, FakeAmbient
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.errors import EventStoreError, InUse, Unavailable
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.mailcheck.plugin import settings as mail_settings
+from huahuo.mailcheck.plugin.settings import MailOptions
+from huahuo.pages import site
+from huahuo.transport.access.tokens import Authenticator
+from tests.support.checkers.history import History
+from tests.support.simulator.loop import Loop
+from tests.support.simulator.marks import Marks
+from tests.support.simulator.shop import Outside, shop
+
+EPOCH_MS = 1_790_000_000_000
+HOST, PORT = "server", 8765
+SECRET = "s" * 40
+MASTER_KEY = "5a" * 32
+
+
+class SimClock(FakeAmbient):
+    """The simulated clock and chance from a seed. The wall clock of the service may be moved."""
+
+    def __init__(self, loop: Loop, seed: str, offset_ms: Callable[[], int] = lambda: 0) -> None:
+        super().__init__(seed)
+        self._loop = loop
+        self._offset_ms = offset_ms
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + round(self._loop.time() * 1000) + self._offset_ms()
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+
+class SimDisk(ModelDisk):
+    """Tells when the power fails at a sync: `at_cut`. `cut_after_sync`: right behind one that worked."""
+
+    def __init__(self, at_cut: Callable[[], None], marks: Marks) -> None:
+        super().__init__()
+        self._at_cut = at_cut
+        self._marks = marks
+        self.cut_after_sync = False
+
+    def sync(self, ticket: int) -> None:
+        if self.cut_in_sync:
+            self._marks.sometimes("crash in a sync")
+            self._at_cut()
+        super().sync(ticket)
+        if self.cut_after_sync:
+            self.cut_after_sync = False
+            self._marks.sometimes("crash between commit and reply")
+            self._at_cut()
+            self.fence_off()
+            raise OSError("the power failed behind the sync")
+
+
+class CutExecutor(InlineExecutor):
+    """Runs the jobs of a SQLite log's writer; `cut` lets the power fail `before` or `after` the next one."""
+
+    def __init__(self, at_cut: Callable[[], None]) -> None:
+        super().__init__()
+        self._at_cut = at_cut
+        self.cut = ""
+        self.dead = False
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        if self.dead:
+            raise Unavailable("the power is off")
+        cut, self.cut = self.cut, ""
+        if cut == "before":
+            self.dead = True
+            self._at_cut()
+            raise Unavailable("the power failed before the commit")
+        result = await super().run(job)
+        if cut == "after":
+            self.dead = True
+            self._at_cut()
+            raise Unavailable("the power failed behind the commit")
+        return result
+
+
+@cache
+def _quick_starts() -> None:
+    """Make once a process what every start makes anew and every life has alike: compressed pages."""
+    site.assets = cache(site.assets)
+    described: dict[str, Any] = {}
+    once = over_http._described  # noqa: SLF001  it costs half of a start
+
+    def kept(registry: Any, settings: Settings) -> Any:
+        if not described:
+            described.update(once(registry, settings))
+        return dict(described)
+
+    over_http._described = kept  # noqa: SLF001
+    mail_settings._tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
+
+
+class Node:
+    """See the module."""
+
+    def __init__(
+        self, loop: Loop, folder: Path, engine: str, history: History, marks: Marks, outside: Outside
+    ) -> None:
+        _quick_starts()
+        self.loop = loop
+        self.marks = marks
+        self.outside = outside
+        self.offset_ms = 0
+        self.jobs_running = 0
+        self.life = 0
+        self.app: App | None = None
+        self.up = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set when the service is down and nobody has begun to start it again."""
+        self.disk = SimDisk(self._power_fails, marks)
+        self.engine = engine
+        self.settings_more: dict[str, Any] = {}
+        self._writer = CutExecutor(self._power_fails)
+        self._folder = folder
+        self._history = history
+        self._chance = Random(f"node {loop.seed}")
+        self._host = loop.net.host(HOST)
+        self._alive = False
+        self._application: Application | None = None
+        self._mint = Authenticator(SECRET.encode())
+
+    def token(self, user: int, *, admin: bool, groups: tuple[str, ...], ttl_s: float, jti: str) -> str:
+        """A token by the service's own wall clock, as an issuer beside it makes one."""
+        who = Principal(user, f"u{user}", is_admin=admin, groups=groups)
+        now_ms = EPOCH_MS + round(self.loop.time() * 1000) + self.offset_ms
+        return self._mint.mint(who, now_ms=now_ms, ttl_s=ttl_s, jti=jti)
+
+    async def start(self) -> None:
+        """Begin a life, and return when it listens. Raises HuahuoError: it could not start."""
+        self.gone.clear()
+        self.life += 1
+        self.outside.life = self.life
+        self._alive = True
+        self._writer = CutExecutor(self._power_fails)
+        self.disk.let_in()
+        life = self._host.create_task(self._live(self.life))
+        up = asyncio.ensure_future(self.up.wait())
+        await asyncio.wait({life, up}, return_when=asyncio.FIRST_COMPLETED)
+        if life.done() and not up.done():
+            up.cancel()
+            await life
+
+    async def _live(self, life: int) -> None:
+        clock = SimClock(self.loop, f"server {self.loop.seed} {life}", lambda: self.offset_ms)
+        world = World(open_log=self._open, make_executor=InlineExecutor, publish_address=False)
+        self._application = shop(self.outside)
+        app = App(self._settings(), clock, world, plugins=self._application.plugins())
+        self._application.runs_as(app)
+        await app.start()
+        self.app = app
+        acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await app.log.acks()}
+        self._history.acks.append(acks)
+        await self.look()
+        self.up.set()
+        await asyncio.Event().wait()
+
+    def _settings(self) -> Settings:
+        return Settings(
+            data=self._folder / "keys",
+            host=HOST,
+            port=PORT,
+            jwt_secret=SECRET,
+            master_key=MASTER_KEY,
+            connections_per_ip=0,
+            connections_per_user=0,
+            unauthenticated_per_ip=0,
+            heartbeat_s=10,
+            **self.settings_more,
+            plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5)},
+        )
+
+    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
+        log: StoreLog
+        if self.engine == "sqlite":
+            directory = self._image(self.life)
+            log = await SqliteLog.open(
+                directory,
+                ambient=ambient,
+                master_key=secrets.master_key,
+                build="sim",
+                writer=self._writer,
+                readers=InlineExecutor(),
+            )
+        else:
+            log = await MemoryLog.open(
+                self.disk,
+                ambient=ambient,
+                master_key=secrets.master_key,
+                build="sim",
+                executor=InlineExecutor(),
+            )
+        self._history.writers.append(("open", str(self.life)))
+        return log
+
+    def _image(self, life: int) -> Path:
+        """A copy of the last life's files: its open ones still belong to the old process."""
+        directory, before = self._folder / f"life-{life}", self._folder / f"life-{life - 1}"
+        directory.mkdir(mode=0o700)
+        for file in sorted(before.glob("log.*")) if before.is_dir() else ():
+            if not file.name.endswith("-shm"):
+                shutil.copyfile(file, directory / file.name)
+        if before.is_dir():
+            shutil.rmtree(before)
+        return directory
+
+    async def look(self) -> None:
+        """Note where the log stands now. It must be a prefix of every later one."""
+        log = None if self.app is None else self.app.log
+        if not isinstance(log, StoreLog):
+            return
+        with contextlib.suppress(EventStoreError):
+            position = log.position
+            if position:
+                [chain] = await log.chains(position - 1, position)
+                self._history.looks.append((position, chain))
+
+    # -- what is done to it
+
+    def crash(self, how: str) -> None:
+        """`power`: what was not synced may be lost or torn. `kill`: it is in the page cache; clients know."""
+        if not self._alive:
+            return
+        self._alive = False
+        self._history.counts["crash"] += 1
+        self.marks.sometimes("crash while effects run", self.outside.running)
+        self.outside.running = 0
+        self._history.writers.append(("close", str(self.life)))
+        self.up.clear()
+        self.app = None
+        if how == "kill":
+            for device in sorted(self.loop.net._streams):  # noqa: SLF001  the kernel resets its sockets
+                if device[1] == HOST:
+                    self.loop.net._streams[device].abort()  # noqa: SLF001
+        else:
+            self.marks.sometimes("half-open connection")
+        before = len(self.disk.read())
+        self._writer.dead = True
+        self._host.crash()
+        self.disk.crash(_Everything() if how == "kill" else self._chance)
+        self.marks.sometimes("torn tail cut", len(self.disk.read()) < before)
+        self._host.restart()
+        self.gone.set()
+
+    def _power_fails(self) -> None:
+        self.loop.call_soon(self.crash, "power")
+
+    def cut_at_next_commit(self, *, after: bool) -> None:
+        """Let the power fail in the next commit, or right behind it before anybody is told."""
+        self._writer.cut = "after" if after else "before"
+        if after:
+            self.disk.cut_after_sync = True
+        else:
+            self.disk.cut_in_sync = True
+
+    async def drain(self) -> None:
+        """As SIGTERM: it stops in order, and is gone then."""
+        app = self.app
+        if app is None or not self._alive:
+            return
+        began_s = self.loop.time()
+        self.up.clear()
+        stopping = self._host.create_task(_quietly(app.stop()))
+        await asyncio.wait({stopping}, timeout=60)
+        if self.app is not app:
+            return  # it crashed meanwhile
+        self._history.drains_s.append(self.loop.time() - began_s)
+        self._alive = False
+        self.app = None
+        self._history.writers.append(("close", str(self.life)))
+        self._writer.dead = True
+        self._host.crash()
+        self.disk.crash(self._chance)
+        self._host.restart()
+        self.gone.set()
+
+    async def second_writer(self) -> None:
+        """Another process tries to open the same log: it must be refused."""
+        if self.engine == "sqlite" or not self._alive or not self.up.is_set():
+            return
+        clock = SimClock(self.loop, "second")
+        try:
+            second = await MemoryLog.open(
+                self.disk,
+                ambient=clock,
+                master_key=bytes.fromhex(MASTER_KEY),
+                build="second",
+                executor=InlineExecutor(),
+            )
+        except InUse:
+            self.marks.sometimes("second writer refused")
+        else:
+            self._history.writers.append(("open", "second"))
+            await second.close()
+
+    async def final_log(self) -> MemoryLog | SqliteLog:
+        """The log as it lies on the disk, opened by nobody else."""
+        clock, key = SimClock(self.loop, "final"), bytes.fromhex(MASTER_KEY)
+        if self.engine == "sqlite":
+            self.life += 1
+            return await SqliteLog.open(
+                self._image(self.life),
+                ambient=clock,
+                master_key=key,
+                build="sim",
+                writer=InlineExecutor(),
+                readers=InlineExecutor(),
+            )
+        return await MemoryLog.open(
+            self.disk, ambient=clock, master_key=key, build="sim", executor=InlineExecutor()
+        )
+
+    def raw(self) -> bytes:
+        """All bytes that lie on the disk."""
+        if self.engine == "sqlite":
+            files = sorted((self._folder / f"life-{self.life}").glob("log.*"))
+            return b"".join(file.read_bytes() for file in files)
+        return self.disk.read()
+
+
+class _Everything:
+    """A power cut in which everything survives: the page cache after `kill -9`."""
+
+    def random(self) -> float:
+        return 1.0 - 1e-9
+
+
+async def _quietly(work: Any) -> None:
+    with contextlib.suppress(HuahuoError, EventStoreError):
+        await work
+
+
+def body_of(raw: bytes) -> dict[str, Any]:
+    """The JSON object of an event."""
+    decoded: dict[str, Any] = msgspec.json.decode(raw)
+    return decoded

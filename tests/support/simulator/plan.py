@@ -1,0 +1,117 @@
+"""What one seed stands for: who works how much, and which faults strike how often. Pure.
+
+Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
+faults that strike all the time hide what happens between them.
+"""
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final
+
+FAULTS: Final[dict[str, tuple[float, float]]] = {
+    "power": (25, 90),
+    "kill": (20, 90),
+    "cut in sync": (20, 90),
+    "write fails": (30, 200),
+    "sync fails": (30, 200),
+    "disk full": (60, 300),
+    "fence": (60, 300),
+    "second writer": (60, 300),
+    "partition": (20, 120),
+    "slow link": (40, 200),
+    "reset": (6, 40),
+    "clock": (60, 400),
+    "stop server": (60, 300),
+    "stop device": (40, 200),
+    "expire": (60, 300),
+    "revoke": (60, 300),
+    "drain": (30, 150),
+    "restart device": (20, 120),
+    "mail server": (60, 200),
+}
+"""By kind: between which two mean times, in seconds, a seed draws its own."""
+
+WORK: Final[dict[str, float]] = {
+    "publish": 6,
+    "burst": 2,
+    "open": 3,
+    "add": 6,
+    "stop": 1,
+    "foreign": 0.5,
+    "again": 1,
+    "list": 0.5,
+    "job": 1,
+    "check": 1,
+}
+"""By kind of work: its usual weight."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run. `faults` and `work`: by kind, mean seconds between two, and weights."""
+
+    seed: int
+    seconds: float
+    devices: int
+    users: int
+    engine: str
+    pace_s: float
+    faults: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def client_hours(self) -> float:
+        """How long all its devices live together."""
+        return self.devices * self.seconds / 3600
+
+
+def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Plan:
+    """The run of a seed. `hours`: how long its service lives; None: the seed says."""
+    chance = Random(f"plan {seed}")
+    kinds = sorted(FAULTS)
+    chosen = chance.sample(kinds, chance.randint(2, 8))
+    if chance.random() < 0.75:
+        chosen.append(chance.choice(["power", "kill", "cut in sync"]))
+    if "revoke" in chosen and "clock" in chosen:
+        chosen.remove("clock")  # a token of before a revocation stays revoked when the clock goes back
+    faults = {kind: chance.uniform(*FAULTS[kind]) for kind in sorted(set(chosen))}
+    work = {kind: weight * chance.choice((0, 0.5, 1, 1, 3)) for kind, weight in WORK.items()}
+    work["publish"] += 1
+    drawn_s = chance.choice((600.0, 900.0, 1200.0, 1800.0))
+    drawn_engine = "sqlite" if chance.random() < 0.05 else "memory"
+    return Plan(
+        seed,
+        drawn_s if hours is None else hours * 3600,
+        devices := chance.randint(8, 40),
+        users=max(2, devices // chance.randint(1, 3)),
+        engine=engine or drawn_engine,
+        pace_s=chance.uniform(10, 90),
+        faults=faults,
+        work=work,
+    )
+
+
+def smaller(whole: Plan) -> list[Plan]:
+    """Plans of the same seed with something left out, the largest part first; for shrinking a failure."""
+    found = [
+        replace(whole, faults={name: mean for name, mean in whole.faults.items() if name != kind})
+        for kind in whole.faults
+    ]
+    found += [
+        replace(whole, work={**whole.work, kind: 0.0})
+        for kind, weight in whole.work.items()
+        if weight and sum(map(bool, whole.work.values())) > 1
+    ]
+    if whole.devices > 2:
+        found.insert(0, replace(whole, devices=max(2, whole.devices // 2)))
+    if whole.seconds > 60:
+        found.insert(0, replace(whole, seconds=whole.seconds / 2))
+    return found
+
+
+def words(one: Plan) -> str:
+    """The plan in one line, for people."""
+    faults = ",".join(f"{kind.replace(' ', '-')}:{mean:.1f}" for kind, mean in one.faults.items())
+    return (
+        f"{one.engine} {one.seconds:.0f}s {one.devices} devices of {one.users} users, faults {faults or '-'}"
+    )

@@ -1,0 +1,219 @@
+"""The application that the simulated service runs: parcels with effects and timers, and a follower.
+
+Each event carries the nonce that its command was given, so that a place that was lost and used again is seen.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import (
+    After,
+    CancelEffects,
+    Command,
+    Context,
+    Decision,
+    Effect,
+    EffectFailed,
+    EffectRun,
+    Entity,
+    Event,
+    Every,
+    Followed,
+    FollowerRun,
+    Outcome,
+    Principal,
+    Refused,
+    to,
+)
+from huahuo.app.application import Application
+from huahuo.mailcheck import mail
+
+RINGS = 3
+"""After so many a bell of a parcel is silent."""
+
+
+class Opened(Event, type="parcel_opened"):
+    nonce: str
+    owner: int
+
+
+class Added(Event, type="parcel_added"):
+    nonce: str
+
+
+class Carried(Event, type="parcel_carried"):
+    job: str
+    step: int
+
+
+class Rang(Event, type="parcel_rang"):
+    count: int
+
+
+class Failed(Event, type="parcel_failed"):
+    attempts: int
+
+
+class Noted(Event, type="parcel_noted"):
+    parcel: int
+    text: str
+
+
+class Parcel(Struct, frozen=True):
+    owner: int = 0
+    nonces: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
+    rings: int = 0
+
+
+class Carry(Effect):
+    job: str
+    steps: int
+    failures: int
+
+
+class Open(Command, action="open_parcel", creates=True):
+    nonce: str
+    text: str = ""
+
+
+class Add(Command, action="add_to_parcel"):
+    nonce: str
+
+
+class Stop(Command, action="stop_parcel"):
+    nonce: str
+
+
+class Ring(Command): ...
+
+
+class Bell(Command): ...
+
+
+@dataclass
+class Outside:
+    """What effects and the follower did outside of the log: it outlives every crash."""
+
+    followed: list[tuple[int, str, int]] = field(default_factory=list)
+    cursor: int = 0
+    life: int = 0
+    began: dict[str, set[int]] = field(default_factory=dict)
+    """By job: in which lives of the service it ran."""
+    running: int = 0
+
+
+def parcels(outside: Outside) -> Entity[Parcel]:
+    """The kind `parcel`."""
+    parcel = Entity("parcel", Parcel)
+
+    @parcel.evolve
+    def opened(state: Parcel, event: Opened) -> Parcel:
+        return replace(state, owner=event.owner, nonces=(*state.nonces, event.nonce))
+
+    @parcel.evolve
+    def added(state: Parcel, event: Added) -> Parcel:
+        return replace(state, nonces=(*state.nonces, event.nonce))
+
+    @parcel.evolve
+    def carried(state: Parcel, event: Carried) -> Parcel:
+        return replace(state, carried=(*state.carried, f"{event.job}:{event.step}"))
+
+    @parcel.evolve
+    def rang(state: Parcel, event: Rang) -> Parcel:
+        return replace(state, rings=event.count)
+
+    @parcel.evolve
+    def failed(state: Parcel, event: Failed) -> Parcel:
+        return state
+
+    @parcel.decide
+    def open_(state: Parcel, command: Open, ctx: Context) -> Outcome:
+        owner = int(ctx.user_id or 0)
+        draw = crc32(command.nonce.encode())
+        noted = to(f"user/{owner}", Noted(int(ctx.id), command.text))
+        job = Carry(command.nonce, 1 + draw % 3, draw // 3 % 2)
+        bells = [Every(20 + draw % 40, Bell())] if draw % 4 == 0 else []
+        work: list[Effect | After | Every | CancelEffects] = [job, After(5 + draw % 60, Ring()), *bells]
+        return Decision([Opened(command.nonce, owner), noted], effects=work)
+
+    @parcel.decide
+    def add(state: Parcel, command: Add, ctx: Context) -> Outcome:
+        if len(state.nonces) > 200:
+            return Refused("conflict", "full")
+        draw = crc32(command.nonce.encode())
+        jobs = [Carry(command.nonce, 1 + draw % 3, draw // 3 % 3)] if draw % 2 else []
+        return Decision([Added(command.nonce)], effects=jobs)
+
+    @parcel.decide
+    def stop(state: Parcel, command: Stop, ctx: Context) -> Outcome:
+        return Decision([Added(command.nonce)], effects=[CancelEffects()])
+
+    @parcel.decide
+    def ring(state: Parcel, command: Ring, ctx: Context) -> Outcome:
+        return [Rang(state.rings + 1)]
+
+    @parcel.decide
+    def bell(state: Parcel, command: Bell, ctx: Context) -> Outcome:
+        return [Rang(state.rings + 1)] if state.rings < RINGS else []
+
+    @parcel.decide
+    def gave_up(state: Parcel, command: EffectFailed, ctx: Context) -> Outcome:
+        return [Failed(command.attempts)]
+
+    @parcel.effect(retries=3, backoff_s=1.0)
+    async def carry(job: Carry, run: EffectRun) -> None:
+        outside.began.setdefault(job.job, set()).add(outside.life)
+        outside.running += 1
+        try:
+            done = sum(each.startswith(f"{job.job}:") for each in run.state.carried)
+            for step in range(done, job.steps):
+                await asyncio.sleep(0.5 + step)
+                await run.emit(Carried(job.job, step))
+            if run.attempt <= job.failures:
+                raise ConnectionError
+        finally:
+            outside.running -= 1
+
+    @parcel.readers
+    def may_read(state: Parcel, who: Principal) -> bool:
+        return who.user_id == state.owner
+
+    return parcel
+
+
+def shop(outside: Outside) -> Application:
+    """The application of one life of the service."""
+    application = Application(entities=[parcels(outside)], plugins=[mail()])
+
+    async def cursor() -> int:
+        return outside.cursor
+
+    @application.follower("books", kinds=["parcel", "group"], cursor=cursor, batch=10)
+    async def books(events: Sequence[Followed], run: FollowerRun) -> None:
+        await asyncio.sleep(0)
+        outside.followed += [(one.position, one.stream, one.seq) for one in events]
+        outside.cursor = run.position
+
+    return application
+
+
+def folded(types: Sequence[tuple[str, dict[str, Any]]]) -> Parcel:
+    """The state that these events give, by rules written for the checker."""
+    state = Parcel()
+    for name, body in types:
+        if name == "parcel_opened":
+            state = replace(state, owner=body["owner"])
+        if name in {"parcel_opened", "parcel_added"}:
+            state = replace(state, nonces=(*state.nonces, body["nonce"]))
+        if name == "parcel_carried":
+            state = replace(state, carried=(*state.carried, f"{body['job']}:{body['step']}"))
+        if name == "parcel_rang":
+            state = replace(state, rings=body["count"])
+    return state

@@ -1,0 +1,173 @@
+"""What the users of the simulated devices do, and the service itself."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any
+
+from huahuo.embedding.jobs import Job
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.transport.client.model import ClientError
+from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.device import Device, canary
+from tests.support.simulator.node import Node
+
+type Deed = Callable[[Device], Coroutine[Any, Any, None]]
+
+PARCELS_MAX = 6
+QUERY_S = 30.0
+
+
+class Work:
+    """See the module. `weights` by kind; `stop` ends all of it."""
+
+    def __init__(self, weights: dict[str, float], pace_s: float, imap: ModelImap) -> None:
+        self._deeds: dict[str, Deed] = {
+            "publish": self._publish, "burst": self._burst, "open": self._open, "add": self._add,
+            "stop": self._stop, "foreign": self._foreign, "again": self._again, "list": self._list,
+            "check": self._check,
+        }  # fmt: skip
+        self._kinds = [kind for kind in self._deeds if weights.get(kind)]
+        self._weights = [weights[kind] for kind in self._kinds]
+        self._pace_s = pace_s
+        self._imap = imap
+        self.over = False
+        self.parcels: dict[int, int] = {}
+        """The owner of each parcel that somebody was told of."""
+        self.mailboxes: dict[int, Device] = {}
+
+    @property
+    def mails(self) -> int:
+        """How many mails lie on the server."""
+        return len(self._imap.mails)
+
+    async def act(self, device: Device) -> None:
+        """What a user does until the work is over."""
+        while True:
+            await asyncio.sleep(device.chance.expovariate(1 / self._pace_s))
+            if self.over:
+                return
+            [kind] = device.chance.choices(self._kinds, self._weights)
+            await self._deeds[kind](device)
+
+    async def _publish(self, device: Device) -> None:
+        if not device.habits.admin:
+            await self._add(device)
+            return
+        await device.send(self._note(device))
+
+    def _note(self, device: Device) -> Any:
+        groups = device.habits.groups
+        stream = device.chance.choice(["system", *(f"group/{name}" for name in groups)])
+        return device.waiting("publish", stream, {"stream": stream, "type": "note"})
+
+    async def _burst(self, device: Device) -> None:
+        """Several at a time, without waiting: they must be written in this order."""
+        if not device.habits.admin:
+            return
+        stream = f"group/{device.habits.groups[0]}" if device.habits.groups else "system"
+        fields = {"stream": stream, "type": "note"}
+        many = [device.waiting("publish", stream, fields) for _ in range(device.chance.randint(2, 12))]
+        await asyncio.gather(*map(device.send, many))
+
+    async def _open(self, device: Device) -> None:
+        if len(device.kept.parcels) >= PARCELS_MAX:
+            await self._add(device)
+            return
+        one = device.waiting("open_parcel", "", {"text": f"{canary(device.user)}{device.number}"})
+        reply = await device.send(one)
+        if reply is not None:
+            device.took(reply)
+            self.parcels[reply["parcel_id"]] = device.user
+
+    async def _add(self, device: Device, action: str = "add_to_parcel") -> None:
+        if device.kept.parcels:
+            parcel = device.chance.choice(device.kept.parcels)
+            await device.send(device.waiting(action, f"parcel/{parcel}", {"parcel_id": parcel}))
+
+    async def _stop(self, device: Device) -> None:
+        await self._add(device, "stop_parcel")
+
+    async def _foreign(self, device: Device) -> None:
+        """What is another user's is neither shown nor changed."""
+        others = [parcel for parcel, owner in self.parcels.items() if owner != device.user]
+        if others and not device.habits.admin:
+            parcel = device.chance.choice(others)
+            one = device.waiting("add_to_parcel", f"parcel/{parcel}", {"parcel_id": parcel})
+            await device.send(one)
+            await device.look_at(f"parcel/{parcel}")
+
+    async def _again(self, device: Device) -> None:
+        """The same command id once more: the same answer, no second effect."""
+        one = device.waiting("publish", "system", {"stream": "system", "type": "note"})
+        if not device.habits.admin:
+            if not device.kept.parcels:
+                device.kept.outbox.remove(one)
+                return
+            parcel = device.kept.parcels[0]
+            one.action, one.asked.stream = "add_to_parcel", f"parcel/{parcel}"
+            one.fields = {"parcel_id": parcel, "nonce": one.asked.nonce}
+        await device.send(one)
+        await device.send(one)
+
+    async def _list(self, device: Device) -> None:
+        await _ask(device, "get_all_emails")
+
+    async def _check(self, device: Device) -> None:
+        """A mail arrives, and the mailbox is checked."""
+        if device.user != 1 or device.number != 0:
+            return
+        if not device.kept.mailboxes:
+            added = await _ask(
+                device, "add_email", email="alice@example.com", password="imap-secret-canary",
+                mail_type="imap", server="imap", port=143, use_ssl=False,
+            )  # fmt: skip
+            if added is None:
+                listed = await _ask(device, "get_all_emails")
+                added = next(iter((listed or {}).get("emails", [])), None)
+                added = None if added is None else {"email_id": added.get("email_id", added.get("id"))}
+            if added is None or added.get("email_id") is None:
+                return
+            device.kept.mailboxes.append(added["email_id"])
+        self._imap.add(f"Subject: mail {len(self._imap.mails)}\r\n\r\n{canary(1)}".encode())
+        await self.check(device)
+
+    async def check(self, device: Device) -> None:
+        """Check its mailbox."""
+        if device.kept.mailboxes:
+            await _ask(device, "check_emails", email_ids=device.kept.mailboxes)
+
+
+async def _ask(device: Device, action: str, **fields: Any) -> dict[str, Any] | None:
+    client = device.client
+    if client is None:
+        return None
+    with contextlib.suppress(ClientError, TimeoutError):
+        async with asyncio.timeout(QUERY_S):
+            return await client.send(action, **fields)
+    return None
+
+
+async def jobs(node: Node, weight: float, pace_s: float, over: Callable[[], bool]) -> None:
+    """Jobs of the application: one after the other, some cut off by a crash."""
+    chance = Random(f"jobs {node.loop.seed}")
+    while weight and not over():
+        await asyncio.sleep(chance.expovariate(weight / (4 * pace_s)))
+        app = node.app
+        if app is None or not node.up.is_set():
+            continue
+        running = node.loop.net.host("server").create_task(_job(app, 1 + int(chance.random() * 4)))
+        node.jobs_running += 1
+        done, _ = await asyncio.wait({running}, timeout=60)
+        node.jobs_running -= 1
+        node.marks.sometimes("job interrupted", not done or running.cancelled())
+
+
+async def _job(app: Any, steps: int) -> None:
+    with contextlib.suppress(HuahuoError, EventStoreError, Exception):
+        async with Job(app, "import", 1) as job:
+            for step in range(steps):
+                await asyncio.sleep(1)
+                await job.progress(100 * step / steps)

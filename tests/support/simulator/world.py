@@ -1,0 +1,305 @@
+"""A whole simulated run: play the plan, end all faults, wait until everything rests, and record the end."""
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import structlog
+
+from huahuo.embedding import calls
+from huahuo.errors import HuahuoError
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.eventstore.verdict import Verdict
+from huahuo.invariants.walk import check, rules
+from huahuo.mailcheck import mail
+from tests.support.checkers.history import Fact, History
+from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.device import Device, Habits, nonce_of
+from tests.support.simulator.faults import Faults
+from tests.support.simulator.loop import Loop
+from tests.support.simulator.marks import Marks
+from tests.support.simulator.node import Node, body_of
+from tests.support.simulator.plan import Plan
+from tests.support.simulator.shop import Outside, folded
+from tests.support.simulator.work import Work, jobs
+
+CONVERGE_S = 30.0
+REST_S = 900.0
+"""Effects wait for their back-off, checks for their deadlines: so long until all work must have ended."""
+GROUPS = ("red", "blue")
+SECRET_CANARY = "imap-secret-canary"
+
+
+class Told:
+    """What a run leaves: its history, marks, the verdicts over the log alone, and the hash of its trace."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.marks = Marks()
+        self.log_verdicts: list[Verdict] = []
+        self.trace = ""
+        self.steps = 0
+        self.struck: Counter[str] = Counter()
+        self.rested_s = 0.0
+        """How long it took after the last fault until all work had ended."""
+        self.fault = ""
+        """What stopped the run itself."""
+
+
+def play(plan: Plan) -> Told:
+    """Run a plan. Nothing of it depends on anything but the plan."""
+    with _hushed():
+        return _play(plan)
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the service's own log: a run that fails is repeated, and its lines cost more than the run."""
+    kept, level = structlog.get_config(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**kept)
+        logging.disable(level)
+
+
+def _play(plan: Plan) -> Told:
+    told = Told()
+    loop = Loop(plan.seed)
+    threads = threading.active_count()
+    with tempfile.TemporaryDirectory(prefix="sim-", dir=_quick_folder()) as folder:
+        try:
+            loop.run_until_complete(_world(loop, plan, Path(folder), told))
+        except Exception as error:  # noqa: BLE001  it is reported as the failure of this seed
+            told.fault = f"{type(error).__name__}: {error}"
+        finally:
+            told.trace, told.steps = loop.trace_hash(), len(loop._recorder)  # noqa: SLF001
+            _end(loop)
+    if loop.unhandled and not told.fault:
+        told.fault = f"unhandled: {loop.unhandled[0]}"
+    if threading.active_count() > threads and not told.fault:
+        told.fault = "a thread was started: the run cannot be repeated"
+    return told
+
+
+def _quick_folder() -> str | None:
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() else None
+
+
+async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
+    loop.net.set_flow_control(enabled=True)
+    loop.net.set_defaults(latency=(0.001, 0.02))
+    history, chance, outside = told.history, Random(f"world {plan.seed}"), Outside()
+    imap = ModelImap("alice", "imap-secret-canary", [b"Subject: mail 0\r\n\r\nfirst"])
+    loop.net.host("imap").create_task(imap.serve(143))
+    node = Node(loop, folder, plan.engine, history, told.marks, outside)
+    work = Work(plan.work, plan.pace_s, imap)
+    devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
+    faults = Faults(node, devices, imap)
+    await node.start()
+    own = [asyncio.ensure_future(faults.revive())]
+    for device in devices:
+        device.acting = work.act
+        device.switch_on()
+    await asyncio.sleep(5)
+    own += [asyncio.ensure_future(faults.strike(kind, mean_s)) for kind, mean_s in plan.faults.items()]
+    own.append(asyncio.ensure_future(jobs(node, plan.work.get("job", 0), plan.pace_s, lambda: work.over)))
+    own.append(asyncio.ensure_future(_look(node)))
+    await asyncio.sleep(plan.seconds)
+    work.over = True
+    faults.heal()
+    told.struck.update(faults.struck)
+    history.healed_s = loop.time()
+    try:
+        await _converge(node, devices, history)
+        await _rest(node, devices, work)
+        told.rested_s = loop.time() - history.healed_s
+        await _states(node, devices, history)
+    finally:
+        for task in own:
+            task.cancel()
+    await _failures(own)
+    await node.drain()
+    await _record(node, devices, outside, imap, told)
+
+
+def _device(node: Node, history: History, number: int, plan: Plan, chance: Random) -> Device:
+    user = 1 + number % plan.users
+    habits = Habits(
+        admin=number % 4 == 1,
+        groups=tuple(name for name in GROUPS if chance.random() < 0.6),
+        window=chance.choice((8, 64, 512)),
+        slow_s=chance.choice((0.0, 0.0, 0.0, 3.0)),
+    )
+    return Device(node, history, number, user, habits)
+
+
+async def _look(node: Node) -> None:
+    while True:
+        await asyncio.sleep(20)
+        if node.up.is_set():
+            await node.look()
+
+
+async def _failures(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _converge(node: Node, devices: Sequence[Device], history: History) -> None:
+    """I7: wait until every device has the head of all that it follows, at most as long as is allowed."""
+    loop = node.loop
+    while loop.time() - history.healed_s <= CONVERGE_S + 1:
+        await asyncio.sleep(0.5)
+        if node.app is not None and all(_at_head(node, device) for device in devices):
+            break
+    history.ended_s = loop.time()
+    behind = [device.name for device in devices if not _at_head(node, device)]
+    if behind:
+        history.ended_s = history.healed_s + CONVERGE_S + 1
+        history.counts["behind"] = len(behind)
+
+
+def _at_head(node: Node, device: Device) -> bool:
+    app = node.app
+    return (
+        app is not None
+        and device.online
+        and not device.kept.outbox
+        and all(
+            not follower.may or _last(follower.applied) >= app.log.head(stream).seq
+            for stream, follower in device.kept.followers.items()
+        )
+    )
+
+
+def _last(applied: Sequence[Any]) -> int:
+    return applied[-1].seq if applied else 0
+
+
+async def _rest(node: Node, devices: Sequence[Device], work: Work) -> None:
+    """Wait until all effects have ended, all mails are told, and everybody has seen it."""
+    until_s = node.loop.time() + REST_S
+    checked_s = node.loop.time()
+    first = devices[0]
+    while node.loop.time() < until_s:
+        await asyncio.sleep(5)
+        app = node.app
+        if app is None:
+            continue
+        if first.kept.mailboxes and node.loop.time() > checked_s:
+            checked_s = node.loop.time() + 60
+            await work.check(first)
+        rows = await app.log.rows("effect", "", limit=1)
+        mails = not first.kept.mailboxes or len(set(first.kept.told)) >= work.mails
+        if not rows and mails and not node.jobs_running and all(_at_head(node, device) for device in devices):
+            return
+
+
+async def _states(node: Node, devices: Sequence[Device], history: History) -> None:
+    """I13: what the service says its entities are, to be compared with their events."""
+    app = node.app
+    if app is None:
+        return
+    for stream in app.log.streams("parcel/"):
+        state, seq = await calls.state(app, "parcel", int(stream.partition("/")[2]))
+        history.folded.append((f"{stream} {seq}", msgspec.json.encode(state).decode(), ""))
+    for row in await app.log.rows("effect", "", limit=20):
+        history.open_work.append(f"effect {row[1][:120]!r}")
+
+
+async def _record(
+    node: Node, devices: Sequence[Device], outside: Outside, imap: ModelImap, told: Told
+) -> None:
+    """Read the final log as another process would, and all that is to be compared with it."""
+    history, marks = told.history, told.marks
+    log = await node.final_log()
+    try:
+        history.log_id = log.log_id
+        told.log_verdicts = await check(log, rules([mail()]))
+        events: list[StoredEvent] = []
+        while page := await log.read(LOG_STREAM, len(events), events_max=5000, bytes_max=64 << 20):
+            events += page
+        acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await log.acks()}
+        history.acks.append(acks)
+    finally:
+        await log.close()
+    bodies: defaultdict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    ends: Counter[str] = Counter()
+    for event in events:
+        body = body_of(event.body)
+        history.log.append(
+            Fact(
+                event.position,
+                event.stream,
+                event.seq,
+                event.type,
+                nonce_of(body),
+                event.command_id,
+                event.chain,
+            )
+        )
+        kind = event.stream.partition("/")[0]
+        if kind == "parcel":
+            bodies[event.stream].append((event.type, body))
+        elif kind == "job":
+            ends[event.stream] += event.type == "job_ended"
+        history.counts["effect"] += event.type == "effect_ended"
+        history.counts["timer"] += event.type == "timer_fired"
+    history.looks = [(position, chain) for position, chain in history.looks if chain != GENESIS]
+    history.folded = [
+        (name, live, _folded_at(bodies[name.partition(" ")[0]], int(name.partition(" ")[2])))
+        for name, live, _ in history.folded
+    ]
+    history.open_work += [f"{stream} has {count} ends" for stream, count in ends.items() if count != 1]
+    history.followed = outside.followed
+    first = devices[0]
+    if first.kept.mailboxes:
+        there = [f"mail {number}" for number in range(len(imap.mails))]
+        history.mails["mailbox of user 1"] = there, first.kept.told
+    raw = node.raw()
+    history.counts["secret"] += 1
+    if SECRET_CANARY.encode() in raw:
+        history.shown.append((-1, SECRET_CANARY))
+    history.canaries = {f"canary-of-{user}-": user for user in range(1, 1 + len(devices))}
+    history.canaries[SECRET_CANARY] = 0
+    marks.sometimes(
+        "effect taken up by the next life", any(len(lives) > 1 for lives in outside.began.values())
+    )
+
+
+def _folded_at(events: Sequence[tuple[str, dict[str, Any]]], seq: int) -> str:
+    return msgspec.json.encode(folded(events[:seq])).decode()
+
+
+def _end(loop: Loop) -> None:
+    """Let the tasks of all machines end while there is a world to end in."""
+
+    async def ended() -> None:
+        mine = asyncio.current_task()
+        rest = [task for task in asyncio.all_tasks(loop) if task is not mine]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    try:
+        loop.run_until_complete(ended())
+    except (Exception, HuahuoError):  # noqa: BLE001  the run's own failure is told
+        pass
+    finally:
+        loop.close()

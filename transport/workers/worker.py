@@ -1,0 +1,237 @@
+"""A worker: a server of WebSockets whose log, limits, commands and rights are its owner's."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import structlog
+
+from huahuo.actors import Runtime
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.words import Language, Words
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.zstd.frames import Dictionary
+from huahuo.replay.live.feed import Feed
+from huahuo.transport.protocol.compression import Compression
+from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.server import Server
+from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.site import Site
+from huahuo.transport.server.turns import Turns
+from huahuo.transport.workers import messages as said
+from huahuo.transport.workers.calls_of import raw
+from huahuo.transport.workers.counted import counted
+from huahuo.transport.workers.pipe import Pipe
+from huahuo.transport.workers.questions import Questions
+from huahuo.transport.workers.remote_access import RemoteDoor, RemoteVerifier
+from huahuo.transport.workers.remote_gate import RemoteGate
+from huahuo.transport.workers.remote_hub import RemoteHub
+from huahuo.transport.workers.remote_log import RemoteLog
+from huahuo.transport.workers.remote_states import judge_of, snapshots_of
+from huahuo.transport.workers.usher import Giver, Usher
+
+BEAT_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """See the module. `hello` is called with the first message, before anything is served.
+
+    `awake`: see `Wheel`.
+    """
+
+    def __init__(
+        self,
+        ambient: Ambient,
+        executor: Executor,
+        hello: Callable[[said.Hello], None],
+        *,
+        awake: AwakeAmbient | None = None,
+    ) -> None:
+        self._ambient = ambient
+        self._awake = awake
+        self._executor = executor
+        self._hello = hello
+        self.pipe = Pipe(said.FROM_OWNER, self._take, self._lost)
+        self._questions = Questions(self.pipe)
+        self.gate = RemoteGate(self._questions, self.pipe)
+        self.metrics = Metrics()
+        self._listeners: list[socket.socket] = []
+        self._giving: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beating: asyncio.TimerHandle | None = None
+        self.over = asyncio.Event()
+        """Set when it has nothing more to do: it was drained, or its owner is gone."""
+        self._by_type: dict[type, Callable[[Any], object]] = {
+            said.Hello: self._begin,
+            said.Answer: self._questions.answered,
+            said.Told: self.gate.answered,
+            said.Failed: self._failed,
+            said.Cancel: lambda _told: None,
+            said.Beat: lambda _told: None,
+        }
+
+    async def start(self, pipe: socket.socket, giving: socket.socket, listeners: list[socket.socket]) -> None:
+        """Meet the owner. It serves once the owner has said hello."""
+        self._giving, self._listeners = giving, listeners
+        await self.pipe.open(pipe)
+
+    def _begin(self, hello: said.Hello) -> None:
+        self._hello(hello)
+        assert self._giving is not None, "`start` comes first"
+        questions, ambient = self._questions, self._ambient
+        self.log = log = RemoteLog(questions, hello.log_id, hello.position, hello.chain)
+        self.feed = feed = Feed(
+            log.as_log, tail_events_max=hello.tail_events_max, tail_bytes_max=hello.tail_bytes_max
+        )
+        self.hub = hub = RemoteHub(questions, ambient, self._awake)
+        self.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
+        self.compression = Compression(Dictionary.of(hello.dictionary) if hello.dictionary else None)
+        turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
+        door = RemoteDoor(questions, hello.trusted_proxies)
+        self.server = server = Server(
+            settings=hello.settings,
+            log=log.as_log,
+            feed=feed,
+            registry=_registry(hello, questions),
+            gate=self.gate,
+            hub=hub,
+            door=door,
+            verifier=RemoteVerifier(questions),
+            site=Site(log.as_log, ambient, self.metrics, {}),
+            metrics=self.metrics,
+            runtime=runtime,
+            ambient=ambient,
+            fingerprint_key=hello.fingerprint_key,
+            compression=self.compression,
+            executor=self._executor,
+            turns=turns,
+            may_read=judge_of(questions) if hello.judges_others else None,
+            language=cast("Language", hello.language),
+            knows=log.knows,
+        )
+        log.is_read = server.fanout.watches
+        giver = Giver(self._giving, self.pipe.send)
+        server.handshakes.usher = Usher(
+            server, door, giver, origins=hello.settings.origins, has_tongues=hello.has_tongues
+        )
+        hub.start()
+        self._by_type |= {
+            said.Commit: lambda told: log.committed(told.events),
+            said.Pruned: lambda _told: self._start(log.look_again()),
+            said.CloseIt: hub.close_it,
+            said.Rejudge: lambda told: server.rejudging.now(told.stream, told.user_id),
+            said.AskPositions: lambda asked: self._answer(asked.n, hub.positions()),
+            said.AskMetrics: lambda asked: self._answer(asked.n, counted(self.metrics)),
+            said.Drain: lambda told: self._start(self._drain(told.timeout_s)),
+        }
+        _show(self.metrics, self)
+        self._start(self._listen())
+        self._beat()
+
+    async def _listen(self) -> None:
+        self.server.begin()
+        for sock in self._listeners:
+            await self.server.serve_on(sock)
+        self.pipe.send(said.Ready())
+
+    def _answer(self, n: int, value: object) -> None:
+        self.pipe.send(said.Answer(n, raw(value)))
+
+    def _failed(self, failed: said.Failed) -> None:
+        if not self.gate.answered(failed):
+            self._questions.failed(failed)
+
+    def _take(self, message: object) -> None:
+        self._by_type[type(message)](message)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _beat(self) -> None:
+        self.pipe.send(said.Beat())
+        self._beating = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Close all connections and say the last acks."""
+        if self.over.is_set() or not hasattr(self, "server"):
+            self.over.set()
+            return
+        await self._drain(timeout_s)
+
+    async def _drain(self, timeout_s: float) -> None:
+        try:
+            await self.server.drain(timeout_s)
+            self.hub.stop()
+            await self.runtime.stop(timeout_s)
+        finally:
+            if self._beating is not None:
+                self._beating.cancel()
+            self.pipe.close()
+            self.over.set()
+
+    def _lost(self) -> None:
+        """The owner is gone: nothing here may be served beside a new one."""
+        self._questions.give_up()
+        self.gate.give_up()
+        self.over.set()
+
+
+def _registry(hello: said.Hello, questions: Questions) -> Registry:
+    """What sessions must know of the owner's registry."""
+    registry = Registry()
+    for facts in hello.actions:
+        # The owner checks the fields: `dict` takes them as they are.
+        registry.commands[facts.action] = Action(
+            facts.action, dict, _never, query=facts.query, compressible=facts.compressible
+        )
+    registry.snapshots = dict.fromkeys(hello.snapshots, snapshots_of(questions))
+    registry.judges = dict.fromkeys(hello.judges, judge_of(questions))
+    registry.right_types = set(hello.right_types)
+    registry.words = Words.of(*hello.words)
+    return registry
+
+
+def _never(call: Call[Any]) -> Reply:
+    raise RuntimeError(f"a worker leaves {call.action} to its owner")
+
+
+def _show(metrics: Metrics, worker: Worker) -> None:
+    """The metrics that each worker has. All of one name are of one family, whoever counts them."""
+    server, feed, hub, log = worker.server, worker.feed, worker.hub, worker.log
+    budget, turns, pictures = server.budget, server.turns, server.pictures
+    compression = worker.compression
+    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
+    metrics.gauge("actors", "Actors that have not ended.", lambda: worker.runtime.alive)
+    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: feed.tail.body_bytes)
+    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
+    metrics.gauge(
+        "frame_cache_bytes", "Frames kept for others at the same place.", lambda: server.frames.bytes
+    )
+    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+    metrics.gauge(
+        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
+    )
+    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+    metrics.gauge(
+        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
+    )
+    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: worker.gate.running)
+    metrics.gauge(
+        "sockets_unauthenticated",
+        "Sockets whose client has not authenticated.",
+        lambda: server.unauthenticated_count,
+    )
+    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
+    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
+    metrics.gauge("heads_in_memory", "Heads of streams that a worker knows.", lambda: log.head_count)
