@@ -30,12 +30,11 @@ _log = structlog.get_logger(__name__)
 _PAGE_ROWS: Final = 500
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
+SHARED_SWEEP_S: Final = 1.0
+"""With several nodes: how often the one that has the work looks for what other nodes asked for,
+and how soon the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
-
-
-SHARED_SWEEP_S: Final = 1.0
-"""Where several nodes share the log: how soon the effects of a node that ended are found."""
 
 
 class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
@@ -65,8 +64,9 @@ class Effects:
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),
+        shared: bool = False,
     ) -> None:
-        """`wait_s`: see `Host`."""
+        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
@@ -90,7 +90,7 @@ class Effects:
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._swept_s = 0.0
+        self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
@@ -99,6 +99,7 @@ class Effects:
         self._sweeper: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
+        self._shared = self._resting = shared
 
     @property
     def running(self) -> int:
@@ -134,6 +135,8 @@ class Effects:
 
     def committed(self, item: Start | Cancel, entity: str) -> None:
         """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
+        if self._resting:
+            return  # the node that has the work finds it in the table
         match item:
             case Start(id_, row):
                 self.opened += 1
@@ -151,12 +154,14 @@ class Effects:
             self._cancel(entry)
 
     async def start(self) -> None:
-        """Go on with what an earlier process left. Call once, before serving.
+        """Go on with what an earlier process left. Call once, before serving; if shared, again after `rest`.
 
         Raises:
             UnknownEffect: an open effect has a name that nothing handles.
             Unavailable, Closed: the log could not be read.
         """
+        self._resting = self.draining = False
+        self.opened = 0
         before: bytes | None = None
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
@@ -167,7 +172,6 @@ class Effects:
                 self._offer(id_, row)
             before = rows[-1][0]
         self._fill()  # not before the last name is known
-        self._swept_s = self._ambient.monotonic_s()
         self._sweep_later()
 
     async def drain(self, timeout_s: float) -> None:
@@ -187,6 +191,16 @@ class Effects:
             tasks.add(self._lap)
         if late := await cancel_all(tasks, timeout_s):
             _log.warning("effects_not_stopped_in_time", effects=late)
+
+    async def rest(self) -> None:
+        """Another node has the work: cut short what runs, and know nothing of it any more."""
+        self._resting = True
+        await self.close()
+        for entry in list(self._known.values()):
+            self._line.remove(entry.id)
+            self.forget(entry)
+        self._asleep.clear()
+        self._held.clear()
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
@@ -261,8 +275,10 @@ class Effects:
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
+        gone = set(self._known) if self._shared else set()
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
+                gone.discard(id_)
                 self._offer(id_, row)
                 count += 1
             before = rows[-1][0]
@@ -271,18 +287,21 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
+        for id_ in gone:
+            self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
     def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        often = min(SHARED_SWEEP_S, self._bounds.sweep_s)
-        self._sweeper = loop.call_later(often if self._log.incarnation else self._bounds.sweep_s, self._sweep)
+        self._tick_s = self._bounds.sweep_s
+        if self._shared or self._log.incarnation:
+            self._tick_s = min(SHARED_SWEEP_S, self._tick_s)
+        self._sweeper = asyncio.get_running_loop().call_later(self._tick_s, self._sweep)
 
     def _sweep(self) -> None:
-        now_s = self._ambient.monotonic_s()
+        self._unswept_s += self._tick_s
         ended = not self._log.living().issuperset(self._held.values())
-        if ended or now_s >= self._swept_s + self._bounds.sweep_s:
-            self._swept_s = now_s
+        if self._shared or ended or self._unswept_s >= self._bounds.sweep_s:
+            self._unswept_s = 0.0
             self.look_again()
         self._sweep_later()
 

@@ -30,8 +30,12 @@ class EffectStreams:
 
     table: Final = facts.TABLE
 
-    def __init__(self, log: Log, directory: Directory, ambient: Ambient, owners: Owners) -> None:
+    def __init__(
+        self, log: Log, directory: Directory, ambient: Ambient, owners: Owners, *, one_works: bool = False
+    ) -> None:
+        """`one_works`: of several nodes one runs all effects, so it takes over what any other one runs."""
         self._log = log
+        self._one_works = one_works
         self.directory = directory
         self.owners = owners
         self._ambient = ambient
@@ -50,7 +54,8 @@ class EffectStreams:
         """See `Books`."""
         with self._desk(entry.entity) as desk:
             async with desk.lock:
-                claim = Claim(entry.id, self._log.incarnation, self._log.living())
+                living = frozenset[str]() if self._one_works else self._log.living()
+                claim = Claim(entry.id, self._log.incarnation, living)
                 answer = await self._ask(entry, claim, 0)
                 if not isinstance(answer.reply, Run):
                     over = answer.reply

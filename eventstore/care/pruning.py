@@ -1,7 +1,6 @@
 """Pruning events: they become tombstones, and a receipt in the same commit vouches for them."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Protocol
 
 from huahuo.eventstore.ambient import Ambient
@@ -14,6 +13,7 @@ from huahuo.eventstore.model import Append, Page, Pruning, Tombstone
 BATCH_EVENTS = 256
 """One commit prunes at most this many events: some 5 ms of the writer's time."""
 _ONE_EVENT_BYTES = 1
+_TRIES = 8
 
 assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
@@ -34,8 +34,7 @@ async def prune(
 ) -> int:
     """Prune these events, at most `BATCH_EVENTS`; returns how many. `policy`: why, as the receipt states it.
 
-    What was pruned meanwhile is left out, and so is the newest event of a stream. The append expects the head
-    of the stream with the receipts, so another node that prunes at the same moment does not vouch twice.
+    What was pruned meanwhile is left out, and so is the newest event of a stream.
 
     Raises:
         EventStoreError: as `Log.append`; a whole log stays.
@@ -44,15 +43,20 @@ async def prune(
         return 0
     async with log.pruning:
         await log.index_to(max(place.position for place in places))
-        while True:
-            with suppress(Conflict):
+        for left in reversed(range(_TRIES)):
+            try:
                 return await _prune(log, places, policy, ambient, principal)
+            except Conflict:  # perhaps another node pruned them
+                if not left:
+                    raise
+    raise AssertionError("a try returns or raises")
 
 
 async def _prune(
     log: StoreLog, places: Sequence[Place], policy: dict[str, object], ambient: Ambient, principal: str
 ) -> int:
-    expected = {AUDIT_STREAM: log.head(AUDIT_STREAM).seq}
+    """Raises Conflict: a receipt came between the look at the events and the commit."""
+    receipts = log.head(AUDIT_STREAM).seq
     links = await log.links([(place.stream, place.seq) for place in places])
     stones = [
         Tombstone(place.position, place.stream, place.seq, chain)
@@ -64,9 +68,14 @@ async def _prune(
     stones.sort(key=lambda stone: stone.position)
     now_ms = ambient.now_ms()
     pruning = Pruning(positions=tuple(stone.position for stone in stones), firsts=await _firsts(log, stones))
-    event = receipt(stones, policy, now_ms)
     await log.append(
-        Append(ts_ms=now_ms, events=(event,), expected=expected, principal=principal, prune=pruning)
+        Append(
+            ts_ms=now_ms,
+            events=(receipt(stones, policy, now_ms),),
+            expected={AUDIT_STREAM: receipts},
+            principal=principal,
+            prune=pruning,
+        )
     )
     return len(stones)
 

@@ -91,6 +91,8 @@ class ReplicaWriter(Writer):
             reached=self._reached, halt=self.halt,
         )  # fmt: skip
         self._announced = False
+        self._asking = asyncio.Lock()
+        self._asked = self._answered = self._newest = 0
         self._halted = False
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
@@ -126,6 +128,25 @@ class ReplicaWriter(Writer):
         """Wait until the proposal at `offset` is applied here. Raises as `joined`."""
         self._must_run()
         await self._arrivals.applied(offset)
+
+    async def catch_up(self) -> None:
+        """Wait until what is ordered now is applied here. Callers that come meanwhile share a question.
+
+        Raises:
+            Unavailable: the ordered log does not answer, or this replica stopped.
+        """
+        self._must_run()
+        self._asked += 1
+        came = self._asked
+        async with self._asking:
+            if self._answered < came:
+                answered = self._asked
+                try:
+                    last = await self._sequencer.last()
+                except SequencerError as error:
+                    raise Unavailable(str(error)) from None
+                self._answered, self._newest = answered, last
+        await self.applied(self._newest)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`."""

@@ -209,7 +209,7 @@ class Works:
         declared = [parcels(self.script, **self._declared)] if entities is None else list(entities)
         self.engine = Engine(self.log, declared, self._settings, ambient=ambient)
         self.effects = self.engine.api.effects
-        await self.engine.brought.start()
+        await self.engine.brought.work()
 
     async def _join(self, engine: Callable[..., Any], ambient: VirtualAmbient) -> FaultyLog:
         assert self.order is not None
