@@ -133,7 +133,7 @@ def test_a_login_is_tried_without_keeping_it_or_with_what_a_mailbox_has(mails: D
     mails.add_user(user)
 
     async def test(world: MailWorld) -> None:
-        where = {"server": "127.0.0.1", "port": mails.port, "use_ssl": False}
+        where: dict[str, Any] = {"server": "127.0.0.1", "port": mails.port, "use_ssl": False}
         told = await world.do("test_login", email=user, password="secret", **where)
         assert (told["message"], told["folders"]) == (zh.LOGIN_TESTED, ["INBOX"])
         wrong = await world.do("test_login", email=user, password="canary", **where)
