@@ -179,6 +179,14 @@ class Pruning(msgspec.Struct, frozen=True, array_like=True):
     firsts: Mapping[str, int]
 
 
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """What a user (`user/42`) takes of the disk: bytes of its events and of its blobs."""
+
+    user: str
+    events: int
+    blobs: int
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One atomic write: events of any streams, with everything that must change at the same moment.
 
@@ -203,6 +211,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     shred: tuple[str, ...] = ()
     prune: Pruning | None = None
     ended: tuple[str, ...] = ()
+    owner: str = ""
+    """The user, as `user/42`, whose room its blobs take, and whose blobs it drops."""
 
 
 class Appended(msgspec.Struct, frozen=True):

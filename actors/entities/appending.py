@@ -40,6 +40,7 @@ def append_of(decision: Decision[Any, Any], origin: Origin, now_ms: int, guard: 
         secrets=decision.secrets,
         drop_secrets=decision.drop_secrets,
         shred=decision.shred,
+        owner=decision.owner,
     )
 
 

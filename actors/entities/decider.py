@@ -68,6 +68,8 @@ class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[SecretPut, ...] = ()
     drop_secrets: tuple[tuple[str, str], ...] = ()
     shred: tuple[str, ...] = ()
+    owner: str = ""
+    """See `Append`."""
 
 
 class Answer[R](msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ SERVICE_ACTIONS: Final = frozenset(
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),
         *("change_password", "renew_token", "sign_out_everywhere"),
         *("add_key", "list_keys", "revoke_key"),
+        *("get_usage", "get_storage", "set_quota", "erase_user"),
+        *("set_registration", "pause_webhook", "resume_webhook", "change_webhook_secret"),
         *("add_webhook", "list_webhooks", "get_webhook_letters", "retry_webhook", "remove_webhook"),
     }
 )

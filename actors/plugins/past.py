@@ -1,12 +1,13 @@
 """What is known of a plug-in's history without a running service: for time travel, audits and exports."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Parted
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.history import History
@@ -47,6 +48,12 @@ def _one_series(_event: StoredEvent) -> str:
     return ""
 
 
+async def _no_belongings(_log: Log, _user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
+    nothing: tuple[tuple[str, bytes], ...] = ()
+    for file in nothing:
+        yield file
+
+
 def _no_actions(_log: Log) -> Sequence[Action]:
     return ()
 
@@ -80,6 +87,9 @@ class Past:
     """Tells series of prunable events of one type, entity and stream apart. Of each the newest stays."""
     last: frozenset[str] = frozenset()
     """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
+
+    belongings: Callable[[Log, UserId], AsyncIterator[tuple[str, bytes]]] = _no_belongings
+    """What is kept of a user besides events, without secrets, as files: their names and contents."""
 
     def entity_of(self, fields: Mapping[str, Any]) -> str | None:
         """The entity that one of an object's fields names, None if none does."""
@@ -118,6 +128,11 @@ def together(pasts: Sequence[Past]) -> Past:
     def series_of(event: StoredEvent) -> str:
         return next((name for past in pasts if (name := past.series_of(event))), "")
 
+    async def belongings(log: Log, user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
+        for past in pasts:
+            async for file in past.belongings(log, user_id):
+                yield file
+
     def actions(log: Log) -> Sequence[Action]:
         return tuple(action for past in pasts for action in past.actions(log))
 
@@ -134,5 +149,6 @@ def together(pasts: Sequence[Past]) -> Past:
         entity_fields={name: kind for past in pasts for name, kind in past.entity_fields.items()},
         prunable=frozenset().union(*(past.prunable for past in pasts)),
         series_of=series_of,
+        belongings=belongings,
         last=frozenset().union(*(past.last for past in pasts)),
     )

@@ -118,6 +118,18 @@ def _nobody() -> Collection[tuple[UserId, int]]:
     return ()
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed of a user, in numbers, and which streams tell only of this user."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    streams: Sequence[str] = ()
+
+
+async def _nothing_kept(_user_id: UserId) -> Forgotten:
+    return Forgotten()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Brought:
     """What a plug-in brings. All of it is optional."""
@@ -148,6 +160,8 @@ class Brought:
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
+    forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
+    """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()

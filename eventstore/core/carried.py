@@ -53,7 +53,7 @@ def carry(
     Raises:
         SealBroken: a key of `held` is not what was stored for its owner.
     """
-    blobs = tuple(PutBlob(blob_id(blob), pack(blob)) for blob in append.blobs)
+    blobs = tuple(PutBlob(blob_id(blob), pack(blob), append.owner) for blob in append.blobs)
     if not append.secrets:
         return Carried(blobs=blobs)
     keys = {owner: None if owner in append.shred else wrapped for owner, wrapped in held.items()}

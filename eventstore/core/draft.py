@@ -234,6 +234,7 @@ class Draft:
         return keys
 
     def _beside(self, append: Append, carried: Carried, changes: list[Change]) -> None:
+        check_text(append.owner)
         for row in append.rows:
             check_text(row.table, row.part)
             if isinstance(row, RowPut):
@@ -241,12 +242,12 @@ class Draft:
                 continue
             if row.blobs and self._has_row(row, changes):
                 check_text(*row.blobs)
-                changes.extend(DropBlob(name) for name in row.blobs)
+                changes.extend(DropBlob(name, append.owner) for name in row.blobs)
             changes.append(DropRow(row))
         changes += carried.blobs
         for dropped in append.drop_blobs:
             check_text(dropped)
-            changes.append(DropBlob(dropped))
+            changes.append(DropBlob(dropped, append.owner))
 
     def _has_row(self, drop: RowDrop, changes: Sequence[Change]) -> bool:
         """Whether the row is there after `changes` and those of the appends before."""

@@ -14,6 +14,8 @@ from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
     Change,
+    CountUsage,
+    ForgetUser,
     IndexMore,
     Loaded,
     PutAcks,
@@ -167,6 +169,20 @@ class StoreLog(LogReader):
             return None if found is None else self._vault.unseal(found[0], owner, name, found[1])
 
         return await self._read(job)
+
+    async def count_usage(self) -> bool:
+        """Count the bytes of the next events for their users. Returns whether there are more."""
+        counted, _ = await self.usage()
+        if counted >= self.position:
+            return False
+        await self._write((CountUsage(),), 0)
+        return True
+
+    async def forget_user(self, user: str, streams: Sequence[str]) -> None:
+        """Remove a user's command records and acks, and the keyframes of `streams`."""
+        check_names(user, *streams)
+        check_text(user, *streams)
+        await self._write((ForgetUser(user, tuple(streams)),), 0)
 
     async def index_to(self, position: int) -> None:
         """Bring an index that runs behind up to `position`, in steps of a few milliseconds of the writer."""

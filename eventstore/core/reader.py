@@ -26,6 +26,7 @@ from huahuo.eventstore.model import (
     Page,
     StoredEvent,
     Tombstone,
+    Usage,
 )
 
 STATE_BYTES_MAX = 256 << 20
@@ -191,6 +192,10 @@ class LogReader:
     async def acks(self, user: str | None = None) -> list[Ack]:
         """See `Log`."""
         return list(await self._read(lambda: self._reads.acks(user)))
+
+    async def usage(self) -> tuple[int, list[Usage]]:
+        """The position up to which users' bytes are counted, and those bytes."""
+        return await self._read(self._reads.usage)
 
     async def verify(self, from_position: int = 0) -> int:
         """Walk the hash chain after `from_position` to the head; returns how many events were checked.

@@ -24,6 +24,7 @@ from huahuo.eventstore.model import (
     RowPut,
     StoredEvent,
     Tombstone,
+    Usage,
 )
 
 
@@ -44,16 +45,18 @@ class DropRow(_Change, frozen=True):
 
 
 class PutBlob(_Change, frozen=True):
-    """Store a packed blob; if it is there, add a reference to it."""
+    """Store a packed blob; if it is there, add a reference to it. `owner`: the user whose room it takes."""
 
     id: str
     packed: bytes
+    owner: str = ""
 
 
 class DropBlob(_Change, frozen=True):
-    """Remove a reference to a blob. Without references the blob is removed."""
+    """Remove a reference to a blob. Without references the blob is removed. `owner`: see `PutBlob`."""
 
     id: str
+    owner: str = ""
 
 
 class PutKey(_Change, frozen=True):
@@ -95,6 +98,17 @@ class EndStream(_Change, frozen=True):
     """Keep nothing of a stream in memory from now on."""
 
     stream: str
+
+
+class ForgetUser(_Change, frozen=True):
+    """Remove a user's command records, acks and counts, and the keyframes of `streams`."""
+
+    user: str
+    streams: tuple[str, ...]
+
+
+class CountUsage(_Change, frozen=True):
+    """Count the bytes of the next events for their users."""
 
 
 class IndexMore(_Change, frozen=True):
@@ -173,6 +187,8 @@ type Change = (
     | Prune
     | EndStream
     | IndexMore
+    | CountUsage
+    | ForgetUser
     | PutCounter
     | PutCommand
     | PutAcks
@@ -345,6 +361,10 @@ class Reads(Protocol):
 
     def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
         """See `Log.keyframe`; the state is packed."""
+        ...
+
+    def usage(self) -> tuple[int, list[Usage]]:
+        """The position up to which users' bytes are counted, and those bytes. An engine may count nothing."""
         ...
 
     def acks(self, user: str | None) -> Sequence[Ack]:

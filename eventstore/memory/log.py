@@ -28,6 +28,7 @@ from huahuo.eventstore.core.storage_port import (
     DropRow,
     DropSealed,
     EndStream,
+    ForgetUser,
     Group,
     Loaded,
     Passed,
@@ -62,6 +63,7 @@ from huahuo.eventstore.model import (
     Keyframe,
     StoredEvent,
     Tombstone,
+    Usage,
 )
 
 KEYFRAMES_KEPT = 8
@@ -168,6 +170,10 @@ class _Tables:
             case EndStream(stream):
                 if stream in self.streams:
                     self.ended.add(stream)
+            case ForgetUser(user, streams):
+                self.commands = {k: v for k, v in self.commands.items() if k.user != user}
+                self.acks = {k: v for k, v in self.acks.items() if k[0] != user}
+                self.frames = {k: v for k, v in self.frames.items() if k[0] not in streams}
             case PutCounter(counter, following):
                 self.counters[counter] = max(following, self.counters.get(counter, 1))
             case PutCommand(record, at_ms):
@@ -372,6 +378,10 @@ class _MemoryStore:
         upto = bisect_right(frames, at, key=lambda frame: frame.seq)
         fitting = [frame for frame in frames[:upto] if frame.fingerprint == fingerprint]
         return fitting[-1] if fitting else None
+
+    def usage(self) -> tuple[int, list[Usage]]:
+        """See `Reads`. Nothing here takes room on a disk."""
+        return 1 << 62, []
 
     def acks(self, user: str | None) -> list[Ack]:
         """See `Reads`."""

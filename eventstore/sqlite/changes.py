@@ -16,6 +16,7 @@ from huahuo.eventstore.core.storage_port import (
     DropRow,
     DropSealed,
     EndStream,
+    ForgetUser,
     Prune,
     PutAcks,
     PutAge,
@@ -33,7 +34,7 @@ from huahuo.eventstore.core.storage_port import (
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.limits import KEYFRAME_SPAN
 from huahuo.eventstore.model import Ack
-from huahuo.eventstore.sqlite import passed
+from huahuo.eventstore.sqlite import passed, usage
 from huahuo.eventstore.sqlite.ended import PUT_ENDED
 
 KEYFRAMES_KEPT = 8
@@ -118,7 +119,9 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
                 commands += [_command(c) for c in run if isinstance(c, PutCommand)]
             case _Kind.OTHER:
                 for change in run:
+                    yield from usage.before(change)
                     yield from _statements(change)
+                    yield from usage.after(change)
     yield from _many(_PUT_COMMANDS, commands)
 
 
@@ -207,6 +210,12 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
                 )
         case EndStream(stream):
             yield PUT_ENDED, (stream,)
+        case ForgetUser(user, streams):
+            yield "DELETE FROM command WHERE user = ?", (user,)
+            yield "DELETE FROM ack WHERE user = ?", (user,)
+            yield "DELETE FROM usage WHERE user = ?", (user,)
+            chosen = msgspec.json.encode(streams).decode()
+            yield "DELETE FROM keyframe WHERE stream IN (SELECT value FROM json_each(?))", (chosen,)
         case PutCounter(counter, following):
             yield _PUT_COUNTER, _summed("counter", counter, following)
         case PutAcks(acks):

@@ -26,6 +26,7 @@ from huahuo.eventstore.model import (
     Keyframe,
     StoredEvent,
     Tombstone,
+    Usage,
 )
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import EndedFilter, select_ended, select_head, select_number
@@ -45,6 +46,7 @@ from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
@@ -364,6 +366,16 @@ class SqliteReads:
         sql = "SELECT user, client, stream, seq FROM ack WHERE :user IS NULL OR user = :user ORDER BY 1, 2, 3"
         with self._connection() as connection:
             return [Ack(*row) for row in connection.execute(sql, {"user": user})]
+
+    def usage(self) -> tuple[int, list[Usage]]:
+        """See `Reads`."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")  # both from one moment
+            try:
+                row = connection.execute(SELECT_COUNTED).fetchone()
+                return int(row[0]) if row else 0, [Usage(*one) for one in connection.execute(SELECT_USAGE)]
+            finally:
+                connection.execute("COMMIT")
 
     def _number(self, connection: sqlite3.Connection, stream: str) -> int:
         """The number of `stream`, 0 if it has none."""

@@ -14,6 +14,7 @@ blob        packed content with its reference count
 projection  sorted rows of named projections
 keyframe    packed states of folds
 ack         processed positions of clients
+usage       bytes that each user takes (`huahuo.eventstore.sqlite.usage`)
 passed      of a replica: what it had after each of the newest proposals (`huahuo.eventstore.sqlite.passed`)
 
 Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.core.sums.row_crc`) over the
@@ -33,6 +34,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED
+from huahuo.eventstore.sqlite.usage import MAKE_USAGE
 
 FORMAT = 3
 """The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
@@ -189,6 +191,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
         connection.execute(MAKE_ENDED)
+        connection.execute(MAKE_USAGE)
         connection.execute(MAKE_PASSED)
         if version < FORMAT:
             _bring_up_to_date(connection, version)
@@ -205,6 +208,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     connection.execute(_SEQ_INDEX)
     connection.execute(_PRUNED_BY_SEQ)
     connection.execute(MAKE_ENDED)
+    connection.execute(MAKE_USAGE)
     connection.execute(MAKE_PASSED)
     seq_index.put_mark(connection, 0)
     connection.execute(f"PRAGMA user_version={FORMAT}")

@@ -16,6 +16,7 @@ from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.storage_port import (
     DropSealed,
     EndStream,
+    ForgetUser,
     Group,
     IndexMore,
     Loaded,
@@ -167,7 +168,9 @@ class SqliteStore:
         if group.events:
             last = group.events[-1]
             self._mark.write(last.position, last.chain)
-        if any(isinstance(change, Shred | DropSealed) for change in group.changes):
+        if any(isinstance(change, ForgetUser) for change in group.changes):
+            self.kept.count(self.connection)
+        if any(isinstance(change, Shred | DropSealed | ForgetUser) for change in group.changes):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
 

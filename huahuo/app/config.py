@@ -227,6 +227,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="let anybody who reaches the service make an account; an administrator can switch it"
         ),
     ] = False
+    user_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
+        ),
+    ] = 0
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
@@ -238,12 +245,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="free bytes on the disk below which what stores more is refused; 0 = off",
         ),
     ] = 256 << 20
+    backup_every_s: Annotated[
+        float, Meta(ge=0, le=SECONDS_MAX, description="seconds between two backups by itself; 0 = none")
+    ] = 0.0
+    backup_keep: Annotated[
+        int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
+    ] = 14
+    backup_to: Annotated[
+        str, Meta(description="where they go: a directory, or s3://BUCKET/PREFIX (extra s3)")
+    ] = ""
     classic_ui: Annotated[
         str,
         Meta(
             description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
         ),
     ] = ""
+    otel: Annotated[
+        bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
+    ] = False
     sends: Annotated[
         Literal["auto", "io_uring", "send", "transport"],
         Meta(

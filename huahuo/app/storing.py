@@ -1,23 +1,32 @@
 """The room on the disk, as the service uses it: who may store more, and what keeps room by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.past import Past
-from huahuo.actors.plugins.plugin import Gauges, Host
+from huahuo.actors.plugins.plugin import Gauges, Host, Plugin
+from huahuo.actors.plugins.principal import user_id_of
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.storage.actions import StorageActions
+from huahuo.storage.backups import Backups, in_process
+from huahuo.storage.erasing import Erased, Erasing, Step
 from huahuo.storage.looking import FreeBytes, Looking
+from huahuo.storage.quotas import Quotas, size_of_files
 from huahuo.storage.retaining import Retaining, facts_of, rules_of
 from huahuo.storage.room import Room
 from huahuo.storage.stage import Stage
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
+from huahuo.users import zh as user_words
+from huahuo.users.book import UserBook
+from huahuo.users.users import UserRefused
 
 
 class Storing:
@@ -27,7 +36,22 @@ class Storing:
         self.room = Room(Stage(settings.disk_low_bytes))
         self.looking: Looking | None = None
         self.retaining: Retaining | None = None
+        self.backups: Backups | None = None
+        self.quotas: Quotas | None = None
+        self._erasing: Erasing | None = None
+        self._users: UserBook | None = None
         self._settings = settings
+
+    def register(self, host: Host, plugins: Sequence[Plugin], registry: Registry) -> None:
+        """Count what users take, and offer the actions on it. Call before the server is described."""
+        settings, log = self._settings, host.log
+        if not isinstance(log, StoreLog):
+            return
+        files = [settings.data / name for plugin in plugins for name in plugin.projections.values()]
+        self.quotas = Quotas(
+            log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)
+        )
+        StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
         """Let nobody store more through these doors while there is no room."""
@@ -46,10 +70,13 @@ class Storing:
         """Begin to look after the room, and show it. A log in memory needs no room on a disk.
 
         Raises:
-            ConfigError: a rule of retention cannot be read.
+            ConfigError: a rule of retention cannot be read, or backups have no target.
         """
         settings, log = self._settings, host.log
         self._show(host.metrics)
+        if self.quotas is not None:
+            parts.add("quotas", self.quotas.stop)
+            await self.quotas.start()
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
             self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
             parts.add("free space", looking.stop)
@@ -65,10 +92,70 @@ class Storing:
             host.metrics.total(
                 "retention_pruned", "Old events that retention removed.", lambda: retaining.pruned
             )
+        if isinstance(log, SqliteLog) and settings.backup_every_s:
+            self._back_up(host, parts)
+
+    def _back_up(self, host: Host, parts: Parts) -> None:
+        settings = self._settings
+        if not settings.backup_to:
+            raise ConfigError("backup_every_s needs backup_to: a directory, or s3://BUCKET/PREFIX")
+        every_s = settings.backup_every_s
+        make = in_process(settings.data, settings.backup_to, settings.backup_keep, every_s)
+        self.backups = backups = Backups(host.log, host.ambient, make, every_s)
+        parts.add("backups", backups.stop)
+        backups.start()
+        host.metrics.gauge(
+            "backup_failed", "1 if the last backup failed.", lambda: backups.failure is not None
+        )
+        host.metrics.gauge("backup_age_seconds", "Age of the newest backup.", lambda: backups.age_s)
+        host.metrics.total("backup_failures", "Backups that failed.", lambda: backups.failures)
+
+    def can_erase(self, host: Host, users: UserBook, steps: Sequence[Step]) -> None:
+        """From now on, users can be erased by these steps."""
+        if isinstance(host.log, StoreLog):
+            self._users = users
+            self._erasing = Erasing(host.log, host.ambient, steps, self._others_pruned)
+
+    async def erase(self, user_id: int | str | None, name: str | None, by: str) -> Erased:
+        """Erase a user by id or by name.
+
+        Raises:
+            UserRefused: there is no such user, or it is the last administrator.
+        """
+        erasing, users = self._erasing, self._users
+        assert erasing is not None, "the service has started"
+        assert users is not None, "the service has started"
+        found = user_id_of(user_id)
+        if found is None and name is not None:
+            user = users.users.named(name)
+            found = None if user is None else user.user_id
+        if found is None:
+            raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
+        return await erasing.erase(found, by)
+
+    def _others_pruned(self) -> None:
+        if self.retaining is not None:
+            self.retaining.begin_anew()
+
+    def stands(self) -> dict[str, Any]:
+        """How the service stands, for administrators."""
+        stage, retaining, backups = self.room.stage, self.retaining, self.backups
+        return {
+            "disk_free_bytes": stage.free_bytes,
+            "disk_low_bytes": stage.low_bytes,
+            "disk_low": stage.is_low,
+            "refused": self.room.refused,
+            "retention": list(self._settings.retention),
+            "retention_pruned": 0 if retaining is None else retaining.pruned,
+            "backup_ms": None if backups is None else backups.newest_ms,
+            "backup_failure": None if backups is None else backups.failure,
+            "user_bytes_max": self._settings.user_bytes_max or None,
+        }
 
     def told(self) -> str | None:
         """What `/readyz` adds to `ready`."""
-        return self.room.sentence()
+        failed = None if self.backups is None else self.backups.sentence()
+        return "; ".join(one for one in (self.room.sentence(), failed) if one is not None) or None
 
     def _show(self, metrics: Gauges) -> None:
         room = self.room
@@ -79,4 +166,5 @@ class Storing:
             "disk_low", "1 while the disk is nearly full: what stores more is refused.",
             lambda: room.stage.is_low,
         )  # fmt: skip
+        metrics.gauge("users_over_quota", "Users that have used up their quota.", lambda: len(room.over))
         metrics.total("storage_refused", "Refused for want of room, or by a quota.", lambda: room.refused)

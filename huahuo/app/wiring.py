@@ -26,6 +26,7 @@ from huahuo.app.fleet import Fleet
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
+from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
@@ -40,6 +41,7 @@ from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
+from huahuo.storage.account import account_steps, ack_step
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -293,12 +295,17 @@ class App:
     async def _keep_room(self, pages: Site, host: Host) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http)
+        own = account_steps(self.users, self.api_keys, self.webhooks.book)
+        brought = (one.forget for one in self._brought.values())
+        storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         pages.told = storing.told
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
+        if self.settings.otel:
+            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         work = Parts()
@@ -346,6 +353,7 @@ class App:
         return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
+        self.storing.register(host, self._plugins, registry)
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:

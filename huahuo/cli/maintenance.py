@@ -16,7 +16,6 @@ from huahuo.audit.place import looking
 from huahuo.audit.record import ask_service, principal, writing
 from huahuo.audit.show import show_json
 from huahuo.build import BUILD
-from huahuo.cli.objects import SCHEME, Objects
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
@@ -28,6 +27,8 @@ from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.storage.copying import name_at
+from huahuo.storage.objects import SCHEME, Objects
 
 RESTORED = "restored"
 COMPACT_TIMEOUT_S = 3600.0
@@ -50,7 +51,7 @@ async def backup(
     deleted: list[str] = []
     if target.startswith(SCHEME):
         objects = Objects(target)
-        name = rfc3339(ambient.now_ms())[:19].replace(":", "") + "Z"
+        name = name_at(ambient.now_ms())
         with _staging(settings.data) as staged:
             manifest, copied = await _back_up(settings, ambient, staged / name, with_keys=with_keys)
             target = objects.put(staged / name, name)

@@ -1,12 +1,13 @@
 """`huahuo user`: the users who sign in with a name and a password. With or without a running service."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, Data, Json, program, settings
+from huahuo.options import ConfigFile, Data, Json, known, program, settings
 
 app = program("user", "Users who sign in with a name and a password.")
 
@@ -83,6 +84,54 @@ def rm(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
 
     run(change(settings(data, config_file), "remove_user", name))
     typer.echo(f"removed {name}")
+
+
+MaybeName = Annotated[str | None, typer.Argument(help="The user's name.")]
+UserId = Annotated[
+    str | None, typer.Option("--user-id", help="Instead of a name: a user of another issuer's tokens.")
+]
+
+
+@app.command(epilog="Example:  huahuo user erase alice --yes --data ./data")
+def erase(
+    name: MaybeName = None,
+    user_id: UserId = None,
+    data: Data = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. It cannot be undone.")] = False,
+    as_json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Remove a user with everything that tells of it, and list what remains and why. Cannot be undone."""
+    from huahuo.app.loops import run
+    from huahuo.cli.user_data import erase as body
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("this cannot be undone: give --yes")
+        typer.confirm(f"Erase {name or user_id} for good?", abort=True)
+    run(body(settings(data, config_file), name, user_id, as_json=as_json))
+
+
+@app.command(epilog="Example:  huahuo user export alice alice.zip --data ./data")
+def export(
+    name: MaybeName = None,
+    target: Annotated[Path | None, typer.Argument(help="The zip to write; default: NAME.zip.")] = None,
+    user_id: UserId = None,
+    data: Data = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Write a zip with all events and mails of a user, without secrets. Recorded in the audit."""
+    from huahuo.app.loops import run
+    from huahuo.cli.user_data import export as body
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    if user_id is not None and target is None and name is not None:
+        file, name = Path(name), None  # with --user-id, the only argument is the file
+    else:
+        file = target or Path(f"{name or user_id}.zip")
+    if file.exists():
+        raise ConfigError(f"{file} is there already: name another file")
+    run(body(settings(data, config_file), SystemAmbient(), name, user_id, file, known()))
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -22,6 +22,7 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.belongings import Belongings
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
 from huahuo.mailcheck.api.folders import AskingFolders
@@ -197,6 +198,7 @@ class MailDomain:
             *Exporting(log, directory, ambient).actions(),
             *([] if index is None else Searching(log, directory, index).actions()),
         ]
+        self.belongings = Belongings(log, directory, pauses)
         self.adopting = Adopting(directory, mailboxes, ambient)
         """Takes over what another service has."""
         roster = RosterDecider(

@@ -80,6 +80,7 @@ class MailboxWriting:
             rows=tuple(self._rows),
             blobs=tuple(self._blobs),
             secrets=tuple(self._secrets),
+            owner=user_stream(self.state.user_id) if self._blobs else "",
         )
 
     def fact(self, body: Body) -> None:

@@ -92,6 +92,7 @@ class Mail(Plugin):
             start=mail.start,
             drain=mail.drain,
             close=mail.close,
+            forget=mail.belongings.forget,
             idle=mail.idle,
             api=mail,
         )

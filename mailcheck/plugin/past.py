@@ -8,6 +8,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.belongings import belongings
 from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.listing import RowsCut, list_of, snapshot_of
 from huahuo.mailcheck.replay_subjects import own_subject, sealed_in, shown, subject_of
@@ -39,6 +40,7 @@ PAST: Final = Past(
     actions=_actions,
     guides=(Path(__file__).parents[1] / "guide" / "guide.py",),
     entity_fields={"email_id": "mailbox"},
+    belongings=belongings,
     prunable=frozenset({"check_progress"}),
     last=frozenset({"mailbox_deleted"}),
 )

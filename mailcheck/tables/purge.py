@@ -19,7 +19,7 @@ from huahuo.actors.effects.spec import Failure, Spec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     GRAPH,
     KNOWN,
@@ -29,6 +29,7 @@ from huahuo.mailcheck.tables.records import (
     PURGES,
     UNREAD,
     UNREAD_BODIES,
+    MailPlace,
     MailRecord,
     email_key,
     mail_key,
@@ -102,6 +103,10 @@ class Purging:
 
     async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
         """Remove this in one commit."""
+        mail = next((one for one in what if isinstance(one, RowDrop) and one.table == MAIL), None)
+        owner = ""
+        if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
+            owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
         append = Append(
             ts_ms=self._ambient.now_ms(),
             rows=tuple(one for one in what if isinstance(one, RowDrop)),
@@ -109,6 +114,7 @@ class Purging:
             # Ids are never reused: nothing more will be written to its stream.
             ended=(mailbox_stream(email_id),) if last else (),
             principal="service",
+            owner=owner,
         )
         await self._log.append(append)
 

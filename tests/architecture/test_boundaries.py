@@ -16,6 +16,7 @@ AMBIENT = {"eventstore/ambient.py"}
 THREADS = {
     "eventstore/executor.py",  # the port itself
     "huahuo/app/watching.py",  # looks at a loop that may be blocked
+    "huahuo/app/tracing.py",  # the library that exports blocks when it ends
     "huahuo/embedding/bridge.py",  # foreign threads meet the loop
     "huahuo/embedding/service.py",  # the embedding API's own thread
 }

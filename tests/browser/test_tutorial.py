@@ -1,6 +1,5 @@
 """docs/tutorial.md from its first file to its last command, as it stands there: service, page, `kill -9`."""
 
-import ast
 import asyncio
 import re
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.browser import Chromium, Tab, pages, profile
-from tests.support.drivers.snippets import ROOT, block, run
+from tests.support.drivers.snippets import ROOT, block
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
@@ -26,12 +25,13 @@ async def shows(tab: Tab, text: str) -> None:
 
 
 async def pack(server: Serving, percent: int) -> None:
-    """The warehouse's program, with this share."""
-    code = block(TUTORIAL, "pack")
-    assert "percent=40" in code
-    code = code.replace("percent=40", f"percent={percent}")
-    names = {"url": server.url, "admin_token": token(server, "admin")}
-    await run(compile(code, f"{TUTORIAL}#pack", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+    """The warehouse's program, as its line in the page runs it."""
+    program = server.data.parent / "pack.py"
+    program.write_text(block(TUTORIAL, "pack", url=server.url), encoding="utf-8")
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), token(server, "admin"), str(percent), env=server.environ
+    )
+    assert await running.wait() == 0
 
 
 def token(server: Serving, word: str) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.cli.objects import Objects
 from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.storage import copying
+from huahuo.storage.objects import Objects
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.object_store import ACCESS, BUCKET, object_store
@@ -110,3 +112,19 @@ def test_an_unclear_target_is_refused(
     store: dict[str, str], tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     assert run(store, "backup", *arguments, "--data", str(tmp_path)).returncode == 2
+
+
+async def test_a_backup_of_the_schedule_goes_there_is_restored_from_there_and_old_ones_go(
+    store: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in store.items():
+        monkeypatch.setenv(name, value)
+    address, ambient = f"s3://{BUCKET}/schedule", FakeAmbient()
+    with serving(tmp_path / "data") as server:
+        await publish(server, 3)
+    for _ in range(3):
+        outcome = await copying.run(server.data, address, 2, 3600.0, ambient)
+        assert (outcome.error, outcome.position) == ("", 3)
+        ambient.advance(3600)
+    assert len(Objects(address).names()) == 2
+    assert [file.name for file in server.data.glob("unfinished-*")] == []

@@ -48,6 +48,8 @@ RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
+type Traced = Callable[[Call[Any], str, float], None]
+"""As `Observe`, with the call in place of its action."""
 
 _log = structlog.get_logger(__name__)
 CANCEL_TIMEOUT_S = 1.0
@@ -88,6 +90,8 @@ class Gate:
         self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
     ) -> None:
         self.told: Callable[[], None] | None = None
+        self.traced: Traced | None = None
+        """Told of each answered command, its outcome and its seconds."""
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before each command, unless it frees room."""
         self._log = log
@@ -296,7 +300,10 @@ class Gate:
     def _tell(self, run: Running, reply: Reply | None) -> None:
         run.over = True
         if reply is not None and run.began_s is not None and self._observe is not None:
-            self._observe(run.call.action, outcome_of(reply), self._ambient.monotonic_s() - run.began_s)
+            took_s, outcome = self._ambient.monotonic_s() - run.began_s, outcome_of(reply)
+            self._observe(run.call.action, outcome, took_s)
+            if self.traced is not None:
+                self.traced(run.call, outcome, took_s)
         run.tell(reply)
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:

@@ -95,6 +95,8 @@ class Hub:
         self._members: dict[LiveConnection, _Member] = {}
         self._users: dict[UserId, dict[LiveConnection, None]] = {}
         self._acks = AckCollector(log)
+        self.told_ack: Callable[[str, str, str, int], None] | None = None
+        """Told of each ack: user, client, stream and seq."""
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -166,6 +168,12 @@ class Hub:
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)
+        if self.told_ack is not None:
+            self.told_ack(user, client, stream, seq)
+
+    async def write_acks(self) -> None:
+        """Write the acks that wait. None comes later from connections that have ended."""
+        await self._acks.flush()
 
     def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
         """A future that ends with the first ack of this client for `stream` at `seq` or later.

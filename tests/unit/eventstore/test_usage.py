@@ -1,0 +1,106 @@
+"""The bytes that each user takes: counted a little behind, exactly, over crashes, prunings and blobs."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.blobs import blob_id
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.model import Append
+from huahuo.eventstore.sqlite import usage
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.usage import EVENT_BYTES
+from tests.support.worlds.logs import event
+
+BODY = b'{"a":1}'
+ONE = len(BODY) + EVENT_BYTES
+
+
+async def opened(path: Path) -> SqliteLog:
+    return await SqliteLog.open(path, ambient=FakeAmbient(), master_key=b"k" * 32, build="test")
+
+
+async def counted(log: StoreLog) -> dict[str, tuple[int, int]]:
+    while await log.count_usage():
+        pass
+    upto, found = await log.usage()
+    assert upto <= log.position
+    return {one.user: (one.events, one.blobs) for one in found}
+
+
+async def put(log: StoreLog, stream: str, count: int = 1, principal: str = "service", **fields: str) -> None:
+    events = tuple(event(stream, BODY, **fields) for _ in range(count))
+    await log.append(Append(ts_ms=1, events=events, principal=principal))
+
+
+async def test_an_event_counts_for_the_user_of_its_stream_else_for_the_user_that_caused_it(
+    tmp_path: Path,
+) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", 3)
+    await put(log, "user/1", 1, "user/2")
+    await put(log, "group/ops", 2, "user/2")
+    await put(log, "group/ops", 5)
+    assert await counted(log) == {"user/1": (4 * ONE, 0), "user/2": (2 * ONE, 0)}
+    await log.close()
+
+
+async def test_what_was_counted_is_not_counted_again_and_after_a_restart_it_goes_on(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", 3)
+    await counted(log)
+    await put(log, "user/1", 2)
+    await log.close()
+    log = await opened(tmp_path)
+    assert await counted(log) == {"user/1": (5 * ONE, 0)}
+    await log.close()
+
+
+async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", usage.SLICE_EVENTS + 10)
+    assert await log.count_usage()
+    upto, [one] = await log.usage()
+    assert (upto, one.events) == (usage.SLICE_EVENTS, usage.SLICE_EVENTS * ONE)
+    assert await counted(log) == {"user/1": ((usage.SLICE_EVENTS + 10) * ONE, 0)}
+    await log.close()
+
+
+async def test_pruned_events_count_no_more_whether_they_were_counted_or_not(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", 4, type="progress", entity="mailbox/1")
+    await counted(log)
+    await put(log, "user/1", 4, type="progress", entity="mailbox/1")
+    policy = Policy(types=frozenset({"progress"}), before_ms=1 << 60)
+    assert await compact(log, policy, FakeAmbient(), "root") == 7
+    assert await counted(log) == {"user/1": (ONE, 0)}
+    await log.close()
+
+
+async def test_blobs_count_for_their_owner_each_reference_whole_until_it_is_dropped(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    blob = bytes(range(256)) * 8
+    for owner in ("user/1", "user/2", ""):
+        await log.append(Append(ts_ms=1, blobs=(blob,), owner=owner))
+    found = await counted(log)
+    assert found["user/1"] == found["user/2"]
+    size = found["user/1"][1]
+    assert size > 0
+    await log.append(Append(ts_ms=1, drop_blobs=(blob_id(blob),), owner="user/1"))
+    assert await counted(log) == {"user/1": (0, 0), "user/2": (0, size)}
+    await log.close()
+
+
+async def test_a_log_that_was_never_counted_is_counted_from_its_beginning(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", 3)
+    await log.close()
+    connection = sqlite3.connect(tmp_path / "log.db")  # as an earlier version left it
+    connection.execute("DROP TABLE usage")
+    connection.close()
+    log = await opened(tmp_path)
+    assert await counted(log) == {"user/1": (3 * ONE, 0)}
+    await log.close()
