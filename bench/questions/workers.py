@@ -1,9 +1,9 @@
 """What do workers (`serve --workers 2`) gain on this machine, and what do they cost?
 
-The guess before the first run: on two cores, which publisher, owner, workers and receivers share, private feeds
-become 1.2 times as fast and cost 1.3 times the processor an event; with four cores, 1.7 times as fast. A storm of
-returning clients is as fast as before: sessions and frames leave the owner, and each sign-in costs two more round
-trips.
+The guess before the first run: on two cores, which publisher, owner, workers and receivers share, private
+feeds become 1.2 times as fast and cost 1.3 times the processor an event; with four cores, 1.7 times as fast.
+A storm of returning clients is as fast as before: sessions and frames leave the owner, and each sign-in costs
+two more round trips.
 
 The same rounds as `private_feeds` and `resume_storm`, with the single process beside the one with workers, in
 turns. `cpu` counts the owner and all workers.
