@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench sim proof docs release pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench bench-short sim proof docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -46,6 +46,10 @@ format: ## put the code into shape
 bench: ## the quick form of every benchmark
 	@scripts/setup.sh dev
 	$(BIN)/python -m bench all --quick
+
+bench-short: ## three minutes: ratios to the last published figures
+	@scripts/setup.sh dev
+	$(BIN)/python -m bench short
 
 sim: ## one simulated run: SEED=7 [HOURS=0.5] [ENGINE=sqlite]; see docs/testing.md
 	@scripts/setup.sh dev

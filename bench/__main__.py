@@ -1,4 +1,4 @@
-"""The command line: `python -m bench all|install|NAME … [--peers A,B] [--quick] [--rounds N]`."""
+"""The command line: `python -m bench all|install|list|short|NAME … [--peers A,B] [--quick] [--rounds N]`."""
 
 import argparse
 import contextlib
@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench import short
 from bench.clients import receivers
 from bench.harness import plot
 from bench.harness.harness import OURS, ROUNDS, Options, StormSizes, facts, save
@@ -55,19 +56,24 @@ NODE = Path(".tools/bench-node")
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=("all", "install", "list", *QUESTIONS), metavar="NAME")
+    parser.add_argument(
+        "names", nargs="+", choices=("all", "install", "list", "short", *QUESTIONS), metavar="NAME"
+    )
     parser.add_argument("--peers", help="only these, by comma; `none` for huahuo alone")
     parser.add_argument("--quick", action="store_true", help="sizes that say only that it still runs")
     parser.add_argument("--large", action="store_true", help="also sizes that take minutes and gigabytes")
     parser.add_argument("--rounds", type=int, help=f"rounds of each case (default {ROUNDS}, quick 1)")
     parser.add_argument("--directory", type=Path, help="measure the file system of this directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plots go")
-    parser.add_argument("--connections", help="same_rate: how many, by comma; storms: of each user")
+    parser.add_argument("--connections", help="how many in each sheet, by comma; storms: of each user")
     parser.add_argument("--rate", help="same_rate: events a second, by comma")
+    parser.add_argument("--no-capacity", action="store_true", help="same_rate: only at this rate")
     _add_storm_options(parser)
     arguments = parser.parse_args()
     if "install" in arguments.names:
         return install()
+    if "short" in arguments.names:
+        return short.run(arguments.results)
     names = list(QUESTIONS) if {"all", "list"} & set(arguments.names) else arguments.names
     if "list" in arguments.names:
         for name in names:
@@ -92,6 +98,7 @@ def main() -> int:
                 storms=_storm_sizes(arguments),
                 connections=_numbers(arguments.connections),
                 rates=_numbers(arguments.rate),
+                capacity=not arguments.no_capacity,
             )
             print(f"== {name}: {question(name)}", flush=True)
             sheets = importlib.import_module(f"bench.questions.{name}").run(options)

@@ -97,6 +97,10 @@ class FakeAmbient:
         self._now_ms += round(seconds * 1000)
         self._monotonic_s += seconds
 
+    def jump(self, ms: int) -> None:
+        """Set the wall clock forward, or back."""
+        self._now_ms += ms
+
     def now_ms(self) -> int:
         """See `Ambient`."""
         return self._now_ms

@@ -52,6 +52,18 @@ class Log(Protocol):
         ...
 
     @property
+    def incarnation(self) -> str:
+        """This life of this node, of several that share the log. Empty where no other node shares it."""
+        ...
+
+    def living(self) -> frozenset[str]:
+        """The incarnations that may still work, this one included: those heard of in the last seconds.
+
+        A guess: one that is not named may be back, so nothing may depend on it but what is begun next.
+        """
+        ...
+
+    @property
     def position(self) -> int:
         """The last durable position, 0 if the log is empty."""
         ...

@@ -178,10 +178,15 @@ class CheckRequested(Body, tag="check_requested", frozen=True, gc=False, kw_only
 
 
 class CheckStarted(Body, tag="check_started", frozen=True, gc=False, kw_only=True):
-    """A queued check began. `implicit`: the report of an embedding application opened it."""
+    """A queued check began, or another node goes on with it.
+
+    `implicit`: the report of an embedding application opened it. `by`: the incarnation that runs it, where
+    several nodes share the log.
+    """
 
     check_id: int
     implicit: bool = False
+    by: str | UnsetType = UNSET
 
 
 class CheckProgressed(Body, tag="check_progressed", frozen=True, gc=False, kw_only=True):

@@ -70,9 +70,16 @@ class EntityApi:
         self.effects = Effects(
             log=host.log,
             ambient=host.ambient,
-            books=EffectStreams(host.directory, host.ambient, EntityOwners(catalog, host.directory)),
+            books=EffectStreams(
+                host.log,
+                host.directory,
+                host.ambient,
+                EntityOwners(catalog, host.directory),
+                one_works=host.shared,
+            ),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
+            shared=host.shared,
             bounds=EffectBounds(
                 at_once=given.effects_at_once,
                 waiting_max=waiting_max,
@@ -94,8 +101,10 @@ class EntityApi:
         }
         self.timers = Clockwork(host.log, host.ambient, self)
 
-    async def start(self) -> None:
+    async def work(self) -> None:
         """Go on with the timers, effects and followers of an earlier process, and end its jobs.
+
+        Jobs of a shared log are not ended: those of other nodes go on.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
@@ -105,8 +114,15 @@ class EntityApi:
         await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms)
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
-        await end_left_open(self._host.log, self.tell_job)
+        if not self._host.shared:
+            await end_left_open(self._host.log, self.tell_job)
         await self.followers.start()
+
+    async def rest(self) -> None:
+        """Another node has the work."""
+        await self.timers.close()
+        await self.effects.rest()
+        await self.followers.close()
 
     async def drain(self, timeout_s: float) -> None:
         """Let the effects and deliveries under way come to their end."""

@@ -34,7 +34,16 @@ from huahuo.actors.timers.missing import TimersMissing
 from huahuo.actors.timers.timer import STREAMS, Timer
 
 NOT_FINAL: Final = frozenset(
-    {"unavailable", "busy", "rate_limited", "internal", "unauthenticated", "corrupt"}
+    {
+        "unavailable",
+        "busy",
+        "rate_limited",
+        "internal",
+        "unauthenticated",
+        "corrupt",
+        "storage_full",
+        "quota_exceeded",
+    }
 )
 """Codes after which a client repeats the command: an application's own refusal may have none of them."""
 _COMPARED_BYTES: Final = 4 << 10

@@ -76,8 +76,11 @@ class JobBoard:
 async def end_left_open(log: Log, end: Callable[[int, Command], Awaitable[None]]) -> int:
     """End the jobs that have no end as `interrupted`: no program works on them any more. Returns how many.
 
-    One that cannot be ended is logged, and tried again by the next start.
+    One that cannot be ended is logged, and tried again by the next start. While another node lives, its
+    programs may work on them: they are left open.
     """
+    if log.living() - {log.incarnation}:
+        return 0
     ended, before = 0, None
     while True:
         page = await log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, before=before, limit=_PAGE)

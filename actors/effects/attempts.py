@@ -7,7 +7,7 @@ import structlog
 from msgspec import Raw
 
 from huahuo.actors.actor.errors import AskTimeout, where
-from huahuo.actors.effects.book import ENDED, TAKEN_OVER
+from huahuo.actors.effects.book import ENDED, HELD, TAKEN_OVER
 from huahuo.actors.effects.books import Books, Hold, RunOver
 from huahuo.actors.effects.facts import CANCELLED, DONE, OpenEffect
 from huahuo.actors.effects.line import Entry
@@ -34,6 +34,10 @@ class Keeper(Protocol):
 
     def forget(self, entry: Entry) -> None:
         """Nothing is left to do about it here."""
+        ...
+
+    def held(self, entry: Entry, by: str) -> None:
+        """Another node, of the incarnation `by`, runs it: look again when that has ended."""
         ...
 
     def retry(self, entry: Entry, seconds: float) -> None:
@@ -64,7 +68,10 @@ class Attempts:
             async with self._books.hold(entry) as hold:
                 await self._held(entry, hold)
         except RunOver as over:
-            await self._over(entry, over.why)
+            if over.why == HELD:
+                self._keeper.held(entry, over.by)
+            else:
+                await self._over(entry, over.why)
         except LEFT_OPEN as error:
             self._keeper.left(entry, error)
 

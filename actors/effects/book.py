@@ -7,7 +7,7 @@ appends; what the books decide expects the head of the stream, so it is never ab
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from huahuo.actors.effects import facts
@@ -25,6 +25,8 @@ class Open(Struct):
     failures: int = 0
     claim: int = 0
     cancelled: bool = False
+    by: str = ""
+    """The incarnation that claimed it, where several nodes share the log."""
 
 
 class Book(Struct):
@@ -35,9 +37,15 @@ class Book(Struct):
 
 
 class Claim(Struct, frozen=True):
-    """Begin a run of this effect. Answered by `Run`, or by `Over`."""
+    """Begin a run of this effect. Answered by `Run`, or by `Over`.
+
+    `by` is the incarnation that would run it. What one of `living` has claimed is left to it: a node that
+    starts goes on with the work of those that ended, and of no other.
+    """
 
     id: int
+    by: str = ""
+    living: frozenset[str] = frozenset()
 
 
 class Fail(Struct, frozen=True):
@@ -76,14 +84,17 @@ class Noted(Struct, frozen=True):
 
 
 class Over(Struct, frozen=True):
-    """This run may not speak for the effect: see `why_over`."""
+    """This run may not speak for the effect: see `why_over`. `by`: who holds it, if that is why."""
 
     why: str
+    by: str = ""
 
 
 type BookReply = Run | Noted | Over
 
 ENDED: Final = "ended"
+HELD: Final = "held"
+"""Another node runs it."""
 TAKEN_OVER: Final = "taken over"
 
 
@@ -125,6 +136,7 @@ class BookDecider:
                         found.cancelled = True
             case Claimed() if fact.id in state.open:
                 state.open[fact.id].claim = event.seq
+                state.open[fact.id].by = fact.by or ""
             case Failed() if fact.id in state.open:
                 state.open[fact.id].failures, state.open[fact.id].claim = fact.failures, 0
             case Ended():
@@ -152,8 +164,10 @@ class BookDecider:
         if not isinstance(command, Claim) and found.claim != command.claim:
             return Decision(reply=Over(TAKEN_OVER))
         match command:
-            case Claim(id_):
-                event = facts.event(state.entity, Claimed(context.timestamp, id_))
+            case Claim(id_, by, living):
+                if found.claim and found.by != by and found.by in living:
+                    return Decision(reply=Over(HELD, found.by))
+                event = facts.event(state.entity, Claimed(context.timestamp, id_, by or UNSET))
                 reply = Run(found.position, found.failures)
                 return Decision(reply=reply, at_stream=event.stream, events=(event,))
             case Fail(id_, _, error_type, due_ms, row):

@@ -15,11 +15,12 @@ from huahuo.actors.effects.spec import Failure
 
 
 class RunOver(Exception):  # noqa: N818  a fact, not a fault
-    """The run may say nothing more. `why`: `ended`, `cancelled` or `taken over`."""
+    """The run may say nothing more. `why`: `ended`, `cancelled`, `taken over`, or `held` by another node."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, by: str = "") -> None:
         super().__init__(f"this run of the effect is over: {why}")
         self.why = why
+        self.by = by
 
 
 class Hold(Protocol):

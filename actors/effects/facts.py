@@ -38,9 +38,13 @@ class Requested(_Fact, frozen=True, tag="effect_requested"):
 
 
 class Claimed(_Fact, frozen=True, tag="effect_claimed"):
-    """A run begins. Its place in the stream names the run; earlier runs of this effect are over."""
+    """A run begins. Its place in the stream names the run; earlier runs of this effect are over.
+
+    `by`: the incarnation that runs it, where several nodes share the log.
+    """
 
     id: int
+    by: str | UnsetType = UNSET
 
 
 class Failed(_Fact, frozen=True, tag="effect_failed"):

@@ -30,6 +30,9 @@ _log = structlog.get_logger(__name__)
 _PAGE_ROWS: Final = 500
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
+SHARED_SWEEP_S: Final = 1.0
+"""With several nodes: how often the one that has the work looks for what other nodes asked for,
+and how soon the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
 
@@ -61,8 +64,9 @@ class Effects:
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),
+        shared: bool = False,
     ) -> None:
-        """`wait_s`: see `Host`."""
+        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
@@ -84,6 +88,9 @@ class Effects:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
+        self._held: dict[int, str] = {}
+        """Effects that other nodes run, and which incarnations those are."""
+        self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
@@ -92,6 +99,7 @@ class Effects:
         self._sweeper: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
+        self._shared = self._resting = shared
 
     @property
     def running(self) -> int:
@@ -127,6 +135,8 @@ class Effects:
 
     def committed(self, item: Start | Cancel, entity: str) -> None:
         """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
+        if self._resting:
+            return  # the node that has the work finds it in the table
         match item:
             case Start(id_, row):
                 self.opened += 1
@@ -144,12 +154,14 @@ class Effects:
             self._cancel(entry)
 
     async def start(self) -> None:
-        """Go on with what an earlier process left. Call once, before serving.
+        """Go on with what an earlier process left. Call once, before serving; if shared, again after `rest`.
 
         Raises:
             UnknownEffect: an open effect has a name that nothing handles.
             Unavailable, Closed: the log could not be read.
         """
+        self._resting = self.draining = False
+        self.opened = 0
         before: bytes | None = None
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
@@ -180,6 +192,16 @@ class Effects:
         if late := await cancel_all(tasks, timeout_s):
             _log.warning("effects_not_stopped_in_time", effects=late)
 
+    async def rest(self) -> None:
+        """Another node has the work: cut short what runs, and know nothing of it any more."""
+        self._resting = True
+        await self.close()
+        for entry in list(self._known.values()):
+            self._line.remove(entry.id)
+            self.forget(entry)
+        self._asleep.clear()
+        self._held.clear()
+
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
         while self._known or self._lap is not None:
@@ -192,7 +214,7 @@ class Effects:
 
     def _offer(self, id_: int, row: OpenEffect) -> None:
         """Take an open effect into memory, where there is room."""
-        if id_ in self._known or self.draining:
+        if id_ in self._known or self.draining or id_ in self._held:
             return
         wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms <= 0 and not self._line.room(row.user):
@@ -247,12 +269,16 @@ class Effects:
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
+        living = self._log.living()
+        self._held = {id_: by for id_, by in self._held.items() if by in living}
         self._refused.clear()
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
+        gone = set(self._known) if self._shared else set()
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
+                gone.discard(id_)
                 self._offer(id_, row)
                 count += 1
             before = rows[-1][0]
@@ -261,14 +287,22 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
+        for id_ in gone:
+            self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
     def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self._bounds.sweep_s, self._sweep)
+        self._tick_s = self._bounds.sweep_s
+        if self._shared or self._log.incarnation:
+            self._tick_s = min(SHARED_SWEEP_S, self._tick_s)
+        self._sweeper = asyncio.get_running_loop().call_later(self._tick_s, self._sweep)
 
     def _sweep(self) -> None:
-        self.look_again()
+        self._unswept_s += self._tick_s
+        ended = not self._log.living().issuperset(self._held.values())
+        if self._shared or ended or self._unswept_s >= self._bounds.sweep_s:
+            self._unswept_s = 0.0
+            self.look_again()
         self._sweep_later()
 
     def look_again(self) -> None:
@@ -355,6 +389,11 @@ class Effects:
         self.forget(entry)
         self.opened -= 1
         self.ends[outcome] += 1
+
+    def held(self, entry: Entry, by: str) -> None:
+        """See `Keeper`."""
+        self._held[entry.id] = by
+        self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
         """See `Keeper`."""

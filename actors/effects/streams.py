@@ -20,6 +20,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import NewEvent, RowDrop
+from huahuo.eventstore.port import Log
 
 SERVICE: Final = "service"
 
@@ -29,7 +30,12 @@ class EffectStreams:
 
     table: Final = facts.TABLE
 
-    def __init__(self, directory: Directory, ambient: Ambient, owners: Owners) -> None:
+    def __init__(
+        self, log: Log, directory: Directory, ambient: Ambient, owners: Owners, *, one_works: bool = False
+    ) -> None:
+        """`one_works`: of several nodes one runs all effects, so it takes over what any other one runs."""
+        self._log = log
+        self._one_works = one_works
         self.directory = directory
         self.owners = owners
         self._ambient = ambient
@@ -48,9 +54,12 @@ class EffectStreams:
         """See `Books`."""
         with self._desk(entry.entity) as desk:
             async with desk.lock:
-                answer = await self._ask(entry, Claim(entry.id), 0)
+                living = frozenset[str]() if self._one_works else self._log.living()
+                claim = Claim(entry.id, self._log.incarnation, living)
+                answer = await self._ask(entry, claim, 0)
                 if not isinstance(answer.reply, Run):
-                    raise RunOver(answer.reply.why if isinstance(answer.reply, Over) else ENDED)
+                    over = answer.reply
+                    raise RunOver(over.why, over.by) if isinstance(over, Over) else RunOver(ENDED)
                 assert answer.at is not None, "a claim is an event"
                 hold = StreamHold(self, desk, entry, answer.reply, answer.at[1])
                 desk.claimed(hold)

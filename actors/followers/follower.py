@@ -127,8 +127,10 @@ class Follower:
 
     async def begin(self) -> None:
         """Read where it stands, and start. Raises Closed, Unavailable: that cannot be read or stored."""
+        self._ending = False
         kept = await record.read(self._log, self.spec.name)
         self.paused, self.dead = kept.paused, kept.dead
+        self._again.clear()
         self._again.extend(record.in_order(at for at, letter in kept.dead.items() if letter.again))
         after = kept.cursor
         if after is None:

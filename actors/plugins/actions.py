@@ -24,7 +24,8 @@ CONNECTION_ACTIONS: Final = frozenset(
 """Each connection answers these itself, so nobody else can have them."""
 SERVICE_ACTIONS: Final = frozenset(
     {
-        *("audit", "audit_record", "compact", "get_clients", "publish", "revoke", "shred"),
+        *("audit", "audit_record", "compact", "get_clients", "get_nodes", "publish"),
+        *("remove_node", "revoke", "shred"),
         *("get_projections", "pause_projection", "resume_projection", "retry_projection"),
         "rebuild_projection",
         *("list_users", "add_user", "set_password", "disable_user", "enable_user", "remove_user"),

@@ -71,6 +71,8 @@ class Host:
     """Whether work that stores more for this user may begin by itself: not on a nearly full disk."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
+    shared: bool = False
+    """Whether other nodes write the same log. Then nothing may run but between `Brought.work` and `rest`."""
     classic_ui: bool = False
     """Whether the service shows the front end of an older program, which may ask for routes of its own."""
 
@@ -156,6 +158,13 @@ class Brought:
 
     A ValueError is shown as one line, and the service does not start.
     """
+    work: Callable[[], Awaitable[None]] = _nothing
+    """Begin the work that one node does for all of them, such as effects. Awaited after `start`.
+
+    Of several nodes only one does it. It begins again, here or elsewhere, after `rest` or the node's end.
+    """
+    rest: Callable[[], Awaitable[None]] = _nothing
+    """Another node has taken the work over: stop it, and leave open what runs."""
     drain: Callable[[float], Awaitable[None]] = _no_drain
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing

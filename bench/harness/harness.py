@@ -59,6 +59,8 @@ class Options:
     """How many there are in each sheet; None: what the question takes by itself."""
     rates: Sequence[float] | None = None
     """Events a second in each sheet; None: as above."""
+    capacity: bool = True
+    """Also find the highest rate that is borne."""
 
     @property
     def shared(self) -> Path:

@@ -36,9 +36,9 @@ def by_size(
     one: Round,
     options: Options,
 ) -> list[Sheet]:
-    """A sheet for each number of connections; `title` has a `{}` for it."""
+    """A sheet for each number of connections; `title` has a `{}` for it. `--connections` chooses others."""
     sheets = []
-    for count in sizes:
+    for count in options.connections or sizes:
         sheet = Sheet(title.format(f"{count:,}"), metrics)
         compare(
             sheet,

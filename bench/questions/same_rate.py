@@ -154,14 +154,16 @@ def measure(
         return probe.quantile_ms(0.99) <= 50 if receivers.value("closed") == before else None
 
     counts = receivers.counts()
-    capacity = highest_rate(bearable, per_s, tries_max=2 if options.quick else 14)
+    capacity = {}
+    if options.capacity:
+        capacity["capacity"] = highest_rate(bearable, per_s, tries_max=2 if options.quick else 14)
     sheet.add(
         case,
         cpu=calm.cpu_s / max(calm.counts.events, 1) * 1e6,
         p50=p50_ms,
         p99=calm.quantile_ms(0.99),
         **durable,
-        capacity=capacity,
+        **capacity,
         events_a_frame=calm.counts.events / max(calm.counts.frames, 1),
         server=100 * calm.cpu_s / calm.took_s,
         receivers=100 * calm.receivers_share,

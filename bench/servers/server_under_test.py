@@ -59,8 +59,9 @@ def _note_commits(source: Source[dict[str, Any]]) -> None:
     hand_out = FanOut.committed
 
     def committed(self: FanOut, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
-        ours = (len(events) for stream, events in (by_stream or {}).items() if stream.startswith(_OURS))
-        source.durable(sum(ours))
+        if source.notes_durable:
+            ours = (len(events) for stream, events in (by_stream or {}).items() if stream.startswith(_OURS))
+            source.durable(sum(ours))
         hand_out(self, by_stream)
 
     FanOut.committed = committed  # type: ignore[method-assign]  # the server is as it is

@@ -67,6 +67,11 @@ class Source[Content]:
         self._target = max(self._target, number)
         self._raised.set()
 
+    @property
+    def notes_durable(self) -> bool:
+        """Whether the question wants to know when events become durable."""
+        return self._durable_ns is not None
+
     def durable(self, count: int) -> None:
         """So many events have become durable, in the order of the calls. For a server that can tell."""
         if self._durable_ns is not None:

@@ -5,13 +5,15 @@ from typing import Protocol
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.receipts import AUDIT_STREAM, receipt
+from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Page, Pruning, Tombstone
 
 BATCH_EVENTS = 256
 """One commit prunes at most this many events: some 5 ms of the writer's time."""
 _ONE_EVENT_BYTES = 1
+_TRIES = 8
 
 assert BATCH_EVENTS <= PRUNE_EVENTS_MAX
 
@@ -41,21 +43,40 @@ async def prune(
         return 0
     async with log.pruning:
         await log.index_to(max(place.position for place in places))
-        links = await log.links([(place.stream, place.seq) for place in places])
-        stones = [
-            Tombstone(place.position, place.stream, place.seq, chain)
-            for place, chain in zip(places, links, strict=True)
-            if chain is not None and place.seq < log.head(place.stream).seq
-        ]
-        if not stones:
-            return 0
-        stones.sort(key=lambda stone: stone.position)
-        now_ms = ambient.now_ms()
-        pruning = Pruning(
-            positions=tuple(stone.position for stone in stones), firsts=await _firsts(log, stones)
+        for left in reversed(range(_TRIES)):
+            try:
+                return await _prune(log, places, policy, ambient, principal)
+            except Conflict:  # perhaps another node pruned them
+                if not left:
+                    raise
+    raise AssertionError("a try returns or raises")
+
+
+async def _prune(
+    log: StoreLog, places: Sequence[Place], policy: dict[str, object], ambient: Ambient, principal: str
+) -> int:
+    """Raises Conflict: a receipt came between the look at the events and the commit."""
+    receipts = log.head(AUDIT_STREAM).seq
+    links = await log.links([(place.stream, place.seq) for place in places])
+    stones = [
+        Tombstone(place.position, place.stream, place.seq, chain)
+        for place, chain in zip(places, links, strict=True)
+        if chain is not None and place.seq < log.head(place.stream).seq
+    ]
+    if not stones:
+        return 0
+    stones.sort(key=lambda stone: stone.position)
+    now_ms = ambient.now_ms()
+    pruning = Pruning(positions=tuple(stone.position for stone in stones), firsts=await _firsts(log, stones))
+    await log.append(
+        Append(
+            ts_ms=now_ms,
+            events=(receipt(stones, policy, now_ms),),
+            expected={AUDIT_STREAM: receipts},
+            principal=principal,
+            prune=pruning,
         )
-        event = receipt(stones, policy, now_ms)
-        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal, prune=pruning))
+    )
     return len(stones)
 
 

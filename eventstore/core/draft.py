@@ -3,7 +3,7 @@
 Runs inside the commit's job, so that numbering and hashing cost the loop nothing. Each append of the group
 sees the appends before it as if they were durable. A refused append leaves no trace and does not affect the
 others. What needs chance or another library's version (keys, nonces, compression) comes made with the append
-(`huahuo.eventstore.core.carried`), so the same appends on the same state give the same bytes everywhere.
+(`huahuo.eventstore.core.carrying`), so the same appends on the same state give the same bytes everywhere.
 """
 
 import itertools

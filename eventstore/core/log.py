@@ -94,6 +94,15 @@ class StoreLog(LogReader):
         """See `Log`."""
         self.writer.append_for(hearer, about, append, weigh(append, events_bytes))
 
+    @property
+    def incarnation(self) -> str:
+        """See `Log`."""
+        return self.writer.incarnation
+
+    def living(self) -> frozenset[str]:
+        """See `Log`."""
+        return self.writer.living()
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
         return self.writer.listen(listener)

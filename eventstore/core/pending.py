@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from huahuo.eventstore.core.carried import carry
+from huahuo.eventstore.core.carrying import carry
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES

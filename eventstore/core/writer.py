@@ -144,6 +144,15 @@ class Writer:
         self._taken.add(counter)
         return first
 
+    @property
+    def incarnation(self) -> str:
+        """See `Log.incarnation`."""
+        return ""
+
+    def living(self) -> frozenset[str]:
+        """See `Log.living`."""
+        return frozenset()
+
     async def reserve(self, counter: str, count: int) -> None:
         """See `Log.reserve`. The only writer of a log needs no reservation."""
 

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Callable
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError
+from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError, Unreachable
 
+ASK_AGAIN_S = 0.1
 READ_AHEAD_MAX = 256
 """Proposals read ahead of what is applied."""
 
@@ -40,6 +41,15 @@ class Arrivals:
                     await self._room.wait()
         except SequencerError as error:
             self._halt(str(error))
+
+    async def ask_last(self, told: Callable[[str | None], None]) -> int:
+        """The newest offset of the order. Waits while it cannot be reached, and tells why."""
+        while True:
+            try:
+                return await self._sequencer.last()
+            except Unreachable as error:
+                told(str(error))
+                await asyncio.sleep(ASK_AGAIN_S)
 
     def batch(self, count_max: int, bytes_max: int) -> list[Ordered]:
         """The next proposals: at least one, then as many as fit. They stay until `drop`."""

@@ -39,7 +39,12 @@ type OpenEngine[L: StoreLog] = Callable[..., Coroutine[Any, Any, L]]
 
 
 async def open_replica[L: StoreLog](
-    engine: OpenEngine[L], *, ambient: Ambient, master_key: bytes, sequencer: Sequencer, node: str,
+    engine: OpenEngine[L],
+    *,
+    ambient: Ambient,
+    master_key: bytes,
+    sequencer: Sequencer,
+    node: str,
     held: Held | None = None,
 ) -> L:
     """Open the replica of `node` and join the ordered log. An empty directory waits for its first answer.

@@ -114,6 +114,7 @@ class Outbox:
             else:
                 if not sent.done.done() and before is not None and not before.done.done():
                     await asyncio.wait([before.done])
+        self._reached(None)  # it is applied, also if the answer never came
 
     def _empty(self, proposer: Proposer, sent: Sent, reason: str) -> None:
         """The ordered log does not take it: an empty proposal takes its number."""

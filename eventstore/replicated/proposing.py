@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.carried import carry
+from huahuo.eventstore.core.carrying import carry
 from huahuo.eventstore.core.pending import Pending
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Lookup, Passed, PutAcks

@@ -17,8 +17,8 @@ node.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 
-import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
@@ -29,10 +29,8 @@ from huahuo.eventstore.core.storage_port import (
     Change,
     Group,
     Loaded,
-    Passed,
     Place,
     PutAcks,
-    PutPassed,
     Reads,
     Store,
 )
@@ -41,18 +39,19 @@ from huahuo.eventstore.errors import Closed, Detached, EventStoreError, InUse, U
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Appended, StoredEvent
 from huahuo.eventstore.replicated.agreement import Agreement
+from huahuo.eventstore.replicated.applied import Applied, apply_all
 from huahuo.eventstore.replicated.apply import Reserved, Result, Run, Step
 from huahuo.eventstore.replicated.arrivals import Arrivals
-from huahuo.eventstore.replicated.outbox import PROPOSE_AGAIN_S, Outbox
+from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
+from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import Codec, NewerFormat, Reserve
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
 from huahuo.eventstore.replicated.reserving import Reservations
-from huahuo.eventstore.replicated.shared import Shared, dump, load
+from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.sequencer.port import (
     Ordered,
     Sequencer,
     SequencerError,
-    Unreachable,
 )
 
 UNDER_WAY_MAX = 4
@@ -65,17 +64,6 @@ RETRY_S = 1.0
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
 _log = structlog.get_logger(__name__)
-
-
-class _Applied(msgspec.Struct):
-    """What a job applied."""
-
-    draft: Draft
-    steps: list[Step]
-    passed: list[Passed]
-    shared: Shared
-    counters: dict[str, int]
-    spent_s: float = 0.0
 
 
 class ReplicaWriter(Writer):
@@ -103,14 +91,28 @@ class ReplicaWriter(Writer):
             reached=self._reached, halt=self.halt,
         )  # fmt: skip
         self._announced = False
+        self._asking = asyncio.Lock()
+        self._asked = self._answered = self._newest = 0
         self._halted = False
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
-        self._tried: _Applied | None = None
+        self._tried: Applied | None = None
+        self._living = Living()
+        self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task(self._arrivals.follow(self.shared.offset), "log follower")
         self._task(self._join(), "log joining")
+
+    @property
+    def incarnation(self) -> str:
+        """See `Log.incarnation`. Nameless until it begins."""
+        me = None if self.proposer is None else self.proposer.incarnation
+        return f"{self.node}.?" if me is None else name_of(me.node, me.epoch)
+
+    def living(self) -> frozenset[str]:
+        """See `Log.living`."""
+        return self._living.names(self.shared.members, self._ambient.monotonic_s()) | {self.incarnation}
 
     # What callers see.
 
@@ -126,6 +128,25 @@ class ReplicaWriter(Writer):
         """Wait until the proposal at `offset` is applied here. Raises as `joined`."""
         self._must_run()
         await self._arrivals.applied(offset)
+
+    async def catch_up(self) -> None:
+        """Wait until what is ordered now is applied here. Callers that come meanwhile share a question.
+
+        Raises:
+            Unavailable: the ordered log does not answer, or this replica stopped.
+        """
+        self._must_run()
+        self._asked += 1
+        came = self._asked
+        async with self._asking:
+            if self._answered < came:
+                answered = self._asked
+                try:
+                    last = await self._sequencer.last()
+                except SequencerError as error:
+                    raise Unavailable(str(error)) from None
+                self._answered, self._newest = answered, last
+        await self.applied(self._newest)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`."""
@@ -149,15 +170,17 @@ class ReplicaWriter(Writer):
 
     async def settled(self) -> None:
         """Wait until nothing of this node waits or is under way, at most `CLOSE_S`."""
-        until_s = self._ambient.monotonic_s() + CLOSE_S
-        while (rest_s := until_s - self._ambient.monotonic_s()) > 0:
-            waiting: set[asyncio.Future[None]] = self._outbox.waiting
-            if self._running is not None:
-                waiting.add(self._running)
-            if not waiting:
-                return
-            await asyncio.wait(waiting, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while waiting := self._waiting():
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.sleep(0)
+
+    def _waiting(self) -> set[asyncio.Future[None]]:
+        waiting = self._outbox.waiting
+        if self._running is not None:
+            waiting.add(self._running)
+        return waiting
 
     async def close(self) -> None:
         """Propose what waits, then release the store and the sequencer. Call once."""
@@ -178,13 +201,16 @@ class ReplicaWriter(Writer):
     # Starting.
 
     async def _join(self) -> None:
-        """Apply what was ordered before this node started, then begin its incarnation."""
-        last = await self._ask_last()
-        if last is None:
+        """Apply what was ordered before this node started; then begin its incarnation, and keep it alive."""
+        before = self.shared.offset  # while the answer comes, newer proposals may be applied
+        try:
+            last = await self._arrivals.ask_last(self._reached)
+        except SequencerError as error:
+            self.halt(str(error))
             return
-        if last < self.shared.offset:
+        if last < before:
             self.halt(
-                f"the ordered log ends at {last}, and this node has applied {self.shared.offset} proposals:"
+                f"the ordered log ends at {last}, and this node has applied {before} proposals:"
                 " the log went back, or is another one"
             )
             return
@@ -201,18 +227,13 @@ class ReplicaWriter(Writer):
             build=self._build,
         )  # fmt: skip
         self.trouble = None
+        self._living.begin(self.shared.members, self._ambient.monotonic_s())
         self._start()
-
-    async def _ask_last(self) -> int | None:
-        while True:
-            try:
-                return await self._sequencer.last()
-            except Unreachable as error:
-                self.trouble = str(error)
-                await asyncio.sleep(PROPOSE_AGAIN_S)
-            except SequencerError as error:
-                self.halt(str(error))
-                return None
+        while not self._halted:
+            await asyncio.sleep(HEARTBEAT_S)
+            if self._ambient.monotonic_s() - self._spoke_s >= HEARTBEAT_S and not self._outbox:
+                self._announced = False
+                self._start()
 
     # The one task that runs jobs.
 
@@ -258,6 +279,7 @@ class ReplicaWriter(Writer):
         proposer = self.proposer
         assert proposer is not None
         self._announced = True
+        self._spoke_s = self._ambient.monotonic_s()
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX) if self._queue else []
         parts: list[Part] = [*self._numbers.next_wanted(), *items]
         seen, bytes_max = self.agreement.last, self._sequencer.proposal_bytes_max
@@ -291,26 +313,18 @@ class ReplicaWriter(Writer):
                 self.observe(self._ambient.monotonic_s() - began_s)
             self._finish(applied)
 
-    def _apply(self, batch: Sequence[Ordered]) -> _Applied:
+    def _apply(self, batch: Sequence[Ordered]) -> Applied:
         """A job: apply and commit. While it runs, the loop changes nothing that it uses."""
         began_s = self._ambient.thread_s()
         self._tried = None
         draft = Draft(self.place, self._store, "", self.shared.time_ms)
         run = Run(draft, self.shared, self._counters, self._first_number, self._codec)
-        steps: list[Step] = []
-        passed: list[Passed] = []
-        for one in batch:
-            if one.offset != run.shared.offset + 1:
-                raise EventStoreError(f"proposal {run.shared.offset + 1} is missing in the ordered log")
-            steps.append(run.add(one))
-            passed.append(run.passed())
-        changes = [*draft.changes, PutPassed(dump(run.shared), tuple(passed))]
-        self._tried = applied = _Applied(draft, steps, passed, run.shared, run.counters)
-        self._store.commit(Group(run.shared.time_ms, draft.events, changes))
+        self._tried = applied = apply_all(run, draft, batch)
+        self._store.commit(applied.group())
         applied.spent_s = self._ambient.thread_s() - began_s
         return applied
 
-    def _finish(self, applied: _Applied) -> None:
+    def _finish(self, applied: Applied) -> None:
         """A batch is durable: heads, then futures, then listeners, then hearers."""
         self._tried = None
         self._at_once = APPLIED_AT_ONCE
@@ -352,6 +366,8 @@ class ReplicaWriter(Writer):
             if step.offset > 1:
                 _log.warning("proposal_ignored", offset=step.offset, reason="damaged, or of another log")
             return None
+        if step.applied:
+            self._living.hear(proposal.node, proposal.epoch, self._ambient.monotonic_s())
         if proposal.node != self.node:
             self.agreement.hear(proposal.node, proposal.seen)
             return None

@@ -3,12 +3,21 @@
 import asyncio
 import re
 import socket
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
+import msgspec
 import structlog
 
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call as ActionCall
+from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
+from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
+from huahuo.cluster.duty import Call, Duty
+from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.kept import KeptLimits
@@ -22,12 +31,30 @@ from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, 
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.replay.live.feed import CatchUp
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.words import zh
 
 NODE_FILE = "node.name"
+CATCH_UP_S = 2.0
+"""How long a client that is ahead of this node waits for it; then it is sent elsewhere."""
+SILENT_S_MAX = 1e9
+LIVES_S = 10.0
+"""A node that said something within this time is not removed."""
 JOIN_S = 5.0
 """How long a start waits until the node has joined. After that it listens, and reads what it has."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger(__name__)
+
+
+class RemoveNode(msgspec.Struct, frozen=True):
+    """Forget a node that will not come back."""
+
+    node: str
+
+
+class NodesParams(msgspec.Struct, frozen=True):
+    """A query without fields."""
 
 
 def address_of(settings: Settings) -> LogAddress | None:
@@ -116,6 +143,102 @@ async def joins_soon(replica: ReplicaWriter) -> bool:
     except Unavailable:
         raise ConfigError(f"this node can't go on: {replica.trouble}") from None
     return True
+
+
+def catch_up_of(log: Log) -> CatchUp | None:
+    """How to wait for what a client has seen on another node; None if there is no other one."""
+    replica = replica_of(log)
+    if replica is None:
+        return None
+
+    async def catch_up(places: Sequence[tuple[str, int]]) -> bool:
+        if all(seq <= log.head(stream).seq for stream, seq in places):
+            return True
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                await replica.catch_up()
+        except (TimeoutError, Unavailable):
+            return False
+        return True
+
+    return catch_up
+
+
+def duty_of(
+    settings: Settings,
+    log: StoreLog,
+    ambient: Ambient,
+    work: Call,
+    rest: Call,
+    url: Callable[[], str],
+    connections: Callable[[], int],
+) -> Duty | None:
+    """This node among the others; None if the service is alone.
+
+    `url`: where it listens, "" while it does not. `connections`: how many clients it serves.
+    """
+    replica = replica_of(log)
+    if replica is None:
+        return None
+    secrets = keys.read(settings)
+    marks = ",".join(map(_mark, (secrets.jwt_secret, *secrets.previous)))
+
+    def tell(beat: int) -> Member:
+        return Member(
+            url=settings.advertise or url(),
+            build=BUILD,
+            keys=marks,
+            beat=beat,
+            at_ms=ambient.now_ms(),
+            applied=replica.shared.offset,
+            connections=connections(),
+        )
+
+    return Duty(log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest)
+
+
+def _mark(secret: bytes) -> str:
+    """Shows whether two nodes have one token key, and nothing else of it."""
+    return blake2b(secret, digest_size=8, person=b"huahuo node keys"[:16]).hexdigest()
+
+
+def register(registry: Registry, log: Log, duty: Duty | None) -> None:
+    """Offer `get_nodes` and `remove_node` to administrators."""
+
+    async def answer(_call: ActionCall[NodesParams]) -> Reply:
+        return json_reply({"type": "nodes", "data": _rows(log, duty)})
+
+    async def remove(call: ActionCall[RemoveNode]) -> Reply:
+        node = call.params.node
+        if duty is None or node not in duty.members:
+            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE))
+        if node == duty.node or duty.silent_s(node) < LIVES_S:
+            return error_reply(Refusal("conflict", zh.NODE_LIVES))
+        await duty.remove(node)
+        return json_reply({"type": "success"})
+
+    registry.command(Action("get_nodes", NodesParams, answer, query=True, admin=True))
+    registry.command(Action("remove_node", RemoveNode, remove, admin=True))
+
+
+def _rows(log: Log, duty: Duty | None) -> list[dict[str, object]]:
+    replica = replica_of(log)
+    if duty is None or replica is None:
+        return []
+    applied = replica.shared.offset
+    return [
+        {
+            "node": node,
+            "url": member.url,
+            "build": member.build,
+            "applied": applied if node == duty.node else member.applied,
+            "connections": member.connections,
+            "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
+            "works": node == duty.holder,
+            "here": node == duty.node,
+        }
+        for node, member in sorted(duty.members.items())
+    ]
 
 
 async def _look(sequencer: RemoteSequencer, address: LogAddress, *, empty: bool) -> None:

@@ -74,7 +74,7 @@ class Storing:
         """
         settings, log = self._settings, host.log
         self._show(host.metrics)
-        if self.quotas is not None:
+        if self.quotas is not None and isinstance(log, SqliteLog):
             parts.add("quotas", self.quotas.stop)
             await self.quotas.start()
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
@@ -89,9 +89,6 @@ class Storing:
             self.retaining = retaining = Retaining(log, rules, facts_of(past, registry.guarded), host.ambient)
             parts.add("retention", retaining.stop)
             retaining.start()
-            host.metrics.total(
-                "retention_pruned", "Old events that retention removed.", lambda: retaining.pruned
-            )
         if isinstance(log, SqliteLog) and settings.backup_every_s:
             self._back_up(host, parts)
 
@@ -104,11 +101,6 @@ class Storing:
         self.backups = backups = Backups(host.log, host.ambient, make, every_s)
         parts.add("backups", backups.stop)
         backups.start()
-        host.metrics.gauge(
-            "backup_failed", "1 if the last backup failed.", lambda: backups.failure is not None
-        )
-        host.metrics.gauge("backup_age_seconds", "Age of the newest backup.", lambda: backups.age_s)
-        host.metrics.total("backup_failures", "Backups that failed.", lambda: backups.failures)
 
     def can_erase(self, host: Host, users: UserBook, steps: Sequence[Step]) -> None:
         """From now on, users can be erased by these steps."""
@@ -168,3 +160,23 @@ class Storing:
         )  # fmt: skip
         metrics.gauge("users_over_quota", "Users that have used up their quota.", lambda: len(room.over))
         metrics.total("storage_refused", "Refused for want of room, or by a quota.", lambda: room.refused)
+        metrics.total(
+            "retention_pruned",
+            "Old events that retention removed.",
+            lambda: 0 if self.retaining is None else self.retaining.pruned,
+        )
+        metrics.gauge(
+            "backup_failed",
+            "1 if the last backup of the schedule failed.",
+            lambda: self.backups is not None and self.backups.failure is not None,
+        )
+        metrics.gauge(
+            "backup_age_seconds",
+            "Age of the newest backup of the schedule, 0 if not known.",
+            lambda: 0.0 if self.backups is None else self.backups.age_s,
+        )
+        metrics.total(
+            "backup_failures",
+            "Backups of the schedule that failed.",
+            lambda: 0 if self.backups is None else self.backups.failures,
+        )

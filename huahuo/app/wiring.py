@@ -28,6 +28,7 @@ from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
+from huahuo.cluster.duty import Duty
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -78,6 +79,8 @@ class App:
     api_keys: KeyBook
     webhooks: Webhooks
     server: Server
+    duty: Duty | None = None
+    """This node among the others; None if the service is alone."""
     http: Api
     port: int
 
@@ -186,6 +189,7 @@ class App:
         self.feed = feed = Feed(
             log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
         )
+        feed.catch_up = nodes.catch_up_of(log)
         runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         parts.add_timed("actors", runtime.stop)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
@@ -211,6 +215,7 @@ class App:
             files=settings.data if isinstance(log, SqliteLog) else None,
             may_read=self._may_read,
             has_room=self.storing.room.has_room,
+            shared=nodes.replica_of(log) is not None,
             classic_ui=bool(settings.classic_ui),
         )
         self._bring(host, registry)
@@ -308,6 +313,13 @@ class App:
             trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
+        log, hub = self.log, self.hub
+        if isinstance(log, StoreLog):
+            self.duty = nodes.duty_of(
+                self.settings, log, self.clock, self._work, self._rest,
+                lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
+            )  # fmt: skip
+        nodes.register(self.registry, log, self.duty)
         work = Parts()
         self._parts.add_timed("work", work.stop)
         replica = nodes.replica_of(self.log)
@@ -332,6 +344,26 @@ class App:
         parts.add("webhooks", self.webhooks.close)
         parts.add_timed("deliveries of webhooks", self.webhooks.drain)
         await self.webhooks.start()
+        if self.duty is None:
+            await self._work()
+        else:
+            parts.add("node", self.duty.stop)
+            await self.duty.start()
+
+    async def _work(self) -> None:
+        """Begin what one process does for all."""
+        try:
+            for brought in self._brought.values():
+                await brought.work()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        await self.webhooks.work()
+
+    async def _rest(self) -> None:
+        """Another node does that now."""
+        await self.webhooks.rest()
+        for brought in reversed(self._brought.values()):
+            await brought.rest()
 
     def _make_webhooks(self, host: Host) -> None:
         allow_private = self.settings.webhooks_allow_private
@@ -344,6 +376,7 @@ class App:
             posting=Posting(host.ambient, allow_private=allow_private),
             allow_private=allow_private,
             wait_s=host.wait_s,
+            shared=host.shared,
         )
         self.webhooks.show(host.metrics)
 

@@ -16,14 +16,14 @@ from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import behind_followers, invariants, open_effects
+from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects
 from huahuo.cli.ask import get
 from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Damaged, EventStoreError, InUse, Lost
-from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK
@@ -34,11 +34,15 @@ from huahuo.options import table
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
 _CONNECT_TIMEOUT_S = 2.0
+_AHEAD_S = 3600.0
 _REASON_BYTES_MAX = 2048
 _REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
 _RESTORE = (
     "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
     " directory. Until then what is damaged is refused, and the rest is served"
+)
+_MAKE_ROOM = (
+    "Delete files, enlarge the disk, or shorten `retention` and run `huahuo compact` on the stopped service"
 )
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -62,12 +66,13 @@ async def examine(
             await _port(settings),
         ]
     findings += [*_directory(settings), *_keys(settings)]
+    findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
         if check:
             findings += await invariants.judged(settings.data)
-    if service is None:
+    if service is None or not doctor_settings.lives(service.pid):
         findings.append(await _port(settings))
     return findings
 
@@ -121,8 +126,11 @@ def _directory(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ok", "data", f"{settings.data}, mode {mode:o}")
     free = shutil.disk_usage(settings.data).free
-    level = "ok" if free >= _FREE_BYTES_MIN else "error"
-    yield Finding(level, "disk", f"{free >> 20} MiB free")
+    if free >= max(_FREE_BYTES_MIN, settings.disk_low_bytes):
+        yield Finding("ok", "disk", f"{free >> 20} MiB free")
+        return
+    text = f"{free >> 20} MiB free: what stores more is refused, or soon will be. {_MAKE_ROOM}"
+    yield Finding("error", "disk", text)
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -175,6 +183,8 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding(
             "ok", "log", f"id {log.log_id}, {log.position} events, the newest agree with the hash chain"
         )
+        for finding in await _times(log, ambient):
+            yield finding
         reason = await log.probe()
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
         if (told := await open_effects.of_log(log, ambient)) is not None:
@@ -185,6 +195,16 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         await log.close()
     for finding in _content(path):
         yield finding
+
+
+async def _times(log: SqliteLog, ambient: Ambient) -> list[Finding]:
+    """Whether the clock stands where the log's events came from."""
+    newest = await log.read(LOG_STREAM, max(0, log.position - 1), events_max=1)
+    ahead_s = (newest[-1].ts_ms - ambient.now_ms()) / 1000 if newest else 0.0
+    if ahead_s < _AHEAD_S:
+        return []
+    text = f"the newest event is {ahead_s / 3600:.1f} h in the future: set the machine's clock (NTP)"
+    return [Finding("warning", "clock", f"{text}; until then new tokens may be refused as revoked")]
 
 
 def _content(path: Path) -> Iterator[Finding]:

@@ -66,6 +66,7 @@ class Deliveries:
         posting: Receives,
         may_read: MayRead,
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
+        shared: bool = False,
     ) -> None:
         self.books = HookBooks(log, ambient, self._is_paused)
         self.delivered = 0
@@ -96,10 +97,12 @@ class Deliveries:
             specs={(KIND, DELIVERY): spec},
             wait_s=wait_s,
             bounds=Bounds(at_once=AT_ONCE),
+            shared=shared,
         )
 
     async def start(self) -> None:
-        """Go on with what an earlier process left."""
+        """Go on with what an earlier process left. If shared, again after `effects.rest`."""
+        self.books.waiting.clear()
         before: bytes | None = None
         while rows := await self._log.rows(letters.TABLE, "", before=before, limit=_PAGE_ROWS):
             for key, value in rows:

@@ -41,13 +41,16 @@ class Webhooks:
         posting: Receives,
         allow_private: bool,
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
+        shared: bool = False,
     ) -> None:
+        """`shared`: see `Host`. Then the first hook need not be waited for: any node may make it."""
+        self._shared = shared
         self.book = HookBook(log, ambient)
         self._log = log
         self._ambient = ambient
         self._registry = registry
         self._users = users
-        self._following = False
+        self._following = shared
         hooks = self.book.state
         self.deliveries = Deliveries(
             log=log,
@@ -57,6 +60,7 @@ class Webhooks:
             posting=posting,
             may_read=self._may_read_now,
             wait_s=wait_s,
+            shared=shared,
         )
         spec = Spec(name=FOLLOWER, kinds=hooks.kinds, handler=self.deliveries.queue, first="head")
         self._followers = Followers(
@@ -74,12 +78,20 @@ class Webhooks:
         ).register(registry)
 
     async def start(self) -> None:
-        """Go on with what an earlier process left."""
+        """Follow the hooks of all users."""
         await self.book.start()
+
+    async def work(self) -> None:
+        """Go on with what an earlier process left, or another node."""
         await self.deliveries.start()
-        if len(self.book.state):
+        if self._shared or len(self.book.state):
             self._following = True
             await self._followers.start()
+
+    async def rest(self) -> None:
+        """Another node has the work."""
+        await self._followers.close()
+        await self.deliveries.effects.rest()
 
     async def drain(self, timeout_s: float) -> None:
         """Let what runs come to its end."""

@@ -7,8 +7,8 @@
 | what it says | `check_progress`, `mail_received`, `cursor_moved` | `Progress`, `MailsFound` |
 | end | `check_ended`, the row gone | `Finish`, or the roster's cancel or deletion |
 
-The mailbox answers `CheckOver` to a run whose check is not open any more. One process has the log and its
-runner has one run of a check at a time, so a claim needs no number.
+The mailbox answers `CheckOver` to a run whose check is not open any more. The runner of a process has one run
+of a check at a time, so a claim needs no number; where several nodes share the log, it names the incarnation.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -17,15 +17,18 @@ from typing import Final
 
 import msgspec
 
+from huahuo.actors.effects.book import HELD
 from huahuo.actors.effects.books import Hold, RunOver
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.spec import Failure
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
+    CheckHeld,
     CheckOver,
     Finish,
     MailboxCommand,
@@ -49,7 +52,10 @@ class CheckBooks:
 
     table: Final = CHECKS
 
-    def __init__(self, mailboxes: Mailboxes, ambient: Ambient) -> None:
+    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient, *, one_works: bool = False) -> None:
+        """`one_works`: of several nodes one runs all checks, so it takes over what any other one runs."""
+        self._log = log
+        self._one_works = one_works
         self._mailboxes = mailboxes
         self._ambient = ambient
 
@@ -69,7 +75,7 @@ class CheckBooks:
         """See `Books`."""
         cause = await self._mailboxes.cause_of(int(entry.key), entry.id)
         hold = CheckHold(self._mailboxes, entry, cause)
-        await hold.begin()
+        await hold.begin(self._log, frozenset() if self._one_works else self._log.living())
         yield hold
 
     async def cancelled(self, entry: Entry) -> str | None:
@@ -91,9 +97,9 @@ class CheckHold:
         self._check_id = entry.id
         self._plan: Plan | None = None
 
-    async def begin(self) -> None:
-        """Claim the check. Raises RunOver: it is not open."""
-        plan = await self._tell(Begin(self._check_id))
+    async def begin(self, log: Log, living: frozenset[str]) -> None:
+        """Claim the check. Raises RunOver: it is not open, or another node runs it."""
+        plan = await self._tell(Begin(self._check_id, log.incarnation, living))
         assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
         self._plan = plan
 
@@ -134,5 +140,7 @@ class CheckHold:
             case None | CheckOver() | NoMailbox():
                 self.over = self.over or "ended"
                 raise RunOver(self.over)
+            case CheckHeld(by):
+                raise RunOver(HELD, by)
             case reply:
                 return reply

@@ -5,6 +5,7 @@ deciders decide what events mean; this module only connects them.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -20,6 +21,7 @@ from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.belongings import Belongings
@@ -68,6 +70,8 @@ from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.tables.records import OpenCheck, check_put
 from huahuo.mailcheck.watching.watching import Watching
 
+_LOOK_S = 2.0
+"""How often the node that has the work looks for mailboxes that other nodes were told to watch."""
 _ENTITY_BYTES = 1_500
 """Memory of an entity with a small state."""
 
@@ -91,9 +95,13 @@ class MailDomain:
         has_room: Callable[[UserId], bool] = lambda _user_id: True,
         index: MailIndex | None = None,
         jobs: JobDoor | None = None,
+        shared: bool = False,
     ) -> None:
-        """`wait_s`, `has_room`: see `Host`. `index` None: mails cannot be searched."""
+        """`wait_s`, `has_room`, `shared`: see `Host`. `index` None: mails cannot be searched."""
         self._index = index
+        self._shared = shared
+        self._looking: asyncio.TimerHandle | None = None
+        self._lookers: set[asyncio.Task[None]] = set()
         self._log = log
         self._directory = directory
         self._ambient = ambient
@@ -134,9 +142,10 @@ class MailDomain:
         self._checks = Effects(
             log=log,
             ambient=ambient,
-            books=CheckBooks(mailboxes, ambient),
+            books=CheckBooks(log, mailboxes, ambient, one_works=shared),
             specs={(MAILBOX, CHECK): check},
             wait_s=wait_s,
+            shared=shared,
             bounds=Bounds(
                 at_once=settings.checks_max,
                 waiting_max=settings.checks_waiting_max,
@@ -155,6 +164,7 @@ class MailDomain:
             ambient=ambient,
             books=self._purging,
             specs={(MAILBOX, purge.name): purge},
+            shared=shared,
             bounds=Bounds(at_once=1, sweep_s=settings.sweep_s),
         )
         own = OwnMails(log, directory)
@@ -250,19 +260,47 @@ class MailDomain:
         return cut
 
     async def start(self) -> None:
-        """Continue the checks and purges that an earlier process left. Call once, before serving.
+        """Begin to find mails. Call once, before serving.
 
         Raises:
             Unavailable, Closed: the log could not be read.
         """
-        await self._reports.interrupt()
         if self._index is not None:
             await self._index.start()
+
+    async def work(self) -> None:
+        """Continue the checks and purges that an earlier process left, and watch. Raises as `start`."""
+        if not self._shared:  # other nodes' programs may go on with what they reported
+            await self._reports.interrupt()
         await self._checks.start()
         await self._purges.start()
         await self.watching.start()
         if self._settings.check.bodies == "background":
             await self._filling.start()
+        if self._shared:
+            self._look_for_watched()
+
+    async def rest(self) -> None:
+        """Another node has the work."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        await self.watching.close()
+        await self._filling.close()
+        await self._checks.rest()
+        await self._purges.rest()
+
+    def _look_for_watched(self) -> None:
+        """Other nodes may be told to watch a mailbox: look for it now and then."""
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(_LOOK_S, self._look_for_watched)
+        task = loop.create_task(self._watch_more(), name="mailboxes to watch")
+        self._lookers.add(task)
+        task.add_done_callback(self._lookers.discard)
+
+    async def _watch_more(self) -> None:
+        with contextlib.suppress(EventStoreError):
+            await self.watching.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
@@ -274,6 +312,8 @@ class MailDomain:
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self.watching.close()
         await self._filling.close()
         await self._checks.close(self._settings.close_timeout_s)

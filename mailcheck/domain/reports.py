@@ -57,9 +57,13 @@ class Reports:
     async def interrupt(self) -> None:
         """End those that an earlier process left: whoever reported them is gone, so they cannot go on.
 
+        While another node lives, a program may report them there: they are left open.
+
         Raises:
             Unavailable, Closed: the log could not be read.
         """
+        if self._log.living() - {self._log.incarnation}:
+            return
         left = [found async for found in reported_checks(self._log)]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))

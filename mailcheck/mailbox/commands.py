@@ -19,9 +19,14 @@ type ReportedStatus = Literal["queued", "processing", "ok", "error", "need_reaut
 
 
 class Begin(msgspec.Struct, frozen=True, gc=False):
-    """A check starts, or continues after a restart."""
+    """A check starts, or continues after a restart.
+
+    `by`: the incarnation that runs it. What one of `living` runs is left to it.
+    """
 
     check_id: int
+    by: str = ""
+    living: frozenset[str] = frozenset()
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -158,6 +163,12 @@ class CheckOver(msgspec.Struct, frozen=True, gc=False):
     """Reply: that check is not open. No event was written, and the task that runs the check must stop."""
 
 
+class CheckHeld(msgspec.Struct, frozen=True, gc=False):
+    """Reply to `Begin`: another node, of the incarnation `by`, runs the check. No event was written."""
+
+    by: str
+
+
 class GrantReplaced(msgspec.Struct, frozen=True, gc=False):
     """Reply: the mailbox has another grant by now. No event was written."""
 
@@ -166,4 +177,4 @@ class NoMailbox(msgspec.Struct, frozen=True, gc=False):
     """Reply: the mailbox never existed or is deleted."""
 
 
-type MailboxReply = Plan | Done | CheckOver | GrantReplaced | NoMailbox
+type MailboxReply = Plan | Done | CheckOver | CheckHeld | GrantReplaced | NoMailbox

@@ -9,7 +9,8 @@ Each transition is one append that expects the mailbox's stream at the seq of th
 check follows its end, and it ends once: a second writer conflicts, catches up, and finds no open check with
 that id.
 
-A `Begin` of a check that runs already (after a restart) writes no event and answers with the cursors.
+A `Begin` of a check that runs already (after a restart) writes no event and answers with the cursors. Where
+several nodes share the log, a living node keeps its check, and that of another is taken over by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_TERMINAL, Uidvalidity
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
+    CheckHeld,
     CheckOver,
     Done,
     Finish,
@@ -82,10 +84,14 @@ class MailboxDecider(MailboxFold):
         if check is None or check.check_id != command.check_id:
             return Decision(reply=CheckOver())
         match command:
-            case Begin():
+            case Begin(_, by, living):
                 if not check.started:
-                    writing.begin(check, _CONNECTING)
+                    writing.begin(check, _CONNECTING, by=by)
                     writing.progress(check, 0, _CONNECTING)
+                elif check.by != by:
+                    if check.by in living:
+                        return Decision(reply=CheckHeld(check.by))
+                    writing.started(check, by)
                 return writing.decision(plan_of(state))
             case Progress():
                 writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)

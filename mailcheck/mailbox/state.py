@@ -56,6 +56,8 @@ class Check(msgspec.Struct):
     progress: int = 0
     found: int = 0
     cause: int = 0
+    by: str = ""
+    """The incarnation that runs it, where several nodes share the log."""
 
 
 class Mailbox(msgspec.Struct):
@@ -158,7 +160,7 @@ class MailboxFold:
             case CheckStarted() if check is None or check.check_id != body.check_id:
                 state.check = Check(body.check_id, started=True, implicit=body.implicit, cause=event.position)
             case CheckStarted() if check is not None:
-                check.started = True
+                check.started, check.by = True, body.by or ""
             case CheckProgressed() if check is not None:
                 check.progress = body.progress
             case CursorMoved():

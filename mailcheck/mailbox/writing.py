@@ -95,13 +95,13 @@ class MailboxWriting:
         """Open a check that an embedding application runs."""
         check = Check(self.context.take("check", 1), implicit=True)
         state = self.state
-        self._started(check)
+        self.started(check)
         self._rows.append(check_put(state.email_id, state.user_id, check.check_id, implicit=True))
         return check
 
-    def begin(self, check: Check, message: str, status: str = "processing") -> None:
+    def begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
         """Add the start of a check."""
-        self._started(check)
+        self.started(check, by)
         self.status(check, status, message)
 
     def keep_grant(self, way: Way, refresh_token: Secret | None) -> None:
@@ -296,9 +296,15 @@ class MailboxWriting:
             moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
             self._rows += mail_rows(moved, self.state.user_id, moment_ms)
 
-    def _started(self, check: Check) -> None:
+    def started(self, check: Check, by: str = "") -> None:
+        """Add who runs the check, and that it began if it had not."""
         self.fact(
-            CheckStarted(timestamp=self.context.timestamp, check_id=check.check_id, implicit=check.implicit)
+            CheckStarted(
+                timestamp=self.context.timestamp,
+                check_id=check.check_id,
+                implicit=check.implicit,
+                by=by or UNSET,
+            )
         )
 
     def _say_progress(self, check: Check, percent: int, message: str) -> None:

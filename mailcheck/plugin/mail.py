@@ -60,6 +60,7 @@ class Mail(Plugin):
             settings=bounds(host.settings, host.ambient),
             wait_s=host.wait_s,
             has_room=host.has_room,
+            shared=host.shared,
             index=index,
             jobs=host.jobs,
         )
@@ -90,6 +91,8 @@ class Mail(Plugin):
             guarded=frozenset({"mailbox", "roster"}),
             at_work=mail.checks_by_user,
             start=mail.start,
+            work=mail.work,
+            rest=mail.rest,
             drain=mail.drain,
             close=mail.close,
             forget=mail.belongings.forget,

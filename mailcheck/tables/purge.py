@@ -41,7 +41,7 @@ _PAGE_ROWS: Final = 200
 _RETRIES: Final = 1 << 31
 """It is tried until it succeeds, every half minute."""
 
-type Removal = RowDrop | str
+type Removal = RowDrop
 """A row, or the id of a blob."""
 
 
@@ -103,14 +103,13 @@ class Purging:
 
     async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
         """Remove this in one commit."""
-        mail = next((one for one in what if isinstance(one, RowDrop) and one.table == MAIL), None)
+        mail = next((one for one in what if one.table == MAIL), None)
         owner = ""
         if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
             owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
         append = Append(
             ts_ms=self._ambient.now_ms(),
-            rows=tuple(one for one in what if isinstance(one, RowDrop)),
-            drop_blobs=tuple(one for one in what if isinstance(one, str)),
+            rows=tuple(what),
             # Ids are never reused: nothing more will be written to its stream.
             ended=(mailbox_stream(email_id),) if last else (),
             principal="service",
@@ -132,8 +131,9 @@ class Purging:
 
 
 def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
-    rows = RowDrop(MAILS, part, key), RowDrop(MAIL, "", mail_key(record.mail_id))
-    return (*rows, record.blob) if record.blob else rows
+    # The row holds the reference: a page that is purged twice releases it once.
+    blobs = (record.blob,) if record.blob else ()
+    return RowDrop(MAILS, part, key, blobs), RowDrop(MAIL, "", mail_key(record.mail_id))
 
 
 class _Hold:

@@ -7,7 +7,7 @@ head. A tap serves many readers. It may also be told that events are missing, an
 log themselves.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -64,6 +64,9 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 type _Key = tuple[str, int, int, int]
 type _Read = tuple[str, int, int, int]
 
+type CatchUp = Callable[[Sequence[EventPlace]], Awaitable[bool]]
+"""Waits a little for these events. True: the heads here are those of the log now, or later ones."""
+
 type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
 """Receives the events of a commit by stream (on `log`: all of them), without a gap in any stream.
 
@@ -97,6 +100,8 @@ class Feed:
             log.links, _LINK_READS, _LINKS_TOGETHER
         )
         self._unlisten = log.listen(self._on_commit)
+        self.catch_up: CatchUp | None = None
+        """None: nobody else writes the log, so its heads here are its heads."""
         self.fetches = 0
         """Reads of the store so far."""
         self.missed = 0

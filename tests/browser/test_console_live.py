@@ -135,7 +135,7 @@ async def test_others_are_not_offered_what_only_admins_may_do(chromium: Chromium
         tab = await on.sign_in(page="#/audit")
         await until_text(tab, ".empty", "No mailboxes yet")
         offered = await tab.run("return document.querySelector('nav').innerText")
-        assert offered.split() == ["Mailboxes", "Search", "Programs"]
+        assert offered.split() == ["Mailboxes", "Search", "Programs", "Account"]
 
 
 async def test_a_notification_that_came_while_one_was_away_is_shown_once(

@@ -1,5 +1,6 @@
 """The contract of compaction: which events are pruned, which stay, and that the log remains whole."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Joined, Pruning
 from huahuo.replay.live.feed import Feed
 from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engine, opened, read_joined
+from tests.support.worlds.replicas import cluster
 
 ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 
@@ -147,3 +149,34 @@ async def test_the_link_of_a_pruned_event_is_not_told_and_that_of_a_kept_one_is(
         kept = (await log.read("user/1", 3, events_max=1))[0].chain
         await compact(log, ALL, engine.ambient, "")
         assert await log.links([("user/1", 3), ("user/1", 4)]) == [None, kept]
+
+
+async def test_two_compactions_at_once_leave_one_receipt_for_each_event(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await fill(log)
+        counts = await asyncio.gather(*(compact(log, ALL, engine.ambient, "") for _ in range(2)))
+        assert sum(counts) == 5
+        assert await log.check_receipts() == 5
+        assert await log.verify() == log.position
+
+
+async def test_a_compaction_goes_on_when_something_else_is_audited_meanwhile(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await fill(log)
+        pruned = asyncio.ensure_future(compact(log, ALL, engine.ambient, ""))
+        audited = log.submit(append(event("audit", b"{}")))
+        assert await pruned == 5
+        await audited
+        assert await log.check_receipts() == 5
+
+
+async def test_two_nodes_that_compact_at_once_prune_each_event_once() -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        await fill(one.log)
+        await made.caught_up()
+        counts = await asyncio.gather(*(compact(node.log, ALL, node.ambient, "") for node in made.nodes))
+        assert sum(counts) == 5
+        await made.caught_up()
+        assert one.tables() == other.tables()
+        assert await other.log.check_receipts() == 5

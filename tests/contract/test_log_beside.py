@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.errors import CommandMismatch, Conflict
-from huahuo.eventstore.limits import KEYFRAME_SPAN
+from huahuo.eventstore.limits import KEYFRAME_SPAN, weigh
 from huahuo.eventstore.model import (
     Ack,
     Append,
@@ -237,6 +237,34 @@ async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) ->
 
 
 # Projections
+
+
+async def test_a_row_that_is_dropped_releases_the_blobs_it_holds_and_an_absent_one_none(
+    engine: Engine,
+) -> None:
+    row, drop = RowPut("t", "p", b"1", b"v"), RowDrop("t", "p", b"1", (blob_id(b"mail"),))
+    async with opened(engine) as log:
+        await log.append(Append(ts_ms=1, blobs=(b"mail",), rows=(row,)))
+        await log.append(Append(ts_ms=1, blobs=(b"mail",)))
+        await log.append(Append(ts_ms=1, rows=(drop,)))
+        await asyncio.gather(*(log.append(Append(ts_ms=1, rows=(drop, drop))) for _ in range(3)))
+        assert await log.blob(blob_id(b"mail")) == b"mail", "something else refers to it"
+        await log.append(Append(ts_ms=1, rows=(RowDrop("t", "p"), row, RowDrop("t", "p"), drop)))
+        assert await log.blob(blob_id(b"mail")) == b"mail"
+        await log.append(Append(ts_ms=1, rows=(row, drop)))
+        assert await log.blob(blob_id(b"mail")) is None
+    with pytest.raises(ValueError, match="single row"):
+        weigh(Append(ts_ms=1, rows=(RowDrop("t", "p", None, ("x",)),)))
+
+
+async def test_a_command_older_than_eight_days_of_log_time_does_not_exist(engine: Engine) -> None:
+    """Also if its record has not been deleted yet: that depends on when its replica last had time for it."""
+    async with opened(engine) as log:
+        await log.append(command("c", event()))
+        engine.ambient.advance(8 * 24 * 3600 - 10)
+        assert isinstance(await log.append(command("c", event())), Duplicate)
+        engine.ambient.advance(20)
+        assert isinstance(await log.append(command("c", event(), fingerprint=b"other")), Appended)
 
 
 async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine) -> None:

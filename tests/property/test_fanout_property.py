@@ -4,6 +4,8 @@ Frames are handed out that were made for others, and a commit is cut into frames
 what is compared is what the events say, not only their numbers.
 """
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -47,6 +49,7 @@ STEPS = st.lists(
             ),
         ),
         st.tuples(st.just("leave"), st.tuples(READERS, st.sampled_from(STREAMS))),
+        st.tuples(st.just("turn"), st.none()),
     ),
     max_size=25,
 )
@@ -97,10 +100,19 @@ class Reader:
 class Crowd:
     """Readers of one log, and the log's writer."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes_a_step: int) -> None:
+        """After `lanes_a_step` lanes a hand-out goes on in the loop's next turn."""
         self.log = ModelLog()
         frames = FrameCache(bytes_max=1 << 20, frame_bytes_max=FRAME_BYTES_MAX)
-        self.fanout = FanOut(frames, events_max=SETTINGS.frame_events_max, monotonic_s=lambda: 0.0)
+        self.turns: list[Callable[[], None]] = []
+        clock = itertools.count()
+        self.fanout = FanOut(
+            frames,
+            events_max=SETTINGS.frame_events_max,
+            monotonic_s=lambda: next(clock) * 0.01,
+            later=self.turns.append,
+            lanes_a_step=lanes_a_step,
+        )
         self.readers: list[Reader] = []
         for who, dialect in WHO:
             driver = Driver(self.log, dialect=dialect, settings=SETTINGS, compression=compression())
@@ -131,14 +143,28 @@ class Crowd:
                 self.readers[number].say(action="subscribe", id="s", stream=stream, after=after, log=log)
             case "leave", (number, stream):
                 self.readers[number].say(action="unsubscribe", id="u", stream=stream)
+            case "turn", None:
+                self.turn()
 
     def tell(self, by_stream: dict[str, list[StoredEvent]] | None) -> None:
         self.fanout.committed(by_stream)
+        self.hear()
+
+    def turn(self) -> None:
+        turns = self.turns.copy()
+        self.turns.clear()
+        for go_on in turns:
+            go_on()
+        self.hear()
+
+    def hear(self) -> None:
         for reader in self.readers:
             reader.hear(reader.driver.take())
 
     def settle(self) -> None:
         """Everybody reads and acks until there is nothing left."""
+        while self.turns:
+            self.turn()
         for reader in self.readers:
             reader.driver.hold_events = False
         self.tell(None)
@@ -149,11 +175,11 @@ class Crowd:
                 reader.ack()
 
 
-@given(steps=STEPS)
+@given(steps=STEPS, lanes_a_step=st.sampled_from([1, 2, 100]))
 def test_everybody_is_told_everything_once_in_order_and_as_it_was_written(
-    steps: list[tuple[str, Any]],
+    steps: list[tuple[str, Any]], lanes_a_step: int
 ) -> None:
-    crowd = Crowd()
+    crowd = Crowd(lanes_a_step)
     for what, value in steps:
         crowd.step(what, value)
     crowd.settle()

@@ -1,5 +1,6 @@
 """What the connections of a server share, made from its settings and from the parts of the service."""
 
+import asyncio
 from collections.abc import Callable
 
 from huahuo.actors import Runtime
@@ -74,13 +75,18 @@ def wires_of(
     frames = FrameCache(bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max)
     sends = Sends(settings.sends)
     fanout = FanOut(
-        frames, events_max=settings.frame_events_max, monotonic_s=ambient.monotonic_s, sends=sends
+        frames,
+        events_max=settings.frame_events_max,
+        monotonic_s=ambient.monotonic_s,
+        sends=sends,
+        later=lambda go_on: asyncio.get_running_loop().call_soon(go_on),
     )
     registry.words.add(zh, en)
     verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
     gate.told = outbox.flush
     return Wires(
         shared=Shared(
+            shared_log=feed.catch_up is not None,
             settings=settings,
             log=log,
             frames=frames,

@@ -48,6 +48,7 @@ from huahuo.transport.words import zh
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 _STRIKES = 10
+BEHIND = "this node has not applied what you have seen: another one has"
 """The connection is closed when this many times the burst were refused above the rate."""
 
 
@@ -285,6 +286,8 @@ class Session:
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
         resume = asked.resume or incoming.Resume()
+        if self._shared.shared_log and self._readers.is_behind(resume, links):
+            return self.close(CloseCode.DRAINING, BEHIND)
         streams, begun = self._readers.open(verified.principal, resume, links, verdicts)
         return [self._result(verified, streams), *begun, *self._warning(now)]
 
@@ -293,10 +296,15 @@ class Session:
         judge = self._readers.to_judge_of(parsed, principal)
         if not places and not judge:
             return self._readers.subscribe(parsed, principal, {})
-        self._go_on = lambda links, verdicts, _now: self._readers.subscribe(
-            parsed, principal, links, verdicts
-        )
+        self._go_on = lambda links, verdicts, _now: self._subscribed(parsed, principal, links, verdicts)
         return [LookUp(places, judge, principal)]
+
+    def _subscribed(
+        self, parsed: Parsed, principal: Principal, links: Links, verdicts: Verdicts
+    ) -> list[Output]:
+        if self._shared.shared_log and self._readers.is_behind_of(parsed, links):
+            return self.close(CloseCode.DRAINING, BEHIND)
+        return self._readers.subscribe(parsed, principal, links, verdicts)
 
     def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:
         self._verified = verified

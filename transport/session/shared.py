@@ -36,5 +36,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages to clients that ask for none."""
     judged: Judged = Judged()
     """The streams whose readers an application judges."""
+    shared_log: bool = False
+    """Whether other nodes write the log: then a cursor beyond a head may only be ahead of this node."""
     knows: Callable[[str], bool] = knows_all
     """Whether the head of a stream is in memory. If not, its link at seq 0 is looked up first."""

@@ -56,7 +56,30 @@ class Readers:
         for stream in islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max):
             check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
             wanted |= self._unknown(principal, stream, check)
+            if same_log:
+                wanted |= self._ahead(stream, resume.cursors.get(stream))
         return tuple(wanted)
+
+    def _ahead(self, stream: str, cursor: object) -> dict[EventPlace, None]:
+        """The cursor, if it is beyond the head here, and the log may be longer elsewhere."""
+        if not self._shared.shared_log or not isinstance(cursor, int):
+            return {}
+        return {(stream, cursor): None} if cursor > self._shared.log.head(stream).seq else {}
+
+    def is_behind(self, resume: incoming.Resume, links: Links) -> bool:
+        """Whether this node is behind a client, and could not find out whether the log is too."""
+        if resume.log != self._shared.log.log_id:
+            return False
+        return any(
+            self._ahead(stream, cursor).keys() - links.keys() for stream, cursor in resume.cursors.items()
+        )
+
+    def is_behind_of(self, parsed: Parsed, links: Links) -> bool:
+        """As `is_behind`, for a `subscribe`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid) or asked.log != self._shared.log.log_id:
+            return False
+        return bool(self._ahead(asked.stream, asked.after).keys() - links.keys())
 
     def to_judge(self, principal: Principal, resume: incoming.Resume) -> tuple[str, ...]:
         """The streams that the application must judge before `open`."""
@@ -76,7 +99,8 @@ class Readers:
         if isinstance(asked, Invalid):
             return ()
         same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
-        return tuple(self._unknown(principal, asked.stream, asked.check if same_log else None))
+        wanted = self._unknown(principal, asked.stream, asked.check if same_log else None)
+        return tuple(wanted | self._ahead(asked.stream, asked.after) if same_log else wanted)
 
     def _unknown(
         self, principal: Principal, stream: str, check: incoming.Check | None

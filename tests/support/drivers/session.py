@@ -6,7 +6,7 @@ that would have been written. Nothing in it decides what the protocol means.
 
 import struct
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -159,8 +159,13 @@ class Driver:
         by_page: bool = False,
         verdicts: Mapping[str, bool | None] | None = None,
         fingerprint_key: bytes = b"key",
+        catch_up: Callable[[], bool] | None = None,
     ) -> None:
-        """`verdicts`: what the application says of streams `order/…`; None: not in time."""
+        """`verdicts`: what the application says of streams `order/…`; None: not in time.
+
+        `catch_up`: other nodes write the log, and this is called when what they wrote is waited for.
+        """
+        self.catch_up = catch_up
         self.verdicts = dict(verdicts or {})
         self.judged: list[tuple[str, ...]] = []
         self.log = log or ModelLog()
@@ -193,6 +198,7 @@ class Driver:
             fingerprint_key=fingerprint_key,
             compression=compression,
             judged=Judged() if verdicts is None else Judged(frozenset({"order"})),
+            shared_log=catch_up is not None,
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
         self.fanout = FanOut(
@@ -337,7 +343,10 @@ class Driver:
                 verdict = self.verify(output.token)
                 self.carry_out(self.session.verdict(verdict, self.now, admitted=self.admitted))
             case LookUp():
+                settled = self.catch_up is not None and self.catch_up()
                 links = {place: link for place in output.places if (link := self.log.link(*place))}
+                if settled:
+                    links = dict.fromkeys(output.places, b"") | links
                 self.lookups += output.places
                 self.judged += [output.judge] if output.judge else []
                 verdicts = {stream: self.verdicts[stream] for stream in output.judge}

@@ -7,8 +7,16 @@ changes.
 import asyncio
 import random
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
-from huahuo.eventstore.sequencer.port import InDoubt, Ordered, ProposalTooLarge, Sequencer, Unreachable
+from huahuo.eventstore.sequencer.port import (
+    InDoubt,
+    Ordered,
+    ProposalTooLarge,
+    Sequencer,
+    SequencerError,
+    Unreachable,
+)
 
 
 class HostileSequencer:
@@ -101,7 +109,8 @@ class HostileSequencer:
         async def put() -> None:
             for _ in range(self._chance.randrange(4)):
                 await self._wait()
-            await self._inner.propose(proposal, proposal_id)
+            with suppress(SequencerError):
+                await self._inner.propose(proposal, proposal_id)
 
         task = asyncio.get_running_loop().create_task(put())
         self._late.add(task)

@@ -150,7 +150,7 @@ class Tower:
         """Begin a life."""
         self.log = await faulty_log(self._disk)
         self.engine = Engine(self.log, [entity or bells()], ambient=self.clock)
-        await self.engine.brought.start()
+        await self.engine.brought.work()
 
     async def crash(self) -> None:
         """End this life as a power cut does; the time goes on."""

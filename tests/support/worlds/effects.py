@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,6 +29,9 @@ from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.effects.runner import Effects
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.replicated.opening import open_replica
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
 from huahuo.testing.world import VirtualAmbient
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
@@ -184,6 +188,9 @@ class Works:
         self.script = Script()
         self.disk = ModelDisk()
         self.lives = 0
+        self.order: MemoryOrder | None = None
+        """Of several nodes; `node` is the name of this one."""
+        self.node = "one"
         self._settings = settings
         self._declared = declared
         self._chance = Random(seed)
@@ -194,13 +201,25 @@ class Works:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         ambient = VirtualAmbient(loop, self.lives)
-        self.log = await FaultyLog.open(
-            self.disk, ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor()
-        )
+        engine = partial(
+            FaultyLog.open, self.disk,
+            ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor(),
+        )  # fmt: skip
+        self.log = await (engine() if self.order is None else self._join(engine, ambient))
         declared = [parcels(self.script, **self._declared)] if entities is None else list(entities)
         self.engine = Engine(self.log, declared, self._settings, ambient=ambient)
         self.effects = self.engine.api.effects
-        await self.engine.brought.start()
+        await self.engine.brought.work()
+
+    async def _join(self, engine: Callable[..., Any], ambient: VirtualAmbient) -> FaultyLog:
+        assert self.order is not None
+        log: FaultyLog = await open_replica(
+            engine, ambient=ambient, master_key=bytes(32),
+            sequencer=MemorySequencer(self.order), node=self.node,
+        )  # fmt: skip
+        assert isinstance(log.writer, ReplicaWriter)
+        await log.writer.joined()
+        return log
 
     async def close(self, drain_s: float = 5.0) -> None:
         """An orderly end."""

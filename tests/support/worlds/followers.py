@@ -81,7 +81,7 @@ class Crm:
             self.disk, ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor()
         )
         self.engine = Engine(self.log, [orders()], ambient=ambient, declare=self._declare)
-        await self.engine.brought.start()
+        await self.engine.brought.work()
 
     def _declare(self, entities: Entities) -> None:
         @entities.following.follower(NAME, **self._declared)

@@ -93,6 +93,7 @@ class HookWorld:
             allow_private=False,
         )
         await self.hooks.start()
+        await self.hooks.work()
 
     async def _judge(self, stream: str, _who: Principal) -> bool:
         return self.judged.get(stream, False)

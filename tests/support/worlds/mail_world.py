@@ -199,6 +199,7 @@ class MailWorld:
     async def start(self) -> None:
         """See `MailDomain.start`."""
         await self.mail.start()
+        await self.mail.work()
 
     async def close(self, drain_s: float = 0.0) -> None:
         """End a life in good order."""

@@ -2,19 +2,31 @@
 
 import asyncio
 import functools
+import itertools
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.core.writer import WriterOf
+from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.eventstore.model import LOG_STREAM, CommandKey, CommandRecord, StoredEvent
 from huahuo.eventstore.replicated.opening import open_replica
+from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Sequencer
+from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.passed import SHARED_KEY
+from huahuo.eventstore.sqlite.store import SqliteStore
 from tests.support.worlds.logs import MASTER_KEY
 
 type Way = Callable[[MemoryOrder, str], Sequencer]
@@ -39,14 +51,19 @@ class Node:
         assert isinstance(self.log.writer, ReplicaWriter)
         return self.log.writer
 
+    async def engine(self, *, build: str, master_key: bytes, log_id: str, writer_of: WriterOf) -> StoreLog:
+        """Open the node's engine."""
+        return await MemoryLog.open(
+            self.disk, ambient=self.ambient, master_key=master_key, build=build,
+            log_id=log_id, writer_of=writer_of,
+        )  # fmt: skip
+
     async def start(
         self, *, joined: bool = True, master_key: bytes = MASTER_KEY, build: str = "test-1"
     ) -> None:
         """Open the replica; with `joined`, wait until it may propose."""
         self.sequencer = self._way(self.order, self.name)
-        engine = functools.partial(
-            MemoryLog.open, self.disk, ambient=self.ambient, master_key=master_key, build=build
-        )
+        engine = functools.partial(self.engine, master_key=master_key, build=build)
         self.log = await open_replica(
             engine, ambient=self.ambient, master_key=master_key, sequencer=self.sequencer, node=self.name
         )
@@ -61,6 +78,29 @@ class Node:
         self.disk.let_in()
         self.disk.crash(self._chance)
 
+    def tables(self) -> dict[str, Any]:
+        """All of the replicated state that is durable here, as plain values."""
+        tables = self.log.store._tables  # type: ignore[attr-defined]  # noqa: SLF001  of the in-memory engine
+        return {
+            "events": tables.events,
+            "pruned": tables.pruned,
+            "firsts": {name: first for name, first in tables.firsts.items() if first > 1},
+            "ended": sorted(tables.ended),
+            "commands": {key: (record, tables.command_times[key]) for key, record in tables.commands.items()},
+            "counters": tables.counters,
+            "keys": tables.keys,
+            "sealed": {
+                (owner, name): box for owner, boxes in tables.sealed.items() for name, box in boxes.items()
+            },
+            "blobs": tables.blobs,
+            "rows": {
+                (*part, key): value for part, rows in tables.rows.items() for key, value in rows.items()
+            },
+            "acks": tables.acks,
+            "shared": load(tables.shared),
+            "passed": list(tables.passed),
+        }
+
     async def history(self) -> list[StoredEvent]:
         """All events of the replica."""
         return await self.log.read(LOG_STREAM, 0, events_max=1 << 20, bytes_max=1 << 30)
@@ -68,6 +108,57 @@ class Node:
     async def caught_up(self) -> None:
         """Wait until all that is ordered now is applied."""
         await self.writer.applied(self.order.last)
+
+
+class SqliteNode(Node):
+    """A node with a replica in a directory. A crash is a copy of the files as they are."""
+
+    def __init__(self, name: str, order: MemoryOrder, way: Way, seed: int, root: Path) -> None:
+        super().__init__(name, order, way, seed)
+        self._directories = (root / f"{name}-{number}" for number in itertools.count())
+        self.directory = next(self._directories)
+
+    async def engine(self, *, build: str, master_key: bytes, log_id: str, writer_of: WriterOf) -> StoreLog:
+        return await SqliteLog.open(
+            self.directory, ambient=self.ambient, master_key=master_key, build=build,
+            log_id=log_id, writer_of=writer_of, writer=InlineExecutor(), readers=InlineExecutor(),
+        )  # fmt: skip
+
+    async def crash(self) -> None:
+        image = next(self._directories)
+        shutil.copytree(self.directory, image, ignore=shutil.ignore_patterns("*-shm"))
+        self.writer.halt("the power is gone")
+        await self.log.close()
+        self.directory = image
+
+    def tables(self) -> dict[str, Any]:
+        store = self.log.store
+        assert isinstance(store, SqliteStore)
+        execute = store.connection.execute
+        streams = dict(execute("SELECT id, name FROM stream").fetchall())
+        store_reads = self.log._reads  # noqa: SLF001  the engine's reads
+        upto = self.log.position
+        return {
+            "events": store_reads.events(LOG_STREAM, 0, upto, upto, 1 << 40) if upto else [],
+            "pruned": store_reads.tombstones(0, upto, upto),
+            "firsts": dict(execute("SELECT name, first FROM stream WHERE first > 1").fetchall()),
+            "ended": sorted(streams[number] for (number,) in execute("SELECT stream FROM ended")),
+            "commands": {
+                (key := CommandKey(*row[:3])): (CommandRecord(key, *row[3:7]), row[7])
+                for row in execute("SELECT * FROM command")
+            },
+            "counters": {name: following for name, following, _ in execute("SELECT * FROM counter")},
+            "keys": {owner: wrapped for owner, wrapped, _ in execute("SELECT * FROM data_key")},
+            "sealed": {(owner, name): box for owner, name, box, _ in execute("SELECT * FROM sealed")},
+            "blobs": {id_: (refs, packed) for id_, refs, packed, _ in execute("SELECT * FROM blob")},
+            "rows": {
+                (table, part, key): value
+                for table, part, key, value, _ in execute("SELECT * FROM projection")
+            },
+            "acks": {row[:3]: row[3] for row in execute("SELECT user, client, stream, seq FROM ack")},
+            "shared": load(get_meta(store.connection, SHARED_KEY) or b""),
+            "passed": [Passed(*row[:3]) for row in execute("SELECT * FROM passed ORDER BY offset")],
+        }
 
 
 class Cluster:

@@ -126,7 +126,7 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
         engine.log.lose = [""] * appends + ["before"]
         with pytest.raises(Exception, match="lost"):
             await rebuilding.rebuild(engine.log, "crates", engine.api.catalog, now_ms=1)
-        await engine.api.start()
+        await engine.api.work()
         assert await table(engine.log) == AFTER
         await engine.api.close()
 
@@ -135,7 +135,7 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
 
 def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start()
+        await engine.api.work()
         await fill(engine)
 
         async def state(catalog: Catalog) -> str:

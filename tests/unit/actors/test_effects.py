@@ -192,7 +192,7 @@ def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun
     catalog, directory = works.engine.plugin.catalog, works.engine.directory
     row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
     entry = Entry(first.effect, specs_of(catalog)["parcel", "carry"], row, ("parcel", "carry", None), None)
-    books = EffectStreams(directory, FakeAmbient(), EntityOwners(catalog, directory))
+    books = EffectStreams(works.log, directory, FakeAmbient(), EntityOwners(catalog, directory))
     desk = Desk("parcel/1", directory)
     hold = StreamHold(books, desk, entry, Run(position=0, failures=0), claim=2)
     desk.claimed(hold)

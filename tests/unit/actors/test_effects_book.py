@@ -7,6 +7,7 @@ from msgspec import Raw
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.book import (
     ENDED,
+    HELD,
     TAKEN_OVER,
     Book,
     BookCommand,
@@ -36,10 +37,12 @@ class Books:
         self.seq = 0
         self.rows: dict[bytes, OpenEffect] = {}
         self.types: list[str] = []
+        self.bodies: list[bytes] = []
 
     def write(self, event: NewEvent) -> int:
         self.seq += 1
         self.types.append(event.type)
+        self.bodies.append(event.body)
         stored = StoredEvent(
             100 + self.seq, event.stream, self.seq, event.type, event.body, 1, 0, event.entity, "", "", 0, "",
             b"",
@@ -106,6 +109,34 @@ def test_a_run_that_was_taken_over_may_say_nothing(command: BookCommand) -> None
     assert (books.claim(1), books.claim(1)) == (2, 3)
     assert books.do(command) == Over(TAKEN_OVER)
     assert books.seq == 3
+
+
+def test_what_a_living_node_runs_is_left_to_it_until_it_ends_or_fails() -> None:
+    books = Books()
+    books.ask(1)
+    assert isinstance(books.do(Claim(1, "a.1", frozenset({"a.1", "b.1"}))), Run)
+    claim = books.seq
+    assert books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))) == Over(HELD, "a.1")
+    assert books.seq == claim, "nothing is recorded of it"
+    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Noted()
+    assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))), Run)
+
+
+def test_a_node_goes_on_with_the_work_of_an_incarnation_that_ended() -> None:
+    books = Books()
+    books.ask(1)
+    assert isinstance(books.do(Claim(1, "a.1", frozenset({"a.1"}))), Run)
+    claim = books.seq
+    assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.2", "b.1"}))), Run)
+    assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER), "also if it was not dead after all"
+
+
+def test_alone_a_claim_names_nobody_and_a_start_goes_on_with_what_is_open() -> None:
+    books = Books()
+    books.ask(1)
+    assert isinstance(books.do(Claim(1)), Run)
+    assert b"by" not in books.bodies[-1]
+    assert isinstance(books.do(Claim(1)), Run)
 
 
 def test_a_failed_run_holds_its_claim_no_longer() -> None:

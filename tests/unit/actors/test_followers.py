@@ -64,7 +64,7 @@ def test_one_that_begins_at_the_head_gets_only_what_comes() -> None:
                 got.extend(names(events))
 
         later = Engine(engine.log, [orders()], declare=declare)
-        await later.brought.start()
+        await later.brought.work()
         await write(engine.log, "order/3")
         await later.brought.idle()
         await later.brought.close()

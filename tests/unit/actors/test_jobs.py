@@ -70,11 +70,11 @@ def test_a_start_ends_every_job_that_was_left_open_and_no_other() -> None:
         for number in range(300):
             await engine.api.start_job(f"import {number}", 42)
         await engine.api.tell_job(7, jobs.EndJob("done"))
-        await engine.api.start()
+        await engine.api.work()
         outcomes = [(await engine.api.job(number)).outcome for number in range(1, 301)]
         assert outcomes[6] == "done"
         assert outcomes.count("interrupted") == 299
-        await engine.api.start()
+        await engine.api.work()
         assert await types(engine) == ["started", "ended"]
 
     in_engine(test)

@@ -137,7 +137,7 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
         engine.log.lose = [""] * appends + ["before"]
         with pytest.raises(Exception, match="lost"):
             await rebuild(engine.log, "papers", Catalog([]), now_ms=1)
-        await engine.api.start()
+        await engine.api.work()
         assert await table(engine.log) == before
         assert await engine.log.rows("projection", "rebuilding", limit=10) == []
         await engine.api.close()

@@ -9,6 +9,7 @@ from huahuo.mailcheck.effects import StopCheck
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
+    CheckHeld,
     CheckOver,
     Done,
     Finish,
@@ -71,6 +72,20 @@ def test_a_check_begins_as_processing_at_0_and_is_told_what_to_do() -> None:
         ("check_progress", 0, "正在连接邮箱服务器"),
     ]
     assert book.types(M)[-1] == "check_started"
+
+
+def test_the_check_of_a_living_node_is_left_to_it_and_that_of_an_ended_one_goes_on() -> None:
+    book = queued()
+    living = frozenset({"a.1", "b.1"})
+    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    count = len(book.events)
+    assert book.mailbox(1, Begin(1, "b.1", living)) == CheckHeld("a.1")
+    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    assert len(book.events) == count, "nothing is recorded of either"
+    assert isinstance(book.mailbox(1, Begin(1, "b.1", frozenset({"b.1"}))), Plan)
+    assert book.said(M)[-1] == {"type": "check_started", "check_id": 1, "implicit": False, "by": "b.1"}
+    assert len(book.events) == count + 1, "the user is told nothing twice"
+    assert book.mailbox(1, Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == CheckHeld("b.1")
 
 
 def test_a_check_that_goes_on_after_a_restart_says_nothing_and_gets_the_cursors() -> None:

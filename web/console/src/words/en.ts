@@ -136,6 +136,7 @@ export const en = {
     title: "Connected clients", user: "User", client: "Client", since: "Connected", expires: "Token expires", streams: "Streams",
     stream: "Stream", sent: "Sent up to", lag: "Lag", none: "Nobody is connected", count: (n: number): string => many(n, "connection", "connections"), you: "you",
   },
+  room: { free: "Free on the disk:", low: "The disk is nearly full: what stores more is refused.", backup: "The last backup failed:" },
   notify: {
     title: "Notify everyone", lead: "Shown to everybody who is signed in, now or when they come back.", message: "Message", level: "Level",
     levels: { info: "Information", warning: "Warning", error: "Error" }, send: "Send", sent: "The notification was sent.",

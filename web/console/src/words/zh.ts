@@ -137,6 +137,7 @@ export const zh: Words = {
     title: "已连接的客户端", user: "用户", client: "客户端", since: "连接时间", expires: "令牌到期", streams: "流",
     stream: "流", sent: "已发送至", lag: "落后", none: "没有人连接", count: (count) => `${n(count)} 个连接`, you: "您",
   },
+  room: { free: "磁盘可用空间：", low: "磁盘空间即将用尽：占用更多空间的操作会被拒绝。", backup: "上次备份失败：" },
   notify: {
     title: "通知所有人", lead: "所有登录用户都会看到，包括稍后回来的用户。", message: "内容", level: "级别",
     levels: { info: "信息", warning: "警告", error: "错误" }, send: "发送", sent: "通知已发送。",

@@ -1,0 +1,41 @@
+"""Which nodes seem to live: those whose proposals were applied in the last seconds. Pure.
+
+By this node's own monotonic clock, so no other node's clock matters. A node that is cut off hears of nobody.
+"""
+
+from collections.abc import Mapping
+
+from huahuo.eventstore.replicated.shared import Member
+
+HEARTBEAT_S = 2.0
+"""A node that has nothing to propose for so long proposes nothing at all: an empty proposal."""
+LIVING_S = 8.0
+"""A node of which nothing was heard for so long counts as gone."""
+
+
+def name_of(node: str, epoch: int) -> str:
+    """An incarnation by its name."""
+    return f"{node}.{epoch}"
+
+
+class Living:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._heard_s: dict[str, float] = {}
+        """By incarnation."""
+
+    def begin(self, members: Mapping[str, Member], now_s: float) -> None:
+        """This node begins: it cannot know yet who is gone."""
+        for node, member in members.items():
+            self._heard_s.setdefault(name_of(node, member.epoch), now_s)
+
+    def hear(self, node: str, epoch: int, now_s: float) -> None:
+        """A proposal of this incarnation was applied."""
+        self._heard_s[name_of(node, epoch)] = now_s
+
+    def names(self, members: Mapping[str, Member], now_s: float) -> frozenset[str]:
+        """The incarnations that seem to live. One that its node's next incarnation ended does not."""
+        present = {name_of(node, member.epoch) for node, member in members.items()}
+        self._heard_s = {name: at_s for name, at_s in self._heard_s.items() if name in present}
+        return frozenset(name for name, at_s in self._heard_s.items() if now_s - at_s < LIVING_S)

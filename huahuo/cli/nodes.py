@@ -1,0 +1,66 @@
+"""The bodies of `huahuo cluster`: they ask the running node of a directory."""
+
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from huahuo.app.config import Settings
+from huahuo.audit.record import ask_service
+from huahuo.errors import HuahuoError
+from huahuo.terminal import printable
+
+SILENT_S = 10.0
+"""A node that said nothing for longer is shown as silent."""
+
+
+async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
+    """Print one line per node.
+
+    Raises:
+        HuahuoError: no service runs on this directory, it refused, or it is alone.
+    """
+    reply: Any = await ask_service(settings, "get_nodes")
+    rows: list[dict[str, Any]] = reply["data"]
+    if as_json:
+        for row in rows:
+            console.out(msgspec.json.encode(row).decode(), highlight=False)
+        return
+    if not rows:
+        raise HuahuoError("this service is alone: it was started without --log")
+    newest = max(row["applied"] for row in rows)
+    table = Table("node", "URL", "applied", "behind", "clients", "state", box=None)
+    for row in rows:
+        cells = _cells(row, newest)
+        if console.is_terminal:
+            table.add_row(*cells)
+        else:
+            console.out("\t".join(cells), highlight=False)
+    if console.is_terminal:
+        console.print(table)
+
+
+async def remove(settings: Settings, node: str) -> None:
+    """Forget `node`.
+
+    Raises:
+        HuahuoError: as `status`; or the node is not known, or lives.
+    """
+    await ask_service(settings, "remove_node", node=node)
+
+
+def _cells(row: dict[str, Any], newest: int) -> tuple[str, ...]:
+    silent = row["silent_s"] > SILENT_S
+    state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else "ready"
+    if row["works"] and silent:
+        state += ", had the work"
+    cells = (
+        row["node"],
+        row["url"],
+        str(row["applied"]),
+        str(newest - row["applied"]),
+        str(row["connections"]),
+        state + (" (asked)" if row["here"] else ""),
+    )
+    return tuple(printable(cell) for cell in cells)

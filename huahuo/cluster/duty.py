@@ -1,0 +1,196 @@
+"""This node among the others: it says that it lives, and does the work of all if it has it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from huahuo.cluster import holder, members
+from huahuo.cluster.holder import REST_S, SILENT_S, Heard, Holder
+from huahuo.cluster.members import Member
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.port import Log
+from huahuo.ledger import Ledger
+
+BEAT_S = 2.0
+TURN_S = 0.5
+LIVES_MS = 60_000
+"""A node whose newest row is older than this is not asked for its keys."""
+_log = structlog.get_logger(__name__)
+
+type Call = Callable[[], Awaitable[None]]
+
+
+class Duty:
+    """See the module. `work` and `rest` begin and stop the work; they are never called at once."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        ambient: Ambient,
+        node: str,
+        tell: Callable[[int], Member],
+        work: Call,
+        rest: Call,
+    ) -> None:
+        """`tell`: what this node says of itself, with its beat."""
+        self.node = node
+        self.members: Mapping[str, Member] = {}
+        self.works = False
+        self._unfit = False
+        self._log = log
+        self._ambient = ambient
+        self._tell = tell
+        self._work = work
+        self._rest = rest
+        self._holder = Holder()
+        self._ledger = Ledger(log, holder.STREAM, self._holder)
+        self._heard = Heard()
+        self._beat = 0
+        self._beaten_s = -BEAT_S
+        """When the last beat was begun, and when one was durable last."""
+        self._durable_s = ambient.monotonic_s()
+        self._beating: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def holder(self) -> str:
+        """The node that has the work, "" for none."""
+        return self._holder.node
+
+    def silent_s(self, node: str) -> float:
+        """For how long a node has said nothing."""
+        return self._heard.silent_s(node, self._ambient.monotonic_s())
+
+    async def start(self) -> None:
+        """Say that this node lives, and take the work if nobody has it.
+
+        Raises:
+            ConfigError: another node takes other token keys.
+            Unavailable, Closed: the log can't be read.
+        """
+        await self._ledger.start()
+        self.members = await members.read(self._log)
+        self._must_share_keys()
+        await self._say()
+        await self._turn()
+        self._task = asyncio.create_task(self._run(), name="node")
+
+    def _must_share_keys(self) -> None:
+        now_ms = self._ambient.now_ms()
+        mine = set(self._tell(0).keys.split(","))
+        for node, member in self.members.items():
+            lives = member.at_ms > now_ms - LIVES_MS
+            if node != self.node and lives and not mine & set(member.keys.split(",")):
+                raise ConfigError(
+                    f"the node {node} takes tokens of another key than this one: give all nodes the same"
+                    " jwt.secret or HUAHUO_JWT_SECRET (while you rotate it, with the older one as previous)"
+                )
+
+    async def remove(self, node: str) -> None:
+        """Forget a node. Raises Unavailable, Closed."""
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(members.drop(node),)))
+        self.members = await members.read(self._log)
+
+    async def stop(self) -> None:
+        """Leave the work to another node. Idempotent."""
+        tasks = [task for task in (self._task, self._beating) if task is not None]
+        self._task = self._beating = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ledger.stop()
+        await self._stop_work()
+        if self.holder == self.node:
+            try:
+                async with asyncio.timeout(TURN_S * 2):
+                    await self._ledger.change(self._leave)
+            except (EventStoreError, TimeoutError):
+                pass  # the others find out by its silence
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S)
+            try:
+                await self._turn()
+            except EventStoreError as error:
+                _log.warning("node_turn_failed", reason=str(error))
+            except ConfigError as error:
+                # The work has something that this node's code does not know.
+                _log.error("work_not_begun", reason=str(error))
+                self._unfit = True
+                await self._stop_work()
+                await self._ledger.change(self._leave)
+
+    async def _turn(self) -> None:
+        """Beat if it is time, look who lives, and work or rest accordingly."""
+        now_s = self._ambient.monotonic_s()
+        if self._beating is not None and self._beating.done():
+            self._beating = None
+        if self._beating is None and now_s - self._beaten_s >= BEAT_S:
+            self._beating = asyncio.create_task(self._say(), name="beat")
+        cut_off_s = now_s - self._durable_s
+        if cut_off_s > REST_S:
+            # Nothing is ordered, or this node slept: nobody else could be heard either.
+            self._heard.forgive(now_s)
+            await self._stop_work()
+            return
+        self.members = await members.read(self._log)
+        self._heard.hear({node: member.beat for node, member in self.members.items()}, now_s)
+        if self._may_take():
+            await self._take()
+        if self.holder == self.node:
+            await self._begin_work()
+        else:
+            await self._stop_work()
+
+    def _may_take(self) -> bool:
+        if self._unfit or self.holder == self.node:
+            return False
+        return not self.holder or self.silent_s(self.holder) > SILENT_S
+
+    async def _say(self) -> None:
+        self._beaten_s = self._ambient.monotonic_s()
+        self._beat += 1
+        row = members.put(self.node, self._tell(self._beat))
+        try:
+            await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+        except EventStoreError as error:
+            _log.warning("beat_failed", reason=str(error))
+        else:
+            self._durable_s = self._ambient.monotonic_s()
+
+    async def _take(self) -> None:
+        before = self.holder
+
+        def take(state: Holder) -> Append | None:
+            if state.node != before:
+                return None  # another node was faster
+            return self._append(state, holder.taken(self.node))
+
+        await self._ledger.change(take)
+        if self.holder == self.node:
+            _log.info("work_taken", before=before or "nobody")
+
+    def _leave(self, state: Holder) -> Append | None:
+        if state.node != self.node:
+            return None
+        return self._append(state, holder.left(self.node))
+
+    def _append(self, state: Holder, event: NewEvent) -> Append:
+        expected = {holder.STREAM: state.seq}
+        return Append(ts_ms=self._ambient.now_ms(), principal="service", expected=expected, events=(event,))
+
+    async def _begin_work(self) -> None:
+        if not self.works:
+            self.works = True
+            await self._work()
+
+    async def _stop_work(self) -> None:
+        if self.works:
+            self.works = False
+            await self._rest()

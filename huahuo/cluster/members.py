@@ -1,0 +1,41 @@
+"""The nodes of a log: a row for each, written again and again by the node itself."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from huahuo.eventstore.ambient import json_bytes
+from huahuo.eventstore.model import RowDrop, RowPut
+from huahuo.eventstore.port import Log
+
+TABLE = "cluster"
+_PART = "nodes"
+NODES_MAX = 1000
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes."""
+
+    url: str
+    build: str
+    keys: str
+    beat: int
+    at_ms: int
+    applied: int
+    connections: int = 0
+
+
+def put(node: str, member: Member) -> RowPut:
+    """The row of `node`."""
+    return RowPut(TABLE, _PART, node.encode(), json_bytes(msgspec.to_builtins(member)))
+
+
+def drop(node: str) -> RowDrop:
+    """`node` is a member no more."""
+    return RowDrop(TABLE, _PART, node.encode())
+
+
+async def read(log: Log) -> Mapping[str, Member]:
+    """All nodes that this log knows, by name."""
+    rows = await log.rows(TABLE, _PART, after=b"", limit=NODES_MAX)
+    return {key.decode(): msgspec.json.decode(value, type=Member) for key, value in rows}

@@ -1,0 +1,254 @@
+"""`huahuo doctor` finds each of these planted faults, names its subject, and says what to do."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from huahuo.cli.doctor import examine
+from huahuo.cli.finding import Finding
+from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
+from huahuo.eventstore.model import RowPut
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.options import table
+from tests.support.worlds.logs import append, event
+
+YEAR_MS = 365 * 86_400_000
+MASTER = "ab" * 32
+
+
+class Plant(NamedTuple):
+    """The directory and the settings to spoil."""
+
+    data: Path
+    settings: dict[str, Any]
+    environ: dict[str, str]
+    stack: contextlib.ExitStack
+
+    def sql(self, *statements: str) -> None:
+        """Change the database as no program of ours would."""
+        connection = sqlite3.connect(self.data / "log.db", isolation_level=None)
+        for statement in statements:
+            connection.execute(statement)
+        connection.close()
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def event_changed(p: Plant) -> None:
+    p.sql("UPDATE event SET body = CAST('{}' AS BLOB) WHERE position = 3")
+
+
+def event_gone(p: Plant) -> None:
+    p.sql("DELETE FROM event WHERE position = 3")
+
+
+def end_lost(p: Plant) -> None:
+    p.sql(
+        "DELETE FROM event WHERE position > 15",
+        "DELETE FROM seq_index WHERE position > 15",
+        "UPDATE meta SET value = CAST('15' AS BLOB) WHERE key = 'indexed'",
+    )
+
+
+def row_changed(p: Plant) -> None:
+    p.sql("UPDATE projection SET value = CAST('other' AS BLOB) WHERE tbl = 'orders'")
+
+
+def place_gone(p: Plant) -> None:
+    p.sql("DELETE FROM seq_index WHERE position = 4")
+
+
+def newer_format(p: Plant) -> None:
+    p.sql("PRAGMA user_version = 99")
+
+
+def page_spoilt(p: Plant) -> None:
+    overwrite(p.data / "log.db", 8192, b"\xff" * 4096)
+
+
+def database_gone(p: Plant) -> None:
+    (p.data / "log.db").unlink()
+
+
+def master_gone(p: Plant) -> None:
+    (p.data / "master.key").unlink()
+
+
+def other_master(p: Plant) -> None:
+    (p.data / "master.key").write_text("cd" * 32 + "\n")
+
+
+def short_secret(p: Plant) -> None:
+    (p.data / "jwt.secret").write_text("short\n")
+
+
+def open_key(p: Plant) -> None:
+    (p.data / "master.key").chmod(0o644)
+
+
+def open_directory(p: Plant) -> None:
+    p.data.chmod(0o755)
+
+
+def stale_service(p: Plant) -> None:
+    (p.data / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": 2**22 + 1}))
+
+
+def left_over(p: Plant) -> None:
+    (p.data / "unfinished-x1").mkdir()
+
+
+def port_taken(p: Plant) -> None:
+    listening = p.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    p.settings["port"] = listening.getsockname()[1]
+
+
+def little_room(p: Plant) -> None:
+    p.settings["disk_low_bytes"] = 1 << 60
+
+
+def old_backup(p: Plant) -> None:
+    made = p.data.parent / "backups" / "2020-01-01T000000Z"
+    made.mkdir(parents=True)
+    (made / "backup.json").write_text("{}")
+    p.settings.update(backup_every_s=3600.0, backup_to=str(made.parent))
+
+
+def no_target(p: Plant) -> None:
+    p.settings["backup_every_s"] = 3600.0
+
+
+def wrong_rule(p: Plant) -> None:
+    p.settings["retention"] = ("group/*=soon",)
+
+
+def no_front_end(p: Plant) -> None:
+    p.settings["classic_ui"] = str(p.data / "nothing")
+
+
+def wrong_dictionary(p: Plant) -> None:
+    p.settings["dictionary"] = str(p.data / "nothing.zdict")
+
+
+def keys_in_the_open(p: Plant) -> None:
+    p.settings["jwks_url"] = "http://issuer.example.com/keys"
+
+
+def open_to_all(p: Plant) -> None:
+    p.settings["host"] = "0.0.0.0"
+
+
+def misspelt(p: Plant) -> None:
+    p.environ["HUAHUO_PROT"] = "80"
+
+
+FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
+    # fault, level, subject, a word of what to do
+    (event_changed, "error", "content", "restore"),
+    (event_gone, "error", "content", "restore"),
+    (end_lost, "error", "log", "restore"),
+    (row_changed, "error", "content", "--rebuild|restore"),
+    (place_gone, "error", "content", "--rebuild"),
+    (newer_format, "error", "log", "knows 3"),
+    (page_spoilt, "error", "log|content", ""),
+    (database_gone, "error", "log", "restore"),
+    (master_gone, "error", "keys", "put the key"),
+    (other_master, "error", "log", "key"),
+    (short_secret, "error", "keys", "32"),
+    (open_key, "error", "keys", "chmod 600"),
+    (open_directory, "warning", "data", "chmod 700"),
+    (stale_service, "warning", "service", "next start"),
+    (left_over, "warning", "data", "remove"),
+    (port_taken, "error", "port", "--port"),
+    (little_room, "error", "disk", "Delete files"),
+    (old_backup, "error", "backups", "/readyz"),
+    (no_target, "error", "backups", "backup_to"),
+    (wrong_rule, "error", "retention", "setting"),
+    (no_front_end, "error", "pages", "folder"),
+    (wrong_dictionary, "error", "dictionary", "setting"),
+    (keys_in_the_open, "error", "tokens", "http://"),
+    (open_to_all, "warning", "network", "TLS"),
+    (misspelt, "warning", "environment", "HUAHUO_PROT"),
+)
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory without a fault. Tests spoil copies of it."""
+    data = tmp_path_factory.mktemp("healthy") / "data"
+
+    async def fill() -> None:
+        ambient, key = SystemAmbient(), bytes.fromhex(MASTER)
+        log = await SqliteLog.open(data, ambient=ambient, master_key=key, build="test")
+        for number in range(20):
+            put = RowPut("orders", "", b"%d" % number, b"{}")
+            one = append(event("group/ops", b'{"n":%d}' % number))
+            await log.append(msgspec.structs.replace(one, rows=(put,), ts_ms=ambient.now_ms()))
+        await log.close()
+
+    asyncio.run(fill())
+    data.chmod(0o700)
+    for name, text in (("master.key", MASTER), ("jwt.secret", "s" * 40)):
+        (data / name).write_text(text + "\n")
+        (data / name).chmod(0o600)
+    return data
+
+
+@pytest.fixture
+def plant(healthy: Path, tmp_path: Path) -> Iterator[Plant]:
+    data = tmp_path / "data"
+    shutil.copytree(healthy, data)
+    with contextlib.ExitStack() as stack:
+        yield Plant(data, {"port": 0}, {}, stack)
+
+
+async def found(plant: Plant, ambient: Any = None) -> list[Finding]:
+    settings = table().load(environ={}, flags={"data": plant.data, **plant.settings})
+    return await examine(settings, ambient or SystemAmbient(), plant.environ)
+
+
+async def test_without_a_fault_it_finds_none(plant: Plant) -> None:
+    assert [one for one in await found(plant) if one.level != "ok"] == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
+async def test_it_finds_the_fault_and_says_what_to_do(
+    plant: Plant, fault: tuple[Callable[[Plant], None], str, str, str]
+) -> None:
+    spoil, level, about, words = fault
+    spoil(plant)
+    findings = [one for one in await found(plant) if one.level == level and one.about in about.split("|")]
+    assert findings, "not found"
+    assert any(word in one.text for one in findings for word in words.split("|")), findings
+
+
+async def test_a_clock_that_was_never_set_is_found(plant: Plant) -> None:
+    findings = await found(plant, FakeAmbient(now_ms=YEAR_MS))
+    assert any(one.about == "clock" and one.level == "error" for one in findings)
+
+
+async def test_a_clock_behind_the_log_is_found(plant: Plant) -> None:
+    now_ms = SystemAmbient().now_ms() - 86_400_000
+    findings = await found(plant, FakeAmbient(now_ms=now_ms))
+    assert any(one.about == "clock" and "future" in one.text for one in findings)
+
+
+async def test_a_service_that_has_the_log_open_is_no_fault(plant: Plant) -> None:
+    log = await SqliteLog.open(
+        plant.data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER), build="test"
+    )
+    assert [one for one in await found(plant) if one.level == "error"] == []
+    await log.close()

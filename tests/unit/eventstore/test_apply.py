@@ -1,0 +1,254 @@
+"""Applying proposals, without any node: the same state, offset and proposal give the same result."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from huahuo.eventstore.core.ages import RESTART_STEP_MS_MAX
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.draft import Draft
+from huahuo.eventstore.core.storage_port import Passed, Place
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
+from huahuo.eventstore.replicated import birth, shared
+from huahuo.eventstore.replicated.agreement import Agreement
+from huahuo.eventstore.replicated.apply import Reserved, Run, Step
+from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
+from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, Reserve, encode_item
+from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
+from huahuo.eventstore.sequencer.port import Ordered
+
+CODEC = Codec(bytes(32), "log")
+HOUR_MS = 3600 * 1000
+
+
+class Nothing:
+    """A replica whose tables are empty, and which may fail to read."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
+        del keys, since_ms
+        if self.fault is not None:
+            raise self.fault
+        return {}
+
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
+        del owners
+        return {}
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        del table, part, key
+        return False
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        del stream, upto
+        return None
+
+
+def proposal(number: int = 1, *items: Item, **more: Any) -> Proposal:
+    known = {
+        "node": "a", "epoch": 1, "token": "t", "number": number, "clock_ms": 1000, "advance_ms": 0,
+        "build": "b", "seen": Passed(0, b"", b""), "items": list(items),
+    }  # fmt: skip
+    return Proposal(**{**known, **more})
+
+
+def encoded(one: Proposal) -> bytes:
+    return CODEC.encode(one, [encode_item(item) for item in one.items])
+
+
+def said(stream: str = "s") -> Item:
+    return Item(Append(ts_ms=1, events=(NewEvent(stream, "said", b"{}"),)))
+
+
+def apply(
+    *proposals: bytes, lookup: Nothing | None = None, cuts: Sequence[int] = ()
+) -> tuple[Shared, bytes, list[Step]]:
+    """Apply all; a new commit begins in front of each of `cuts`."""
+    place, state, counters = Place(0, GENESIS, {}), Shared(), dict[str, int]()
+    steps: list[Step] = []
+    runs: list[list[Ordered]] = [[]]
+    for offset, data in enumerate(proposals, 1):
+        if offset in cuts:
+            runs.append([])
+        runs[-1].append(Ordered(offset, data))
+    for some in runs:
+        draft = Draft(place, lookup or Nothing(), "", 0)
+        run = Run(draft, state, counters, 1, CODEC)
+        steps += [run.add(one) for one in some]
+        heads = {**place.heads, **{e.stream: Head(1, e.seq, e.chain) for e in draft.events}}
+        place = Place(draft.position, draft.chain, heads)
+        state = run.shared
+        counters.update(run.counters)
+    return state, place.chain, steps
+
+
+def test_where_one_commit_ends_changes_nothing() -> None:
+    proposals = [encoded(proposal(n, said(), said("t"), Item(reserve=Reserve("c", 5)))) for n in range(1, 9)]
+    whole = apply(*proposals)[:2]
+    assert all(apply(*proposals, cuts=cuts)[:2] == whole for cuts in ((2,), (3, 5), range(1, 9)))
+
+
+def test_only_the_next_number_of_an_incarnation_is_applied() -> None:
+    order = [1, 3, 2, 2, 3, 1, 4]
+    _, _, steps = apply(*(encoded(proposal(number, said())) for number in order))
+    assert [step.applied for step in steps] == [True, False, True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "token", "number", "applied"),
+    [(2, "u", 1, True), (2, "u", 2, False), (1, "u", 1, False), (1, "t", 2, True), (0, "u", 1, False)],
+)
+def test_a_new_incarnation_begins_with_its_first_number_and_a_higher_epoch(
+    epoch: int, token: str, number: int, applied: bool
+) -> None:
+    state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
+    assert is_next(state, proposal(number, epoch=epoch, token=token)) is applied
+
+
+def test_what_is_ignored_moves_the_offset_and_the_digest_alone() -> None:
+    first, second = encoded(proposal(1, said())), encoded(proposal(1, said("other"), token="u"))
+    one, chain, _ = apply(first)
+    state, also, steps = apply(first, second, b"damaged")
+    assert (state.offset, also) == (3, chain)
+    assert state.members == one.members
+    assert state.digest != one.digest
+    assert steps[1].proposal is not None
+    assert steps[2].proposal is None
+
+
+def test_a_read_that_fails_is_no_outcome_but_ends_the_run() -> None:
+    lookup = Nothing()
+    record = CommandRecord(CommandKey("u", "c", "1"), b"f", b"{}")
+    asked = encoded(proposal(1, Item(Append(ts_ms=1, command=record))))
+    for fault in (OSError("disk"), Corrupt("a command record", "it does not fit its checksum")):
+        lookup.fault = fault
+        with pytest.raises(type(fault)):
+            apply(asked, lookup=lookup)
+    lookup.fault = None
+    [step] = apply(asked, lookup=lookup)[2]
+    assert isinstance(step.results[0], Appended)
+
+
+def test_blocks_of_a_counter_follow_one_another_over_all_nodes() -> None:
+    _, _, steps = apply(
+        encoded(proposal(1, Item(reserve=Reserve("c", 10)))),
+        encoded(proposal(1, Item(reserve=Reserve("c", 5)), Item(reserve=Reserve("d", 1)), node="b")),
+        encoded(proposal(2, Item(reserve=Reserve("c", 1)))),
+        cuts=(3,),
+    )
+    results = [result for step in steps for result in step.results]
+    assert results == [Reserved("c", 1, 10), Reserved("c", 11, 5), Reserved("d", 1, 1), Reserved("c", 16, 1)]
+
+
+def test_an_append_without_any_expectation_is_the_same_after_the_wire() -> None:
+    sent = proposal(1, said(), Item(Append(ts_ms=1, expected={"b": 1, "a": 2})))
+    got = CODEC.decode(encoded(sent))
+    assert got is not None
+    appends = [item.append for item in got.items]
+    assert appends[0] is not None
+    assert (appends[0].events, dict(appends[0].expected)) == ((NewEvent("s", "said", b"{}"),), {})
+    assert appends[1] is not None
+    assert list(appends[1].expected) == ["b", "a"], "in its order, which decides what a refusal names"
+
+
+def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
+    data = encoded(proposal(1, said()))
+    assert CODEC.decode(data) is not None
+    for at in range(len(data)):
+        assert CODEC.decode(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
+    assert Codec(bytes(32), "another log").decode(data) is None
+    assert Codec(b"k" * 32, "log").decode(data) is None
+
+
+def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
+    born = Birth(1, "id", b"mark")
+    assert birth.load(birth.dump(born)) == born
+    for data in (b"", b"b", birth.dump(born)[:-1], encoded(proposal())):
+        assert birth.load(data) is None
+    assert CODEC.decode(birth.dump(born)) is None
+
+
+def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
+    state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
+    assert time_after(state, proposal(2, clock_ms=1500, advance_ms=600)) == 1500
+    assert time_after(state, proposal(2, clock_ms=10**12, advance_ms=600)) == 1600, "a clock that jumped"
+    assert time_after(state, proposal(2, clock_ms=5, advance_ms=600)) == 1000, "it never goes back"
+    assert time_after(state, proposal(2, clock_ms=1500, advance_ms=-7)) == 1000
+
+
+def test_many_wrong_clocks_are_no_faster_than_one() -> None:
+    state = Shared(1, GENESIS, 1000, {name: Member(1, "t", 1, 1000, "b") for name in "abc"})
+    for name in "abc":
+        one = proposal(2, node=name, clock_ms=10**12, advance_ms=600)
+        members = {**state.members, name: Member(1, "t", 2, time_after(state, one), "b")}
+        state = Shared(state.offset + 1, GENESIS, time_after(state, one), members)
+    assert state.time_ms == 1600
+
+
+def test_a_restart_moves_log_time_by_an_hour_at_most() -> None:
+    state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
+    late = proposal(1, epoch=2, clock_ms=10**12, advance_ms=10**12)
+    assert time_after(state, late) == 1000 + RESTART_STEP_MS_MAX
+
+
+def test_the_first_proposal_of_all_sets_log_time() -> None:
+    assert time_after(Shared(), proposal(clock_ms=7 * HOUR_MS)) == 7 * HOUR_MS
+
+
+def test_the_shared_state_is_stored_alike_whatever_the_order_of_its_members() -> None:
+    one, other = Member(1, "t", 1, 1, "b"), Member(2, "u", 2, 2, "b")
+    first, second = Shared(members={"a": one, "b": other}), Shared(members={"b": other, "a": one})
+    assert shared.dump(first) == shared.dump(second)
+    assert shared.load(shared.dump(first)) == first
+    assert shared.load(b"") == Shared()
+
+
+def passed(offset: int, what: bytes = b"same") -> Passed:
+    return Passed(offset, what, what)
+
+
+def test_a_node_that_as_many_contradict_as_agree_with_differs() -> None:
+    for words, verdict in (
+        ({}, "agreed"),
+        ({"b": b"same"}, "agreed"),
+        ({"b": b"other"}, "differs"),
+        ({"b": b"other", "c": b"same"}, "others differ"),
+        ({"b": b"other", "c": b"other"}, "differs"),
+        ({"b": b"other", "c": b"same", "d": b"other", "e": b"same"}, "others differ"),
+    ):
+        agreement = Agreement([passed(1)])
+        for node, what in words.items():
+            agreement.hear(node, passed(1, what))
+        assert agreement.verdict() == verdict, words
+
+
+def test_the_last_word_of_a_node_counts_and_words_about_what_is_forgotten_do_not() -> None:
+    agreement = Agreement([passed(7), passed(8), passed(9)])
+    agreement.hear("b", passed(3, b"other"))
+    assert agreement.verdict() == "agreed"
+    agreement.hear("b", passed(8, b"other"))
+    agreement.hear("b", passed(7))  # said earlier, and arrived late
+    assert agreement.differing == ["b"]
+    agreement.hear("b", passed(9))
+    assert agreement.verdict() == "agreed"
+    assert agreement.last == passed(9)
+
+
+def test_a_node_hands_out_from_its_blocks_in_rising_order() -> None:
+    blocks = Blocks()
+    assert blocks.take("c", 1) is None
+    assert blocks.is_low("c")
+    blocks.add("c", 1, BLOCK)
+    assert not blocks.is_low("c")
+    assert [blocks.take("c", 2), blocks.take("c", 1)] == [1, 3]
+    blocks.add("c", 5000, 10)
+    assert blocks.take("c", BLOCK - 4) == 4
+    assert blocks.is_low("c")
+    assert blocks.take("c", 3) == 5000, "the rest of a block that is too short is given up"
+    assert blocks.take("c", 8) is None
+    assert blocks.has("c", 7)

@@ -1,0 +1,100 @@
+"""A directory as a node's replica: how far the order is applied is written with what was applied."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed, PutPassed
+from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.model import Appended
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
+from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import MASTER_KEY, append, event
+
+pytestmark = pytest.mark.anyio
+
+
+async def open_replica(directory: Path, order: MemoryOrder, node: str = "a") -> SqliteLog:
+    return await open_log(
+        directory, ambient=FakeAmbient(node), master_key=MASTER_KEY, build="test",
+        sequencer=MemorySequencer(order), node=node,
+    )  # fmt: skip
+
+
+async def test_a_directory_of_an_earlier_version_gets_the_table_when_it_is_opened(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="old")
+    await log.append(append(event("s")))
+    await log.close()
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.execute("DROP TABLE passed")
+    connection.close()
+    log = await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="new")
+    assert isinstance(await log.append(append(event("s"))), Appended)
+    assert await log.verify() == 2
+    await log.close()
+
+
+async def test_a_replica_goes_on_where_its_directory_stands(tmp_path: Path) -> None:
+    order = MemoryOrder()
+    log = await open_replica(tmp_path / "a", order)
+    other = await open_replica(tmp_path / "b", order, "b")
+    for n in range(5):
+        await log.append(append(event("s", b"%d" % n)))
+    await log.close()
+    await other.append(append(event("s", b"while it was away")))
+    log = await open_replica(tmp_path / "a", order)
+    assert [e.body for e in await log.read("s", 0, events_max=9)] == [b"0", b"1", b"2", b"3", b"4"]
+    await log.append(append(event("s", b"back")))
+    assert log.head("s").seq == 7
+    assert await log.verify() == 7
+    await log.close()
+    await other.close()
+
+
+async def test_a_damaged_note_of_the_offset_is_found_when_the_directory_opens(tmp_path: Path) -> None:
+    order = MemoryOrder()
+    log = await open_replica(tmp_path, order)
+    await log.append(append(event("s")))
+    await log.close()
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.execute("UPDATE passed SET digest = x'00' WHERE offset = 2")
+    connection.close()
+    with pytest.raises(Corrupt):
+        await open_replica(tmp_path, order)
+
+
+async def test_an_append_that_waits_when_the_node_closes_is_told_that_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huahuo.eventstore.replicated.writer.CLOSE_S", 0.05)
+    order = MemoryOrder()
+    log = await open_replica(tmp_path, order)
+    assert isinstance(log.writer, ReplicaWriter)
+    await log.writer.joined()
+    await log.writer._sequencer.close()  # noqa: SLF001  as if the ordered log were gone
+    waiting = log.submit(append(event("s")))
+    closing = asyncio.ensure_future(log.close())
+    with pytest.raises(Unavailable):
+        await waiting
+    await closing
+
+
+def test_of_the_newest_proposals_only_so_many_are_kept() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB, crc INTEGER)")
+    connection.execute(MAKE_PASSED)
+    for first in range(1, PASSED_KEPT + 300, 100):
+        put = PutPassed(b"", tuple(Passed(offset, b"c", b"d") for offset in range(first, first + 100)))
+        for sql, values in statements(put):
+            connection.execute(sql, values)
+    [(count, last)] = connection.execute("SELECT count(*), max(offset) FROM passed").fetchall()
+    assert count == PASSED_KEPT
+    assert last > PASSED_KEPT
+    connection.close()

@@ -1,0 +1,122 @@
+"""Which of several nodes does the work: one at a time, and another one soon after it has gone silent."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from huahuo.cluster.duty import Duty
+from huahuo.cluster.holder import REST_S, SILENT_S, Heard
+from huahuo.cluster.members import Member
+from huahuo.errors import ConfigError
+from tests.support.worlds.replicas import Cluster, Node, cluster
+
+pytestmark = pytest.mark.virtual_time
+STEP_S = 0.25
+
+
+def test_silence_is_counted_by_ones_own_clock_and_a_new_beat_ends_it() -> None:
+    heard = Heard()
+    heard.hear({"a": 1}, 100.0)
+    heard.hear({"a": 1}, 104.0)
+    assert heard.silent_s("a", 105.0) == 5.0
+    heard.hear({"a": 2}, 106.0)
+    assert heard.silent_s("a", 106.5) == 0.5
+    assert heard.silent_s("never", 106.5) == float("inf")
+    heard.forgive(200.0)
+    assert heard.silent_s("a", 201.0) == 1.0
+
+
+def test_a_cut_off_node_rests_before_another_one_may_take_over() -> None:
+    assert REST_S < SILENT_S
+
+
+class Worker:
+    """A node with its duty, and whether it works."""
+
+    def __init__(self, node: Node, keys: str = "k") -> None:
+        self.node = node
+        self.working = False
+        self.duty = Duty(
+            log=node.log,
+            ambient=node.ambient,
+            node=node.name,
+            tell=lambda beat: Member(
+                url=f"http://{node.name}",
+                build="t",
+                keys=keys,
+                beat=beat,
+                at_ms=node.ambient.now_ms(),
+                applied=0,
+            ),
+            work=self._work,
+            rest=self._rest,
+        )
+
+    async def _work(self) -> None:
+        assert not self.working
+        self.working = True
+
+    async def _rest(self) -> None:
+        assert self.working
+        self.working = False
+
+
+@contextlib.asynccontextmanager
+async def workers() -> AsyncIterator[tuple[Cluster, list[Worker]]]:
+    async with cluster() as made:
+        each = [Worker(node) for node in made.nodes]
+        for worker in each:
+            await worker.duty.start()
+        yield made, each
+        for worker in each:
+            await worker.duty.stop()
+
+
+async def wait(made: Cluster, seconds: float) -> None:
+    """Let time go by on every node."""
+    for _ in range(round(seconds / STEP_S)):
+        for node in made.nodes:
+            node.ambient.advance(STEP_S)
+        await asyncio.sleep(STEP_S)
+
+
+async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
+    async with workers() as (made, each):
+        await wait(made, 3 * SILENT_S)
+        assert [worker.working for worker in each] == [True, False, False]
+        assert {worker.duty.holder for worker in each} == {"a"}
+        assert set(each[2].duty.members) == {"a", "b", "c"}
+
+
+async def test_a_node_that_stops_leaves_the_work_to_another_at_once() -> None:
+    async with workers() as (made, each):
+        await each[0].duty.stop()
+        await wait(made, 1.0)
+        assert sum(worker.working for worker in each[1:]) == 1
+        assert not each[0].working
+
+
+async def test_a_node_that_died_is_followed_by_one_other_within_ten_seconds() -> None:
+    async with workers() as (made, each):
+        await made.nodes[0].crash()
+        await wait(made, 10.0)
+        assert sum(worker.working for worker in each[1:]) == 1
+        await made.nodes[0].start()
+
+
+async def test_a_node_with_other_token_keys_is_refused_and_told_whose_differ() -> None:
+    async with workers() as (made, each):
+        await each[2].duty.stop()
+        stranger = Worker(made.nodes[2], keys="other")
+        with pytest.raises(ConfigError, match="the node a takes tokens of another key"):
+            await stranger.duty.start()
+
+
+async def test_a_node_that_is_gone_can_be_forgotten() -> None:
+    async with workers() as (made, each):
+        await each[2].duty.stop()
+        await each[0].duty.remove("c")
+        await made.caught_up()
+        assert set(each[0].duty.members) == {"a", "b"}
