@@ -94,6 +94,7 @@ class Worker:
         self.feed = feed = Feed(
             log.as_log, tail_events_max=hello.tail_events_max, tail_bytes_max=hello.tail_bytes_max
         )
+        feed.catch_up = log.catch_up if hello.shared_log else None
         self.hub = hub = RemoteHub(questions, ambient, self._awake)
         self.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         self.compression = Compression(Dictionary.of(hello.dictionary) if hello.dictionary else None)
