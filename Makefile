@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench bench-short sim proof docs release pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench bench-short sim proof mutants fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -57,7 +57,15 @@ sim: ## one simulated run: SEED=7 [HOURS=0.5] [ENGINE=sqlite]; see docs/testing.
 
 proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [WITHIN_S=3600]
 	@scripts/setup.sh dev
-	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-1999) --within-s $(or $(WITHIN_S),0) --gate
+	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-1999) --within-s $(or $(WITHIN_S),0) $(if $(WITHIN_S),,--gate)
+
+mutants: ## deliberate bugs, each of which must be found
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.mutants
+
+fuzz: ## bytes of strangers for everything that reads them: SECONDS=60 for each reader
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.fuzz --seconds $(or $(SECONDS),60)
 
 docs: ## the guides and the reference as one site, into build/docs
 	@scripts/docs.sh

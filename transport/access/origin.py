@@ -32,6 +32,8 @@ def origin_allowed(origins: Sequence[str], hosts: Sequence[str], allowed: Sequen
 
 
 def _hostname(url: str) -> str | None:
+    if not url.isprintable():  # the standard library would leave out tabs and ends of lines
+        return None
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises ValueError if it is not a number

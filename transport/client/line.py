@@ -102,6 +102,8 @@ class Line:
             too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
             return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
         except (OSError, TimeoutError, WebSocketException) as error:
+            if isinstance(error, ConnectionRefusedError):
+                self._refused = 0  # nobody listens, so plain HTTP would not get through either
             return None, f"{type(error).__name__}: {error}"
         self._refused = 0
         return await self._use(socket, token)

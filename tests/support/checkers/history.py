@@ -33,7 +33,8 @@ class Asked:
 class Applied:
     """An event as a client applied it. `kind`: `event`, or why the client began anew at `seq`.
 
-    `kind` is `event`, `place` (a resume begins behind `seq`), `snapshot`, `skipped` or `reset`.
+    `kind` is `event`, `place` (a resume begins behind `seq`), `snapshot`, `skipped` or `reset`; `had`: a
+    client says that it has everything up to `seq`, whether that is true or not.
     """
 
     stream: str

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from huahuo.transport.client import Client
+from huahuo.transport.client.http_socket import HttpSocket
 from huahuo.transport.client.model import (
     ClientError,
     ClientStopped,
@@ -34,6 +35,9 @@ from tests.support.simulator.node import HOST, PORT, Node, SimClock
 _CANARY = re.compile(r"canary-of-(\d+)-")
 COMMAND_S = 90.0
 PARCELS_FOLLOWED = 3
+AT_ONCE_S = 0.2
+LEAVES = 0.01
+"""How often a device leaves a stream after an event, to come back to it."""
 
 
 def canary(user: int) -> str:
@@ -204,16 +208,25 @@ class Device:
         if follower is None:
             follower = self.kept.followers[stream] = Follower(self.name, self.user, stream)
             self._history.followers.append(follower)
-        last = next((one.seq for one in reversed(follower.applied) if one.kind != "place"), 0)
-        after: Any = last or "start"
         try:
-            async with client.events(stream, after=after, log=self.kept.logs.get(stream, "")) as events:
-                async for event in events:
-                    self._apply(follower, event)
-                    if self.habits.slow_s and self.chance.random() < 0.2:
-                        await asyncio.sleep(self.habits.slow_s)
+            while True:
+                last = next((one.seq for one in reversed(follower.applied) if one.kind != "place"), 0)
+                after: Any = last or "start"
+                async with client.events(stream, after=after, log=self.kept.logs.get(stream, "")) as events:
+                    await self._read(follower, events)
+                await asyncio.sleep(self.chance.random())
         except StreamDenied:
             self.node.marks.sometimes("refused for its reader")
+
+    async def _read(self, follower: Follower, events: Any) -> None:
+        """Apply what comes, until it leaves the stream in the middle."""
+        async for event in events:
+            self._apply(follower, event)
+            if self.habits.slow_s and self.chance.random() < 0.2:
+                await asyncio.sleep(self.habits.slow_s)
+            if self.chance.random() < LEAVES:
+                self.node.marks.sometimes("leave during broadcast")
+                return
 
     def _apply(self, follower: Follower, event: Any) -> None:
         kind = event.type if event.type in {"snapshot", "skipped"} else "event"
@@ -250,6 +263,34 @@ class Device:
         except (ClientError, TimeoutError):
             pass
 
+    async def lie(self) -> None:
+        """As a client that has more than the log: it must be told that it begins anew."""
+        if self.client is None or not self.kept.logs:
+            return
+        log, stream = next(iter(self.kept.logs.values())), "system"
+        follower = Follower(f"{self.name}-liar", self.user, stream, live=False)
+        self._history.followers.append(follower)
+        follower.applied.append(Applied(stream, 10**6, "had"))
+        liar = self._another(f"{self.name}-liar")
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(10), liar, liar.events(stream, after=10**6, log=log) as events:
+                placed = await events.ready()
+                kind = "reset" if placed.outcome == "reset" else "place"
+                self.node.marks.sometimes("cursor ahead of the log", kind == "reset")
+                follower.applied.append(Applied(stream, placed.after, kind))
+
+    async def twin(self) -> None:
+        """A second client with the same id: the newer connection takes over from the older one."""
+        twin = self._another(self.name)
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(10), twin:
+                await twin.wait_online()
+
+    def _another(self, name: str) -> Client:
+        clock = SimClock(self.node.loop, f"{name} {self.node.loop.seed} {self.kept.made}")
+        url = f"ws://{HOST}:{PORT}"
+        return Client(url, get_token=self._token, client=name, ambient=clock, backoff_s=(0.3, 4.0))
+
     # -- commands
 
     def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
@@ -268,19 +309,25 @@ class Device:
         if client is None:
             return None
         self._history.counts["command"] += 1
-        # A sender's order is that of its first calls; what is sent again comes when it comes.
+        # A sender's order is that of its first calls, as long as the service answers at once: what is sent
+        # again, after a lost connection or a passing error, comes when it comes.
         self._calls += 1
-        one.asked.line = 0 if one.sent else self._calls
-        one.sent = True
+        over_http = isinstance(client._line.socket, HttpSocket)  # noqa: SLF001  each command is a request
+        one.asked.line = 0 if one.sent or over_http else self._calls
+        one.sent, asked_s = True, self.node.loop.time()
         try:
             async with asyncio.timeout(COMMAND_S):
                 reply = await client.request(one.action, one.fields, command_id=one.asked.command)
         except CommandError as error:
+            one.asked.line = 0
             if error.code not in NOT_RECORDED:
                 self._answered(one, "fail", error.code)
             return None
         except (ClientError, TimeoutError, ValueError):
+            one.asked.line = 0
             return None
+        if self.node.loop.time() - asked_s > AT_ONCE_S:
+            one.asked.line = 0
         at = reply.get("at") or {}
         self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
         self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")

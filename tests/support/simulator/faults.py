@@ -167,10 +167,11 @@ class Faults:
         self._node.marks.sometimes("device restarted")
 
     async def _expire(self) -> None:
-        """From now on this device has short tokens."""
+        """From now on this device has short tokens; it is restarted, or it would keep the one that it has."""
         device = self._chance.choice(list(self._devices))
         device.habits.ttl_s = self._chance.uniform(5, 60)
-        device.cut()
+        self._loop.go_on(device.name)
+        device.restart()
 
     async def _revoke(self) -> None:
         admin = next((one for one in self._devices if one.habits.admin and one.online), None)
@@ -189,5 +190,8 @@ class Faults:
         imap.silences += kind == "silence"
         imap.delay_s = 0.5 if kind == "slow" else 0.0
         imap.refuse_login = "[LIMIT] too many" if kind == "limit" else ""
+        if kind == "renumber":
+            imap.renumber()
+            self._node.marks.sometimes("mailbox renumbered")
         await asyncio.sleep(chance.uniform(1, 60))
         imap.delay_s, imap.refuse_login = 0.0, ""

@@ -180,6 +180,9 @@ class Node:
         self.app = app
         acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await app.log.acks()}
         self._history.acks.append(acks)
+        for one in self._history.followers:
+            stored = acks.get((f"user/{one.user}", one.client, one.stream), 0)
+            self.marks.sometimes("ack lost", one.applied and one.applied[-1].seq > stored)
         await self.look()
         self.up.set()
         await asyncio.Event().wait()
@@ -207,7 +210,7 @@ class Node:
                 directory,
                 ambient=ambient,
                 master_key=secrets.master_key,
-                build="sim",
+                build=f"sim-{self.life}",
                 writer=self._writer,
                 readers=InlineExecutor(),
             )
@@ -216,7 +219,7 @@ class Node:
                 self.disk,
                 ambient=ambient,
                 master_key=secrets.master_key,
-                build="sim",
+                build=f"sim-{self.life}",
                 executor=InlineExecutor(),
             )
         self._history.writers.append(("open", str(self.life)))

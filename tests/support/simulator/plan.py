@@ -42,6 +42,8 @@ WORK: Final[dict[str, float]] = {
     "list": 0.5,
     "job": 1,
     "check": 1,
+    "lie": 0.2,
+    "twin": 0.1,
 }
 """By kind of work: its usual weight."""
 

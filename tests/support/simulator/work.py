@@ -27,7 +27,7 @@ class Work:
         self._deeds: dict[str, Deed] = {
             "publish": self._publish, "burst": self._burst, "open": self._open, "add": self._add,
             "stop": self._stop, "foreign": self._foreign, "again": self._again, "list": self._list,
-            "check": self._check,
+            "check": self._check, "lie": lambda device: device.lie(), "twin": lambda device: device.twin(),
         }  # fmt: skip
         self._kinds = [kind for kind in self._deeds if weights.get(kind)]
         self._weights = [weights[kind] for kind in self._kinds]
@@ -131,13 +131,19 @@ class Work:
             if added is None or added.get("email_id") is None:
                 return
             device.kept.mailboxes.append(added["email_id"])
-        self._imap.add(f"Subject: mail {len(self._imap.mails)}\r\n\r\n{canary(1)}".encode())
+        self._imap.add(mail_text(len(self._imap.mails)))
         await self.check(device)
 
     async def check(self, device: Device) -> None:
         """Check its mailbox."""
         if device.kept.mailboxes:
             await _ask(device, "check_emails", email_ids=device.kept.mailboxes)
+
+
+def mail_text(number: int) -> bytes:
+    """A mail with a subject and an id that no other has."""
+    head = f"Message-ID: <mail-{number}@example.com>\r\nSubject: mail {number}"
+    return f"{head}\r\n\r\n{canary(1)}".encode()
 
 
 async def _ask(device: Device, action: str, **fields: Any) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from huahuo.actors.effects.book import (
     Noted,
     Over,
     Run,
+    why_over,
 )
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
 from huahuo.actors.entities.decider import Context
@@ -188,3 +189,14 @@ def test_rows_come_back_oldest_first() -> None:
     keys = [facts.row_key(number) for number in (1, 2, 300, 1 << 40)]
     assert keys == sorted(keys, reverse=True)
     assert [facts.id_of(key) for key in keys] == [1, 2, 300, 1 << 40]
+
+
+def test_only_the_newest_claim_may_speak_for_an_effect() -> None:
+    books = Books()
+    books.ask(1)
+    assert isinstance(books.do(Claim(1)), Run)
+    first = books.seq
+    assert isinstance(books.do(Claim(1)), Run), "another process takes it up"
+    assert why_over(books.state, 1, first) == TAKEN_OVER
+    assert why_over(books.state, 1, books.seq) == ""
+    assert why_over(books.state, 2, books.seq) == ENDED

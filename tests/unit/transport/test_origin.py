@@ -26,6 +26,7 @@ def test_the_own_hostname_at_any_port_may_come_in(origin: str) -> None:
         "null", "", "http://example.org", "http://evil-mail.example.org", "http://mail.example.org.evil.net",
         "http://mail.example.org@evil.net", "http://evil.net/mail.example.org", "file://mail.example.org",
         "http://mail.example.org:port", "mail.example.org", "http://mail.example.org/x", "http://[::1", "http://",
+        "http://mail.exa\tmple.org", "http://mail.example\n.org",
     ],
 )  # fmt: skip
 def test_another_origin_may_not(origin: str) -> None:

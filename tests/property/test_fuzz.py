@@ -1,0 +1,31 @@
+"""Bytes of strangers give a value or an error of their own, soon: nothing else, from any reader."""
+
+from itertools import islice
+
+import pytest
+
+from tests.support.fuzz.__main__ import fault_of, inputs, kept
+from tests.support.fuzz.targets import TARGETS, Target
+from tests.support.proofs import WHOLE
+
+INPUTS = 20_000 if WHOLE else 250
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_any_bytes_give_a_value_or_a_typed_error(name: str) -> None:
+    for data in islice(inputs(name, 1), INPUTS):
+        assert not fault_of(TARGETS[name], data), data
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_and_what_failed_once_are_answered(name: str) -> None:
+    for data in (b"", *TARGETS[name].seeds, *kept(name)):
+        assert not fault_of(TARGETS[name], data), data
+
+
+def test_a_fault_is_seen() -> None:
+    def read(data: bytes) -> object:
+        return data[3]
+
+    assert "IndexError" in fault_of(Target(read, (ValueError,), ()), b"ab")
+    assert not fault_of(Target(read, (IndexError,), ()), b"ab")

@@ -1,0 +1,343 @@
+"""The bugs: a line of a module, what stands there instead, and what must find it.
+
+A bug with a `plan` is found by the simulator, one with `tests` by these tests. A line that is no longer in
+its module exactly once is an error, so that no bug goes stale.
+"""
+
+from typing import Final, NamedTuple
+
+from tests.support.simulator.plan import Plan
+
+_WORK: Final = {
+    "publish": 6.0,
+    "burst": 3.0,
+    "open": 3.0,
+    "add": 6.0,
+    "stop": 1.0,
+    "again": 3.0,
+    "foreign": 2.0,
+}
+
+PLANS: Final = {
+    "crashes": Plan(1, 120, 6, 3, "memory", 3, {"power": 20, "cut in sync": 15, "reset": 10}, _WORK),
+    "disk": Plan(1, 120, 6, 3, "memory", 3, {"sync fails": 10, "write fails": 10, "power": 20}, _WORK),
+    "calm": Plan(1, 60, 6, 3, "memory", 3, {"reset": 5, "restart device": 20}, _WORK),
+    "tokens": Plan(1, 60, 3, 3, "memory", 10, {"expire": 5}, _WORK),
+}
+
+
+class Bug(NamedTuple):
+    """See the module."""
+
+    name: str
+    module: str
+    line: str
+    instead: str
+    plan: str = ""
+    tests: tuple[str, ...] = ()
+
+
+def _unit(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{name}.py" for name in names)
+
+
+_ALL: Final = (
+    Bug(
+        "a commit is acknowledged without a sync",
+        "huahuo.eventstore.memory.log",
+        "_framed(msgspec.msgpack.encode(group)))\n            self._disk.sync(self._ticket)",
+        "_framed(msgspec.msgpack.encode(group)))",
+        plan="crashes",
+    ),
+    Bug(
+        "a failed sync is acknowledged",
+        "huahuo.eventstore.memory.log",
+        'raise Unavailable(error.strerror or "the disk failed") from None',
+        "pass",
+        plan="disk",
+    ),
+    Bug(
+        "after a failed commit nobody looks what is durable",
+        "huahuo.eventstore.core.writer",
+        "missed = await self._find_out()",
+        "self._in_doubt = False",
+        plan="disk",
+    ),
+    Bug(
+        "a resume begins one event too early",
+        "huahuo.transport.protocol.place",
+        "return Place(Outcome.RESUMED, cursor)",
+        "return Place(Outcome.RESUMED, max(0, cursor - 1))",
+        plan="calm",
+    ),
+    Bug(
+        "a resume begins one event too late",
+        "huahuo.transport.protocol.place",
+        "return Place(Outcome.RESUMED, cursor)",
+        "return Place(Outcome.RESUMED, min(head.seq, cursor + 1))",
+        plan="calm",
+    ),
+    Bug(
+        "the id of the log is ignored",
+        "huahuo.transport.protocol.place",
+        "    if not same_log:",
+        "    if False:",
+        tests=_unit(
+            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
+        ),
+    ),
+    Bug(
+        "a cursor beyond the head is accepted",
+        "huahuo.transport.protocol.place",
+        "    if cursor > head.seq:",
+        "    if False:",
+        tests=_unit(
+            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
+        ),
+    ),
+    Bug(
+        "a gap is not told",
+        "huahuo.transport.protocol.place",
+        "    if cursor < head.first - 1:",
+        "    if False:",
+        tests=_unit(
+            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
+        ),
+    ),
+    Bug(
+        "a check that differs is ignored",
+        "huahuo.transport.protocol.place",
+        "    if differs:",
+        "    if False:",
+        tests=_unit("unit/transport/test_session_checks"),
+    ),
+    Bug(
+        "now and then nobody is told of a commit",
+        "huahuo.eventstore.core.writer",
+        "        self._tell(commit.events)",
+        "        self._tell(commit.events if commit.position % 5 else ())",
+        plan="calm",
+    ),
+    Bug(
+        "an expectation is not compared",
+        "huahuo.eventstore.core.draft",
+        "                if actual != expected:",
+        "                if False:",
+        tests=_unit("contract/test_log"),
+    ),
+    Bug(
+        "a command id is not looked up",
+        "huahuo.eventstore.core.draft",
+        "known = self._commands.get(command.key) or self._durable_record(command.key)",
+        "known = None",
+        plan="calm",
+    ),
+    Bug(
+        "a command's record is not in the commit of its events",
+        "huahuo.eventstore.core.draft",
+        "            changes.append(PutCommand(command, self.age_ms))",
+        "            pass",
+        plan="calm",
+    ),
+    Bug(
+        "a seq is left out",
+        "huahuo.eventstore.core.draft",
+        "(self._seq(stream) if seq is None else seq) + 1",
+        "(self._seq(stream) if seq is None else seq) + 1 + (position == 7)",
+        plan="calm",
+    ),
+    Bug(
+        "the chain does not cover the body",
+        "huahuo.eventstore.core.draft",
+        "(position, stream, seq, type_, body, version,",
+        "(position, stream, seq, type_, b'', version,",
+        plan="calm",
+    ),
+    Bug(
+        "the chain is not compared",
+        "huahuo.eventstore.core.chain",
+        "if isinstance(event, StoredEvent) and relink(chain, event) != event.chain:",
+        "if False:",
+        tests=_unit("unit/eventstore/test_chain"),
+    ),
+    Bug(
+        "a value is served without its check",
+        "huahuo.eventstore.sqlite.events",
+        "if relink(before, event) != event.chain and not _fits_again(connection, names, event):",
+        "if False:",
+        tests=_unit("property/test_rot", "unit/eventstore/test_damage"),
+    ),
+    Bug(
+        "a run that was taken over may still speak",
+        "huahuo.actors.effects.book",
+        'return "" if found.claim == claim else TAKEN_OVER',
+        'return ""',
+        tests=_unit("unit/actors/test_effects_book"),
+    ),
+    Bug(
+        "open effects are forgotten at a start",
+        "huahuo.actors.effects.runner",
+        "                self._offer(id_, row)\n            before = rows[-1][0]\n        self._fill()",
+        "                pass\n            before = rows[-1][0]\n        self._fill()",
+        plan="crashes",
+    ),
+    Bug(
+        "a timer fires for a time that it no longer has",
+        "huahuo.actors.timers.changes",
+        "        if due_ms is not None and due_ms != timer.due_ms:",
+        "        if False:",
+        tests=_unit("property/test_timers_property", "unit/actors/test_timers"),
+    ),
+    Bug(
+        "pending timers are not read at a start",
+        "huahuo.actors.timers.clockwork",
+        "                    if timer.key not in self._busy",
+        "                    if False",
+        plan="crashes",
+    ),
+    Bug(
+        "an ack gives one place of the window too few",
+        "huahuo.transport.protocol.window",
+        "        self.outstanding += after_it - before",
+        "        self.outstanding += after_it - before + 1",
+        tests=_unit("property/test_window_property"),
+    ),
+    Bug(
+        "the window is ignored",
+        "huahuo.transport.session.delivery",
+        "(self.batched and self.window.credit <= 0)",
+        "(False)",
+        tests=_unit("unit/transport/test_session_flow"),
+    ),
+    Bug(
+        "a live run is taken although the cursor is behind it",
+        "huahuo.transport.session.delivery",
+        "        if flow.sent != first - 1:",
+        "        if False:",
+        tests=_unit("property/test_fanout_property", "property/test_delivery_walk"),
+    ),
+    Bug(
+        "a reader at the head is not woken",
+        "huahuo.transport.session.delivery",
+        "            if state is _READY:\n                self._ready[stream] = sub",
+        "            if state is _READY and sub.flow.sent % 3:\n                self._ready[stream] = sub",
+        tests=_unit("property/test_delivery_walk", "property/test_session_pair"),
+    ),
+    Bug(
+        "an ack of what was never sent is accepted",
+        "huahuo.transport.session.delivery",
+        "        return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)",
+        "        return True",
+        tests=_unit("unit/transport/test_session_flow", "unit/transport/test_session_events"),
+    ),
+    Bug(
+        "a stored ack may go back",
+        "huahuo.eventstore.memory.log",
+        "self.acks[key] = max(ack.seq, self.acks.get(key, 0))",
+        "self.acks[key] = ack.seq",
+        tests=_unit("contract/test_log_beside"),
+    ),
+    Bug(
+        "every user may read every parcel",
+        "huahuo.transport.server.verdicts",
+        "                return await judge(stream, principal)",
+        "                return True",
+        plan="calm",
+    ),
+    Bug(
+        "every user may read every group",
+        "huahuo.transport.access.rights",
+        "group is not None and (principal.is_admin or group[1] in principal.groups)",
+        "group is not None",
+        tests=_unit(
+            "unit/transport/test_session_subscriptions", "unit/transport/test_session_authentication"
+        ),
+    ),
+    Bug(
+        "a revocation is forgotten",
+        "huahuo.transport.access.revocations",
+        "return at_ms is not None and (iat_ms is None or iat_ms <= at_ms)",
+        "return False",
+        tests=_unit("unit/transport/test_auth", "property/test_auth"),
+    ),
+    Bug(
+        "a token never expires",
+        "huahuo.transport.access.tokens",
+        "        if verified.expires_at_ms <= now_ms:",
+        "        if False:",
+        tests=_unit("unit/transport/test_auth", "property/test_auth"),
+    ),
+    Bug(
+        "a ticket may be used twice",
+        "huahuo.transport.http.tickets",
+        "found = self._tokens.pop(ticket, None)",
+        "found = self._tokens.get(ticket)",
+        tests=_unit("unit/transport/test_http_parts"),
+    ),
+    Bug(
+        "a key is found by its kid alone",
+        "huahuo.transport.accounts.key_set",
+        "key = self._keys.get((kid, algorithm))",
+        "key = next((one for (its, _), one in self._keys.items() if its == kid), None)",
+        tests=_unit("unit/transport/test_key_set"),
+    ),
+    Bug(
+        "an origin may end with ours",
+        "huahuo.transport.access.origin",
+        "return page == own or",
+        "return (page or '').endswith(own) or",
+        tests=_unit("unit/transport/test_origin"),
+    ),
+    Bug(
+        "a check that is over may go on",
+        "huahuo.mailcheck.mailbox.decider",
+        "if check is None or check.check_id != command.check_id:",
+        "if check is None:",
+        tests=_unit("unit/mailcheck/test_mailbox_decider", "property/test_mail_domain_property"),
+    ),
+    Bug(
+        "progress may go back",
+        "huahuo.mailcheck.mailbox.writing",
+        "        percent = max(percent, self._floor)",
+        "        percent = percent + 0",
+        tests=_unit("unit/mailcheck/test_mailbox_decider", "property/test_mail_domain_property"),
+    ),
+    Bug(
+        "the client applies events that it had",
+        "huahuo.transport.client.streams",
+        "bodies = frame.events[known:] if known else frame.events",
+        "bodies = frame.events",
+        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session_streams"),
+    ),
+    Bug(
+        "the client applies events behind a hole",
+        "huahuo.transport.client.streams",
+        "        if frame.seq > self.received + 1:\n            return False\n        known",
+        "        known",
+        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session_streams"),
+    ),
+    Bug(
+        "a follower's cursor is not stored with its batch",
+        "huahuo.actors.followers.follower",
+        "            self._course.done(batch)\n            if self.spec.cursor is None:",
+        "            self._course.done(batch)\n            if False:",
+        tests=_unit("unit/actors/test_followers", "property/test_followers_property"),
+    ),
+    Bug(
+        "renewed tokens are announced at once",
+        "huahuo.transport.session.liveness",
+        "left_ms / 2)",
+        "left_ms)",
+        plan="tokens",
+    ),
+    Bug(
+        "work costs its user nothing",
+        "huahuo.transport.server.shares",
+        "min(DEBT_S_MAX, debt.owed_s + cost_s)",
+        "min(DEBT_S_MAX, debt.owed_s)",
+        tests=_unit("unit/transport/test_shares"),
+    ),
+)
+
+BUGS: Final = {bug.name: bug for bug in _ALL}
+"""By name."""
