@@ -44,6 +44,7 @@ QUESTIONS = (
     "audit",
     "replay",
     "workers",
+    "cluster",
     "shipping",
     "storms",
     "watching",

@@ -3,6 +3,8 @@
 import msgspec
 
 INBOX = "INBOX"
+UPLOADED = "UPLOADED"
+"""The folder of mails that users added from files. Their numbers are ours, as those of Graph."""
 IMPORTED = "IMPORTED"
 """The folder of mails that were taken over from another service, which kept no identity of them."""
 GRAPH_UIDVALIDITY = 2**32

@@ -43,6 +43,7 @@ from huahuo.eventstore.replicated.applied import Applied, apply_all
 from huahuo.eventstore.replicated.apply import Reserved, Result, Run, Step
 from huahuo.eventstore.replicated.arrivals import Arrivals
 from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
+from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import Codec, NewerFormat, Reserve
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
@@ -91,8 +92,7 @@ class ReplicaWriter(Writer):
             reached=self._reached, halt=self.halt,
         )  # fmt: skip
         self._announced = False
-        self._asking = asyncio.Lock()
-        self._asked = self._answered = self._newest = 0
+        self.newest = Newest(sequencer)
         self._halted = False
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
@@ -128,25 +128,6 @@ class ReplicaWriter(Writer):
         """Wait until the proposal at `offset` is applied here. Raises as `joined`."""
         self._must_run()
         await self._arrivals.applied(offset)
-
-    async def catch_up(self) -> None:
-        """Wait until what is ordered now is applied here. Callers that come meanwhile share a question.
-
-        Raises:
-            Unavailable: the ordered log does not answer, or this replica stopped.
-        """
-        self._must_run()
-        self._asked += 1
-        came = self._asked
-        async with self._asking:
-            if self._answered < came:
-                answered = self._asked
-                try:
-                    last = await self._sequencer.last()
-                except SequencerError as error:
-                    raise Unavailable(str(error)) from None
-                self._answered, self._newest = answered, last
-        await self.applied(self._newest)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`."""

@@ -100,7 +100,7 @@ def load(name: str) -> Application:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except DefinitionError as error:
         raise ConfigError(f"--app {name}: {error}") from error
     except ModuleNotFoundError as error:
@@ -111,6 +111,11 @@ def load(name: str) -> Application:
         ) from None
     except Exception as error:
         raise _failed(name, error) from error
+    if not hasattr(module, attribute):
+        raise ConfigError(
+            f"--app {name}: {module_name} has no {attribute}: write {attribute} = Huahuo(…) in it"
+        )
+    found = getattr(module, attribute)
     if not isinstance(found, Application):
         what = type(found).__name__
         raise ConfigError(f"--app {name}: {attribute} is no Huahuo(…) but a {what}")

@@ -156,7 +156,7 @@ def catch_up_of(log: Log) -> CatchUp | None:
             return True
         try:
             async with asyncio.timeout(CATCH_UP_S):
-                await replica.catch_up()
+                await replica.applied(await replica.newest.ask())
         except (TimeoutError, Unavailable):
             return False
         return True

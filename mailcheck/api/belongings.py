@@ -15,15 +15,16 @@ from huahuo.actors.plugins.plugin import Forgotten
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import mailbox_stream, user_stream
-from huahuo.mailcheck.roster.commands import DeleteEmails
+from huahuo.mailcheck.roster.commands import DeleteEmails, SetGroupProxy
 from huahuo.mailcheck.roster.state import Roster
-from huahuo.mailcheck.tables.records import MAILS, PURGES, MailRecord, email_key
+from huahuo.mailcheck.tables.records import GROUP_PROXIES, MAILS, PURGES, MailRecord, email_key
 
 ROSTER: Final = "roster"
 SERVICE: Final = "service"
 _IDS_A_PART: Final = 200
 _LOOK_S: Final = 0.05
 _PAGE: Final = 200
+_GROUPS_MAX: Final = 10_000
 _MAILBOX: Final = "mailbox/"
 
 
@@ -51,6 +52,9 @@ class Belongings:
         for some in batched(ids, _IDS_A_PART):
             with self._pauses.hold(some):
                 await self._directory.ask(ROSTER, user_id, Execute(DeleteEmails(some), Origin(SERVICE)))
+        for _, group in await self._log.rows(GROUP_PROXIES, str(user_id), limit=_GROUPS_MAX):
+            taken = Execute(SetGroupProxy(group.decode(), None), Origin(SERVICE))
+            await self._directory.ask(ROSTER, user_id, taken)
         every = await mailboxes_of(self._log, user_id)
         for email_id in every:
             key = email_key(email_id)
@@ -81,7 +85,7 @@ async def belongings(log: Log, user_id: UserId) -> AsyncIterator[tuple[str, byte
         while rows := await log.rows(MAILS, str(email_id), before=before, limit=_PAGE):
             for _, value in rows:
                 record = msgspec.json.decode(value, type=MailRecord)
-                content = await log.blob(record.blob)
+                content = await log.blob(record.blob) if record.blob else None  # only its headers were read
                 told = msgspec.to_builtins(record)
                 told["content"] = None if content is None else content.decode("utf-8", "replace")
                 yield f"mails/{email_id}/{record.mail_id}.json", msgspec.json.encode(told)

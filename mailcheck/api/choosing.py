@@ -37,6 +37,7 @@ from huahuo.mailcheck.roster.commands import (
 )
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"
 IDS_A_PART: Final = 500
@@ -70,18 +71,18 @@ class Choosing:
         ]
 
     async def _delete(self, call: Call[ChoiceParams]) -> Reply:
-        return await self._many(call, DeleteEmails, "已删除 {} 个邮箱", pause=True)
+        return await self._many(call, DeleteEmails, zh.DELETED, pause=True)
 
     async def _check(self, call: Call[CheckParams]) -> Reply:
         login = call.params.login
-        return await self._many(call, lambda ids: CheckEmails(ids, login), "开始检查 {} 个邮箱")
+        return await self._many(call, lambda ids: CheckEmails(ids, login), zh.CHECKING)
 
     async def _cancel(self, call: Call[ChoiceParams]) -> Reply:
-        return await self._many(call, CancelCheck, "已取消 {} 个检查", pause=True)
+        return await self._many(call, CancelCheck, zh.CANCELLED, pause=True)
 
     async def _label(self, call: Call[LabelParams]) -> Reply:
         labels = call.params.labels()
-        return await self._many(call, lambda ids: LabelEmails(ids, labels), "已更新 {} 个邮箱的标签")
+        return await self._many(call, lambda ids: LabelEmails(ids, labels), zh.LABELLED)
 
     async def _failures(self, call: Call[FailuresParams]) -> Reply:
         rows = await self._admitted(call.principal.user_id, call.params.filter or Filter())
@@ -92,7 +93,9 @@ class Choosing:
         """`pause`: meanwhile, checks of these mailboxes report nothing."""
         params: ChoiceParams = call.params
         if params.filter is not None and params.email_ids is not None:
-            return error_reply(Refusal("invalid_field", "字段无效：filter", "give email_ids or filter"))
+            return error_reply(
+                Refusal("invalid_field", zh.FIELD.format("filter"), "give email_ids or filter")
+            )
         if params.filter is None:
             ids = params.email_ids or ()
             with self._pauses.hold(ids) if pause else nullcontext():
@@ -113,7 +116,7 @@ class Choosing:
         user_id = call.principal.user_id
         ids = [row.id for row in await self._admitted(user_id, chosen)]
         if not ids:
-            return Reply(encode(Warned("没有符合条件的邮箱", email_ids=[])))
+            return Reply(encode(Warned(zh.NONE_ADMITTED, email_ids=[])))
         with self._pauses.hold(ids) if pause else nullcontext():
             parts = tuple(
                 Execute(make(some), _part_of(call.origin, some[0])) for some in batched(ids, IDS_A_PART)

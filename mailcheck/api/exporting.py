@@ -26,6 +26,7 @@ from huahuo.mailcheck.replies import Exported
 from huahuo.mailcheck.roster.importer import SEPARATOR
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"
 FRESH_MS: Final = 10 * 60_000
@@ -57,7 +58,7 @@ class Exporting:
         params, who = call.params, call.principal
         owner = who.user_id if params.owner is None else user_id_of(params.owner)
         if owner is None:
-            return error_reply(Refusal("invalid_field", "字段无效：owner", "it is no user's id"))
+            return error_reply(Refusal("invalid_field", zh.FIELD.format("owner"), "it is no user's id"))
         refusal = self._refusal(who, owner, secrets=params.secrets)
         if refusal is not None:
             return error_reply(refusal)
@@ -73,11 +74,11 @@ class Exporting:
 
     def _refusal(self, who: Principal, owner: UserId, *, secrets: bool) -> Refusal | None:
         if owner != who.user_id and not who.is_admin:
-            return Refusal("forbidden", "只有管理员可以导出其他用户的邮箱", "owner")
+            return Refusal("forbidden", zh.EXPORT_ADMINS, "owner")
         if secrets and (not who.signed_in_ms or who.signed_in_ms + FRESH_MS < self._ambient.now_ms()):
             return Refusal(
                 "forbidden",
-                "导出密码需要重新登录",
+                zh.EXPORT_SIGN_IN,
                 f"sign in again: passwords are exported within {FRESH_MS // 60_000} minutes of a sign-in",
             )
         return None

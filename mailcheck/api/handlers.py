@@ -52,6 +52,7 @@ from huahuo.mailcheck.roster.importer import TooManyLines, parse
 from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
+from huahuo.mailcheck.words import zh
 
 ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0
@@ -130,13 +131,13 @@ class Handlers:
         params = call.params
         job = self._imports.of(call.principal.user_id, params.job_id)
         if job is not None and job.cancelled:
-            return error_reply(Refusal("conflict", "导入已取消", "the job was cancelled"))
+            return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, "the job was cancelled"))
         try:
             data = await self._executor.run(
                 lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
             )
         except TooManyLines:
-            return error_reply(Refusal("too_large", f"一次最多导入 {self._lines_max} 行", "data"))
+            return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(self._lines_max), "data"))
         command = ImportEmails(params.mail_type, data, _validates(params.validate))
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
@@ -180,11 +181,13 @@ class Handlers:
         sort = Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
             return error_reply(
-                Refusal("invalid_field", "字段无效：sort", f"one of {', '.join(KEYS)}, or -field")
+                Refusal("invalid_field", zh.FIELD.format("sort"), f"one of {', '.join(KEYS)}, or -field")
             )
         after = None if params.before is None else entry_of(sort, params.before)
         if params.before is not None and after is None:
-            return error_reply(Refusal("invalid_field", "字段无效：before", "it is no `next` of this order"))
+            return error_reply(
+                Refusal("invalid_field", zh.FIELD.format("before"), "it is no `next` of this order")
+            )
         admits = None if params.filter is None else params.filter.admits()
 
         def look(seq: int, state: Roster) -> Order | EmailsPage:
@@ -203,7 +206,7 @@ class Handlers:
             while not found.ready:
                 found.step()
                 await asyncio.sleep(0)
-        return error_reply(Refusal("busy", "服务繁忙，请稍后重试", "too many orders are asked for at once"))
+        return error_reply(Refusal("busy", zh.BUSY, "too many orders are asked for at once"))
 
     async def _execute(self, call: Call[Any], command: RosterCommand, size: int = 0) -> Reply:
         message = Execute(command, call.origin)

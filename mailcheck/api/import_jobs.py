@@ -21,6 +21,7 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.mailcheck.api.params import BeginImportParams, EndImportParams
 from huahuo.mailcheck.replies import ImportResult
+from huahuo.mailcheck.words import zh
 
 JOB_NAME: Final = "import_emails"
 PER_USER_MAX: Final = 4
@@ -49,7 +50,7 @@ class Importing:
     @property
     def said(self) -> str:
         """How far it is, for people."""
-        return f"已导入 {self.success} 个邮箱，失败 {self.failed} 行，共 {self.lines} 行"
+        return zh.IMPORT_PROGRESS.format(self.success, self.failed, self.lines)
 
     @property
     def percent(self) -> float:
@@ -101,19 +102,19 @@ class ImportJobs:
     async def _begin(self, call: Call[BeginImportParams]) -> Reply:
         jobs, user_id = self._door.jobs, call.principal.user_id
         if jobs is None:
-            return error_reply(Refusal("not_found", "此服务没有任务功能", "the service has no jobs"))
+            return error_reply(Refusal("not_found", zh.NO_JOBS, "the service has no jobs"))
         if sum(one.user_id == user_id for one in self._open.values()) >= PER_USER_MAX:
-            return error_reply(Refusal("busy", f"同时最多 {PER_USER_MAX} 个导入任务", retry_s=10.0))
+            return error_reply(Refusal("busy", zh.IMPORTS_MAX.format(PER_USER_MAX), retry_s=10.0))
         job = Importing(await jobs.begin(JOB_NAME, user_id), user_id, call.params.lines)
         self._open[job.job_id] = job
         job.unwatch = jobs.watch(job.job_id, lambda: setattr(job, "cancelled", True))
         self._listen(job)
-        return json_reply({"type": "success", "message": "导入任务已创建", "job_id": job.job_id})
+        return json_reply({"type": "success", "message": zh.IMPORT_BEGUN, "job_id": job.job_id})
 
     async def _end(self, call: Call[EndImportParams]) -> Reply:
         job = self.of(call.principal.user_id, call.params.job_id)
         if job is None or self._door.jobs is None:
-            return error_reply(Refusal("not_found", f"导入任务 {call.params.job_id} 不存在"))
+            return error_reply(Refusal("not_found", zh.NO_IMPORT.format(call.params.job_id)))
         self._forget(job)
         outcome: JobOutcome = "interrupted" if call.params.stopped else "done"
         await self._door.jobs.end(job.job_id, "cancelled" if job.cancelled else outcome, job.said)

@@ -30,6 +30,7 @@ from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, record_key
+from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"
 EXAMINED_MAX: Final = 4_000
@@ -51,9 +52,10 @@ class Searching:
 
     def actions(self) -> list[Action]:
         """See the module."""
-        return [Action("search_mails", SearchParams, self._search, query=True)]
+        return [Action("search_mails", SearchParams, self.search, query=True)]
 
-    async def _search(self, call: Call[SearchParams]) -> Reply:
+    async def search(self, call: Call[SearchParams]) -> Reply:
+        """A page of what is found."""
         user_id, params = call.principal.user_id, call.params
         words = parse(params.query, MARKS)
         if words is None:
@@ -91,7 +93,7 @@ class Searching:
         try:
             found, following = await self._page(ask, chosen, params.limit, admits)
         except Unusable:
-            return error_reply(Refusal("busy", "搜索索引正在重建，请稍后重试", "the index is made anew"))
+            return error_reply(Refusal("busy", zh.INDEX_ANEW, "the index is made anew"))
         sign = 1 if ask.oldest_first else -1
         found.sort(key=lambda one: (sign * one.at_ms, sign * one.item))
         rows = await asyncio.gather(
@@ -185,4 +187,4 @@ def _ms(text: str | None) -> float | None:
 
 
 def _invalid(name: str, details: str) -> Reply:
-    return error_reply(Refusal("invalid_field", f"字段无效：{name}", details))
+    return error_reply(Refusal("invalid_field", zh.FIELD.format(name), details))

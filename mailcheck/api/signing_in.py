@@ -33,16 +33,17 @@ from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Issued
 from huahuo.mailcheck.web.device_code import Code, Waiting, begin, poll
 from huahuo.mailcheck.web.requests import Requests
+from huahuo.mailcheck.words import zh
 
 SIGNINS_MAX: Final = 1_000
 SIGNINS_PER_USER_MAX: Final = 16
 _SLOWER_S: Final = 5.0
 _MESSAGES: Final = {
-    "pending": "请打开网页并输入代码 (open the page and enter the code)",
-    "success": "授权成功 (signed in)",
-    "error": "授权失败 (the sign-in failed)",
-    "expired": "代码已过期，请重新开始 (the code has expired, begin again)",
-    "denied": "授权被拒绝 (the sign-in was declined)",
+    "pending": zh.SIGNIN_PENDING,
+    "success": zh.SIGNIN_DONE,
+    "error": zh.SIGNIN_FAILED,
+    "expired": zh.SIGNIN_EXPIRED,
+    "denied": zh.SIGNIN_DENIED,
 }
 
 type State = Literal["pending", "success", "error", "expired", "denied"]
@@ -146,15 +147,13 @@ class Signins:
         provider = self._providers.of(mail_type)
         refusal = refuse_address(email)
         if refusal is None and not (provider.devicecode_url and provider.token_url):
-            refusal = Refusal(
-                "invalid_field", "该类型邮箱不支持授权登录", "mail_type: it has no devicecode_url"
-            )
+            refusal = Refusal("invalid_field", zh.SIGNIN_NOT_OFFERED, "mail_type: it has no devicecode_url")
         client_id = call.params.client_id or await self._client_id(email_id) or provider.client_id
         if refusal is None and not client_id:
-            refusal = Refusal("invalid_field", "需要提供 Client ID", "client_id, or one in [providers.NAME]")
+            refusal = Refusal("invalid_field", zh.SIGNIN_CLIENT_ID, "client_id, or one in [providers.NAME]")
         key = user_id, email.lower()
         if refusal is None and not self._make_room(key):
-            refusal = Refusal("busy", "授权登录过多，请稍后重试", retry_s=_SLOWER_S)
+            refusal = Refusal("busy", zh.SIGNINS_MAX, retry_s=_SLOWER_S)
         if refusal is not None:
             return error_reply(refusal)
         try:
@@ -174,7 +173,7 @@ class Signins:
     async def _get(self, call: Call[GetSigninParams]) -> Reply:
         signin = self._signins.get((call.principal.user_id, call.params.email.strip().lower()))
         if signin is None:
-            return error_reply(Refusal("not_found", "没有进行中的授权登录", "email"))
+            return error_reply(Refusal("not_found", zh.NO_SIGNIN, "email"))
         return signin.reply()
 
     async def _wait(

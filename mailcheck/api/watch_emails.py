@@ -22,6 +22,7 @@ from huahuo.mailcheck.replies import MailReply, Success, encode
 from huahuo.mailcheck.roster.commands import WatchEmails
 from huahuo.mailcheck.roster.decider import watched
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.words import zh
 
 _ROSTER = "roster"
 _PART = "a part of watch_emails ".ljust(64, ".")
@@ -44,7 +45,7 @@ class WatchEmailsHandler:
     async def _watch_emails(self, call: Call[WatchParams]) -> Reply:
         params = call.params
         if (params.email_ids is None) == (params.filter is None):
-            return error_reply(Refusal("invalid_field", "未提供邮箱ID", "email_ids or filter"))
+            return error_reply(Refusal("invalid_field", zh.NO_IDS, "email_ids or filter"))
         if params.email_ids is not None:
             command = WatchEmails(params.email_ids, bool(params.on))
             answer: Answer[MailReply] = await self._directory.ask(

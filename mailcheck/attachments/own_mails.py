@@ -9,12 +9,14 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.events import CursorMoved, mailbox_stream, read
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED
+from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
 
 _ROSTER: Final = "roster"
+_MAILBOX: Final = "mailbox"
 _PAGE_EVENTS: Final = 500
 
 
@@ -43,6 +45,15 @@ class OwnMails:
         row: Row | None = await self._directory.ask(_ROSTER, user_id, Query(look))
         return row
 
+    async def owner(self, email_id: int) -> UserId | None:
+        """Whose mailbox this is, None if there is none: for administrators."""
+
+        def look(_seq: int, state: Mailbox) -> UserId | None:
+            return state.user_id if state.exists else None
+
+        owner: UserId | None = await self._directory.ask(_MAILBOX, email_id, Query(look))
+        return owner
+
     async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
         """A mail of this user. Records outlive their mailbox for a while; the roster says what there is."""
         found = None if mail_id < 0 else await self._log.row(MAIL, "", mail_key(mail_id))
@@ -58,6 +69,8 @@ class OwnMails:
         """Where the mail was found last. The facts of its mailbox say it where its record does not."""
         if record.uid and record.uidvalidity not in (0, GRAPH_UIDVALIDITY):
             return OnServer(record.folder, record.uidvalidity, record.uid)
+        if record.folder == UPLOADED and record.uidvalidity == GRAPH_UIDVALIDITY:
+            return None
         if record.remote_id:
             return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id)
         stream = mailbox_stream(record.email_id)

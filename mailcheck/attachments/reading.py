@@ -19,13 +19,14 @@ from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.mime.mail import attached
+from huahuo.mailcheck.words import zh
 
 CONTENT_BYTES_MAX: Final = 11 << 20
 """Of a file: as text it must fit into one reply."""
 AT_ONCE: Final = 2
 """Files that one user reads at once. A query that waits for a mail server holds one of the user's turns."""
 _TIMEOUT_S: Final = 60.0
-_GONE: Final = "邮件已不在邮箱服务器上"
+_GONE: Final = zh.MAIL_GONE
 
 
 class AttachmentParams(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class Attachments:
     async def _get(self, call: Call[AttachmentParams]) -> Reply:
         user = call.principal.name
         if self._running[user] >= AT_ONCE:
-            return error_reply(Refusal("busy", "正在读取其他附件，请稍后重试", "two are read at once"))
+            return error_reply(Refusal("busy", zh.READING_ALREADY, "two are read at once"))
         self._running[user] += 1
         try:
             async with Deadline(self._ambient, _TIMEOUT_S):
@@ -76,7 +77,7 @@ class Attachments:
         except CheckFailed as failed:
             return error_reply(Refusal("unavailable", failed.outcome.said))
         except TimeoutError:
-            return error_reply(Refusal("unavailable", "邮箱服务器响应超时"))
+            return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
         finally:
             self._running[user] -= 1
             if not self._running[user]:
@@ -87,7 +88,7 @@ class Attachments:
         record = await self._mails.record(call.principal.user_id, params.mail_id)
         plan = None if record is None else await self._plan_of(record.email_id)
         if record is None or plan is None:
-            return error_reply(Refusal("not_found", f"邮件ID {params.mail_id} 不存在或您没有权限"))
+            return error_reply(Refusal("not_found", zh.NO_MAIL.format(params.mail_id)))
         place = await self._mails.on_server(record)
         if place is None:
             return error_reply(Refusal("not_found", _GONE))
@@ -99,12 +100,10 @@ class Attachments:
             return error_reply(Refusal("not_found", _GONE))
         file = await self._executor.run(lambda: attached(source, params.index, CONTENT_BYTES_MAX))
         if file is None:
-            return error_reply(Refusal("not_found", "附件不存在", "index"))
+            return error_reply(Refusal("not_found", zh.NO_ATTACHMENT, "index"))
         about, content = file
         if len(content) > CONTENT_BYTES_MAX:
-            return error_reply(
-                Refusal("too_large", "附件过大，请在邮箱网页中打开", f"{CONTENT_BYTES_MAX} bytes")
-            )
+            return error_reply(Refusal("too_large", zh.ATTACHMENT_TOO_LARGE, f"{CONTENT_BYTES_MAX} bytes"))
         encoded = await self._executor.run(lambda: b64encode(content).decode())
         return json_reply(
             {

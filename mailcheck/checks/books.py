@@ -37,9 +37,10 @@ from huahuo.mailcheck.mailbox.commands import (
     Plan,
 )
 from huahuo.mailcheck.tables.records import CHECKS, OpenCheck, email_key, number_of
+from huahuo.mailcheck.words import zh
 
 CHECK: Final = "check"
-_FAULT: Final = "检查时发生内部错误 (internal error)"
+_FAULT: Final = zh.CHECK_FAULT
 
 
 def effect_of(email_id: int, row: bytes, user_id: UserId, now_ms: int) -> OpenEffect:

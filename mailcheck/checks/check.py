@@ -18,6 +18,7 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.servers.faults import CommandRefused, MailFault, TimedOut
 from huahuo.mailcheck.servers.providers import Place
+from huahuo.mailcheck.words import zh
 
 _PERCENT_CONNECTING = 0
 _PERCENT_LOGIN = 10
@@ -57,7 +58,7 @@ async def _run(
     target: Target, reading: Reading, limits: CheckLimits, network: Network, ambient: Ambient
 ) -> Ok:
     """Connect, read, log out. After a cancel or a broken connection, skip the logout."""
-    await reading.progress.step(_PERCENT_CONNECTING, "正在连接邮箱服务器")
+    await reading.progress.step(_PERCENT_CONNECTING, zh.CONNECTING)
     place, client = await connected(target, network, limits, ambient)
     listens = False
     try:
@@ -81,7 +82,7 @@ async def _session(
     try:
         async with deadline:
             await greet(client, place)
-            await reading.progress.step(_PERCENT_LOGIN, "正在登录邮箱")
+            await reading.progress.step(_PERCENT_LOGIN, zh.SIGNING_IN)
             await sign_in(client, target, place)
             done = await reading.inbox(client, deadline)
             await reading.others(client, deadline)

@@ -25,6 +25,7 @@ from huahuo.mailcheck.web import graph
 from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.graph import Graph, Listed
 from huahuo.mailcheck.web.requests import Requests
+from huahuo.mailcheck.words import zh
 
 JUNK_NAME: Final = "Junk Email"
 """What the folder of junk is called here. Graph has it under a fixed name, in whatever language."""
@@ -88,7 +89,7 @@ class _Run:
 
     async def run(self) -> Ok:
         """The inbox, and then the other folders that are wanted, as far as the mailbox has them."""
-        await self._progress.step(_PERCENT_LOGIN, "正在连接 Microsoft Graph")
+        await self._progress.step(_PERCENT_LOGIN, zh.CONNECTING_GRAPH)
         since = self._since
         await self._folder(graph.INBOX, INBOX, since)
         done = Ok(self._count, self._cursor, since is not None and since.uidvalidity != GRAPH_UIDVALIDITY)
@@ -118,7 +119,7 @@ class _Run:
         link = self._cursor.link
         for _ in range(_PAGES_MAX):
             page = await self._graph.page(link, folder)
-            await self._progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {name}")
+            await self._progress.step(_PERCENT_FOLDER, zh.OPENING_FOLDER.format(name))
             fresh = [mail for mail in page.mails if not await self._is_known(mail)]
             for index in range(0, len(fresh), self._limits.batch_mails_max):
                 await self._take(fresh[index : index + self._limits.batch_mails_max])

@@ -21,6 +21,7 @@ from huahuo.mailcheck.imap.folders import Folder, chosen
 from huahuo.mailcheck.imap.wire import Fetched, uid_set
 from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, ImapError
+from huahuo.mailcheck.words import zh
 
 _HISTORY_MAILS = 200
 """A longer history is read from its end, so that the newest mails are told first."""
@@ -62,7 +63,7 @@ class Reading:
 
     async def inbox(self, client: ImapClient, deadline: Deadline) -> Ok:
         """Hand every new mail of INBOX to the sink. `deadline` restarts with every batch."""
-        await self.progress.step(_PERCENT_FOLDER, f"正在选择文件夹 {INBOX}")
+        await self.progress.step(_PERCENT_FOLDER, zh.OPENING_FOLDER.format(INBOX))
         return await self._folder(client, deadline, Folder(INBOX, INBOX, frozenset()))
 
     async def others(self, client: ImapClient, deadline: Deadline) -> None:
@@ -231,4 +232,4 @@ class Progress:
         percent = _PERCENT_FOLDER + (_PERCENT_LAST - _PERCENT_FOLDER) * number // max(total, number)
         leap = percent >= self._percent + _PERCENT_LEAP
         if leap or self._ambient.monotonic_s() >= self._not_before_s:
-            await self.step(percent, f"正在处理第 {number}/{total} 封邮件")
+            await self.step(percent, zh.READING_MAIL.format(number, total))

@@ -26,11 +26,12 @@ from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
 from huahuo.mailcheck.replies import MailReply
 from huahuo.mailcheck.roster.commands import AddEmail
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"
-_TAKING_OVER: Final = "正在导入邮件"
+_TAKING_OVER: Final = zh.TAKING_OVER
 _HTML: Final = ("<html", "<body", "<div", "<p>", "<p ", "<table", "<span", "<br")
 _SECRETS: Final = ("password", "client_id", "refresh_token")
 
@@ -105,7 +106,7 @@ class Adopting:
 
     async def end(self, email_id: int, count: int) -> None:
         """All mails of the mailbox are taken over."""
-        message = f"已导入 {count} 封邮件"
+        message = zh.TAKEN_OVER.format(count)
         await self._mailboxes.tell(email_id, ReportStatus("ok", message), principal=_PRINCIPAL)
 
 

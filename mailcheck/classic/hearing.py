@@ -6,11 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-NO_ADDRESS: Final = "邮箱地址和密码不能为空"
-NO_GRANT: Final = "Outlook邮箱需要提供Client ID和Refresh Token"
-NO_IDS: Final = "未提供邮箱ID"
-NO_DATA: Final = "导入数据不能为空"
-NO_FORM: Final = "无效的消息格式"
+from huahuo.mailcheck.classic import classic_zh
+from huahuo.mailcheck.words import zh
+
+NO_ADDRESS: Final = zh.BOTH_NEEDED
+NO_GRANT: Final = zh.OUTLOOK_GRANT
+NO_IDS: Final = zh.NO_IDS
+NO_DATA: Final = classic_zh.NO_DATA
+NO_FORM: Final = classic_zh.NO_FORM
 _TYPE: Final = re.compile(r"[A-Za-z_]{1,40}")
 _ADDED: Final = ("email", "password", "mail_type", "client_id", "refresh_token", "server", "port", "use_ssl")
 COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "import_emails"})
@@ -41,7 +44,7 @@ def asked_of(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
                 return Wrong(NO_DATA)
             return {"action": "import_emails", "data": data, "mail_type": mail_type_of(message)}
         case str() as kind if _TYPE.fullmatch(kind):
-            return Wrong(f"未知的消息类型: {kind}")
+            return Wrong(classic_zh.UNKNOWN_KIND.format(kind))
         case _:
             return Wrong(NO_FORM)
 

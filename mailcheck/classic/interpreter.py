@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from huahuo.actors.plugins.tongues import Message, Understood
-from huahuo.mailcheck.classic import hearing, telling
+from huahuo.mailcheck.classic import classic_zh, hearing, telling
 from huahuo.mailcheck.classic.hearing import COMMANDS, NO_FORM, Wrong
 from huahuo.mailcheck.classic.repeats import Repeats, key_of
 from huahuo.mailcheck.classic.running import Running
 from huahuo.mailcheck.classic.shapes import PROGRESS_RUNNING_MAX
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 
-BAD_TOKEN: Final = "无效的认证令牌，请重新登录"  # noqa: S105  a text
-NOT_SIGNED_IN: Final = "请先进行认证"
+BAD_TOKEN: Final = classic_zh.SIGN_IN_AGAIN
+NOT_SIGNED_IN: Final = classic_zh.NOT_SIGNED_IN
 _SIGNED_OUT: Final = frozenset({4003, 4500, 4503, 4507})
 """Closes after which the same token cannot be used: that front end must not come back with it."""
 _ENDS: Final = 1000
@@ -180,7 +180,9 @@ class FireMail:
                 if email_id in self._own:
                     self._own.discard(email_id)
                     return []
-                return [{"type": "emails_deleted", "email_ids": [email_id], "message": "已删除 1 个邮箱"}]
+                return [
+                    {"type": "emails_deleted", "email_ids": [email_id], "message": classic_zh.ONE_DELETED}
+                ]
             case _:
                 return []
 
@@ -211,7 +213,7 @@ class FireMail:
             return []
         self._pushed_s = {one: at for one, at in self._pushed_s.items() if now_s - at < _PUSH_S}
         self._pushed_s[email_id] = now_s
-        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": "收到新邮件"}]
+        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": classic_zh.NEW_MAIL}]
 
     def _added(self, email_id: int, event: Message) -> Sequence[Message]:
         if email_id in self._own:
@@ -220,7 +222,9 @@ class FireMail:
         if self._importing or self._imported:
             self._imported -= 1
             return []
-        return [{"type": "email_added", "message": f"邮箱 {event['email']} 添加成功", "email_id": email_id}]
+        return [
+            {"type": "email_added", "message": classic_zh.ADDED.format(event["email"]), "email_id": email_id}
+        ]
 
 
 def _progressed(email_id: int, progress: int, event: Message) -> Message:

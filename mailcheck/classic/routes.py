@@ -4,7 +4,7 @@ Its status codes are kept: that front end signs out at 401 and reads `error` of 
 """
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -13,10 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
-from huahuo.mailcheck.classic import hearing
+from huahuo.mailcheck.api.adding_mails import MAIL_BYTES_MAX
+from huahuo.mailcheck.classic import classic_zh, hearing
 from huahuo.mailcheck.classic.hearing import NO_DATA, NO_IDS, Wrong
 from huahuo.mailcheck.classic.shapes import MASK
 from huahuo.mailcheck.classic.telling import import_result
+from huahuo.mailcheck.classic.uploads import mails_in, uploaded
+from huahuo.mailcheck.words import zh
 
 _BODY_BYTES: Final = 64 << 10
 _IMPORT_BYTES: Final = 1 << 20
@@ -24,6 +27,7 @@ _IDS_MAX: Final = 1_000
 _ACCEPTED, _CONFLICT, _FORBIDDEN, _NOT_FOUND, _BAD = 202, 409, 403, 404, 400
 _TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 _ATTACHMENT: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,4})")
+_FILES: Final = frozenset({"eml", "txt", "mbox", "emlx"})
 _STATUS: Final[Mapping[str, int]] = {
     "not_found": _NOT_FOUND,
     "already_exists": _CONFLICT,
@@ -58,6 +62,15 @@ def routes() -> Sequence[HttpRoute]:
         _route("POST", "/api/emails/batch_delete", _delete_many),
         _route("POST", "/api/emails/batch_check", _check_many),
         _route("POST", "/api/emails/import", _import, _IMPORT_BYTES),
+        HttpRoute(
+            method="POST",
+            path="/api/emails/test-connection",
+            handler=_test,
+            waits=True,
+            body_bytes_max=_BODY_BYTES,
+            refuse=refused,
+        ),
+        _route("POST", f"{one}/upload_email_file", _upload, MAIL_BYTES_MAX + _BODY_BYTES),
         _route("GET", f"{mail}/attachments", _attachments),
         HttpRoute(
             method="GET",
@@ -84,7 +97,7 @@ async def _show(request: HttpRequest) -> HttpAnswer:
     rows = (await _done(request, "firemail_emails"))["data"]
     found = next((row for row in rows if row["id"] == email_id), None)
     if found is None:
-        raise _refusal(f"邮箱ID {email_id} 不存在或您没有权限", _NOT_FOUND)
+        raise _refusal(zh.NO_MAILBOX.format(email_id), _NOT_FOUND)
     return HttpAnswer.json(found)
 
 
@@ -95,7 +108,7 @@ async def _add(request: HttpRequest) -> HttpAnswer:
         raise _refusal(asked.message, _BAD)
     reply = await _done(request, asked.pop("action"), **asked)
     email = asked["email"]
-    return HttpAnswer.json({"message": f"邮箱 {email} 添加成功", "email_id": reply["email_id"]})
+    return HttpAnswer.json({"message": classic_zh.ADDED.format(email), "email_id": reply["email_id"]})
 
 
 async def _update(request: HttpRequest) -> HttpAnswer:
@@ -106,15 +119,15 @@ async def _update(request: HttpRequest) -> HttpAnswer:
     email_id = _email_id(request)
     await _done(request, "update_email", email_id=email_id, **fields)
     data = {"email_id": email_id, "email": given.get("email"), "mail_type": given.get("mail_type")}
-    return HttpAnswer.json({"message": "邮箱信息更新成功", "data": data})
+    return HttpAnswer.json({"message": classic_zh.UPDATED, "data": data})
 
 
 async def _delete(request: HttpRequest) -> HttpAnswer:
     email_id = _email_id(request)
     reply = await _done(request, "delete_emails", email_ids=[email_id])
     if not reply["email_ids"]:
-        raise _refusal(f"邮箱ID {email_id} 不存在或您没有权限", _NOT_FOUND)
-    return HttpAnswer.json({"message": f"邮箱 ID {email_id} 已删除"})
+        raise _refusal(zh.NO_MAILBOX.format(email_id), _NOT_FOUND)
+    return HttpAnswer.json({"message": classic_zh.DELETED.format(email_id)})
 
 
 async def _delete_many(request: HttpRequest) -> HttpAnswer:
@@ -125,18 +138,18 @@ async def _delete_many(request: HttpRequest) -> HttpAnswer:
 
 
 async def _password(_request: HttpRequest) -> HttpAnswer:
-    raise _refusal("密码已加密保存，不再显示；如需修改，请编辑邮箱并重新填写", _FORBIDDEN)
+    raise _refusal(classic_zh.NOT_SHOWN, _FORBIDDEN)
 
 
 async def _check(request: HttpRequest) -> HttpAnswer:
     """Begin a check. How it goes comes over the WebSocket."""
     reply = await request.call("check_emails", {"email_ids": [_email_id(request)]})
     if reply["type"] == "error":
-        raise _told("邮箱不存在" if reply["code"] == "not_found" else reply["message"], reply)
+        raise _told(classic_zh.NO_SUCH_MAILBOX if reply["code"] == "not_found" else reply["message"], reply)
     if not reply["accepted"]:
-        said = {"success": False, "message": "邮箱正在处理中，请稍后再试", "status": "processing"}
+        said = {"success": False, "message": classic_zh.ONE_BUSY, "status": "processing"}
         return HttpAnswer.json(said, _CONFLICT)
-    said = {"success": True, "message": "开始检查邮箱", "status": "processing"}
+    said = {"success": True, "message": classic_zh.CHECKING_ONE, "status": "processing"}
     return HttpAnswer.json(said, _ACCEPTED)
 
 
@@ -145,19 +158,19 @@ async def _check_many(request: HttpRequest) -> HttpAnswer:
     if not ids:  # none named means all
         ids = [row["id"] for row in (await _done(request, "firemail_emails"))["data"]]
     if not ids:
-        raise _refusal("没有找到邮箱或您没有权限", _NOT_FOUND)
+        raise _refusal(classic_zh.NONE_FOUND, _NOT_FOUND)
     accepted, skipped = 0, []
     for start in range(0, len(ids), _IDS_MAX):
         some = ids[start : start + _IDS_MAX]
         reply = await request.call("check_emails", {"email_ids": some})
         if reply["type"] == "error":
-            raise _told("没有找到邮箱或您没有权限", reply)
+            raise _told(classic_zh.NONE_FOUND, reply)
         accepted += len(reply["accepted"])
         skipped += reply["skipped"]
     if not accepted:
-        said: Fields = {"message": "所有选择的邮箱都在处理中", "processing_ids": skipped}
+        said: Fields = {"message": classic_zh.ALL_BUSY, "processing_ids": skipped}
         return HttpAnswer.json(said, _CONFLICT)
-    said = {"message": f"开始检查 {accepted} 个邮箱", "skipped": len(skipped), "total": len(ids)}
+    said = {"message": zh.CHECKING.format(accepted), "skipped": len(skipped), "total": len(ids)}
     return HttpAnswer.json(said, _ACCEPTED)
 
 
@@ -165,10 +178,8 @@ async def _watch(request: HttpRequest) -> HttpAnswer:
     email_id, on = _email_id(request), bool(request.json(dict[str, Any]).get("enable"))
     reply = await request.call("watch_emails", {"email_ids": [email_id], "on": on})
     if reply["type"] == "error":
-        raise _told(
-            "此服务暂不支持实时检查" if reply["code"] == "unknown_action" else reply["message"], reply
-        )
-    said = {"success": True, "message": "已开启实时检查" if on else "已关闭实时检查"}
+        raise _told(classic_zh.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
+    said = {"success": True, "message": classic_zh.WATCHED if on else classic_zh.NOT_WATCHED}
     return HttpAnswer.json({**said, "data": {"id": email_id, "enable_realtime_check": on}})
 
 
@@ -185,6 +196,44 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     return HttpAnswer.json(import_result(await _done(request, "import_emails", data=data, mail_type=kind)))
 
 
+async def _test(request: HttpRequest) -> HttpAnswer:
+    """Whether a login works. What is masked is what the mailbox of this address has."""
+    given = request.json(dict[str, Any])
+    names = ("email", "password", "server", "port", "use_ssl", "mail_type")
+    fields = {name: given[name] for name in names if given.get(name) not in (None, "")}
+    if fields.get("password") == MASK:
+        rows = (await _done(request, "firemail_emails"))["data"]
+        own = (row["id"] for row in rows if row["email"].lower() == str(fields.get("email", "")).lower())
+        fields = {"email_id": next(own, 0)}
+    reply = await request.call("test_login", fields)
+    if reply["type"] == "error":
+        return HttpAnswer.json(
+            {"success": False, "message": reply["message"], "error": reply["message"]}, _BAD
+        )
+    said = {"success": True, "message": reply["message"], "folders": reply["folders"]}
+    return HttpAnswer.json(said)
+
+
+async def _upload(request: HttpRequest) -> HttpAnswer:
+    """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`), or several (`.mbox`)."""
+    file = uploaded(request.headers.get("content-type", ""), request.body)
+    if file is None:
+        raise _refusal(classic_zh.NO_FILE, _BAD)
+    name, content = file
+    kind = name.lower().rpartition(".")[2]
+    if kind not in _FILES:
+        raise _refusal(classic_zh.FILE_KINDS, _BAD)
+    mail_ids = []
+    for source in mails_in(kind, content):
+        data = b64encode(source).decode()
+        reply = await _done(request, "add_mail", email_id=_email_id(request), data=data)
+        mail_ids.append(reply["mail_id"])
+    if not mail_ids:
+        raise _refusal(zh.NOT_A_MAIL, _BAD)
+    said: Fields = {"success": True, "message": zh.MAIL_ADDED, "mail_id": mail_ids[-1]}
+    return HttpAnswer.json({**said, "mail_ids": mail_ids})
+
+
 async def _attachments(request: HttpRequest) -> HttpAnswer:
     mail_id = int(request.names["mail_id"])
     return HttpAnswer.json((await _done(request, "firemail_attachments", mail_id=mail_id))["data"])
@@ -194,7 +243,7 @@ async def _download(request: HttpRequest) -> HttpAnswer:
     """The file, which the service reads from the mail server now. A browser saves it and opens nothing."""
     named = _ATTACHMENT.fullmatch(request.names["attachment_id"])
     if named is None:
-        raise _refusal("附件不存在", _NOT_FOUND)
+        raise _refusal(zh.NO_ATTACHMENT, _NOT_FOUND)
     file = await _done(request, "get_attachment", mail_id=int(named[1]), index=int(named[2]))
     name = quote(file["name"] or "attachment", safe="")
     headers = (

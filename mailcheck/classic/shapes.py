@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
+from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MailRecord
 
 MASK: Final = "******"
 _OAUTH: Final = "outlook"
-_NOT_LOADED: Final = "（邮件较多，此处未载入正文，请在控制台或搜索中查看）"
+_NOT_LOADED: Final = classic_zh.NOT_LOADED
 PROGRESS_RUNNING_MAX: Final = PROGRESS_MAX - 1
 """100 tells that front end that a check has ended, so nothing else may say it."""
 

@@ -24,6 +24,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.adding_mails import AddingMails
 from huahuo.mailcheck.api.belongings import Belongings
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.exporting import Exporting
@@ -34,6 +35,7 @@ from huahuo.mailcheck.api.handlers import ROSTER, Handlers
 from huahuo.mailcheck.api.mail_queries import MailQueries
 from huahuo.mailcheck.api.searching import Searching
 from huahuo.mailcheck.api.signing_in import Signins
+from huahuo.mailcheck.api.testing_login import TestingLogin
 from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
 from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.attachments.reading import Attachments
@@ -197,6 +199,17 @@ class MailDomain:
         folders = AskingFolders(
             own, readers.sign_in.check, mailboxes.plan_of, settings.check.folders, ambient
         )
+        logins = TestingLogin(
+            own,
+            mailboxes,
+            stored=readers.sign_in.check,
+            given=readers.login,
+            providers=settings.providers,
+            proxy=settings.proxy,
+            ambient=ambient,
+        )
+        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
+        self.searching = None if index is None else Searching(log, directory, index)
         self._actions = [
             *self._handlers.actions(),
             *MailQueries(log, own, self.opening).actions(),
@@ -204,9 +217,11 @@ class MailDomain:
             *WatchEmailsHandler(log, directory, a_part=settings.ids_max).actions(),
             *attachments.actions(),
             *folders.actions(),
+            *logins.actions(),
+            *adding.actions(),
             *Grouping(log, directory).actions(),
             *Exporting(log, directory, ambient).actions(),
-            *([] if index is None else Searching(log, directory, index).actions()),
+            *([] if self.searching is None else self.searching.actions()),
         ]
         self.belongings = Belongings(log, directory, pauses)
         self.adopting = Adopting(directory, mailboxes, ambient)

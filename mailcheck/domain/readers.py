@@ -73,7 +73,8 @@ class Readers:
         """A watcher has its place before it signs in, and keeps it afterwards."""
         self.one_mail = signing(one, gate)
         self.many_mails = signing(many, gate)
-        self.sign_in = signing(check_mail or SigningInOnly(limits=settings.check, **shared), gate)
+        self.login = SigningInOnly(limits=settings.check, **shared)
+        self.sign_in = signing(check_mail or self.login, gate)
 
     async def close(self, timeout_s: float) -> None:
         """Let refreshes of tokens end, and close what is open. Idempotent."""

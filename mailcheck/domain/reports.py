@@ -22,8 +22,9 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportStatus,
 )
 from huahuo.mailcheck.tables.reported_checks import reported_checks
+from huahuo.mailcheck.words import zh
 
-_INTERRUPTED: Final = "服务重启，检查中断"
+_INTERRUPTED: Final = zh.INTERRUPTED
 _AT_ONCE: Final = 256
 """Interrupted checks that are ended together, so that they share commits."""
 _REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL

@@ -46,10 +46,11 @@ from huahuo.mailcheck.mailbox.commands import (
 from huahuo.mailcheck.mailbox.identity import Equals
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.mailbox.writing import MailboxWriting
+from huahuo.mailcheck.words import zh
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
 """The highest progress of a running check, because 100 is its end."""
-_CONNECTING: Final = "正在连接邮箱服务器"
+_CONNECTING: Final = zh.CONNECTING
 
 
 class MailboxDecider(MailboxFold):
@@ -102,7 +103,7 @@ class MailboxDecider(MailboxFold):
                     _found(writing, command.check_id, (), command.cursor, {})
                 message = command.message
                 if not message and command.status == "ok":
-                    message = f"检查完成，共 {check.found} 封新邮件" if check.found else "没有找到新邮件"
+                    message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
                 if command.status == "ok" and state.failed:
                     writing.look_again()
                 writing.end(
@@ -140,7 +141,7 @@ def _watcher_fares(writing: MailboxWriting, command: WatchState) -> None:
         return
     if command.status == "ok":
         if state.failed:
-            writing.watcher(command, "新邮件监听已恢复")
+            writing.watcher(command, zh.WATCHING_AGAIN)
     elif not state.failed or (command.status == "need_reauth" and not state.refused):
         writing.watcher(command, command.message)
 

@@ -100,7 +100,7 @@ class RosterDecider(RosterFold):
         if refusal is not None:
             return refusal
         if email.lower() in state.addresses:
-            return Refusal("already_exists", f"邮箱 {email} 添加失败，可能已存在")
+            return Refusal("already_exists", zh.MAY_EXIST.format(email))
         if len(state.rows) >= self._mailboxes_max:
             return _full(self._mailboxes_max)
         where = self._providers.endpoint(
@@ -112,7 +112,7 @@ class RosterDecider(RosterFold):
         )
         email_id = writing.context.take("mailbox", 1)
         writing.add(email_id, email, command.mail_type, where, command.secrets.items())
-        return Success("邮箱添加成功", email_id=email_id)
+        return Success(zh.MAILBOX_ADDED, email_id=email_id)
 
     def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
         state, data = writing.state, command.data
@@ -128,7 +128,7 @@ class RosterDecider(RosterFold):
             if fault is not None:
                 failures.append(LineFailure(account.line, fault.message))
             elif account.email.lower() in state.addresses:
-                failures.append(LineFailure(account.line, "邮箱地址已存在"))
+                failures.append(LineFailure(account.line, zh.ADDRESS_EXISTS))
             elif len(state.rows) + len(taken) >= self._mailboxes_max:
                 failures.append(LineFailure(account.line, _full(self._mailboxes_max).message))
             else:
@@ -152,18 +152,18 @@ class RosterDecider(RosterFold):
         command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails,
     ) -> MailReply:
         if not command.email_ids:
-            return Refusal("invalid_field", "未提供邮箱ID", "email_ids")
+            return Refusal("invalid_field", zh.NO_IDS, "email_ids")
         if len(command.email_ids) > self._ids_max:
-            return Refusal("too_large", f"一次最多 {self._ids_max} 个邮箱", "email_ids")
+            return Refusal("too_large", zh.IDS_MAX.format(self._ids_max), "email_ids")
         owned = [i for i in dict.fromkeys(command.email_ids) if i in writing.state.rows]
         match command:
             case DeleteEmails():
                 for email_id in owned:
                     writing.delete(email_id)
-                return Success(f"已删除 {len(owned)} 个邮箱", email_ids=owned)
+                return Success(zh.DELETED.format(len(owned)), email_ids=owned)
             case CancelCheck():
                 cancelled = [i for i in owned if writing.cancel(i)]
-                return Success(f"已取消 {len(cancelled)} 个检查", cancelled=cancelled)
+                return Success(zh.CANCELLED.format(len(cancelled)), cancelled=cancelled)
             case CheckEmails():
                 return _check(writing, owned, login=command.login)
             case LabelEmails():
@@ -177,7 +177,7 @@ class RosterDecider(RosterFold):
     def _update(self, writing: RosterWriting, command: UpdateEmail) -> MailReply:
         row = writing.state.rows.get(command.email_id)
         if row is None:
-            return Refusal("not_found", f"邮箱ID {command.email_id} 不存在或您没有权限")
+            return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
         mail_type = command.mail_type or row.mail_type
         refusal = refuse_settings(
             self._providers, command.mail_type, command.server, command.port
@@ -192,7 +192,7 @@ class RosterDecider(RosterFold):
         if refusal is not None:
             return refusal
         writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items(), folders)
-        return Success("邮箱更新成功", email_id=row.id)
+        return Success(zh.MAILBOX_UPDATED, email_id=row.id)
 
     def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
         """The endpoint after an update. A new type without a server gets the default of that type."""
@@ -216,8 +216,8 @@ def _label(writing: RosterWriting, owned: Sequence[int], labels: Labels) -> Mail
         writing.label(email_id, changes[email_id])
     if full:
         made = Success if touched else Warned
-        return made(f"一个邮箱最多 {TAGS_MAX} 个标签", email_ids=touched, skipped=full)
-    return Success(f"已更新 {len(touched)} 个邮箱的标签", email_ids=touched)
+        return made(zh.TAGS.format(TAGS_MAX), email_ids=touched, skipped=full)
+    return Success(zh.LABELLED.format(len(touched)), email_ids=touched)
 
 
 def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
@@ -233,22 +233,22 @@ def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
 
 def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:
     if not owned:
-        return Refusal("not_found", "您没有权限检查任何指定的邮箱")
+        return Refusal("not_found", zh.NONE_TO_CHECK)
     skipped = [i for i in owned if i in writing.state.checks]
     accepted = [i for i in owned if i not in writing.state.checks]
     if not accepted:
-        return Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=skipped)
+        return Warned(zh.ALL_BUSY, accepted=[], skipped=skipped)
     first = writing.context.take("check", len(accepted))
     for check_id, email_id in enumerate(accepted, start=first):
         writing.request(email_id, check_id, login=login)
-    return Success(f"开始检查 {len(accepted)} 个邮箱", accepted=accepted, skipped=skipped)
+    return Success(zh.CHECKING.format(len(accepted)), accepted=accepted, skipped=skipped)
 
 
 def watched(accepted: list[int], refused: list[int], *, on: bool) -> Success:
     """The reply to `watch_emails`."""
-    message = f"已{'开启' if on else '关闭'} {len(accepted)} 个邮箱的实时监听"
+    message = (zh.WATCH_ON if on else zh.WATCH_OFF).format(len(accepted))
     return Success(message, accepted=accepted, refused=refused)
 
 
 def _full(mailboxes_max: int) -> Refusal:
-    return Refusal("too_large", f"邮箱数量已达上限 {mailboxes_max}")
+    return Refusal("too_large", zh.MAILBOXES_MAX.format(mailboxes_max))

@@ -15,6 +15,7 @@ import msgspec
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.replies import LineFailure
+from huahuo.mailcheck.words import zh
 
 LINES_MAX: Final = 20_000
 LINES_A_STRETCH: Final = 32
@@ -91,7 +92,7 @@ def parse(
             fields = [fields[at] if 0 <= at < len(fields) else "" for at in columns]
         parsed = _line(number, fields, oauth=mail_type == "outlook")
         if isinstance(parsed, Account) and parsed.email.lower() in seen:
-            parsed = LineFailure(number, "邮箱地址重复")
+            parsed = LineFailure(number, zh.ADDRESS_TWICE)
         if isinstance(parsed, Account):
             seen.add(parsed.email.lower())
             accounts.append(parsed)
@@ -130,22 +131,22 @@ def _columns(fields: list[str]) -> list[int] | None:
 def _line(number: int, fields: list[str], *, oauth: bool) -> Account | LineFailure:
     if oauth:
         if len(fields) != FIELDS_OAUTH:
-            return LineFailure(number, "格式错误，需要4个字段")
+            return LineFailure(number, zh.FOUR_FIELDS)
         if not all(fields):
-            return LineFailure(number, "有空白字段")
+            return LineFailure(number, zh.EMPTY_FIELD)
         email, password, client_id, refresh_token = _sort_oauth(fields)
     else:
         if not FIELDS_MIN <= len(fields) <= FIELDS_OAUTH:
-            return LineFailure(number, "格式错误，至少需要2个字段")
+            return LineFailure(number, zh.TWO_FIELDS)
         if not all(fields[:FIELDS_MIN]):
-            return LineFailure(number, "有空白字段")
+            return LineFailure(number, zh.EMPTY_FIELD)
         if len(fields) == FIELDS_OAUTH and all(fields) and any(_UUID.fullmatch(field) for field in fields):
             fields = _sort_oauth(fields)
         if not is_address(fields[0]) and is_address(fields[1]):
             fields[0], fields[1] = fields[1], fields[0]
         email, password, client_id, refresh_token = (*fields, "", "")[:FIELDS_OAUTH]
     if not is_address(email):
-        return LineFailure(number, "邮箱地址格式错误")
+        return LineFailure(number, zh.NO_ADDRESS)
     named = {"password": password, "client_id": client_id, "refresh_token": refresh_token}
     return Account(number, email, {name: Secret(value) for name, value in named.items() if value})
 

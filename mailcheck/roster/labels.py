@@ -47,14 +47,14 @@ def refuse_labels(labels: Labels) -> Refusal | None:
     """The refusal of tidied labels, None if they are acceptable."""
     for name, tags in (("add_tags", labels.add_tags), ("remove_tags", labels.remove_tags)):
         if any(not 0 < len(tag) <= TAG_CHARS_MAX or _CONTROL.search(tag) for tag in tags):
-            return Refusal("invalid_field", f"标签须为 1 至 {TAG_CHARS_MAX} 个字符", name)
+            return Refusal("invalid_field", zh.TAG_CHARS.format(TAG_CHARS_MAX), name)
     if labels.group is not None and (len(labels.group) > GROUP_CHARS_MAX or _CONTROL.search(labels.group)):
-        return Refusal("invalid_field", f"分组名称最多 {GROUP_CHARS_MAX} 个字符", "group")
+        return Refusal("invalid_field", zh.GROUP_CHARS.format(GROUP_CHARS_MAX), "group")
     note = labels.note or ""
     if len(note) > NOTE_CHARS_MAX or _CONTROL_BUT_LINES.search(note):
-        return Refusal("invalid_field", f"备注最多 {NOTE_CHARS_MAX} 个字符", "note")
+        return Refusal("invalid_field", zh.NOTE_CHARS.format(NOTE_CHARS_MAX), "note")
     if labels == Labels():
-        return Refusal("invalid_field", "未提供标签、备注或分组", "add_tags")
+        return Refusal("invalid_field", zh.NO_LABELS, "add_tags")
     return None
 
 

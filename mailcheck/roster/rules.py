@@ -24,8 +24,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 def refuse_address(email: str) -> Refusal | None:
     """The refusal of an address, None if it is acceptable."""
     if not email:
-        return Refusal("invalid_field", "邮箱地址和密码不能为空", "email")
-    return None if is_address(email) else Refusal("invalid_field", "邮箱地址格式错误", "email")
+        return Refusal("invalid_field", zh.BOTH_NEEDED, "email")
+    return None if is_address(email) else Refusal("invalid_field", zh.NO_ADDRESS, "email")
 
 
 def refuse_settings(
@@ -33,14 +33,14 @@ def refuse_settings(
 ) -> Refusal | None:
     """The refusal of a type, server or port, None if all that are given are acceptable."""
     if mail_type is not None and mail_type not in providers.names:
-        return Refusal("invalid_field", "不支持的邮箱类型", "mail_type")
+        return Refusal("invalid_field", zh.NO_SUCH_TYPE, "mail_type")
     if port is not None and not 1 <= port <= _PORT_MAX:
-        return Refusal("invalid_field", "端口无效", "port")
+        return Refusal("invalid_field", zh.NO_PORT, "port")
     if server.strip():
         try:
             host_name(server)
         except HostRefused:
-            return Refusal("invalid_field", "服务器地址无效", "server")
+            return Refusal("invalid_field", zh.NO_SERVER, "server")
     return None
 
 
@@ -57,12 +57,12 @@ def refuse_secrets(secrets: Mapping[str, Secret]) -> Refusal | None:
     for name, secret in secrets.items():
         value = secret.reveal()
         if len(value) > SECRET_CHARS_MAX or any(char in value for char in "\r\n\0"):
-            return Refusal("invalid_field", "字段内容无效", name)
+            return Refusal("invalid_field", zh.FIELD_CONTENT, name)
         if name == "proxy":
             try:
                 parse_proxy(value)
             except ValueError as error:
-                return Refusal("invalid_field", "代理地址无效", f"proxy: {error}")
+                return Refusal("invalid_field", zh.NO_PROXY, f"proxy: {error}")
     return None
 
 
@@ -73,7 +73,7 @@ def refuse_missing(providers: Providers, mail_type: str, secrets: Mapping[str, S
     if auth_of(provider, password="password" in secrets, grant=grant) is not None:
         return None
     if mail_type == "outlook":
-        return Refusal("invalid_field", "Outlook邮箱需要提供Client ID和Refresh Token")
+        return Refusal("invalid_field", zh.OUTLOOK_GRANT)
     if provider.auth in TOKENS:
-        return Refusal("invalid_field", "该类型邮箱需要提供Client ID和Refresh Token", "refresh_token")
-    return Refusal("invalid_field", "邮箱地址和密码不能为空", "password")
+        return Refusal("invalid_field", zh.GRANT_NEEDED, "refresh_token")
+    return Refusal("invalid_field", zh.BOTH_NEEDED, "password")

@@ -47,8 +47,9 @@ from huahuo.mailcheck.tables.records import (
     group_secret,
     watched_put,
 )
+from huahuo.mailcheck.words import zh
 
-_CANCELLED: Final = "检查已取消"
+_CANCELLED: Final = zh.CHECK_CANCELLED
 
 
 class RosterWriting:
@@ -198,7 +199,7 @@ class RosterWriting:
         if host is None:
             host = self.state.rows[email_id].server
             self._expect(email_id)
-        self._status(email_id, check_id, "queued", "等待检查")
+        self._status(email_id, check_id, "queued", zh.CHECK_QUEUED)
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
         self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host, login=login))
         self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id, login))

@@ -26,6 +26,7 @@ def options(folder: Path, receiver: list[str]) -> Options:
 
 
 _LONG = {
+    "cluster",
     "actors",
     "commands",
     "effects",

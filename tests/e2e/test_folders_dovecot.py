@@ -126,3 +126,21 @@ def test_a_check_that_only_signs_in_reads_no_mail_and_says_whether_the_login_wor
 
     options = ProviderOptions(hosts=(f"127.0.0.1:{mails.port}",), tls="none")
     in_real_world(test, LIMITS, providers=Providers({"corp": options}))
+
+
+def test_a_login_is_tried_without_keeping_it_or_with_what_a_mailbox_has(mails: Dovecot) -> None:
+    user = "tried@example.com"
+    mails.add_user(user)
+
+    async def test(world: MailWorld) -> None:
+        where: dict[str, Any] = {"server": "127.0.0.1", "port": mails.port, "use_ssl": False}
+        told = await world.do("test_login", email=user, password="secret", **where)
+        assert (told["message"], told["folders"]) == (zh.LOGIN_TESTED, ["INBOX"])
+        wrong = await world.do("test_login", email=user, password="canary", **where)
+        assert (wrong["code"], "canary" in str(wrong)) == ("unavailable", False)
+        assert await world.rows() == {}
+        email_id = await add(world, mails, user)
+        assert (await world.do("test_login", email_id=email_id))["type"] == "success"
+        assert (await world.do("test_login", 99, email_id=email_id))["code"] == "not_found"
+
+    in_real_world(test, LIMITS)

@@ -182,7 +182,7 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
     ("app", "says"),
     [
         ("nothing:app", "no module nothing is here or installed. Run it in the folder"),
-        ("shop:nothing", "has no attribute 'nothing'"),
+        ("shop:nothing", "has no nothing: write nothing = Huahuo(…) in it"),
         ("shop:order", "is no Huahuo(…) but a Entity"),
         ("shop", "write MODULE:NAME"),
         ("broken:app", "broken.py:1: ZeroDivisionError"),

@@ -166,6 +166,76 @@ async def classic_again(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield c
 
 
+EML = (
+    b"Subject: Invoice for Paris\r\nFrom: Rail <rail@example.com>\r\nMessage-ID: <up@x>\r\n"
+    b"Date: Tue, 24 Nov 2026 10:31:07 +0000\r\n\r\nthe ticket\r\n"
+)
+
+
+async def test_a_mail_file_is_uploaded_listed_and_found(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (running, c):
+        email_id = (await c.post("/api/emails", json={"email": "a@example.com", **IMAP})).json()["email_id"]
+        url = f"/api/emails/{email_id}/upload_email_file"
+        sent = await c.post(url, files={"file": ("票.eml", EML, "message/rfc822")})
+        assert (sent.status_code, sent.json()["success"]) == (200, True), sent.text
+        again = await c.post(url, files={"file": ("a.txt", EML)})
+        assert again.json()["mail_id"] == sent.json()["mail_id"]
+        second = EML.replace(b"up@x", b"other@x").replace(b"Invoice", b"Receipt")
+        box = b"From a@b Tue Nov 24\n" + second + b"\nFrom c@d Tue Nov 24\n" + EML
+        assert len((await c.post(url, files={"file": ("all.mbox", box)})).json()["mail_ids"]) == 2
+        for name, content in (("a.msg", EML), ("a.eml", b""), ("a.eml", b"\r\n\r\nnothing")):
+            refused = await c.post(url, files={"file": (name, content)})
+            assert (refused.status_code, bool(refused.json()["error"])) == (400, True), name
+        assert (
+            await c.post("/api/emails/99/upload_email_file", files={"file": ("a.eml", EML)})
+        ).status_code == 404
+        records = (await c.get(f"/api/emails/{email_id}/mail_records")).json()
+        assert {one["subject"] for one in records} == {"Invoice for Paris", "Receipt for Paris"}
+        assert {one["folder"] for one in records} == {"UPLOADED"}
+        await running.app.api("mail").idle()
+        for asked, count in (
+            ({"query": "paris"}, 2),
+            ({"query": "invoi"}, 1),
+            ({"query": "rail", "search_in": ["sender"]}, 2),
+            ({"query": "rail", "search_in": ["subject"]}, 0),
+            ({"query": "a@example.com", "search_in": ["recipient"]}, 2),
+            ({"query": "ticket", "search_in": ["content"]}, 2),
+        ):
+            found = (await c.post("/api/search", json=asked)).json()["results"]
+            assert len(found) == count, asked
+        assert (found[0]["email_address"], found[0]["content"].strip()) == ("a@example.com", "the ticket")
+
+
+async def test_a_connection_that_does_not_work_is_told_with_the_reason_and_kept_nowhere(
+    tmp_path: Path,
+) -> None:
+    async with classic(tmp_path, mail_allow_private=True) as (_, c):
+        told = await c.post("/api/emails/test-connection", json={"email": "a@example.com", **IMAP})
+        assert (told.status_code, told.json()["success"]) == (400, False)
+        assert "无法连接邮箱服务器" in told.json()["message"]
+        assert "canary" not in told.text
+        assert (await c.get("/api/emails")).json() == []
+
+
+async def test_an_administrator_sees_the_mailboxes_and_mails_of_all(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (running, c):
+        await running.app.users.add("alice", PASSWORD, principal="test")
+        async with running.http() as hers:
+            signed = await hers.post("/api/auth/login", json={"username": "alice", "password": PASSWORD})
+            hers.headers["Authorization"] = f"Bearer {signed.json()['token']}"
+            email_id = (await hers.post("/api/emails", json={"email": "h@example.com", **IMAP})).json()[
+                "email_id"
+            ]
+            await hers.post(f"/api/emails/{email_id}/upload_email_file", files={"file": ("a.eml", EML)})
+            own = (await c.post("/api/emails", json={"email": "own@example.com", **IMAP})).json()["email_id"]
+            assert [row["id"] for row in (await c.get("/api/emails")).json()] == [own, email_id]
+            assert [row["id"] for row in (await hers.get("/api/emails")).json()] == [email_id]
+            records = (await c.get(f"/api/emails/{email_id}/mail_records")).json()
+            assert [one["subject"] for one in records] == ["Invoice for Paris"]
+            assert (await hers.get(f"/api/emails/{own}/mail_records")).status_code == 404
+            assert (await c.delete(f"/api/emails/{email_id}")).status_code == 404
+
+
 async def test_without_the_setting_there_is_no_such_http(tmp_path: Path) -> None:
     async with service(tmp_path / "d") as running, running.http(running.token()) as c:
         assert (await c.get("/api/emails")).status_code == 404

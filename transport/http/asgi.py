@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.origin import origin_allowed
@@ -59,18 +59,21 @@ class AsgiTransport:
                 await asyncio.sleep(answer.hold_s)
             await _say(send, method, answer)
             return
+        purse = found.purse
         try:
             body = await self._body(found, receive)
             if isinstance(body, Answer):
                 await _say(send, method, body)
             elif body is not None and self._api.wants_events(found):
-                await self._follow(found, receive, send)
+                following = self._follow(found, receive, send)
+                del found, body, request  # some KiB, unused while the reader waits
+                await following
             elif body is not None:
                 said = await _unless_gone(self._api.answer(found, body), receive)
                 if said is not None:
                     await _say(send, method, said)
         finally:
-            found.purse.close()
+            purse.close()
 
     async def _body(self, visit: Visit, receive: Receive) -> bytes | Answer | None:
         """The body. None: the client has left."""
@@ -92,21 +95,22 @@ class AsgiTransport:
                 return b"".join(parts)
 
     async def _follow(self, visit: Visit, receive: Receive, send: Send) -> None:
-        outlet = AsgiOutlet()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        outlet = AsgiOutlet(send, task)
         found = self._api.follow(visit, outlet)
+        del visit
         if isinstance(found, Answer):
             await _say(send, "GET", found)
             return
         outlet.socket = found
-        sending = asyncio.ensure_future(outlet.out.run(send))
-        outlet.on_abort = sending.cancel
-        leaving = asyncio.ensure_future(_left(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await _left(receive)
+        except asyncio.CancelledError:
+            if not outlet.over or task.uncancel():  # else it was the outlet, whose answer has ended
+                raise
         finally:
             found.lost()
-            outlet.gone()
-            await _ended(sending, leaving)
+            await outlet.gone()
 
     # WebSocket ------------------------------------------------------------------------------------------
 
@@ -171,12 +175,16 @@ class AsgiTransport:
 class AsgiOutlet:
     """The way out to a reader of server-sent events. Implements `event_socket.Outlet`."""
 
-    __slots__ = ("_deadline", "on_abort", "out", "socket")
+    __slots__ = ("_deadline", "_send", "_sending", "_task", "out", "over", "socket")
 
-    def __init__(self) -> None:
-        self.out = OutQueue(self._drained)
+    def __init__(self, send: Send, task: asyncio.Task[None]) -> None:
+        """`task` waits for the reader to leave; it is cancelled when the answer has ended."""
+        self.out = OutQueue(self._drained, self._begin)
         self.socket: Reader | None = None
-        self.on_abort: Any = None
+        self.over = False
+        self._send = send
+        self._task = task
+        self._sending: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -217,14 +225,33 @@ class AsgiOutlet:
 
     def abort(self) -> None:
         """See `Outlet`."""
-        if self.on_abort is not None:
-            self.on_abort()
+        if not self.over:
+            self.over = True
+            self._task.cancel()
 
-    def gone(self) -> None:
+    async def gone(self) -> None:
         """Nothing can be sent any more."""
+        self.over = True
         if self._deadline is not None:
             self._deadline.cancel()
-        self.out.end(None)
+        if self._sending is not None:
+            await _ended(self._sending)
+
+    def _begin(self) -> None:
+        """Send what waits, in a task that lasts no longer: an idle reader has one task, the server's."""
+        if self._sending is None and not self.over:
+            self._sending = asyncio.ensure_future(self._flush())
+
+    async def _flush(self) -> None:
+        try:
+            await self.out.flush(self._send)
+        except Exception:  # noqa: BLE001  the reader has left
+            self.abort()
+        else:
+            if self.out.ended:
+                self.abort()
+        finally:
+            self._sending = None
 
     def _drained(self) -> None:
         if self.socket is not None:

@@ -18,13 +18,18 @@ _LOW_WATER = 4
 class OutQueue:
     """See the module. `drained` is called when a full queue has room again."""
 
-    __slots__ = ("_bytes_max", "_drained", "_ended", "_items", "_paused", "_wake", "unsent_bytes")
+    __slots__ = ("_begin", "_bytes_max", "_drained", "_items", "_paused", "_wake", "ended", "unsent_bytes")
 
-    def __init__(self, drained: Callable[[], None]) -> None:
-        self._items: deque[tuple[Message, int]] = deque()
+    def __init__(self, drained: Callable[[], None], begin: Callable[[], None] | None = None) -> None:
+        """`begin` is called when there is something to send, or the end: `flush` must follow.
+
+        Without it, `run` waits all the time. That is a task with its frames, some KiB, for each connection.
+        """
+        self._items: deque[tuple[Message, int]] | None = None  # an empty one takes 760 bytes
         self._drained = drained
+        self._begin = begin
         self._bytes_max = 1 << 16
-        self._ended = False
+        self.ended = False
         self._paused = False
         self._wake: asyncio.Future[None] | None = None
         self.unsent_bytes = 0
@@ -40,8 +45,10 @@ class OutQueue:
 
     def put(self, message: Message, size: int) -> None:
         """Send this after all that waits. Nothing more is taken after `end`."""
-        if self._ended:
+        if self.ended:
             return
+        if self._items is None:
+            self._items = deque()
         self._items.append((message, size))
         self.unsent_bytes += size
         self._paused = self._paused or self.unsent_bytes > self._bytes_max
@@ -51,24 +58,31 @@ class OutQueue:
         """Send this as the last message."""
         if message is not None:
             self.put(message, 0)
-        self._ended = True
+        self.ended = True
         self._awake()
 
     async def run(self, send: Send) -> None:
         """Send everything, until `end`. Raises as `send`."""
         while True:
-            while self._items:
-                message, size = self._items.popleft()
-                await send(message)
-                self.unsent_bytes -= size
-                if self._paused and self.unsent_bytes <= self._bytes_max // _LOW_WATER:
-                    self._paused = False
-                    self._drained()
-            if self._ended:
+            await self.flush(send)
+            if self.ended:
                 return
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
 
+    async def flush(self, send: Send) -> None:
+        """Send what waits. Raises as `send`."""
+        while self._items:
+            message, size = self._items.popleft()
+            await send(message)
+            self.unsent_bytes -= size
+            if self._paused and self.unsent_bytes <= self._bytes_max // _LOW_WATER:
+                self._paused = False
+                self._drained()
+        self._items = None
+
     def _awake(self) -> None:
-        if self._wake is not None and not self._wake.done():
+        if self._begin is not None:
+            self._begin()
+        elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)

@@ -43,12 +43,11 @@ from huahuo.transport.session.replies import Replies
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
-from huahuo.transport.session.subscriptions import Links, Readers
+from huahuo.transport.session.subscriptions import BEHIND, Links, Readers
 from huahuo.transport.words import zh
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 _STRIKES = 10
-BEHIND = "this node has not applied what you have seen: another one has"
 """The connection is closed when this many times the burst were refused above the rate."""
 
 
@@ -241,8 +240,7 @@ class Session:
             return [LookUp(places, judge, verdict.principal)]
         self._move("accepted")
         if known.user_id != verdict.principal.user_id:
-            text = zh.OTHER_USER
-            return [self._speech.error(ErrorCode.USER_MISMATCH, text, request_id=request_id)]
+            return [self._speech.error(ErrorCode.USER_MISMATCH, zh.OTHER_USER, request_id=request_id)]
         judge = self._readers.judging.subscribed(verdict.principal)
         if judge:
             self._go_on = lambda _links, verdicts, later: self._refresh(verdict, verdicts, later)
@@ -286,7 +284,7 @@ class Session:
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
         resume = asked.resume or incoming.Resume()
-        if self._shared.shared_log and self._readers.is_behind(resume, links):
+        if self._readers.is_behind(resume, links):
             return self.close(CloseCode.DRAINING, BEHIND)
         streams, begun = self._readers.open(verified.principal, resume, links, verdicts)
         return [self._result(verified, streams), *begun, *self._warning(now)]
@@ -296,15 +294,12 @@ class Session:
         judge = self._readers.to_judge_of(parsed, principal)
         if not places and not judge:
             return self._readers.subscribe(parsed, principal, {})
-        self._go_on = lambda links, verdicts, _now: self._subscribed(parsed, principal, links, verdicts)
+        self._go_on = lambda links, verdicts, _now: (
+            self.close(CloseCode.DRAINING, BEHIND)
+            if self._readers.is_behind_of(parsed, links)
+            else self._readers.subscribe(parsed, principal, links, verdicts)
+        )
         return [LookUp(places, judge, principal)]
-
-    def _subscribed(
-        self, parsed: Parsed, principal: Principal, links: Links, verdicts: Verdicts
-    ) -> list[Output]:
-        if self._shared.shared_log and self._readers.is_behind_of(parsed, links):
-            return self.close(CloseCode.DRAINING, BEHIND)
-        return self._readers.subscribe(parsed, principal, links, verdicts)
 
     def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:
         self._verified = verified
@@ -485,8 +480,7 @@ class Session:
         return [*self._warning(now), *self.liveness.pings(now)]
 
     def _warning(self, now: Now) -> list[bytes]:
-        verified = self._verified
-        return [] if verified is None else self.liveness.warnings(verified.expires_at_ms - now.ms)
+        return self.liveness.warnings(self._verified.expires_at_ms - now.ms) if self._verified else []
 
     def close(self, code: CloseCode, reason: str) -> list[Output]:
         """End the connection from this side: `goaway`, then the close."""

@@ -32,6 +32,7 @@ type EventPlace = tuple[str, int]
 type Links = Mapping[EventPlace, bytes]
 """Links of the hash chain."""
 
+BEHIND = "this node has not applied what you have seen: another one has"
 _NO_VERDICTS: Verdicts = {}
 
 

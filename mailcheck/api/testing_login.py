@@ -1,0 +1,137 @@
+"""`test_login`: whether a login works that is not stored, or that of a mailbox. Nothing is kept of it."""
+
+from collections import Counter
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from huahuo.actors.plugins.actions import Action, Id
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.api.params import Flag
+from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.reading import ReadMail
+from huahuo.mailcheck.checks.mailboxes import Mailboxes
+from huahuo.mailcheck.checks.ports import CheckFailed, Target
+from huahuo.mailcheck.checks.signing_in import CheckMail
+from huahuo.mailcheck.checks.signing_in_only import Folders
+from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
+from huahuo.mailcheck.servers.providers import TOKENS, Providers
+from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
+from huahuo.mailcheck.words import zh
+
+AT_ONCE: Final = 2
+"""Servers that one user asks at once. A query that waits for one holds one of the user's turns."""
+_TIMEOUT_S: Final = 60.0
+
+type _Text = Annotated[str, Meta(max_length=8_192)]
+
+
+class TestLoginParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `test_login`: of a mailbox (`email_id`) what is stored, else what is given."""
+
+    email_id: Id | None = None
+    email: _Text = ""
+    mail_type: _Text = "imap"
+    password: _Text = ""
+    server: _Text = ""
+    port: int | None = None
+    use_ssl: Flag | None = None
+    proxy: _Text = ""
+
+    def __repr__(self) -> str:
+        return "TestLoginParams('[sealed]')"
+
+
+class TestingLogin:
+    """See the module. `proxy` is the operator's, for logins that name none."""
+
+    def __init__(
+        self,
+        own: OwnMails,
+        mailboxes: Mailboxes,
+        *,
+        stored: ReadMail,
+        given: CheckMail,
+        providers: Providers,
+        proxy: Proxy | None,
+        ambient: Ambient,
+    ) -> None:
+        self._own = own
+        self._mailboxes = mailboxes
+        self._stored = stored
+        self._given = given
+        self._providers = providers
+        self._proxy = proxy
+        self._ambient = ambient
+        self._running: Counter[str] = Counter()
+
+    def actions(self) -> list[Action]:
+        """The action."""
+        return [Action("test_login", TestLoginParams, self._test, query=True)]
+
+    async def _test(self, call: Call[TestLoginParams]) -> Reply:
+        refusal = None if call.params.email_id is not None else self._refusal(call.params)
+        if refusal is not None:
+            return error_reply(refusal)
+        user = call.principal.name
+        if self._running[user] >= AT_ONCE:
+            return error_reply(Refusal("busy", zh.TESTING_ALREADY, f"{AT_ONCE} are tried at once"))
+        self._running[user] += 1
+        found = Folders()
+        try:
+            async with Deadline(self._ambient, _TIMEOUT_S):
+                if call.params.email_id is None:
+                    await self._given(self._target(call.params), None, found)
+                elif (missing := await self._of_mailbox(call, call.params.email_id, found)) is not None:
+                    return missing
+        except CheckFailed as failed:
+            outcome = failed.outcome
+            return error_reply(Refusal("unavailable", outcome.said, outcome.advice))
+        except TimeoutError:
+            return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
+        finally:
+            self._running[user] -= 1
+            if not self._running[user]:
+                del self._running[user]
+        return json_reply({"type": "success", "message": zh.LOGIN_TESTED, "folders": found.names})
+
+    async def _of_mailbox(self, call: Call[Any], email_id: int, found: Folders) -> Reply | None:
+        row = await self._own.mailbox(call.principal.user_id, email_id)
+        plan = None if row is None else await self._mailboxes.plan_of(email_id)
+        if plan is None:
+            return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
+        await self._stored(email_id, plan, found)
+        return None
+
+    def _refusal(self, params: TestLoginParams) -> Refusal | None:
+        secrets = {"password": Secret(params.password)} if params.password else {}
+        proxies = {"proxy": Secret(params.proxy)} if params.proxy else {}
+        return (
+            refuse_address(params.email.strip())
+            or refuse_settings(self._providers, params.mail_type, params.server, params.port)
+            or refuse_secrets({**secrets, **proxies})
+            or refuse_missing(self._providers, params.mail_type, secrets)
+        )
+
+    def _target(self, params: TestLoginParams) -> Target:
+        email = params.email.strip()
+        where = self._providers.endpoint(
+            params.mail_type,
+            email,
+            server=params.server,
+            port=params.port,
+            use_ssl=None if params.use_ssl is None else bool(params.use_ssl),
+        )
+        provider = self._providers.of(params.mail_type, where.host, where.port)
+        proxy = parse_proxy(params.proxy) if params.proxy else self._proxy
+        return Target(
+            places=self._providers.places(params.mail_type, where.host, where.port, use_ssl=where.use_ssl),
+            user=email,
+            auth="login" if provider.auth in TOKENS else provider.auth,
+            secret=Secret(params.password),
+            proxy=None if params.proxy == DIRECT else proxy,
+        )
