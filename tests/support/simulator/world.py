@@ -192,7 +192,6 @@ def _at_head(node: Node, device: Device) -> bool:
     return (
         app is not None
         and device.online
-        and not device.kept.outbox
         and all(
             not follower.may or _last(follower.applied) >= app.log.head(stream).seq
             for stream, follower in device.kept.followers.items()
@@ -219,7 +218,14 @@ async def _rest(node: Node, devices: Sequence[Device], work: Work) -> None:
             await work.check(first)
         rows = await app.log.rows("effect", "", limit=1)
         mails = not first.kept.mailboxes or len(set(first.kept.told)) >= work.mails
-        if not rows and mails and not node.jobs_running and all(_at_head(node, device) for device in devices):
+        answered = not any(device.kept.outbox for device in devices)
+        if (
+            not rows
+            and mails
+            and answered
+            and not node.jobs_running
+            and all(_at_head(node, device) for device in devices)
+        ):
             return
 
 
