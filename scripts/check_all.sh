@@ -48,5 +48,11 @@ for version in 3.12 3.13 3.14; do
     say "the suite on Python $version"
     if "$venv/bin/python" scripts/suite.py "$@"; then ran="$ran $version"; else failed="$failed $version"; fi
 done
+if [ -n "$ran" ]; then
+    set -- $ran
+    say "the programs with two workers, on Python $1"
+    # shellcheck disable=SC2046  a list of files
+    HUAHUO_WORKERS=2 ".venv-$1/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
+fi
 say "passed on:${ran:- none}; failed on:${failed:- none}; not installed for:${broken:- none}; absent here:${absent:- none}"
 [ -z "$failed$broken" ] && [ -n "$ran" ]

@@ -22,7 +22,7 @@ _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
 
-async def serve(data: Path, port: int, sends: str | None) -> None:
+async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
     """Serve until stdin ends. `sends`: how frames are written, if not as by default."""
     logs.configure("error", as_json=False)
     how: dict[str, Any] = {} if sends is None else {"sends": sends}
@@ -30,6 +30,8 @@ async def serve(data: Path, port: int, sends: str | None) -> None:
         plugins=with_mail(),
         data=data,
         port=port,
+        workers=workers,
+        log_level="error",
         connections_per_ip=0,
         unauthenticated_per_ip=0,
         http_requests_per_s=0,
@@ -47,7 +49,9 @@ async def serve(data: Path, port: int, sends: str | None) -> None:
     source = Source(publish, fields)
     _note_commits(source)
     async with app:
-        await obey(source, {"port": app.running.port, "log": app.running.log.log_id})
+        running = app.running
+        pids = [] if running.fleet is None else running.fleet.pids
+        await obey(source, {"port": running.port, "log": running.log.log_id, "workers": pids})
 
 
 def _note_commits(source: Source[dict[str, Any]]) -> None:
@@ -73,9 +77,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--sends")
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     loops.own_the_process()
-    loops.run(serve(options.data, options.port, options.sends))
+    loops.run(serve(options.data, options.port, options.sends, options.workers))
 
 
 if __name__ == "__main__":

@@ -44,11 +44,17 @@ class _Seat:
     def __init__(self, number: int, listeners: list[socket.socket]) -> None:
         self.number = number
         self.listeners = listeners
+        self.addresses = [(sock.family, sock.getsockname()) for sock in listeners]
         self.desk: Desk | None = None
         self.process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
         self.silent = False
         self.restarts = 0
+
+    def close(self) -> None:
+        """Accept no more, and turn away what waits: those clients reach another worker."""
+        for sock in self.listeners:
+            sock.close()
 
 
 class Fleet:
@@ -95,7 +101,7 @@ class Fleet:
         sockets = await shared_port.bind(host, port, self._count)
         self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
         for sock in (sock for of_one in sockets for sock in of_one):
-            sock.listen(BACKLOG)  # now: what the kernel accepts meanwhile waits for the worker
+            _listening(sock)
         self._unlisten = tell_commits(self._owner.log, lambda: self.desks)
         self._owner.server.rejudging.also = self._rejudge
         self._keeping = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
@@ -107,8 +113,7 @@ class Fleet:
         """Let all workers close their connections and end. Kills those that do not in time. Idempotent."""
         self._ending = True
         for seat in self._seats:
-            for sock in seat.listeners:
-                sock.close()
+            seat.close()
             if seat.desk is not None:
                 seat.desk.say(said.Drain(timeout_s))
         if self._watching is not None:
@@ -169,7 +174,13 @@ class Fleet:
             quick = 0 if loop.time() - began_s >= STEADY_S else quick + 1
             pause_s = _PAUSES_S[min(quick, len(_PAUSES_S)) - 1] if quick else 0.0
             _log.error("worker_ended", worker=seat.number, exit_code=code, restarts_in_s=pause_s)
-            await asyncio.sleep(pause_s)
+            if quick > 1:  # else what the kernel accepted meanwhile waits for the next process
+                seat.close()
+                await asyncio.sleep(pause_s)
+                if not self._is_ending():
+                    seat.listeners = [_listening(again) for again in shared_port.again(seat.addresses)]
+            else:
+                await asyncio.sleep(pause_s)
 
     def _is_ending(self) -> bool:
         return self._ending
@@ -246,6 +257,12 @@ class Fleet:
                 _log.error("worker_left_behind", worker=seat.number)
                 with contextlib.suppress(ProcessLookupError):
                     seat.process.kill()
+
+
+def _listening(sock: socket.socket) -> socket.socket:
+    """Begin now: what the kernel accepts meanwhile waits for the worker."""
+    sock.listen(BACKLOG)
+    return sock
 
 
 async def _metrics(seat: _Seat) -> bytes | None:

@@ -37,6 +37,11 @@ async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
     return made
 
 
+def again(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
+    """New sockets at the addresses of some that were closed. Raises OSError."""
+    return [_bound(family, address, shared=True) for family, address in addresses]
+
+
 async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
     """Wait until nobody listens there. A shared port would be shared with any program of this user."""
     deadline_s = asyncio.get_running_loop().time() + WAIT_S

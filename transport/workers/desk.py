@@ -96,6 +96,7 @@ class Desk:
             said.Beat: lambda _told: self.calls.settle(),
             said.Judge: lambda asked: self._start(asked.n, self._judged(asked)),
             said.Links: lambda asked: self._start(asked.n, self._links(asked)),
+            said.CatchUp: lambda asked: self._start(asked.n, self._catch_up(asked)),
             said.Read: lambda asked: self._start(asked.n, self._read(asked)),
             said.ReadJoined: lambda asked: self._start(asked.n, owner.feed.join_as_today(asked.pages)),
             said.Snapshot: lambda asked: self._start(asked.n, self._snapshot(asked)),
@@ -223,6 +224,10 @@ class Desk:
             head = log.head(stream)
             heads[stream] = Head(head.first, head.seq, head.link or found.get((stream, head.seq), b""))
         return said.LinksFound([found.get(place) for place in asked.places], heads)
+
+    async def _catch_up(self, asked: said.CatchUp) -> bool:
+        catch_up = self._owner.feed.catch_up
+        return catch_up is None or await catch_up(asked.places)
 
     async def _read(self, asked: said.Read) -> said.Columns:
         page = asked.page

@@ -57,6 +57,7 @@ class Hello(_Said, frozen=True, gc=True):
     right_types: tuple[str, ...]
     words: tuple[dict[str, str], list[tuple[str, str]]]
     has_tongues: bool
+    shared_log: bool
     log_level: str
     log_json: bool
 
@@ -239,6 +240,13 @@ class Links(_Said, frozen=True):
     places: list[tuple[str, int]]
 
 
+class CatchUp(_Said, frozen=True):
+    """Wait for places that may be ahead of this node only. Answer: whether that is settled."""
+
+    n: int
+    places: list[tuple[str, int]]
+
+
 class Read(_Said, frozen=True):
     """Read events. Answer: `Columns`."""
 
@@ -310,7 +318,7 @@ type FromOwner = (
 )  # fmt: skip
 type FromWorker = (
     Ready | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel | Judge
-    | Links | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
+    | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
 )  # fmt: skip
 
 FROM_OWNER: Final = msgspec.msgpack.Decoder(FromOwner.__value__)

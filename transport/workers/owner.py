@@ -71,6 +71,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
             right_types=tuple(registry.right_types),
             words=registry.words.catalogue(),
             has_tongues=bool(registry.tongues),
+            shared_log=self.feed.catch_up is not None,
             log_level=manners.log_level,
             log_json=manners.log_json,
         )

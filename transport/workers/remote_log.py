@@ -4,7 +4,7 @@ A head is asked for once, when a client first subscribes; from then on commits m
 grows with what its own clients read, not with the log.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -13,6 +13,7 @@ from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
 from huahuo.eventstore.port import Listener, Log
 from huahuo.transport.workers.messages import (
+    CatchUp,
     Columns,
     JoinedPages,
     Links,
@@ -25,6 +26,7 @@ from huahuo.transport.workers.questions import Questions
 
 HEADS_MAX: Final = 65_536
 """Heads that are kept although nobody here reads their streams any more."""
+_SETTLED: Final = msgspec.msgpack.Decoder(bool)
 _EMPTY: Final = Head()
 _LINKS: Final = msgspec.msgpack.Decoder(LinksFound)
 _EVENTS: Final = msgspec.msgpack.Decoder(Columns.__value__)
@@ -98,6 +100,10 @@ class RemoteLog:
         if len(self._heads) > HEADS_MAX:
             self._forget(set(found.heads))
         return found.links
+
+    def catch_up(self, places: Sequence[tuple[str, int]]) -> Awaitable[bool]:
+        """See `Feed.catch_up`: where other nodes write the log, its owner waits for what they wrote."""
+        return self._questions.ask(lambda n: CatchUp(n, list(places)), _SETTLED)
 
     async def look_again(self) -> None:
         """Ask for all heads once more: events were pruned."""

@@ -35,6 +35,10 @@ from huahuo.transport.workers.remote_states import judge_of, snapshots_of
 from huahuo.transport.workers.usher import Giver, Usher
 
 BEAT_S: Final = 1.0
+LOOK_AGAIN_S: Final = 5.0
+"""From a pruning until the heads are asked for again. Until then a reader of what is gone is told so
+when it gets there, and not when it subscribes.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +69,7 @@ class Worker:
         self._giving: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.TimerHandle | None = None
+        self._looks = False
         self.over = asyncio.Event()
         """Set when it has nothing more to do: it was drained, or its owner is gone."""
         self._by_type: dict[type, Callable[[Any], object]] = {
@@ -89,6 +94,7 @@ class Worker:
         self.feed = feed = Feed(
             log.as_log, tail_events_max=hello.tail_events_max, tail_bytes_max=hello.tail_bytes_max
         )
+        feed.catch_up = log.catch_up if hello.shared_log else None
         self.hub = hub = RemoteHub(questions, ambient, self._awake)
         self.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
         self.compression = Compression(Dictionary.of(hello.dictionary) if hello.dictionary else None)
@@ -123,7 +129,7 @@ class Worker:
         hub.start()
         self._by_type |= {
             said.Commit: lambda told: log.committed(told.events),
-            said.Pruned: lambda _told: self._start(log.look_again()),
+            said.Pruned: lambda _told: self._look_again_soon(),
             said.CloseIt: hub.close_it,
             said.Rejudge: lambda told: server.rejudging.now(told.stream, told.user_id),
             said.AskPositions: lambda asked: self._answer(asked.n, hub.positions()),
@@ -139,6 +145,17 @@ class Worker:
         for sock in self._listeners:
             await self.server.serve_on(sock)
         self.pipe.send(said.Ready())
+
+    def _look_again_soon(self) -> None:
+        """Old events go in many small steps, and one look is enough for several of them."""
+        if not self._looks:
+            self._looks = True
+            self._start(self._look_again())
+
+    async def _look_again(self) -> None:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        self._looks = False
+        await self.log.look_again()
 
     def _answer(self, n: int, value: object) -> None:
         self.pipe.send(said.Answer(n, raw(value)))

@@ -6,7 +6,7 @@ from bench.harness.harness import Options, Sheet
 from bench.servers.peers.base import Peer
 from bench.servers.peers.centrifugo import Centrifugo
 from bench.servers.peers.floors import Floor, FloorUring
-from bench.servers.peers.huahuo import Huahuo, HuahuoSend, HuahuoTransport
+from bench.servers.peers.huahuo import Huahuo, HuahuoSend, HuahuoTransport, HuahuoWorkers
 from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
 from bench.servers.peers.node_servers import Bun, SocketIO, Ws
 from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
@@ -17,6 +17,7 @@ ALL: dict[str, type[Peer]] = {
         Huahuo,
         HuahuoSend,
         HuahuoTransport,
+        HuahuoWorkers,
         SocketIO,
         Ws,
         Bun,

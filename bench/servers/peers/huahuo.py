@@ -26,6 +26,7 @@ class Huahuo(Peer):
     note = "events fsynced and hash-chained before they are sent; acks on, window 4096"
     sends: ClassVar[str | None] = None
     """How frames are written, if not as by default."""
+    workers: ClassVar[int] = 1
 
     def version(self) -> str:
         """The commit is in the head of the results."""
@@ -35,8 +36,9 @@ class Huahuo(Peer):
         """Start over `folder`, empty or not."""
         command = [sys.executable, "-m", "bench.servers.server_under_test", "--data", str(folder / "data")]
         command += [] if self.sends is None else ["--sends", self.sends]
+        command += ["--workers", str(self.workers)]
         control = Child([*command, "--port", str(port)], environ=ENVIRON)
-        return Running(control, control.hello["port"], [control.pid])
+        return Running(control, control.hello["port"], [control.pid, *control.hello["workers"]])
 
     def group(self, running: Running, count: int) -> Script:
         """One user with a connection for each client, all in one group."""
@@ -106,6 +108,14 @@ class HuahuoTransport(Huahuo):
     name = "huahuo-transport"
     note = "as huahuo, but without the part in C: the transports of the event loop write"
     sends = "transport"
+
+
+class HuahuoWorkers(Huahuo):
+    """Two workers serve the connections; the process with the log publishes."""
+
+    name = "huahuo-workers"
+    note = "as huahuo, with `--workers 2`"
+    workers = 2
 
 
 def _of(stream: str) -> bytes:
