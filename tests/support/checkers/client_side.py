@@ -54,8 +54,9 @@ def converged(history: History) -> Verdict:
             continue
         tally.judged += 1
         last = one.applied[-1].seq if one.applied else 0
-        if last < heads[one.stream]:
-            tally.wrong(f"{one.client} stands at {one.stream} {last} of {heads[one.stream]}")
+        head = history.heads.get(one.stream, 0) if history.heads else heads[one.stream]
+        if last < head:
+            tally.wrong(f"{one.client} stands at {one.stream} {last} of {head}")
     if took_s > CONVERGE_S:
         tally.wrong(f"it took {took_s:.0f} s")
     return tally.verdict("clients at the head")

@@ -93,6 +93,8 @@ class History:
     """When everything had come to rest, or the run gave up waiting."""
     log: list[Fact] = field(default_factory=list)
     """The final log."""
+    heads: dict[str, int] = field(default_factory=dict)
+    """The heads when the run stopped waiting for its clients; empty: those of the final log."""
     log_id: str = ""
     shown: list[tuple[int, str]] = field(default_factory=list)
     """(user, what a client of that user got), for the scan for canaries."""

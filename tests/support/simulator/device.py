@@ -127,7 +127,9 @@ class Device:
     def streams(self) -> list[str]:
         """What it follows."""
         own = [f"parcel/{number}" for number in self.kept.parcels[-PARCELS_FOLLOWED:]]
-        return [f"user/{self.user}", "system", *(f"group/{name}" for name in self.habits.groups), *own]
+        groups = [f"group/{name}" for name in self.habits.groups]
+        before = [name for name, follower in self.kept.followers.items() if follower.may]
+        return list(dict.fromkeys([f"user/{self.user}", "system", *groups, *before, *own]))
 
     async def _live(self, life: int) -> None:
         while True:

@@ -73,7 +73,9 @@ def _hushed() -> Iterator[None]:
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # a crash closes nothing
+            # A crash closes nothing, and what it cancels may not have begun.
+            warnings.simplefilter("ignore", ResourceWarning)
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             yield
             gc.collect()  # of what crashes left, while nobody is warned of it
     finally:
@@ -133,6 +135,10 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
         await _converge(node, devices, history)
         if not history.counts["behind"]:  # else it never rests
             await _rest(node, devices, work)
+        # At once, because timers go on until the end and nobody waits for what they say then.
+        if node.app is not None:
+            names = {stream for device in devices for stream in device.kept.followers}
+            history.heads = {name: node.app.log.head(name).seq for name in sorted(names)}
         told.rested_s = loop.time() - history.healed_s
         await _states(node, devices, history)
     finally:
