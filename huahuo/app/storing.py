@@ -74,7 +74,7 @@ class Storing:
         """
         settings, log = self._settings, host.log
         self._show(host.metrics)
-        if self.quotas is not None and isinstance(log, SqliteLog):
+        if self.quotas is not None:
             parts.add("quotas", self.quotas.stop)
             await self.quotas.start()
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
