@@ -191,6 +191,7 @@ class FanOut:
 
     def _through(self, by_stream: Mapping[str, Sequence[StoredEvent]]) -> Iterator[None]:
         """Hand out a commit, then those that came meanwhile as one; a step is some lanes."""
+        a_step = self._lanes_a_step
         while by_stream:
             now_s, count = self._monotonic_s(), 0
             for stream, events in by_stream.items():
@@ -198,35 +199,22 @@ class FanOut:
                 if members is None:
                     continue
                 lanes = members.now()
-                for at in range(0, len(lanes), self._lanes_a_step):
+                for at in range(0, len(lanes), a_step):
                     chosen = lanes
-                    if len(lanes) > self._lanes_a_step:  # some may have left since the step before
-                        chosen = tuple(
-                            lane for lane in lanes[at : at + self._lanes_a_step] if lane in members.lanes
-                        )
-                    self._deliver(stream, events, chosen, now_s, shared=len(lanes) > 1)
+                    if len(lanes) > a_step:  # some may have left since the step before
+                        chosen = tuple(lane for lane in lanes[at : at + a_step] if lane in members.lanes)
+                    try:
+                        self._serve(stream, events, chosen, now_s, shared=len(lanes) > 1)
+                    except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
+                        _log.exception("events_not_framed", stream=stream)
+                        for lane in chosen:
+                            _wake(lane, stream)
                     count += len(chosen)
-                    if count >= self._lanes_a_step:
+                    if count >= a_step:
                         count = 0
                         yield
                         now_s = self._monotonic_s()
             by_stream, self._next, self._kept = self._next, {}, 0
-
-    def _deliver(
-        self,
-        stream: str,
-        events: Sequence[StoredEvent],
-        lanes: tuple[Lane, ...],
-        now_s: float,
-        *,
-        shared: bool,
-    ) -> None:
-        try:
-            self._serve(stream, events, lanes, now_s, shared=shared)
-        except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
-            _log.exception("events_not_framed", stream=stream)
-            for lane in lanes:
-                _wake(lane, stream)
 
     def _serve(
         self,
