@@ -22,7 +22,7 @@ from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.errors import Damaged, EventStoreError, InUse, Lost
+from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
@@ -191,6 +191,8 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             yield Finding(told[0], "effects", told[1])
         if (told := await behind_followers.of_log(log)) is not None:
             yield Finding(told[0], "followers", told[1])
+    except Corrupt as error:
+        yield Finding("error", "log", str(error))
     finally:
         await log.close()
     for finding in _content(path):

@@ -281,12 +281,14 @@ def doctor(
     config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
+    from huahuo.app import logs
     from huahuo.cli.doctor import accept_loss as accept
     from huahuo.cli.doctor import examine, show
     from huahuo.eventstore.ambient import SystemAmbient
     from huahuo.eventstore.errors import EventStoreError
     from huahuo.eventstore.sqlite.rebuild import rebuild as rebuild_index
 
+    logs.configure("critical", as_json=False)  # the findings tell it
     given = settings(data, config_file)
     try:
         if accept_loss:

@@ -52,7 +52,8 @@ async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
     chromium: Chromium, tmp_path: Path
 ) -> None:
     with receiver() as came:
-        await failed_delivery(tmp_path / "data", f"http://127.0.0.1:{came.port}/hook")
+        url = f"http://127.0.0.1:{came.port}/hook"
+        await failed_delivery(tmp_path / "data", url)
         async with console(chromium, tmp_path, HUAHUO_WEBHOOKS_ALLOW_PRIVATE="1") as on:
             tab = await on.sign_in(page="#/programs", language="zh")
             await press_button(tab, "1 条失败", ".hooks")
@@ -62,7 +63,7 @@ async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
             _, body = await asyncio.to_thread(came.next)
             assert b'"order_id":7' in body
             await tab.until("!document.body.textContent.includes('条失败')")
-            await press_button(tab, "删除", ".hooks")
+            await press_button(tab, f"删除：{url}", ".hooks")
             await press_button(tab, "删除", "dialog[open]")
             await until_text(tab, ".hooks", "还没有 Webhook")
             assert await violations(tab) == []
