@@ -157,7 +157,9 @@ class Server:
     def begin(self) -> None:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
         self._begun = True
-        _log.info("frames_are_sent_by", way=self._wires.sends.open())
+        way = self._wires.sends.open()
+        if structlog.is_configured():  # else it would go to standard output, which is the program's
+            _log.info("frames_are_sent_by", way=way)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Accept no more connections, tell all clients to come back later, and end. Idempotent.

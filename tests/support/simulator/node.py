@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -104,20 +105,27 @@ class CutExecutor(InlineExecutor):
         return result
 
 
-@cache
-def _quick_starts() -> None:
-    """Make once a process what every start makes anew and every life has alike: compressed pages."""
-    site.assets = cache(site.assets)
-    described: dict[str, Any] = {}
-    once = over_http._described  # noqa: SLF001  it costs half of a start
+_assets = cache(site.assets)
+_tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
+_describe = over_http._described  # noqa: SLF001  it costs half of a start
+_described: dict[str, Any] = {}
 
-    def kept(registry: Any, settings: Settings) -> Any:
-        if not described:
-            described.update(once(registry, settings))
-        return dict(described)
 
-    over_http._described = kept  # noqa: SLF001
-    mail_settings._tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
+def _kept_description(registry: Any, settings: Settings) -> Any:
+    if not _described:
+        _described.update(_describe(registry, settings))
+    return dict(_described)
+
+
+@contextlib.contextmanager
+def quick_starts() -> Iterator[None]:
+    """Make once a process what every start makes anew and every life has alike, such as compressed pages."""
+    with (
+        patch.object(site, "assets", _assets),
+        patch.object(over_http, "_described", _kept_description),
+        patch.object(mail_settings, "_tls", _tls),
+    ):
+        yield
 
 
 class Node:
@@ -126,7 +134,6 @@ class Node:
     def __init__(
         self, loop: Loop, folder: Path, engine: str, history: History, marks: Marks, outside: Outside
     ) -> None:
-        _quick_starts()
         self.loop = loop
         self.marks = marks
         self.outside = outside

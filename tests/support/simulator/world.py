@@ -29,7 +29,7 @@ from tests.support.simulator.device import Device, Habits, nonce_of
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
-from tests.support.simulator.node import Node, body_of
+from tests.support.simulator.node import Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
 from tests.support.simulator.shop import Outside, folded
 from tests.support.simulator.work import Work, jobs, mail_text
@@ -59,7 +59,7 @@ class Told:
 
 def play(plan: Plan) -> Told:
     """Run a plan. Nothing of it depends on anything but the plan."""
-    with _hushed():
+    with _hushed(), quick_starts():
         return _play(plan)
 
 
