@@ -168,7 +168,7 @@ class SqliteReads:
         self.corruption = Corruption()
 
     def close(self) -> None:
-        """Close all connections; no call may be running."""
+        """Close all connections. One that a call still has is closed when that ends."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
@@ -389,6 +389,11 @@ class SqliteReads:
         indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
         return Asked(name, stream, after, indexed, limit, positions, crcs, before)
 
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+        if self._closed:  # meanwhile, by a start that failed: nobody else would close it
+            self.close()
+
     @contextlib.contextmanager
     def _connection(self, place: str = "the log's file") -> Iterator[sqlite3.Connection]:
         """An idle connection or a new one: at most one for each job that runs.
@@ -406,7 +411,7 @@ class SqliteReads:
             try:
                 yield connection
             finally:
-                self._idle.append(connection)
+                self._give_back(connection)
         except sqlite3.Error as error:
             raise translated(error, place) from None
         except MISREAD as error:
