@@ -34,7 +34,7 @@ SHORT = (
     Asked("fan_out", frozenset({OURS})),
 )
 _WAITED = 1.1
-"""With so many events a frame events waited for the machine, so a delivery seems cheaper than it is."""
+"""More events a frame than this: events waited for the machine, and a delivery seems cheaper than it is."""
 
 
 def run(results: Path, asked: tuple[Asked, ...] = SHORT, *, quick: bool = False) -> int:
