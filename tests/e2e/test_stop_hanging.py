@@ -1,6 +1,7 @@
 """The stop of a process in which something hangs: its deadline holds, and a second signal ends it at once."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -69,11 +70,30 @@ def test_a_second_signal_ends_a_drain_at_once_and_says_so(tmp_path: Path, number
         assert "second signal" in line_of_stderr(process, "at once")
 
 
-def test_a_second_signal_ends_also_a_service_whose_loop_is_blocked(tmp_path: Path) -> None:
+def to_thread(process: subprocess.Popen[str], thread: int, number: signal.Signals) -> None:
+    """Send a signal to one thread, as the system does when it chooses one for a signal to the process."""
+    assert ctypes.CDLL(None).tgkill(process.pid, thread, number) == 0
+
+
+def times_asleep(process: subprocess.Popen[str]) -> int:
+    """How often the main thread went to sleep by itself."""
+    status = Path(f"/proc/{process.pid}/task/{process.pid}/status").read_text(encoding="utf-8")
+    return next(
+        int(line.split()[1]) for line in status.splitlines() if line.startswith("voluntary_ctxt_switches")
+    )
+
+
+@pytest.mark.parametrize("receiver", ["main thread", "another thread"])
+def test_a_second_signal_ends_also_a_service_whose_loop_is_blocked(tmp_path: Path, receiver: str) -> None:
     with hanging(tmp_path / "data", "block_the_loop") as process:
-        process.send_signal(signal.SIGTERM)
+        threads = sorted(int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir())
+        asleep = times_asleep(process)
+        to_thread(process, process.pid, signal.SIGTERM)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)  # another one, as two equal ones may be delivered as one
+        while times_asleep(process) == asleep:  # it handles the first signal, and sleeps on
+            assert time.monotonic() - began < END_TIMEOUT_S
+        # Another signal, as two equal ones may be delivered as one.
+        to_thread(process, threads[-1] if receiver == "another thread" else process.pid, signal.SIGINT)
         assert process.wait(END_TIMEOUT_S) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
         assert time.monotonic() - began < AT_ONCE_S
 
