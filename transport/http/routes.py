@@ -25,6 +25,7 @@ class Target(Enum):
     DURABLE = auto()
     LOGIN = auto()
     PLUGIN = auto()
+    NODE = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ EXACT: Final[Mapping[str, Route]] = {
 BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
+    "/nodes/": Route(Target.NODE, ("POST",)),
     "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
 }
 
