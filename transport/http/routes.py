@@ -51,9 +51,11 @@ EXACT: Final[Mapping[str, Route]] = {
 BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ),
     "/commands/": Route(Target.COMMAND, _WRITE),
-    "/nodes/": Route(Target.NODE, ("POST",)),
     "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
 }
+
+BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POST",))}
+"""Not for clients, so no description of the API has it."""
 
 BEGINNINGS: Final = (
     b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
@@ -78,7 +80,7 @@ def route_of(path: str) -> Route | None:
     exact = EXACT.get(path)
     if exact is not None:
         return exact
-    for beginning, route in BELOW.items():
+    for beginning, route in (*BELOW.items(), *BETWEEN_NODES.items()):
         if path.startswith(beginning) and len(path) > len(beginning):
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None
