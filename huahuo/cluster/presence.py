@@ -3,8 +3,9 @@
 A node tells whole facts ("user 7 has three connections here, of these clients, since then"), so that the same
 news twice, or news after a gap, do no harm. What a node has not heard is owed, and told when it is back.
 
-When a client came is told by a clock that counts on: at least the node's own, and later than whatever the node
-has heard. So a client that moves to a node which has heard of it is newer there, whatever the clocks say.
+When a client came is told by a clock that counts on: at least the node's own, and later than all that the
+node has heard. So a client that moves to a node which has heard of it
+is newer there, whatever the clocks say.
 """
 
 from collections import Counter
@@ -84,10 +85,14 @@ class Presence:
         self._owe(user)
 
     def count(self, user: UserId, client: str) -> int:
-        """The user's connections on other nodes, without that of `client`, which gives way to a newer one."""
+        """The user's connections on other nodes, without those that give way: to `client`, or to one here."""
         count = self._elsewhere[user]
-        if count and client:
-            count -= sum(1 for other in self._others.values() if client in _of(other.users, user).clients)
+        if count:
+            ours = _of(self._here, user).clients
+            for node, other in self._others.items():
+                for name, at in _of(other.users, user).clients.items():
+                    mine = ours.get(name)
+                    count -= name == client or (mine is not None and (at, node) < (mine, self._node))
         return count
 
     # Telling ------------------------------------------------------------------------------------------
@@ -128,7 +133,7 @@ class Presence:
         self._clock = max(self._clock, told.clock)
         other = self._other(node)
         if not told.whole and other.process != told.process:
-            return Heard(True, self._clock), []  # noqa: FBT003  a struct's field
+            return Heard(True, self._clock), []
         if told.whole:
             self._drop(other)
             other.process = told.process
@@ -138,7 +143,7 @@ class Presence:
                 other.users[user] = there
             else:
                 other.users.pop(user, None)
-        return Heard(False, self._clock), list(self._leaving(node, told.users))  # noqa: FBT003  as above
+        return Heard(False, self._clock), list(self._leaving(node, told.users))
 
     def forget(self, node: str) -> None:
         """That node is silent: its clients are on their way to others. It tells all when it is back."""

@@ -5,13 +5,14 @@ clients that come back costs a few requests and not one for each.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.cluster.errors import NodeError
+from huahuo.cluster.peers import Peers
 from huahuo.cluster.presence import Heard, Presence, Told
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
@@ -25,38 +26,18 @@ LOOK_S: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
-class Nodes(Protocol):
-    """The other nodes: `cluster.peers`."""
-
-    node: str
-
-    def on[T](self, name: str, kind: type[T], handler: Callable[[str, T], object]) -> None:
-        """Answer requests of this name."""
-        ...
-
-    def living(self) -> Sequence[str]:
-        """The other nodes that were heard of lately."""
-        ...
-
-    async def ask[T](
-        self, node: str, name: str, asked: object, kind: type[T], *, timeout_s: float = ...
-    ) -> T:
-        """The answer of one node. Raises NodeError."""
-        ...
-
-
 class Telling:
     """See the module. Implements `hub.Elsewhere`. `leave`: closes the connections of a client here."""
 
-    def __init__(self, nodes: Nodes, ambient: Ambient, leave: Callable[[UserId, str], None]) -> None:
-        self._nodes = nodes
+    def __init__(self, peers: Peers, ambient: Ambient, leave: Callable[[UserId, str], None]) -> None:
+        self._peers = peers
         self._ambient = ambient
         self._leave = leave
-        self.presence = Presence(nodes.node, ambient.token(8), ambient.now_ms)
+        self.presence = Presence(peers.node, ambient.token(8), ambient.now_ms)
         self._changed: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
-        nodes.on(REQUEST, Told, self._heard)
+        peers.on(REQUEST, Told, self._heard)
 
     def start(self) -> None:
         """Tell from now on."""
@@ -95,7 +76,7 @@ class Telling:
 
     async def _look(self) -> None:
         while True:
-            living = set(self._nodes.living())
+            living = set(self._peers.living())
             for node in living - self._tasks.keys():
                 self._changed[node] = asyncio.Event()
                 self._tasks[node] = asyncio.create_task(self._tell(node), name=f"tell {node}")
@@ -114,7 +95,7 @@ class Telling:
                 continue
             told = self.presence.next(node)
             try:
-                heard = await self._nodes.ask(node, REQUEST, told, Heard)
+                heard = await self._peers.ask(node, REQUEST, told, Heard)
             except NodeError as error:
                 self.presence.failed(node, told)
                 if not silent:

@@ -1,4 +1,4 @@
-"""One address before several nodes: each new connection goes to a node that is ready, and leaves it when it hangs.
+"""One address before several nodes: a new connection goes to one that is ready, and is cut when that hangs.
 
 `python -m huahuo.demo.balancer --port 8700 http://127.0.0.1:9001 http://127.0.0.1:9002` is the same as a
 program. It is for the demo and for tests of faults. In production a proxy with health checks does this.
@@ -7,8 +7,9 @@ program. It is for the demo and for tests of faults. In production a proxy with 
 import argparse
 import asyncio
 import contextlib
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 LOOK_S: Final = 0.25
@@ -59,7 +60,7 @@ class Balancer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Balancer":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         for target in self.targets:
@@ -121,7 +122,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _run(urls: Sequence[str], port: int) -> None:
     async with Balancer(urls, port) as balancer:
-        print(f"listening on http://127.0.0.1:{balancer.port}", flush=True)
+        sys.stdout.write(f"listening on http://127.0.0.1:{balancer.port}\n")
+        sys.stdout.flush()
         await asyncio.Event().wait()
 
 

@@ -18,7 +18,7 @@ from tests.support.chaos.relay import network
 from tests.support.servers.nats import PASSWORD, USER, nats_servers
 from tests.support.servers.postgres import PASSWORD as POSTGRES_PASSWORD
 from tests.support.servers.postgres import postgres
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.serving import serving
 
 NODES = ("a", "b", "c")
 SETTINGS = {
@@ -52,9 +52,9 @@ def main() -> int:
                 serving(
                     folder / name,
                     stderr=folder / f"{name}.log",
-                    HUAHUO_LOG=address(net.of(name)),
-                    HUAHUO_NODE=name,
-                    **SETTINGS,
+                    app=None,
+                    folder=None,
+                    **(SETTINGS | {"HUAHUO_LOG": address(net.of(name)), "HUAHUO_NODE": name}),
                 )
             )
             for name in NODES
@@ -94,7 +94,10 @@ async def _storm(members: Sequence[Member], faults: Faults, seconds: float, ever
         name, heal = await asyncio.to_thread(faults.begin)
         lasts_s = min(every_s * (0.2 + 0.6 * random.random()), left_s)
         written = sum(len(member.acknowledged) for member in members)
-        print(f"{time.monotonic() - began_s:6.1f} s  {written:7} written  {name}, for {lasts_s:.1f} s", flush=True)
+        print(
+            f"{time.monotonic() - began_s:6.1f} s  {written:7} written  {name}, for {lasts_s:.1f} s",
+            flush=True,
+        )
         await asyncio.sleep(lasts_s)
         await asyncio.to_thread(heal)
         await asyncio.sleep(max(0.0, fault_s + every_s - time.monotonic()))

@@ -1,4 +1,4 @@
-"""The clients: each writes numbered messages into the stream of its circle, and reads all that the circle wrote.
+"""The clients: each writes numbered messages into the stream of its circle, and reads that stream.
 
 What a client is told goes into its notes: which numbers were acknowledged, and every event as it came.
 """

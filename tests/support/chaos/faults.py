@@ -1,4 +1,4 @@
-"""Six kinds of faults, each of which is healed again: of nodes, of the servers of the log, of what is between."""
+"""Six kinds of faults, each healed again: of nodes, of servers of the log, of the network between them."""
 
 import random
 import signal

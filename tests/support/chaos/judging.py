@@ -1,6 +1,4 @@
-"""Whether anything was lost, doubled or out of order, by what clients saw and what the replicas hold. Pure but for
-reading files.
-"""
+"""Whether anything was lost, doubled or out of order, by what clients saw and what the replicas hold."""
 
 import contextlib
 import json
@@ -33,7 +31,9 @@ def complaints(members: Sequence[Member]) -> list[str]:
         for member in readers:
             theirs = [n for by, n in said if by == member.number]
             lost = set(member.acknowledged) - set(theirs)
-            found += [f"lost: {stream} has no {(member.number, n)}, which was acknowledged" for n in sorted(lost)]
+            found += [
+                f"lost: {stream} has no {(member.number, n)}, which was acknowledged" for n in sorted(lost)
+            ]
             if theirs != sorted(theirs):
                 found.append(f"out of order: {stream} has {theirs} of client {member.number}")
     return found

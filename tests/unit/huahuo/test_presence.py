@@ -1,4 +1,4 @@
-"""Which clients are on which node: what nodes tell each other, who gives way, and what a gap does not break."""
+"""Which clients are on which node: what nodes tell each other, and which client gives way."""
 
 import msgspec
 
@@ -123,6 +123,16 @@ def test_a_client_that_moves_does_not_count_twice_for_its_user() -> None:
     two.settle()
     assert two.nodes["b"].count(42, "dev") == 1
     assert two.nodes["b"].count(42, "new") == 2
+
+
+def test_clients_that_have_moved_do_not_count_where_they_were_before_that_node_says_so() -> None:
+    two = Two()
+    for client in ("one", "two"):
+        two.join("a", client)
+    two.settle()
+    two.join("b", "one")
+    assert two.nodes["b"].count(42, "two") == 0
+    assert two.nodes["b"].count(42, "") == 1
 
 
 def test_a_node_that_restarted_is_told_everything_and_counted_anew() -> None:
