@@ -93,12 +93,15 @@ def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
     return _PUT_ACKS % ", ".join(["(?, ?, ?, ?)"] * len(acks)), tuple(values)
 
 
-def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
+def statements_of(
+    changes: Iterable[Change], tally: usage.Tally | None = None
+) -> Iterator[tuple[str, Values]]:
     """The statements for `changes`, in order. A run of changes of one kind takes few statements.
 
     Command records come last, all together: nothing else is in their table.
     """
     commands: list[tuple[Value, ...]] = []
+    tally = tally or usage.Tally()
     for kind, run in groupby(changes, _kind):
         match kind:
             case _Kind.ROWS:
@@ -119,7 +122,7 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
                 commands += [_command(c) for c in run if isinstance(c, PutCommand)]
             case _Kind.OTHER:
                 for change in run:
-                    yield from usage.before(change)
+                    yield from usage.before(change, tally)
                     yield from _statements(change)
                     yield from usage.after(change)
     yield from _many(_PUT_COMMANDS, commands)
