@@ -48,6 +48,8 @@ RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
+type Settle = Callable[[], Awaitable[bool]]
+"""Waits until this node has applied all that was ordered until now. False: it could not find out."""
 type Traced = Callable[[Call[Any], str, float], None]
 """As `Observe`, with the call in place of its action."""
 
@@ -57,6 +59,7 @@ _ERROR = b'{"type":"error"'
 
 _BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
+_BEHIND = Refusal(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND, retry_s=BUSY_RETRY_S)
 _CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
@@ -87,13 +90,21 @@ class Gate:
     """
 
     def __init__(
-        self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
+        self,
+        log: Log,
+        ambient: Ambient,
+        *,
+        observe: Observe | None = None,
+        running_max: int = RUNNING_MAX,
+        settle: Settle | None = None,
     ) -> None:
+        """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
         self.told: Callable[[], None] | None = None
         self.traced: Traced | None = None
         """Told of each answered command, its outcome and its seconds."""
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before each command, unless it frees room."""
+        self._settle = settle
         self._log = log
         self._ambient = ambient
         self._observe = observe
@@ -144,17 +155,18 @@ class Gate:
             refusal = self.refuse_growth(call.principal.name)
             if refusal is not None:
                 return self._soon(run, error_reply(refusal))
+        seen = self._log.position
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, self._fault(call, error))
         if isinstance(work, OneAppend):
             return self._append(run, work)
-        if isinstance(work, Reply):
+        if isinstance(work, Reply) and not self._may_be_behind(work):
             return self._keep(run, work)
         # A task of its own: the command goes on if the connection vanishes.
         task = run.task = asyncio.get_running_loop().create_task(
-            self._guarded(call, self._executed(call, work)), name=f"command {spec.action}"
+            self._guarded(call, self._executed(call, spec, work, seen)), name=f"command {spec.action}"
         )
         self._enter(run)
         task.add_done_callback(partial(self._task_ended, run))
@@ -221,28 +233,43 @@ class Gate:
             first.others.append(run)
         return run
 
-    async def _executed(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
+    async def _executed(
+        self, call: Call[Any], spec: Action, work: Awaitable[Reply] | Reply, seen: int
+    ) -> Reply:
         with acting_for(call.principal.name):
-            reply = await work
+            reply = await answer_of(work)
+            if self._may_be_behind(reply):
+                reply = await self._settled(call, spec, reply, seen)
         kept = self._record_of(call, reply)
         return reply if kept is None else _kept(await self._log.append(kept), reply)
 
+    def _may_be_behind(self, reply: Reply) -> bool:
+        """Whether this refuses a command, maybe only since this node has not applied all that was ordered."""
+        if self._settle is None or reply.recorded:
+            return False
+        code = _error_code(reply)
+        return bool(code) and recordable(code)
+
+    async def _settled(self, call: Call[Any], spec: Action, refusal: Reply, seen: int) -> Reply:
+        """The answer to a command that was refused when the log was at `seen` here."""
+        assert self._settle is not None, "asked by `_may_be_behind`"
+        if not await self._settle():
+            return error_reply(_BEHIND)
+        if self._log.position == seen:
+            return refusal
+        work = spec.handler(call)
+        if not isinstance(work, OneAppend):
+            return await answer_of(work)
+        written = await self._log.append(_append_of(call, work))
+        if isinstance(written, Duplicate):
+            return from_record(written.command)
+        stream = work.events[-1].stream
+        return Reply(work.body, (stream, written.seq_of(stream)), recorded=call.key is not None)
+
     def _append(self, run: Running, one: OneAppend) -> Running:
         """Write the events and the answer in one commit, then answer."""
-        call, stream = run.call, one.events[-1].stream
-        record = None
-        if call.key is not None:
-            record = CommandRecord(call.key, call.fingerprint, one.body, stream)
-        run.answers(one.body, stream)
-        append = Append(
-            ts_ms=one.ts_ms,
-            events=one.events,
-            command=record,
-            principal=call.user,
-            command_id=call.command_id,
-            shred=one.shred,
-        )
-        return self._submit(run, append, one.events_bytes)
+        run.answers(one.body, one.events[-1].stream)
+        return self._submit(run, _append_of(run.call, one), one.events_bytes)
 
     def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
@@ -343,6 +370,20 @@ class Gate:
             exc_info=error,
         )
         return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
+
+
+def _append_of(call: Call[Any], one: OneAppend) -> Append:
+    record = None
+    if call.key is not None:
+        record = CommandRecord(call.key, call.fingerprint, one.body, one.events[-1].stream)
+    return Append(
+        ts_ms=one.ts_ms,
+        events=one.events,
+        command=record,
+        principal=call.user,
+        command_id=call.command_id,
+        shred=one.shred,
+    )
 
 
 def _forbidden(call: Call[Any]) -> Reply:
