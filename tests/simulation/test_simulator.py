@@ -3,7 +3,6 @@
 `make sim` and `make proof` run many more: docs/testing.md.
 """
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 
@@ -94,13 +93,14 @@ def test_a_run_whose_time_is_up_neither_passed_nor_failed() -> None:
 def test_what_runs_without_a_pause_ends_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "STANDING_STEPS_MAX", 100)
 
-    async def spin() -> None:
-        while True:
-            await asyncio.sleep(0)
-
     spinning = loop.Loop(seed=1)
+
+    def spin() -> None:
+        spinning.call_soon(spin)
+
+    spin()
     with pytest.raises(RuntimeError, match="without a pause"):
-        spinning.run_until_complete(spin())
+        spinning.run_forever()
     spinning.close()
 
 
