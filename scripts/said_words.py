@@ -18,7 +18,7 @@ from huahuo.transport.words import en, zh
 
 PAGE = Path(__file__).resolve().parents[1] / "web/console/src/words/catalogue.ts"
 CATALOGUES = ((mail_zh, mail_en), (zh, en), (admin_zh, admin_en))
-_HEAD = """/** What the service says, in Chinese and in English. Written by scripts/said_words.py: do not edit. */
+_HEAD = """/** What the service says, in both languages. Written by scripts/said_words.py: do not edit. */
 
 export const CATALOGUE: readonly (readonly [chinese: string, english: string])[] = [
 """

@@ -1,4 +1,4 @@
-/** What the service says, in Chinese and in English. Written by scripts/said_words.py: do not edit. */
+/** What the service says, in both languages. Written by scripts/said_words.py: do not edit. */
 
 export const CATALOGUE: readonly (readonly [chinese: string, english: string])[] = [
   ["已设置该分组的代理", "the group's mailboxes use this proxy from now on"],
@@ -100,6 +100,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["无权写入该流", "this stream is not yours to write"],
   ["this service has no such action (未知的操作)", "this service has no such action"],
   ["没有这个节点", "there is no such node"],
+  ["此节点尚不能确定是否已看到全部写入，请重试", "this node does not know whether it has seen all that was written: try again"],
   ["该节点仍在运行，请先停止它", "that node lives: stop it first"],
   ["完成", "done"],
   ["邮箱不存在", "there is nothing of this name"],
