@@ -17,9 +17,21 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, nodes, over_http, watching, workers
+from huahuo.app import (
+    accounts,
+    bounds,
+    keys,
+    log_care,
+    metrics_of,
+    neighbours,
+    nodes,
+    over_http,
+    watching,
+    workers,
+)
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
+from huahuo.app.among import Among
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
@@ -29,6 +41,7 @@ from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
+from huahuo.cluster.peers import Peers
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -49,7 +62,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
@@ -81,6 +94,8 @@ class App:
     server: Server
     duty: Duty | None = None
     """This node among the others; None if the service is alone."""
+    peers: Peers | None = None
+    """Asks the other nodes; None if the service is alone."""
     http: Api
     port: int
 
@@ -233,7 +248,7 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        self.gate = gate = Gate(log, ambient, observe=metrics.command)
+        self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
         pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")
@@ -267,7 +282,7 @@ class App:
             manners=workers.manners(settings, dictionaries.used.data),
         )  # fmt: skip
         pages.gather = fleet.metrics if fleet else None
-        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
+        self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
@@ -319,7 +334,12 @@ class App:
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
-        nodes.register(self.registry, log, self.duty)
+        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
+        ask = None
+        if self.peers is not None and self.duty is not None:
+            among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
+            ask = among.members
+        nodes.register(self.registry, self.duty, ask)
         work = Parts()
         self._parts.add_timed("work", work.stop)
         replica = nodes.replica_of(self.log)
