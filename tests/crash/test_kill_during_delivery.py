@@ -1,4 +1,4 @@
-"""`kill -9`, again and again, while a follower writes to a database of its own: each event is there exactly once.
+"""`kill -9`, again and again, while a follower writes to its own database: each event is there exactly once.
 
 The application is that of docs/entities.md, as it stands there.
 """
