@@ -64,6 +64,8 @@ class Publisher:
         self._maker = EventMaker(registry)
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before the service itself publishes. The gate asks for clients."""
+        self.here: Callable[[], str] | None = None
+        """The place in a trace from which the service itself publishes, "" for none. None: nobody traces."""
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
@@ -121,7 +123,8 @@ class Publisher:
         made, size = self._maker.make_many(events, now_ms)
         if not made:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
-        append = Append(ts_ms=now_ms, events=made, principal=principal)
+        trace = "" if self.here is None else self.here()
+        append = Append(ts_ms=now_ms, events=made, principal=principal, command_id=trace)
         return self._log.submit(append, events_bytes=size)
 
     def submit_one(
@@ -132,7 +135,8 @@ class Publisher:
             self._need_room(_SERVICE)
         now_ms = self._ambient.now_ms()
         made = self._maker.make(stream, type_, fields, now_ms)
-        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE)
+        trace = "" if self.here is None else self.here()
+        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE, command_id=trace)
         return self._log.submit(append, events_bytes=len(made.body))
 
     async def notify(
