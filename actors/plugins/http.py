@@ -19,6 +19,7 @@ RESERVED: Final = frozenset(
     {
         *("streams", "commands", "ds", "seen", "publish", "acks", "ticket", "login", "ws"),
         *("healthz", "readyz", "metrics", "assets", "client", "console", "mail-frame", "accounts", "setup"),
+        "nodes",
     }
 )
 """First parts of paths that the service keeps for itself."""

@@ -17,7 +17,18 @@ from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.api_keys.book import KeyBook
-from huahuo.app import accounts, bounds, keys, log_care, metrics_of, nodes, over_http, watching, workers
+from huahuo.app import (
+    accounts,
+    bounds,
+    keys,
+    log_care,
+    metrics_of,
+    neighbours,
+    nodes,
+    over_http,
+    watching,
+    workers,
+)
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.config import Settings
@@ -29,6 +40,7 @@ from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
+from huahuo.cluster.peers import Peers
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -84,6 +96,8 @@ class App:
     server: Server
     duty: Duty | None = None
     """This node among the others; None if the service is alone."""
+    peers: Peers | None = None
+    """Asks the other nodes; None if the service is alone."""
     http: Api
     port: int
 
@@ -238,7 +252,7 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        self.gate = gate = Gate(log, ambient, observe=metrics.command)
+        self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
         pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")
@@ -325,6 +339,7 @@ class App:
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
+        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
         nodes.register(self.registry, log, self.duty)
         work = Parts()
         self._parts.add_timed("work", work.stop)

@@ -10,7 +10,7 @@ from msgspec.json import encode
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
-from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo
+from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo, Service
 from huahuo.actors.plugins.traceparent import Place, carried, place_in
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
 from huahuo.publisher.publisher import Publisher
@@ -234,6 +234,25 @@ async def test_what_the_program_publishes_inside_a_span_is_below_it(world: World
         for name in ("commit tr_seen", "commit tr_many"):
             assert _of(await world.one(name)) == request.get_span_context().span_id
         assert not await world.until("commit tr_alone", 0), "outside of a span nothing is traced"
+
+
+async def test_threads_of_a_program_publish_each_in_its_own_trace(world: World, tmp_path: Path) -> None:
+    with Service(data=tmp_path / "threads", port=0, otel=True) as service:
+
+        def work(name: str) -> None:
+            with world.tracer.start_as_current_span(name):
+                service.publish("user/1", f"tr_{name}")
+                service.publish_many([("user/1", f"tr_{name}", {})])
+                with service.job(name, user=1):
+                    pass
+
+        names = ("one", "two", "three")
+        await asyncio.gather(*(asyncio.to_thread(work, name) for name in names))
+        for name in names:
+            thread = (await world.one(name)).get_span_context()
+            assert thread is not None
+            commits = [*await world.until(f"commit tr_{name}", 2), *await world.until(f"job {name}")]
+            assert [_of(commit) for commit in commits] == [thread.span_id] * 3
 
 
 async def test_another_process_that_traces_publishes_in_its_trace(world: World) -> None:

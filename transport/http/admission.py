@@ -79,6 +79,8 @@ class Admission:
         self._plugins = plugins
         self.durable: Callable[[Request, str], Verified | None] | None = None
         """Who asks a durable stream without a token. None: there are no durable streams."""
+        self.node: Callable[[Request, str, str], Verified | Answer] | None = None
+        """Which node asks, by the request's head, its name and the address. None: there are no nodes."""
         self.page_at_login = False
         """Whether the site has a page there, for a GET."""
         self.tickets = Tickets(self._wires.ambient.token)
@@ -88,6 +90,8 @@ class Admission:
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None
+        if route.target is Target.NODE:
+            return None if self.node is None else self._of_node(self.node, request, route)
         if self.page_at_login and route.target is Target.LOGIN and request.method in ("GET", "HEAD"):
             return None
         cors = cors_headers(request, self._origins)
@@ -98,6 +102,25 @@ class Admission:
         if isinstance(found, Visit | Answer):
             return _shown(found, route, cors)
         return self._admitted_later(found, route, cors)
+
+    def _of_node(
+        self, judge: Callable[[Request, str, str], Verified | Answer], request: Request, route: Route
+    ) -> Visit | Answer:
+        """Another node signs its requests and has limits of its own; any other client counts by address."""
+        if request.method != "POST":
+            allow = (("Allow", "POST"),)
+            return problem("method_not_allowed", "this path takes POST", headers=allow, ends=True,
+                           status=HTTPStatus.METHOD_NOT_ALLOWED)  # fmt: skip
+        address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
+        found = judge(request, route.name, address)
+        if isinstance(found, Answer):
+            wait_s = self._addresses.take(address, self._wires.ambient.monotonic_s())
+            limited = problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+            return limited if wait_s > 0 else found
+        return Visit(
+            request=request, route=route, token="", verified=found, address=address, cors=(),
+            purse=self._wires.supply.budget.purse(found.principal.name), speech=self.speech(request),
+        )  # fmt: skip
 
     async def _admitted_later(
         self, pending: Awaitable[Visit | Answer], route: Route, cors: Headers

@@ -66,6 +66,20 @@ class DurableStreams(Protocol):
         ...
 
 
+class NodesDoor(Protocol):
+    """Answers other nodes of the log, under `/nodes/` (`huahuo.cluster.door`)."""
+
+    body_bytes_max: int
+
+    def admit(self, request: Request, name: str, address: str) -> Verified | Answer:
+        """Which node asks, by the request's head; or the refusal."""
+        ...
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request that was admitted."""
+        ...
+
+
 class Api:
     """See the module. `limit` bounds the requests of an address without a token.
 
@@ -105,6 +119,7 @@ class Api:
         self._plugin_calls = PluginCalls(wires, self._calling)
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
+        self._nodes: NodesDoor | None = None
         self.readers = 0
         """Readers of server-sent events now."""
 
@@ -117,6 +132,11 @@ class Api:
         """Serve them under `/ds/` from now on."""
         self._durable = streams
         self._admission.durable = streams.without_token
+
+    def serve_nodes(self, door: NodesDoor) -> None:
+        """Answer other nodes from now on."""
+        self._nodes = door
+        self._admission.node = door.admit
 
     def refuse_growth(self, ask: RefuseGrowth | None) -> None:
         """From now on, ask `ask` before a request under `/ds/` stores something."""
@@ -131,6 +151,8 @@ class Api:
         """The largest body of this request; it has no business with any in a GET."""
         if visit.route.plugin is not None:
             return visit.route.plugin.body_bytes_max
+        if visit.route.target is Target.NODE and self._nodes is not None:
+            return self._nodes.body_bytes_max
         if visit.request.method not in _WITH_BODY:
             return 0
         most = self._wires.shared.settings.message_bytes_max
@@ -190,6 +212,9 @@ class Api:
                 return await self._durable.answer(visit, body)
             case Target.PLUGIN:
                 return await self._plugin_calls.answer(visit, body)
+            case Target.NODE:
+                assert self._nodes is not None, "it was admitted"
+                return await self._nodes.answer(visit, body)
             case Target.LOGIN:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")

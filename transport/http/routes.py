@@ -25,6 +25,7 @@ class Target(Enum):
     DURABLE = auto()
     LOGIN = auto()
     PLUGIN = auto()
+    NODE = auto()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -53,6 +54,9 @@ BELOW: Final[Mapping[str, Route]] = {
     "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
 }
 
+BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POST",))}
+"""Not for clients, so no description of the API has it."""
+
 BEGINNINGS: Final = (
     b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
     b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
@@ -76,7 +80,7 @@ def route_of(path: str) -> Route | None:
     exact = EXACT.get(path)
     if exact is not None:
         return exact
-    for beginning, route in BELOW.items():
+    for beginning, route in (*BELOW.items(), *BETWEEN_NODES.items()):
         if path.startswith(beginning) and len(path) > len(beginning):
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None

@@ -15,8 +15,9 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.budget import SMALL_BYTES
-from huahuo.transport.server.pump import Pump, Supply
+from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.supply import Supply
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session

@@ -12,15 +12,13 @@ An idle connection keeps no timer and no task except the handler's.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, ClassVar, cast
 
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.server.alarms import tell_alarm
@@ -35,9 +33,8 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
-from huahuo.transport.server.judged_tokens import note_verdict
-from huahuo.transport.server.links import found_links
 from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Bill
 from huahuo.transport.server.web_socket import ACK
@@ -51,13 +48,14 @@ _REVOKED_DEADLINE_S = 0.5
 
 _FAULT = "internal error"
 
-type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
-
 _log = structlog.get_logger(__name__)
 
 
 class Connection(LoopActor):
-    """See the module. Others hold its `ConnectionRef`. Implements `answering.Shell`."""
+    """See the module. Others hold its `ConnectionRef`.
+
+    Implements `Shell` of `answering` and of `signing_in`.
+    """
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
 
@@ -261,16 +259,14 @@ class Connection(LoopActor):
                 break
             batch.at += 1
             if not (text.startswith(ACK) and self._take_ack(text)):
-                asked = self.carry_out(session.received(text, now))
-                if asked is not None:
-                    waits = self._verify(asked) if isinstance(asked, outputs.Verify) else self._look_up(asked)
+                todo = session.received(text, now)
+                if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
+                    self._answering.execute(todo[0])
+                elif (asked := self.carry_out(todo)) is not None:
+                    waits = self._signing_in.do(asked)
                     break
-            if session.busy or session.closed or self._ws.paused:
+            if session.busy or session.closed or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
-            now_s = ambient.monotonic_s()
-            if now_s > batch.until_s:
-                break
-            now = Now(now_s, now.ms)
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began
             if session.principal is not None:
@@ -280,117 +276,37 @@ class Connection(LoopActor):
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         now = self._now()
         asked = self.carry_out(self._session.received(message, now))
-        if isinstance(asked, outputs.Verify):
-            return self._verify(asked)
         if asked is not None:
-            return self._look_up(asked)
+            return self._signing_in.do(asked)
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:
             self._bill.since(principal.name, now.s, self._wires.ambient.monotonic_s())
         return None
 
-    def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
-        verdict = self._wires.verifier.verify(asked.token, self._now().ms)
-        if not isinstance(verdict, Verified | AuthFailure):
-            return self._later(verdict, self._tell_verdict)
-        return self._tell_verdict(verdict)
+    @property
+    def _signing_in(self) -> SigningIn:
+        return SigningIn(self, self._ref, ws=self._ws, session=self._session, wires=self._wires)
 
-    async def _later[T](self, fact: Awaitable[T], then: _Then[T]) -> None:
-        pending = then(await fact)
-        if pending is not None:
-            await pending
+    def hold(self, stream: str) -> None:
+        """Send nothing more of `stream` until its readers have been judged again."""
+        self._signing_in.hold(stream)
 
-    def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
-        hold_s = note_verdict(self._wires, verdict, self._ws.address)
-        return self._judge(verdict) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
+    def token_judged(self) -> None:
+        """See `signing_in.Shell`."""
+        self._quiet_until_s = 0.0  # the token may end soon
+        if self._session.principal is not None:
+            self._ws.trust()
 
-    async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
-        if not isinstance(hold_s, float):
-            hold_s = await hold_s
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(hold_s):
-                while hold_s > 0 and self._ws.is_open:
-                    await self.change()
-        if (pending := self._judge(verdict)) is not None:
-            await pending
+    def go_on(self) -> None:
+        """See `signing_in.Shell`."""
+        self._tell_free()
+        self._pump.run()
 
     async def change(self) -> None:
         """See `Shell`: a waiting message may then go on."""
         self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
-
-    def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
-        """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
-        if asked.judge:
-            return self._look_up_and_judge(asked)
-        feed = self._wires.feed
-        links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
-        if len(links) < len(asked.places):
-            return self._look_up_in_store(asked)
-        self._looked_up(links)
-        return None
-
-    async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
-        self._looked_up(await found_links(self._wires.feed, asked.places))
-
-    async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
-        principal = asked.principal
-        assert principal is not None, "only a user's right is judged"
-        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
-        links = await found_links(self._wires.feed, asked.places) if asked.places else {}
-        self._looked_up(links, verdicts)
-        for stream, verdict in late.items():
-            self._start(self._queries, self._judged_late(stream, verdict))
-
-    async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
-        readable = await verdict
-
-        def step() -> None:
-            self.carry_out(self._session.judged(stream, readable=readable))
-            self._pump.run()
-
-        self._ref.step(step)
-
-    def hold(self, stream: str) -> None:
-        """Send nothing more of `stream` until its readers have been judged again."""
-        principal = self._session.principal
-        if principal is not None and self._session.hold(stream):
-            verdict = self._wires.verdicts.of(principal, stream)
-            self._start(self._queries, self._judged_late(stream, verdict))
-
-    def _looked_up(
-        self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
-    ) -> None:
-        self.carry_out(self._session.looked_up(links, self._now(), verdicts))
-        self._quiet_until_s = 0.0  # the token may end soon
-        if self._session.principal is not None:
-            self._ws.trust()
-        self._tell_free()
-        self._pump.run()
-
-    def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
-        hub = self._wires.hub
-        admitted: bool | Awaitable[bool] = True
-        if isinstance(verdict, Verified):
-            client = self._session.joining
-            if client is not None:
-                admitted = hub.join(self._ref, verdict, client)
-            elif self._session.may_refresh(verdict):
-                hub.refreshed(self._ref, verdict)
-        then = partial(self._admit, verdict)
-        return then(admitted) if isinstance(admitted, bool) else self._later(admitted, then)
-
-    def _admit(self, verdict: Verdict, admitted: bool) -> Coroutine[Any, Any, None] | None:
-        asked = self.carry_out(self._session.verdict(verdict, self._now(), admitted=admitted))
-        self._quiet_until_s = 0.0  # the token may end soon
-        if self._session.principal is not None:
-            self._ws.trust()
-        if isinstance(asked, outputs.LookUp):
-            return self._look_up(asked)
-        self._tell_free()
-        self._pump.run()
-        return None
 
     # Carrying out what the session says --------------------------------------------------------------
 
@@ -439,8 +355,7 @@ class Connection(LoopActor):
 
     def went_on(self, began_s: float) -> None:
         """See `Shell`."""
-        self._tell_free()
-        self._pump.run()
+        self.go_on()
         principal = self._session.principal
         if principal is not None:
             self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())

@@ -22,9 +22,9 @@ from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
-from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.supply import Supply, Tally
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.server.wires import Wires

@@ -2,7 +2,7 @@
 
 New events come from `fanout`: as frames that many connections share, or as a wake-up by a plain call. After
 a wake-up, events that the feed holds in memory are framed and written at once. One task fetches all others,
-and another one takes the snapshots, one at a time.
+and another one takes snapshots (`snapshots`).
 
 While the socket's buffer is full, nothing is read: the log is the buffer.
 
@@ -15,26 +15,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import structlog
 
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.actors.entities.errors import Busy
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.live.feed import Feed, Run
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.budget import Budget, Estimates, Purse
-from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.server.budget import Purse
+from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.server.pictures import Picture, Pictures
+from huahuo.transport.server.snapshots import Snapshots
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.turns import Crowded, Turns
+from huahuo.transport.server.supply import Supply, Tally
 from huahuo.transport.session.delivery import Subscription
-from huahuo.transport.session.delivery_states import IllegalStepError
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
-from huahuo.transport.session.wanted import Want, Wanted
 
 _JOINED_BYTES_MAX: Final = 64 << 10
 _ALL_JOINED_BYTES_MAX: Final = 1 << 20
@@ -42,47 +37,25 @@ RUNS_A_TURN: Final = 8
 """At most this many frames are written for one connection before others have their turn."""
 
 _ENVELOPE_BYTES = 512
-_SNAPSHOT = "snapshot"
-_PART = "part"
 _ROOM_LOOKS = 30
 """An answer or part that finds no room in the budget tries again this often before it is refused."""
 _ROOM_LOOK_S = 0.1
-_NOT_NOW = (EventStoreError, Busy, AskTimeout, TimeoutError, Crowded)
-"""Errors after which a snapshot may still be had later."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Tally:
-    """What all connections wrote since the last look. Plain numbers, because they change often."""
-
-    __slots__ = ("events", "size_bytes")
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.size_bytes = 0
-
-
-class Supply(msgspec.Struct, frozen=True, kw_only=True):
-    """Shared by all pumps of a server: the source of snapshots, the budget, and the turns of the users."""
-
-    pictures: Pictures
-    budget: Budget
-    estimates: Estimates
-    turns: Turns
 
 
 class Pump:
     """See the module.
 
     `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `door`
-    lets in steps of tasks, `change` waits for the connection's next happening. Implements `fanout.Lane`.
+    lets in steps of tasks, `change` waits for the connection's next happening. Implements `fanout.Lane` and
+    `snapshots.Room`.
     """
 
     __slots__ = (
         "_ambient", "_change", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_perform",
-        "_purse", "_read_bytes_max", "_soon", "_start", "_supply", "_taking", "_tally",
-        "_wanted", "_watched", "_ws", "has_room", "hold", "session",
+        "_purse", "_read_bytes_max", "_snapshots", "_soon", "_start", "_supply", "_tally",
+        "_watched", "_ws", "has_room", "hold", "session",
     )  # fmt: skip
 
     def __init__(
@@ -120,11 +93,10 @@ class Pump:
         self.hold = hold
         """See `fanout.Lane`."""
         self._watched: set[str] = set()
-        self._wanted: Wanted | None = None  # made on demand: few connections want a snapshot
+        self._snapshots: Snapshots | None = None  # made on demand: few connections want one
         self._purse: Purse | None = None
         # Which subscriptions wait for what is their own state. These are facts about this shell:
         self._fetching = False  # the task that fetches pages runs
-        self._taking = False  # the task that takes snapshots runs
         self._soon = False  # the timer for the next `run` runs
 
     def watch(self, stream: str) -> None:
@@ -158,10 +130,18 @@ class Pump:
 
     def take_snapshot(self, sub: Subscription) -> None:
         """Take the snapshot of a stream and send it, as soon as there is room."""
-        if self._wanted is None:
-            self._wanted = Wanted(self._ambient.random)
-        self._wanted.want(sub, self._ambient.monotonic_s())
-        self._take_wanted()
+        if self._snapshots is None:
+            self._snapshots = Snapshots(
+                self._ws,
+                self.session,
+                self,
+                ambient=self._ambient,
+                supply=self._supply,
+                start=self._start,
+                perform=self._perform,
+                door=self._door,
+            )
+        self._snapshots.want(sub)
 
     @property
     def purse(self) -> Purse:
@@ -209,12 +189,12 @@ class Pump:
     @property
     def at_rest(self) -> bool:
         """Whether `retry` has nothing to do, and no byte counts in the budget."""
-        return self._purse is None and not (self._wanted or self._delivery.unfinished or self._ws.paused)
+        return self._purse is None and not (self._snapshots or self._delivery.unfinished or self._ws.paused)
 
     def retry(self) -> None:
         """Try again what could not be read or sent. Called about once a second, unless at rest."""
         self.count_unsent()
-        if not (self._delivery.unfinished or self._wanted):
+        if not (self._delivery.unfinished or self._snapshots):
             return  # the usual case
         self._delivery.retry()
         self.run()
@@ -224,8 +204,8 @@ class Pump:
         for stream in self._watched:
             self._fanout.leave(stream, self)
         self._watched.clear()
-        if self._wanted is not None:
-            self._wanted.clear()
+        if self._snapshots is not None:
+            self._snapshots.clear()
 
     def run(self) -> None:
         """Send all that may be sent now, up to `RUNS_A_TURN` frames."""
@@ -233,8 +213,8 @@ class Pump:
             return
         if self._delivery.parked:
             self._fetch_parked()
-        if self._wanted:
-            self._take_wanted()
+        if self._snapshots:
+            self._snapshots.take()
         session, now_s = self.session, self._ambient.monotonic_s()
         for _ in range(RUNS_A_TURN):
             sub = session.next_read()
@@ -256,7 +236,7 @@ class Pump:
             self._send(sub, run, now_s)
             if not self._ws.has_room():
                 return
-        self._run_soon(self._charge(now_s))
+        self._run_soon(self.charge(now_s))
 
     def _send(self, sub: Subscription, run: Run, now_s: float) -> None:
         frames = self.session.took(sub, run, now_s)
@@ -269,7 +249,7 @@ class Pump:
             self._soon = True
             asyncio.get_running_loop().call_later(wait_s, self._door.tell_step, self._run_now)
 
-    def _charge(self, began_s: float) -> float:
+    def charge(self, began_s: float) -> float:
         """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
         principal = self.session.principal
         if principal is None:
@@ -303,7 +283,7 @@ class Pump:
                 try:
                     run = await self._page(sub)
                 except Corrupt:
-                    self._door.step(partial(self._end_corrupt, sub))
+                    self._door.step(partial(self.end_corrupt, sub))
                     continue
                 except EventStoreError:
                     _log.warning("stream_not_read", stream=sub.stream)
@@ -321,7 +301,7 @@ class Pump:
         began_s = self._ambient.monotonic_s()
         if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
             self._door.step(partial(self._send, sub, run, began_s))
-            self._charge(began_s)
+            self.charge(began_s)
             return
         await turns.paid(principal.name)
         send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
@@ -334,25 +314,6 @@ class Pump:
             return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
         count = session.read_events_max(sub)
         return self._feed.fetch(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
-
-    def _take_wanted(self) -> None:
-        if not self._taking and self._ws.has_room():
-            self._taking = True
-            self._start(self._take_snapshots())
-
-    async def _take_snapshots(self) -> None:
-        """Take the snapshots that are due, while the socket has room."""
-        assert self._wanted is not None
-        try:
-            while self._ws.has_room():
-                want = self._wanted.take(self._ambient.monotonic_s())
-                if want is None:
-                    return
-                if self.session.awaits(want.sub):
-                    await self._take(want)
-                    self._door.step(self.run)
-        finally:
-            self._taking = False
 
     async def room(self) -> None:
         """Wait until the socket has room for something large, and let others have their turn."""
@@ -372,69 +333,6 @@ class Pump:
             self.count_unsent()
         return False
 
-    async def _take(self, want: Want) -> None:
-        principal, sub, now_s = self.session.principal, want.sub, self._ambient.monotonic_s
-        if principal is None or self._wanted is None:
-            return
-        try:
-            await self._send_snapshot(sub, principal.name)
-        except Corrupt:
-            self._door.step(partial(self._end_corrupt, sub))
-        except _NOT_NOW:
-            retry_s = self._wanted.not_now(want, now_s())
-            if retry_s is not None:
-                self._door.step(partial(self._refuse_snapshot, sub, "busy", retry_s))
-        except (ConnectionEnded, IllegalStepError):
-            raise  # no fold's fault
-        except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
-            _log.exception("snapshot_failed", stream=sub.stream)
-            if self._wanted.failed(want, now_s()):
-                self._door.step(partial(self._refuse_snapshot, sub, "internal"))
-
-    def _end_corrupt(self, sub: Subscription) -> None:
+    def end_corrupt(self, sub: Subscription) -> None:
+        """See `snapshots.Room`."""
         self._perform(self.session.corrupt(sub))
-
-    def _refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> None:
-        self._perform(self.session.refuse_snapshot(sub, reason, retry_s))
-
-    async def _send_snapshot(self, sub: Subscription, user: str) -> None:
-        """Send all of it, or part by part, each when it is the user's turn and the socket has room.
-
-        If sending fails, it begins again with the first part of a newer state. If the subscription moves on,
-        the sending ends.
-        """
-        picture: Picture | None = None
-        while self.session.awaits(sub):
-            async with self._supply.turns.turn(user):
-                if self._ws.has_room() and self.session.awaits(sub):
-                    picture = await self._send_picture(sub, picture)
-                    if picture.following is None:
-                        return
-            await self.room()
-
-    async def _send_picture(self, sub: Subscription, before: Picture | None) -> Picture:
-        """Send one frame of a snapshot. Raises Crowded if the budget has no room."""
-        supply, purse = self._supply, self.purse
-        kind = self.session.frame_kind
-        what = _PART if kind.in_parts else _SNAPSHOT
-        held = supply.estimates.of(sub.stream, what)
-        begun = before is not None  # a begun snapshot waits for room, else it would start over
-        if not await self.reserve(held) if begun else not purse.reserve(held, self._ambient.monotonic_s()):
-            raise Crowded(sub.stream)
-        try:
-            picture = await supply.pictures.get(sub.stream, kind, before)
-            if picture.frame is not None:
-                size = len(picture.frame)
-                supply.estimates.learn(sub.stream, what, size)
-                purse.correct(held, size)
-                held = size
-            more = picture.following is not None
-            began_s = self._ambient.monotonic_s()
-            self._door.step(
-                lambda: self._perform(self.session.snapshot(sub, picture.seq, picture.frame, more=more))
-            )
-            self._charge(began_s)
-            return picture
-        finally:
-            purse.release(held)
-            self.count_unsent()

@@ -1,21 +1,13 @@
-"""The library's server connection, with fast ways to write and to read, and an end that cannot hang.
+"""The library's server connection, with fast ways to write (`writing_socket`) and to read.
 
-Writing: complete frames go straight to the transport, because `websockets` would build each frame again
-for every connection. This is sound while the state is OPEN and no fragmented message is being sent; this
-server never sends fragments.
-
-Reading: complete text frames of an authenticated client are offered to the listener at once while the library
+Complete text frames of an authenticated client are offered to the listener at once while the library
 holds nothing. Before that, so is the first message. What the listener does not take goes through the library
 and waits for its turn; so do all other frames.
-
-Closing: the library's own `close()` waits for a peer that may never read. Here every close has a deadline, no
-matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
 from typing import Any, Protocol, cast
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
@@ -26,7 +18,7 @@ from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.malformed_request import METHOD_BYTES_MAX, answer_to
 from huahuo.transport.server.opening import OpeningProtocol
-from huahuo.transport.server.sends import Sends, descriptor_of
+from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.text_frames import (
     SHORT_HEAD_BYTES,
     as_frames,
@@ -35,17 +27,14 @@ from huahuo.transport.server.text_frames import (
     short_text,
     texts_in,
 )
+from huahuo.transport.server.writing_socket import WritingSocket
 
-_LOW_WATER = 4  # resume when a quarter of the bound is left
 ACK = b'{"action":"ack"'
 _LATER_BYTES_MAX = 256 << 10
 _TEXT_BYTES = 48
 """Counted for a message that waits, in addition to its payload."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
-_REPLIES_WAITING_MAX = 4
-"""A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
-buffered."""
 
 
 class Owner(Protocol):
@@ -68,7 +57,7 @@ class Owner(Protocol):
         ...
 
 
-class WebSocket(ServerConnection):
+class WebSocket(WritingSocket):
     """See the module. `address` is set once the door has counted it, `negotiated` by the handshake.
 
     `open_by_s`: the deadline of the handshake, on the lobby's clock.
@@ -78,29 +67,21 @@ class WebSocket(ServerConnection):
     """
 
     __slots__ = (
-        "_abort", "_beginning", "_clean", "_descriptor", "_going_on", "_half_closed", "_head_bytes",
-        "_held_bytes", "_later", "_later_bytes", "_owner", "_paused_late", "_queued", "_reading_paused",
-        "_rest", "_sends", "_settings", "_untouched", "_whole", "address", "collected", "listener",
+        "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_later_bytes",
+        "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched", "_whole", "address",
         "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
         self, *args: Any, owner: Owner, settings: TransportSettings, sends: Sends, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.listener: Listener | None = None
+        super().__init__(*args, settings=settings, sends=sends, **kwargs)
         self.address = ""
         self.root = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = None
         self.open_by_s = 0.0
         self._owner = owner
-        self._settings = settings
-        self._sends = sends
-        self._descriptor = -1  # a number, while it may be written to without the transport
-        self._clean = False  # the transport is known to have nothing to write
-        self.collected = -1
-        self._abort: asyncio.TimerHandle | None = None
         self._beginning = b""
         self._head_bytes = 0
         self._half_closed = False  # the client sent EOF before its request was answered
@@ -115,24 +96,6 @@ class WebSocket(ServerConnection):
         self._held_bytes = 0  # until the client has authenticated
         self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
-
-    def has_room(self) -> bool:
-        """Whether frames may be written without filling the buffer beyond its bound.
-
-        The transport pauses writing when a write leaves too much in the buffer; uvloop does so only at the
-        end of the loop's turn.
-        """
-        return not self.paused and self.protocol.state is OPEN
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection can be written to at all."""
-        return self.protocol.state is OPEN
-
-    @property
-    def unsent_bytes(self) -> int:
-        """The size of the write buffer's content."""
-        return self.transport.get_write_buffer_size()
 
     @property
     def rest_bytes(self) -> int:
@@ -180,39 +143,6 @@ class WebSocket(ServerConnection):
                 self.transport.resume_reading()
         return texts
 
-    def bound_buffer(self, bytes_max: int) -> None:
-        """Set the bound of the write buffer."""
-        self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
-
-    def write(self, frame: bytes) -> None:
-        """Write a complete frame, or nothing if the connection is no longer open."""
-        if self.protocol.state is not OPEN:
-            return
-        if (
-            self._sends.collecting
-            and self._descriptor >= 0
-            and (self._clean or self.collected >= 0 or self._is_clean())
-        ):
-            self._sends.put(self, self._descriptor, frame)
-        else:
-            self.write_rest(frame, 0)
-
-    def write_rest(self, frame: bytes, written: int) -> None:
-        """See `sends.Direct`."""
-        self._clean = False
-        self.transport.write(frame[written:] if written else frame)
-        if self.paused:
-            self._cut_off_a_hoarder()
-
-    def abort(self) -> None:
-        """See `sends.Direct`."""
-        self.transport.abort()
-
-    def _is_clean(self) -> bool:
-        transport = self.transport
-        self._clean = not (transport.get_write_buffer_size() or transport.is_closing())
-        return self._clean
-
     def begin(self) -> None:
         """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
         self._hold(cast("OpeningProtocol", self.protocol).waiting_bytes - self._held_bytes)
@@ -222,32 +152,16 @@ class WebSocket(ServerConnection):
             super().eof_received()
             self.transport.close()
 
-    def end(self, code: int, reason: str, deadline_s: float) -> None:
-        """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
-        if self.protocol.state is OPEN:
-            self.protocol.send_close(code, reason)
-            self.send_data()
-        self.abort_within(deadline_s)
-
-    def abort_within(self, deadline_s: float) -> None:
-        """Abort the transport after `deadline_s`, unless the connection ends before."""
-        if self._abort is None and not self.connection_lost_waiter.done():
-            self._abort = self.loop.call_later(deadline_s, self.transport.abort)
-
     # What the event loop and the library call -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
-        self._descriptor = descriptor_of(transport)
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
-        self._descriptor = -1
-        if self._abort is not None:
-            self._abort.cancel()
-            self._abort = None
+        self._end_writing()
         self._give_rest()
         super().connection_lost(exc)
         if self.listener is not None:
@@ -368,9 +282,6 @@ class WebSocket(ServerConnection):
 
         The library closes without an answer if it cannot read a request, so the answer is written here.
         """
-        if self.collected >= 0:
-            self._sends.flush()  # frames that were written before come before
-        self._clean = False
         fault = self.protocol.handshake_exc
         if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
             self.transport.write(answer_to(self._beginning))
@@ -389,12 +300,6 @@ class WebSocket(ServerConnection):
             self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))
         if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
             self.listener.ponged()
-
-    def resume_writing(self) -> None:
-        """The transport has room again."""
-        super().resume_writing()
-        if self.listener is not None:
-            self.listener.drained()
 
     def _bound_what_waits(self) -> None:
         """Refuse a request that is too long; stop reading when too much follows an unanswered request."""
@@ -416,7 +321,3 @@ class WebSocket(ServerConnection):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-
-    def _cut_off_a_hoarder(self) -> None:
-        if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:
-            self.transport.abort()

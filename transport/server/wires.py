@@ -11,8 +11,8 @@ from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
-from huahuo.transport.server.pump import Supply, Tally
 from huahuo.transport.server.sends import Sends
+from huahuo.transport.server.supply import Supply, Tally
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.session.shared import Shared
 

@@ -1,0 +1,148 @@
+"""Requests to other nodes, signed by the cluster's secret: the other side of `door`.
+
+    asker = Asker(secret=…, node="web-1", log_id=log.log_id, ambient=ambient)
+    found = await asker.ask(url, "web-2", "where", Where(user=42), Found)
+
+One connection for each request. It is verified that the answer is of a node that has the secret, and for this
+request.
+"""
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+
+from huahuo.cluster import errors, signing
+from huahuo.cluster.door import Refusal
+from huahuo.cluster.errors import NodeRefused, NodeSilent
+from huahuo.cluster.signing import Head, Signer
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+
+TIMEOUT_S: Final = 5.0
+ANSWER_BYTES_MAX: Final = 8 << 20
+_READ_BYTES: Final = 256 << 10
+
+
+class Asker:
+    """See the module. `node`: the name of this one."""
+
+    def __init__(
+        self, *, secret: bytes, node: str, log_id: str, ambient: Ambient, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls`: for `https://`; by default the machine's authorities are trusted."""
+        self.node = node
+        self._signer = Signer(secret)
+        self._log_id = log_id
+        self._ambient = ambient
+        self._tls = tls
+        self._process = ambient.token(8)
+        self._numbers = itertools.count(1)
+
+    async def ask[T](
+        self, url: str, node: str, name: str, asked: object, kind: type[T], *, timeout_s: float = TIMEOUT_S
+    ) -> T:
+        """The answer of the node at `url`. `node` may be empty: whichever node is there.
+
+        Raises:
+            NodeSilent: there was none, within `timeout_s`; or not one of a node that has the secret.
+            NodeRefused: it said no.
+        """
+        body = msgspec.msgpack.encode(asked)
+        head = Head(
+            name, self.node, node, self._log_id, self._ambient.now_ms(),
+            f"{self._process}.{next(self._numbers)}", signing.digest_of(body),
+        )  # fmt: skip
+        at = node or url
+        try:
+            async with Deadline(self._ambient, timeout_s):
+                status, headers, said = await self._posted(url, head, body)
+        except TimeoutError:
+            raise NodeSilent(at, f"did not answer within {timeout_s:g} s") from None
+        except ssl.SSLError as error:
+            raise NodeSilent(at, f"at {url} has no certificate that is trusted here: {error}") from None
+        except (OSError, ValueError) as error:
+            raise NodeSilent(at, f"at {url} can't be reached: {error}") from None
+        except h11.RemoteProtocolError:
+            raise NodeSilent(at, f"at {url} speaks no HTTP") from None
+        return self._read(at, url, head, status, headers, said, kind)
+
+    def _read[T](
+        self, at: str, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]],
+        said: bytes, kind: type[T],
+    ) -> T:  # fmt: skip
+        mac = next((value for known, value in headers if known == signing.MAC.encode()), b"")
+        if not self._signer.answered(head.once, status, said, mac.decode("latin-1")):
+            refusal = _refusal(said)
+            if refusal is not None and refusal.code == errors.WRONG_KEY:
+                raise NodeRefused(at, errors.WRONG_KEY, "it has another master key than this node")
+            if refusal is not None:
+                raise NodeRefused(at, refusal.code, refusal.detail)
+            raise NodeSilent(
+                at, f"did not sign what came from {url} (status {status}): it is none of these nodes"
+            )
+        if status != HTTPStatus.OK:
+            refusal = _refusal(said) or Refusal(errors.FAILED, f"status {status}")
+            raise NodeRefused(at, refusal.code, refusal.detail)
+        try:
+            return msgspec.msgpack.decode(said, type=kind)
+        except msgspec.MsgspecError as error:
+            raise NodeRefused(at, errors.FAILED, f"its answer has another form: {error}") from None
+
+    async def _posted(
+        self, url: str, head: Head, body: bytes
+    ) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no URL")
+        secure = parts.scheme == "https"
+        if secure and self._tls is None:
+            self._tls = ssl.create_default_context()
+        reader, writer = await asyncio.open_connection(
+            parts.hostname, parts.port or (443 if secure else 80), ssl=self._tls if secure else None
+        )
+        try:
+            wire = h11.Connection(h11.CLIENT)
+            given = [
+                ("host", parts.netloc), ("content-length", str(len(body))), ("connection", "close"),
+                ("content-type", "application/x-msgpack"), *self._signer.headers(head),
+            ]  # fmt: skip
+            target = parts.path.rstrip("/") + signing.PATH + head.name
+            request = h11.Request(method="POST", target=target, headers=given)
+            writer.write(wire.send(request) + wire.send(h11.Data(data=body)) + wire.send(h11.EndOfMessage()))
+            return await _answer(reader, wire)
+        finally:
+            writer.transport.abort()
+
+
+async def _answer(
+    reader: asyncio.StreamReader, wire: h11.Connection
+) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+    status, headers, body = 0, [], bytearray()
+    while True:
+        event = wire.next_event()
+        if event is h11.NEED_DATA:
+            wire.receive_data(await reader.read(_READ_BYTES))
+        elif isinstance(event, h11.Response):
+            status, headers = event.status_code, list(event.headers)
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > ANSWER_BYTES_MAX:
+                raise ConnectionError(f"its answer has more than {ANSWER_BYTES_MAX} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            return status, headers, bytes(body)
+        elif isinstance(event, h11.ConnectionClosed):
+            raise ConnectionError("it closed the connection")
+
+
+def _refusal(said: bytes) -> Refusal | None:
+    try:
+        return msgspec.msgpack.decode(said, type=Refusal)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

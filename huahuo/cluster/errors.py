@@ -1,0 +1,39 @@
+"""What may become of a request to another node."""
+
+from huahuo.errors import HuahuoError
+
+WRONG_KEY = "wrong_key"
+NOT_FOUND = "not_found"
+BUSY = "busy"
+UNAVAILABLE = "unavailable"
+FAILED = "failed"
+
+
+class NodeError(HuahuoError):
+    """Another node gave no usable answer. `node`: its name, or its URL while that is all that is known."""
+
+    def __init__(self, node: str, text: str) -> None:
+        super().__init__(f"the node {node} {text}")
+        self.node = node
+
+
+class NodeSilent(NodeError):  # noqa: N818  the condition is the name
+    """No answer: it may have done what it was asked for, or not."""
+
+
+class NodeRefused(NodeError):  # noqa: N818  the condition is the name
+    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own."""
+
+    def __init__(self, node: str, code: str, detail: str) -> None:
+        super().__init__(node, f"refused: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Refused(Exception):  # noqa: N818  it is told to the node that asks
+    """A handler's refusal: the asking node gets it as `NodeRefused` with this code."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail

@@ -1,0 +1,221 @@
+"""The door for other nodes: signed by the cluster's secret, each request once, never by a browser."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from huahuo.cluster import signing
+from huahuo.cluster.asking import Asker
+from huahuo.cluster.door import BODY_BYTES_MAX, REQUESTS_PER_S, NodesDoor
+from huahuo.cluster.errors import NodeError, NodeRefused, NodeSilent, Refused
+from huahuo.cluster.members import Member
+from huahuo.cluster.peers import Peers
+from huahuo.cluster.replays import WINDOW_MS
+from huahuo.cluster.signing import Head, Signer
+from huahuo.eventstore.ambient import FakeAmbient
+from tests.support.worlds.wire import World, world
+
+SECRET, LOG = b"s" * 32, "log-1"
+NEXT = itertools.count()
+
+
+class Question(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Reply(msgspec.Struct, frozen=True):
+    doubled: int
+    asked_by: str
+
+
+class Pair:
+    """The node `b` with its door, and what asks it as the node `a`."""
+
+    def __init__(self, w: World) -> None:
+        self.url = f"http://127.0.0.1:{w.port}"
+        self.clock = FakeAmbient("b")
+        self.door = NodesDoor(secret=SECRET, node="b", log_id=LOG, ambient=self.clock)
+        self.door.on("double", Question, self._double)
+        self.asked = 0
+        w.api.serve_nodes(self.door)
+
+    async def _double(self, node: str, asked: Question) -> object:
+        self.asked += 1
+        if asked.number < 0:
+            raise Refused("negative", "only numbers from 0")
+        if asked.number == 13:
+            raise RuntimeError("canary-in-exception")
+        return Reply(2 * asked.number, node)
+
+    def asker(self, *, secret: bytes = SECRET, node: str = "a", log: str = LOG, ahead_s: float = 0) -> Asker:
+        ambient = FakeAmbient(next(NEXT), now_ms=self.clock.now_ms() + round(ahead_s * 1000))
+        return Asker(secret=secret, node=node, log_id=log, ambient=ambient)
+
+    async def ask(self, asker: Asker, number: int = 21, *, to: str = "b", name: str = "double") -> Reply:
+        return await asker.ask(self.url, to, name, Question(number), Reply)
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[Pair]:
+    async with world() as w:
+        yield Pair(w)
+
+
+def signed(clock: FakeAmbient, body: bytes = b"", **fields: Any) -> dict[str, str]:
+    """The headers of a good request; `fields` replace what is signed."""
+    signer = Signer(SECRET)
+    head = Head("double", "a", "b", LOG, clock.now_ms(), f"{'0' * 16}.1", signing.digest_of(body))
+    return dict(signer.headers(msgspec.structs.replace(head, **fields)))
+
+
+async def test_a_node_gets_an_answer_and_the_other_one_knows_who_asked() -> None:
+    async with pair() as p:
+        assert await p.ask(p.asker()) == Reply(42, "a")
+        assert await p.ask(p.asker(), to="") == Reply(42, "a")
+
+
+async def test_what_a_handler_refuses_is_told_with_its_code() -> None:
+    async with pair() as p:
+        with pytest.raises(NodeRefused, match="only numbers from 0") as refused:
+            await p.ask(p.asker(), -1)
+        assert (refused.value.node, refused.value.code) == ("b", "negative")
+        with pytest.raises(NodeRefused) as failed:
+            await p.ask(p.asker(), 13)
+        assert failed.value.code == "failed"
+        assert "canary" not in str(failed.value)
+        with pytest.raises(NodeRefused, match="version") as unknown:
+            await p.ask(p.asker(), name="treble")
+        assert unknown.value.code == "not_found"
+
+
+async def test_a_node_with_another_master_key_is_refused_and_named() -> None:
+    async with pair() as p:
+        with pytest.raises(NodeRefused, match="the node b refused: it has another master key") as refused:
+            await p.ask(p.asker(secret=b"x" * 32))
+        assert refused.value.code == "wrong_key"
+        assert p.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"to": "c"}, "not_here"),
+        ({"log": "log-2"}, "other_log"),
+        ({"time_ms": WINDOW_MS}, "stale"),
+    ],
+)
+async def test_a_request_for_another_node_log_or_time_is_refused(fields: dict[str, Any], code: str) -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        headers = signed(p.clock, b"\x81\xa6number\x01", **fields)
+        answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x01")
+        assert msgspec.msgpack.decode(answer.content)["code"] == code
+        assert p.asked == 0
+
+
+async def test_a_clock_that_is_five_minutes_off_is_no_hindrance() -> None:
+    async with pair() as p:
+        for ahead_s in (-300, 300):
+            assert (await p.ask(p.asker(ahead_s=ahead_s, node=f"a{ahead_s}"))).asked_by == f"a{ahead_s}"
+
+
+async def test_the_same_request_is_answered_once() -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        headers, body = signed(p.clock, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
+        assert (await c.post(f"{p.url}/nodes/double", headers=headers, content=body)).status_code == 200
+        again = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
+        assert msgspec.msgpack.decode(again.content)["code"] == "replayed"
+        assert p.asked == 1
+
+
+@pytest.mark.parametrize(
+    "changed", ["huahuo-from", "huahuo-to", "huahuo-once", "huahuo-digest", "huahuo-mac"]
+)
+async def test_a_changed_header_ends_the_signature(changed: str) -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        body = b"\x81\xa6number\x01"
+        headers = signed(p.clock, body)
+        value = headers[changed]
+        headers[changed] = value[:-1] + ("0" if value[-1] != "0" else "1")
+        answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
+        assert answer.status_code == 403
+        assert p.asked == 0
+
+
+async def test_a_changed_body_is_not_looked_into() -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        headers = signed(p.clock, b"\x81\xa6number\x01")
+        answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x02")
+        assert (answer.status_code, p.asked) == (409, 0)
+
+
+async def test_a_browser_is_refused_whatever_it_signs_and_gets_no_cors_headers() -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        body = b"\x81\xa6number\x01"
+        for more in ({"Origin": p.url}, {"Sec-Fetch-Mode": "cors"}):
+            answer = await c.post(f"{p.url}/nodes/double", headers=signed(p.clock, body) | more, content=body)
+            assert answer.status_code == 403
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+        asked = {"Origin": p.url, "Access-Control-Request-Method": "POST"}
+        preflight = await c.options(f"{p.url}/nodes/double", headers=asked)
+        assert preflight.status_code == 405
+        assert p.asked == 0
+
+
+async def test_a_body_over_the_bound_is_refused_before_it_is_read() -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        body = b"x" * (BODY_BYTES_MAX + 1)
+        answer = await c.post(f"{p.url}/nodes/double", headers=signed(p.clock, body), content=body)
+        assert answer.status_code == 413
+
+
+async def test_a_node_that_asks_without_pause_is_told_to_wait() -> None:
+    async with world() as w:
+        p = Pair(w)
+        headers = [
+            signed(p.clock, once=f"{'1' * 16}.{number}") for number in range(1, 4 * REQUESTS_PER_S + 2)
+        ]
+        judged = [p.door.admit(_request(one), "double", "127.0.0.1") for one in headers]
+        assert [hasattr(one, "principal") for one in judged].count(False) == 1
+
+
+async def test_an_answer_that_nobody_signed_is_not_believed() -> None:
+    async with world() as w:  # a service that is no node
+        clock = FakeAmbient("a")
+        asker = Asker(secret=SECRET, node="a", log_id=LOG, ambient=clock)
+        with pytest.raises(NodeSilent, match="did not sign"):
+            await asker.ask(f"http://127.0.0.1:{w.port}", "b", "double", Question(1), Reply)
+
+
+async def test_all_are_asked_at_once_and_who_did_not_answer_is_part_of_it() -> None:
+    async with pair() as p:
+        asker = p.asker()
+        members = {
+            name: Member(url=url, build="t", keys="k", beat=1, at_ms=0, applied=0)
+            for name, url in {"a": "", "b": p.url, "c": "http://127.0.0.1:9", "gone": p.url}.items()
+        }
+        silent = {"gone": 11.0}
+        peers = Peers(asker, p.door, members=lambda: members, silent_s=lambda node: silent.get(node, 0.0))
+        said = await peers.ask_all("double", Question(4), Reply)
+        assert said.answers == {"b": Reply(8, "a")}
+        assert list(said.silent) == ["c"]
+        with pytest.raises(NodeError):
+            await peers.ask("nobody", "double", Question(4), Reply)
+
+
+async def test_requests_may_overtake_each_other() -> None:
+    async with pair() as p:
+        asker = p.asker()
+        found = await asyncio.gather(*(p.ask(asker, number) for number in range(20, 60)))
+        assert [one.doubled for one in found] == [2 * number for number in range(20, 60)]
+
+
+def _request(headers: dict[str, str]) -> Any:
+    from huahuo.transport.http.messages import Request
+
+    return Request("POST", "/nodes/double", {}, tuple(headers.items()))
