@@ -72,8 +72,10 @@ class World:
         self.may_go, self.runs = asyncio.Event(), asyncio.Queue[str]()
         self.entity = self._order()
 
-    def app(self) -> Huahuo:
-        return Huahuo(entities=[self.entity], data=self._data, port=0, otel=True, drain_timeout_s=0.1)
+    def app(self, drain_timeout_s: float = 5.0) -> Huahuo:
+        return Huahuo(
+            entities=[self.entity], data=self._data, port=0, otel=True, drain_timeout_s=drain_timeout_s
+        )
 
     async def until(self, name: str, count: int = 1) -> Sequence[ReadableSpan]:
         """The spans of this name, once there are so many."""
@@ -156,7 +158,7 @@ async def test_a_run_and_what_it_says_are_in_the_trace_of_the_command(world: Wor
 
 
 async def test_after_a_restart_the_next_run_is_linked_to_the_one_before(world: World) -> None:
-    async with world.app() as app:
+    async with world.app(drain_timeout_s=1.0) as app:
         await app.send("tr_place", as_user=1, command_id=str(PLACE))
         await world.runs.get()
     (cut,) = await world.until("effect pack")
