@@ -14,6 +14,7 @@ from huahuo.actors.plugins.calls import Call as ActionCall
 from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.joining import join
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
 from huahuo.cluster.duty import Call, Duty
@@ -109,6 +110,7 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
         raise ConfigError(str(error)) from None
     try:
         await _look(sequencer, address, empty=held_in(settings.data) is None)
+        await join(settings, secrets, ambient, sequencer, node)
         return await open_log(
             settings.data,
             ambient=ambient,

@@ -333,7 +333,7 @@ class App:
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
-        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
+        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
         nodes.register(self.registry, log, self.duty)
         work = Parts()
         self._parts.add_timed("work", work.stop)

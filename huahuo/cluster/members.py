@@ -39,3 +39,8 @@ async def read(log: Log) -> Mapping[str, Member]:
     """All nodes that this log knows, by name."""
     rows = await log.rows(TABLE, _PART, after=b"", limit=NODES_MAX)
     return {key.decode(): msgspec.json.decode(value, type=Member) for key, value in rows}
+
+
+def is_row_of(row: RowPut) -> bool:
+    """Whether it is the row of a node."""
+    return (row.table, row.part) == (TABLE, _PART)
