@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import batched
 from typing import Any
 
@@ -25,6 +26,7 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
 from huahuo.actors.entities.errors import Busy, Degraded, EntityError
 from huahuo.actors.entities.fairness import Fairness
+from huahuo.actors.entities.inbox_bytes import InboxBytes
 from huahuo.actors.entities.kind import Effects, Kind
 from huahuo.actors.entities.together import Together, load
 from huahuo.actors.runtime.runtime import Runtime
@@ -53,8 +55,10 @@ class DirectoryLimits(msgspec.Struct, frozen=True):
     """The same for the sum of `weigh` over their states; 0 means no bound."""
     loads_max: int = 64
     inbox_max: int = 256
-    inbox_bytes_max: int = 4 << 20
-    """The same in bytes, of messages whose sender gives a size. If none waits, one message may be larger."""
+    inbox_bytes_max: int = 8 << 20
+    """The same in bytes, of what `hold` counts. If nothing waits, one message may be larger."""
+    inboxes_bytes_max: int = 64 << 20
+    """The same for all entities; beyond it each has an even share."""
     ask_timeout_s: float = 30.0
     sweep_s: float = 1.0
     stops_per_sweep_max: int = 4_000
@@ -101,7 +105,7 @@ class Directory:
         # By address, "kind/key"; the least recently used first.
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
         self._resting: dict[str, float] = {}
-        self._waiting: dict[str, int] = {}
+        self._inbox_bytes = InboxBytes(limits.inbox_bytes_max, limits.inboxes_bytes_max)
         self._next_sweep_s = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -122,8 +126,8 @@ class Directory:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of the messages with a given size that are not answered yet."""
-        return sum(self._waiting.values())
+        """Bytes that `hold` counts now."""
+        return self._inbox_bytes.total
 
     @property
     def weight(self) -> int:
@@ -170,10 +174,16 @@ class Directory:
             fairness=self._fairness,
         )
 
-    async def ask(
-        self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None, size: int = 0
-    ) -> Any:
-        """Send `Execute`, `Query` or `CatchUp` and wait for the answer. `size`: its bytes, if it is large.
+    def hold(self, kind: str, key: str | int, size: int) -> AbstractContextManager[None]:
+        """Count a large message, `size` bytes in memory, from before it is made until it is answered.
+
+        Entering the block raises:
+            Busy: there is no room for it.
+        """
+        return self._inbox_bytes.hold(f"{kind}/{key}", size)
+
+    async def ask(self, kind: str, key: str | int, message: object, *, timeout_s: float | None = None) -> Any:
+        """Send `Execute`, `Query` or `CatchUp` and wait for the answer.
 
         The message is in the entity's inbox before this first suspends. So calls made in order arrive in
         order, even if the entity ends and is woken in between.
@@ -183,18 +193,6 @@ class Directory:
             AskTimeout: no answer in time; the outcome is unknown.
             Exception: what the entity raised, from the event store or from the decider.
         """
-        if size:
-            address = f"{kind}/{key}"
-            waiting = self._waiting.get(address, 0)
-            if waiting and waiting + size > self._limits.inbox_bytes_max:
-                raise Busy(f"{address} has too much to do")
-            self._waiting[address] = waiting + size
-            try:
-                return await self.ask(kind, key, message, timeout_s=timeout_s)
-            finally:
-                self._waiting[address] -= size
-                if not self._waiting[address]:
-                    del self._waiting[address]
         ref = self.entity(kind, key)
         asked = Asked(message) if isinstance(message, Query | CatchUp) else None
         try:

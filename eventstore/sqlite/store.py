@@ -39,6 +39,7 @@ from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, s
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.usage import Tally
 
 WAL_BYTES_MAX = 64 << 20
 _WAL_LONG_BYTES = 8 << 20
@@ -55,6 +56,8 @@ _SMALL_COMMIT_BYTES = 64 << 10
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
 _LOOKED_UP_AT_ONCE = 256
+_MOVING: frozenset[type] = frozenset((Prune, IndexMore))
+_ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
 _log = structlog.get_logger(__name__)
 
 
@@ -81,6 +84,7 @@ class SqliteStore:
         self._detached = ""
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
+        self._tally = Tally()
         # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
         # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -144,21 +148,26 @@ class SqliteStore:
                 streams = number_streams(connection, self._names, group.events)
                 rows = self._sums.rows(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
+                self._tally.add(group.events)
             moving = self._moving(group)
             seq_index.write(connection, moving)
-            for sql, values in statements_of(group.changes):
+            for sql, values in statements_of(group.changes, self._tally):
                 connection.execute(sql, values)
             self.kept.bound(group)
             connection.execute("COMMIT")
             self.commits += 1
+            self._tally.committed(connection)
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
-            for change in group.changes:
-                if isinstance(change, EndStream):
-                    self._sums.drop(self._names.end(change.stream) or 0)
+            kinds = set(map(type, group.changes))  # few, of many changes
+            if EndStream in kinds:
+                for change in group.changes:
+                    if isinstance(change, EndStream):
+                        self._sums.drop(self._names.end(change.stream) or 0)
         except BaseException as error:
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
+            self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -168,9 +177,9 @@ class SqliteStore:
         if group.events:
             last = group.events[-1]
             self._mark.write(last.position, last.chain)
-        if any(isinstance(change, ForgetUser) for change in group.changes):
+        if ForgetUser in kinds:
             self.kept.count(self.connection)
-        if any(isinstance(change, Shred | DropSealed | ForgetUser) for change in group.changes):
+        if not kinds.isdisjoint(_ERASING):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
 
@@ -182,6 +191,7 @@ class SqliteStore:
         """
         self._lock.distrust()
         self._sums.clear()
+        self._tally.forget()
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable
@@ -296,7 +306,7 @@ class SqliteStore:
     def _moving(self, group: Group) -> seq_index.Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
         wanted = 0
-        for change in group.changes:
+        for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):

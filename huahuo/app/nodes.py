@@ -33,6 +33,7 @@ from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.replay.live.feed import CatchUp
+from huahuo.transport.commands.gate import Settle
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
 
@@ -147,21 +148,31 @@ async def joins_soon(replica: ReplicaWriter) -> bool:
     return True
 
 
-def catch_up_of(log: Log) -> CatchUp | None:
-    """How to wait for what a client has seen on another node; None if there is no other one."""
+def settle_of(log: Log) -> Settle | None:
+    """How to wait for all that was ordered until now; None if no other node writes the log."""
     replica = replica_of(log)
     if replica is None:
         return None
 
-    async def catch_up(places: Sequence[tuple[str, int]]) -> bool:
-        if all(seq <= log.head(stream).seq for stream, seq in places):
-            return True
+    async def settle() -> bool:
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 await replica.applied(await replica.newest.ask())
         except (TimeoutError, Unavailable):
             return False
         return True
+
+    return settle
+
+
+def catch_up_of(log: Log) -> CatchUp | None:
+    """How to wait for what a client has seen on another node; None if there is no other one."""
+    settle = settle_of(log)
+    if settle is None:
+        return None
+
+    async def catch_up(places: Sequence[tuple[str, int]]) -> bool:
+        return all(seq <= log.head(stream).seq for stream, seq in places) or await settle()
 
     return catch_up
 

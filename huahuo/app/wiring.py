@@ -247,7 +247,7 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        self.gate = gate = Gate(log, ambient, observe=metrics.command)
+        self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
         pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")

@@ -42,6 +42,8 @@ from huahuo.mailcheck.words import zh
 ROSTER: Final = "roster"
 IDS_A_PART: Final = 500
 """A deletion of this many takes some 40 ms of processor time."""
+_ID_BYTES = 64
+"""An id in memory with its place in a command."""
 _ROWS_A_STEP: Final = 4_096
 _TIMEOUT_S: Final = 120.0
 """For all parts: between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
@@ -117,12 +119,15 @@ class Choosing:
         ids = [row.id for row in await self._admitted(user_id, chosen)]
         if not ids:
             return Reply(encode(Warned(zh.NONE_ADMITTED, email_ids=[])))
-        with self._pauses.hold(ids) if pause else nullcontext():
+        with (
+            self._directory.hold(ROSTER, user_id, _ID_BYTES * len(ids)),
+            self._pauses.hold(ids) if pause else nullcontext(),
+        ):
             parts = tuple(
                 Execute(make(some), _part_of(call.origin, some[0])) for some in batched(ids, IDS_A_PART)
             )
             answers: tuple[Answer[MailReply], ...] = await self._directory.ask(
-                ROSTER, user_id, ExecuteParts(parts), timeout_s=_TIMEOUT_S, size=len(ids)
+                ROSTER, user_id, ExecuteParts(parts), timeout_s=_TIMEOUT_S
             )
         return Reply(encode(_together([_reply(one) for one in answers], message)), place_of(answers))
 

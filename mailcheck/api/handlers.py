@@ -48,7 +48,7 @@ from huahuo.mailcheck.roster.commands import (
     RosterCommand,
     UpdateEmail,
 )
-from huahuo.mailcheck.roster.importer import TooManyLines, parse
+from huahuo.mailcheck.roster.importer import TooManyLines, bytes_in_memory, parse
 from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
@@ -132,6 +132,14 @@ class Handlers:
         job = self._imports.of(call.principal.user_id, params.job_id)
         if job is not None and job.cancelled:
             return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, "the job was cancelled"))
+        with self._directory.hold(ROSTER, call.principal.user_id, bytes_in_memory(params.data)):
+            reply = await self._parse_and_import(call)
+        if job is not None:
+            await self._imports.did(job, reply.body)
+        return reply
+
+    async def _parse_and_import(self, call: Call[ImportParams]) -> Reply:
+        params = call.params
         try:
             data = await self._executor.run(
                 lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
@@ -141,12 +149,8 @@ class Handlers:
         command = ImportEmails(params.mail_type, data, _validates(params.validate))
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
-            reply = await self._import_parts(call, command)
-        else:
-            reply = await self._execute(call, command, size=len(params.data))
-        if job is not None:
-            await self._imports.did(job, reply.body)
-        return reply
+            return await self._import_parts(call, command)
+        return await self._execute(call, command)
 
     async def _import_parts(self, call: Call[ImportParams], command: ImportEmails) -> Reply:
         """The gate records the answer. See `importing`."""
@@ -161,7 +165,6 @@ class Handlers:
             call.principal.user_id,
             parts,
             timeout_s=_IMPORT_TIMEOUT_S,
-            size=len(call.params.data),
         )
         return Reply(encode(result_of(command.data, answers)), place_of(answers))
 
@@ -208,10 +211,10 @@ class Handlers:
                 await asyncio.sleep(0)
         return error_reply(Refusal("busy", zh.BUSY, "too many orders are asked for at once"))
 
-    async def _execute(self, call: Call[Any], command: RosterCommand, size: int = 0) -> Reply:
+    async def _execute(self, call: Call[Any], command: RosterCommand) -> Reply:
         message = Execute(command, call.origin)
         user_id = call.principal.user_id
-        answer: Answer[MailReply] = await self._directory.ask(ROSTER, user_id, message, size=size)
+        answer: Answer[MailReply] = await self._directory.ask(ROSTER, user_id, message)
         body = b"" if answer.reply is None else encode(answer.reply)
         return from_entity(body, answer, call)
 

@@ -48,6 +48,8 @@ RUNNING_MAX = 10_000
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
+type Settle = Callable[[], Awaitable[bool]]
+"""Waits until this node has applied all that was ordered until now. False: it could not find out."""
 type Traced = Callable[[Call[Any], str, float], None]
 """As `Observe`, with the call in place of its action."""
 
@@ -57,6 +59,7 @@ _ERROR = b'{"type":"error"'
 
 _BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
+_BEHIND = Refusal(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND, retry_s=BUSY_RETRY_S)
 _CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
 _MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
@@ -87,25 +90,34 @@ class Gate:
     """
 
     def __init__(
-        self, log: Log, ambient: Ambient, *, observe: Observe | None = None, running_max: int = RUNNING_MAX
+        self,
+        log: Log,
+        ambient: Ambient,
+        *,
+        observe: Observe | None = None,
+        running_max: int = RUNNING_MAX,
+        settle: Settle | None = None,
     ) -> None:
+        """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
         self.told: Callable[[], None] | None = None
         self.traced: Traced | None = None
         """Told of each answered command, its outcome and its seconds."""
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before each command, unless it frees room."""
+        self._settle = settle
         self._log = log
         self._ambient = ambient
         self._observe = observe
         self._running_max = running_max
-        self._works: set[Running] = set()
+        self._nameless: set[Running] = set()
+        """Those without a key."""
         self._by_key: dict[CommandKey, Running] = {}
         self._queries = 0
 
     @property
     def running(self) -> int:
         """How many commands and queries have begun and not ended."""
-        return len(self._works) + self._queries
+        return len(self._by_key) + len(self._nameless) + self._queries
 
     @property
     def remembered(self) -> int:
@@ -135,7 +147,7 @@ class Gate:
         first = None if call.key is None else self._by_key.get(call.key)
         if first is not None:
             return self._repeat(run, first)
-        if len(self._works) + self._queries >= self._running_max:
+        if len(self._by_key) + len(self._nameless) + self._queries >= self._running_max:
             return self._soon(run, error_reply(_BUSY))
         if not may_call(call.principal, spec):
             return self._keep(run, _forbidden(call))
@@ -143,17 +155,18 @@ class Gate:
             refusal = self.refuse_growth(call.principal.name)
             if refusal is not None:
                 return self._soon(run, error_reply(refusal))
+        seen = self._log.position
         try:
             work = spec.handler(call)
         except Exception as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, self._fault(call, error))
         if isinstance(work, OneAppend):
             return self._append(run, work)
-        if isinstance(work, Reply):
+        if isinstance(work, Reply) and not self._may_be_behind(work):
             return self._keep(run, work)
         # A task of its own: the command goes on if the connection vanishes.
         task = run.task = asyncio.get_running_loop().create_task(
-            self._guarded(call, self._executed(call, work)), name=f"command {spec.action}"
+            self._guarded(call, self._executed(call, spec, work, seen)), name=f"command {spec.action}"
         )
         self._enter(run)
         task.add_done_callback(partial(self._task_ended, run))
@@ -166,12 +179,13 @@ class Gate:
 
     def heard(self, outcomes: Sequence[tuple[Running, Appended | Duplicate | Exception]]) -> None:
         """See `Hearer`: answer the commands of one commit."""
+        now_s = self._ambient.monotonic_s()
         for run, outcome in outcomes:
             try:
                 if isinstance(outcome, Exception):
-                    self._end(run, self._fault(run.call, outcome))
+                    self._end(run, self._fault(run.call, outcome), now_s)
                 else:
-                    self._end(run, run.reply_to(outcome))
+                    self._end(run, run.reply_to(outcome), now_s)
             except Exception:  # noqa: BLE001  one answer that cannot be told is no other's
                 _log.exception("answer_not_told", action=run.call.action)
         if self.told is not None:
@@ -179,7 +193,7 @@ class Gate:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for running calls, then cut them short. A call that ignores that is left behind."""
-        waited = {run.ended(): run for run in self._works}
+        waited = {run.ended(): run for run in (*self._by_key.values(), *self._nameless)}
         if not waited:
             return
         _, late = await asyncio.wait(waited, timeout=timeout_s)
@@ -219,28 +233,43 @@ class Gate:
             first.others.append(run)
         return run
 
-    async def _executed(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
+    async def _executed(
+        self, call: Call[Any], spec: Action, work: Awaitable[Reply] | Reply, seen: int
+    ) -> Reply:
         with acting_for(call.principal.name):
-            reply = await work
+            reply = await answer_of(work)
+            if self._may_be_behind(reply):
+                reply = await self._settled(call, spec, reply, seen)
         kept = self._record_of(call, reply)
         return reply if kept is None else _kept(await self._log.append(kept), reply)
 
+    def _may_be_behind(self, reply: Reply) -> bool:
+        """Whether this refuses a command, maybe only since this node has not applied all that was ordered."""
+        if self._settle is None or reply.recorded:
+            return False
+        code = _error_code(reply)
+        return bool(code) and recordable(code)
+
+    async def _settled(self, call: Call[Any], spec: Action, refusal: Reply, seen: int) -> Reply:
+        """The answer to a command that was refused when the log was at `seen` here."""
+        assert self._settle is not None, "asked by `_may_be_behind`"
+        if not await self._settle():
+            return error_reply(_BEHIND)
+        if self._log.position == seen:
+            return refusal
+        work = spec.handler(call)
+        if not isinstance(work, OneAppend):
+            return await answer_of(work)
+        written = await self._log.append(_append_of(call, work))
+        if isinstance(written, Duplicate):
+            return from_record(written.command)
+        stream = work.events[-1].stream
+        return Reply(work.body, (stream, written.seq_of(stream)), recorded=call.key is not None)
+
     def _append(self, run: Running, one: OneAppend) -> Running:
         """Write the events and the answer in one commit, then answer."""
-        call, stream = run.call, one.events[-1].stream
-        record = None
-        if call.key is not None:
-            record = CommandRecord(call.key, call.fingerprint, one.body, stream)
-        run.answers(one.body, stream)
-        append = Append(
-            ts_ms=one.ts_ms,
-            events=one.events,
-            command=record,
-            principal=call.principal.name,
-            command_id=call.command_id,
-            shred=one.shred,
-        )
-        return self._submit(run, append, one.events_bytes)
+        run.answers(one.body, one.events[-1].stream)
+        return self._submit(run, _append_of(run.call, one), one.events_bytes)
 
     def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
@@ -271,9 +300,11 @@ class Gate:
 
     def _enter(self, run: Running) -> None:
         """Let repeats of the call wait for `run`."""
-        self._works.add(run)
-        if run.call.key is not None:
-            self._by_key[run.call.key] = run
+        key = run.call.key
+        if key is None:
+            self._nameless.add(run)
+        else:
+            self._by_key[key] = run
 
     def _soon(self, run: Running, reply: Reply) -> Running:
         """Give an answer that is there already, in the loop's next turn."""
@@ -283,24 +314,27 @@ class Gate:
     def _task_ended(self, run: Running, task: asyncio.Task[Reply]) -> None:
         self._end(run, None if task.cancelled() else task.result())
 
-    def _end(self, run: Running, reply: Reply | None) -> None:
-        """A command ended: it is forgotten, then all hear its answer."""
+    def _end(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
+        """A command ended: it is forgotten, then all hear its answer. `now_s`: when its commit was told."""
         if run.over:
             return
-        self._works.discard(run)
-        if run.call.key is not None:
-            del self._by_key[run.call.key]  # first: a fault in telling must not leave it running
-        self._tell(run, reply)
+        key = run.call.key
+        if key is None:
+            self._nameless.discard(run)
+        else:
+            del self._by_key[key]  # first: a fault in telling must not leave it running
+        self._tell(run, reply, now_s)
         if run.others is not None:
             if reply is not None and recordable(_error_code(reply)):
                 reply = msgspec.structs.replace(reply, duplicate=True)
             for other in run.others:
                 self._tell(other, reply)
 
-    def _tell(self, run: Running, reply: Reply | None) -> None:
+    def _tell(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
         run.over = True
         if reply is not None and run.began_s is not None and self._observe is not None:
-            took_s, outcome = self._ambient.monotonic_s() - run.began_s, outcome_of(reply)
+            took_s = (self._ambient.monotonic_s() if now_s is None else now_s) - run.began_s
+            outcome = outcome_of(reply)
             self._observe(run.call.action, outcome, took_s)
             if self.traced is not None:
                 self.traced(run.call, outcome, took_s)
@@ -336,6 +370,20 @@ class Gate:
             exc_info=error,
         )
         return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
+
+
+def _append_of(call: Call[Any], one: OneAppend) -> Append:
+    record = None
+    if call.key is not None:
+        record = CommandRecord(call.key, call.fingerprint, one.body, one.events[-1].stream)
+    return Append(
+        ts_ms=one.ts_ms,
+        events=one.events,
+        command=record,
+        principal=call.user,
+        command_id=call.command_id,
+        shred=one.shred,
+    )
 
 
 def _forbidden(call: Call[Any]) -> Reply:

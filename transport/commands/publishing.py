@@ -115,25 +115,35 @@ class Publisher:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
-        if self.refuse_growth is not None:
-            self._need_room(principal)
-        now_ms = self._ambient.now_ms()
-        made, size = self._maker.make_many(events, now_ms)
-        if not made:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
-        append = Append(ts_ms=now_ms, events=made, principal=principal)
+        append, size = self.append_of_many(events, principal)
         return self._log.submit(append, events_bytes=size)
 
     def submit_one(
         self, stream: str, type_: str, fields: Mapping[str, Any]
     ) -> asyncio.Future[Appended | Duplicate]:
         """As `submit_many`, of one event of the service."""
+        append, size = self.append_of_one(stream, type_, fields)
+        return self._log.submit(append, events_bytes=size)
+
+    def append_of_many(
+        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
+    ) -> tuple[Append, int]:
+        """The append of `publish_many`, and the bytes of its bodies. Raises PublishRefused."""
+        if self.refuse_growth is not None:
+            self._need_room(principal)
+        now_ms = self._ambient.now_ms()
+        made, size = self._maker.make_many(events, now_ms)
+        if not made:
+            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
+        return Append(ts_ms=now_ms, events=made, principal=principal), size
+
+    def append_of_one(self, stream: str, type_: str, fields: Mapping[str, Any]) -> tuple[Append, int]:
+        """As `append_of_many`, of one event of the service."""
         if self.refuse_growth is not None:
             self._need_room(_SERVICE)
         now_ms = self._ambient.now_ms()
         made = self._maker.make(stream, type_, fields, now_ms)
-        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE)
-        return self._log.submit(append, events_bytes=len(made.body))
+        return Append(ts_ms=now_ms, events=(made,), principal=_SERVICE), len(made.body)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE

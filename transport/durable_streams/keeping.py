@@ -67,7 +67,7 @@ class Keeping:
     async def find(self, path: str) -> State:
         """The stream at `path`. Raises Wrong: there is none, or it expired."""
         entry = self._entry(path)
-        if not entry.known:
+        if not self._is_known(path, entry):
             async with entry.lock:
                 await self._load(path, entry)
         return self._living(entry)
@@ -214,8 +214,14 @@ class Keeping:
         future.add_done_callback(committed)
         await future
 
+    def _is_known(self, path: str, entry: _Entry) -> bool:
+        """Whether `entry` is of today: another node may have written since, or read, which moves a TTL."""
+        if not entry.known or entry.head < self._log.head(stream_of(path)).seq:
+            return False
+        return entry.state is None or not entry.state.expired(self._ambient.now_ms())
+
     async def _load(self, path: str, entry: _Entry) -> None:
-        if entry.known:
+        if self._is_known(path, entry):
             return
         entry.head = self._log.head(stream_of(path)).seq
         row = await self._log.row(TABLE, path, _STATE_KEY)

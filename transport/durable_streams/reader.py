@@ -77,8 +77,11 @@ class DurableReader:
         if offset is None:
             raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
         path, state = await serving.opened(visit)
-        start, until_s = state.start, ambient.monotonic_s() + LIFE_S
         at = state.tail if offset == asking.NOW else int(offset)
+        if at > state.tail:
+            await serving.catch_up(path, at)
+            state = await serving.find(path)
+        start, until_s = state.start, ambient.monotonic_s() + LIFE_S
         told = False
         while state.start == start and (not told or await serving.still_may(visit)):
             head = serving.head(path)

@@ -33,6 +33,7 @@ from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.english import translated
 from huahuo.transport.server.wires import Wires
+from huahuo.transport.session.subscriptions import BEHIND
 
 LONG_POLL_S: Final = 20.0
 PAGE_BYTES_MAX: Final = 1 << 20
@@ -49,7 +50,10 @@ _CODES: Final = {
     HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
     HTTPStatus.FORBIDDEN: ErrorCode.FORBIDDEN,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE: ErrorCode.UNAVAILABLE,
 }
+_OF_STATE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
+"""Refusals that another event may change."""
 
 
 type May = Callable[[Principal, str, Right], Awaitable[bool]]
@@ -89,7 +93,23 @@ class Serving:
 
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request that does not ask for server-sent events."""
-        return await self.refusing(self._answered(visit, body))
+        return await self.refusing(self.current(visit, lambda: self._answered(visit, body)))
+
+    async def current[T](self, visit: Visit, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`. If this node may refuse only since others are ahead, it catches up first."""
+        try:
+            return await work()
+        except Wrong as wrong:
+            if self._feed.catch_up is None or wrong.status not in _OF_STATE:
+                raise
+        path = asking.path_of(visit.route.name)
+        await self.catch_up(path, self.head(path) + 1)
+        return await work()
+
+    async def catch_up(self, path: str, seq: int) -> None:
+        """Wait for an event that another node may have shown. Raises Wrong: it is not known in time."""
+        if self._feed.catch_up is not None and not await self._feed.catch_up([(self.stream_of(path), seq)]):
+            raise Wrong(HTTPStatus.SERVICE_UNAVAILABLE, BEHIND)
 
     async def refusing(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """The answer of `work`, or the refusal that it ended in."""
@@ -116,7 +136,7 @@ class Serving:
     async def opened(self, visit: Visit) -> tuple[str, State]:
         """The path and the stream that a reader may read. Raises Wrong."""
         path = await self._path(visit)
-        return path, await self.find(path)
+        return path, await self.current(visit, lambda: self.find(path))
 
     async def find(self, path: str) -> State:
         """The stream as it is now. Raises Wrong: there is none."""
@@ -249,6 +269,9 @@ class Serving:
             empty = b"[]" if bodies.is_json(state.content_type) else b""
             return self._page(visit, Part(state, empty, state.tail, state.tail, at_end=True), tagged=False)
         after = state.tail if offset == asking.NOW else -1 if offset is None else int(offset)
+        if after > state.tail:
+            await self.catch_up(path, after)
+            state = await self.find(path)
         if not visit.purse.reserve(PAGE_BYTES_MAX, self.wires.ambient.monotonic_s()):
             return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
         part = await self.part(path, state, after)

@@ -21,6 +21,7 @@ from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.session import FrameKind
+from huahuo.transport.session.subscriptions import BEHIND
 
 PAGE_BYTES_MAX: Final = 512 << 10
 """A page has at most this many bytes of events, or one longer event."""
@@ -71,6 +72,10 @@ class Reading:
         await self.check_right(visit, stream)
         feed, shared = self._wires.feed, self._wires.shared
         place = after.resolved(feed.head(stream), shared.log.log_id)
+        if place.ahead and feed.catch_up is not None and isinstance(after.at, int):
+            if not await feed.catch_up([(stream, after.at)]):
+                return problem(ErrorCode.UNAVAILABLE, BEHIND)
+            place = after.resolved(feed.head(stream), shared.log.log_id)
         nothing_new = not place.needs_snapshot and feed.head(stream).seq <= place.after
         if wait_s and nothing_new and not await self._waited(visit, stream, place.after, wait_s):
             return problem(ErrorCode.RATE_LIMITED, "too many connections from this address")

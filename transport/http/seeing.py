@@ -17,6 +17,7 @@ from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Seq, StreamName
 from huahuo.transport.server.wires import Wires
+from huahuo.transport.session.subscriptions import BEHIND
 
 type Acked = Callable[[str, str, int, str], asyncio.Future[None]]
 """`Hub.acked`."""
@@ -49,12 +50,16 @@ class Seeing:
         if not 1 <= len(client) <= ID_CHARS_MAX:
             why = f"client: a text of 1 to {ID_CHARS_MAX} characters is needed"
             return problem(ErrorCode.INVALID_FIELD, why)
-        for stream, seq in said.cursors.items():
+        for stream in said.cursors:
             try:
                 await self._reading.check_right(visit, stream)
             except Denied as denied:
                 return denied.answer()
-            if seq > self._wires.feed.head(stream).seq:
+        feed = self._wires.feed
+        if feed.catch_up is not None and not await feed.catch_up(tuple(said.cursors.items())):
+            return problem(ErrorCode.UNAVAILABLE, BEHIND)
+        for stream, seq in said.cursors.items():
+            if seq > feed.head(stream).seq:
                 return problem(ErrorCode.BAD_ACK, f"{stream} has no event {seq}")
         for stream, seq in said.cursors.items():
             self._wires.hub.note_ack(visit.principal.name, client, stream, seq)

@@ -20,7 +20,7 @@ from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.live.feed import CatchUp, Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
@@ -191,12 +191,14 @@ async def world(
     assets: Mapping[str, Asset] | None = None,
     routes: Sequence[HttpRoute] = (),
     tongues: Sequence[Tongue] = (),
+    catch_up: CatchUp | None = None,
 ) -> AsyncIterator[World]:
     """A running server. The same `disk` again is the same log after a restart."""
     made = World(settings or TransportSettings(), disk or ModelDisk(), ambient or FakeAmbient(7))
     made.tail_events_max = tail_events_max
     made.log = log = await FaultyLog.open(made.disk, ambient=made.ambient, master_key=MASTER_KEY, build="t")
     made.feed = feed = Feed(log, tail_events_max=tail_events_max)
+    feed.catch_up = catch_up
     made.door = door or AddressDoor()
     made.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=made.ambient)
     made.hub = hub = Hub(

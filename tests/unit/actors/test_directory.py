@@ -221,8 +221,11 @@ def test_an_inbox_is_bounded_in_bytes_too() -> None:
         gate = held(town)
 
         def send(size: int) -> asyncio.Task[object]:
-            message = Execute(Deposit(1), SERVICE)
-            return asyncio.create_task(town.directory.ask("account", "a", message, size=size))
+            async def held_and_sent() -> object:
+                with town.directory.hold("account", "a", size):
+                    return await town.execute("a", Deposit(1))
+
+            return asyncio.create_task(held_and_sent())
 
         first = send(2_000)  # larger than the bound, but no other message waits
         await asyncio.sleep(1)

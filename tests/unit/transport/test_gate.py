@@ -509,3 +509,48 @@ async def test_every_answer_is_observed_with_its_outcome() -> None:
     await w.gate.execute(call(id="c1"), spec(handler))
     await w.gate.execute(call(id="c2"), spec(Handler(Busy())))
     assert w.observed == [("act", "ok"), ("act", "duplicate"), ("act", "busy")]
+
+
+class Refusing:
+    """Refuses until the log has an event of another node, as a decision that needs it does."""
+
+    def __init__(self, log: FaultyLog) -> None:
+        self._log = log
+        self.executed = 0
+
+    async def __call__(self, made: Call[Any]) -> Reply:
+        self.executed += 1
+        return DONE if self._log.position else error_reply(Refusal("not_found", "没有"))
+
+
+async def refused_first(*, written: int, settled: bool) -> tuple[Reply, Refusing, Gate]:
+    """A command that is refused on a node that then hears of `written` events of others."""
+    log = await faulty_log()
+    handler = Refusing(log)
+
+    async def settle() -> bool:
+        for _ in range(written):
+            await log.append(Append(ts_ms=1, events=(NewEvent("user/42", "noted", b"{}"),)))
+        return settled
+
+    gate = Gate(log, FakeAmbient(1), settle=settle)
+    return await gate.execute(call(id="c-1"), Action("act", dict, handler)), handler, gate
+
+
+async def test_a_command_is_not_refused_for_what_another_node_wrote_and_this_one_has_not_seen() -> None:
+    reply, handler, _ = await refused_first(written=1, settled=True)
+    assert reply.body == DONE.body
+    assert handler.executed == 2
+
+
+async def test_a_refusal_stands_if_nothing_else_was_ordered() -> None:
+    reply, handler, _ = await refused_first(written=0, settled=True)
+    assert body(reply.body)["code"] == "not_found"
+    assert handler.executed == 1
+
+
+async def test_a_command_that_may_be_refused_by_mistake_can_be_sent_again_with_its_id() -> None:
+    reply, handler, gate = await refused_first(written=0, settled=False)
+    assert body(reply.body)["code"] == "unavailable"
+    await gate.execute(call(id="c-1"), Action("act", dict, handler))
+    assert handler.executed == 2, "the refusal was not kept"
