@@ -41,6 +41,7 @@ from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
 from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
+from huahuo.eventstore.replicated.proposal import OLDEST
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
 from huahuo.eventstore.sequencer.port import (
     Sequencer,
@@ -118,8 +119,8 @@ class ReplicaWriter(ApplyingWriter):
         return self._codec.newest
 
     def write_format(self, version: int) -> None:
-        """Write this format from now on, or the newest that this node knows."""
-        self._codec.writes = min(version, self._codec.newest)
+        """Write this format from now on, or the newest or oldest that this node writes."""
+        self._codec.writes = max(OLDEST, min(version, self._codec.newest))
 
     def told(self, offset: int) -> Passed | None:
         """What this replica had after the proposal at `offset`; None if that is too long ago, or to come."""

@@ -78,6 +78,14 @@ def held_in(directory: Path) -> Held | None:
     return Held(log_id.decode(), found.offset, found.digest)
 
 
+def is_replica(directory: Path) -> bool:
+    """Whether `directory` holds a node's replica, and not the log of a single service or nothing."""
+    try:
+        return held_in(directory) is not None
+    except EventStoreError:
+        return False
+
+
 def larger_event(directory: Path, bytes_max: int) -> tuple[int, str, str, int] | None:
     """The first event with a body over `bytes_max`: its position, stream, type and size. None: there is none.
 

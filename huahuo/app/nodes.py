@@ -17,6 +17,7 @@ from huahuo.app.config import Settings
 from huahuo.app.joining import join
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
+from huahuo.cluster import formats
 from huahuo.cluster.duty import Call, Duty
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
@@ -31,7 +32,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.eventstore.sqlite.replica import is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.commands.gate import Settle
 from huahuo.transport.protocol.codes import ErrorCode
@@ -105,12 +106,8 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     address = address_of(settings)
     assert address is not None
     node = node_name(settings, ambient)
+    sequencer = await sequencer_of(settings, address, ambient)
     try:
-        sequencer = sequencer_at(address, ambient)
-    except ClientMissing as error:
-        raise ConfigError(str(error)) from None
-    try:
-        await _look(sequencer, address, empty=held_in(settings.data) is None)
         await join(settings, secrets, ambient, sequencer, node)
         return await open_log(
             settings.data,
@@ -124,6 +121,20 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     except BaseException:
         await sequencer.close()
         raise
+
+
+async def sequencer_of(settings: Settings, address: LogAddress, ambient: Ambient) -> RemoteSequencer:
+    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError."""
+    try:
+        sequencer = sequencer_at(address, ambient)
+    except ClientMissing as error:
+        raise ConfigError(str(error)) from None
+    try:
+        await _look(sequencer, address, empty=not is_replica(settings.data))
+    except BaseException:
+        await sequencer.close()
+        raise
+    return sequencer
 
 
 def replica_of(log: Log) -> ReplicaWriter | None:
@@ -205,9 +216,15 @@ def duty_of(
             at_ms=ambient.now_ms(),
             applied=replica.shared.offset,
             connections=connections(),
+            format=replica.format,
         )
 
-    return Duty(log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest)
+    async def turned() -> None:
+        replica.write_format(await formats.read(log))
+
+    return Duty(
+        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
+    )  # fmt: skip
 
 
 def _mark(secret: bytes) -> str:

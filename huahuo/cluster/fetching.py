@@ -104,7 +104,7 @@ async def _fetched(folder: Path, node: str, url: str, asker: Asker, tell: Tell) 
     path, begun = folder / DATABASE, _noted(folder)
     if begun != Noted(node, offered):
         path.unlink(missing_ok=True)
-        (folder / NOTE).write_bytes(msgspec.json.encode(Noted(node, offered)))
+        (folder / NOTE).write_bytes(note_of(node, offered))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "ab") as file:
         while (at := file.tell()) < offered.size:
@@ -196,6 +196,11 @@ def _put(folder: Path, data: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def note_of(node: str, offered: Offered) -> bytes:
+    """What the note says about this copy of that node."""
+    return msgspec.json.encode(Noted(node, offered))
 
 
 def _noted(folder: Path) -> Noted | None:

@@ -23,6 +23,8 @@ class Member(msgspec.Struct, frozen=True):
     at_ms: int
     applied: int
     connections: int = 0
+    format: int = 1
+    """The newest format of proposals that it knows."""
 
 
 def put(node: str, member: Member) -> RowPut:

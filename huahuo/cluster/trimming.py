@@ -32,7 +32,8 @@ TURN_S: Final = 60.0
 MARKS: Final = 8
 """Births told in the time that is kept: the log has at most an eighth more than that."""
 LIVES_S: Final = 10.0
-APPLIED_WITHIN_S: Final = 30.0
+LOOK_S, LOOKS_MAX = 0.5, 60
+"""How often is looked whether all have applied a mark, and how many times."""
 _PART, _KEY = "trimmed", b"newest"
 _PAGE_EVENTS: Final = 500
 _log = structlog.get_logger(__name__)
@@ -101,11 +102,12 @@ class Trimmer:
             EventStoreError, SequencerError: the log does not answer.
         """
         mark = await self._mark()
-        wait_until_s = self._ambient.monotonic_s() + APPLIED_WITHIN_S
-        while (why := self._refusal(mark, alone=alone)) is not None:
-            if self._ambient.monotonic_s() > wait_until_s or not self._behind(mark):
-                raise NotTrimmed(why)
-            await asyncio.sleep(0.5)
+        for _ in range(LOOKS_MAX):
+            if not self._behind(mark):
+                break
+            await asyncio.sleep(LOOK_S)
+        if (why := self._refusal(mark, alone=alone)) is not None:
+            raise NotTrimmed(why)
         await self._trim(mark)
         return mark
 
