@@ -31,6 +31,7 @@ from huahuo.app import (
 )
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
+from huahuo.app.among import Among
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
@@ -62,7 +63,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
@@ -285,7 +286,7 @@ class App:
             manners=workers.manners(settings, dictionaries.used.data),
         )  # fmt: skip
         pages.gather = fleet.metrics if fleet else None
-        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
+        self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
@@ -338,12 +339,15 @@ class App:
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
         self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
-        nodes.register(self.registry, log, self.duty)
-        if self.duty is not None and self.peers is not None:
+        ask = None
+        if self.peers is not None and self.duty is not None:
+            among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
+            ask = among.members
             self.trimmer = neighbours.serve(
                 self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,
                 metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
             )  # fmt: skip
+        nodes.register(self.registry, self.duty, ask)
         work = Parts()
         self._parts.add_timed("work", work.stop)
         replica = nodes.replica_of(self.log)

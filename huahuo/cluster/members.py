@@ -14,7 +14,10 @@ NODES_MAX = 1000
 
 
 class Member(msgspec.Struct, frozen=True):
-    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes."""
+    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes.
+
+    `load`: the part of one core that its process used lately.
+    """
 
     url: str
     build: str
@@ -25,6 +28,7 @@ class Member(msgspec.Struct, frozen=True):
     connections: int = 0
     format: int = 1
     """The newest format of proposals that it knows."""
+    load: float = 0.0
 
 
 def put(node: str, member: Member) -> RowPut:
