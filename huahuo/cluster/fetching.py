@@ -23,10 +23,11 @@ from huahuo.cluster.copies import Ended, Offered, Piece, Where
 from huahuo.cluster.errors import NodeError, NodeRefused, NodeSilent
 from huahuo.cluster.members import Member
 from huahuo.eventstore.care.backup import check_file
+from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
-from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
 
@@ -81,12 +82,12 @@ async def _fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id:
         try:
             offered = await _fetched(folder, node, living[node].url, asker, tell)
             tell(f"this node checks the copy that {node} gave")
-            await _check(folder, offered, log_id, living, node, asker)
+            found = await _check(folder, offered, log_id, living, node, asker)
         except (NodeError, EventStoreError, OSError) as error:
             _log.warning("no_copy", node=node, reason=str(error))
             reasons.append(f"{node}: {error}")
             continue
-        _put(folder, data)
+        _put(folder, data, Mark(found.log_id, found.position, found.chain))
         return node
     raise NoCopy("; ".join(reasons) or "no other node lives")
 
@@ -132,10 +133,10 @@ async def _piece(node: str, url: str, piece: Piece, asker: Asker) -> bytes:
 
 async def _check(
     folder: Path, offered: Offered, log_id: str, living: Mapping[str, Member], giver: str, asker: Asker
-) -> None:
-    """Raises EventStoreError: it is not what all nodes have. It is removed then."""
+) -> Verified:
+    """Where the copy ends. Raises EventStoreError: it is not what all nodes have. It is removed then."""
     try:
-        await _look_through(folder / DATABASE)
+        found = await _look_through(folder / DATABASE)
         _must_be(folder, offered, log_id)
         others = {node: member.url for node, member in living.items() if node != giver}
         differing = [node for node, url in others.items() if await _differs(url, node, offered, asker)]
@@ -143,13 +144,14 @@ async def _check(
     except EventStoreError:
         _clear(folder)
         raise
+    return found
 
 
-async def _look_through(path: Path) -> None:
+async def _look_through(path: Path) -> Verified:
     """Check pages and chain, on another thread: `/readyz` still answers. Raises Damaged."""
     executor = ThreadExecutor(1, "check")
     try:
-        await executor.run(lambda: asyncio.run(check_file(path)))
+        return await executor.run(lambda: asyncio.run(check_file(path)))
     finally:
         executor.close(wait=False)
 
@@ -185,11 +187,12 @@ async def _differs(url: str, node: str, offered: Offered, asker: Asker) -> bool:
     return had.passed is not None and had.passed.digest != offered.digest
 
 
-def _put(folder: Path, data: Path) -> None:
-    """Replace what `data` holds. What says where the older log ended goes first."""
+def _put(folder: Path, data: Path, mark: Mark) -> None:
+    """Replace what `data` holds. What says where the older log ended goes first; `mark` is of this one."""
     for name in (MARK, f"{DATABASE}-wal", f"{DATABASE}-shm"):
         (data / name).unlink(missing_ok=True)
     (folder / DATABASE).replace(data / DATABASE)
+    MarkFile(data / MARK, mark).close()
     shutil.rmtree(folder, ignore_errors=True)
     descriptor = os.open(data, os.O_RDONLY)
     try:

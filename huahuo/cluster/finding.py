@@ -23,12 +23,14 @@ async def living(
     found: dict[str, Member] = {}
     ordered = sequencer.follow(last)
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s) as listening:
             async for one in ordered:
                 proposal = codec.decode(one.proposal)
                 for item in () if proposal is None else proposal.items:
                     for row in () if item.append is None else item.append.rows:
                         if isinstance(row, RowPut) and is_row_of(row) and row.key.decode() != me:
+                            if not found:  # the others say so within the same time
+                                listening.reschedule(asyncio.get_running_loop().time() + BEAT_S)
                             found[row.key.decode()] = msgspec.json.decode(row.value, type=Member)
     except TimeoutError:
         pass

@@ -15,10 +15,18 @@ from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.model import Append, NewEvent
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
-from tests.unit.huahuo.test_duty import wait
 
 pytestmark = pytest.mark.virtual_time
 KEEP_S = 80.0
+STEP_S = 0.25
+
+
+async def wait(made: Cluster, seconds: float) -> None:
+    """Let time go by on every node."""
+    for _ in range(round(seconds / STEP_S)):
+        for node in made.nodes:
+            node.ambient.advance(STEP_S)
+        await asyncio.sleep(STEP_S)
 
 
 class Part:
