@@ -6,7 +6,7 @@ a service.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -75,6 +75,9 @@ from huahuo.users.login import Login
 from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
+if TYPE_CHECKING:
+    from huahuo.tracing.works import Works
+
 _log = structlog.get_logger(__name__)
 
 
@@ -129,6 +132,8 @@ class App:
         self._stopping: asyncio.Task[None] | None = None
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
+        self.traces: Works | None = None
+        """Makes spans of jobs. None: nobody traces."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -325,7 +330,8 @@ class App:
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         if self.settings.otel:
-            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
+            given = self.gate, self.hub, self.feed, self.publisher, self.api("entities")
+            self.traces = trace(*given, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         log, hub = self.log, self.hub

@@ -1,4 +1,4 @@
-"""Nodes and servers of their log die, freeze and are cut off, and their clients notice only a pause."""
+"""Nodes and servers of their log die, freeze and are cut off again and again; clients notice only a pause."""
 
 import subprocess
 import sys
