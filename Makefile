@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench bench-short sim proof mutants fuzz docs release pykka-suite clean
+.PHONY: help setup web demo test check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -62,6 +62,10 @@ proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [W
 mutants: ## deliberate bugs, each of which must be found
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.mutants
+
+chaos: ## three nodes, three servers of their log, clients, and a fault every 5 s: CLIENTS=1000 SECONDS=600 LOG=nats
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.chaos --clients $(or $(CLIENTS),1000) --seconds $(or $(SECONDS),600) --log $(or $(LOG),nats)
 
 fuzz: ## bytes of strangers for everything that reads them: SECONDS=60 for each reader
 	@scripts/setup.sh dev

@@ -5,8 +5,8 @@ came. Otherwise the owners take turns (deficit round-robin: each turn is worth `
 part counts towards the next). So an owner waits for one turn of each other owner, however long the other
 owners' backlogs are.
 
-Usually everything fits and no turns are needed. So arrivals are sorted into lines only when turns begin or
-when the state of a line is asked for.
+Usually everything fits, or all is one owner's, and no turns are needed. So arrivals are sorted into lines
+only when turns begin or when the state of a line is asked for.
 """
 
 from collections import deque
@@ -51,6 +51,9 @@ class FairQueue[T]:
         """Of all waiting content, including `ITEM_BYTES` for each item."""
         self._arrived: list[_Arrival[T]] = []
         """Items that are in no line yet. Each came after every item that is in a line."""
+        self._owner = ""
+        """Of all arrivals, unless `_mixed`."""
+        self._mixed = False
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[str] = deque()
         self._sorted = 0
@@ -74,6 +77,9 @@ class FairQueue[T]:
 
     def put(self, owner: str, item: T, events: int, size: int) -> None:
         """Queue `item`, of `events` events and `size` bytes, behind its owner's other items."""
+        if owner != self._owner:
+            self._mixed = bool(self._arrived)
+            self._owner = owner
         self._arrived.append((owner, item, events, size))
         self.bytes += size + ITEM_BYTES
         self._events += events
@@ -83,6 +89,8 @@ class FairQueue[T]:
         """The next items, at least one if there is one, then as many as fit within both bounds."""
         if self._events <= events_max and self.bytes - self._count * ITEM_BYTES <= bytes_max:
             return self._take_all()
+        if not (self._lines or self._mixed):
+            return self._take_arrived(events_max, bytes_max)
         self._sort()
         if len(self._lines) == 1:
             return self._take_of_one(events_max, bytes_max)
@@ -102,16 +110,32 @@ class FairQueue[T]:
             line.entries.append((self._sorted, item, events, size))
             line.bytes += size + ITEM_BYTES
         self._arrived.clear()
+        self._mixed = False
 
     def _take_all(self) -> list[T]:
         items = list(map(_item, self._arrived))
         self._arrived.clear()
+        self._mixed = False
         if self._lines:
             entries = chain.from_iterable(line.entries for line in self._lines.values())
             items[:0] = map(_item, sorted(entries, key=_number))
             self._lines.clear()
             self._turns.clear()
         self._events = self._count = self.bytes = 0
+        return items
+
+    def _take_arrived(self, events_max: int, bytes_max: int) -> list[T]:
+        """Take what fits of arrivals that are all of one owner, and all that waits."""
+        count = events = size = 0
+        for _, _, more, larger in self._arrived:
+            if count and (events + more > events_max or size + larger > bytes_max):
+                break
+            events, size, count = events + more, size + larger, count + 1
+        items = list(map(_item, self._arrived[:count]))
+        del self._arrived[:count]
+        self.bytes -= size + count * ITEM_BYTES
+        self._events -= events
+        self._count -= count
         return items
 
     def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:

@@ -179,10 +179,9 @@ class StoreLog(LogReader):
 
         return await self._read(job)
 
-    async def count_usage(self) -> bool:
-        """Count the bytes of the next events for their users. Returns whether there are more."""
-        counted, _ = await self.usage()
-        if counted >= self.position:
+    async def count_usage(self, upto: int) -> bool:
+        """Count the bytes of the next events for their users. False: those up to `upto` are counted."""
+        if await self._read(self._reads.counted) >= upto:
             return False
         await self._write((CountUsage(),), 0)
         return True

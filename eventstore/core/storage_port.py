@@ -363,6 +363,10 @@ class Reads(Protocol):
         """See `Log.keyframe`; the state is packed."""
         ...
 
+    def counted(self) -> int:
+        """The position up to which users' bytes are counted."""
+        ...
+
     def usage(self) -> tuple[int, list[Usage]]:
         """The position up to which users' bytes are counted, and those bytes. An engine may count nothing."""
         ...

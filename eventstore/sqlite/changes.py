@@ -94,12 +94,15 @@ def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
     return _PUT_ACKS % ", ".join(["(?, ?, ?, ?)"] * len(acks)), tuple(values)
 
 
-def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
+def statements_of(
+    changes: Iterable[Change], tally: usage.Tally | None = None
+) -> Iterator[tuple[str, Values]]:
     """The statements for `changes`, in order. A run of changes of one kind takes few statements.
 
     Command records come last, all together: nothing else is in their table.
     """
     commands: list[Value] = []
+    tally = tally or usage.Tally()
     for kind, run in groupby(changes, _kind):
         match kind:
             case _Kind.ROWS:
@@ -120,7 +123,7 @@ def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
                 _add_commands(commands, run)
             case _Kind.OTHER:
                 for change in run:
-                    yield from usage.before(change)
+                    yield from usage.before(change, tally)
                     yield from _statements(change)
                     yield from usage.after(change)
     yield from _filled(_PUT_COMMANDS, commands, _COMMAND_WIDTH)

@@ -367,6 +367,12 @@ class SqliteReads:
         with self._connection() as connection:
             return [Ack(*row) for row in connection.execute(sql, {"user": user})]
 
+    def counted(self) -> int:
+        """See `Reads`."""
+        with self._connection() as connection:
+            row = connection.execute(SELECT_COUNTED).fetchone()
+            return int(row[0]) if row else 0
+
     def usage(self) -> tuple[int, list[Usage]]:
         """See `Reads`."""
         with self._connection() as connection:

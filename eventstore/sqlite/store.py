@@ -39,6 +39,7 @@ from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, s
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.usage import Tally
 
 WAL_BYTES_MAX = 64 << 20
 _WAL_LONG_BYTES = 8 << 20
@@ -83,6 +84,7 @@ class SqliteStore:
         self._detached = ""
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
+        self._tally = Tally()
         # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
         # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -146,13 +148,15 @@ class SqliteStore:
                 streams = number_streams(connection, self._names, group.events)
                 rows = self._sums.rows(group.events, streams)
                 insert_events(connection, self._names, group.events, rows)
+                self._tally.add(group.events)
             moving = self._moving(group)
             seq_index.write(connection, moving)
-            for sql, values in statements_of(group.changes):
+            for sql, values in statements_of(group.changes, self._tally):
                 connection.execute(sql, values)
             self.kept.bound(group)
             connection.execute("COMMIT")
             self.commits += 1
+            self._tally.committed(connection)
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
             kinds = set(map(type, group.changes))  # few, of many changes
@@ -163,6 +167,7 @@ class SqliteStore:
         except BaseException as error:
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
+            self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -186,6 +191,7 @@ class SqliteStore:
         """
         self._lock.distrust()
         self._sums.clear()
+        self._tally.forget()
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable

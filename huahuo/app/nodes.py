@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -17,6 +17,7 @@ from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
 from huahuo.cluster.duty import Call, Duty
+from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -44,6 +45,9 @@ LIVES_S = 10.0
 """A node that said something within this time is not removed."""
 JOIN_S = 5.0
 """How long a start waits until the node has joined. After that it listens, and reads what it has."""
+type AskMembers = Callable[[], Awaitable[tuple[Mapping[str, Member], Sequence[str]]]]
+"""The nodes as they say of themselves now, and those that did not answer."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger(__name__)
 
@@ -194,6 +198,8 @@ def duty_of(
     secrets = keys.read(settings)
     marks = ",".join(map(_mark, (secrets.jwt_secret, *secrets.previous)))
 
+    load = Load(ambient)
+
     def tell(beat: int) -> Member:
         return Member(
             url=settings.advertise or url(),
@@ -203,6 +209,7 @@ def duty_of(
             at_ms=ambient.now_ms(),
             applied=replica.shared.offset,
             connections=connections(),
+            load=load.lately(),
         )
 
     return Duty(log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest)
@@ -213,11 +220,14 @@ def _mark(secret: bytes) -> str:
     return blake2b(secret, digest_size=8, person=b"huahuo node keys"[:16]).hexdigest()
 
 
-def register(registry: Registry, log: Log, duty: Duty | None) -> None:
-    """Offer `get_nodes` and `remove_node` to administrators."""
+def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> None:
+    """Offer `get_nodes` and `remove_node` to administrators. `ask`: asks the nodes how they are now."""
 
     async def answer(_call: ActionCall[NodesParams]) -> Reply:
-        return json_reply({"type": "nodes", "data": _rows(log, duty)})
+        if duty is None or ask is None:
+            return json_reply({"type": "nodes", "data": []})
+        now, silent = await ask()
+        return json_reply({"type": "nodes", "data": _rows(duty, now), "silent": silent})
 
     async def remove(call: ActionCall[RemoveNode]) -> Reply:
         node = call.params.node
@@ -232,23 +242,25 @@ def register(registry: Registry, log: Log, duty: Duty | None) -> None:
     registry.command(Action("remove_node", RemoveNode, remove, admin=True))
 
 
-def _rows(log: Log, duty: Duty | None) -> list[dict[str, object]]:
-    replica = replica_of(log)
-    if duty is None or replica is None:
-        return []
-    applied = replica.shared.offset
+def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
+    """A row for each node: as it says now, else as its last row in the log has it."""
+    known = {**duty.members, **now}
+    newest = max(member.applied for member in known.values())
     return [
         {
             "node": node,
             "url": member.url,
             "build": member.build,
-            "applied": applied if node == duty.node else member.applied,
+            "applied": member.applied,
+            "behind": newest - member.applied,
             "connections": member.connections,
+            "load": round(member.load, 2),
             "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
+            "answers": node in now,
             "works": node == duty.holder,
             "here": node == duty.node,
         }
-        for node, member in sorted(duty.members.items())
+        for node, member in sorted(known.items())
     ]
 
 

@@ -6,7 +6,7 @@ a service.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,6 +31,7 @@ from huahuo.app import (
 )
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
+from huahuo.app.among import Among
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
@@ -61,7 +62,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
@@ -73,6 +74,9 @@ from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from huahuo.tracing.works import Works
 
 _log = structlog.get_logger(__name__)
 
@@ -128,6 +132,8 @@ class App:
         self._stopping: asyncio.Task[None] | None = None
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
+        self.traces: Works | None = None
+        """Makes spans of jobs. None: nobody traces."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -281,7 +287,7 @@ class App:
             manners=workers.manners(settings, dictionaries.used.data),
         )  # fmt: skip
         pages.gather = fleet.metrics if fleet else None
-        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
+        self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
@@ -324,7 +330,8 @@ class App:
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         if self.settings.otel:
-            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
+            given = self.gate, self.hub, self.feed, self.publisher, self.api("entities")
+            self.traces = trace(*given, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         log, hub = self.log, self.hub
@@ -334,7 +341,11 @@ class App:
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
         self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
-        nodes.register(self.registry, log, self.duty)
+        ask = None
+        if self.peers is not None and self.duty is not None:
+            among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
+            ask = among.members
+        nodes.register(self.registry, self.duty, ask)
         work = Parts()
         self._parts.add_timed("work", work.stop)
         replica = nodes.replica_of(self.log)

@@ -29,10 +29,9 @@ async def status(settings: Settings, *, as_json: bool, console: Console) -> None
         return
     if not rows:
         raise HuahuoError("this service is alone: it was started without --log")
-    newest = max(row["applied"] for row in rows)
-    table = Table("node", "URL", "applied", "behind", "clients", "state", box=None)
+    table = Table("node", "URL", "applied", "behind", "clients", "load", "state", box=None)
     for row in rows:
-        cells = _cells(row, newest)
+        cells = _cells(row)
         if console.is_terminal:
             table.add_row(*cells)
         else:
@@ -50,17 +49,20 @@ async def remove(settings: Settings, node: str) -> None:
     await ask_service(settings, "remove_node", node=node)
 
 
-def _cells(row: dict[str, Any], newest: int) -> tuple[str, ...]:
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
     state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else "ready"
+    if not silent and not row["answers"]:
+        state = "does not answer"
     if row["works"] and silent:
         state += ", had the work"
     cells = (
         row["node"],
         row["url"],
         str(row["applied"]),
-        str(newest - row["applied"]),
+        str(row["behind"]),
         str(row["connections"]),
+        f"{row['load']:.2f}",
         state + (" (asked)" if row["here"] else ""),
     )
     return tuple(printable(cell) for cell in cells)

@@ -62,6 +62,10 @@ class Duty:
         """The node that has the work, "" for none."""
         return self._holder.node
 
+    def facts(self) -> Member:
+        """What this node says of itself now."""
+        return self._tell(self._beat)
+
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
         return self._heard.silent_s(node, self._ambient.monotonic_s())

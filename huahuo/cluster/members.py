@@ -14,7 +14,10 @@ NODES_MAX = 1000
 
 
 class Member(msgspec.Struct, frozen=True):
-    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes."""
+    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes.
+
+    `load`: the part of one core that its process used lately.
+    """
 
     url: str
     build: str
@@ -23,6 +26,7 @@ class Member(msgspec.Struct, frozen=True):
     at_ms: int
     applied: int
     connections: int = 0
+    load: float = 0.0
 
 
 def put(node: str, member: Member) -> RowPut:

@@ -86,23 +86,26 @@ class Quotas:
         """How many users have used up their quota."""
         return len(self._room.over)
 
-    async def count(self, *, unless_known: bool = False) -> None:
-        """Count what is new, and say who has used up its quota. `unless_known`: not if no event is new.
+    async def count(self) -> None:
+        """Count what is new, and say who has used up its quota.
 
         Raises:
             EventStoreError: the log could not be read or written.
         """
-        if unless_known and self._counted == self._log.position:
-            return
-        more = True
-        while more:
-            more = await self._log.count_usage()
-            await asyncio.sleep(_PAUSE_S if more else 0.0)
+        await self._count_events()
         position, found = await self._log.usage()
         self._usage = {one.user: one for one in found}
         self._blobs, self._index = sum(one.blobs for one in found), self._index_bytes()
         self._counted = position
         self._judge()
+
+    async def _count_events(self) -> None:
+        """Count the events until now. Those that come meanwhile have their turn the next time."""
+        upto = self._log.position
+        more = True
+        while more:
+            more = await self._log.count_usage(upto)
+            await asyncio.sleep(_PAUSE_S if more else 0.0)
 
     def taken(self, user_id: UserId) -> Taken:
         """What a user takes."""
@@ -160,7 +163,12 @@ class Quotas:
         for number in itertools.count():
             try:
                 # Contents also come and go without an event, so at times it is counted all the same.
-                await self.count(unless_known=number % _ALL_THE_SAME != 0)
+                at_times = number % _ALL_THE_SAME == 0
+                if not (self._bytes_max or any(self._own.values())):
+                    if at_times:  # nobody has a bound: who wants to know counts first
+                        await self._count_events()
+                elif at_times or self._counted != self._log.position:
+                    await self.count()
             except EventStoreError as error:
                 _log.warning("usage_not_counted", reason=str(error))
             await asyncio.sleep(COUNT_S)

@@ -15,11 +15,9 @@ from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Answer
 
 if TYPE_CHECKING:
-    from huahuo.mailcheck.web.http_client import HttpClient
+    from huahuo.mailcheck.web.exchanges import Exchanges
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
-_CLIENTS_MAX = 64
-"""Proxies with open connections. The one not used for longest is closed first."""
 
 
 class Requests:
@@ -28,7 +26,7 @@ class Requests:
     def __init__(self, network: Network, *, timeout_s: float) -> None:
         self._network = network
         self._timeout_s = timeout_s
-        self._clients: dict[Proxy | None, HttpClient] = {}
+        self._made: Exchanges | None = None
 
     async def post_form(self, url: str, fields: Mapping[str, str], proxy: Proxy | None = None) -> Answer:
         """Post a form.
@@ -38,7 +36,9 @@ class Requests:
             TimedOut, ConnectionLost, BrokenProtocol: there was no answer within the bounds.
         """
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        return await self._send("POST", url, headers, urlencode(fields).encode(), proxy, ANSWER_BYTES_MAX)
+        return await self._exchanges().send(
+            "POST", url, headers, urlencode(fields).encode(), proxy, ANSWER_BYTES_MAX
+        )
 
     async def get(
         self,
@@ -51,35 +51,16 @@ class Requests:
     ) -> Answer:
         """Get with an access token. A longer body is cut at `bytes_max`. Raises as `post_form`."""
         sent = {"Authorization": f"Bearer {token.reveal()}", **headers}
-        return await self._send("GET", url, sent, b"", proxy, bytes_max, may_cut=True)
+        return await self._exchanges().send("GET", url, sent, b"", proxy, bytes_max, may_cut=True)
 
     async def close(self) -> None:
         """Close idle connections. Idempotent."""
-        while self._clients:
-            await self._clients.popitem()[1].close()
+        if self._made is not None:
+            await self._made.close()
 
-    async def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes,
-        proxy: Proxy | None,
-        bytes_max: int,
-        *,
-        may_cut: bool = False,
-    ) -> Answer:
-        client = await self._client(proxy)
-        return await client.send(method, url, headers, content, bytes_max, may_cut=may_cut)
+    def _exchanges(self) -> "Exchanges":
+        if self._made is None:
+            from huahuo.mailcheck.web.exchanges import Exchanges  # httpx is a tenth of a start's imports
 
-    async def _client(self, proxy: Proxy | None) -> "HttpClient":
-        client = self._clients.pop(proxy, None)
-        if client is None:
-            from huahuo.mailcheck.web.http_client import HttpClient
-
-            client = HttpClient(self._network, proxy, self._timeout_s)
-        self._clients[proxy] = client
-        if len(self._clients) > _CLIENTS_MAX:
-            oldest = next(iter(self._clients))
-            await self._clients.pop(oldest).close()
-        return client
+            self._made = Exchanges(self._network, self._timeout_s)
+        return self._made

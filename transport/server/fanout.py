@@ -156,19 +156,42 @@ class FanOut:
         if by_stream is not None and self._work is None:
             self._work = self._through(by_stream)
             self._go_on()
-        elif by_stream is not None and self._kept + _all_of(by_stream) <= _KEPT_EVENTS_MAX:
-            self._kept += _all_of(by_stream)
-            for stream, events in by_stream.items():
-                self._next.setdefault(stream, []).extend(events)
-        else:
+        elif by_stream is None or not self._keep(by_stream):
             self._wake_all()
+
+    def _keep(self, by_stream: Mapping[str, Sequence[StoredEvent]]) -> bool:
+        """Keep events until the hand-out that goes on has ended. False: they are too many.
+
+        A stream that nobody reads is left out, unless events of it are kept already: those of a stream must
+        have no gap, and somebody may join it meanwhile.
+        """
+        following, kept = self._next, self._kept
+        for stream, events in by_stream.items():
+            if stream in self._streams or stream in following:
+                kept += len(events)
+                if kept > _KEPT_EVENTS_MAX:
+                    return False
+                known = following.get(stream)
+                if known is None:
+                    following[stream] = list(events)
+                else:
+                    known += events
+        self._kept = kept
+        return True
 
     def _wake_all(self) -> None:
         self._next.clear()
-        self._kept = 0
-        for stream, members in tuple(self._streams.items()):
-            for lane in members.now():
-                _wake(lane, stream)
+        self._kept = count = 0
+        self._sends.begin()
+        try:
+            for stream, members in tuple(self._streams.items()):
+                for lane in members.now():
+                    _wake(lane, stream)
+                    count += 1
+                    if not count % self._lanes_a_step:
+                        self._sends.flush()
+        finally:
+            self._sends.end()
 
     def _go_on(self) -> None:
         """Hand out until all is handed out, or until others must have the loop."""
@@ -254,10 +277,6 @@ class FanOut:
                 else:
                     _wake(lane, stream)
             at += count
-
-
-def _all_of(by_stream: Mapping[str, Sequence[StoredEvent]]) -> int:
-    return sum(map(len, by_stream.values()))
 
 
 def _wake(lane: Lane, stream: str) -> None:

@@ -1,7 +1,9 @@
 """The bytes that each user takes: counted a little behind, exactly, over crashes, prunings and blobs."""
 
+import random
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite import usage
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -17,6 +20,7 @@ from tests.support.worlds.logs import event
 
 BODY = b'{"a":1}'
 ONE = len(BODY) + EVENT_BYTES
+POLICY = Policy(types=frozenset({"progress"}), before_ms=1 << 60)
 
 
 async def opened(path: Path) -> SqliteLog:
@@ -24,11 +28,21 @@ async def opened(path: Path) -> SqliteLog:
 
 
 async def counted(log: StoreLog) -> dict[str, tuple[int, int]]:
-    while await log.count_usage():
+    while await log.count_usage(log.position):
         pass
     upto, found = await log.usage()
     assert upto <= log.position
     return {one.user: (one.events, one.blobs) for one in found}
+
+
+async def recounted(log: StoreLog) -> dict[str, int]:
+    """What all events of the log take, by reading them."""
+    found: dict[str, int] = {}
+    for one in await log.read("log", 0, events_max=1 << 20, bytes_max=1 << 40):
+        user = one.stream if one.stream.startswith("user/") else one.principal
+        if user.startswith("user/"):
+            found[user] = found.get(user, 0) + len(one.body) + EVENT_BYTES
+    return found
 
 
 async def put(log: StoreLog, stream: str, count: int = 1, principal: str = "service", **fields: str) -> None:
@@ -62,7 +76,7 @@ async def test_what_was_counted_is_not_counted_again_and_after_a_restart_it_goes
 async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened(tmp_path)
     await put(log, "user/1", usage.SLICE_EVENTS + 10)
-    assert await log.count_usage()
+    assert await log.count_usage(log.position)
     upto, [one] = await log.usage()
     assert (upto, one.events) == (usage.SLICE_EVENTS, usage.SLICE_EVENTS * ONE)
     assert await counted(log) == {"user/1": ((usage.SLICE_EVENTS + 10) * ONE, 0)}
@@ -74,8 +88,7 @@ async def test_pruned_events_count_no_more_whether_they_were_counted_or_not(tmp_
     await put(log, "user/1", 4, type="progress", entity="mailbox/1")
     await counted(log)
     await put(log, "user/1", 4, type="progress", entity="mailbox/1")
-    policy = Policy(types=frozenset({"progress"}), before_ms=1 << 60)
-    assert await compact(log, policy, FakeAmbient(), "root") == 7
+    assert await compact(log, POLICY, FakeAmbient(), "root") == 7
     assert await counted(log) == {"user/1": (ONE, 0)}
     await log.close()
 
@@ -104,3 +117,70 @@ async def test_a_log_that_was_never_counted_is_counted_from_its_beginning(tmp_pa
     log = await opened(tmp_path)
     assert await counted(log) == {"user/1": (3 * ONE, 0)}
     await log.close()
+
+
+async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_failed_and_restarted_between(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(1)
+    log = await opened(tmp_path)
+    for number in range(150):
+        match chance.choice(["put", "put", "put", "count", "fail", "prune", "restart"]):
+            case "put":
+                stream = chance.choice(["user/1", "user/2", "user/3", "group/ops"])
+                principal = chance.choice(["service", "user/1", "user/4"])
+                await put(log, stream, chance.randint(1, 5), principal, type="progress", entity=f"m/{number}")
+            case "count":
+                await log.count_usage(log.position)
+            case "fail":
+                await fail(log, chance.choice(["user/1", "group/ops"]))
+            case "prune":
+                await compact(log, POLICY, FakeAmbient(), "root")
+            case "restart" if chance.random() < 0.3:
+                await log.close()
+                log = await opened(tmp_path)
+    assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
+    await log.close()
+
+
+async def test_counting_reads_no_events_again_once_it_has_caught_up(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await put(log, "user/1", 3)
+    await counted(log)
+    read: list[str] = []
+    store: Any = log.store
+    store.connection.set_trace_callback(read.append)
+    await put(log, "user/1", 2)
+    assert await counted(log) == {"user/1": (5 * ONE, 0)}
+    assert not [sql for sql in read if "sum(length" in sql]
+    await log.close()
+
+
+async def test_with_too_many_users_at_once_they_are_counted_by_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "TALLY_USERS_MAX", 3)
+    log = await opened(tmp_path)
+    await put(log, "user/0")
+    await counted(log)
+    for number in range(9):
+        await put(log, f"user/{number}")
+    assert len(await counted(log)) == 9
+    assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
+    await log.close()
+
+
+async def fail(log: SqliteLog, stream: str) -> None:
+    """An append whose commit fails at its end."""
+
+    def refuse(group: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    store: Any = log.store
+    kept = store.kept
+    kept.bound = refuse
+    try:
+        with pytest.raises(Unavailable):
+            await put(log, stream, 2)
+    finally:
+        del kept.bound

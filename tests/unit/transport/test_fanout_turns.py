@@ -105,7 +105,38 @@ def test_when_signals_are_missing_meanwhile_everybody_reads_the_log() -> None:
 def test_more_than_may_be_kept_meanwhile_is_read_from_the_log() -> None:
     many = Crowd(step_s=0.002)
     many.commit("a")
-    many.tell([many.log.append("system", str(number)) for number in range(5_000)])
+    many.tell([many.log.append("system", str(number)) for number in range(9_000)])
     while many.turns:
         many.turn()
     assert {len(texts(driver.take())) for driver in many.drivers} == {512}, "as many as the window allows"
+
+
+def test_events_that_nobody_reads_leave_room_for_those_that_are_kept() -> None:
+    many = Crowd(step_s=0.002)
+    many.commit("a")
+    unread = [many.log.append("group/nobody", "x") for _ in range(9_000)]
+    read = [many.log.append("system", "b")]
+    many.fanout.committed({"group/nobody": unread, "system": read, LOG_STREAM: [*unread, *read]})
+    while many.turns:
+        many.turn()
+    assert [texts(driver.take()) for driver in many.drivers] == [["a", "b"]] * SIZE
+    assert many.frames.built == 2, "one frame for a commit, and nobody read the log"
+
+
+def test_a_stream_that_was_left_and_joined_again_meanwhile_loses_nothing() -> None:
+    many = Crowd(step_s=0.002)
+    other = Driver(many.log)
+    other.login()
+    other.take()
+    many.fanout.join("user/42", other)
+    many.commit("a")
+    for number, joins in enumerate((True, False, True)):
+        if joins:
+            many.fanout.join("user/42", other)
+        else:
+            many.fanout.leave("user/42", other)
+        event = many.log.append("user/42", f"b{number}")
+        many.fanout.committed({"user/42": [event], LOG_STREAM: [event]})
+    while many.turns:
+        many.turn()
+    assert texts(other.take()) == ["b0", "b1", "b2"]

@@ -1,7 +1,4 @@
-"""HTTP by httpx over connections of ours, to one proxy or none.
-
-`requests` imports this with the first request: httpx takes a twentieth of the time of a start.
-"""
+"""One request and its answer, by httpx over connections that `Network` makes."""
 
 import asyncio
 import ssl
@@ -17,18 +14,24 @@ from huahuo.mailcheck.servers.faults import BrokenProtocol, ConnectionLost, Time
 from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Answer
 
+_CLIENTS_MAX = 64
+"""Proxies with open connections. The one not used for longest is closed first."""
 _CONNECTIONS_MAX = 16
 _KEPT_S = 30.0
 
 
-class HttpClient:
-    """See the module."""
+class Exchanges:
+    """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, network: Network, proxy: Proxy | None, timeout_s: float) -> None:
+    def __init__(self, network: Network, timeout_s: float) -> None:
         self._network = network
         self._timeout_s = timeout_s
-        transport = _Transport(network, proxy, timeout_s)
-        self._client = httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False)
+        self._clients: dict[Proxy | None, httpx.AsyncClient] = {}
+
+    async def close(self) -> None:
+        """Close idle connections. Idempotent."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
 
     async def send(
         self,
@@ -36,15 +39,17 @@ class HttpClient:
         url: str,
         headers: Mapping[str, str],
         content: bytes,
+        proxy: Proxy | None,
         bytes_max: int,
         *,
-        may_cut: bool,
+        may_cut: bool = False,
     ) -> Answer:
-        """The answer to a request. A longer body is cut at `bytes_max`, if it may be."""
+        """Send one request. `may_cut`: a body may end after `bytes_max`. Raises as `Requests.post_form`."""
+        client = await self._client(proxy)
         try:
             async with (
                 Deadline(self._network.ambient, self._timeout_s),
-                self._client.stream(method, url, headers=dict(headers), content=content) as response,
+                client.stream(method, url, headers=dict(headers), content=content) as response,
             ):
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
@@ -61,9 +66,16 @@ class HttpClient:
         except (httpcore.NetworkError, httpx.TransportError, OSError):
             raise ConnectionLost("the connection ended") from None
 
-    async def close(self) -> None:
-        """Close idle connections."""
-        await self._client.aclose()
+    async def _client(self, proxy: Proxy | None) -> httpx.AsyncClient:
+        client = self._clients.pop(proxy, None)
+        if client is None:
+            transport = _Transport(self._network, proxy, self._timeout_s)
+            client = httpx.AsyncClient(transport=transport, timeout=self._timeout_s, trust_env=False)
+        self._clients[proxy] = client
+        if len(self._clients) > _CLIENTS_MAX:
+            oldest = next(iter(self._clients))
+            await self._clients.pop(oldest).aclose()
+        return client
 
 
 def _answer(response: httpx.Response, body: bytes, *, cut: bool = False) -> Answer:
@@ -140,7 +152,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection. `Requests` has the deadline, so none is needed here."""
+    """A connection. `Exchanges` has the deadline, so none is needed here."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
