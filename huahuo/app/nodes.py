@@ -14,8 +14,10 @@ from huahuo.actors.plugins.calls import Call as ActionCall
 from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.joining import join
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
+from huahuo.cluster import formats
 from huahuo.cluster.duty import Call, Duty
 from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
@@ -31,7 +33,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.eventstore.sqlite.replica import is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.commands.gate import Settle
 from huahuo.transport.protocol.codes import ErrorCode
@@ -108,12 +110,9 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     address = address_of(settings)
     assert address is not None
     node = node_name(settings, ambient)
+    sequencer = await sequencer_of(settings, address, ambient)
     try:
-        sequencer = sequencer_at(address, ambient)
-    except ClientMissing as error:
-        raise ConfigError(str(error)) from None
-    try:
-        await _look(sequencer, address, empty=held_in(settings.data) is None)
+        await join(settings, secrets, ambient, sequencer, node)
         return await open_log(
             settings.data,
             ambient=ambient,
@@ -126,6 +125,20 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     except BaseException:
         await sequencer.close()
         raise
+
+
+async def sequencer_of(settings: Settings, address: LogAddress, ambient: Ambient) -> RemoteSequencer:
+    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError."""
+    try:
+        sequencer = sequencer_at(address, ambient)
+    except ClientMissing as error:
+        raise ConfigError(str(error)) from None
+    try:
+        await _look(sequencer, address, empty=not is_replica(settings.data))
+    except BaseException:
+        await sequencer.close()
+        raise
+    return sequencer
 
 
 def replica_of(log: Log) -> ReplicaWriter | None:
@@ -209,10 +222,16 @@ def duty_of(
             at_ms=ambient.now_ms(),
             applied=replica.shared.offset,
             connections=connections(),
+            format=replica.format,
             load=load.lately(),
         )
 
-    return Duty(log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest)
+    async def turned() -> None:
+        replica.write_format(await formats.read(log))
+
+    return Duty(
+        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
+    )  # fmt: skip
 
 
 def _mark(secret: bytes) -> str:

@@ -42,6 +42,7 @@ from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
+from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -99,6 +100,7 @@ class App:
     """This node among the others; None if the service is alone."""
     peers: Peers | None = None
     """Asks the other nodes; None if the service is alone."""
+    trimmer: Trimmer | None = None
     http: Api
     port: int
 
@@ -220,7 +222,7 @@ class App:
         )
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
-        metrics = Metrics()
+        self._metrics = metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry, self._may_publish)
         self.publisher.register()
         host = Host(
@@ -254,7 +256,9 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
-        pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
+        self._pages = pages = over_http.pages_of(
+            settings, log, ambient, metrics, registry, dictionaries.assets()
+        )
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")
         self.server = server = Server(
@@ -340,11 +344,15 @@ class App:
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
-        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
+        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
         ask = None
         if self.peers is not None and self.duty is not None:
             among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
             ask = among.members
+            self.trimmer = neighbours.serve(
+                self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,
+                metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
+            )  # fmt: skip
         nodes.register(self.registry, self.duty, ask)
         work = Parts()
         self._parts.add_timed("work", work.stop)
@@ -375,6 +383,12 @@ class App:
         else:
             parts.add("node", self.duty.stop)
             await self.duty.start()
+            if self.trimmer is not None:
+                parts.add("trimming", self.trimmer.stop)
+                self.trimmer.start()
+            if self.trimmer is not None:
+                parts.add("trimming", self.trimmer.stop)
+                self.trimmer.start()
 
     async def _work(self) -> None:
         """Begin what one process does for all."""

@@ -13,6 +13,7 @@ from huahuo.terminal import printable
 
 SILENT_S = 10.0
 """A node that said nothing for longer is shown as silent."""
+TRIM_S = 60.0
 
 
 async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
@@ -47,6 +48,27 @@ async def remove(settings: Settings, node: str) -> None:
         HuahuoError: as `status`; or the node is not known, or lives.
     """
     await ask_service(settings, "remove_node", node=node)
+
+
+async def drain(settings: Settings, node: str, *, undo: bool) -> None:
+    """Drain `node`, or take it back. Raises as `remove`."""
+    reply: Any = await ask_service(settings, "drain_node", node=node, undo=undo)
+    if undo:
+        print(f"{node} takes clients and work again")  # noqa: T201
+        return
+    print(f"{node} is not ready any more, and {reply['clients']} clients were sent away: stop it now")  # noqa: T201
+
+
+async def trim(settings: Settings, *, alone: bool) -> None:
+    """Trim the ordered log. Raises as `status`; or it may not be trimmed now."""
+    reply: Any = await ask_service(settings, "trim_log", timeout_s=TRIM_S, alone=alone)
+    print(f"the ordered log begins at offset {reply['before']} now")  # noqa: T201
+
+
+async def finalize(settings: Settings) -> None:
+    """Finalize the format. Raises as `status`; or a node is of an older version."""
+    reply: Any = await ask_service(settings, "finalize_cluster")
+    print(f"all nodes write format {reply['format']}")  # noqa: T201
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
