@@ -1,6 +1,7 @@
 """Which nodes may not take part in a log of several, and what they are told."""
 
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -93,6 +94,30 @@ async def test_a_directory_of_a_single_service_is_not_mixed_with_a_log(
     with pytest.raises(EventStoreError, match="single service"):
         async with opened(given):
             pass
+
+
+async def test_a_directory_that_differed_is_refused_until_it_is_made_anew(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    given = settings(order, tmp_path / "a", "differs")
+    async with opened(given) as log:
+        await log.append(event())
+        replica = nodes.replica_of(log)
+        assert replica is not None
+        replica.differed("the history of this node differs from that of b")
+    with pytest.raises(ConfigError, match=r"differs from that of b\. Empty .* fetches a copy"):
+        async with opened(given):
+            pass
+    shutil.rmtree(tmp_path / "a")
+    async with opened(given) as log:
+        await until_applied(log)
+        assert log.position == 1
+
+
+async def until_applied(log: Log) -> None:
+    replica = nodes.replica_of(log)
+    assert replica is not None
+    await replica.joined()
 
 
 def test_a_node_makes_no_keys(order: NatsServers, tmp_path: Path) -> None:

@@ -321,6 +321,8 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
         for node in made.nodes:
             await node.log.append(append(event("s")))
         await made.caught_up()
+        told: list[str] = []
+        wrong.writer.differed = told.append
         wrong.writer.place.chain = bytes(32)  # as if its disk had told it something else
         for _ in range(3):
             for node in made.nodes:
@@ -328,6 +330,7 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
                     await node.log.append(append(event("s")))
             await asyncio.sleep(1)
         assert "differs from that of b, c" in (await wrong.log.probe() or "")
+        assert len(told) == 1, "it is noted, so that a restart does not begin as if nothing had been"
         with pytest.raises(Closed):
             await wrong.log.append(append(event("s")))
         assert [await node.log.probe() for node in right] == [None, None]
