@@ -235,7 +235,7 @@ def duty_of(
 
     def tell(beat: int) -> Member:
         return Member(
-            url=settings.advertise or url(),
+            url=settings.advertise or reachable(url()),
             build=BUILD,
             keys=marks,
             beat=beat,
@@ -252,6 +252,13 @@ def duty_of(
     return Duty(
         log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
     )  # fmt: skip
+
+
+def reachable(url: str) -> str:
+    """A node that listens on all addresses is announced by the name of its machine."""
+    for anywhere in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(anywhere, f"//{socket.gethostname()}:")
+    return url
 
 
 def _mark(secret: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -140,3 +141,12 @@ def test_a_node_has_one_name_for_good(tmp_path: Path) -> None:
     assert nodes.node_name(Settings(data=tmp_path / "a", node="web-1"), SystemAmbient()) == "web-1"
     with pytest.raises(ConfigError, match="not the name of a node"):
         nodes.node_name(Settings(data=tmp_path / "a", node="no spaces"), SystemAmbient())
+
+
+def test_a_node_that_listens_everywhere_announces_the_name_of_its_machine() -> None:
+    name = socket.gethostname()
+    assert (
+        nodes.reachable("http://0.0.0.0:8765") == nodes.reachable("http://[::]:8765") == f"http://{name}:8765"
+    )
+    assert nodes.reachable("http://10.0.0.7:8765") == "http://10.0.0.7:8765"
+    assert nodes.reachable("") == ""
