@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster test check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -17,6 +17,11 @@ demo: ## a local IMAP server with sample mail, the service, and a link to watch 
 
 web: ## the browser client and the console, into huahuo/pages/static
 	@scripts/web.sh
+
+cluster: ## three nodes over three NATS servers, sample mail, and a page that breaks them
+	@scripts/setup.sh cluster
+	@scripts/web.sh || echo "cluster: going on without the console" >&2
+	@$(BIN)/huahuo demo --cluster
 
 test: ## every test, in three processes; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2

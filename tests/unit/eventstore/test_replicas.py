@@ -20,7 +20,7 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
-from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
 from tests.support.worlds.logs import MASTER_KEY, append, command, command_key, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
@@ -222,6 +222,25 @@ async def test_lost_answers_doubles_and_other_orders_neither_lose_nor_double_an_
                 mine = [body for body in bodies if body.startswith(start)]
                 assert mine == [start + b"%d" % n for n in range(10)]
         assert sum(one.faults for one in ways) > 50
+
+
+async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_knows_its_id() -> None:
+    known: dict[str, int] = {}
+    ways: list[OneLate] = []
+
+    def way(order: MemoryOrder, _name: str) -> OneLate:
+        ways.append(OneLate(order, known))
+        return ways[-1]
+
+    async with cluster("ab", way=way) as made, asyncio.timeout(60):
+        node = made.nodes[0]
+        ways[0].late = True
+        first = asyncio.create_task(node.log.append(append(event("s", b"first"))))
+        await ways[0].refused.wait()
+        await node.log.append(append(event("s", b"second")))
+        await first
+        await same_everywhere(made)
+        assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"first", b"second"]
 
 
 async def test_while_the_log_cannot_be_reached_appends_wait_and_the_probe_says_why() -> None:
