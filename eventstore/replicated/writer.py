@@ -311,6 +311,8 @@ class ReplicaWriter(ApplyingWriter):
         if proposer is None or not step.applied:
             return None
         me = proposer.incarnation
+        if proposal.epoch < me.epoch:
+            return None  # an earlier life of this node was still under way; ours ends it
         if (proposal.epoch, proposal.token) != (me.epoch, me.token):
             self.halt(f"another process runs as the node {self.node}: give one of them another name")
             return None

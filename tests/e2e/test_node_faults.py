@@ -23,12 +23,8 @@ from tests.support.proofs import WHOLE
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.serving import Serving, serving
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.slow,
-    pytest.mark.skipif(not WHOLE, reason="minutes: `make check-all` runs it"),
-    pytest.mark.timeout(300),
-]
+MINUTES = pytest.mark.skipif(not WHOLE, reason="minutes: `make check-all` runs it")
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300), MINUTES]
 FROZEN_S = 60.0
 
 

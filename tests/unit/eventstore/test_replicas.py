@@ -322,6 +322,22 @@ async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> Non
         assert [e.body for e in await other.history()] == [b"{}"], "reads go on"
 
 
+async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -> None:
+    async with cluster("a") as made:
+        [node] = made.nodes
+        await node.log.append(append(event("s", b"one")))
+        assert node.writer.proposer is not None
+        [(_, late, _)] = node.writer.proposer.make((), node.writer.agreement.last, 0).proposals
+        await node.crash()
+        await node.start(joined=False)
+        while node.writer.proposer is None:  # noqa: ASYNC110  between its last look and its first proposal
+            await asyncio.sleep(0)
+        made.order.put(late)
+        await node.log.append(append(event("s", b"two")))
+        assert node.writer.trouble is None
+        assert [e.body for e in await node.history()] == [b"one", b"two"]
+
+
 async def test_two_processes_with_one_name_do_not_both_go_on() -> None:
     made = Cluster("aab")
     await asyncio.gather(*(node.start(joined=False) for node in made.nodes))
