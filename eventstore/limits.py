@@ -47,11 +47,12 @@ def weigh(append: Append, events_bytes: int | None = None) -> int:
         raise TooLarge(f"{len(append.prune.positions)} events pruned at once, at most {PRUNE_EVENTS_MAX}")
     if append.command is not None:
         key = append.command.key
-        check_names(key.user, key.client, key.id)
+        if len(key.user) > NAME_CHARS_MAX or len(key.client) > NAME_CHARS_MAX or len(key.id) > NAME_CHARS_MAX:
+            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
         total += len(append.command.reply)
     if len(append.principal) > NAME_CHARS_MAX or len(append.command_id) > NAME_CHARS_MAX:
         raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
-    if abs(append.ts_ms) > INT64_MAX or not 0 <= append.cause <= INT64_MAX:
+    if not (-INT64_MAX <= append.ts_ms <= INT64_MAX and 0 <= append.cause <= INT64_MAX):
         raise TooLarge("a number beyond 64 bits")
     if total > APPEND_BYTES_MAX:
         raise TooLarge(f"an append of {total} bytes, at most {APPEND_BYTES_MAX}")

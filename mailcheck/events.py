@@ -171,6 +171,15 @@ class GrantKept(Body, tag="grant_kept", frozen=True, gc=False, kw_only=True):
     scope: str
 
 
+class GrantClaimed(Body, tag="grant_claimed", frozen=True, gc=False, kw_only=True):
+    """The incarnation `by` asks for a token by the mailbox's grant. Empty: it is done.
+
+    Only where several nodes share the log.
+    """
+
+    by: str
+
+
 class CheckRequested(Body, tag="check_requested", frozen=True, gc=False, kw_only=True):
     """A check was queued."""
 
@@ -297,6 +306,7 @@ INTERNAL: Final[tuple[type[Body], ...]] = (
     FoldersChosen,
     SecretStored,
     GrantKept,
+    GrantClaimed,
     CheckRequested,
     CheckStarted,
     CheckProgressed,

@@ -44,6 +44,17 @@ class Call[P](msgspec.Struct, frozen=True):
     fingerprint: bytes = b""
 
     @property
+    def user(self) -> str:
+        """The name of the principal: `user/42`."""
+        return self.principal.name if self.key is None else self.key.user
+
+    @property
+    def cause(self) -> tuple[str, str]:
+        """What the events that the call causes have of it: its user and its id."""
+        key = self.key
+        return (self.principal.name if key is None else key.user), self.command_id
+
+    @property
     def origin(self) -> Origin:
         """The call as the source of an entity's decision."""
         return Origin(self.principal.name, self.command_id, self.key, self.fingerprint)

@@ -2,17 +2,23 @@
 
 The code says each text in Chinese, as the first clients know it and as answers are recorded. For a client
 with another language it is replaced where it leaves. A plug-in adds its own catalogue: one module of
-constants for each language, with the same names. `{}` in a text stands for what is put in.
+constants for each language, with the same names. `{}` in a text stands for what is put in. `LISTED` of the
+Chinese module names the replies that hold a list of texts: by type, the list and the field of each entry.
+
+Events have one text for all readers, since they are stored and sent as the same bytes. A reader that wants
+them in another language uses the catalogue, as the console does.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import msgspec
 
 type Language = Literal["en", "zh"]
+
+type Catalogue = tuple[Mapping[str, str], Sequence[tuple[str, str]], Mapping[str, tuple[str, str]]]
 
 LANGUAGES: Final = get_args(Language.__value__)
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -29,6 +35,8 @@ class Words:
     def __init__(self) -> None:
         self._exact: dict[str, str] = {}
         self._filled: list[tuple[re.Pattern[str], str]] = []
+        self._listed: dict[str, tuple[str, str]] = {}
+        self._worded = _WORDED
 
     def add(self, zh: ModuleType, en: ModuleType) -> None:
         """Add a catalogue. Raises ValueError: a text is missing in one of the languages."""
@@ -43,17 +51,25 @@ class Words:
                 self._filled.append((re.compile(pattern, re.DOTALL), english[name]))
             else:
                 self._exact[text] = english[name]
+        self._list(getattr(zh, "LISTED", {}))
 
-    def catalogue(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """All texts with their English ones, and the patterns of those with gaps: for `of`."""
-        return dict(self._exact), [(pattern.pattern, english) for pattern, english in self._filled]
+    def _list(self, listed: Mapping[str, tuple[str, str]]) -> None:
+        self._listed.update(listed)
+        self._worded += tuple(b'{"type":"%b"' % one.encode() for one in listed)
+
+    def catalogue(self) -> Catalogue:
+        """All texts with their English ones, the patterns of those with gaps, and `LISTED`: for `of`."""
+        filled = [(pattern.pattern, english) for pattern, english in self._filled]
+        return dict(self._exact), filled, dict(self._listed)
 
     @classmethod
-    def of(cls, exact: Mapping[str, str], filled: Iterable[tuple[str, str]]) -> Self:
+    def of(cls, catalogue: Catalogue) -> Self:
         """The texts of a `catalogue`."""
+        exact, filled, listed = catalogue
         words = cls()
         words._exact.update(exact)
         words._filled += [(re.compile(pattern, re.DOTALL), english) for pattern, english in filled]
+        words._list(listed)
         return words
 
     def say(self, text: str, language: Language) -> str:
@@ -71,14 +87,22 @@ class Words:
 
     def reply(self, body: bytes, language: Language) -> bytes:
         """The body of a reply in this language."""
-        if language == "zh" or not body.startswith(_WORDED):
+        if language == "zh" or not body.startswith(self._worded):
             return body
         said = _decode(body)
-        text = said.get("message")
+        changed = self._say_in(said, "message", language)
+        listed, field = self._listed.get(said["type"], ("", ""))
+        for entry in said.get(listed, ()):
+            changed |= self._say_in(entry, field, language)
+        return _encode(said) if changed else body
+
+    def _say_in(self, said: dict[str, Any], field: str, language: Language) -> bool:
+        """Replace the text in a field; whether it was another one."""
+        text = said.get(field)
         if not isinstance(text, str):
-            return body
-        told = self.say(text, language)
-        return body if told is text else _encode({**said, "message": told})
+            return False
+        said[field] = self.say(text, language)
+        return said[field] is not text
 
 
 def texts_of(catalogue: ModuleType) -> Mapping[str, str]:

@@ -142,15 +142,13 @@ class Draft:
             self.ended.append(ended)
         command = append.command
         if command is not None:
-            check_text(command.key.user, command.key.client, command.key.id, command.at_stream)
-            if command.at_stream:
-                # If the command answers with an event of an earlier append, it brings the seq itself.
-                at_seq = seqs.get(command.at_stream, command.at_seq)
-                command = CommandRecord(
-                    command.key, command.fingerprint, command.reply, command.at_stream, at_seq
-                )
+            key, at_stream = command.key, command.at_stream
+            check_text(key.user, key.client, key.id, at_stream)
+            # If the command answers with an event of an earlier append, it brings the seq itself.
+            if at_stream and (at_seq := seqs.get(at_stream, command.at_seq)) != command.at_seq:
+                command = CommandRecord(key, command.fingerprint, command.reply, at_stream, at_seq)
             changes.append(PutCommand(command, self.age_ms))
-            self._commands[command.key] = command
+            self._commands[key] = command
         if events:
             last = events[-1]
             self.position, self.chain = last.position, last.chain

@@ -58,6 +58,7 @@ _ACKS_A_STATEMENT = 64
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 """Few sizes, so that SQLite's cache holds all the prepared statements."""
 _PUT_COMMANDS = "INSERT OR REPLACE INTO command VALUES"
+_COMMAND_WIDTH = 9
 _PUT_ROWS = "INSERT OR REPLACE INTO projection VALUES"
 _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
@@ -100,7 +101,7 @@ def statements_of(
 
     Command records come last, all together: nothing else is in their table.
     """
-    commands: list[tuple[Value, ...]] = []
+    commands: list[Value] = []
     tally = tally or usage.Tally()
     for kind, run in groupby(changes, _kind):
         match kind:
@@ -119,13 +120,13 @@ def statements_of(
                 for start in _SHRED:
                     yield from _many(start, owners, row="?", end=")")
             case _Kind.COMMANDS:
-                commands += [_command(c) for c in run if isinstance(c, PutCommand)]
+                _add_commands(commands, run)
             case _Kind.OTHER:
                 for change in run:
                     yield from usage.before(change, tally)
                     yield from _statements(change)
                     yield from usage.after(change)
-    yield from _many(_PUT_COMMANDS, commands)
+    yield from _filled(_PUT_COMMANDS, commands, _COMMAND_WIDTH)
 
 
 class _Kind(Enum):
@@ -151,13 +152,18 @@ def _kind(change: Change) -> _Kind:
     return _KINDS.get(type(change), _Kind.OTHER)
 
 
-def _command(change: PutCommand) -> tuple[Value, ...]:
-    record = change.record
-    key = record.key
-    return _summed(
-        "command", key.user, key.client, key.id, record.fingerprint, record.reply,
-        record.at_stream, record.at_seq, change.at_ms,
-    )  # fmt: skip
+def _add_commands(values: list[Value], changes: Iterable[Change]) -> None:
+    """Add the columns of the rows of command records to `values`, each row with its checksum."""
+    for change in changes:
+        assert isinstance(change, PutCommand), "a run is of one kind"
+        record = change.record
+        key = record.key
+        row = (
+            key.user, key.client, key.id, record.fingerprint, record.reply,
+            record.at_stream, record.at_seq, change.at_ms,
+        )  # fmt: skip
+        values += row
+        values.append(row_crc("command", *row))
 
 
 def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
@@ -180,13 +186,20 @@ def _many(
     """Statements that begin with `start`, followed by as many rows as fit."""
     if not rows:
         return
-    row = row or f"({', '.join('?' * len(rows[0]))})"
+    yield from _filled(start, list(chain.from_iterable(rows)), len(rows[0]), row=row, end=end)
+
+
+def _filled(
+    start: str, values: list[Value], width: int, *, row: str = "", end: str = ""
+) -> Iterator[tuple[str, Values]]:
+    """As `_many`, of rows of `width` columns that were put one behind the other."""
+    row = row or f"({', '.join('?' * width)})"
     at = 0
     for count in _ROWS_A_STATEMENT:
-        while len(rows) - at >= count:
-            part = rows[at : at + count]
-            yield f"{start} {', '.join([row] * count)}{end}", tuple(chain.from_iterable(part))
-            at += count
+        size = count * width
+        while len(values) - at >= size:
+            yield f"{start} {', '.join([row] * count)}{end}", tuple(values[at : at + size])
+            at += size
 
 
 def _statements(change: Change) -> Iterator[tuple[str, Values]]:

@@ -51,13 +51,14 @@ class Kept:
     def bound(self, group: Group) -> None:
         """Forget acks of unused clients and the oldest command records, always more than the group adds."""
         counts = self.commands
-        new = 0
-        for change in group.changes:
-            if isinstance(change, PutCommand):
-                new += 1
-                counts.add(change.record.key.user, 1)
-            elif isinstance(change, PutAcks):
-                self._bound_acks(change)
+        users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
+        new = len(users)
+        for user, count in Counter(users).items():
+            counts.add(user, count)
+        if new < len(group.changes):
+            for change in group.changes:
+                if isinstance(change, PutAcks):
+                    self._bound_acks(change)
         if group.age_ms >= self._prune_at_ms:
             self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
         if counts.too_many:

@@ -56,6 +56,8 @@ _SMALL_COMMIT_BYTES = 64 << 10
 _BUSY_TIMEOUT_MS = 5000
 _TRUNCATE_WAIT_MS = 250
 _LOOKED_UP_AT_ONCE = 256
+_MOVING: frozenset[type] = frozenset((Prune, IndexMore))
+_ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
 _log = structlog.get_logger(__name__)
 
 
@@ -157,9 +159,11 @@ class SqliteStore:
             self._tally.committed(connection)
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
-            for change in group.changes:
-                if isinstance(change, EndStream):
-                    self._sums.drop(self._names.end(change.stream) or 0)
+            kinds = set(map(type, group.changes))  # few, of many changes
+            if EndStream in kinds:
+                for change in group.changes:
+                    if isinstance(change, EndStream):
+                        self._sums.drop(self._names.end(change.stream) or 0)
         except BaseException as error:
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
@@ -173,9 +177,9 @@ class SqliteStore:
         if group.events:
             last = group.events[-1]
             self._mark.write(last.position, last.chain)
-        if any(isinstance(change, ForgetUser) for change in group.changes):
+        if ForgetUser in kinds:
             self.kept.count(self.connection)
-        if any(isinstance(change, Shred | DropSealed | ForgetUser) for change in group.changes):
+        if not kinds.isdisjoint(_ERASING):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
 
@@ -302,7 +306,7 @@ class SqliteStore:
     def _moving(self, group: Group) -> seq_index.Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
         wanted = 0
-        for change in group.changes:
+        for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):

@@ -3,9 +3,9 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any, Final, cast
+from asyncio.events import _get_running_loop
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 _STOPPED: Final = "the service stopped before it could answer"
 
@@ -47,10 +47,11 @@ class Bridge:
             with self._lock:
                 self._waiting.discard(future)
 
-    def post[T](self, begin: Callable[[], asyncio.Future[T]], timeout_s: float) -> T:
-        """As `call`, for work that is begun by a plain function and then only waited for.
+    def post(self, begin: Callable[[object], None], timeout_s: float) -> object:
+        """Begin work on the loop by a plain function, and wait for its outcome.
 
-        It needs no task, and the loop is woken once for the posts of many threads.
+        `begin` gets a handle, and `heard` must be told its outcome: the bridge is a `Hearer` of the log. The
+        loop is woken once for the posts of many threads, and those of one commit end in one pass.
 
         Raises:
             RuntimeError: as `call`.
@@ -65,10 +66,14 @@ class Bridge:
             if len(self._posted) == 1:
                 self._loop.call_soon_threadsafe(self._take)
         if not post.waits.acquire(timeout=timeout_s):
-            self._end(post, None, TimeoutError())
-        if post.error is not None:
-            raise post.error
-        return cast("T", post.result)
+            self._end([(post, TimeoutError())])
+        if isinstance(post.outcome, BaseException):
+            raise post.outcome
+        return post.outcome
+
+    def heard(self, outcomes: Sequence[tuple[Any, object]]) -> None:
+        """(what `begin` got, outcome) of each post that has ended. An exception is raised in the caller."""
+        self._end(outcomes)
 
     def stop(self) -> None:
         """Refuse further calls and end those that wait. Call it from any thread. Idempotent."""
@@ -77,11 +82,10 @@ class Bridge:
             waiting, posts = tuple(self._waiting), tuple(self._posts)
         for future in waiting:
             future.cancel()
-        for post in posts:
-            self._end(post, None, RuntimeError(_STOPPED))
+        self._end([(post, RuntimeError(_STOPPED)) for post in posts])
 
     def _must_be_another_thread(self) -> None:
-        if _running_loop() is self._loop:
+        if _get_running_loop() is self._loop:
             raise RuntimeError("this call would wait for itself: it was made on the service's own loop")
 
     def _must_run(self) -> None:
@@ -96,39 +100,31 @@ class Bridge:
             if post not in self._posts:  # its caller waits no more
                 continue
             try:
-                future = post.begin()
+                post.begin(post)
             except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's
-                self._end(post, None, error)
-            else:
-                future.add_done_callback(partial(self._ended, post))
+                self._end([(post, error)])
 
-    def _ended(self, post: "_Post", future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self._end(post, None, RuntimeError(_STOPPED))
-        elif (error := future.exception()) is not None:
-            self._end(post, None, error)
-        else:
-            self._end(post, future.result(), None)
-
-    def _end(self, post: "_Post", result: object, error: BaseException | None) -> None:
-        """Give a post its result, unless it has one."""
+    def _end(self, outcomes: Sequence[tuple["_Post", object]]) -> None:
+        """Give posts their outcomes, unless they have one."""
+        ended: list[_Post] = []
         with self._lock:
-            if post not in self._posts:
-                return
-            self._posts.discard(post)
-            post.result, post.error = result, error
-        post.waits.release()
+            for post, outcome in outcomes:
+                if post in self._posts:
+                    self._posts.discard(post)
+                    post.outcome = outcome
+                    ended.append(post)
+        for post in ended:
+            post.waits.release()
 
 
 class _Post:
     """Work that a thread waits for, on a lock: that costs a tenth of a future's condition."""
 
-    __slots__ = ("begin", "error", "result", "waits")
+    __slots__ = ("begin", "outcome", "waits")
 
-    def __init__(self, begin: Callable[[], asyncio.Future[Any]]) -> None:
+    def __init__(self, begin: Callable[[object], None]) -> None:
         self.begin = begin
-        self.result: object = None
-        self.error: BaseException | None = None
+        self.outcome: object = None
         self.waits = threading.Lock()
         self.waits.acquire()
 
@@ -136,10 +132,3 @@ class _Post:
 async def _begin[T](factory: Callable[[], Coroutine[Any, Any, T]]) -> T:
     # The factory runs on the loop too, because what it touches before its first await belongs to the loop.
     return await factory()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

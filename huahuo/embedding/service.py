@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, cast
 
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
@@ -31,10 +31,9 @@ from huahuo.embedding.jobs import BlockingJob
 from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.model import Append, Appended
 from huahuo.transport.accounts.application import Authenticate, Authorize
 from huahuo.transport.commands.published_events import PublishRefused
-from huahuo.transport.commands.publishing import place_of_last
 
 _CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
@@ -254,11 +253,13 @@ class Service:
             Refused: it is not allowed; also a HuahuoError. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._position(lambda app: app.publisher.submit_one(stream, type, fields or {}))
+        return self._position(
+            lambda app, trace: app.publisher.append_of_one(stream, type, fields or {}, trace)
+        )
 
     def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
         """Append (stream, type, fields) of each event in one commit. Raises as `publish`."""
-        return self._position(lambda app: app.publisher.submit_many(events))
+        return self._position(lambda app, trace: app.publisher.append_of_many(events, trace=trace))
 
     def send(
         self,
@@ -353,13 +354,23 @@ class Service:
         with translated():
             return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
 
-    def _position(self, write: Callable[[App], asyncio.Future[Appended | Duplicate]]) -> int:
-        """Write, and return where the log then ends."""
+    def _position(self, make: Callable[[App, str], tuple[Append, int]]) -> int:
+        """Write the append, and return where the log then ends. `make` also says how large its events are.
+
+        It gets the place in a trace of the thread that publishes.
+        """
         app, bridge = self._running(), self._bridge
         if bridge is None:
             raise NotRunning("the service is stopping")
+        here = app.publisher.here
+        trace = "" if here is None else here()
+
+        def begin(post: object) -> None:
+            append, size = make(app, trace)
+            app.log.submit_for(bridge, post, append, events_bytes=size)
+
         with translated():
-            return place_of_last(bridge.post(lambda: write(app), _CALL_TIMEOUT_S))[2]
+            return cast("Appended", bridge.post(begin, _CALL_TIMEOUT_S)).position
 
     def _run(self, starting: "_Starting") -> None:
         """The body of the thread: one loop from start to stop."""

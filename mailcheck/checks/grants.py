@@ -7,7 +7,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import Way
-from huahuo.mailcheck.mailbox.commands import Done, KeepGrant
+from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.web.tokens import Grant
@@ -43,6 +43,19 @@ class StoredGrants:
         """See `Grants`."""
         answer = await self._mailboxes.tell(email_id, KeepGrant(generation, way, refresh_token))
         return isinstance(answer.reply, Done)
+
+    async def claim(self, email_id: int) -> bool:
+        """See `Grants`."""
+        by = self._log.incarnation
+        if not by:
+            return True
+        answer = await self._mailboxes.tell(email_id, ClaimGrant(by, self._log.living()))
+        return not isinstance(answer.reply, GrantHeld)
+
+    async def leave(self, email_id: int) -> None:
+        """See `Grants`."""
+        if self._log.incarnation:
+            await self._mailboxes.tell(email_id, LeaveGrant(self._log.incarnation))
 
     async def _state(self, email_id: int) -> tuple[int, Way, str]:
         def look(_seq: int, state: Mailbox) -> tuple[int, Way, str]:

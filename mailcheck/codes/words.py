@@ -39,8 +39,9 @@ STRONG: Final = _words(
 
 WEAK: Final = _words(
     """
-    code | código | codigo | clave | pin | pin-code | pin code |
-    代码 | 密码 | 口令 |
+    code | código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in |
+    to log in | to finish logging in |
+    代码 | 密码 | 口令 | 以下数字 | 下面的数字 | 下列数字 |
     コード |
     코드 |
     код | пароль
@@ -94,7 +95,7 @@ LABELS: Final = _words(
     phone | tel | fax | call | version | room | flight | suite | box | model | sku | item | build |
     customer | member | parcel | shipment | ending in | card | street | year | since | copyright | © |
     (c) | in | of | until | by | total | amount | discount | coupon | voucher | promo code |
-    discount code | zip | postal code | error | issue | pull request | article | receipt | iban |
+    discount code | zip | postal code | error | issue | pr | pull request | article | receipt | iban |
     extension | ext | promo | gift card | zip code | error code | isbn | referral code | tracking code |
     text | order number | confirmation number | commit | 〒 | bestellung | bestellnummer | rechnung |
     rechnungsnummer | sendungsnummer | kundennummer | telefon | auftrag | vorgang | vorgangsnummer |

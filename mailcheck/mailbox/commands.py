@@ -71,6 +71,19 @@ class KeepGrant(msgspec.Struct, frozen=True, gc=False):
     refresh_token: Secret | None = None
 
 
+class ClaimGrant(msgspec.Struct, frozen=True, gc=False):
+    """The incarnation `by` will ask for a token by the grant. What one of `living` claimed is left to it."""
+
+    by: str
+    living: frozenset[str]
+
+
+class LeaveGrant(msgspec.Struct, frozen=True, gc=False):
+    """The incarnation `by` does not ask by the grant any more."""
+
+    by: str
+
+
 class ReportStatus(msgspec.Struct, frozen=True, gc=False):
     """An embedding application reports the status of its own check of the mailbox."""
 
@@ -131,6 +144,8 @@ type MailboxCommand = (
     | MailsFound
     | Finish
     | KeepGrant
+    | ClaimGrant
+    | LeaveGrant
     | ReportStatus
     | ReportProgress
     | MailsSeen
@@ -169,6 +184,12 @@ class CheckHeld(msgspec.Struct, frozen=True, gc=False):
     by: str
 
 
+class GrantHeld(msgspec.Struct, frozen=True, gc=False):
+    """Reply to `ClaimGrant`: another living node asks by the grant now. No event was written."""
+
+    by: str
+
+
 class GrantReplaced(msgspec.Struct, frozen=True, gc=False):
     """Reply: the mailbox has another grant by now. No event was written."""
 
@@ -177,4 +198,4 @@ class NoMailbox(msgspec.Struct, frozen=True, gc=False):
     """Reply: the mailbox never existed or is deleted."""
 
 
-type MailboxReply = Plan | Done | CheckOver | CheckHeld | GrantReplaced | NoMailbox
+type MailboxReply = Plan | Done | CheckOver | CheckHeld | GrantHeld | GrantReplaced | NoMailbox

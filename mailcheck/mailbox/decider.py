@@ -26,11 +26,14 @@ from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckHeld,
     CheckOver,
+    ClaimGrant,
     Done,
     Finish,
+    GrantHeld,
     GrantReplaced,
     KeepContents,
     KeepGrant,
+    LeaveGrant,
     MailboxCommand,
     MailboxReply,
     MailsFound,
@@ -69,6 +72,8 @@ class MailboxDecider(MailboxFold):
             return writing.decision(_report(writing, command))
         if isinstance(command, KeepGrant):
             return writing.decision(_keep(writing, command))
+        if isinstance(command, ClaimGrant | LeaveGrant):
+            return writing.decision(_claim(writing, command))
         if isinstance(command, MailsSeen):
             _found(writing, 0, command.batch, command.cursor, command.equals)
             return writing.decision(Done())
@@ -131,6 +136,18 @@ def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
     if command.generation != writing.state.grant:
         return GrantReplaced()
     writing.keep_grant(command.way, command.refresh_token)
+    return Done()
+
+
+def _claim(writing: MailboxWriting, command: ClaimGrant | LeaveGrant) -> Done | GrantHeld:
+    by = writing.state.grant_by
+    if isinstance(command, LeaveGrant):
+        if by == command.by:
+            writing.claim_grant("")
+    elif by != command.by:
+        if by in command.living:
+            return GrantHeld(by)
+        writing.claim_grant(command.by)
     return Done()
 
 

@@ -23,6 +23,7 @@ from huahuo.mailcheck.events import (
     CheckStarted,
     CursorMoved,
     FoldersChosen,
+    GrantClaimed,
     GrantKept,
     MailboxAdded,
     MailboxDeleted,
@@ -78,6 +79,8 @@ class Mailbox(msgspec.Struct):
     grant: int = 0
     """Rises with each new client id or refresh token, the user's or a rotated one."""
     way: Way = Way()
+    grant_by: str = ""
+    """The incarnation that asks for a token by the grant now, where several nodes share the log."""
     failed: bool = False
     """The last that the user was told is a failure."""
     refused: bool = False
@@ -124,7 +127,7 @@ class MailboxFold:
     """Folds a mailbox from its own stream."""
 
     name: Final = "mailbox"
-    fingerprint: Final = "mailbox-6"
+    fingerprint: Final = "mailbox-7"
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -146,8 +149,9 @@ class MailboxFold:
                 if body.name in _OF_GRANT:
                     state.grant, state.way = state.grant + 1, Way()
             case GrantKept():
-                state.grant += body.rotated
-                state.way = _way(Way(body.graph, body.token_url, body.scope))
+                _kept(state, body)
+            case GrantClaimed():
+                state.grant_by = intern(body.by)
             case MailboxUpdated():
                 _reached(state, body)
                 state.way, state.refused = Way(), False
@@ -222,6 +226,12 @@ def _moved(state: Mailbox, body: CursorMoved, version: int) -> None:
     place = place_of(state.server, body.folder, body.uidvalidity)
     if version == 1 and place not in state.legacy:
         state.legacy = (*state.legacy, place)
+
+
+def _kept(state: Mailbox, body: GrantKept) -> None:
+    state.way = _way(Way(body.graph, body.token_url, body.scope))
+    if body.rotated:
+        state.grant, state.grant_by = state.grant + 1, ""  # the node that had claimed it did it
 
 
 def _ended(state: Mailbox, status: str) -> None:

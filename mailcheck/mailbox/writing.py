@@ -20,6 +20,7 @@ from huahuo.mailcheck.events import (
     CursorMoved,
     EmailStatusUpdate,
     FoundMail,
+    GrantClaimed,
     GrantKept,
     KeptMail,
     MailReceived,
@@ -119,6 +120,10 @@ class MailboxWriting:
             self._secrets.append(
                 SecretPut(mailbox_stream(self.state.email_id), "refresh_token", refresh_token)
             )
+
+    def claim_grant(self, by: str) -> None:
+        """Add who asks for a token by the grant, "" for nobody any more."""
+        self.fact(GrantClaimed(timestamp=self.context.timestamp, by=by))
 
     def status(
         self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""

@@ -10,6 +10,9 @@ it, is used. So neither is used before the new one is durable: a crash at any mo
 that the server accepts. Per mailbox one refresh runs at a time, and all who want a token wait for it. A check
 that is cancelled does not end it, since its answer must not be lost. What is kept is compared with what was
 sent (the generation), so of two processes only one replaces a token, and the other reads it.
+
+Where several nodes share the log, a node claims the grant in the mailbox's stream before it asks. Another
+one that wants a token waits for that, and reads the grant afterwards.
 """
 
 import asyncio
@@ -19,11 +22,15 @@ from functools import partial
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import Way
-from huahuo.mailcheck.servers.faults import GrantRefused, MailFault, NoScope
+from huahuo.mailcheck.servers.faults import GrantRefused, MailFault, NoScope, TimedOut
 from huahuo.mailcheck.servers.providers import Provider
 from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Issued, issued
@@ -32,8 +39,16 @@ from huahuo.mailcheck.web.retrying import with_retries
 
 RENEW_BEFORE_S: Final = 600.0
 """An access token is replaced this long before it ends, or in the middle of its life if that is shorter."""
+CLAIMED_MAX_S: Final = 120.0
+"""For so long a node waits for another one that has claimed the grant. With all its tries a refresh at one
+endpoint takes 37 s, and a node that ended is not heard of after 8 s."""
+_LOOK_S: Final = 0.5
+_LEAVE_TRIES: Final = 3
 TOKENS_MAX: Final = 20_000
 """Access tokens in memory, of about 3 KB each. The one not used for longest is forgotten first."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -57,6 +72,14 @@ class Grants(Protocol):
 
         False: the grant was replaced.
         """
+        ...
+
+    async def claim(self, email_id: int) -> bool:
+        """Keep other nodes from asking by this grant. False: one of them does."""
+        ...
+
+    async def leave(self, email_id: int) -> None:
+        """Let other nodes ask by this grant. Idempotent."""
         ...
 
 
@@ -153,6 +176,34 @@ class Tokens:
     ) -> Access:
         if before is not None:  # the same grant, for the other use
             await asyncio.wait([before])
+        await self._claim(email_id)
+        try:
+            return await self._refresh_alone(email_id, provider, graph, proxy)
+        finally:
+            await self._leave(email_id)
+
+    async def _claim(self, email_id: int) -> None:
+        """Return when no other node asks by this grant."""
+        last_s = self._ambient.monotonic_s() + CLAIMED_MAX_S
+        while not await self._grants.claim(email_id):
+            if self._ambient.monotonic_s() > last_s:
+                raise TimedOut("another node asks by the grant")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _leave(self, email_id: int) -> None:
+        """A claim that cannot be left ends with this process, or with its next refresh of the grant."""
+        for _ in range(_LEAVE_TRIES):
+            try:
+                await self._grants.leave(email_id)
+            except (EventStoreError, EntityError, AskTimeout) as error:
+                _log.warning("grant_not_left", email_id=email_id, reason=str(error))
+                await asyncio.sleep(_LOOK_S)
+            else:
+                break
+
+    async def _refresh_alone(
+        self, email_id: int, provider: Provider, graph: bool, proxy: Proxy | None
+    ) -> Access:
         while True:
             grant = await self._grants.read(email_id)
             if grant is None:

@@ -89,3 +89,5 @@ MAY_EXIST = "邮箱 {} 添加失败，可能已存在"
 ALL_BUSY = "所有邮箱都在处理中，请稍后再试"
 WATCH_ON = "已开启 {} 个邮箱的实时监听"
 WATCH_OFF = "已关闭 {} 个邮箱的实时监听"
+
+LISTED = {"import_result": ("failed_details", "reason")}

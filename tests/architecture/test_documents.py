@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from huahuo.cli.main import app
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from scripts import events_page, failure_words, mail_page
+from scripts import events_page, failure_words, mail_page, said_words
 from scripts.settings_page import with_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,10 @@ def test_the_mail_page_shows_the_failures_of_today() -> None:
 
 def test_the_console_knows_the_failures_of_today() -> None:
     assert failure_words.PAGE.read_text(encoding="utf-8") == failure_words.written(), "run the script"
+
+
+def test_the_console_knows_the_texts_of_today() -> None:
+    assert said_words.PAGE.read_text(encoding="utf-8") == said_words.written(), "run the script"
 
 
 def test_the_protocol_page_shows_the_event_types_of_today() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import LANGUAGES, Words, language_of, texts_of
@@ -13,6 +14,7 @@ from huahuo.admin import en as admin_en
 from huahuo.admin import zh as admin_zh
 from huahuo.api_keys import en as keys_en
 from huahuo.api_keys import zh as keys_zh
+from huahuo.mailcheck.replies import ImportResult, LineFailure
 from huahuo.mailcheck.words import en as mail_en
 from huahuo.mailcheck.words import zh as mail_zh
 from huahuo.transport.words import en, zh
@@ -109,6 +111,20 @@ def test_what_is_put_into_a_text_is_put_into_its_translation() -> None:
     assert words.say(zh.TOO_DEEP.format(32), "en") == "the message is nested deeper than 32 levels"
     assert words.say(zh.TOO_DEEP.format(32), "zh") == zh.TOO_DEEP.format(32)
     assert words.say("别的文字", "en") == "别的文字", "an application's own text stays"
+
+
+def test_the_reasons_of_an_import_are_said_in_the_reader_s_language() -> None:
+    words = Words()
+    words.add(mail_zh, mail_en)
+    of_worker = Words.of(words.catalogue())
+    failures = [LineFailure(2, mail_zh.FOUR_FIELDS), LineFailure(3, mail_zh.TAG_CHARS.format(9))]
+    body = msgspec.json.encode(ImportResult(3, 1, 2, failures))
+    for said in (words, of_worker):
+        told = msgspec.json.decode(said.reply(body, "en"), type=ImportResult)
+        assert [one.reason for one in told.failed_details] == [
+            "four fields are needed", "a tag has 1 to 9 characters"
+        ]  # fmt: skip
+        assert said.reply(body, "zh") is body
 
 
 @pytest.mark.parametrize(

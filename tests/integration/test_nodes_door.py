@@ -121,7 +121,7 @@ async def test_a_request_for_another_node_log_or_time_is_refused(fields: dict[st
 async def test_a_clock_that_is_five_minutes_off_is_no_hindrance() -> None:
     async with pair() as p:
         for ahead_s in (-300, 300):
-            assert await p.ask(p.asker(ahead_s=ahead_s, node=f"a{ahead_s}"))
+            assert (await p.ask(p.asker(ahead_s=ahead_s, node=f"a{ahead_s}"))).asked_by == f"a{ahead_s}"
 
 
 async def test_the_same_request_is_answered_once() -> None:

@@ -109,14 +109,15 @@ class Gate:
         self._ambient = ambient
         self._observe = observe
         self._running_max = running_max
-        self._works: set[Running] = set()
+        self._nameless: set[Running] = set()
+        """Those without a key."""
         self._by_key: dict[CommandKey, Running] = {}
         self._queries = 0
 
     @property
     def running(self) -> int:
         """How many commands and queries have begun and not ended."""
-        return len(self._works) + self._queries
+        return len(self._by_key) + len(self._nameless) + self._queries
 
     @property
     def remembered(self) -> int:
@@ -146,7 +147,7 @@ class Gate:
         first = None if call.key is None else self._by_key.get(call.key)
         if first is not None:
             return self._repeat(run, first)
-        if len(self._works) + self._queries >= self._running_max:
+        if len(self._by_key) + len(self._nameless) + self._queries >= self._running_max:
             return self._soon(run, error_reply(_BUSY))
         if not may_call(call.principal, spec):
             return self._keep(run, _forbidden(call))
@@ -178,12 +179,13 @@ class Gate:
 
     def heard(self, outcomes: Sequence[tuple[Running, Appended | Duplicate | Exception]]) -> None:
         """See `Hearer`: answer the commands of one commit."""
+        now_s = self._ambient.monotonic_s()
         for run, outcome in outcomes:
             try:
                 if isinstance(outcome, Exception):
-                    self._end(run, self._fault(run.call, outcome))
+                    self._end(run, self._fault(run.call, outcome), now_s)
                 else:
-                    self._end(run, run.reply_to(outcome))
+                    self._end(run, run.reply_to(outcome), now_s)
             except Exception:  # noqa: BLE001  one answer that cannot be told is no other's
                 _log.exception("answer_not_told", action=run.call.action)
         if self.told is not None:
@@ -191,7 +193,7 @@ class Gate:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for running calls, then cut them short. A call that ignores that is left behind."""
-        waited = {run.ended(): run for run in self._works}
+        waited = {run.ended(): run for run in (*self._by_key.values(), *self._nameless)}
         if not waited:
             return
         _, late = await asyncio.wait(waited, timeout=timeout_s)
@@ -298,9 +300,11 @@ class Gate:
 
     def _enter(self, run: Running) -> None:
         """Let repeats of the call wait for `run`."""
-        self._works.add(run)
-        if run.call.key is not None:
-            self._by_key[run.call.key] = run
+        key = run.call.key
+        if key is None:
+            self._nameless.add(run)
+        else:
+            self._by_key[key] = run
 
     def _soon(self, run: Running, reply: Reply) -> Running:
         """Give an answer that is there already, in the loop's next turn."""
@@ -310,24 +314,27 @@ class Gate:
     def _task_ended(self, run: Running, task: asyncio.Task[Reply]) -> None:
         self._end(run, None if task.cancelled() else task.result())
 
-    def _end(self, run: Running, reply: Reply | None) -> None:
-        """A command ended: it is forgotten, then all hear its answer."""
+    def _end(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
+        """A command ended: it is forgotten, then all hear its answer. `now_s`: when its commit was told."""
         if run.over:
             return
-        self._works.discard(run)
-        if run.call.key is not None:
-            del self._by_key[run.call.key]  # first: a fault in telling must not leave it running
-        self._tell(run, reply)
+        key = run.call.key
+        if key is None:
+            self._nameless.discard(run)
+        else:
+            del self._by_key[key]  # first: a fault in telling must not leave it running
+        self._tell(run, reply, now_s)
         if run.others is not None:
             if reply is not None and recordable(_error_code(reply)):
                 reply = msgspec.structs.replace(reply, duplicate=True)
             for other in run.others:
                 self._tell(other, reply)
 
-    def _tell(self, run: Running, reply: Reply | None) -> None:
+    def _tell(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
         run.over = True
         if reply is not None and run.began_s is not None and self._observe is not None:
-            took_s, outcome = self._ambient.monotonic_s() - run.began_s, outcome_of(reply)
+            took_s = (self._ambient.monotonic_s() if now_s is None else now_s) - run.began_s
+            outcome = outcome_of(reply)
             self._observe(run.call.action, outcome, took_s)
             if self.traced is not None:
                 self.traced(run.call, outcome, took_s)
@@ -373,7 +380,7 @@ def _append_of(call: Call[Any], one: OneAppend) -> Append:
         ts_ms=one.ts_ms,
         events=one.events,
         command=record,
-        principal=call.principal.name,
+        principal=call.user,
         command_id=call.command_id,
         shred=one.shred,
     )

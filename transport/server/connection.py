@@ -259,16 +259,14 @@ class Connection(LoopActor):
                 break
             batch.at += 1
             if not (text.startswith(ACK) and self._take_ack(text)):
-                asked = self.carry_out(session.received(text, now))
-                if asked is not None:
+                todo = session.received(text, now)
+                if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
+                    self._answering.execute(todo[0])
+                elif (asked := self.carry_out(todo)) is not None:
                     waits = self._signing_in.do(asked)
                     break
-            if session.busy or session.closed or self._ws.paused:
+            if session.busy or session.closed or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
-            now_s = ambient.monotonic_s()
-            if now_s > batch.until_s:
-                break
-            now = Now(now_s, now.ms)
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began
             if session.principal is not None:

@@ -6,6 +6,11 @@ from typing import cast
 from websockets.protocol import Protocol as WebSocketProtocol
 from websockets.streams import StreamReader
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # the library's part in C is optional
+    from websockets.utils import apply_mask
+
 DIRECT_BYTES_MAX = 64 << 10
 """Longer messages go through the library."""
 _LEAST_HEAD_BYTES = 2
@@ -28,7 +33,7 @@ def short_text(data: bytes) -> bytes | None:
     size = len(data) - SHORT_HEAD_BYTES
     if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
         return None
-    return _unmasked(data[2:SHORT_HEAD_BYTES], data[SHORT_HEAD_BYTES:])
+    return apply_mask(data[SHORT_HEAD_BYTES:], data[2:SHORT_HEAD_BYTES])
 
 
 def first_text(data: bytes) -> bytes | None:
@@ -36,7 +41,7 @@ def first_text(data: bytes) -> bytes | None:
     size = len(data) - _LONGER_HEAD_BYTES
     if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
         return None
-    return _unmasked(data[4:_LONGER_HEAD_BYTES], data[_LONGER_HEAD_BYTES:])
+    return apply_mask(data[_LONGER_HEAD_BYTES:], data[4:_LONGER_HEAD_BYTES])
 
 
 def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
@@ -64,8 +69,7 @@ def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
         end = begin + size
         if have < end:
             return texts, at, end - at <= DIRECT_BYTES_MAX
-        key = (data[begin - 4 : begin] * (size // 4 + 1))[:size]
-        texts.append((int.from_bytes(data[begin:end]) ^ int.from_bytes(key)).to_bytes(size))
+        texts.append(apply_mask(data[begin:end], data[begin - 4 : begin]))
         at = end
     return texts, at, at < have and data[at] == _FINAL_TEXT
 
@@ -78,12 +82,6 @@ def as_frames(texts: list[bytes]) -> bytes:
         head = bytes((_MASKED | size,)) if size <= _SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
         frames.append(b"\x81%b\0\0\0\0%b" % (head, text))
     return b"".join(frames)
-
-
-def _unmasked(mask: bytes, payload: bytes) -> bytes:
-    size = len(payload)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
 
 
 type _Generator = GeneratorType[None, None, object]

@@ -21,6 +21,7 @@ deadlines. This module handles messages and calls the others.
 
 from typing import NamedTuple
 
+from huahuo.actors.plugins.actions import CONNECTION_ACTIONS
 from huahuo.actors.plugins.calls import Reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol import incoming
@@ -109,15 +110,14 @@ class Session(Lifetime):
             return self._rate_limited(parsed.id, now)
         if isinstance(parsed, Invalid):
             return [self._speech.refusal(parsed)]
+        if self._verified is not None and parsed.action not in CONNECTION_ACTIONS:
+            return self._command(parsed, self._verified.principal)
         match parsed.action:
             case "authenticate":
                 return self._authenticate(parsed)
             case "heartbeat":
-                return [
-                    outgoing.message(
-                        type="heartbeat_response", id=parsed.id, timestamp=outgoing.timestamp(now.ms)
-                    )
-                ]
+                stamp = outgoing.timestamp(now.ms)
+                return [outgoing.message(type="heartbeat_response", id=parsed.id, timestamp=stamp)]
             case "heartbeat_response":
                 return []
         if self._verified is None:
@@ -127,8 +127,7 @@ class Session(Lifetime):
                 return self._subscribe(parsed, self._verified.principal)
             case "unsubscribe":
                 return self._readers.unsubscribe(parsed)
-            case _:
-                return self._command(parsed, self._verified.principal)
+        return self._command(parsed, self._verified.principal)
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
         settings = self._shared.settings
@@ -227,7 +226,7 @@ class Session(Lifetime):
         asked = self._calls.make(parsed, principal, self._client)
         if isinstance(asked, Invalid):
             return [self._speech.refusal(asked)]
-        self.delivery.expect((principal.name, asked.call.command_id))
+        self.delivery.expect(asked.call.cause)
         return [asked]
 
     def internal(self, asked: Execute | Record, correlation_id: str) -> bytes:
@@ -244,7 +243,7 @@ class Session(Lifetime):
         The events that the call caused may follow now.
         """
         self._calls.outstanding -= 1
-        self.delivery.answered((asked.call.principal.name, asked.call.command_id))
+        self.delivery.answered(asked.call.cause)
         if self._state is State.CLOSED:
             return []
         return self.replied_part(asked, reply, part, frame)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.words import Catalogue
 from huahuo.eventstore.model import Head, Joined, Page, StoredEvent
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.limits import TransportSettings
@@ -55,7 +56,7 @@ class Hello(_Said, frozen=True, gc=True):
     judges: tuple[str, ...]
     judges_others: bool
     right_types: tuple[str, ...]
-    words: tuple[dict[str, str], list[tuple[str, str]]]
+    words: Catalogue
     has_tongues: bool
     shared_log: bool
     log_level: str

@@ -212,7 +212,7 @@ def _registry(hello: said.Hello, questions: Questions) -> Registry:
     registry.snapshots = dict.fromkeys(hello.snapshots, snapshots_of(questions))
     registry.judges = dict.fromkeys(hello.judges, judge_of(questions))
     registry.right_types = set(hello.right_types)
-    registry.words = Words.of(*hello.words)
+    registry.words = Words.of(hello.words)
     return registry
 
 

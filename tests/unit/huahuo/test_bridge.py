@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -128,27 +129,23 @@ def test_calls_from_many_threads_each_get_their_own_answer() -> None:
     with_loop(use)
 
 
-def test_a_post_begins_on_the_loop_and_brings_its_result_back() -> None:
+def test_a_post_begins_on_the_loop_and_brings_its_outcome_back() -> None:
     def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def begin() -> asyncio.Future[str]:
-            future: asyncio.Future[str] = loop.create_future()
-            loop.call_soon(future.set_result, threading.current_thread().name)
-            return future
+        def begin(post: object) -> None:
+            loop.call_soon(bridge.heard, [(post, threading.current_thread().name)])
 
         assert bridge.post(begin, timeout_s=5) == "service loop"
 
     with_loop(use)
 
 
-def test_what_a_post_raises_at_once_or_later_is_raised_in_the_caller() -> None:
+def test_what_a_post_raises_at_once_or_is_told_later_is_raised_in_the_caller() -> None:
     def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def refuse() -> asyncio.Future[None]:
-            raise LookupError("at once")
+        def refuse(post: object) -> None:
+            raise LookupError(f"at once, {post is not None}")
 
-        def fail() -> asyncio.Future[None]:
-            future: asyncio.Future[None] = loop.create_future()
-            loop.call_soon(future.set_exception, LookupError("later"))
-            return future
+        def fail(post: object) -> None:
+            loop.call_soon(bridge.heard, [(post, LookupError("later"))])
 
         for begin, text in ((refuse, "at once"), (fail, "later")):
             with pytest.raises(LookupError, match=text):
@@ -159,9 +156,9 @@ def test_what_a_post_raises_at_once_or_later_is_raised_in_the_caller() -> None:
 
 def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_ones_are_refused() -> None:
     def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def stop_then_wait() -> asyncio.Future[None]:
+        def stop_then_wait(post: object) -> None:
+            del post
             loop.call_soon(bridge.stop)
-            return loop.create_future()
 
         with pytest.raises(RuntimeError, match="before it could answer"):
             bridge.post(stop_then_wait, timeout_s=5)
@@ -173,42 +170,37 @@ def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_o
 
 def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works() -> None:
     def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        late: list[asyncio.Future[int]] = []
+        late: list[object] = []
 
-        def never() -> asyncio.Future[int]:
-            late.append(loop.create_future())
-            return late[0]
-
-        def end_the_late_one() -> asyncio.Future[int]:
-            late[0].set_result(1)
-            late.append(loop.create_future())
-            loop.call_soon(late[1].set_result, 2)
-            return late[1]
+        def end_the_late_one_too(post: object) -> None:
+            loop.call_soon(bridge.heard, [(late[0], 1), (post, 2)])
 
         with pytest.raises(TimeoutError):
-            bridge.post(never, timeout_s=0.05)
-        assert bridge.post(end_the_late_one, timeout_s=5) == 2
+            bridge.post(late.append, timeout_s=0.05)
+        assert bridge.post(end_the_late_one_too, timeout_s=5) == 2
 
     with_loop(use)
 
 
-def test_posts_of_many_threads_each_get_their_own_answer() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        answers: dict[int, int] = {}
+def test_posts_of_many_threads_each_get_their_own_outcome_also_when_all_are_told_at_once() -> None:
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        answers: dict[int, object] = {}
+        begun: list[tuple[object, int]] = []
+        threads_of = 16
 
-        def begin(n: int) -> asyncio.Future[int]:
-            future: asyncio.Future[int] = loop.create_future()
-            loop.call_soon(future.set_result, 2 * n)
-            return future
+        def begin(n: int, post: object) -> None:
+            begun.append((post, 2 * n))
+            if len(begun) == threads_of:
+                bridge.heard(begun)
 
         def caller(n: int) -> None:
-            answers[n] = bridge.post(lambda: begin(n), timeout_s=5)
+            answers[n] = bridge.post(partial(begin, n), timeout_s=60)
 
-        threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
+        threads = [threading.Thread(target=caller, args=(n,)) for n in range(threads_of)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert answers == {n: 2 * n for n in range(16)}
+        assert answers == {n: 2 * n for n in range(threads_of)}
 
     with_loop(use)

@@ -256,6 +256,7 @@ def test_a_file_name_is_read_in_each_way_of_writing_it(parameter: str, name: str
         (b"no header\n\nSubject: in the body", "no header\n\nSubject: in the body"),
         (b"Subject: x", ""),
         (b"Subject: x\n\nbody", "body"),
+        (b"Subject: x\r\r\nX: y\r\r\n\r\r\nbody\r\r\n", "body\r\n"),
         (b"Subject: x\r\rbody", "body"),
         (b"From bob Mon Jan 1\nSubject: x\n\nbody", "body"),
         (b"Subject: x\ngarbage line\nX: y\n\nbody", "body"),

@@ -58,6 +58,12 @@ class Kept:
         self.grants[email_id] = Grant(generation, "client", Secret("refresh"), way)
         return True
 
+    async def claim(self, email_id: int) -> bool:
+        return True
+
+    async def leave(self, email_id: int) -> None:
+        pass
+
 
 def tokens(endpoint: Endpoint, grants: Kept | None = None, **bounds: Any) -> Tokens:
     """Tokens on the running virtual loop."""
