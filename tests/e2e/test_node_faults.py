@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ class Nodes:
 
     def add(self, node: str, name: str | None = None) -> Serving:
         """Start one more; `name`: that it says, else that of its directory."""
-        environ = {"HUAHUO_LOG": self.log, "HUAHUO_NODE": name or node}
+        environ: dict[str, Any] = {"HUAHUO_LOG": self.log, "HUAHUO_NODE": name or node}
         made = serving(self.root / node, stderr=self.root / f"{node}.log", **environ)
         found = self._stack.enter_context(made)
         until(lambda: ready(found) == "ready", found.log)
