@@ -9,6 +9,7 @@ from simloop import SimLoop
 from simloop._loop import _host_of
 
 _BATCH = 4096
+_LOOK_STEPS = 256
 STANDING_STEPS_MAX = 300_000
 """So many steps at one moment are a loop without a pause: the run ends, where it would never end."""
 
@@ -20,9 +21,8 @@ class OutOfTime(Exception):  # noqa: N818  nothing is wrong with the run
 class RunningTrace:
     """simloop's recorder, without keeping what it hashed: a run has millions of steps."""
 
-    def __init__(self, until_s: float) -> None:
+    def __init__(self) -> None:
         self.steps = 0
-        self._until_s = until_s
         self._hash = blake2b(digest_size=16)
         self._waiting: list[tuple[object, ...]] = []
 
@@ -33,8 +33,6 @@ class RunningTrace:
             self._fold()
 
     def _fold(self) -> None:
-        if time.monotonic() > self._until_s:
-            raise OutOfTime
         self.steps += len(self._waiting)
         self._hash.update(repr(self._waiting).encode())
         self._waiting.clear()
@@ -44,7 +42,6 @@ class RunningTrace:
 
     def hash(self) -> str:
         """Of all decisions so far."""
-        self._until_s = math.inf
         self._fold()
         return self._hash.hexdigest()
 
@@ -55,7 +52,9 @@ class Loop(SimLoop):
     def __init__(self, seed: int, until_s: float = math.inf) -> None:
         """`until_s`: by `time.monotonic`, when a run that is still going on raises OutOfTime."""
         super().__init__(seed)
-        self._recorder: Any = RunningTrace(until_s)
+        self._recorder: Any = RunningTrace()
+        self._until_s = until_s
+        self._steps_seen = 0
         self._stopped: dict[str, list[Any]] = {}
         self._moment, self._moment_steps = -1.0, 0
         self.unhandled: list[str] = []
@@ -81,6 +80,10 @@ class Loop(SimLoop):
             self._ready.append(entry)
 
     def _step(self) -> None:
+        self._steps_seen += 1
+        if not self._steps_seen % _LOOK_STEPS and time.monotonic() > self._until_s:
+            self._until_s = math.inf  # what is left to end may run
+            raise OutOfTime
         if self._stopped:
             for entry in [one for one in self._ready if _host_of(one[2]) in self._stopped]:
                 self._ready.remove(entry)
