@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check-all check format bench bench-short sim proof mutants fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster test check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -17,6 +17,11 @@ demo: ## a local IMAP server with sample mail, the service, and a link to watch 
 
 web: ## the browser client and the console, into huahuo/pages/static
 	@scripts/web.sh
+
+cluster: ## three nodes over three NATS servers, sample mail, and a page that breaks them
+	@scripts/setup.sh cluster
+	@scripts/web.sh || echo "cluster: going on without the console" >&2
+	@$(BIN)/huahuo demo --cluster
 
 test: ## every test, in three processes; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2
@@ -62,6 +67,10 @@ proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [W
 mutants: ## deliberate bugs, each of which must be found
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.mutants
+
+chaos: ## three nodes, three servers of their log, clients, and a fault every 5 s: CLIENTS=1000 SECONDS=600 LOG=nats
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.chaos --clients $(or $(CLIENTS),1000) --seconds $(or $(SECONDS),600) --log $(or $(LOG),nats)
 
 fuzz: ## bytes of strangers for everything that reads them: SECONDS=60 for each reader
 	@scripts/setup.sh dev

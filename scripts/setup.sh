@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes .venv with everything the project needs. Called by make; safe to call again.
 #
-#   scripts/setup.sh [run|dev]      run: what the service and the demo need; dev: tests and linters too
+#   scripts/setup.sh [run|cluster|dev]   run: what the service and the demo need; cluster: NATS servers too;
+#                                        dev: tests and linters too
 #
 # Takes a Python from 3.12 on (3.13 first, which the tests run on), also when `python3` is older. If there
 # is none it asks uv for one, and if that fails it says what to install.
@@ -73,6 +74,8 @@ else
 fi
 if [ "$kind" = dev ]; then
     $install -c constraints.txt --group dev -e '.[demo,flask,postgres,nats]'
+elif [ "$kind" = cluster ]; then
+    $install -c constraints.txt -e '.[cluster,postgres]'
 else
     $install -c constraints.txt -e '.[demo,postgres,nats]'
 fi

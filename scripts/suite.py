@@ -1,4 +1,4 @@
-"""Runs the suite as pytest processes side by side, and sums them up. Called by make test and make check-all.
+"""Runs the suite as pytest processes, four at a time, and sums them up. For make test and make check-all.
 
     .venv/bin/python scripts/suite.py                   every test
     .venv/bin/python scripts/suite.py -m "not slow"     each process gets the options
@@ -15,20 +15,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
-    "one": ("architecture", "contract", "integration", "property", "simulation", "unit"),
-    "two": ("crash", "e2e/test_[a-o]*", "e2e/test_p[a-t]*"),
-    "three": ("browser", "e2e/test_p[u-z]*", "e2e/test_[q-z]*"),
+    "e2e a": ("e2e/test_a*", "e2e/test_b*"),
+    "browser a": ("browser/test_c*",),
+    "unit": ("architecture", "unit"),
+    "e2e c": ("e2e/test_[c-d]*",),
+    "e2e e": ("e2e/test_[e-m]*",),
+    "inside": ("contract", "integration", "property", "simulation"),
+    "e2e p": ("e2e/test_[n-q]*",),
+    "browser f": ("browser/test_[a-bd-z]*",),
+    "e2e r": ("e2e/test_[r-z]*",),
+    "crash": ("crash",),
 }
 """Folders and files of `tests`, by lane: fixed, so that a test has the same neighbours in each run.
 
-Lane one works all the time; the others wait for programs, disks and pages, so two cores have room for three.
+Lanes begin in this order, the long ones first, each as soon as one before it has ended.
 """
+AT_ONCE = 4
+"""Lanes that run at a time. Most of them wait for programs, disks and pages: two cores have room for four."""
 ALONE = {
     "--basetemp",
     "--capture",
@@ -87,7 +96,7 @@ class Lane:
                     ),
                     *(
                         "-o",
-                        f"cache_dir=.pytest_cache/{name}",
+                        f"cache_dir=.pytest_cache/{name.replace(' ', '-')}",
                         f"--color={'yes' if sys.stdout.isatty() else 'no'}",
                     ),
                     *options,
@@ -142,14 +151,21 @@ class Screen:
         self._began_s = time.monotonic()
         self._said_s = self._began_s
 
-    def show(self, lanes: Sequence[Lane]) -> None:
-        """How far the lanes are."""
+    @property
+    def took_s(self) -> float:
+        """How long the suite has run."""
+        return time.monotonic() - self._began_s
+
+    def show(self, lanes: Sequence[Lane], waiting: int) -> None:
+        """How far the lanes are that run, and how many have not begun."""
         now_s = time.monotonic()
         if not self._terminal and now_s - self._said_s < SAY_S:
             return
         self._said_s = now_s
-        parts = (f"{lane.name} {lane.done}/{lane.count or '?'}" for lane in lanes)
-        line = f"suite: {_clock(now_s - self._began_s)}  {'  '.join(parts)}"
+        parts = [f"{lane.name} {lane.done}/{lane.count or '?'}" for lane in lanes if lane.code is None]
+        if waiting:
+            parts.append(f"{waiting} more")
+        line = f"suite: {_clock(self.took_s)}  {'  '.join(parts)}"
         if failed := sum(len(lane.failed) for lane in lanes):
             line += f"  {failed} failed"
         if self._terminal:
@@ -170,38 +186,43 @@ def run(lanes: Mapping[str, Sequence[str]], options: Sequence[str], root: Path =
     signal.signal(signal.SIGINT, signal.default_int_handler)
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="suite-") as notes, contextlib.ExitStack() as stack:
-        started = [Lane(name, folders, options, Path(notes), root) for name, folders in lanes.items()]
-        for lane in started:
-            stack.callback(lane.end)
-        for lane in started:
-            stack.callback(lane.stop)
-        running = list(started)
-        while running:
+        waiting = deque(lanes.items())
+        started: list[Lane] = []
+        running: list[Lane] = []
+        while running or waiting:
+            while waiting and len(running) < AT_ONCE:
+                name, folders = waiting.popleft()
+                lane = Lane(name, folders, options, Path(notes), root)
+                stack.callback(lane.end)
+                stack.callback(lane.stop)
+                started.append(lane)
+                running.append(lane)
             for lane in list(running):
                 for test in lane.look():
                     screen.say(f"suite: failed: {test}")
                     if STOPPING & set(options):
+                        waiting.clear()
                         for other in running:
                             other.stop()
                 if lane.code is not None:
                     running.remove(lane)
                     screen.say(f"\n===== lane {lane.name} =====\n{lane.said()}")
-            screen.show(started)
+            screen.show(started, len(waiting))
             time.sleep(LOOK_S)
     for what in sorted({what for lane in started for what in lane.absent}):
         screen.say(f"suite: absent here: {what}")
-    screen.say(summary(started))
+    screen.say(summary(started, screen.took_s))
     return exit_code([lane.code or 0 for lane in started])
 
 
-def summary(lanes: Sequence[Lane]) -> str:
-    """The last line: outcomes of all lanes, and how long each took."""
+def summary(lanes: Sequence[Lane], took_s: float) -> str:
+    """The last line: outcomes of all lanes, and how long they took."""
     outcomes = sum((lane.outcomes for lane in lanes), Counter[str]())
     counts = (
         ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()) if count) or "no tests ran"
     )
     times = ", ".join(f"{lane.name} {_clock(lane.took_s)}" for lane in lanes)
-    return f"suite: {counts} in {_clock(max(lane.took_s for lane in lanes))} ({times})"
+    return f"suite: {counts} in {_clock(took_s)} ({times})"
 
 
 def exit_code(codes: Sequence[int]) -> int:

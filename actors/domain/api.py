@@ -39,6 +39,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.plugin import EntityKind, Host
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.traceparent import carried
 from huahuo.actors.timers.clockwork import Clockwork
 from huahuo.actors.timers.timer import Timer
 
@@ -115,7 +116,7 @@ class EntityApi:
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
         if not self._host.shared:
-            await end_left_open(self._host.log, self.tell_job)
+            await end_left_open(self._host.log, self._end_job)
         await self.followers.start()
 
     async def rest(self) -> None:
@@ -146,17 +147,25 @@ class EntityApi:
         found: jobs.Job = state
         return found
 
-    async def tell_job(self, job_id: int, command: Command) -> None:
-        """Send a command to a job, as the service. Raises Refused: it was refused."""
-        await self._send_job(job_id, command)
+    async def tell_job(self, job_id: int, command: Command, *, trace: str = "") -> None:
+        """Send a command to a job, as the service. Raises Refused: it was refused.
 
-    async def start_job(self, name: str, user: UserId | None) -> int:
-        """Begin a job and return its id. Raises Refused: it has no name."""
-        return await self._send_job(None, jobs.starting(name, user))
+        `trace`: the place of the job's span, which is then the id of the command.
+        """
+        await self._send_job(job_id, command, trace)
 
-    async def _send_job(self, job_id: int | None, command: Command) -> int:
+    async def start_job(self, name: str, user: UserId | None, *, trace: str = "") -> int:
+        """Begin a job and return its id. Raises Refused: it has no name. `trace`: as for `tell_job`."""
+        return await self._send_job(None, jobs.starting(name, user), trace)
+
+    async def _end_job(self, job_id: int, command: Command) -> None:
+        """End a job of an earlier process, in the trace in which it began."""
+        begun = await self._host.log.read(f"{jobs.KIND}/{job_id}", 0, events_max=1)
+        await self.tell_job(job_id, command, trace=carried(begun[0].command_id) if begun else "")
+
+    async def _send_job(self, job_id: int | None, command: Command, trace: str) -> int:
         entity = self.catalog.by_kind[jobs.KIND]
-        answer = await self.execute(entity, job_id, Sent(command), Origin("service"))
+        answer = await self.execute(entity, job_id, Sent(command), Origin(SERVICE, trace))
         assert answer.reply is not None, "without a command id there is no duplicate"
         said = msgspec.json.decode(answer.reply.body)
         if answer.reply.refused:

@@ -35,6 +35,8 @@ class Catalog:
         self._types: dict[str, type] = {}
         self._derived: dict[str, list[Entity[Any]]] = {}
         for entity in entities:
+            if not isinstance(entity, Entity):
+                raise DefinitionError(f"entities: {entity!r:.60} is no Entity: write entities=[order]")
             self._add(entity)
 
     @property

@@ -29,6 +29,7 @@ from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.calls import Refusal, error_body
 from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.traceparent import carried
 from huahuo.actors.timers.changes import Changes, NotKnown
 from huahuo.actors.timers.missing import TimersMissing
 from huahuo.actors.timers.timer import STREAMS, Timer
@@ -61,7 +62,8 @@ class Sent(Struct, frozen=True):
 
     `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
     for `who`, the effects of its decision will be. `timer`: the one that sends it. It ends, or moves to its
-    next time, with whatever is decided. `readable`: the application's `authorize` lets `who` read it.
+    next time, with whatever is decided. `trace`: the place in a trace of what it comes from, if that is
+    not its id. `readable`: the application's `authorize` lets `who` read it.
     """
 
     command: Command | Emit
@@ -71,6 +73,7 @@ class Sent(Struct, frozen=True):
     payer: UserId | None = None
     timer: Timer | None = None
     readable: bool = False
+    trace: str = ""
 
 
 class Done(Struct, frozen=True):
@@ -140,7 +143,8 @@ class EntityDecider(EntityFold):
             return engine.Decision(reply=Done(b"", moved=True))
         stream = f"{self.entity.kind}/{state.key}"
         own = STREAMS + stream
-        timers = Changes(stream, own, state.timers, context.head(own), context.now_ms, context.timestamp)
+        head, trace = context.head(own), _trace(sent)
+        timers = Changes(stream, own, state.timers, head, context.now_ms, context.timestamp, trace)
         if sent.timer is not None and not timers.fire(sent.timer):
             return engine.Decision(reply=_NO_LONGER)
         decision = self._outcome(state, sent, context, timers)
@@ -202,7 +206,13 @@ class EntityDecider(EntityFold):
     ) -> engine.Decision[Done, Any]:
         bounds, stream = self._bounds, f"{self.entity.kind}/{state.key}"
         most = bounds.decision_events_max
-        if len(decision.events) > most or len(decision.effects) > most or len(decision.rows) > most:
+        try:
+            many = max(len(decision.events), len(decision.effects), len(decision.rows)) > most
+        except TypeError as error:
+            raise self._fault(
+                sent.command, "events, effects and rows are lists: write [ ] around one"
+            ) from error
+        if many:
             return _too_many(decision, most)
         payer = sent.payer if sent.who is None else sent.who.user_id
         write = writing.Writing(
@@ -212,6 +222,7 @@ class EntityDecider(EntityFold):
             context,
             timers,
             user=payer,
+            trace=timers.trace,
             effect_bytes_max=bounds.effect_bytes_max,
         )
         try:
@@ -294,6 +305,11 @@ def _context(state: Held, sent: Sent, context: engine.Context) -> Context:
     return Context(
         state.key, who.user_id, who.username, who.is_admin, who.groups, context.now_ms, sent.command_id
     )
+
+
+def _trace(sent: Sent) -> str:
+    """The place in a trace of all that the decision asks for."""
+    return sent.trace or carried(sent.command_id) if sent.timer is None else sent.timer.trace
 
 
 def _not_found(entity: Entity[Any]) -> Refused:

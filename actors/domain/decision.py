@@ -45,6 +45,10 @@ class To(Struct, frozen=True):
 
 def to(stream: str, event: Event) -> To:
     """Put `event` on `stream` in the same commit: `user/…`, `group/…`, `system` or a kind without entity."""
+    if not isinstance(event, Event):
+        raise TypeError(
+            f"to({stream!r}, …): {event!r:.40} is no event: write an instance of a class of yours"
+        )
     return To(stream, event)
 
 
@@ -143,6 +147,12 @@ class Context(Struct, frozen=True):
 
 
 def _check_timer(seconds: float, command: Command) -> None:
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"the seconds of a timer are a number, not a {type(seconds).__name__}")
+    if not isinstance(command, Command):
+        raise TypeError(
+            f"a timer sends a command: {command!r:.40} is none; write an instance, such as Expire()"
+        )
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("the seconds of a timer are a finite number, 0 or more")
     if holds_secret(type(command)):

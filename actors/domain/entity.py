@@ -13,12 +13,20 @@ inside a function, the class is given: `@order.decide(Place)`.
 """
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
-from huahuo.actors.domain.handlers import Handler, Handlers, must_be_plain, parameters_of, refuse_action
+from huahuo.actors.domain.handlers import (
+    Handler,
+    Handlers,
+    must_be_plain,
+    must_take,
+    parameters_of,
+    refuse_action,
+)
 from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
 from huahuo.actors.domain.structs import Command, Effect, Event
 
@@ -81,6 +89,8 @@ class Entity[S]:
         keyframe_every: int | None = None,
     ) -> None:
         self.place = place_of_caller(_HERE)
+        if not isinstance(kind, str):
+            raise self._wrong(kind, "the kind is a text, such as 'order'")
         if kind in self.reserved:
             raise self._wrong(kind, f"{kind!r} belongs to the service: choose another kind")
         if not KIND.fullmatch(kind):
@@ -89,8 +99,8 @@ class Entity[S]:
             )
         if key not in (int, str):
             raise self._wrong(kind, "write key=int (ids from the log) or key=str (natural keys)")
-        if version < 1 or (keyframe_every is not None and keyframe_every < 1):
-            raise self._wrong(kind, "version and keyframe_every begin at 1")
+        if not _whole(version, 1) or not (keyframe_every is None or _whole(keyframe_every, 1)):
+            raise self._wrong(kind, "version and keyframe_every are whole numbers from 1 on")
         self.kind = kind
         self.state = state
         self.key = key
@@ -177,22 +187,33 @@ class Entity[S]:
         rules = EffectRules(retries, backoff_s, at_once, per)
 
         def register(handler: Handler, classes: list[type]) -> Handler:
+            must_take(handler, ("job", "run"), f"a handler of {self.kind}.effect")
             where = f"{place_of(handler)}: {handler.__name__}, a handler of {self.kind}.effect"
             if not inspect.iscoroutinefunction(handler):
-                raise DefinitionError(f"{where}: it is no coroutine: write async def")
-            if retries < 0 or backoff_s < 0 or (at_once is not None and at_once < 1):
-                raise DefinitionError(f"{where}: retries= and backoff_s= begin at 0, at_once= at 1")
+                yields = inspect.isasyncgenfunction(handler)
+                what = "it yields: use await run.emit(…)" if yields else "it is no coroutine: write async def"
+                raise DefinitionError(f"{where}: {what}")
+            whole = _whole(retries, 0) and (at_once is None or _whole(at_once, 1))
+            if not whole or not _is_number(backoff_s) or not 0 <= backoff_s < math.inf:
+                why = "retries= and backoff_s= are numbers from 0 on, at_once= from 1 on"
+                raise DefinitionError(f"{where}: {why}")
+            if per is not None and not callable(per):
+                raise DefinitionError(
+                    f"{where}: per= is a function of the effect: write lambda job: job.host"
+                )
             self._effects.add(handler, classes)
             self.rules.update(dict.fromkeys(classes, rules))
             return handler
 
         if of is not None and not isinstance(of, type):
+            must_take(of, ("job", "run"), f"{self.kind}.effect")
             return register(of, self._effects.annotated(of, 0))
         return lambda handler: register(handler, self._effects.annotated(handler, 0) if of is None else [of])
 
     def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
         """Who may read the entity: `judge(state, who)`. Administrators may always."""
         must_be_plain(judge, f"the readers of {self.kind}")
+        must_take(judge, ("state", "who"), f"the readers of {self.kind}")
         if self.may_read is not None:
             why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")
@@ -252,6 +273,14 @@ class Entity[S]:
 
     def _wrong(self, kind: str, why: str) -> DefinitionError:
         return DefinitionError(f"{self.place}: Entity({kind!r}): {why}")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _registered(handlers: Handlers, of: Any) -> Any:

@@ -8,22 +8,47 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 
-from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
 from huahuo.actors.domain.names import NAME, NO_TYPES
 from huahuo.actors.plugins.actions import CONNECTION_ACTIONS, SERVICE_ACTIONS
 
 type Handler = Callable[..., Any]
 
+_TAKES: Final = {
+    "evolve": ("state", "event"),
+    "decide": ("state", "command", "ctx"),
+    "effect": ("job", "run"),
+}
+"""What a handler of each word is called with."""
 _SUBJECT: Final = 1
 """The place of the parameter whose annotation says what a handler handles: after the state."""
 
 
 def must_be_plain(handler: Handler, what: str) -> None:
-    """Refuse a coroutine where the answer is used at once. Raises DefinitionError."""
+    """Refuse a coroutine or a generator where the answer is used at once. Raises DefinitionError."""
     if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-        name = getattr(handler, "__name__", "?")
         why = "its answer is used at once, and nothing waits for it: write def, not async def"
-        raise DefinitionError(f"{place_of(handler)}: {name}, {what}: {why}")
+    elif inspect.isgeneratorfunction(handler):
+        why = "it yields its answer: return it instead, several events as a list"
+    else:
+        return
+    raise DefinitionError(f"{place_of(handler)}: {getattr(handler, '__name__', '?')}, {what}: {why}")
+
+
+def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
+    """Refuse a function that cannot be called with so many arguments. Raises DefinitionError."""
+    name = getattr(handler, "__name__", "?")
+    if not callable(handler):
+        write = "put the class of yours there, or nothing at all, and the function below it"
+        at = place_of_caller("huahuo.actors.domain")
+        raise DefinitionError(f"{at}: {what}: {handler!r} is neither a class nor a function: {write}")
+    try:
+        inspect.signature(handler).bind(*given)
+    except TypeError:
+        why = f"it is called with {len(given)} arguments: write def {name}({', '.join(given)})"
+        raise DefinitionError(f"{place_of(handler)}: {name}, {what}: {why}") from None
+    except ValueError:
+        return  # one that is not written in Python
 
 
 def refuse_action(answer: Handler, action: str, what: str) -> None:
@@ -54,6 +79,7 @@ class Handlers:
         Raises:
             DefinitionError: one of them is not of our base, or has a handler already.
         """
+        must_take(handler, _TAKES[self._word], self.what)
         for cls in classes:
             name = getattr(cls, "__name__", repr(cls))
             if not _is_one(cls, self._base):
@@ -71,12 +97,10 @@ class Handlers:
         Raises:
             DefinitionError: it has no annotation, or one that cannot be resolved.
         """
+        must_take(handler, _TAKES[self._word], self.what)
         parameters = list(inspect.signature(handler).parameters.values())
         write = f"write @{self._kind}.{self._word}(TheClass) above the function"
-        if len(parameters) <= place:
-            why = f"it takes {len(parameters)} arguments, and at least {place + 1} are given"
-            raise DefinitionError(self._at(handler, why))
-        parameter = parameters[place]
+        parameter = parameters[min(place, len(parameters) - 1)]  # the last one may be *arguments
         hint = parameter.annotation
         if hint is inspect.Parameter.empty:
             why = f"{parameter.name!r} has no annotation: annotate it with your class, or {write}"

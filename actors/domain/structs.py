@@ -9,6 +9,7 @@ because the stub of `Struct` declares one of its own that would refuse ours.
 """
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Never, cast, get_type_hints
 
 import msgspec
@@ -25,6 +26,12 @@ _TYPE: Final = b'{"type":"'
 _encode: Final = msgspec.json.Encoder().encode
 _NOT_OURS: Final = frozenset({"tag", "tag_field", "array_like", "forbid_unknown_fields", "frozen"})
 """Keywords of msgspec that would change how a struct is stored."""
+
+_KNOWN_KEYWORDS: Final = _NOT_OURS | {
+    "cache_hash", "dict", "eq", "gc", "kw_only", "omit_defaults", "order", "rename",
+    "repr_omit_defaults", "weakref",
+}  # fmt: skip
+"""All keywords of msgspec."""
 
 
 class Traits(Struct, frozen=True):
@@ -54,6 +61,9 @@ class _Meta(StructMeta):
             return super().__new__(mcls, name, bases, namespace)
         base = next(kind for kind in (Event, Command, Effect) if issubclass(bases[0], kind))
         ours = {key: keywords.pop(key) for key in cast("_Meta", base).__keywords__ if key in keywords}
+        unknown = keywords.keys() - _KNOWN_KEYWORDS
+        if unknown:
+            _refuse(name, base, _unknown_keyword(min(unknown), cast("_Meta", base).__keywords__))
         wrong = _NOT_OURS.intersection(keywords)
         if wrong:
             _refuse(name, base, f"the keyword {min(wrong)}= is not allowed: leave it out")
@@ -171,7 +181,16 @@ def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
         _refuse(name, base, f"{action!r} is no action: use small letters, digits and _")
     if ours.get("open") and not action:
         _refuse(name, base, f'open= is for commands that clients send: add action="{_snake(name)}"')
+    for key in ours.keys() - {"action"}:
+        if not isinstance(ours[key], bool):
+            _refuse(name, base, f"{key}={ours[key]!r}: write {key}=True, or leave it out")
     return Traits(stored, place=place_of_caller(_HERE), **ours)
+
+
+def _unknown_keyword(keyword: str, ours: tuple[str, ...]) -> str:
+    near = get_close_matches(keyword, ours, 1)
+    allowed = ", ".join(f"{one}=" for one in ours)
+    return f"there is no keyword {keyword}=: {f'write {near[0]}=' if near else f'it may have {allowed}'}"
 
 
 def _another(name: str, stored: str) -> str:

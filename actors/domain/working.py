@@ -60,10 +60,10 @@ class EntityOwners:
         return await self._directory.ask(kind, key, Query(_state))
 
     async def emit(
-        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int
+        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int, run: str = ""
     ) -> tuple[Answered, Any]:
         """See `Owners`."""
-        done = await self._execute(kind, key, Sent(Emit(tuple(events)), guard=guard), cause)
+        done = await self._execute(kind, key, Sent(Emit(tuple(events)), guard=guard), cause, run)
         if done.moved:
             return Answered.MOVED, None
         if done.refused:
@@ -72,14 +72,22 @@ class EntityOwners:
         return Answered.DONE, done.state
 
     async def failed(
-        self, spec: Spec, key: str, failure: Failure, guard: Guard, cause: int, user: UserId | None
+        self,
+        spec: Spec,
+        key: str,
+        failure: Failure,
+        guard: Guard,
+        cause: int,
+        user: UserId | None,
+        run: str = "",
     ) -> Answered:
         """See `Owners`."""
         if EffectFailed not in self._catalog.by_kind[spec.kind].decides:
             return Answered.UNHANDLED
         command = EffectFailed(spec.name, failure.error_type, failure.attempts, failure.job)
         try:
-            done = await self._execute(spec.kind, key, Sent(command, guard=guard, payer=user), cause)
+            sent = Sent(command, guard=guard, payer=user, trace=run)
+            done = await self._execute(spec.kind, key, sent, cause, run)
         except LEFT_OPEN:
             raise
         except Exception as error:  # noqa: BLE001  a fault in the application's handler
@@ -92,8 +100,8 @@ class EntityOwners:
             return Answered.MOVED
         return Answered.UNHANDLED if done.refused else Answered.DONE
 
-    async def _execute(self, kind: str, key: str, sent: Sent, cause: int) -> Done:
-        origin = Origin(SERVICE, cause=cause)
+    async def _execute(self, kind: str, key: str, sent: Sent, cause: int, run: str) -> Done:
+        origin = Origin(SERVICE, run, cause=cause)
         answer: Answer[Done] = await self._directory.ask(kind, key, Execute(sent, origin))
         assert answer.reply is not None, "a command without an id is no repeat"
         return answer.reply

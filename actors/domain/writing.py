@@ -32,12 +32,12 @@ class Writing:
     """Gathers what a decision writes. `own` are the events of the entity's own stream, as they are read back.
 
     `rows` are those of its effects and projections; `to_start` is what the effects' runner learns after the
-    commit. `user`: for whom the effects will be.
+    commit. `user`: for whom the effects will be. `trace`: the place in a trace of what asks for them.
     """
 
     __slots__ = (
-        "_catalog", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream", "_timers", "_user",
-        "events", "own", "own_bytes", "rows", "to_start",
+        "_catalog", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream", "_timers", "_trace",
+        "_user", "events", "own", "own_bytes", "rows", "to_start",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,7 @@ class Writing:
         timers: Changes,
         *,
         user: UserId | None = None,
+        trace: str = "",
         effect_bytes_max: int = 1 << 20,
     ) -> None:
         self._entity = entity
@@ -57,6 +58,7 @@ class Writing:
         self._stream = stream
         self._context = context
         self._user = user
+        self._trace = trace
         self._effect_bytes_max = effect_bytes_max
         self.rows: list[RowPut | RowDrop] = []
         self.to_start: list[effects.Start | effects.Cancel] = []
@@ -90,7 +92,12 @@ class Writing:
                 name = type(event).__name__
                 raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
             case _:
-                raise TypeError(f"{type(event).__name__} is no event")
+                name = type(event).__name__
+                if isinstance(event, Effect | After | Every | CancelEffects):
+                    raise TypeError(f"{name} is no event: write Decision(events, effects=[{name}(…)])")
+                if isinstance(event, Put | Drop):
+                    raise TypeError(f"{name} is no event: write Decision(events, rows=[{name}(…)])")
+                raise TypeError(f"{name} is no event")
 
     def effect(self, effect: object) -> None:
         """Add an effect, a timer, or the end of effects.
@@ -140,8 +147,9 @@ class Writing:
             raise OverBound(f"{name} has arguments of {len(job)} bytes, at most {self._effect_bytes_max}")
         kind, _, key = self._stream.partition("/")
         row = effects.OpenEffect(
-            kind, key, traits(type(effect)).name, msgspec.Raw(job), self._context.now_ms, self._user
-        )
+            kind, key, traits(type(effect)).name, msgspec.Raw(job), self._context.now_ms, self._user,
+            trace=self._trace,
+        )  # fmt: skip
         id_ = self._context.take(effects.COUNTER, 1)
         event, put = effects.request(id_, row, self._context.timestamp)
         self.events.append(event)

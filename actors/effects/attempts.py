@@ -13,6 +13,7 @@ from huahuo.actors.effects.facts import CANCELLED, DONE, OpenEffect
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.run import EffectRun
 from huahuo.actors.effects.spec import Failure, backoff_s
+from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
@@ -22,6 +23,10 @@ _log = structlog.get_logger(__name__)
 
 LEFT_OPEN: Final = (EntityError, AskTimeout, Unavailable, QueueFull, Closed)
 """What says nothing about the effect: such a run does not count as a failure."""
+LEFT: Final = "left"
+"""Of a span: the service itself cut the run short, and the effect is still open."""
+AGAIN: Final = "again"
+"""Of a span: the run failed, and another one will follow."""
 
 
 class Keeper(Protocol):
@@ -61,19 +66,34 @@ class Attempts:
         self._ambient = ambient
         self._books = books
         self._keeper = keeper
+        self.traced: TracesRuns | None = None
+        """Who hears of runs whose command was traced."""
 
     async def perform(self, entry: Entry) -> None:
         """One run from its claim to what is recorded of its end."""
+        if self.traced is None or not entry.trace:
+            await self._perform(entry)
+            return
+        span, outcome = self.traced.run(entry), LEFT
+        entry.run = span.place
+        try:
+            outcome = await self._perform(entry)
+        finally:
+            span.end(outcome)
+
+    async def _perform(self, entry: Entry) -> str:
         try:
             async with self._books.hold(entry) as hold:
-                await self._held(entry, hold)
+                return await self._held(entry, hold)
         except RunOver as over:
             if over.why == HELD:
                 self._keeper.held(entry, over.by)
             else:
                 await self._over(entry, over.why)
+            return over.why
         except LEFT_OPEN as error:
             self._keeper.left(entry, error)
+            return LEFT
 
     async def cancelled(self, entry: Entry) -> None:
         """The effect is cancelled, and no run will see to its end."""
@@ -87,11 +107,11 @@ class Attempts:
         else:
             self._keeper.ended(entry, outcome)
 
-    async def _held(self, entry: Entry, hold: Hold) -> None:
+    async def _held(self, entry: Entry, hold: Hold) -> str:
         spec, raw = entry.spec, entry.job or await self._stored(entry)
         if raw is None:
             self._keeper.forget(entry)
-            return
+            return ENDED
         run = EffectRun(self._log, entry, hold)
         failed: BaseException | None = None
         try:
@@ -113,13 +133,14 @@ class Attempts:
             failed = error
         finally:
             entry.settling = True
-        if run.finished:
-            self._keeper.ended(entry, DONE)
-        elif failed is None:
+        if failed is not None and not run.finished:
+            return await self._failed(entry, run, hold, raw, failed)
+        outcome = DONE
+        if not run.finished:
             run.close(ENDED)
-            self._keeper.ended(entry, await hold.end())
-        else:
-            await self._failed(entry, run, hold, raw, failed)
+            outcome = await hold.end()
+        self._keeper.ended(entry, outcome)
+        return outcome
 
     async def _stored(self, entry: Entry) -> bytes | None:
         """The arguments of an effect from its row, None if it has none any more."""
@@ -130,7 +151,7 @@ class Attempts:
 
     async def _failed(
         self, entry: Entry, run: EffectRun, hold: Hold, raw: bytes, error: BaseException
-    ) -> None:
+    ) -> str:
         """A run has failed: try again later, or give up."""
         spec, failures, name = entry.spec, run.attempt, type(error).__name__
         _log.warning(
@@ -139,14 +160,18 @@ class Attempts:
         )  # fmt: skip
         if failures > spec.retries:
             failure = Failure(error_type=name, attempts=failures, job=run.job)
-            self._keeper.ended(entry, await hold.give_up(failure))
-            return
+            outcome = await hold.give_up(failure)
+            self._keeper.ended(entry, outcome)
+            return outcome
         run.close(ENDED)
         wait_s = backoff_s(spec, failures, self._ambient.random())
         due_ms = self._ambient.now_ms() + round(wait_s * 1000)
-        row = OpenEffect(spec.kind, entry.key, spec.name, Raw(raw), entry.since_ms, entry.user)
+        row = OpenEffect(
+            spec.kind, entry.key, spec.name, Raw(raw), entry.since_ms, entry.user, trace=entry.trace
+        )
         await hold.again(name, due_ms, row)
         self._keeper.retry(entry, wait_s)
+        return AGAIN
 
     async def _over(self, entry: Entry, why: str) -> None:
         """The run may not speak: the effect was cancelled, has ended, or another run goes on with it."""

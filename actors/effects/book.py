@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.facts import CANCELLED, CancelAsked, Claimed, Ended, Failed, OpenEffect, Requested
 from huahuo.actors.entities.decider import Context, Decision
+from huahuo.actors.plugins.traceparent import carried
 from huahuo.eventstore.model import StoredEvent
 
 
@@ -27,6 +28,8 @@ class Open(Struct):
     cancelled: bool = False
     by: str = ""
     """The incarnation that claimed it, where several nodes share the log."""
+    run: str = ""
+    """The place in a trace of its last run."""
 
 
 class Book(Struct):
@@ -75,6 +78,7 @@ class Run(Struct, frozen=True):
 
     position: int
     failures: int
+    before: str = ""
 
 
 class Noted(Struct, frozen=True):
@@ -137,6 +141,7 @@ class BookDecider:
             case Claimed() if fact.id in state.open:
                 state.open[fact.id].claim = event.seq
                 state.open[fact.id].by = fact.by or ""
+                state.open[fact.id].run = carried(event.command_id)
             case Failed() if fact.id in state.open:
                 state.open[fact.id].failures, state.open[fact.id].claim = fact.failures, 0
             case Ended():
@@ -168,7 +173,7 @@ class BookDecider:
                 if found.claim and found.by != by and found.by in living:
                     return Decision(reply=Over(HELD, found.by))
                 event = facts.event(state.entity, Claimed(context.timestamp, id_, by or UNSET))
-                reply = Run(found.position, found.failures)
+                reply = Run(found.position, found.failures, found.run)
                 return Decision(reply=reply, at_stream=event.stream, events=(event,))
             case Fail(id_, _, error_type, due_ms, row):
                 failures = found.failures + 1

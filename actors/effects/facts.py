@@ -88,6 +88,8 @@ class OpenEffect(Struct, frozen=True, omit_defaults=True):
     user: UserId | None = None
     failures: int = 0
     due_ms: int = 0
+    trace: str = ""
+    """The place in a trace of the command that asked for it (`huahuo.actors.plugins.traceparent`)."""
 
     @property
     def entity(self) -> str:

@@ -18,7 +18,10 @@ type Group = tuple[str, str, object]
 class Entry:
     """An open effect in memory. `job` is kept if it is small."""
 
-    __slots__ = ("cancelled", "group", "id", "job", "key", "settling", "since_ms", "spec", "user")
+    __slots__ = (
+        "before", "cancelled", "group", "id", "job", "key", "run", "settling", "since_ms", "spec", "trace",
+        "user",
+    )  # fmt: skip
 
     def __init__(self, id_: int, spec: Spec, row: OpenEffect, group: Group, job: bytes | None) -> None:
         self.id = id_
@@ -26,6 +29,11 @@ class Entry:
         self.key = row.key
         self.user = row.user
         self.since_ms = row.since_ms
+        self.trace = row.trace
+        self.run = ""
+        """The place in the trace of its present run, and the id of what that says."""
+        self.before = ""
+        """The place of the run before that one, maybe in an earlier process."""
         self.group = group
         self.job = job
         self.cancelled = False

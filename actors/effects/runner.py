@@ -18,6 +18,7 @@ from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.line import Entry, Group, Line
 from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -100,6 +101,10 @@ class Effects:
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
         self._shared = self._resting = shared
+
+    def trace(self, traced: TracesRuns) -> None:
+        """From now on, tell this tracer of runs whose command was traced."""
+        self._attempts.traced = traced
 
     @property
     def running(self) -> int:

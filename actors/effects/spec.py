@@ -44,18 +44,30 @@ class Owners(Protocol):
         ...
 
     async def emit(
-        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int
+        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int, run: str = ""
     ) -> tuple[Answered, Any]:
         """Append events by the entity's own decision, and return the state after them.
+
+        `run`: the place of the run in a trace, the command's id of the events.
 
         Raises as `Directory.ask`; Refused: they are over a bound. Others: what a handler raised.
         """
         ...
 
     async def failed(
-        self, spec: Spec, key: str, failure: "Failure", guard: Guard, cause: int, user: UserId | None
+        self,
+        spec: Spec,
+        key: str,
+        failure: "Failure",
+        guard: Guard,
+        cause: int,
+        user: UserId | None,
+        run: str = "",
     ) -> Answered:
-        """Tell the entity that an effect, started for `user`, failed for good. Raises as `Directory.ask`."""
+        """Tell the entity that an effect, started for `user`, failed for good. Raises as `Directory.ask`.
+
+        `run`: as for `emit`.
+        """
         ...
 
 

@@ -61,6 +61,7 @@ class EffectStreams:
                     over = answer.reply
                     raise RunOver(over.why, over.by) if isinstance(over, Over) else RunOver(ENDED)
                 assert answer.at is not None, "a claim is an event"
+                entry.before = answer.reply.before
                 hold = StreamHold(self, desk, entry, answer.reply, answer.at[1])
                 desk.claimed(hold)
             try:
@@ -99,7 +100,7 @@ class EffectStreams:
                 del self._desks[entity]
 
     async def _ask(self, entry: Entry, command: BookCommand, cause: int) -> Answer[BookReply]:
-        origin = Origin(SERVICE, cause=cause)
+        origin = Origin(SERVICE, entry.run, cause=cause)
         answer: Answer[BookReply] = await self.directory.ask(
             facts.KIND, entry.entity, Execute(command, origin)
         )
@@ -132,7 +133,9 @@ class StreamHold:
         async def append(guard: Guard) -> Answered:
             nonlocal after
             whole = Guard(guard.stream, guard.seq, tuple(e for e, _ in end), tuple(row for _, row in end))
-            answered, after = await self._books.owners.emit(spec.kind, key, events, whole, self.position)
+            answered, after = await self._books.owners.emit(
+                spec.kind, key, events, whole, self.position, self._entry.run
+            )
             return answered
 
         await self._desk.guarded(self, append, writes=len(end))
@@ -149,7 +152,9 @@ class StreamHold:
 
         async def tell(guard: Guard) -> Answered:
             whole = Guard(guard.stream, guard.seq, (event,), (drop,))
-            return await owners.failed(entry.spec, entry.key, failure, whole, self.position, entry.user)
+            return await owners.failed(
+                entry.spec, entry.key, failure, whole, self.position, entry.user, entry.run
+            )
 
         told = Answered.UNHANDLED
         with contextlib.suppress(RunOver):  # the end below finds out why

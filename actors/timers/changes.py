@@ -6,7 +6,7 @@ finds another head or no such timer.
 """
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from huahuo.actors.entities.decider import Decision
 from huahuo.actors.timers.known import Known
@@ -37,17 +37,19 @@ class Changes:
     """
 
     __slots__ = ("_after", "_entity", "_events", "_fired", "_head", "_known", "_now_ms", "_stream",
-                 "_timestamp")  # fmt: skip
+                 "_timestamp", "trace")  # fmt: skip
 
     def __init__(
-        self, entity: str, stream: str, known: Known, head: int, now_ms: int, timestamp: str
+        self, entity: str, stream: str, known: Known, head: int, now_ms: int, timestamp: str, trace: str = ""
     ) -> None:
+        """`trace`: the place in a trace of what the decision is about, carried by each timer that it sets."""
         self._entity = entity
         self._stream = stream
         self._known = known
         self._head = head
         self._now_ms = now_ms
         self._timestamp = timestamp
+        self.trace = trace
         known.move(head)
         self._fired: Timer | None = None
         self._events: list[TimerEvent] = []
@@ -75,10 +77,10 @@ class Changes:
         due_ms = self._now_ms + delay_ms
         if self._fired is not None and self._fired.name == name:
             due_ms = max(due_ms, self._fired.due_ms + _MIN_MS)  # the clock may have gone back
-        timer = Timer(self._entity, name, due_ms, command, fields, delay_ms if every else 0)
+        timer = Timer(self._entity, name, due_ms, command, fields, delay_ms if every else 0, trace=self.trace)
         self._after[name] = timer
         self._events.append(
-            TimerSet(self._timestamp, name, command, Raw(fields), timer.due_ms, timer.every_ms)
+            TimerSet(self._timestamp, name, command, Raw(fields), due_ms, timer.every_ms, self.trace or UNSET)
         )
 
     def cancel(self) -> None:
@@ -132,7 +134,9 @@ class Changes:
             return
         next_ms = max(self._now_ms, timer.due_ms) + timer.every_ms if timer.every_ms else 0
         self._after[timer.name] = msgspec.structs.replace(timer, due_ms=next_ms) if next_ms else None
-        self._events.append(TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms))
+        self._events.append(
+            TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms, timer.trace or UNSET)
+        )
 
     def _due_before(self, name: str) -> int:
         """The due time of the pending timer of this name before this decision, 0 if there is none."""

@@ -47,6 +47,8 @@ _log = structlog.get_logger(__name__)
 LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _CHECK_ROWS: Final = 10_000
+_ALARM_LEAST_S: Final = 0.001
+"""A wait that is lost when it is added to the loop's time would ring again and again at the same moment."""
 _LOAD_S: Final = 5.0
 _PASS_SHARE: Final = 16
 """A pass that fires less than this part of what is left is the last one."""
@@ -275,7 +277,7 @@ class Clockwork:
                 waits_s.append((due_ms - now_ms) / 1000)
             if self._retries:
                 waits_s.append(self._retries[0][0] - now_s)
-        self._set_alarm(max(0.0, min(waits_s)))
+        self._set_alarm(max(_ALARM_LEAST_S, min(waits_s)))
 
     def _set_alarm(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()

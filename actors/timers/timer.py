@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from huahuo.eventstore.model import RowDrop, RowPut, StoredEvent
 
@@ -29,7 +29,8 @@ class Timer(Struct, frozen=True, gc=False, order=True):
     """`command` (its stored name) with `fields` (its JSON) is sent to `entity` at `due_ms`.
 
     `every_ms`: the interval of an `Every`, 0 for an `After`. `seq`: the head of the entity's timers after the
-    decision that set it. As long as that is the head, it is certainly pending.
+    decision that set it. As long as that is the head, it is certainly pending. `trace`: the place in a
+    trace of the command that set it (`huahuo.actors.plugins.traceparent`).
     """
 
     entity: str
@@ -39,6 +40,7 @@ class Timer(Struct, frozen=True, gc=False, order=True):
     fields: bytes
     every_ms: int = 0
     seq: int = 0
+    trace: str = ""
 
     @property
     def key(self) -> bytes:
@@ -57,7 +59,8 @@ class Timer(Struct, frozen=True, gc=False, order=True):
 
     def puts(self) -> Iterator[RowPut]:
         """The rows of a pending timer."""
-        value = msgspec.json.encode((self.command, self.every_ms, self.seq, Raw(self.fields)))
+        traced = (self.trace,) if self.trace else ()
+        value = msgspec.json.encode((self.command, self.every_ms, self.seq, Raw(self.fields), *traced))
         yield RowPut(TABLE, DUE_PART, self.key, value)
         yield RowPut(TABLE, COMMANDS_PART, f"{self.kind}/{self.command}".encode(), b"")
 
@@ -71,10 +74,20 @@ class TimerSet(Struct, frozen=True, tag_field="type", tag="timer_set"):
     fields: Raw
     due_ms: int
     every_ms: int = 0
+    trace: str | UnsetType = UNSET
 
     def timer(self, entity: str, seq: int) -> Timer:
         """The timer of this event, set by a decision after which the head of the timers is `seq`."""
-        return Timer(entity, self.name, self.due_ms, self.command, bytes(self.fields), self.every_ms, seq)
+        return Timer(
+            entity,
+            self.name,
+            self.due_ms,
+            self.command,
+            bytes(self.fields),
+            self.every_ms,
+            seq,
+            self.trace or "",
+        )
 
 
 class TimerFired(Struct, frozen=True, tag_field="type", tag=FIRED):
@@ -84,6 +97,7 @@ class TimerFired(Struct, frozen=True, tag_field="type", tag=FIRED):
     name: str
     due_ms: int
     next_ms: int = 0
+    trace: str | UnsetType = UNSET
 
 
 class TimersCancelled(Struct, frozen=True, tag_field="type", tag="timers_cancelled"):
@@ -96,7 +110,19 @@ class TimersCancelled(Struct, frozen=True, tag_field="type", tag="timers_cancell
 type TimerEvent = TimerSet | TimerFired | TimersCancelled
 
 decode_event: Final = msgspec.json.Decoder(TimerEvent).decode
-_decode_value: Final = msgspec.json.Decoder(tuple[str, int, int, Raw]).decode
+
+
+class _Value(Struct, frozen=True, array_like=True):
+    """What the row of a pending timer holds besides its key. Only a traced one has the last."""
+
+    command: str
+    every_ms: int
+    seq: int
+    fields: Raw
+    trace: str = ""
+
+
+_decode_value: Final = msgspec.json.Decoder(_Value).decode
 
 
 def series_of(event: StoredEvent) -> str:
@@ -124,5 +150,6 @@ def which(key: bytes) -> bytes:
 def from_row(key: bytes, value: bytes) -> Timer:
     """The timer of a row of all pending ones."""
     entity, _, name = which(key).decode().partition("\0")
-    command, every_ms, seq, fields = _decode_value(value)
-    return Timer(entity, name, int.from_bytes(key[:_DUE_BYTES]), command, bytes(fields), every_ms, seq)
+    held = _decode_value(value)
+    due_ms = int.from_bytes(key[:_DUE_BYTES])
+    return Timer(entity, name, due_ms, held.command, bytes(held.fields), held.every_ms, held.seq, held.trace)

@@ -54,6 +54,15 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     return manifest
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a database whose writer may go on, in one transaction. Who takes the copy must check it.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    _copy(source, target)
+
+
 async def put_back(backup: Path, directory: Path) -> Verified:
     """Restore a backup, or the copy of a data directory, into `directory` once it has passed all checks.
 

@@ -33,6 +33,11 @@ class Agreement:
         """The nodes whose last word is another history."""
         return sorted(node for node, agrees in self._agrees.items() if not agrees)
 
+    def at(self, offset: int) -> Passed | None:
+        """What this replica had after the proposal at `offset`, None if that is not kept."""
+        at = offset - self._passed[0].offset if self._passed else -1
+        return self._passed[at] if 0 <= at < len(self._passed) else None
+
     def add(self, passed: Passed) -> None:
         """Note what this replica has after one more proposal."""
         self._passed.append(passed)

@@ -16,6 +16,7 @@ from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.storage_port import Change, Passed, PutCounter
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal
 from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
 from huahuo.eventstore.sequencer.port import Ordered
@@ -44,6 +45,7 @@ class Step(msgspec.Struct, frozen=True):
     proposal: Proposal | None
     applied: bool
     results: list[Result]
+    is_birth: bool = False
 
 
 class Run:
@@ -74,7 +76,7 @@ class Run:
         proposal = self._codec.decode(ordered.proposal)
         if proposal is None or not is_next(self.shared, proposal):
             self._pass(ordered.offset, self.shared.time_ms, self.shared.members, None)
-            return Step(ordered.offset, proposal, False, [])
+            return Step(ordered.offset, proposal, False, [], birth.is_one(ordered.proposal))
         draft = self._draft
         draft.build = proposal.build
         draft.age_ms = time_ms = time_after(self.shared, proposal)
@@ -92,9 +94,7 @@ class Run:
         return Step(ordered.offset, proposal, True, results)
 
     def _pass(self, offset: int, time_ms: int, members: dict[str, Member], what: list[Any] | None) -> None:
-        digest = blake2b(self.shared.digest, digest_size=32)
-        digest.update(_encode((offset, time_ms, what)))
-        self.shared = Shared(offset, digest.digest(), time_ms, members)
+        self.shared = _after(self.shared, offset, time_ms, members, what)
 
     def _result(self, item: Item) -> Result:
         draft = self._draft
@@ -110,6 +110,19 @@ class Run:
         if item.acks is not None:
             draft.changes.append(item.acks)
         return Appended(draft.position, ())
+
+
+def _after(
+    shared: Shared, offset: int, time_ms: int, members: dict[str, Member], what: list[Any] | None
+) -> Shared:
+    digest = blake2b(shared.digest, digest_size=32)
+    digest.update(_encode((offset, time_ms, what)))
+    return Shared(offset, digest.digest(), time_ms, members)
+
+
+def after_birth() -> Shared:
+    """What every replica has once it has applied the first proposal, the birth."""
+    return _after(Shared(), 1, 0, {}, None)
 
 
 def _told(result: Result) -> list[Any]:

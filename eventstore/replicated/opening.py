@@ -17,7 +17,7 @@ from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.proposal import NODE_CHARS_MAX, NewerFormat
 from huahuo.eventstore.replicated.same_order import SameOrder
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Sequencer, Unreachable
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Sequencer, Trimmed, Unreachable
 
 AGAIN_S = 0.5
 _NODE = re.compile(r"[A-Za-z0-9_-]+")
@@ -28,10 +28,11 @@ is another one."""
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The replica in a directory: its log, and the last offset that it has applied."""
+    """The replica in a directory: its log, the last offset that it has applied, and the digest there."""
 
     log_id: str
     offset: int
+    digest: bytes = b""
 
 
 type OpenEngine[L: StoreLog] = Callable[..., Coroutine[Any, Any, L]]
@@ -56,14 +57,19 @@ async def open_replica[L: StoreLog](
     Raises:
         WrongKey: the ordered log was made with another master key.
         EventStoreError: the directory is no replica of this ordered log; or as the engine's `open`.
-        Trimmed: an empty directory cannot follow from the beginning any more: a copy is needed.
     """
     if not _NODE.fullmatch(node) or len(node) > NODE_CHARS_MAX:
         raise EventStoreError(
             f"not the name of a node: {node!r}; use at most {NODE_CHARS_MAX} letters, digits, `-` and `_`"
         )
     if held is None:
-        log_id = (await find_birth(sequencer, Vault(master_key, ambient), ambient)).log_id
+        beginning = await find_beginning(sequencer, master_key, ambient)
+        if not beginning.is_whole:
+            raise EventStoreError(
+                "the ordered log does not hold the whole history any more: this node needs a copy of another"
+                " one, and no other node could give one"
+            )
+        log_id = beginning.birth.log_id
     else:
         log_id = held.log_id
         sequencer = await _checked(SameOrder(sequencer, log_id, held.offset))
@@ -97,35 +103,68 @@ async def _checked(order: SameOrder) -> SameOrder:
     return order
 
 
-async def find_birth(sequencer: Sequencer, vault: Vault, ambient: Ambient) -> Birth:
-    """The birth of the ordered log; one is proposed if it is empty. Waits while it cannot be reached.
+class Beginning(msgspec.Struct, frozen=True):
+    """How an ordered log begins: its birth, the oldest offset that it keeps, and its newest one."""
+
+    birth: Birth
+    first: int
+    last: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether an empty directory can follow it from its first event."""
+        return self.first == 1 and not self.birth.before
+
+
+async def find_beginning(sequencer: Sequencer, master_key: bytes, ambient: Ambient) -> Beginning:
+    """How the ordered log begins; a birth is proposed if it is empty. Waits while it cannot be reached.
 
     Raises:
         WrongKey, NewerFormat: this node's keys or version do not fit.
         SequencerError: as `Sequencer.follow`.
     """
+    vault = Vault(master_key, ambient)
     while True:
         try:
-            if await sequencer.last() == 0:
+            last = await sequencer.last()
+            if last == 0:
                 made = Birth(birth.FORMAT, ambient.token(), vault.mark())
-                await sequencer.propose(birth.dump(made), f"birth.{made.log_id}")
+                last = await sequencer.propose(birth.dump(made), f"birth.{made.log_id}")
             break
         except (Unreachable, InDoubt):
             await asyncio.sleep(AGAIN_S)
-    ordered = sequencer.follow(0)
+    first = 1
+    while True:
+        try:
+            born = await _birth_behind(sequencer, first - 1, last, derive(master_key, "proposals"), vault)
+        except Trimmed as error:
+            first = error.first
+            continue
+        return Beginning(born, first, last)
+
+
+async def _birth_behind(sequencer: Sequencer, after: int, last: int, key: bytes, vault: Vault) -> Birth:
+    ordered = sequencer.follow(after)
     try:
         async for one in ordered:
-            born = birth.load(one.proposal)
-            if born is None:
-                continue
-            if born.format > birth.FORMAT:
-                raise NewerFormat(
-                    f"the ordered log has format {born.format}, and this version knows {birth.FORMAT}:"
-                    " update this node"
-                )
-            if not vault.knows(born.mark):
-                raise WrongKey("the ordered log was made with another master key: give every node the same")
-            return born
+            born = birth.load(one.proposal) if after == 0 else None
+            again = birth.load_again(one.proposal, key) if born is None else None
+            if again is not None:
+                born = again[0]
+            if born is not None:
+                if born.format > birth.NEWEST_FORMAT:
+                    raise NewerFormat(
+                        f"the ordered log has format {born.format}, and this version knows"
+                        f" {birth.NEWEST_FORMAT}: update this node"
+                    )
+                if not vault.knows(born.mark):
+                    raise WrongKey(
+                        "the ordered log was made with another master key: give every node the same"
+                    )
+                if again is None or again[1]:
+                    return born
+            if one.offset >= last:
+                break
     finally:
         await ordered.aclose()
     raise EventStoreError("the ordered log holds no birth of a log")

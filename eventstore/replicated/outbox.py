@@ -94,8 +94,11 @@ class Outbox:
 
     async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
         """One that is ordered before the number in front of it is ignored, and proposed again behind that."""
-        id_ = proposer.incarnation.id_of(sent.number)
+        first_id = proposer.incarnation.id_of(sent.number)
+        ignored = 0
         while not sent.done.done():
+            # A log that knows the id would give the place at which it was ignored, again and again.
+            id_ = f"{first_id}.{ignored}" if ignored else first_id
             try:
                 offset = await self._sequencer.propose(sent.data, id_)
                 self._reached(None)
@@ -112,6 +115,7 @@ class Outbox:
             except Unavailable:
                 return
             else:
+                ignored += 1
                 if not sent.done.done() and before is not None and not before.done.done():
                     await asyncio.wait([before.done])
         self._reached(None)  # it is applied, also if the answer never came

@@ -20,6 +20,9 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append
 
 VERSION = 1
+"""The newest that this build reads and writes."""
+OLDEST = 1
+"""What every node writes until `huahuo cluster finalize` says that all know a newer one."""
 MAC_BYTES = 16
 HEAD_BYTES_MAX = 512
 """An upper bound of what a proposal holds besides its items."""
@@ -106,7 +109,10 @@ def encode_item(item: Item) -> msgspec.Raw:
 class Codec:
     """Proposals of one log as bytes. `key`: 32 bytes that all its nodes derive from the master key."""
 
-    def __init__(self, key: bytes, log_id: str) -> None:
+    def __init__(self, key: bytes, log_id: str, newest: int = VERSION) -> None:
+        self.newest = newest
+        self.writes = OLDEST
+        """The version that is written. See `OLDEST`."""
         self._mac = blake2b(log_id.encode(), digest_size=MAC_BYTES, key=key, person=b"huahuo proposal")
 
     def encode(self, head: Proposal, items: Iterable[msgspec.Raw]) -> bytes:
@@ -115,7 +121,7 @@ class Codec:
             head.node, head.epoch, head.token, head.number, head.clock_ms, head.advance_ms, head.build,
             head.seen, list(items),
         )  # fmt: skip
-        body = bytes([VERSION]) + _encoder.encode(packed)
+        body = bytes([self.writes]) + _encoder.encode(packed)
         return _MAGIC + self._mac_of(body) + body
 
     def decode(self, data: bytes) -> Proposal | None:
@@ -127,10 +133,10 @@ class Codec:
         mac, body = data[1 : 1 + MAC_BYTES], data[1 + MAC_BYTES :]
         if data[:1] != _MAGIC or not body or not hmac.compare_digest(mac, self._mac_of(body)):
             return None
-        if body[0] > VERSION:
+        if body[0] > self.newest:
             raise NewerFormat(
                 f"a node of this cluster writes proposals of format {body[0]}, and this version knows"
-                f" {VERSION}: update this node"
+                f" {self.newest}: update this node"
             )
         try:
             return _decode(body[1:])

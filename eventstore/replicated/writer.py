@@ -26,6 +26,7 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
     Change,
     Loaded,
+    Passed,
     PutAcks,
     Reads,
     Store,
@@ -33,11 +34,14 @@ from huahuo.eventstore.core.storage_port import (
 from huahuo.eventstore.core.writer import GROUP_BYTES_MAX, GROUP_EVENTS_MAX
 from huahuo.eventstore.errors import Closed, Unavailable
 from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.apply import Step
 from huahuo.eventstore.replicated.applying import ApplyingWriter
+from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
 from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
+from huahuo.eventstore.replicated.proposal import OLDEST
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
 from huahuo.eventstore.sequencer.port import (
     Sequencer,
@@ -48,6 +52,8 @@ UNDER_WAY_MAX = 4
 """Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
+PARTS = 100
+"""In how many steps a node that joins says how far it is."""
 _log = structlog.get_logger(__name__)
 
 
@@ -68,6 +74,7 @@ class ReplicaWriter(ApplyingWriter):
         """None until this node knows the newest proposal and may begin its incarnation."""
         self.trouble = "this node has not read the ordered log yet"
         self._sequencer = sequencer
+        self._log_id, self._key = loaded.log_id, key
         self._outbox = Outbox(
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
             reached=self._reached, halt=self.halt,
@@ -105,6 +112,34 @@ class ReplicaWriter(ApplyingWriter):
         """Wait until the proposal at `offset` is applied here. Raises as `joined`."""
         self._must_run()
         await self._arrivals.applied(offset)
+
+    @property
+    def format(self) -> int:
+        """The newest format of proposals that this node knows."""
+        return self._codec.newest
+
+    def write_format(self, version: int) -> None:
+        """Write this format from now on, or the newest or oldest that this node writes."""
+        self._codec.writes = max(OLDEST, min(version, self._codec.newest))
+
+    def told(self, offset: int) -> Passed | None:
+        """What this replica had after the proposal at `offset`; None if that is too long ago, or to come."""
+        return self.agreement.at(offset)
+
+    async def tell_birth_again(self) -> int:
+        """Put the log's birth in order once more, so that all before it can be trimmed. Returns its offset.
+
+        Raises:
+            SequencerError: as `Sequencer.propose`.
+        """
+        again = Birth(birth.FORMAT, self._log_id, self._vault.mark())
+        return await self._sequencer.propose(
+            birth.dump_again(again, self._key), f"birth.{self.node}.{self._ambient.token(8)}"
+        )
+
+    async def trim(self, before: int) -> None:
+        """Let the ordered log forget what is before a birth told again. Raises as `Sequencer.trim`."""
+        await self._sequencer.trim(before)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`."""
@@ -172,9 +207,13 @@ class ReplicaWriter(ApplyingWriter):
                 " the log went back, or is another one"
             )
             return
-        self.trouble = f"this node applies what was ordered before it started, up to {last}"
         try:
-            await self.applied(last)
+            for part in range(PARTS + 1):
+                upto = before + (last - before) * part // PARTS
+                self.trouble = (
+                    f"this node applies what was ordered before it started: {self.shared.offset} of {last}"
+                )
+                await self.applied(upto)
         except Unavailable:
             return
         member = self.shared.members.get(self.node)
@@ -256,7 +295,7 @@ class ReplicaWriter(ApplyingWriter):
         """What a step means to this node. Returns its own proposal that is now applied, if it is one."""
         proposal, proposer = step.proposal, self.proposer
         if proposal is None:
-            if step.offset > 1:
+            if not step.is_birth:
                 _log.warning("proposal_ignored", offset=step.offset, reason="damaged, or of another log")
             return None
         if step.applied:

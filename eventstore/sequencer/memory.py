@@ -41,7 +41,8 @@ class MemoryOrder:
             Trimmed: it is kept no longer.
         """
         if offset < self.first:
-            raise Trimmed(f"the ordered log begins at {self.first}: offset {offset} is kept no longer")
+            why = f"the ordered log begins at {self.first}: offset {offset} is kept no longer"
+            raise Trimmed(why, self.first)
         at = offset - self.first
         return self._kept[at] if at < len(self._kept) else None
 

@@ -200,7 +200,7 @@ class NatsSequencer:
     async def _goes_on(self, link: Link, stream: Stream, last: int, digest: bytes) -> bool:
         """Whether the log has what was read here, at its place; False where its leader is not sure."""
         if stream.first > last + 1:
-            raise Trimmed(f"the log begins at offset {stream.first}, and {last + 1} is needed")
+            raise Trimmed(f"the log begins at offset {stream.first}, and {last + 1} is needed", stream.first)
         if stream.last < last:
             if not stream.fresh:
                 self.trouble = "the log's leader has not heard from a majority of its servers lately"

@@ -91,7 +91,14 @@ class ProposalTooLarge(SequencerError):  # noqa: N818  the condition is the name
 
 
 class Trimmed(SequencerError):  # noqa: N818  the condition is the name
-    """The log keeps the asked offset no longer: a copy of another node's directory is needed."""
+    """The log keeps the asked offset no longer: a copy of another node's directory is needed.
+
+    `first`: the oldest offset that it keeps.
+    """
+
+    def __init__(self, text: str, first: int) -> None:
+        super().__init__(text)
+        self.first = first
 
 
 class Misconfigured(SequencerError):  # noqa: N818  the condition is the name

@@ -223,7 +223,9 @@ class PostgresSequencer:
                 " It was restored from an older copy, or a fail-over lost commits: see docs/scaling.md"
             )
         if head["first"] > last + 1:
-            raise Trimmed(f"the log begins at offset {head['first']}, and {last + 1} is needed")
+            raise Trimmed(
+                f"the log begins at offset {head['first']}, and {last + 1} is needed", head["first"]
+            )
         bodies = []
         for row in rows:
             if row["position"] is None:

@@ -9,16 +9,18 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
+from huahuo.eventstore.core.storage_port import Passed, PutPassed
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import INT64_MAX
+from huahuo.eventstore.replicated.apply import after_birth
 from huahuo.eventstore.replicated.opening import Held, open_replica
-from huahuo.eventstore.replicated.shared import load
+from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.passed import SHARED_KEY
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.passed import SHARED_KEY, statements
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
 
 
 async def open_log(
@@ -72,4 +74,52 @@ def held_in(directory: Path) -> Held | None:
         )
     if shared is None or log_id is None:
         return None
-    return Held(log_id.decode(), load(shared).offset)
+    found = load(shared)
+    return Held(log_id.decode(), found.offset, found.digest)
+
+
+def is_replica(directory: Path) -> bool:
+    """Whether `directory` holds a node's replica, and not the log of a single service or nothing."""
+    try:
+        return held_in(directory) is not None
+    except EventStoreError:
+        return False
+
+
+def larger_event(directory: Path, bytes_max: int) -> tuple[int, str, str, int] | None:
+    """The first event with a body over `bytes_max`: its position, stream, type and size. None: there is none.
+
+    Raises:
+        EventStoreError: the files can't be read.
+    """
+    path = directory / DATABASE
+    try:
+        with contextlib.closing(connect_reader(path)) as connection:
+            found = connection.execute(
+                "SELECT event.position, stream.name, name.text, length(event.body) FROM event"
+                " JOIN stream ON stream.id = event.stream JOIN name ON name.id = event.type"
+                " WHERE length(event.body) > ? ORDER BY event.position LIMIT 1",
+                (bytes_max,),
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise EventStoreError(f"{path} can't be read: {error}") from error
+    return None if found is None else (int(found[0]), str(found[1]), str(found[2]), int(found[3]))
+
+
+def become_replica(directory: Path, chain: bytes) -> None:
+    """Note that the closed log in `directory` follows an ordered log whose birth it has applied.
+
+    `chain`: the end of its chain. Raises EventStoreError: the files can't be written.
+    """
+    shared = after_birth()
+    put = PutPassed(dump(shared), (Passed(shared.offset, chain, shared.digest),))
+    path = directory / DATABASE
+    try:
+        with contextlib.closing(connect_writer(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement, values in statements(put):
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise EventStoreError(f"{path} can't be written: {error}") from error

@@ -284,6 +284,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     advertise: Annotated[
         str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
     ] = ""
+    log_trim_after_h: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=SECONDS_MAX,
+            description="hours that the ordered log keeps what all nodes have applied; 0: until"
+            " `huahuo cluster trim`",
+        ),
+    ] = 12.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
     ] = "info"

@@ -1,19 +1,30 @@
-"""What this node and the others ask of each other, put together."""
+"""What this node and the others ask of each other, and what each does for the log that they share."""
 
-from huahuo.app import keys, nodes
+from huahuo.actors.plugins.actions import Registry
+from huahuo.app import cluster_actions, keys, nodes
+from huahuo.app.cluster_actions import Drain
 from huahuo.app.config import Settings
+from huahuo.app.stopping import Parts
+from huahuo.app.storing import Storing
 from huahuo.cluster import signing
 from huahuo.cluster.asking import Asker
+from huahuo.cluster.copies import Copies
 from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
+from huahuo.cluster.trimming import Trimmer
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.port import Log
 from huahuo.transport.http.api import Api
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.site import Phase, Site
 
 
-def peers_of(settings: Settings, log: Log, ambient: Ambient, api: Api, duty: Duty | None) -> Peers | None:
+def peers_of(
+    settings: Settings, log: Log, ambient: Ambient, api: Api, duty: Duty | None, parts: Parts
+) -> Peers | None:
     """The other nodes, and the door at which they ask this one; None if the service is alone."""
     replica = nodes.replica_of(log)
     if replica is None or duty is None:
@@ -22,4 +33,47 @@ def peers_of(settings: Settings, log: Log, ambient: Ambient, api: Api, duty: Dut
     door = NodesDoor(secret=secret, node=replica.node, log_id=log.log_id, ambient=ambient)
     api.serve_nodes(door)
     asker = Asker(secret=secret, node=replica.node, log_id=log.log_id, ambient=ambient)
-    return Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
+    peers = Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
+    copies = Copies(settings.data, ambient)
+    copies.serve(peers, replica.told)
+    parts.add("copies for nodes", copies.close)
+    return peers
+
+
+def serve(
+    settings: Settings,
+    log: Log,
+    ambient: Ambient,
+    duty: Duty,
+    peers: Peers,
+    *,
+    storing: Storing,
+    metrics: Metrics,
+    hub: Hub,
+    pages: Site,
+    registry: Registry,
+    parts: Parts,
+) -> Trimmer:
+    """Offer what administrators ask of a cluster. Returns what trims the ordered log, not begun."""
+    replica = nodes.replica_of(log)
+    assert replica is not None, "a node has one"
+    trimmer = Trimmer(
+        log=log,
+        replica=replica,
+        duty=duty,
+        ambient=ambient,
+        keep_s=settings.log_trim_after_h * 3600,
+        backed_up_ms=lambda: None if storing.backups is None else storing.backups.newest_ms,
+    )
+    metrics.gauge(
+        "shreds_untrimmed", "Shreds whose keys the ordered log still has.", lambda: len(trimmer.shreds)
+    )
+    metrics.gauge("shreds_untrimmed_seconds", "Age of the oldest of them.", lambda: trimmer.oldest_shred_s)
+
+    def ready(is_ready: bool) -> None:
+        pages.phase = Phase.READY if is_ready else Phase.DRAINING
+
+    drain = Drain(duty, hub, ready)
+    parts.add("drain", drain.stop)
+    cluster_actions.register(registry, duty, peers, trimmer, drain)
+    return trimmer

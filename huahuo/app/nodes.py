@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -14,9 +14,12 @@ from huahuo.actors.plugins.calls import Call as ActionCall
 from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.joining import join
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
+from huahuo.cluster import formats
 from huahuo.cluster.duty import Call, Duty
+from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -30,7 +33,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.eventstore.sqlite.replica import is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.commands.gate import Settle
 from huahuo.transport.protocol.codes import ErrorCode
@@ -44,6 +47,9 @@ LIVES_S = 10.0
 """A node that said something within this time is not removed."""
 JOIN_S = 5.0
 """How long a start waits until the node has joined. After that it listens, and reads what it has."""
+type AskMembers = Callable[[], Awaitable[tuple[Mapping[str, Member], Sequence[str]]]]
+"""The nodes as they say of themselves now, and those that did not answer."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger(__name__)
 
@@ -104,12 +110,9 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     address = address_of(settings)
     assert address is not None
     node = node_name(settings, ambient)
+    sequencer = await sequencer_of(settings, address, ambient)
     try:
-        sequencer = sequencer_at(address, ambient)
-    except ClientMissing as error:
-        raise ConfigError(str(error)) from None
-    try:
-        await _look(sequencer, address, empty=held_in(settings.data) is None)
+        await join(settings, secrets, ambient, sequencer, node)
         return await open_log(
             settings.data,
             ambient=ambient,
@@ -122,6 +125,20 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     except BaseException:
         await sequencer.close()
         raise
+
+
+async def sequencer_of(settings: Settings, address: LogAddress, ambient: Ambient) -> RemoteSequencer:
+    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError."""
+    try:
+        sequencer = sequencer_at(address, ambient)
+    except ClientMissing as error:
+        raise ConfigError(str(error)) from None
+    try:
+        await _look(sequencer, address, empty=not is_replica(settings.data))
+    except BaseException:
+        await sequencer.close()
+        raise
+    return sequencer
 
 
 def replica_of(log: Log) -> ReplicaWriter | None:
@@ -194,6 +211,8 @@ def duty_of(
     secrets = keys.read(settings)
     marks = ",".join(map(_mark, (secrets.jwt_secret, *secrets.previous)))
 
+    load = Load(ambient)
+
     def tell(beat: int) -> Member:
         return Member(
             url=settings.advertise or url(),
@@ -203,9 +222,16 @@ def duty_of(
             at_ms=ambient.now_ms(),
             applied=replica.shared.offset,
             connections=connections(),
+            format=replica.format,
+            load=load.lately(),
         )
 
-    return Duty(log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest)
+    async def turned() -> None:
+        replica.write_format(await formats.read(log))
+
+    return Duty(
+        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
+    )  # fmt: skip
 
 
 def _mark(secret: bytes) -> str:
@@ -213,11 +239,14 @@ def _mark(secret: bytes) -> str:
     return blake2b(secret, digest_size=8, person=b"huahuo node keys"[:16]).hexdigest()
 
 
-def register(registry: Registry, log: Log, duty: Duty | None) -> None:
-    """Offer `get_nodes` and `remove_node` to administrators."""
+def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> None:
+    """Offer `get_nodes` and `remove_node` to administrators. `ask`: asks the nodes how they are now."""
 
     async def answer(_call: ActionCall[NodesParams]) -> Reply:
-        return json_reply({"type": "nodes", "data": _rows(log, duty)})
+        if duty is None or ask is None:
+            return json_reply({"type": "nodes", "data": []})
+        now, silent = await ask()
+        return json_reply({"type": "nodes", "data": _rows(duty, now), "silent": silent})
 
     async def remove(call: ActionCall[RemoveNode]) -> Reply:
         node = call.params.node
@@ -232,23 +261,25 @@ def register(registry: Registry, log: Log, duty: Duty | None) -> None:
     registry.command(Action("remove_node", RemoveNode, remove, admin=True))
 
 
-def _rows(log: Log, duty: Duty | None) -> list[dict[str, object]]:
-    replica = replica_of(log)
-    if duty is None or replica is None:
-        return []
-    applied = replica.shared.offset
+def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
+    """A row for each node: as it says now, else as its last row in the log has it."""
+    known = {**duty.members, **now}
+    newest = max(member.applied for member in known.values())
     return [
         {
             "node": node,
             "url": member.url,
             "build": member.build,
-            "applied": applied if node == duty.node else member.applied,
+            "applied": member.applied,
+            "behind": newest - member.applied,
             "connections": member.connections,
+            "load": round(member.load, 2),
             "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
+            "answers": node in now,
             "works": node == duty.holder,
             "here": node == duty.node,
         }
-        for node, member in sorted(duty.members.items())
+        for node, member in sorted(known.items())
     ]
 
 

@@ -6,7 +6,7 @@ a service.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,6 +31,7 @@ from huahuo.app import (
 )
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
+from huahuo.app.among import Among
 from huahuo.app.config import Settings
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
@@ -41,6 +42,7 @@ from huahuo.app.tracing import trace
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
+from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
@@ -61,7 +63,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
@@ -73,6 +75,9 @@ from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from huahuo.tracing.works import Works
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +100,7 @@ class App:
     """This node among the others; None if the service is alone."""
     peers: Peers | None = None
     """Asks the other nodes; None if the service is alone."""
+    trimmer: Trimmer | None = None
     http: Api
     port: int
 
@@ -128,6 +134,8 @@ class App:
         self._stopping: asyncio.Task[None] | None = None
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
+        self.traces: Works | None = None
+        """Makes spans of jobs. None: nobody traces."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -214,7 +222,7 @@ class App:
         )
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
-        metrics = Metrics()
+        self._metrics = metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry, self._may_publish)
         self.publisher.register()
         host = Host(
@@ -248,7 +256,9 @@ class App:
             awake=ambient,
         )
         self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
-        pages = over_http.pages_of(settings, log, ambient, metrics, registry, dictionaries.assets())
+        self._pages = pages = over_http.pages_of(
+            settings, log, ambient, metrics, registry, dictionaries.assets()
+        )
         door = AddressDoor(settings.connections_per_ip, settings.trusted_proxies)
         fingerprint_key = derive(secrets.master_key, "command fingerprints")
         self.server = server = Server(
@@ -281,7 +291,7 @@ class App:
             manners=workers.manners(settings, dictionaries.used.data),
         )  # fmt: skip
         pages.gather = fleet.metrics if fleet else None
-        get_clients.register(registry, hub, look=fleet.look_at_positions if fleet else None)
+        self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
@@ -324,7 +334,8 @@ class App:
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         if self.settings.otel:
-            trace(self.gate, self.hub, self.feed, self._ambient, self._parts)
+            given = self.gate, self.hub, self.feed, self.publisher, self.api("entities")
+            self.traces = trace(*given, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         log, hub = self.log, self.hub
@@ -333,8 +344,16 @@ class App:
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
             )  # fmt: skip
-        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty)
-        nodes.register(self.registry, log, self.duty)
+        self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
+        ask = None
+        if self.peers is not None and self.duty is not None:
+            among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
+            ask = among.members
+            self.trimmer = neighbours.serve(
+                self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,
+                metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
+            )  # fmt: skip
+        nodes.register(self.registry, self.duty, ask)
         work = Parts()
         self._parts.add_timed("work", work.stop)
         replica = nodes.replica_of(self.log)
@@ -364,6 +383,12 @@ class App:
         else:
             parts.add("node", self.duty.stop)
             await self.duty.start()
+            if self.trimmer is not None:
+                parts.add("trimming", self.trimmer.stop)
+                self.trimmer.start()
+            if self.trimmer is not None:
+                parts.add("trimming", self.trimmer.stop)
+                self.trimmer.start()
 
     async def _work(self) -> None:
         """Begin what one process does for all."""

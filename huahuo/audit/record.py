@@ -93,7 +93,7 @@ async def ask_service(
         )
     source = token_source(None, settings, SystemAmbient())
     try:
-        async with Client(service.url, get_token=source) as client, asyncio.timeout(timeout_s):
+        async with Client(service.url, get_token=source, language="en") as client, asyncio.timeout(timeout_s):
             return dict(await client.send(action, **fields))
     except (ClientError, TimeoutError) as error:
         raise HuahuoError(f"the service at {service.url} refused {action}: {error}") from error

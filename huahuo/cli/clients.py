@@ -30,10 +30,13 @@ async def clients(settings: Settings, *, as_json: bool, console: Console) -> Non
             console.out("\t".join(_cells(row)), highlight=False)
     behind = sum(_lag(row) > 0 for row in rows)
     console.out(f"{len(rows)} connected, {behind} behind", highlight=False)
+    if reply.get("silent"):
+        console.out(f"no answer from {', '.join(map(printable, reply['silent']))}", highlight=False)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("user", "name", "client", "connected at", "events behind", "streams", box=None)
+    where = ("node",) if any("node" in row for row in rows) else ()
+    table = Table(*where, "user", "name", "client", "connected at", "events behind", "streams", box=None)
     for row in rows:
         table.add_row(*_cells(row))
     return table
@@ -41,7 +44,16 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     streams = " ".join(f"{one['stream']}@{one['seq']}" for one in row["streams"])
-    cells = (row["user"], row["username"], row["client"], row["connected_at"], str(_lag(row)), streams)
+    where = (row["node"],) if "node" in row else ()
+    cells = (
+        *where,
+        row["user"],
+        row["username"],
+        row["client"],
+        row["connected_at"],
+        str(_lag(row)),
+        streams,
+    )
     return tuple(printable(cell) for cell in cells)
 
 

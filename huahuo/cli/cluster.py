@@ -1,8 +1,16 @@
 """`huahuo cluster`: several nodes over one log."""
 
+from typing import Annotated
+
 import typer
 
 from huahuo.options import ConfigFile, Data, Json, program, settings
+
+Log = Annotated[str, typer.Option(help="Address of the ordered log; else the setting `log`.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Take the node back.")]
+Alone = Annotated[
+    bool, typer.Option("--alone", help="Also if no other living node and no backup holds what is trimmed.")
+]
 
 app = program("cluster", "Several nodes over one log (`huahuo serve --log …`).")
 
@@ -38,3 +46,44 @@ def remove(node: str, data: Data = None, config_file: ConfigFile = None) -> None
     from huahuo.cli.nodes import remove as body
 
     run(body(settings(data, config_file), node))
+
+
+@app.command(epilog="Example:  huahuo cluster adopt --data ./data --log nats://a,b,c")
+def adopt(data: Data = None, log: Log = "", config_file: ConfigFile = None) -> None:
+    """Make the stopped directory of a single service the first node of an empty ordered log."""
+    import msgspec
+
+    from huahuo.app.adopting import adopt as body
+    from huahuo.app.loops import run
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    given = settings(data, config_file)
+    given = msgspec.structs.replace(given, log=log) if log else given
+    run(body(given, SystemAmbient(), typer.echo))
+
+
+@app.command(epilog="Example:  huahuo cluster drain web-3 --data ./node-1")
+def drain(node: str, undo: Undo = False, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Send a node's clients elsewhere and let it rest, so that it can be stopped. A restart undoes it too."""
+    from huahuo.app.loops import run
+    from huahuo.cli.nodes import drain as body
+
+    run(body(settings(data, config_file), node, undo=undo))
+
+
+@app.command(epilog="Example:  huahuo cluster trim --data ./node-1")
+def trim(alone: Alone = False, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Let the ordered log forget now what all living nodes have applied. By itself it does so after hours."""
+    from huahuo.app.loops import run
+    from huahuo.cli.nodes import trim as body
+
+    run(body(settings(data, config_file), alone=alone))
+
+
+@app.command(epilog="Example:  huahuo cluster finalize --data ./node-1")
+def finalize(data: Data = None, config_file: ConfigFile = None) -> None:
+    """After an update of all nodes: write the newest format that they know. Older ones can't join then."""
+    from huahuo.app.loops import run
+    from huahuo.cli.nodes import finalize as body
+
+    run(body(settings(data, config_file)))

@@ -16,7 +16,7 @@ from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects
+from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects, untrimmed
 from huahuo.cli.ask import get
 from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
@@ -162,6 +162,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             for about, told in (
                 ("effects", open_effects.of_service(service.url)),
                 ("followers", behind_followers.of_service(service.url)),
+                ("ordered log", untrimmed.of_service(service.url)),
             ):
                 if told is not None:
                     yield Finding(told[0], about, told[1])

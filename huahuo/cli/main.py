@@ -326,11 +326,18 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Keep the demo's data here.", show_default="a temporary directory")
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Three nodes over three NATS servers, and buttons to break them."),
+    ] = False,
 ) -> None:
     """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
     from huahuo.app.loops import run
-    from huahuo.demo.demo import demo as body
 
+    if cluster:
+        from huahuo.demo.cluster import cluster as body
+    else:
+        from huahuo.demo.demo import demo as body
     run(body(port=port, data=data, console=Console(highlight=False, emoji=False)))
 
 

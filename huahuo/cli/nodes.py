@@ -13,6 +13,7 @@ from huahuo.terminal import printable
 
 SILENT_S = 10.0
 """A node that said nothing for longer is shown as silent."""
+TRIM_S = 60.0
 
 
 async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
@@ -29,10 +30,9 @@ async def status(settings: Settings, *, as_json: bool, console: Console) -> None
         return
     if not rows:
         raise HuahuoError("this service is alone: it was started without --log")
-    newest = max(row["applied"] for row in rows)
-    table = Table("node", "URL", "applied", "behind", "clients", "state", box=None)
+    table = Table("node", "URL", "applied", "behind", "clients", "load", "state", box=None)
     for row in rows:
-        cells = _cells(row, newest)
+        cells = _cells(row)
         if console.is_terminal:
             table.add_row(*cells)
         else:
@@ -50,17 +50,41 @@ async def remove(settings: Settings, node: str) -> None:
     await ask_service(settings, "remove_node", node=node)
 
 
-def _cells(row: dict[str, Any], newest: int) -> tuple[str, ...]:
+async def drain(settings: Settings, node: str, *, undo: bool) -> None:
+    """Drain `node`, or take it back. Raises as `remove`."""
+    reply: Any = await ask_service(settings, "drain_node", node=node, undo=undo)
+    if undo:
+        print(f"{node} takes clients and work again")  # noqa: T201
+        return
+    print(f"{node} is not ready any more, and {reply['clients']} clients were sent away: stop it now")  # noqa: T201
+
+
+async def trim(settings: Settings, *, alone: bool) -> None:
+    """Trim the ordered log. Raises as `status`; or it may not be trimmed now."""
+    reply: Any = await ask_service(settings, "trim_log", timeout_s=TRIM_S, alone=alone)
+    print(f"the ordered log begins at offset {reply['before']} now")  # noqa: T201
+
+
+async def finalize(settings: Settings) -> None:
+    """Finalize the format. Raises as `status`; or a node is of an older version."""
+    reply: Any = await ask_service(settings, "finalize_cluster")
+    print(f"all nodes write format {reply['format']}")  # noqa: T201
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
     state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else "ready"
+    if not silent and not row["answers"]:
+        state = "does not answer"
     if row["works"] and silent:
         state += ", had the work"
     cells = (
         row["node"],
         row["url"],
         str(row["applied"]),
-        str(newest - row["applied"]),
+        str(row["behind"]),
         str(row["connections"]),
+        f"{row['load']:.2f}",
         state + (" (asked)" if row["here"] else ""),
     )
     return tuple(printable(cell) for cell in cells)

@@ -11,7 +11,7 @@ from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.model import Append, NewEvent, RowPut
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
 
@@ -36,8 +36,10 @@ class Duty:
         tell: Callable[[int], Member],
         work: Call,
         rest: Call,
+        turned: Call | None = None,
     ) -> None:
-        """`tell`: what this node says of itself, with its beat."""
+        """`tell`: what this node says of itself, with its beat. `turned`: called in each turn."""
+        self._turned = turned
         self.node = node
         self.members: Mapping[str, Member] = {}
         self.works = False
@@ -61,6 +63,10 @@ class Duty:
     def holder(self) -> str:
         """The node that has the work, "" for none."""
         return self._holder.node
+
+    def facts(self) -> Member:
+        """What this node says of itself now."""
+        return self._tell(self._beat)
 
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
@@ -96,6 +102,20 @@ class Duty:
         await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(members.drop(node),)))
         self.members = await members.read(self._log)
 
+    async def put(self, row: RowPut) -> None:
+        """Write a row that all nodes share. Raises Unavailable, Closed."""
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+
+    async def unfit(self) -> None:
+        """Take no work any more, and leave what this node has to another one."""
+        self._unfit = True
+        await self._stop_work()
+        await self._ledger.change(self._leave)
+
+    def fit(self) -> None:
+        """Take work again, when nobody has it."""
+        self._unfit = False
+
     async def stop(self) -> None:
         """Leave the work to another node. Idempotent."""
         tasks = [task for task in (self._task, self._beating) if task is not None]
@@ -122,9 +142,7 @@ class Duty:
             except ConfigError as error:
                 # The work has something that this node's code does not know.
                 _log.error("work_not_begun", reason=str(error))
-                self._unfit = True
-                await self._stop_work()
-                await self._ledger.change(self._leave)
+                await self.unfit()
 
     async def _turn(self) -> None:
         """Beat if it is time, look who lives, and work or rest accordingly."""
@@ -139,6 +157,8 @@ class Duty:
             self._heard.forgive(now_s)
             await self._stop_work()
             return
+        if self._turned is not None:
+            await self._turned()
         self.members = await members.read(self._log)
         self._heard.hear({node: member.beat for node, member in self.members.items()}, now_s)
         if self._may_take():

@@ -14,7 +14,10 @@ NODES_MAX = 1000
 
 
 class Member(msgspec.Struct, frozen=True):
-    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes."""
+    """What a node says of itself. `beat` counts; `keys` is a mark of the token keys that it takes.
+
+    `load`: the part of one core that its process used lately.
+    """
 
     url: str
     build: str
@@ -23,6 +26,9 @@ class Member(msgspec.Struct, frozen=True):
     at_ms: int
     applied: int
     connections: int = 0
+    format: int = 1
+    """The newest format of proposals that it knows."""
+    load: float = 0.0
 
 
 def put(node: str, member: Member) -> RowPut:
@@ -39,3 +45,8 @@ async def read(log: Log) -> Mapping[str, Member]:
     """All nodes that this log knows, by name."""
     rows = await log.rows(TABLE, _PART, after=b"", limit=NODES_MAX)
     return {key.decode(): msgspec.json.decode(value, type=Member) for key, value in rows}
+
+
+def is_row_of(row: RowPut) -> bool:
+    """Whether it is the row of a node."""
+    return (row.table, row.part) == (TABLE, _PART)

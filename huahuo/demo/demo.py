@@ -20,9 +20,9 @@ from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
 
-_USER_ID = 1
-_USERNAME = "demo"
-_TOKEN_TTL_S = 12 * 3600
+USER_ID = 1
+USERNAME = "demo"
+TOKEN_TTL_S = 12 * 3600
 _PAUSE_S = 4.0
 """Seconds between two rounds of new mail."""
 
@@ -55,20 +55,20 @@ async def demo(*, port: int | None, data: Path | None, console: Console) -> None
 async def _run(
     server: SampleMailServer, data: Path, port: int | None, ambient: SystemAmbient, console: Console
 ) -> None:
-    await _fill(server, console)
+    await fill(server, console)
     app, settings = await _start(data, port, ambient)
     try:
         token = tokens.mint(
             keys.read_jwt_secret(settings),
             ambient,
-            user_id=_USER_ID,
-            username=_USERNAME,
+            user_id=USER_ID,
+            username=USERNAME,
             admin=True,
             groups=("ops",),
-            ttl_s=_TOKEN_TTL_S,
+            ttl_s=TOKEN_TTL_S,
         )
         async with Client(app.url, token=token, client="demo-script") as client:
-            ids = await _add_mailboxes(client, server.port)
+            ids = await add_mailboxes(client, server.port)
             console.print(f"\n[bold]Open[/bold]  {app.url}/#token={token}\n", soft_wrap=True)
             console.print(f"mail server   127.0.0.1:{server.port} (pymap), password {PASSWORD!r}")
             console.print(f"data          {data}")
@@ -79,7 +79,7 @@ async def _run(
         await app.stop()
 
 
-async def _fill(server: SampleMailServer, console: Console) -> None:
+async def fill(server: SampleMailServer, console: Console) -> None:
     """Put sample mail into accounts that have none."""
     loop = asyncio.get_running_loop()
     with Progress(console=console, transient=True) as progress:
@@ -113,7 +113,7 @@ async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[
     raise AssertionError("the second attempt returns or raises")
 
 
-async def _add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
+async def add_mailboxes(client: Client, mail_port: int) -> dict[str, int]:
     """Address -> id. Mailboxes of an earlier run are updated to the port of this run's mail server."""
     rows = (await client.send("get_all_emails"))["data"]
     ids = {row["email"]: row["id"] for row in rows}

@@ -77,7 +77,7 @@ class SampleMailServer:
 
     def __init__(self, folder: Path, ambient: Ambient) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._ambient = ambient
         self._process: asyncio.subprocess.Process | None = None
 
@@ -202,7 +202,8 @@ class _login:  # noqa: N801  reads as a verb where it is used
         self._imap.logout()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -80,7 +80,7 @@ async def send(
     """
     entities: EntityApi = app.api("entities")
     if as_user is None or isinstance(command, Command):
-        return await _as_service(entities, command, as_user, command_id, fields)
+        return await _as_service(entities, _place(app), command, as_user, command_id, fields)
     spec = app.registry.commands.get(command)
     if spec is None:
         raise Refused("unknown_action", f"there is no action {command!r}")
@@ -91,7 +91,7 @@ async def send(
         raise _invalid(params)
     key = None if command_id is None else CommandKey(who.name, _CLIENT, command_id)
     call: Call[Any] = Call(
-        who, _CLIENT, command, params, command_id or "", key, _fingerprint(fields) if key else b""
+        who, _CLIENT, command, params, command_id or _place(app), key, _fingerprint(fields) if key else b""
     )
     reply = await app.gate.execute(call, spec)
     own = command in entities.catalog.by_action
@@ -100,6 +100,7 @@ async def send(
 
 async def _as_service(
     entities: EntityApi,
+    place: str,
     command: str | Command,
     as_user: UserId | Principal | None,
     command_id: str | None,
@@ -127,13 +128,19 @@ async def _as_service(
     who = None if as_user is None else _principal(as_user)
     name = _SERVICE if who is None else who.name
     record = None if command_id is None else CommandKey(name, _CLIENT, command_id)
+    sent_as = command_id or place
     told = {**fields, "command": msgspec.to_builtins(sent, enc_hook=str)}
-    origin = Origin(name, command_id or "", record, _fingerprint(told) if record else b"")
-    answer = await entities.execute(entity, key, Sent(sent, who, command_id or ""), origin)
+    origin = Origin(name, sent_as, record, _fingerprint(told) if record else b"")
+    answer = await entities.execute(entity, key, Sent(sent, who, sent_as), origin)
     if answer.duplicate is not None:
         return _shown(answer.duplicate.reply, answer.at, duplicate=True)
     assert answer.reply is not None, "a first execution has a reply"
     return _shown(answer.reply.body, answer.at)
+
+
+def _place(app: App) -> str:
+    """The place in a trace of the span that the caller is in."""
+    return "" if app.publisher.here is None else app.publisher.here()
 
 
 async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:

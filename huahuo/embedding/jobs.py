@@ -9,14 +9,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.jobs import JobOutcome
+from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.principal import UserId
 from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError, JobCancelled
+
+if TYPE_CHECKING:
+    from huahuo.tracing.works import JobSpan
 
 
 class Cancelled:
@@ -49,6 +53,8 @@ class Job:
         self._body: asyncio.Task[Any] | None = None
         self._stopped_body = False
         self._unwatch: Callable[[], None] = _nothing
+        self._traces = app.traces
+        self._span: JobSpan | None = None
         self.outcome: JobOutcome | None = None
         """How it ended, None while it runs."""
 
@@ -70,11 +76,11 @@ class Job:
 
     async def progress(self, percent: float, message: str = "") -> None:
         """Say how far it is, 0 to 100. Raises Refused: it is no percentage, or the job has ended."""
-        await self._entities.tell_job(self._id, jobs.report_of(percent, message))
+        await self._tell(jobs.report_of(percent, message))
 
     async def message(self, text: str) -> None:
         """Say something to those who watch. Raises Refused: the job has ended."""
-        await self._entities.tell_job(self._id, jobs.say_of(text))
+        await self._tell(jobs.say_of(text))
 
     async def fail(self, message: str) -> None:
         """End it as failed, with a text for those who watch. Nothing is raised."""
@@ -87,7 +93,9 @@ class Job:
 
     async def begin(self, body: asyncio.Task[Any] | None = None) -> Self:
         """Start it. `body` is the task that a cancel stops, None for a thread."""
-        self._id = await self._entities.start_job(self._name, self._user)
+        if self._traces is not None:
+            self._span = self._traces.job(self._name)
+        self._id = await self._entities.start_job(self._name, self._user, trace=self._place)
         self._body = body
         self._unwatch = self._entities.jobs.watch(self._id, self._on_cancel)
         return self
@@ -124,8 +132,17 @@ class Job:
 
     async def _end(self, outcome: JobOutcome, *, error: str = "", message: str = "") -> None:
         if self.outcome is None:
-            await self._entities.tell_job(self._id, jobs.EndJob(outcome, error, message))
+            await self._tell(jobs.EndJob(outcome, error, message))
             self.outcome = (await self._entities.job(self._id)).outcome
+            if self._span is not None:
+                self._span.end(outcome)
+
+    async def _tell(self, command: Command) -> None:
+        await self._entities.tell_job(self._id, command, trace=self._place)
+
+    @property
+    def _place(self) -> str:
+        return "" if self._span is None else self._span.place
 
     def _on_cancel(self) -> None:
         self._cancelled.set()

@@ -253,11 +253,13 @@ class Service:
             Refused: it is not allowed; also a HuahuoError. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._position(lambda app: app.publisher.append_of_one(stream, type, fields or {}))
+        return self._position(
+            lambda app, trace: app.publisher.append_of_one(stream, type, fields or {}, trace)
+        )
 
     def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
         """Append (stream, type, fields) of each event in one commit. Raises as `publish`."""
-        return self._position(lambda app: app.publisher.append_of_many(events))
+        return self._position(lambda app, trace: app.publisher.append_of_many(events, trace=trace))
 
     def send(
         self,
@@ -352,14 +354,19 @@ class Service:
         with translated():
             return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
 
-    def _position(self, make: Callable[[App], tuple[Append, int]]) -> int:
-        """Write the append, and return where the log then ends. `make` also says how large its events are."""
+    def _position(self, make: Callable[[App, str], tuple[Append, int]]) -> int:
+        """Write the append, and return where the log then ends. `make` also says how large its events are.
+
+        It gets the place in a trace of the thread that publishes.
+        """
         app, bridge = self._running(), self._bridge
         if bridge is None:
             raise NotRunning("the service is stopping")
+        here = app.publisher.here
+        trace = "" if here is None else here()
 
         def begin(post: object) -> None:
-            append, size = make(app)
+            append, size = make(app, trace)
             app.log.submit_for(bridge, post, append, events_bytes=size)
 
         with translated():

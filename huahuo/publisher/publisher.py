@@ -18,6 +18,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.exchange import Exchange
 from huahuo.publisher.job import LEASE_S, RemoteJob, UserId
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
+from huahuo.publisher.tracing import traced
 
 TIMEOUT_S: Final = 30.0
 _ATTEMPT_S: Final = 10.0
@@ -91,8 +92,14 @@ class Publisher:
         self._exchange.drop()
 
     def _call(self, path: str, content: object, command_id: str | None) -> dict[str, Any]:
+        if command_id is None and (span := traced(path.removeprefix("/commands/").strip("/"))) is not None:
+            with span as place:
+                return self._called(path, content, place)
+        return self._called(path, content, command_id or self._ambient.token())
+
+    def _called(self, path: str, content: object, command_id: str) -> dict[str, Any]:
         body = json.dumps(content, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id or self._ambient.token()}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id}
         if self._client:
             headers["Huahuo-Client"] = self._client
         now_s = self._ambient.monotonic_s

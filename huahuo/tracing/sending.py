@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from huahuo.tracing.traceparent import Place
+from huahuo.actors.plugins.traceparent import Place
 
 
 @contextmanager

@@ -1,7 +1,10 @@
-"""The service's spans of commands whose id is a place in a trace (`traceparent`): command, commit, delivery.
+"""The service's spans of commands whose id is a place in a trace: command, timer, commit, delivery.
 
 A span `delivery` lasts from the commit to the ack of one client. It needs no word from the client but the ack
 that it sends anyway. Commands with any other id cost one comparison of a length.
+
+A span `timer` is made of the event that records the firing, which carries the place of the command that set
+the timer, so it needs no word from the timers. Firings of an `Every` begin traces of their own, with a link.
 """
 
 from collections import deque
@@ -11,17 +14,23 @@ from typing import Final
 import msgspec
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, Tracer
+from opentelemetry.trace import Link, SpanKind, Tracer
 
 from huahuo.actors.plugins.calls import Call
+from huahuo.actors.plugins.traceparent import LENGTH
+from huahuo.actors.timers.timer import FIRED, STREAMS, TimerFired
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.tracing.traceparent import LENGTH, Place, place_in
+from huahuo.tracing.places import below, context_of, sampled
+from huahuo.tracing.works import Works
 
 KEPT_MAX: Final = 10_000
 """Traced events whose acks are waited for, over all streams. Beyond that, the oldest are forgotten."""
+_NEVER_ACKED: Final = ("effect/", STREAMS)
+"""Streams that no client reads."""
 _NS_A_MS: Final = 1_000_000
 _NS_A_S: Final = 1_000_000_000
+_decode_fired: Final = msgspec.json.Decoder(TimerFired).decode
 
 
 class _Waiting(msgspec.Struct):
@@ -41,6 +50,7 @@ class Spans:
         self._tracer = tracer
         self._ambient = ambient
         self._kept_max = kept_max
+        self.works = Works(tracer, self._now_ns)
         self._oldest: deque[_Waiting] = deque()
         self._by_stream: dict[str, deque[_Waiting]] = {}
 
@@ -51,13 +61,13 @@ class Spans:
 
     def command(self, call: Call[object], outcome: str, seconds: float) -> None:
         """A command was answered."""
-        place = _sampled(call.command_id)
+        place = sampled(call.command_id)
         if place is None:
             return
         end_ns = self._now_ns()
         span = self._tracer.start_span(
             f"command {call.action}",
-            context=_below(place),
+            context=below(place),
             kind=SpanKind.SERVER,
             start_time=end_ns - round(seconds * _NS_A_S),
             attributes={"huahuo.outcome": outcome, "huahuo.user": call.principal.name},
@@ -66,9 +76,16 @@ class Spans:
 
     def committed(self, commit: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """Events are durable: a tap of the feed."""
-        for event in () if commit is None else commit.get(LOG_STREAM, ()):
-            if len(event.command_id) == LENGTH and (place := _sampled(event.command_id)) is not None:
-                self._commit(event, place)
+        events = () if commit is None else commit.get(LOG_STREAM, ())
+        fired: dict[str, Context] = {}
+        for event in events:
+            if event.type == FIRED and event.stream.startswith(STREAMS):
+                self._fired(event, fired)
+        for event in events:
+            if len(event.command_id) == LENGTH and (place := sampled(event.command_id)) is not None:
+                self._commit(event, below(place))
+            elif fired and event.command_id in fired:
+                self._commit(event, fired[event.command_id])
 
     def acked(self, user: str, client: str, stream: str, seq: int) -> None:
         """A client has processed a stream up to `seq`."""
@@ -96,15 +113,36 @@ class Spans:
             )
             span.end(end_ns)
 
-    def _commit(self, event: StoredEvent, place: Place) -> None:
+    def _fired(self, event: StoredEvent, fired: dict[str, Context]) -> None:
+        """Make the span of a traced firing, and note it as parent of what has its command's id."""
+        if b'"trace":' not in event.body:
+            return
+        fact = _decode_fired(event.body)
+        place = sampled(fact.trace or "")
+        if place is None:
+            return
+        end_ns = self._now_ns()
+        span = self._tracer.start_span(
+            f"timer {fact.name}",
+            context=Context() if fact.next_ms else below(place),
+            links=[Link(context_of(place))] if fact.next_ms else None,
+            start_time=min(fact.due_ms * _NS_A_MS, end_ns),
+            attributes={"huahuo.entity": event.entity, "huahuo.due_ms": fact.due_ms},
+        )
+        span.end(end_ns)
+        fired[event.command_id] = trace.set_span_in_context(span)
+
+    def _commit(self, event: StoredEvent, parent: Context) -> None:
         end_ns = self._now_ns()
         span = self._tracer.start_span(
             f"commit {event.type}",
-            context=_below(place),
+            context=parent,
             start_time=min(event.ts_ms * _NS_A_MS, end_ns),
             attributes={"huahuo.stream": event.stream, "huahuo.seq": event.seq},
         )
         span.end(end_ns)
+        if event.stream.startswith(_NEVER_ACKED):
+            return
         one = _Waiting(event.stream, event.seq, end_ns, trace.set_span_in_context(span), set())
         self._oldest.append(one)
         self._by_stream.setdefault(event.stream, deque()).append(one)
@@ -117,14 +155,3 @@ class Spans:
 
     def _now_ns(self) -> int:
         return self._ambient.now_ms() * _NS_A_MS
-
-
-def _sampled(command_id: str) -> Place | None:
-    place = place_in(command_id)
-    return place if place is not None and place.sampled else None
-
-
-def _below(place: Place) -> Context:
-    flags = TraceFlags(TraceFlags.SAMPLED)
-    context = SpanContext(place.trace_id, place.span_id, is_remote=True, trace_flags=flags)
-    return trace.set_span_in_context(NonRecordingSpan(context))

@@ -26,20 +26,26 @@ def options(folder: Path, receiver: list[str]) -> Options:
 
 
 _LONG = {
-    "cluster",
     "actors",
+    "audit",
+    "cluster",
     "commands",
+    "deep_resume",
     "effects",
-    "watching",
     "entities",
+    "finding",
     "growth",
     "http",
     "lists",
+    "same_rate",
     "shipping",
+    "sign_ins",
+    "slow_client",
     "storms",
+    "watching",
     "workers",
 }
-"""Of five seconds of processor time and more each: in `make check-all`."""
+"""Of two seconds of processor time and more each, or much like another one: in `make check-all`."""
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -70,7 +76,11 @@ _MEASURED = [name for name in peers.ALL if name not in (OURS, "centrifugo")]
 _MEASURED += ["centrifugo"] if shutil.which("centrifugo") else []
 
 
-@pytest.mark.parametrize("name", _MEASURED)
+_FEW = {"floor", "huahuo-transport", "nats", "websockets"}
+"""Of each way to start and drive a peer one: all others in `make check-all`."""
+
+
+@pytest.mark.parametrize("name", [name for name in _MEASURED if WHOLE or name in _FEW])
 @linux
 def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> None:
     if why := peers.ALL[name]().missing():

@@ -17,7 +17,7 @@ import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
 from huahuo.transport.client.client import Client
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients
 from tests.support.models.history import Seen, checks_end_once
 from tests.support.patience import WITHIN_S
 from tests.support.servers import stuck_serve
@@ -166,7 +166,7 @@ def test_it_starts_again_where_it_was(tmp_path: Path) -> None:
 def test_a_stop_leaves_no_thread_of_the_service_though_a_handler_ignores_its_cancellation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(get_clients, "register", stuck_serve.register)
+    monkeypatch.setattr(Clients, "__init__", stuck_serve.make)
     service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
     service.start()
     asyncio.run(stuck_serve.send(service.url, service.token(1, "alice"), "ignore_cancellation"))

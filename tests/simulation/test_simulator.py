@@ -11,7 +11,8 @@ import pytest
 
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.proofs import WHOLE
-from tests.support.simulator.__main__ import KEPT
+from tests.support.simulator import loop
+from tests.support.simulator.__main__ import KEPT, _timed
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import FAULTS, Plan, plan, smaller, words
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
@@ -82,6 +83,25 @@ def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ModelDisk, "sync", sync)
     done = run(replace(HARD, faults={"power": 15.0}))
     assert {"I1", "I5"} & set(kinds_of(done)), done.failed
+
+
+@pytest.mark.slow
+def test_a_run_whose_time_is_up_neither_passed_nor_failed() -> None:
+    assert _timed(replace(HARD, seconds=20), until_s=0.0) is None
+
+
+def test_what_runs_without_a_pause_ends_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STANDING_STEPS_MAX", 100)
+
+    spinning = loop.Loop(seed=1)
+
+    def spin() -> None:
+        spinning.call_soon(spin)
+
+    spin()
+    with pytest.raises(RuntimeError, match="without a pause"):
+        spinning.run_forever()
+    spinning.close()
 
 
 def test_every_kind_of_fault_is_in_some_plan() -> None:

@@ -64,6 +64,8 @@ class Publisher:
         self._maker = EventMaker(registry)
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before the service itself publishes. The gate asks for clients."""
+        self.here: Callable[[], str] | None = None
+        """The place in a trace from which the service itself publishes, "" for none. None: nobody traces."""
 
     def register(self) -> None:
         """Offer the actions `publish` and `revoke` and the snapshots of `group`, `system` and `log`."""
@@ -115,35 +117,44 @@ class Publisher:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
-        append, size = self.append_of_many(events, principal)
+        append, size = self.append_of_many(events, principal, self._trace())
         return self._log.submit(append, events_bytes=size)
 
     def submit_one(
         self, stream: str, type_: str, fields: Mapping[str, Any]
     ) -> asyncio.Future[Appended | Duplicate]:
         """As `submit_many`, of one event of the service."""
-        append, size = self.append_of_one(stream, type_, fields)
+        append, size = self.append_of_one(stream, type_, fields, self._trace())
         return self._log.submit(append, events_bytes=size)
 
     def append_of_many(
-        self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
+        self,
+        events: Iterable[tuple[str, str, Mapping[str, Any]]],
+        principal: str = _SERVICE,
+        trace: str = "",
     ) -> tuple[Append, int]:
-        """The append of `publish_many`, and the bytes of its bodies. Raises PublishRefused."""
+        """The append of `publish_many`, and the bytes of its bodies. Raises PublishRefused.
+
+        `trace`: the place of the span from which it is published (`here`), if anybody traces.
+        """
         if self.refuse_growth is not None:
             self._need_room(principal)
         now_ms = self._ambient.now_ms()
         made, size = self._maker.make_many(events, now_ms)
         if not made:
             raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
-        return Append(ts_ms=now_ms, events=made, principal=principal), size
+        return Append(ts_ms=now_ms, events=made, principal=principal, command_id=trace), size
 
-    def append_of_one(self, stream: str, type_: str, fields: Mapping[str, Any]) -> tuple[Append, int]:
+    def append_of_one(
+        self, stream: str, type_: str, fields: Mapping[str, Any], trace: str = ""
+    ) -> tuple[Append, int]:
         """As `append_of_many`, of one event of the service."""
         if self.refuse_growth is not None:
             self._need_room(_SERVICE)
         now_ms = self._ambient.now_ms()
         made = self._maker.make(stream, type_, fields, now_ms)
-        return Append(ts_ms=now_ms, events=(made,), principal=_SERVICE), len(made.body)
+        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE, command_id=trace)
+        return append, len(made.body)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -240,6 +251,9 @@ class Publisher:
         if refusal is not None:
             raise PublishRefused(refusal)
         return self._maker.unchecked(AUTH_STREAM, REVOKED, fields, now_ms)
+
+    def _trace(self) -> str:
+        return "" if self.here is None else self.here()
 
     def _need_room(self, principal: str) -> None:
         refusal = None if self.refuse_growth is None else self.refuse_growth(principal)

@@ -47,6 +47,22 @@ class HasCursors(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """The connections that other nodes have, and are told of those here (`huahuo.cluster.telling`)."""
+
+    def joined(self, user: UserId, client: str) -> None:
+        """A connection joined here; `client` may be empty."""
+        ...
+
+    def parted(self, user: UserId, client: str) -> None:
+        """It is here no more."""
+        ...
+
+    def count(self, user: UserId, client: str) -> int:
+        """The user's connections elsewhere, without that of `client`, which gives way to a newer one here."""
+        ...
+
+
 class StreamFact(msgspec.Struct, frozen=True):
     """A client's position in one stream: `seq` was sent last, and `lag` later events are not sent yet."""
 
@@ -97,6 +113,8 @@ class Hub:
         self._acks = AckCollector(log)
         self.told_ack: Callable[[str, str, str, int], None] | None = None
         """Told of each ack: user, client, stream and seq."""
+        self.elsewhere: Elsewhere | None = None
+        """None: there are no other nodes."""
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -143,16 +161,23 @@ class Hub:
         """See `ports.Hub`. `ticked` False: another process has the socket, and ticks it."""
         user_id = verified.principal.user_id
         if client:
-            for older in [one for one in self._of(user_id) if self._members[one].client == client]:
-                self._part(older)
-                _close(older, CloseCode.SUPERSEDED, "a newer connection of this client took over")
-        if 0 < self._per_user <= len(self._of(user_id)):
+            self.supersede(user_id, client)
+        others = 0 if self.elsewhere is None else self.elsewhere.count(user_id, client)
+        if 0 < self._per_user <= len(self._of(user_id)) + others:
             return False
         if ticked:
             self.opened(connection)
         self._members[connection] = _Member(verified, client, self._ambient.now_ms())
         self._users.setdefault(user_id, {})[connection] = None
+        if self.elsewhere is not None:
+            self.elsewhere.joined(user_id, client)
         return True
+
+    def supersede(self, user_id: UserId, client: str) -> None:
+        """Close the connections of a client that is connected anew, here or on another node."""
+        for older in [one for one in self._of(user_id) if self._members[one].client == client]:
+            self._part(older)
+            _close(older, CloseCode.SUPERSEDED, "a newer connection of this client took over")
 
     def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
         """See `ports.Hub`."""
@@ -215,6 +240,8 @@ class Hub:
         del ours[connection]
         if not ours:
             del self._users[user_id]
+        if self.elsewhere is not None:
+            self.elsewhere.parted(user_id, member.client)
 
     def _on_revoked(self, revoked: Revoked) -> None:
         for connection, member in tuple(self._members.items()):

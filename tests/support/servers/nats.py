@@ -55,7 +55,7 @@ class NatsServer:
             stderr=subprocess.DEVNULL,
         )
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Freeze it (SIGSTOP) or let it go on (SIGCONT)."""
         assert self._process is not None
         self._process.send_signal(number)
@@ -157,5 +157,7 @@ def _config(root: Path, port: int, http: int, route: int, routes: Sequence[int],
     )
     if routes:
         all_routes = ", ".join(f'"nats://127.0.0.1:{other}"' for other in routes)
-        config += f'cluster {{ name: tests, listen: "127.0.0.1:{route}", routes: [{all_routes}] }}\n'
+        where = f'listen: "127.0.0.1:{route}", routes: [{all_routes}]'
+        # Clients use the addresses they were given, which a test may have put a relay before.
+        config += f"cluster {{ name: tests, no_advertise: true, {where} }}\n"
     return config

@@ -98,6 +98,13 @@ class Postgres:
             self._process.wait(WITHIN_S)
             self._process = None
 
+    def send(self, number: signal.Signals) -> None:
+        """Freeze it with all its processes (SIGSTOP), or let them go on (SIGCONT)."""
+        if self._process is not None:
+            for pid in (self._process.pid, *_children(self._process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
     def run(self, sql: str, *, check: bool = True, database: str = "huahuo") -> str:
         """The output of one statement, run by the superuser over the socket."""
         ran = subprocess.run(

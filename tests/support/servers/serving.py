@@ -79,6 +79,11 @@ class Serving:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)
 
+    def send(self, number: signal.Signals) -> None:
+        """Freeze it (SIGSTOP), or let it go on (SIGCONT)."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def log(self) -> str:
         """What the service wrote to stderr so far, over all its lives."""
         return self._stderr.read_text(encoding="utf-8")
@@ -106,6 +111,7 @@ class Serving:
         if self._process is None:
             return 0
         self._process.send_signal(number)
+        self._process.send_signal(signal.SIGCONT)
         code = self._process.wait(WITHIN_S)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -5,7 +5,6 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from typing import IO
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.cli.main import main
-from huahuo.transport.server import get_clients
+from huahuo.transport.server.get_clients import Clients, Look
 from huahuo.transport.server.hub import Hub
 from tests.support.drivers.rawclient import raw
 
@@ -46,9 +45,9 @@ async def leave_a_thread(_call: Call[NoParams]) -> Reply:
     return Reply(b"{}")
 
 
-def register(registry: Registry, hub: Hub, *, look: Callable[[], Awaitable[object]] | None = None) -> None:
-    """As `get_clients.register`, and the commands, each under the name of its function."""
-    _register_get_clients(registry, hub, look=look)
+def make(self: Clients, registry: Registry, hub: Hub, look: Look | None = None) -> None:
+    """As `Clients`, with the commands, each under the name of its function."""
+    _make(self, registry, hub, look)
     for handler in (ignore_cancellation, block_the_loop, leave_a_thread):
         registry.command(Action(handler.__name__, NoParams, handler))
 
@@ -69,9 +68,9 @@ async def send(url: str, token: str, action: str, said: IO[str] | None = None) -
                 assert line, "the service ended"
 
 
-_register_get_clients = get_clients.register
+_make = Clients.__init__
 
 if __name__ == "__main__":
-    get_clients.register = register
+    Clients.__init__ = make  # type: ignore[method-assign]
     sys.argv[0] = "huahuo"
     main()

@@ -10,17 +10,22 @@ file: the tests run what stands there, for ever.
 """
 
 import argparse
+import gc
+import math
 import os
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 import msgspec
 
+from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.plan import Plan, plan, words
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
+
+type _Ran = tuple[Result, str | None] | None
 
 KEPT = Path(__file__).with_name("failing_seeds.txt")
 EVERY_SAME = 100
@@ -47,11 +52,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, help="how long each service lives, in virtual hours")
     parser.add_argument("--engine", choices=("memory", "sqlite"), help="only this engine")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
-    parser.add_argument("--within-s", type=float, default=0.0, help="begin no further seed after this time")
+    parser.add_argument(
+        "--within-s", type=float, default=0.0, help="cut short what runs then; it is not counted"
+    )
     parser.add_argument("--plan", help="a plan as a failure prints it")
     parser.add_argument("--gate", action="store_true", help="fail if a mark was never hit")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not shrink a failure")
     return parser.parse_args()
+
+
+def _prepare() -> None:
+    """Of a process that runs many seeds: what is there before the first is never collected."""
+    _hush()
+    gc.collect()
+    gc.freeze()
 
 
 def _hush() -> None:
@@ -73,40 +87,49 @@ def _one(asked: Plan, *, shrink: bool) -> int:
 
 def _many(seeds: range, options: argparse.Namespace) -> int:
     began_s, total, same = time.monotonic(), Sum(), 0
-    with ProcessPoolExecutor(options.jobs, initializer=_hush) as pool:
-        plans = [plan(seed, options.hours, options.engine) for seed in seeds]
-        waiting = iter(plans)
-        running = {
-            pool.submit(_timed, one): one for _, one in zip(range(options.jobs * 2), waiting, strict=False)
-        }
-        while running:
-            future = next(iter(running))
-            asked = running.pop(future)
-            done, again = future.result()
-            same += again is not None
-            if again is not None and again != done.trace:
-                done = msgspec.structs.replace(
-                    done, failed=(*done.failed, "trace: two runs of the seed differ")
-                )
-            total.add(done)
-            if done.failed:
-                print(f"seed {asked.seed} FAILED: {done.failed[0]}", flush=True)
-            late = options.within_s and time.monotonic() - began_s > options.within_s
-            if not late and (following := next(waiting, None)) is not None:
-                running[pool.submit(_timed, following)] = following
+    until_s = began_s + options.within_s if options.within_s else math.inf
+    with ProcessPoolExecutor(options.jobs, initializer=_prepare) as pool:
+        waiting = iter(seeds)
+        running: dict[Future[_Ran], int] = {}
+        while True:
+            while len(running) < options.jobs * 2 and time.monotonic() < until_s:
+                seed = next(waiting, None)
+                if seed is None:
+                    break
+                running[pool.submit(_timed, plan(seed, options.hours, options.engine), until_s)] = seed
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                seed = running.pop(future)
+                if (ran := future.result()) is None:
+                    total.cut_short += 1
+                    continue
+                done, again = ran
+                same += again is not None
+                if again is not None and again != done.trace:
+                    done = msgspec.structs.replace(
+                        done, failed=(*done.failed, "trace: two runs of the seed differ")
+                    )
+                total.add(done)
+                if done.failed:
+                    print(f"seed {seed} FAILED: {done.failed[0]}", flush=True)
     print(total.table(f"{seeds[0]}-{seeds[0] + total.runs - 1}", time.monotonic() - began_s))
     print(f"{same} seeds ran twice, each with one trace")
     for one in total.failed[:1]:
-        _tell(one, shrink=options.shrink)
-    missing = total.missing() if options.gate else []
+        _tell(one, shrink=options.shrink and not options.within_s)
+    missing = total.missing(marks=options.gate)
     for text in missing:
         print(f"NOT PROVED: {text}")
     return bool(total.failed or missing)
 
 
-def _timed(asked: Plan) -> tuple[Result, str | None]:
-    done = run(asked)
-    return done, run(asked).trace if asked.seed % EVERY_SAME == EVERY_SAME - 1 else None
+def _timed(asked: Plan, until_s: float) -> _Ran:
+    """A run, and the trace of a second one if this seed has one. None: the time was up before its end."""
+    try:
+        done = run(asked, until_s)
+        return done, run(asked, until_s).trace if asked.seed % EVERY_SAME == EVERY_SAME - 1 else None
+    except OutOfTime:
+        return None
 
 
 def _tell(one: Result, *, shrink: bool) -> None:

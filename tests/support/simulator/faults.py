@@ -18,12 +18,13 @@ DAY_MS = 86_400_000
 class Faults:
     """See the module."""
 
-    def __init__(self, node: Node, devices: Sequence[Device], imap: ModelImap) -> None:
+    def __init__(self, node: Node, devices: Sequence[Device], imap: ModelImap, down_s: float) -> None:
         self._node = node
         self._devices = devices
         self._imap = imap
         self._loop = node.loop
         self._chance = Random(f"faults {node.loop.seed}")
+        self._down_s = down_s
         self._over = False
         self._cuts = 0
         self._kinds: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -55,7 +56,7 @@ class Faults:
         """Start the service again whenever it is gone, after a while."""
         while True:
             await self._node.gone.wait()
-            await asyncio.sleep(self._chance.uniform(0.1, 8.0) if not self._over else 0.5)
+            await asyncio.sleep(self._chance.uniform(0.1, self._down_s) if not self._over else 0.5)
             await self._node.start()
 
     def heal(self) -> None:

@@ -1,5 +1,7 @@
 """simloop's event loop, with a running trace hash, machines that can be stopped, and a quick clock."""
 
+import math
+import time
 from hashlib import blake2b
 from typing import Any
 
@@ -7,13 +9,20 @@ from simloop import SimLoop
 from simloop._loop import _host_of
 
 _BATCH = 4096
+STANDING_STEPS_MAX = 300_000
+"""So many steps at one moment are a loop without a pause: the run ends, where it would never end."""
+
+
+class OutOfTime(Exception):  # noqa: N818  nothing is wrong with the run
+    """A run that was cut short: it proved nothing, and failed nothing."""
 
 
 class RunningTrace:
     """simloop's recorder, without keeping what it hashed: a run has millions of steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, until_s: float) -> None:
         self.steps = 0
+        self._until_s = until_s
         self._hash = blake2b(digest_size=16)
         self._waiting: list[tuple[object, ...]] = []
 
@@ -24,6 +33,8 @@ class RunningTrace:
             self._fold()
 
     def _fold(self) -> None:
+        if time.monotonic() > self._until_s:
+            raise OutOfTime
         self.steps += len(self._waiting)
         self._hash.update(repr(self._waiting).encode())
         self._waiting.clear()
@@ -33,6 +44,7 @@ class RunningTrace:
 
     def hash(self) -> str:
         """Of all decisions so far."""
+        self._until_s = math.inf
         self._fold()
         return self._hash.hexdigest()
 
@@ -40,10 +52,12 @@ class RunningTrace:
 class Loop(SimLoop):
     """See the module."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, until_s: float = math.inf) -> None:
+        """`until_s`: by `time.monotonic`, when a run that is still going on raises OutOfTime."""
         super().__init__(seed)
-        self._recorder: Any = RunningTrace()
+        self._recorder: Any = RunningTrace(until_s)
         self._stopped: dict[str, list[Any]] = {}
+        self._moment, self._moment_steps = -1.0, 0
         self.unhandled: list[str] = []
         self.set_exception_handler(self._note)
 
@@ -75,3 +89,9 @@ class Loop(SimLoop):
                 self._advance_clock()
                 return
         super()._step()
+        if self._now == self._moment:
+            self._moment_steps += 1
+            if self._moment_steps > STANDING_STEPS_MAX:
+                raise RuntimeError(f"the clock stands at {self._now}: something runs without a pause")
+        else:
+            self._moment, self._moment_steps = self._now, 0

@@ -175,7 +175,8 @@ class Node:
         await asyncio.wait({life, up}, return_when=asyncio.FIRST_COMPLETED)
         if life.done() and not up.done():
             up.cancel()
-            await life
+            if not life.cancelled():  # else it crashed while it started, and `gone` says so
+                await life
 
     async def _live(self, life: int) -> None:
         clock = SimClock(self.loop, f"server {self.loop.seed} {life}", lambda: self.offset_ms)
@@ -204,7 +205,6 @@ class Node:
             connections_per_ip=0,
             connections_per_user=0,
             unauthenticated_per_ip=0,
-            heartbeat_s=10,
             **self.settings_more,
             plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5)},
         )
@@ -279,6 +279,7 @@ class Node:
         self.disk.crash(_Everything() if how == "kill" else self._chance)
         self.marks.sometimes("torn tail cut", len(self.disk.read()) < before)
         self._host.restart()
+        self.loop.go_on(HOST)  # a stopped machine that loses its power is not stopped any more
         self.gone.set()
 
     def _power_fails(self) -> None:

@@ -1,5 +1,8 @@
 """What one seed stands for: who works how much, and which faults strike how often. Pure.
 
+A third of the seeds are storms: many devices, a service that dies every few seconds, and hardly any work. A
+fifth are long: hours in which faults are as rare as in a bad year.
+
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
 faults that strike all the time hide what happens between them.
 """
@@ -60,6 +63,9 @@ class Plan:
     pace_s: float
     faults: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
+    down_s: float = 8.0
+    """At most so long nobody starts the service again."""
+    heartbeat_s: int = 10
 
     @property
     def client_hours(self) -> float:
@@ -81,9 +87,9 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
     work["publish"] += 1
     drawn_s = chance.choice((600.0, 900.0, 1200.0, 1800.0))
     drawn_engine = "sqlite" if chance.random() < 0.05 else "memory"
-    return Plan(
+    usual = Plan(
         seed,
-        drawn_s if hours is None else hours * 3600,
+        drawn_s,
         devices := chance.randint(8, 40),
         users=max(2, devices // chance.randint(1, 3)),
         engine=engine or drawn_engine,
@@ -91,6 +97,31 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
         faults=faults,
         work=work,
     )
+    shape = chance.random()
+    drawn = _storm(usual, chance) if shape < 0.35 else _long(usual, chance) if shape < 0.55 else usual
+    return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+
+
+def _storm(usual: Plan, chance: Random) -> Plan:
+    """The service dies every few seconds, and all devices come back each time."""
+    some = sorted(chance.sample(sorted(usual.faults), min(2, len(usual.faults))))
+    faults = {kind: usual.faults[kind] for kind in some}
+    faults["kill"] = chance.uniform(4, 12)
+    faults["reset"] = chance.uniform(2, 10)
+    faults |= {"power": chance.uniform(15, 60)} if chance.random() < 0.5 else {}
+    return replace(
+        usual, seconds=chance.choice((120.0, 240.0)), devices=chance.randint(16, 40),
+        pace_s=chance.uniform(20, 120), faults=faults, down_s=chance.uniform(0.2, 3.0),
+    )  # fmt: skip
+
+
+def _long(usual: Plan, chance: Random) -> Plan:
+    """Hours with rare faults and little work."""
+    faults = {kind: mean_s * 12 for kind, mean_s in usual.faults.items()}
+    return replace(
+        usual, seconds=chance.choice((5400.0, 10800.0)), pace_s=chance.uniform(300, 1200), faults=faults,
+        heartbeat_s=chance.choice((25, 60)),
+    )  # fmt: skip
 
 
 def smaller(whole: Plan) -> list[Plan]:

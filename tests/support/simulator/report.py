@@ -1,5 +1,6 @@
 """What a simulated run proved: its failures, the sum of many runs, and the smallest plan that still fails."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -54,9 +55,9 @@ def result(plan: Plan, told: Told) -> Result:
     )  # fmt: skip
 
 
-def run(plan: Plan) -> Result:
-    """Play and judge."""
-    return result(plan, play(plan))
+def run(plan: Plan, until_s: float = math.inf) -> Result:
+    """Play and judge. Raises as `play`."""
+    return result(plan, play(plan, until_s))
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Sum:
     """Many runs together."""
 
     runs: int = 0
+    cut_short: int = 0
+    """Seeds that had begun when the time was up: nothing of them is counted."""
     client_hours: float = 0.0
     events: int = 0
     steps: int = 0
@@ -86,11 +89,13 @@ class Sum:
         if one.failed:
             self.failed.append(one)
 
-    def missing(self) -> list[str]:
-        """What these runs did not show: then they proved less than they say."""
-        found = [f"never hit: {mark}" for mark in SOMETIMES if not self.marks[mark]]
+    def missing(self, *, marks: bool = True) -> list[str]:
+        """What these runs did not show, so that they proved too little. `marks`: also the rare places."""
+        found = [f"never hit: {mark}" for mark in SOMETIMES if marks and not self.marks[mark]]
         found += [
-            f"never judged: {name}" for name in sorted(MAY_BE_UNKNOWN - {"run", "I25"} - set(self.shown))
+            f"never judged: {name}"
+            for name in sorted(MAY_BE_UNKNOWN - {"run", "I25"} - set(self.shown))
+            if marks
         ]
         found += [f"none of: {name}" for name in WANTED if not self.counts[name]]
         return found
@@ -99,7 +104,7 @@ class Sum:
         """As `make proof` prints it."""
         counts = self.counts
         lines = [
-            ("seeds", f"{seeds} ({self.runs} runs)"),
+            ("seeds", f"{seeds} ({self.runs} runs; {self.cut_short} cut short, not counted)"),
             ("client-hours", f"{self.client_hours:,.0f} in {seconds:.0f} s"),
             ("steps of the loop", f"{self.steps:,}"),
             ("events in the logs", f"{self.events:,}"),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import tempfile
 import threading
 import warnings
@@ -27,7 +28,7 @@ from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.device import Device, Habits, nonce_of
 from tests.support.simulator.faults import Faults
-from tests.support.simulator.loop import Loop
+from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
@@ -57,10 +58,14 @@ class Told:
         """What stopped the run itself."""
 
 
-def play(plan: Plan) -> Told:
-    """Run a plan. Nothing of it depends on anything but the plan."""
+def play(plan: Plan, until_s: float = math.inf) -> Told:
+    """Run a plan. Nothing of it depends on anything but the plan.
+
+    Raises:
+        OutOfTime: it was not over at `until_s` of `time.monotonic`.
+    """
     with _hushed(), quick_starts():
-        return _play(plan)
+        return _play(plan, until_s)
 
 
 @contextlib.contextmanager
@@ -83,13 +88,15 @@ def _hushed() -> Iterator[None]:
         logging.disable(level)
 
 
-def _play(plan: Plan) -> Told:
+def _play(plan: Plan, until_s: float) -> Told:
     told = Told()
-    loop = Loop(plan.seed)
+    loop = Loop(plan.seed, until_s)
     threads = threading.active_count()
     with tempfile.TemporaryDirectory(prefix="sim-", dir=_quick_folder()) as folder:
         try:
             loop.run_until_complete(_world(loop, plan, Path(folder), told))
+        except OutOfTime:
+            raise
         except Exception as error:  # noqa: BLE001  it is reported as the failure of this seed
             told.fault = f"{type(error).__name__}: {error}"
         finally:
@@ -114,9 +121,10 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     imap = ModelImap("alice", "imap-secret-canary", [mail_text(0)])
     loop.net.host("imap").create_task(imap.serve(143))
     node = Node(loop, folder, plan.engine, history, told.marks, outside)
+    node.settings_more["heartbeat_s"] = plan.heartbeat_s
     work = Work(plan.work, plan.pace_s, imap)
     devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
-    faults = Faults(node, devices, imap)
+    faults = Faults(node, devices, imap, plan.down_s)
     await node.start()
     own = [asyncio.ensure_future(faults.revive())]
     for device in devices:

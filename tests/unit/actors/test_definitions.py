@@ -2,13 +2,17 @@
 
 import importlib.util
 import itertools
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from huahuo import Command, DefinitionError, Effect, Entity, Event
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import NOT_FINAL
+from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.domain.structs import traits
 from huahuo.transport.protocol.codes import NOT_RECORDED
 from tests.support.worlds.orders import Order
@@ -166,7 +170,45 @@ MISTAKES = {
     ),
     "a handler with too few arguments": (
         "@order.decide\ndef place(state): ...",
-        ["place, a handler of order.decide", "takes 1 arguments"],
+        ["place, a handler of order.decide", "with 3 arguments", "write def place(state, command, ctx)"],
+    ),
+    "a decide without its context": (
+        "@order.decide\ndef place(state, command: Place): ...",
+        ["place, a handler of order.decide", "write def place(state, command, ctx)"],
+    ),
+    "an effect without its run": (
+        "class Pack(Effect): ...\n@order.effect(retries=1)\nasync def pack(job: Pack): ...",
+        ["pack, a handler of order.effect", "write def pack(job, run)"],
+    ),
+    "a decide that yields": (
+        "class Do(Command): ...\n@order.decide\ndef do(state, command: Do, ctx):\n    yield Placed(owner=1)",
+        ["do, a handler of order.decide", "it yields", "return it instead"],
+    ),
+    "an effect that yields": (
+        "class Pack(Effect): ...\n@order.effect\nasync def pack(job: Pack, run):\n    yield 1",
+        ["pack, a handler of order.effect", "await run.emit"],
+    ),
+    "a decide of a text": (
+        '@order.decide("place")\ndef place(state, command, ctx): ...',
+        ["a handler of order.decide", "'place' is neither a class nor a function"],
+    ),
+    "a keyword with a slip of the pen": (
+        'class Shipped(Event, type="x", prunnable=True): ...',
+        ["class Shipped(Event)", "no keyword prunnable=", "write prunable="],
+    ),
+    "a keyword that nothing is like": (
+        "class Pack(Effect, durable=True): ...",
+        ["class Pack(Effect)", "no keyword durable=", "it may have name="],
+    ),
+    "a switch that is a text": (
+        'class Shipped(Event, type="x", prunable="no"): ...',
+        ["class Shipped(Event)", "prunable='no'", "write prunable=True"],
+    ),
+    "a kind that is a number": ("Entity(7, Order)", ["Entity(7)", "a text, such as 'order'"]),
+    "a version that is a text": ('Entity("x", Order, version="2")', ["Entity('x')", "whole numbers from 1"]),
+    "retries that are a text": (
+        'class Pack(Effect): ...\n@order.effect(retries="5")\nasync def pack(job: Pack, run): ...',
+        ["pack, a handler of order.effect", "retries=", "numbers from 0"],
     ),
     "two handlers for one event": (
         "@order.evolve\ndef one(s, event: Placed): ...\n@order.evolve\ndef two(s, event: Placed): ...",
@@ -246,6 +288,12 @@ def test_a_mistake_names_its_file_its_class_and_what_to_write(mistake: str, tmp_
     assert said.startswith(str(tmp_path / "app_")), said
     assert said.partition(".py:")[2][0].isdecimal(), said
     assert [part for part in parts if part not in said] == [], said
+
+
+@pytest.mark.parametrize("entities", [Entity("order", Struct), [Struct], None])
+def test_entities_are_given_as_a_list(entities: Any) -> None:
+    with pytest.raises(DefinitionError, match=re.escape("entities=[order]")):
+        Entities(entities)
 
 
 def test_correct_declarations_start(tmp_path: Path) -> None:

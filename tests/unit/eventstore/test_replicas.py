@@ -5,6 +5,7 @@ import errno
 
 import pytest
 
+from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import (
     Closed,
     CommandMismatch,
@@ -17,10 +18,10 @@ from huahuo.eventstore.errors import (
     WrongKey,
 )
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
-from huahuo.eventstore.replicated.proposal import VERSION
+from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
-from tests.support.models.hostile_sequencer import HostileSequencer
-from tests.support.worlds.logs import append, command, command_key, event
+from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
+from tests.support.worlds.logs import MASTER_KEY, append, command, command_key, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -223,6 +224,25 @@ async def test_lost_answers_doubles_and_other_orders_neither_lose_nor_double_an_
         assert sum(one.faults for one in ways) > 50
 
 
+async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_knows_its_id() -> None:
+    known: dict[str, int] = {}
+    ways: list[OneLate] = []
+
+    def way(order: MemoryOrder, _name: str) -> OneLate:
+        ways.append(OneLate(order, known))
+        return ways[-1]
+
+    async with cluster("ab", way=way) as made, asyncio.timeout(60):
+        node = made.nodes[0]
+        ways[0].late = True
+        first = asyncio.create_task(node.log.append(append(event("s", b"first"))))
+        await ways[0].refused.wait()
+        await node.log.append(append(event("s", b"second")))
+        await first
+        await same_everywhere(made)
+        assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"first", b"second"]
+
+
 async def test_while_the_log_cannot_be_reached_appends_wait_and_the_probe_says_why() -> None:
     async with cluster(
         way=lambda order, name: HostileSequencer(MemorySequencer(order), seed=name, fault_rate=0)
@@ -285,18 +305,16 @@ async def test_a_proposal_that_is_damaged_or_of_another_log_is_ignored_by_all() 
         assert [e.body for e in await made.nodes[0].history()] == [b"one", b"two"]
 
 
-async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> None:
     async with cluster("ab") as made:
         one, other = made.nodes
         await one.log.append(append(event("s")))
         await made.caught_up()
-        with monkeypatch.context() as patched:
-            patched.setattr("huahuo.eventstore.replicated.proposal.VERSION", VERSION + 1)
-            assert one.writer.proposer is not None
-            [(_, newer, _)] = one.writer.proposer.make((), one.writer.agreement.last, 0).proposals
-        made.order.put(newer)
+        codec = Codec(derive(MASTER_KEY, "proposals"), one.log.log_id, newest=VERSION + 1)
+        codec.writes = VERSION + 1
+        assert one.writer.proposer is not None
+        [(head, _, _)] = one.writer.proposer.make((), one.writer.agreement.last, 0).proposals
+        made.order.put(codec.encode(head, ()))
         await asyncio.sleep(2)
         assert f"format {VERSION + 1}" in (await other.log.probe() or "")
         with pytest.raises(Closed):

@@ -1,10 +1,11 @@
-"""`make test` runs lanes side by side, and says what pytest would have said in one process."""
+"""`make test` runs a few lanes at a time, and says what pytest would have said in one process."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
+from scripts import suite
 from scripts.suite import NO_TESTS, alone, compile_floors, exit_code, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +50,16 @@ def test_a_failure_is_named_at_once_shown_whole_and_fails_the_run(
     assert said.splitlines()[-1].startswith("suite: 1 failed, 1 passed in ")
 
 
+def test_a_lane_begins_when_one_before_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "AT_ONCE", 1)
+    leaves = "import pathlib\ndef test_leaves(): pathlib.Path('left').touch()\n"
+    finds = "import pathlib\ndef test_finds(): assert pathlib.Path('left').exists()\n"
+    assert run(LANES, [], project(tmp_path, a=leaves, b=finds)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("suite: 2 passed in ")
+
+
 def test_what_is_absent_here_is_named_once_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,9 +79,13 @@ def test_each_lane_gets_the_options_and_may_have_no_test_for_them(
     assert run(LANES, ["-k", chosen], project(tmp_path, a=PASSES, b=FAILS)) == code
 
 
-def test_where_pytest_would_stop_at_a_failure_all_lanes_stop(tmp_path: Path) -> None:
+def test_where_pytest_would_stop_at_a_failure_all_lanes_stop_and_none_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "AT_ONCE", 2)
     waits = "import threading\ndef test_waits(): threading.Event().wait()\n"
-    assert run(LANES, ["-x"], project(tmp_path, a=waits, b=FAILS)) != 0
+    assert run({**LANES, "three": ("c",)}, ["-x"], project(tmp_path, a=waits, b=FAILS, c=PASSES)) != 0
+    assert "lane three" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

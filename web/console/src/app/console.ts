@@ -40,6 +40,8 @@ export class Console {
   /** Grows when something about the connection has changed. */
   readonly feedChanged = ref(0);
   readonly wholeLog = ref(false);
+  /** Whether the log has several nodes. Known to administrators only. */
+  readonly several = ref(false);
   private readonly mailListeners = new Set<(fact: Fact | null) => void>();
   private readonly tellRows = onceAFrame(() => (this.rowsChanged.value = this.mailboxes.revision));
   private readonly tellJournal = atMostEvery(FACTS_EVERY_MS, () => (this.journalChanged.value += 1));
@@ -85,6 +87,7 @@ export class Console {
 
   private begin(user: User): void {
     this.user.value = user;
+    if (user.is_admin) void this.lookForNodes();
     this.mailboxes = new Mailboxes(user.user_id);
     this.feed.follow(`user/${user.user_id}`, "snapshot", {
       snapshot: (state) => {
@@ -115,6 +118,14 @@ export class Console {
     for (const name of user.groups) {
       const stream = `group/${name}`;
       this.feed.follow(stream, "head", { events: (facts, first) => this.saw(stream, first, facts) });
+    }
+  }
+
+  private async lookForNodes(): Promise<void> {
+    try {
+      this.several.value = ((await this.feed.send("get_nodes"))["data"] as unknown[]).length > 0;
+    } catch {
+      // an older service, or one that is closing: there is no page of nodes
     }
   }
 

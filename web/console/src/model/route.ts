@@ -1,6 +1,6 @@
 /** Where in the console one is, as written behind the `#` of the address. Pure. */
 
-export const PAGES = ["mailboxes", "search", "live", "programs", "account", "users", "audit", "clients", "notify"] as const;
+export const PAGES = ["mailboxes", "search", "live", "programs", "account", "users", "audit", "clients", "nodes", "notify"] as const;
 export type Page = (typeof PAGES)[number];
 
 export interface Route {

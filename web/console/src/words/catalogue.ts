@@ -101,6 +101,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["this service has no such action (未知的操作)", "this service has no such action"],
   ["没有这个节点", "there is no such node"],
   ["此节点尚不能确定是否已看到全部写入，请重试", "this node does not know whether it has seen all that was written: try again"],
+  ["现在无法执行", "this can't be done now"],
   ["该节点仍在运行，请先停止它", "that node lives: stop it first"],
   ["完成", "done"],
   ["邮箱不存在", "there is nothing of this name"],

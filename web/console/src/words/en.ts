@@ -6,7 +6,7 @@ export const en = {
   brand: "huahuo",
   skip: "Skip to the content",
   navigation: "Pages",
-  pages: { mailboxes: "Mailboxes", search: "Search", live: "Live", programs: "Programs", account: "Account", users: "Users", audit: "Audit", clients: "Clients", notify: "Notify" },
+  pages: { mailboxes: "Mailboxes", search: "Search", live: "Live", programs: "Programs", account: "Account", users: "Users", audit: "Audit", clients: "Clients", nodes: "Nodes", notify: "Notify" },
   language: "中文",
   languageLabel: "Switch to Chinese",
   theme: { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
@@ -135,6 +135,14 @@ export const en = {
   clients: {
     title: "Connected clients", user: "User", client: "Client", since: "Connected", expires: "Token expires", streams: "Streams",
     stream: "Stream", sent: "Sent up to", lag: "Lag", none: "Nobody is connected", count: (n: number): string => many(n, "connection", "connections"), you: "you",
+  },
+  nodes: {
+    title: "Nodes", lead: "The processes that share one log.", alone: "This service is alone: it was started without --log.",
+    applied: "Applied", behind: "Behind", connections: "Connections", load: "Load", works: "does the work", here: "you are here",
+    states: { ok: "follows", processing: "catches up", error: "does not answer" }, servers: "Servers of the ordered log",
+    processes: { up: "runs", killed: "killed", frozen: "frozen" }, faults: { kill: "Kill", freeze: "Freeze", heal: "Heal" },
+    last: (fault: string, at: string): string => (fault ? `Last: ${{ kill: "killed", freeze: "frozen", heal: "healed" }[fault] ?? fault}, ${at}` : "Nothing was done to it yet"),
+    silent: (names: string): string => `No answer from ${names}`, node: "Node",
   },
   room: { free: "Free on the disk:", low: "The disk is nearly full: what stores more is refused.", backup: "The last backup failed:" },
   notify: {

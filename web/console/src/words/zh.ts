@@ -8,7 +8,7 @@ export const zh: Words = {
   brand: "花火",
   skip: "跳到内容",
   navigation: "页面",
-  pages: { mailboxes: "邮箱", search: "搜索", live: "实时", programs: "程序接口", account: "账号", users: "用户", audit: "审计", clients: "客户端", notify: "通知" },
+  pages: { mailboxes: "邮箱", search: "搜索", live: "实时", programs: "程序接口", account: "账号", users: "用户", audit: "审计", clients: "客户端", nodes: "节点", notify: "通知" },
   language: "English",
   languageLabel: "切换到英文",
   theme: { system: "主题：跟随系统", light: "主题：浅色", dark: "主题：深色" },
@@ -136,6 +136,14 @@ export const zh: Words = {
   clients: {
     title: "已连接的客户端", user: "用户", client: "客户端", since: "连接时间", expires: "令牌到期", streams: "流",
     stream: "流", sent: "已发送至", lag: "落后", none: "没有人连接", count: (count) => `${n(count)} 个连接`, you: "您",
+  },
+  nodes: {
+    title: "节点", lead: "共享同一日志的进程。", alone: "此服务独立运行：启动时没有使用 --log。",
+    applied: "已应用", behind: "落后", connections: "连接", load: "负载", works: "负责工作", here: "您在此",
+    states: { ok: "同步", processing: "追赶中", error: "无应答" }, servers: "有序日志的服务器",
+    processes: { up: "运行中", killed: "已终止", frozen: "已冻结" }, faults: { kill: "终止", freeze: "冻结", heal: "恢复" },
+    last: (fault, at) => (fault ? `最近操作：${{ kill: "终止", freeze: "冻结", heal: "恢复" }[fault] ?? fault}，${at}` : "尚未对其操作"),
+    silent: (names) => `无应答：${names}`, node: "节点",
   },
   room: { free: "磁盘可用空间：", low: "磁盘空间即将用尽：占用更多空间的操作会被拒绝。", backup: "上次备份失败：" },
   notify: {

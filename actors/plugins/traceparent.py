@@ -22,6 +22,13 @@ class Place(msgspec.Struct, frozen=True):
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{int(self.sampled):02x}"
 
 
+def carried(text: str) -> str:
+    """The text itself if it is the place of a span that is recorded, else ""."""
+    if len(text) != LENGTH or (place := place_in(text)) is None or not place.sampled:
+        return ""
+    return text
+
+
 def place_in(text: str) -> Place | None:
     """The place that a text names, None if it is any other id."""
     if len(text) != LENGTH or (found := _FORM.fullmatch(text)) is None:

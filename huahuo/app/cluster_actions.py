@@ -1,0 +1,132 @@
+"""What administrators ask of a cluster: trim the ordered log, drain a node, finalize the format."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.cluster.duty import Duty
+from huahuo.cluster.errors import NodeError
+from huahuo.cluster.formats import NotFinal, finalize
+from huahuo.cluster.peers import Peers
+from huahuo.cluster.trimming import NotTrimmed, Trimmer
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.sequencer.port import SequencerError
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.words import zh
+
+DRAIN = "drain"
+AGAIN_S = 2.0
+"""How often a drained node sends new clients away, until its proxy has noticed."""
+_log = structlog.get_logger(__name__)
+
+
+class TrimLog(msgspec.Struct, frozen=True):
+    """Trim the ordered log. `alone`: also if no other disk holds what is trimmed."""
+
+    alone: bool = False
+
+
+class DrainNode(msgspec.Struct, frozen=True):
+    """Send a node's clients elsewhere and let it rest; `undo`: take it back."""
+
+    node: str
+    undo: bool = False
+
+
+class Finalize(msgspec.Struct, frozen=True):
+    """Write the newest format that all nodes know."""
+
+
+class Draining(msgspec.Struct, frozen=True):
+    """As one node tells another."""
+
+    undo: bool = False
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """How many clients were sent away."""
+
+    clients: int
+
+
+class Drain:
+    """A node that is drained: it takes no work, is not ready, and its clients are sent elsewhere."""
+
+    def __init__(self, duty: Duty, hub: Hub, ready: Callable[[bool], None]) -> None:
+        """`ready`: says in `/readyz` whether this node takes clients."""
+        self._duty = duty
+        self._hub = hub
+        self._ready = ready
+        self._task: asyncio.Task[None] | None = None
+
+    async def set(self, *, undo: bool) -> Drained:
+        """Drain it, or take it back."""
+        self._ready(undo)
+        if undo:
+            self.stop()
+            self._duty.fit()
+            return Drained(0)
+        clients = self._hub.joined_count
+        if self._task is None:
+            _log.info("node_drained", clients=clients)
+            self._task = asyncio.create_task(self._send_away(), name="drain")
+        await self._duty.unfit()
+        return Drained(clients)
+
+    def stop(self) -> None:
+        """Send nobody away any more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _send_away(self) -> None:
+        while True:
+            for connection in self._hub.connections:
+                connection.close(CloseCode.DRAINING, "this node is drained")
+            await asyncio.sleep(AGAIN_S)
+
+
+def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:
+    """Offer the actions to administrators, and the drain to other nodes."""
+
+    async def trim(call: Call[TrimLog]) -> Reply:
+        try:
+            mark = await trimmer.now(alone=call.params.alone)
+        except NotTrimmed as why:
+            return error_reply(Refusal("conflict", zh.NOT_NOW, details=str(why)))
+        except (EventStoreError, SequencerError) as error:
+            return error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.NOT_NOW, details=str(error)))
+        return json_reply({"type": "trimmed", "before": mark.offset})
+
+    async def drain_node(call: Call[DrainNode]) -> Reply:
+        node, undo = call.params.node, call.params.undo
+        if node not in duty.members:
+            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE))
+        try:
+            if node == duty.node:
+                drained = await drain.set(undo=undo)
+            else:
+                drained = await peers.ask(node, DRAIN, Draining(undo), Drained)
+        except NodeError as error:
+            return error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.NOT_NOW, details=str(error)))
+        return json_reply({"type": "drained", "clients": drained.clients})
+
+    async def final(_call: Call[Finalize]) -> Reply:
+        try:
+            version = await finalize(duty)
+        except NotFinal as why:
+            return error_reply(Refusal("conflict", zh.NOT_NOW, details=str(why)))
+        return json_reply({"type": "finalized", "format": version})
+
+    async def told(_node: str, asked: Draining) -> Drained:
+        return await drain.set(undo=asked.undo)
+
+    peers.on(DRAIN, Draining, told)
+    registry.command(Action("trim_log", TrimLog, trim, admin=True, frees=True))
+    registry.command(Action("drain_node", DrainNode, drain_node, admin=True, frees=True))
+    registry.command(Action("finalize_cluster", Finalize, final, admin=True, frees=True))

@@ -1,0 +1,94 @@
+"""A node that joins by a copy: one that is new, or was away for longer than the ordered log keeps.
+
+An empty directory can also follow from the first proposal, if the ordered log still has it. That is slower:
+it is the way for short logs, and where no other node lives.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from huahuo.app.config import Settings
+from huahuo.app.keys import Keys
+from huahuo.app.waiting_room import WaitingRoom
+from huahuo.cluster import finding, signing
+from huahuo.cluster.asking import Asker
+from huahuo.cluster.fetching import NoCopy, fetch
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.replicated.opening import HELD_S, Held, find_beginning
+from huahuo.eventstore.replicated.proposal import Codec
+from huahuo.eventstore.sequencer.port import Sequencer, Trimmed, Unreachable
+from huahuo.eventstore.sqlite.replica import held_in
+
+COPY_FROM: Final = 1_000
+"""Proposals from which on a copy is faster than following."""
+AGAIN_S: Final = 2.0
+_log = structlog.get_logger(__name__)
+
+
+async def join(settings: Settings, secrets: Keys, ambient: Ambient, sequencer: Sequencer, node: str) -> None:
+    """Bring a copy into the directory if it needs one, or is better off with one.
+
+    Where nothing but a copy helps, it waits until a node gives one; `/readyz` says so meanwhile.
+
+    Raises:
+        EventStoreError: the ordered log is of another key or a newer version; the directory is in use.
+        SequencerError: as `Sequencer.follow`.
+    """
+    held = held_in(settings.data)
+    if held is None:
+        beginning = await find_beginning(sequencer, secrets.master_key, ambient)
+        log_id, must = beginning.birth.log_id, not beginning.is_whole
+        if not must and beginning.last < COPY_FROM:
+            return
+    elif await _is_trimmed_beyond(sequencer, held):
+        log_id, must = held.log_id, True
+    else:
+        return
+    asker = Asker(
+        secret=derive(secrets.master_key, signing.PURPOSE), node=node, log_id=log_id, ambient=ambient
+    )
+    codec = Codec(derive(secrets.master_key, "proposals"), log_id)
+    async with WaitingRoom(settings.host, settings.port) as room:
+        while True:
+            room.tell("this node looks for another one that gives it a copy")
+            living = await finding.living(sequencer, codec, await _last(sequencer), node)
+            try:
+                giver = await fetch(settings.data, living, asker, log_id, room.tell)
+            except NoCopy as error:
+                if not must:
+                    _log.warning("follows_from_the_beginning", reason=str(error))
+                    return
+                room.tell(f"this node needs a copy of another one, and gets none: {error}")
+                await asyncio.sleep(AGAIN_S)
+            else:
+                _log.info("joined_by_copy", node=giver)
+                return
+
+
+async def _is_trimmed_beyond(sequencer: Sequencer, held: Held) -> bool:
+    """Whether the ordered log has lost what this directory needs next. Without an answer: it has not."""
+    try:
+        async with asyncio.timeout(HELD_S):
+            if await sequencer.last() <= held.offset:
+                return False
+            ordered = sequencer.follow(held.offset)
+            try:
+                await anext(ordered)
+            finally:
+                await ordered.aclose()
+    except Trimmed:
+        return True
+    except (Unreachable, TimeoutError):
+        pass
+    return False
+
+
+async def _last(sequencer: Sequencer) -> int:
+    while True:
+        try:
+            return await sequencer.last()
+        except Unreachable:
+            await asyncio.sleep(AGAIN_S)

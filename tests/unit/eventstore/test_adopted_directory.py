@@ -1,0 +1,51 @@
+"""The directory of a single service can become the first replica of an ordered log."""
+
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.opening import find_beginning
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.replica import become_replica, held_in, larger_event, open_log
+from tests.support.worlds.logs import MASTER_KEY, append, event
+
+pytestmark = pytest.mark.anyio
+
+
+async def single(directory: Path, *bodies: bytes) -> tuple[str, bytes]:
+    log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="t")
+    for body in bodies:
+        await log.append(append(event("s", body)))
+    found = log.log_id, log.writer.place.chain
+    await log.close()
+    return found
+
+
+async def test_the_directory_of_a_single_service_becomes_a_replica_and_goes_on(tmp_path: Path) -> None:
+    log_id, chain = await single(tmp_path, b"1", b"2")
+    order = MemoryOrder()
+    mark = Vault(MASTER_KEY, FakeAmbient(1)).mark()
+    order.put(birth.dump(Birth(birth.ADOPTED_FORMAT, log_id, mark, before=2)))
+    become_replica(tmp_path, chain)
+    held = held_in(tmp_path)
+    assert held is not None
+    assert (held.log_id, held.offset) == (log_id, 1)
+    assert not (await find_beginning(MemorySequencer(order), MASTER_KEY, FakeAmbient(2))).is_whole
+    log = await open_log(
+        tmp_path, ambient=FakeAmbient(3), master_key=MASTER_KEY, build="t",
+        sequencer=MemorySequencer(order), node="a",
+    )  # fmt: skip
+    await log.append(append(event("s", b"3")))
+    assert (log.log_id, await log.verify()) == (log_id, 3)
+    await log.close()
+
+
+async def test_the_first_event_that_is_too_large_for_a_cluster_is_named(tmp_path: Path) -> None:
+    await single(tmp_path, b"small", b"x" * 1001, b"y" * 2000)
+    assert larger_event(tmp_path, 1000) == (2, "s", "happened", 1001)
+    assert larger_event(tmp_path, 2000) is None

@@ -1,0 +1,93 @@
+"""How an ordered log begins: with its birth, or, once it was trimmed, with a birth that was told again."""
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.seal import Vault, derive
+from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.opening import find_beginning
+from huahuo.eventstore.replicated.proposal import NewerFormat
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.replicas import cluster
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def test_a_trimmed_log_is_known_by_the_birth_that_was_told_again() -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        await one.log.append(append(event("s", b"one")))
+        again = await one.writer.tell_birth_again()
+        await other.log.append(append(event("s", b"two")))
+        await made.caught_up()
+        await one.writer.trim(again)
+        found = await find_beginning(MemorySequencer(made.order), MASTER_KEY, FakeAmbient(9))
+        assert (found.birth.log_id, found.first) == (one.log.log_id, again)
+        assert not found.is_whole
+        assert one.tables() == other.tables()
+
+
+async def test_a_node_goes_on_behind_what_was_trimmed() -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        again = await one.writer.tell_birth_again()
+        await made.caught_up()
+        await one.writer.trim(again)
+        await other.log.append(append(event("s", b"after")))
+        await made.caught_up()
+        assert one.tables() == other.tables()
+
+
+async def test_an_empty_node_does_not_begin_in_the_middle_of_a_history() -> None:
+    async with cluster("ab") as made:
+        again = await made.nodes[0].writer.tell_birth_again()
+        await made.caught_up()
+        await made.nodes[0].writer.trim(again)
+        made.nodes[1].disk = ModelDisk()  # its own is lost
+        await made.nodes[1].log.close()
+        with pytest.raises(EventStoreError, match="needs a copy of another one"):
+            await made.nodes[1].start()
+        made.nodes.pop()
+
+
+async def test_a_birth_told_again_by_who_has_another_key_is_not_believed() -> None:
+    order, ambient = MemoryOrder(), FakeAmbient(1)
+    mark = Vault(MASTER_KEY, ambient).mark()
+    forged = birth.dump_again(Birth(1, "forged", mark), b"k" * 32)
+    order.put(b"trimmed")
+    order.put(forged)
+    order.put(birth.dump_again(Birth(1, "true", mark), derive(MASTER_KEY, "proposals")))
+    order.trim(2)
+    assert (await find_beginning(MemorySequencer(order), MASTER_KEY, ambient)).birth.log_id == "true"
+
+
+@pytest.mark.parametrize(
+    ("born", "error"),
+    [
+        (Birth(1, "x", Vault(b"o" * 32, FakeAmbient(2)).mark()), WrongKey),
+        (Birth(birth.NEWEST_FORMAT + 1, "x", b""), NewerFormat),
+    ],
+)
+async def test_a_log_of_another_key_or_a_newer_version_is_refused(
+    born: Birth, error: type[Exception]
+) -> None:
+    order = MemoryOrder()
+    order.put(birth.dump(born))
+    with pytest.raises(error):
+        await find_beginning(MemorySequencer(order), MASTER_KEY, FakeAmbient(1))
+
+
+async def test_a_log_that_lost_its_birth_is_refused_and_not_waited_for() -> None:
+    order = MemoryOrder()
+    order.put(b"garbage")
+    with pytest.raises(EventStoreError, match="no birth"):
+        await find_beginning(MemorySequencer(order), MASTER_KEY, FakeAmbient(1))
+
+
+def test_the_bytes_of_a_usual_birth_are_those_of_earlier_versions() -> None:
+    assert birth.dump(Birth(1, "log", b"mark"))[17:] == b"\x93\x01\xa3log\xc4\x04mark"
+    assert birth.load(birth.dump(Birth(2, "log", b"m", before=7))) == Birth(2, "log", b"m", before=7)

@@ -1,0 +1,169 @@
+"""Which clients are on which node: what nodes tell each other, and which client gives way."""
+
+import msgspec
+
+from huahuo.actors.plugins.principal import UserId
+from huahuo.cluster.presence import USERS_A_MESSAGE, Presence, Told
+
+
+class Two:
+    """Two nodes, and a wire between them that may be cut."""
+
+    def __init__(self) -> None:
+        self.now_ms = {"a": 1_000_000, "b": 1_000_000}
+        self.nodes = {name: self.made(name) for name in ("a", "b")}
+        self.left: list[tuple[str, UserId, str]] = []
+
+    def made(self, name: str, life: int = 1) -> Presence:
+        return Presence(name, f"{name}.{life}", lambda: self.now_ms[name])
+
+    def restart(self, name: str) -> None:
+        self.nodes[name] = self.made(name, 2)
+
+    def join(self, name: str, client: str, user: UserId = 42) -> None:
+        self.nodes[name].joined(user, client)
+
+    def tell(self, name: str, *, lost: bool = False, answer_lost: bool = False) -> None:
+        """One request of a node, if it owes one."""
+        to = "b" if name == "a" else "a"
+        me, other = self.nodes[name], self.nodes[to]
+        if not me.owes(to):
+            return
+        told = me.next(to)
+        if lost:
+            me.failed(to, told)
+            return
+        sent = msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Told)
+        heard, leaving = other.hear(name, sent)
+        for user, client in leaving:
+            self.left.append((to, user, client))
+            other.parted(user, client)
+        if answer_lost:
+            me.failed(to, told)
+        else:
+            me.answered(to, heard)
+
+    def settle(self) -> None:
+        for _ in range(4):
+            self.tell("a")
+            self.tell("b")
+        assert not self.nodes["a"].owes("b")
+        assert not self.nodes["b"].owes("a")
+
+
+def test_a_client_that_comes_to_another_node_leaves_the_first() -> None:
+    two = Two()
+    two.settle()
+    two.join("a", "dev")
+    two.settle()
+    two.join("b", "dev")
+    two.settle()
+    assert two.left == [("a", 42, "dev")]
+    assert two.nodes["a"].count(42, "") == 1
+    assert two.nodes["b"].count(42, "") == 0
+
+
+def test_clients_of_other_users_and_without_a_name_stay() -> None:
+    two = Two()
+    for name in ("a", "b"):
+        two.join(name, "")
+        two.join(name, f"only-{name}")
+    two.join("a", "dev", user=1)
+    two.join("b", "dev", user=2)
+    two.settle()
+    assert two.left == []
+    assert two.nodes["a"].count(42, "") == 2
+
+
+def test_a_node_that_was_cut_off_learns_who_left_it() -> None:
+    two = Two()
+    two.settle()
+    two.join("a", "dev")
+    two.tell("a")
+    two.join("b", "dev")
+    two.tell("b", lost=True)
+    two.tell("b", lost=True)
+    assert two.left == []
+    two.tell("b")
+    assert two.left == [("a", 42, "dev")]
+
+
+def test_news_that_came_although_the_answer_was_lost_does_no_harm() -> None:
+    two = Two()
+    two.settle()
+    two.join("a", "dev")
+    two.tell("a", answer_lost=True)
+    two.settle()
+    assert two.nodes["b"].count(42, "") == 1
+
+
+def test_the_later_client_stays_also_if_the_clocks_of_the_nodes_differ() -> None:
+    two = Two()
+    two.now_ms["a"] += 300_000
+    two.settle()
+    two.join("a", "dev")
+    two.settle()
+    two.join("b", "dev")
+    two.settle()
+    assert two.left == [("a", 42, "dev")]
+
+
+def test_two_nodes_that_have_not_heard_of_each_other_agree_which_client_stays() -> None:
+    two = Two()
+    two.join("a", "dev")
+    two.join("b", "dev")
+    two.settle()
+    assert len(two.left) == 1
+
+
+def test_a_client_that_moves_does_not_count_twice_for_its_user() -> None:
+    two = Two()
+    two.join("a", "dev")
+    two.join("a", "other")
+    two.settle()
+    assert two.nodes["b"].count(42, "dev") == 1
+    assert two.nodes["b"].count(42, "new") == 2
+
+
+def test_clients_that_have_moved_do_not_count_where_they_were_before_that_node_says_so() -> None:
+    two = Two()
+    for client in ("one", "two"):
+        two.join("a", client)
+    two.settle()
+    two.join("b", "one")
+    assert two.nodes["b"].count(42, "two") == 0
+    assert two.nodes["b"].count(42, "") == 1
+
+
+def test_a_node_that_restarted_is_told_everything_and_counted_anew() -> None:
+    two = Two()
+    two.join("a", "dev")
+    two.join("b", "other")
+    two.settle()
+    two.restart("b")
+    two.settle()
+    assert two.nodes["a"].count(42, "") == 0
+    two.join("a", "new")
+    two.settle()
+    assert two.nodes["b"].count(42, "") == 2
+
+
+def test_a_silent_node_counts_no_more_and_tells_everything_when_it_is_back() -> None:
+    two = Two()
+    two.join("a", "dev")
+    two.settle()
+    two.nodes["b"].forget("a")
+    assert two.nodes["b"].count(42, "") == 0
+    two.join("a", "more")
+    two.settle()
+    assert two.nodes["b"].count(42, "") == 2
+
+
+def test_very_many_users_are_told_in_several_messages() -> None:
+    two = Two()
+    for user in range(USERS_A_MESSAGE + 1):
+        two.join("a", "dev", user=user)
+    two.tell("a")
+    assert two.nodes["a"].owes("b")
+    two.settle()
+    assert two.nodes["b"].known == {"a": USERS_A_MESSAGE + 1}

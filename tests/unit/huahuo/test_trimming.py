@@ -1,0 +1,159 @@
+"""The ordered log forgets only what all living nodes have applied and what more than one disk holds."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from huahuo.cluster import formats
+from huahuo.cluster.duty import Duty
+from huahuo.cluster.formats import NotFinal, finalize
+from huahuo.cluster.members import Member
+from huahuo.cluster.trimming import MARKS, Mark, NotTrimmed, Trimmer
+from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.model import Append, NewEvent
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.replicas import Cluster, Node, cluster
+
+pytestmark = pytest.mark.virtual_time
+KEEP_S = 80.0
+STEP_S = 0.25
+
+
+async def wait(made: Cluster, seconds: float) -> None:
+    """Let time go by on every node."""
+    for _ in range(round(seconds / STEP_S)):
+        for node in made.nodes:
+            node.ambient.advance(STEP_S)
+        await asyncio.sleep(STEP_S)
+
+
+class Part:
+    """A node with its duty and its trimmer."""
+
+    def __init__(self, node: Node, knows: int = 1) -> None:
+        self.node = node
+        self.backed_up_ms: int | None = None
+        self.duty = Duty(
+            log=node.log, ambient=node.ambient, node=node.name, tell=self._tell, work=_nothing, rest=_nothing
+        )
+        self.knows = knows
+        self.trimmer = Trimmer(
+            log=node.log,
+            replica=node.writer,
+            duty=self.duty,
+            ambient=node.ambient,
+            keep_s=KEEP_S,
+            backed_up_ms=lambda: self.backed_up_ms,
+        )
+
+    def _tell(self, beat: int) -> Member:
+        applied, node = self.node.writer.shared.offset, self.node
+        return Member(
+            url="", build="t", keys="k", beat=beat, at_ms=node.ambient.now_ms(), applied=applied,
+            format=self.knows,
+        )  # fmt: skip
+
+
+async def _nothing() -> None:
+    pass
+
+
+@contextlib.asynccontextmanager
+async def parts(names: str = "ab") -> AsyncIterator[tuple[Cluster, list[Part]]]:
+    async with cluster(names) as made:
+        each = [Part(node) for node in made.nodes]
+        for part in each:
+            await part.duty.start()
+        await wait(made, 3.0)
+        yield made, each
+        for part in each:
+            await part.duty.stop()
+
+
+async def test_what_all_have_applied_is_trimmed_when_it_is_old_enough() -> None:
+    async with parts() as (made, each):
+        for _ in range(MARKS):
+            await each[0].trimmer.turn()
+            await wait(made, KEEP_S / MARKS)
+        assert made.order.first == 1
+        await wait(made, 1.0)
+        await each[0].trimmer.turn()
+        assert made.order.first > 1
+        assert made.order.get(made.order.first) is not None
+        await each[1].trimmer.turn()
+        assert each[1].trimmer.trimmed.offset == made.order.first, "the other node knows it"
+
+
+async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:
+    async with parts() as (made, each):
+        for _ in range(3):
+            await each[1].trimmer.turn()
+            await wait(made, KEEP_S)
+        assert made.order.first == 1
+
+
+async def test_a_living_node_that_has_not_applied_it_is_waited_for_and_named() -> None:
+    async with parts() as (made, each):
+        mark = Mark(made.order.last + 1000, 0, 0)
+        assert each[0].trimmer._refusal(mark) is not None  # noqa: SLF001  the rule itself
+        assert "b" in (each[0].trimmer._refusal(mark) or "")  # noqa: SLF001
+
+
+async def test_the_only_copy_is_not_left_to_one_disk() -> None:
+    async with parts("a") as (made, [part]):
+        with pytest.raises(NotTrimmed, match="the only copy"):
+            await part.trimmer.now()
+        assert made.order.first == 1
+        part.backed_up_ms = part.node.ambient.now_ms() + 60_000
+        await part.trimmer.now()
+        assert made.order.first > 1
+        await part.trimmer.now(alone=True)
+
+
+async def test_shreds_are_listed_until_the_log_is_trimmed_beyond_them() -> None:
+    async with parts() as (made, each):
+        trimmer, log = each[0].trimmer, made.nodes[0].log
+        shred = NewEvent(AUDIT_STREAM, "secrets_shredded", b"{}")
+        await log.append(Append(ts_ms=made.nodes[0].ambient.now_ms(), events=(shred,)))
+        await trimmer.turn()
+        assert list(trimmer.shreds) == [log.position]
+        await wait(made, 5.0)
+        assert trimmer.oldest_shred_s >= 5.0
+        await log.append(append(event("s")))
+        await asyncio.gather(trimmer.now(), wait(made, 5.0))
+        assert trimmer.shreds == {}
+
+
+async def test_the_format_is_final_when_every_node_knows_it() -> None:
+    async with parts() as (made, each):
+        each[0].knows = 2
+        await wait(made, 3.0)
+        with pytest.raises(NotFinal, match="the node b of build t knows format 1: update it"):
+            await finalize(each[0].duty)
+        assert await formats.read(made.nodes[1].log) == 0
+        each[1].knows = 2
+        await wait(made, 3.0)
+        assert await finalize(each[0].duty) == 2
+        await made.caught_up()
+        assert await formats.read(made.nodes[1].log) == 2
+
+
+async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -> None:
+    async with parts() as (made, each):
+        await each[1].duty.stop()
+        await wait(made, 12.0)
+        with pytest.raises(NotFinal, match="huahuo cluster remove b"):
+            await finalize(each[0].duty)
+
+
+async def test_a_drained_node_leaves_the_work_and_takes_it_again_when_it_is_taken_back() -> None:
+    async with parts() as (made, each):
+        await each[0].duty.unfit()
+        await wait(made, 2.0)
+        assert [part.duty.works for part in each] == [False, True]
+        await each[1].duty.unfit()
+        each[0].duty.fit()
+        await wait(made, 2.0)
+        assert [part.duty.works for part in each] == [True, False]
