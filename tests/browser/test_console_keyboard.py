@@ -31,7 +31,8 @@ const one = document.activeElement, style = getComputedStyle(one);
 const outline = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
 const around = one.closest("label, .field, .switch, fieldset");
 const within = around ? getComputedStyle(around) : style;
-const boxes = [style, within].some((one) => one.boxShadow !== "none");
+const parts = ["date", "datetime-local"].includes(one.type);  // the browser marks the part that is typed into
+const boxes = parts || [style, within].some((one) => one.boxShadow !== "none");
 const marked = outline || boxes || within.outlineStyle !== "none";
 const radio = one.type === "radio" ? document.querySelector(`[name="${one.name}"][data-stop]`) : null;
 const stop = (radio ?? one).dataset.stop ?? one.outerHTML.slice(0, 80);
@@ -42,7 +43,9 @@ _INSIDE = "const one = document.activeElement; return one === document.body || !
 
 async def stops(tab: Tab) -> list[dict[str, Any]]:
     """Where Tab leads from the top of the page, until it leaves the page."""
-    await tab.run("document.activeElement?.blur(); getSelection().removeAllRanges(); scrollTo(0, 0)")
+    await tab.run(
+        "document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex')"
+    )
     found: list[dict[str, Any]] = []
     for _ in range(STOPS_MAX):
         await tab.press("Tab")
