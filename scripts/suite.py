@@ -21,16 +21,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
-    "e2e a": ("e2e/test_a*", "e2e/test_b*"),
     "browser a": ("browser/test_c*",),
     "unit": ("architecture", "unit"),
-    "e2e c": ("e2e/test_[c-d]*",),
-    "e2e e": ("e2e/test_[e-m]*",),
+    "e2e a": ("e2e/test_[a-b]*",),
     "inside": ("contract", "integration", "property", "simulation"),
-    "e2e p": ("e2e/test_[n-q]*",),
+    "e2e r": ("e2e/test_[q-z]*",),
+    "e2e c": ("e2e/test_c*",),
     "browser f": ("browser/test_[a-bd-z]*",),
-    "e2e r": ("e2e/test_[r-z]*",),
+    "e2e d": ("e2e/test_[d-f]*",),
+    "e2e p": ("e2e/test_p*",),
     "crash": ("crash",),
+    "e2e g": ("e2e/test_[g-o]*",),
 }
 """Folders and files of `tests`, by lane: fixed, so that a test has the same neighbours in each run.
 

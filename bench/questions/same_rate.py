@@ -20,7 +20,8 @@ measures each rate with each number of connections.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.clients.receivers import Receivers
@@ -77,28 +78,40 @@ def run(options: Options) -> list[Sheet]:
     for count, per_s in sizes(options, usual):
         sheet = Sheet(f"{count:,} connections at {per_s:g} events/s", METRICS)
 
-        def one(
-            case: str, folder: Path, sheet: Sheet = sheet, count: int = count, per_s: float = per_s
-        ) -> None:
-            with connected(
-                case, sheet, folder, options, lambda peer, running: peer.group(running, count)
-            ) as found:
-                running, receivers = found
-                published = 0
-
-                def rate(per_s: float, seconds: float, arrive_s: float) -> Calm:
-                    nonlocal published
-                    calm = rounds.open_loop(
-                        running, receivers, "lowest", published, per_s, seconds, arrive_s, cmd="rate"
-                    )
-                    published += calm.published
-                    return calm
-
-                measure(case, sheet, per_s, receivers, rate, options)
-
-        rounds.compare(sheet, PEERS, options, one)
+        group = partial(_group, count)
+        compare(sheet, PEERS, per_s, options, group, "lowest", cmd="rate")
         sheets.append(sheet)
     return sheets
+
+
+def _group(count: int, peer: Peer, running: Running) -> Script:
+    return peer.group(running, count)
+
+
+def compare(
+    sheet: Sheet, names: Sequence[str], per_s: float, options: Options,
+    script: Callable[[Peer, Running], Script], counted: str, **command: object,
+) -> None:  # fmt: skip
+    """Fill a sheet.
+
+    `script` makes the clients, `counted` is their counter of what came, `command` is the publisher's.
+    """
+
+    def one(case: str, folder: Path) -> None:
+        with connected(case, sheet, folder, options, script) as (running, receivers):
+            published = 0
+
+            def rate(per_s: float, seconds: float, arrive_s: float) -> Calm:
+                nonlocal published
+                calm = rounds.open_loop(
+                    running, receivers, counted, published, per_s, seconds, arrive_s, **command
+                )
+                published += calm.published
+                return calm
+
+            measure(case, sheet, per_s, receivers, rate, options)
+
+    rounds.compare(sheet, names, options, one)
 
 
 def sizes(options: Options, usual: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:

@@ -9,12 +9,8 @@ cores. In the last sheet 200 of 1,000 users get an event at the same moment, twi
 bursts a second.
 """
 
-from pathlib import Path
-
 from bench.harness.harness import Options, Sheet
-from bench.questions import rounds
-from bench.questions.rounds import Calm
-from bench.questions.same_rate import METRICS, connected, measure, sizes
+from bench.questions.same_rate import METRICS, compare, sizes
 
 PEERS = (
     "huahuo",
@@ -48,21 +44,6 @@ def run(options: Options) -> list[Sheet]:
 
 
 def _compare(sheet: Sheet, count: int, per_s: float, options: Options, **command: object) -> None:
-    def one(case: str, folder: Path) -> None:
-        with connected(
-            case, sheet, folder, options, lambda peer, running: peer.feeds(running, count)
-        ) as found:
-            running, receivers = found
-            published = 0
-
-            def rate(per_s: float, seconds: float, arrive_s: float) -> Calm:
-                nonlocal published
-                calm = rounds.open_loop(
-                    running, receivers, "events", published, per_s, seconds, arrive_s, **command
-                )
-                published += calm.published
-                return calm
-
-            measure(case, sheet, per_s, receivers, rate, options)
-
-    rounds.compare(sheet, PEERS, options, one)
+    compare(
+        sheet, PEERS, per_s, options, lambda peer, running: peer.feeds(running, count), "events", **command
+    )

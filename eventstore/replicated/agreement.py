@@ -1,8 +1,8 @@
 """Whether the replicas agree: what other nodes say they had, compared with what this one had. Pure.
 
-Each proposal says what its node had after the newest proposal that it had applied. A node that differs from
-as many others as agree with it, itself counted, cannot be believed: it stops. So of two that differ both
-stop, and of three the one that is alone.
+Each proposal says what its node had after the newest proposal that it had applied. A node stops if at least
+as many nodes differ from it as agree with it, itself included. So of two nodes that differ, both stop; of
+three, only the odd one stops.
 """
 
 from collections import deque

@@ -3,9 +3,8 @@
     b"b" || BLAKE2b-128 of the rest || MessagePack([format, log id, mark of the master key, events before it])
     b"B" || MAC (16 bytes)          || the same: the birth told again, so that all before it can be trimmed
 
-Every node that finds an empty ordered log proposes one; the first that is ordered holds, all others are
-ignored. Of a log whose beginning was trimmed, the one that was told again holds. Its MAC is keyed by the
-master key.
+Every node that finds an empty ordered log proposes one. The first in the order counts; all others are
+ignored.
 """
 
 import hmac

@@ -35,7 +35,7 @@ class Blocks:
     def take(self, counter: str, count: int) -> int | None:
         """The first of `count` consecutive numbers, None if no block has that many left.
 
-        A rest that is too short is given up, so that numbers rise.
+        What is left of a block that is too short is given up, so that numbers rise.
         """
         held = self._counters.get(counter)
         while held is not None and held.ranges:

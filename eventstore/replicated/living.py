@@ -1,6 +1,7 @@
 """Which nodes seem to live: those whose proposals were applied in the last seconds. Pure.
 
-By this node's own monotonic clock, so no other node's clock matters. A node that is cut off hears of nobody.
+The time is this node's own monotonic clock, so no other node's clock matters. A node that is cut off hears of
+no other.
 """
 
 from collections.abc import Mapping

@@ -25,8 +25,8 @@ PROPOSE_AGAIN_S = 0.1
 class Outbox:
     """See the module.
 
-    `tell` gets pendings with their outcomes, `want` a reservation that is to be proposed again, `reached` why
-    the ordered log cannot be reached, or None.
+    `tell` gets pending appends with their outcomes, `want` a reservation that is to be proposed again, and
+    `reached` the reason why the ordered log cannot be reached, or None.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Outbox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
-        """One that is ordered before the number in front of it is ignored, and proposed again behind that."""
+        """Propose until it is applied. One that overtook the one before it is ignored: propose it again."""
         first_id = proposer.incarnation.id_of(sent.number)
         ignored = 0
         while not sent.done.done():

@@ -42,7 +42,7 @@ def is_next(shared: Shared, proposal: Proposal) -> bool:
     """Whether the proposal is the next of its incarnation. Every other one is ignored.
 
     An incarnation begins with number 1 and ends the node's incarnations of lower epochs. Of two that begin
-    with one epoch, the one that is ordered first holds.
+    with the same epoch, the one that is ordered first counts.
     """
     member = shared.members.get(proposal.node)
     if member is not None and member.is_of(proposal):

@@ -25,7 +25,7 @@ _OPTIONS = {
 
 
 class BadAddress(ValueError):  # noqa: N818  the condition is the name
-    """The URL names no ordered log. The text holds none of it but the names of its options."""
+    """The URL names no ordered log. The text names its options and shows nothing else of it."""
 
 
 class Host(NamedTuple):

@@ -8,7 +8,7 @@ from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 
 
 class SignInRefused(Unreachable):
-    """The log does not let this user in, or has no such database. It may once its administrator allows it."""
+    """The log does not let this user in, or has no such database. An administrator can change that."""
 
 
 def tls_context(address: LogAddress) -> ssl.SSLContext:

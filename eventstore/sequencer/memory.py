@@ -38,7 +38,7 @@ class MemoryOrder:
         """The proposal at `offset`, None if it is still to come.
 
         Raises:
-            Trimmed: it is kept no longer.
+            Trimmed: it is no longer kept.
         """
         if offset < self.first:
             why = f"the ordered log begins at {self.first}: offset {offset} is kept no longer"

@@ -1,8 +1,8 @@
 """An ordered log in NATS JetStream: one stream, one message for each proposal; its sequence is the offset.
 
 JetStream gives sequences without gaps, and deletes none but from the front (`deny_delete`, no age, no limit
-that discards old messages). Its own removal of doubles is not used: it forgets after two minutes, and who
-applies proposals knows doubles by what they hold.
+that discards old messages). Its own removal of duplicates is not used: it forgets ids after two minutes, and
+nodes recognise a repeated proposal by its content.
 
 This node reads by one ordered consumer. It is made anew, from the next sequence, whenever it was silent for
 `SILENT_S`, skipped a sequence, or its connection ended.
@@ -66,7 +66,7 @@ class NatsSequencer:
 
     @property
     def proposal_bytes_max(self) -> int:
-        """See `Sequencer`. What is larger goes to the object store, which is slower."""
+        """See `Sequencer`. A larger proposal goes to the object store, which is slower."""
         link = self._link
         return (link.client.max_payload if link is not None else MESSAGE_BYTES) - HEADERS_BYTES
 

@@ -1,4 +1,4 @@
-"""One connection to a NATS server, and requests over it. It does not reconnect: who uses it opens another."""
+"""One connection to a NATS server, and requests over it. It does not reconnect: its user opens another."""
 
 import asyncio
 import contextlib
@@ -140,7 +140,7 @@ class Link:
             await self.client.close()
 
     def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Call `call` when the connection has ended. Returns what takes that back."""
+        """Call `call` when the connection has ended. Returns a function that takes that back."""
         self._ends.add(call)
         return lambda: self._ends.discard(call)
 

@@ -21,7 +21,7 @@ class Sequencer(Protocol):
     """One ordered log, as one node sees it. All calls are made on one event loop and may overlap.
 
     Calls of `propose` that overlap may be put in any order; it goes faster if that is the order of the calls.
-    Whoever cancels a call must not conclude that it had no effect.
+    A call that was cancelled may have its effect all the same.
     """
 
     @property
@@ -33,7 +33,7 @@ class Sequencer(Protocol):
         """Put `proposal` in order; returns its offset once the log keeps it durably.
 
         `proposal_id`: text of at most 128 characters that is this proposal's own. Proposed again under the
-        same id, it may get a second offset: who applies must know it again by what it holds.
+        same id, it may get a second offset: nodes must recognise it by its content.
 
         Raises:
             InDoubt: whether it has an offset is not known. It may still get one.
@@ -48,7 +48,7 @@ class Sequencer(Protocol):
         It waits while the log cannot be reached and goes on by itself. Ends by `aclose` of the iterator.
 
         Raises:
-            Trimmed: the log keeps offset `after` + 1 no longer.
+            Trimmed: the log no longer keeps offset `after` + 1.
             Misconfigured: the log is another one now, or does not keep what it acknowledged.
         """
         ...
@@ -91,7 +91,7 @@ class ProposalTooLarge(SequencerError):  # noqa: N818  the condition is the name
 
 
 class Trimmed(SequencerError):  # noqa: N818  the condition is the name
-    """The log keeps the asked offset no longer: a copy of another node's directory is needed.
+    """The log no longer keeps the asked offset: a copy of another node's directory is needed.
 
     `first`: the oldest offset that it keeps.
     """

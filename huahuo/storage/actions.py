@@ -28,7 +28,7 @@ class UsageParams(msgspec.Struct, frozen=True):
 
 
 class QuotaParams(msgspec.Struct, frozen=True):
-    """Fields of `set_quota`. `bytes_max`: 0 for no bound, null for that of everybody."""
+    """Fields of `set_quota`. `bytes_max`: 0 for no bound, null for the bound of all users."""
 
     user_id: int | str
     bytes_max: Annotated[int, Meta(ge=0, le=BROWSER_INT_MAX)] | None = None

@@ -1,4 +1,4 @@
-"""Erasing a user: everything that tells of it is removed, and what remains is listed with the reason.
+"""Erasing a user: everything about the user is removed, and what remains is listed with the reason.
 
 Order: the account and its keys first, so that nothing new comes; then what plug-ins keep; then the events of
 the user's own streams, which become tombstones; then command records, acks and keyframes.

@@ -37,7 +37,7 @@ def rules_of(texts: Sequence[str]) -> list[Rule]:
 
 
 def facts_of(past: Past, guarded: Collection[str]) -> Facts:
-    """What may go of the log. Of what a user sees and of entities, only superseded progress may."""
+    """Which events may be removed. Of what users see and of entities, only superseded progress."""
 
     def is_free(stream: str) -> bool:
         if stream.startswith(_DURABLE):

@@ -1,4 +1,4 @@
-"""Errors on their way from the owner to a worker: by name, and only those that a caller treats in its way."""
+"""Errors on their way from the owner to a worker: by name, and only those that a caller treats specially."""
 
 from typing import Final
 

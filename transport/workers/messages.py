@@ -292,7 +292,7 @@ class Release(_Said, frozen=True):
 
 
 class Given(_Said, frozen=True):
-    """A socket that the owner must serve comes by the other way, under this number."""
+    """A socket that the owner must serve comes over the other Unix socket, under this number."""
 
     number: int
     data: bytes

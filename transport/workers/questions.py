@@ -31,7 +31,7 @@ class Questions:
         return self._asked
 
     def ask[T](self, make: Callable[[int], object], answers: msgspec.msgpack.Decoder[T]) -> asyncio.Future[T]:
-        """Send what `make` makes of its number. A cancelled future says that the answer is not wanted.
+        """Send the question that `make` makes of its number. Cancel the future to give up the answer.
 
         The future raises an error of `failures`, or Unavailable if the owner is gone.
         """

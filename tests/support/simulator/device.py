@@ -266,7 +266,7 @@ class Device:
             pass
 
     async def lie(self) -> None:
-        """As a client that has more than the log: it must be told that it begins anew."""
+        """Act as a client that has more than the log: it must be told to begin anew."""
         if self.client is None or not self.kept.logs:
             return
         log, stream = next(iter(self.kept.logs.values())), "system"

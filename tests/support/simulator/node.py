@@ -119,7 +119,7 @@ def _kept_description(registry: Any, settings: Settings) -> Any:
 
 @contextlib.contextmanager
 def quick_starts() -> Iterator[None]:
-    """Make once a process what every start makes anew and every life has alike, such as compressed pages."""
+    """Make once in this process what every start would make in the same way, such as compressed pages."""
     with (
         patch.object(site, "assets", _assets),
         patch.object(over_http, "_described", _kept_description),

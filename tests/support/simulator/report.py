@@ -90,7 +90,7 @@ class Sum:
             self.failed.append(one)
 
     def missing(self, *, marks: bool = True) -> list[str]:
-        """What these runs did not show, so that they proved too little. `marks`: also the rare places."""
+        """What these runs did not show: then they proved too little. `marks`: also the rare places."""
         found = [f"never hit: {mark}" for mark in SOMETIMES if marks and not self.marks[mark]]
         found += [
             f"never judged: {name}"
