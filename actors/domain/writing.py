@@ -21,6 +21,7 @@ from huahuo.actors.effects import facts as effects
 from huahuo.actors.entities.decider import Context
 from huahuo.actors.plugins.principal import UserId
 from huahuo.actors.timers.changes import Changes
+from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 
 CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -175,6 +176,8 @@ class Writing:
     def _add(self, stream: str, event: Event) -> int:
         name = traits(type(event)).name
         body = encode(event, self._context.timestamp)
+        if len(body) > EVENT_BYTES_MAX:
+            raise OverBound(f"{name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
         self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))
         return len(body)
 

@@ -16,16 +16,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlite_utils
 
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.audit.text import match_of, shown, words_of
 from huahuo.eventstore.core.receipts import is_receipt, read_receipt
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
+
+if TYPE_CHECKING:
+    import sqlite_utils
 
 DATABASE = "audit.db"
 FORMAT = 2
@@ -288,7 +290,9 @@ class AuditIndex:
                 "DELETE FROM event WHERE position BETWEEN ? AND ?", bounds
             ).rowcount
 
-    def _open(self) -> sqlite_utils.Database:
+    def _open(self) -> "sqlite_utils.Database":
+        import sqlite_utils  # here: it is a tenth of the imports of a start
+
         where = ":memory:" if self._path is None else self._path
         if self._path is not None:
             try:
@@ -312,7 +316,7 @@ class AuditIndex:
         return db
 
     @staticmethod
-    def _prepare(db: sqlite_utils.Database) -> None:
+    def _prepare(db: "sqlite_utils.Database") -> None:
         connection = db.conn
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == FORMAT:

@@ -93,7 +93,7 @@ class Outbox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
-        """Propose until it is applied: again also if it was ignored because it overtook the one in front."""
+        """Propose until it is applied. One that overtook the one before it is ignored: propose it again."""
         first_id = proposer.incarnation.id_of(sent.number)
         ignored = 0
         while not sent.done.done():

@@ -25,9 +25,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-import sqlite_utils
 import structlog
-from sqlite_utils import utils as sqlite_utils_utils
 
 from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
@@ -173,6 +171,10 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
 def prepare(connection: sqlite3.Connection) -> bool:
     """Create the tables if there are none; returns whether the log is new. Call it in a transaction.
 
@@ -181,26 +183,29 @@ def prepare(connection: sqlite3.Connection) -> bool:
     Raises:
         EventStoreError: the tables were made by a newer version, or are not ours.
     """
-    # If another SQLite library is installed, sqlite_utils prefers it; but two of them in one process drop
-    # each other's file locks.
-    if vars(sqlite_utils_utils)["sqlite3"] is not sqlite3:
-        raise EventStoreError("sqlite_utils uses another SQLite library than Python: uninstall pysqlite3")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
         raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
-    db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     if version:
         connection.execute(MAKE_ENDED)
         connection.execute(MAKE_USAGE)
         connection.execute(MAKE_PASSED)
         if version < FORMAT:
             _bring_up_to_date(connection, version)
-        missing = {*_TABLES, "seq_index"} - set(db.table_names())
+        missing = {*_TABLES, "seq_index"} - _tables(connection)
         if missing:
             raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
         return False
-    if db.table_names():
+    if _tables(connection):
         raise EventStoreError("the file holds tables that are not a log's")
+    import sqlite_utils  # here: it is a tenth of the imports of a start, and only a new log needs it
+    from sqlite_utils import utils
+
+    # If another SQLite library is installed, sqlite_utils prefers it; but two of them in one process drop
+    # each other's file locks.
+    if vars(utils)["sqlite3"] is not sqlite3:
+        raise EventStoreError("sqlite_utils uses another SQLite library than Python: uninstall pysqlite3")
+    db = sqlite_utils.Database(connection, recursive_triggers=False, execute_plugins=False)
     for name, (columns, key) in _TABLES.items():
         db.table(name).create(columns, pk=key, not_null=set(columns), strict=True)
     for name, over in _UNIQUE.items():

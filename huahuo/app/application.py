@@ -96,6 +96,9 @@ def load(name: str) -> Application:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"--app {name}: write MODULE:NAME, for example shop:app")
+    if "/" in module_name or module_name.endswith(".py"):
+        stem = Path(module_name).name.removesuffix(".py")
+        raise ConfigError(f"--app {name}: that is a file: write {stem}:{attribute}, in its folder")
     here = os.getcwd()  # noqa: PTH109  a text, as sys.path has them
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -118,7 +121,7 @@ def load(name: str) -> Application:
     found = getattr(module, attribute)
     if not isinstance(found, Application):
         what = type(found).__name__
-        raise ConfigError(f"--app {name}: {attribute} is no Huahuo(…) but a {what}")
+        raise ConfigError(f"--app {name}: {attribute} is of the type {what}: write {attribute} = Huahuo(…)")
     return found
 
 

@@ -39,6 +39,8 @@ def publish(
         return publisher.publish(stream, type_, fields, command_id=command_id)
     except Refused as error:
         why = in_english(error.code, error.message, error.details)
+        if error.code == "token_invalid" and not token and own is not None:
+            why += f". It was signed with the key of {own.data}: give --token, or --data of that service"
         raise HuahuoError(f"the service refused: {why}") from error
     finally:
         publisher.close()

@@ -15,7 +15,7 @@ from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.names import KIND, key_of
+from huahuo.actors.domain.names import RESERVED_KINDS, is_own_stream, key_of
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call
@@ -166,8 +166,10 @@ def _may_exist(app: App, stream: str) -> bool:
         return stream in _LONE_STREAMS
     entities: EntityApi = app.api("entities")
     entity = entities.catalog.by_kind.get(kind)
+    if entity is None and kind in RESERVED_KINDS - {"user", "group"}:
+        return bool(rest)
     if entity is None:
-        return bool(KIND.fullmatch(kind) and rest)
+        return is_own_stream(stream, ())
     return key_of(rest, entity.key) is not None
 
 
@@ -254,7 +256,10 @@ def refused(error: PublishRefused) -> Refused:
 
 
 def _invalid(what: incoming.Invalid) -> Refused:
-    return Refused(str(what.code), translated(what.message), what.details)
+    message = translated(what.message)
+    if what.details:  # which names the field too
+        message = message.partition(": ")[0]
+    return Refused(str(what.code), message, what.details)
 
 
 def _principal(user: UserId | Principal) -> Principal:

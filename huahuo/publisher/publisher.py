@@ -99,7 +99,11 @@ class Publisher:
 
     def _called(self, path: str, content: object, command_id: str) -> dict[str, Any]:
         body = json.dumps(content, allow_nan=False).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": command_id}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Language": "en",  # as every other exception
+            "Idempotency-Key": command_id,
+        }
         if self._client:
             headers["Huahuo-Client"] = self._client
         now_s = self._ambient.monotonic_s

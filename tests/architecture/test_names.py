@@ -51,6 +51,11 @@ def test_a_process_that_only_publishes_loads_no_part_of_the_service() -> None:
     assert not {"sqlite3", "_sqlite3", "imapclient", "pykka", "asyncio", "websockets", "structlog"} & loaded
 
 
+def test_a_start_on_an_existing_log_loads_neither_the_http_client_nor_the_maker_of_tables() -> None:
+    loaded = loaded_by("import huahuo.app.wiring, huahuo.mailcheck.domain.mail")
+    assert not {"httpx", "sqlite_utils"} & loaded, "a sixth of the start's time, for what is used later"
+
+
 def test_what_the_package_exports_is_there() -> None:
     loaded = loaded_by("from huahuo import *")
     assert "huahuo.embedding.service" in loaded

@@ -12,6 +12,7 @@ import pytest
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
 from tests.support.servers.nats import nats_servers
 from tests.support.servers.serving import Serving, serving
 
@@ -74,16 +75,20 @@ async def test_a_client_that_comes_to_another_node_takes_over(nodes: tuple[Servi
             old = new
 
 
-async def test_a_frozen_node_learns_when_it_goes_on_who_has_left_it(nodes: tuple[Serving, Serving]) -> None:
-    a, b = nodes
-    async with AsyncExitStack() as stack, asyncio.timeout(2 * WITHIN_S):
-        old = await joined(stack, a, 43, "dev")
-        a.send(signal.SIGSTOP)
-        try:
-            await joined(stack, b, 43, "dev")
-        finally:
-            a.send(signal.SIGCONT)
-        assert await old.closed() == CloseCode.SUPERSEDED
+if WHOLE:
+
+    async def test_a_frozen_node_learns_when_it_goes_on_who_has_left_it(
+        nodes: tuple[Serving, Serving],
+    ) -> None:
+        a, b = nodes
+        async with AsyncExitStack() as stack, asyncio.timeout(2 * WITHIN_S):
+            old = await joined(stack, a, 43, "dev")
+            a.send(signal.SIGSTOP)
+            try:
+                await joined(stack, b, 43, "dev")
+            finally:
+                a.send(signal.SIGCONT)
+            assert await old.closed() == CloseCode.SUPERSEDED
 
 
 async def test_the_connections_of_a_user_are_counted_over_all_nodes(nodes: tuple[Serving, Serving]) -> None:
@@ -134,6 +139,8 @@ async def test_an_administrator_sees_the_clients_of_all_nodes_and_which_node_is_
         found = {row["client"]: row["node"] for row in said["data"] if row["user"] == "user/48"}
         assert found == {"here": "a", "there": "b"}
         assert said["silent"] == []
+        if not WHOLE:
+            return
         a.send(signal.SIGSTOP)
         try:
             assert (await ask(b, "get_clients"))["silent"] == ["a"]

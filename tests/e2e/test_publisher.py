@@ -58,6 +58,8 @@ def test_a_refusal_has_its_code_and_had_no_effect(server: Serving) -> None:
     with pytest.raises(Refused) as refused:
         Publisher(server.url, server.token(42, "alice")).publish(STREAM, "a")
     assert refused.value.code == "forbidden"
+    with pytest.raises(Refused, match="token_invalid: the token"):  # English, as all exceptions
+        Publisher(server.url, "no token").publish(STREAM, "a")
     with pytest.raises(Refused) as refused:
         publisher(server).send("no_such_action")
     assert refused.value.code == "unknown_action"
@@ -154,6 +156,9 @@ def test_a_shell_publishes_with_the_directory_or_with_an_address_and_a_token(ser
     token = server.token(1, "root", admin=True)
     by_url = huahuo("publish", STREAM, "seen", "--url", server.url, "--key", "k", HUAHUO_TOKEN=token)
     assert (by_url.returncode, by_url.stdout) == (0, f"{STREAM} 2\n"), by_url.stderr
+    words = ("publish", STREAM, "seen", "--url", server.url, "--data", str(server.data))
+    other_key = huahuo(*words, HUAHUO_JWT_SECRET="another secret of 32 bytes and more")
+    assert f"It was signed with the key of {server.data}: give --token" in other_key.stderr
     refused = huahuo("publish", "auth", "seen", "--url", server.url, HUAHUO_TOKEN=token)
     assert refused.returncode != 0
     assert "the service refused: invalid_field" in refused.stderr

@@ -183,8 +183,9 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
     [
         ("nothing:app", "no module nothing is here or installed. Run it in the folder"),
         ("shop:nothing", "has no nothing: write nothing = Huahuo(…) in it"),
-        ("shop:order", "is no Huahuo(…) but a Entity"),
+        ("shop:order", "is of the type Entity: write order = Huahuo(…)"),
         ("shop", "write MODULE:NAME"),
+        ("./shop.py:app", "that is a file: write shop:app"),
         ("broken:app", "broken.py:1: ZeroDivisionError"),
         ("wrong:app", "class Placed(Event): write class Placed(Event, type="),
     ],

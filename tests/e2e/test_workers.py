@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.transport.client.client import Client
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S
@@ -181,3 +182,79 @@ if WHOLE:
                     assert await client.closed() == CloseCode.DRAINING
                 assert await stopping == 0
             assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def of_service(server: Serving, event: str) -> list[str]:
+    """The lines of the service's log with that event."""
+    return [line for line in server.log().splitlines() if f" {event} " in line]
+
+
+async def said_once(server: Serving, texts: list[str]) -> None:
+    """Every text is in the stream of user 42, once, and in the order in which it was acknowledged."""
+    async with Client(server.url, token=server.token(42, "alice")) as client:
+        found: list[str] = []
+        async with client.events("user/42", after="start") as events:
+            async for event in events:
+                if event.type == "said":
+                    found.append(event.data["text"])
+                if len(found) >= len(texts):
+                    break
+    assert found == texts
+
+
+if WHOLE:
+
+    async def test_a_frozen_worker_is_replaced_and_its_clients_go_on_elsewhere(tmp_path: Path) -> None:
+        with serving(tmp_path / "data", HUAHUO_WORKERS="2") as server:
+            before = workers_of(server.pid)
+            token = server.token(42, "alice", admin=True)
+            async with contextlib.AsyncExitStack() as stack, asyncio.timeout(2 * WITHIN_S):
+                clients = [
+                    await stack.enter_async_context(Client(server.url, token=token, backoff_s=(0.1, 1.0)))
+                    for _ in range(_MANY)
+                ]
+                for number, client in enumerate(clients):
+                    await client.send("publish", stream="user/42", type="said", text=f"a{number}")
+                os.kill(before[0], signal.SIGSTOP)
+                for number, client in enumerate(clients):
+                    await client.send("publish", stream="user/42", type="said", text=f"b{number}")
+                await said_once(server, [f"{part}{n}" for part in "ab" for n in range(_MANY)])
+            await asyncio.to_thread(
+                until, lambda: before[0] not in workers_of(server.pid) and len(workers_of(server.pid)) == 2
+            )
+            assert of_service(server, "worker_silent")
+
+    async def test_a_worker_that_crashes_again_and_again_is_started_later_each_time(tmp_path: Path) -> None:
+        with serving(tmp_path / "data", HUAHUO_WORKERS="2") as server:
+            keeps = workers_of(server.pid)[0]
+            for crashes in (1, 2, 3):
+                await asyncio.to_thread(until, lambda: len(workers_of(server.pid)) == 2)
+                [other] = [pid for pid in workers_of(server.pid) if pid != keeps]
+                os.kill(other, signal.SIGKILL)
+                await asyncio.to_thread(
+                    until, lambda crashes=crashes: len(of_service(server, "worker_ended")) >= crashes
+                )
+            pauses = [float(line.partition("restarts_in_s=")[2].split()[0])
+                      for line in of_service(server, "worker_ended")]  # fmt: skip
+            assert pauses[-1] > 0.1, "the third within moments waits longer than the first"
+            assert keeps in workers_of(server.pid)
+            async with connected(server, 1):
+                pass
+
+    async def test_a_restart_under_load_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+        with serving(tmp_path / "data", HUAHUO_WORKERS="2") as server:
+            token = server.token(42, "alice", admin=True)
+            texts = [f"m{number}" for number in range(60)]
+
+            async def write() -> None:
+                async with Client(server.url, token=token, backoff_s=(0.1, 1.0)) as client:
+                    for text in texts:
+                        await client.send("publish", stream="user/42", type="said", text=text)
+
+            async with asyncio.timeout(2 * WITHIN_S):
+                writing = asyncio.create_task(write())
+                for end in (server.stop, server.kill):
+                    await asyncio.to_thread(end)
+                    await asyncio.to_thread(server.start)
+                await writing
+                await said_once(server, texts)

@@ -231,11 +231,18 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     world.close()
 
 
-@pytest.mark.parametrize("stream", ["", "user", "order/x", "Order/1", "!!"])
+@pytest.mark.parametrize("stream", ["", "user", "order/x", "Order/1", "!!", "user/a b", "chat/é"])
 async def test_to_follow_a_stream_that_cannot_exist_is_refused(tmp_path: Path, stream: str) -> None:
     async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
         with pytest.raises(Refused, match="no stream can have the name"):
             await anext(app.follow(stream))
+
+
+async def test_a_field_that_is_refused_is_named_once(tmp_path: Path) -> None:
+    async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
+        with pytest.raises(Refused) as raised:
+            await app.send("place_order", item=5, as_user=1)
+    assert str(raised.value) == "invalid_field: a field is not valid: item: Expected `str`, got `int`"
 
 
 async def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:

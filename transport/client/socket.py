@@ -18,6 +18,9 @@ CLOSE_WITHIN_S = 2.0
 def websocket_url(url: str) -> str:
     """`http://host:port`, `https://…`, `ws://…`, `wss://…` or `host:port` as a WebSocket URL.
 
+    `http://host:port/live` names the place where an application is mounted, as for `Publisher`: its WebSocket
+    is `/live/ws`. An address with another scheme, or with a path that ends in a slash, is taken as it is.
+
     Raises:
         ValueError: another scheme, no host, no port where there is no scheme, or a port that is no number.
     """
@@ -27,7 +30,11 @@ def websocket_url(url: str) -> str:
     known = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
     if scheme.lower() not in known or not _is_place(rest, port_needed=not separator):
         raise ValueError(f"not an address of a huahuo server: {url!r}; write http://HOST:PORT or HOST:PORT")
-    return f"{known[scheme.lower()]}://{rest.split('#')[0]}"
+    place = rest.split("#")[0]
+    path = urlsplit(f"//{place}").path
+    if scheme.lower() in ("http", "https") and path.rpartition("/")[2] not in ("", "ws") and "?" not in place:
+        place += "/ws"
+    return f"{known[scheme.lower()]}://{place}"
 
 
 def _is_place(rest: str, *, port_needed: bool) -> bool:

@@ -1,5 +1,6 @@
 """Commands on an application's own entities: who may send them, and what becomes of them."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -368,6 +369,17 @@ def test_a_state_over_the_bound_is_refused() -> None:
         assert engine.log.appends == []
 
     in_engine(test, [blobs(), rooms()], SMALL)
+
+
+def test_an_event_over_the_bound_of_the_log_is_refused_with_its_size() -> None:
+    async def test(engine: Engine) -> None:
+        ANSWERS["large"] = [Grown("y" * (1 << 20))]
+        said = await engine.send("do", what="large")
+        assert said["code"] == "too_large"
+        assert re.search(r"has \d+ bytes, at most 1048576", said["message"])
+        assert engine.log.appends == []
+
+    in_engine(test, [blobs(), rooms()])
 
 
 @pytest.mark.parametrize(
