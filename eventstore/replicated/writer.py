@@ -14,7 +14,7 @@ another process runs as this node.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 
 import structlog
@@ -38,6 +38,7 @@ from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.apply import Step
 from huahuo.eventstore.replicated.applying import ApplyingWriter
 from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.clocks import Clocks
 from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
 from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
@@ -79,6 +80,9 @@ class ReplicaWriter(ApplyingWriter):
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
             reached=self._reached, halt=self.halt,
         )  # fmt: skip
+        self.differed: Callable[[str], None] = lambda _: None
+        """Told why, when this replica stops because it differs from others."""
+        self._clocks = Clocks()
         self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
@@ -302,10 +306,13 @@ class ReplicaWriter(ApplyingWriter):
             self._living.hear(proposal.node, proposal.epoch, self._ambient.monotonic_s())
         if proposal.node != self.node:
             self.agreement.hear(proposal.node, proposal.seen)
+            self._clocks.hear(proposal.node, proposal.clock_ms, self._ambient)
             return None
         if proposer is None or not step.applied:
             return None
         me = proposer.incarnation
+        if proposal.epoch < me.epoch:
+            return None  # an earlier life of this node was still under way; ours ends it
         if (proposal.epoch, proposal.token) != (me.epoch, me.token):
             self.halt(f"another process runs as the node {self.node}: give one of them another name")
             return None
@@ -325,10 +332,12 @@ class ReplicaWriter(ApplyingWriter):
         if self.proposer is not None:  # the others judge too; nobody waits for it
             farewell = self.proposer.make((), self.agreement.last, 0)
             self._outbox.send_once(self.proposer, farewell)
-        self.halt(
+        reason = (
             f"the history of this node differs from that of {others}: it serves nothing new; rebuild its"
             " directory from a node that is right"
         )
+        self.differed(reason)
+        self.halt(reason)
 
     # Stopping.
 

@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -40,6 +41,8 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
 
 NODE_FILE = "node.name"
+DIFFERED_FILE = "node.differs"
+"""Why this directory is not to be believed. While it is there, no node starts on it."""
 CATCH_UP_S = 2.0
 """How long a client that is ahead of this node waits for it; then it is sent elsewhere."""
 SILENT_S_MAX = 1e9
@@ -110,10 +113,16 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     address = address_of(settings)
     assert address is not None
     node = node_name(settings, ambient)
+    differed = settings.data / DIFFERED_FILE
+    if differed.exists():
+        raise ConfigError(
+            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys, and"
+            " start it again: it then fetches a copy"
+        )
     sequencer = await sequencer_of(settings, address, ambient)
     try:
         await join(settings, secrets, ambient, sequencer, node)
-        return await open_log(
+        log = await open_log(
             settings.data,
             ambient=ambient,
             master_key=secrets.master_key,
@@ -125,6 +134,17 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     except BaseException:
         await sequencer.close()
         raise
+    assert isinstance(log.writer, ReplicaWriter)
+    log.writer.differed = lambda reason: _note(differed, reason)
+    return log
+
+
+def _note(path: Path, reason: str) -> None:
+    """Keep over a restart that this directory is not to be believed."""
+    try:
+        path.write_text(f"{reason}\n", encoding="utf-8")
+    except OSError as error:
+        _log.error("not_noted", reason=error.strerror, file=str(path))
 
 
 async def sequencer_of(settings: Settings, address: LogAddress, ambient: Ambient) -> RemoteSequencer:
@@ -215,7 +235,7 @@ def duty_of(
 
     def tell(beat: int) -> Member:
         return Member(
-            url=settings.advertise or url(),
+            url=settings.advertise or reachable(url()),
             build=BUILD,
             keys=marks,
             beat=beat,
@@ -232,6 +252,13 @@ def duty_of(
     return Duty(
         log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
     )  # fmt: skip
+
+
+def reachable(url: str) -> str:
+    """A node that listens on all addresses is announced by the name of its machine."""
+    for anywhere in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(anywhere, f"//{socket.gethostname()}:")
+    return url
 
 
 def _mark(secret: bytes) -> str:

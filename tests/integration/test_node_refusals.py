@@ -1,6 +1,8 @@
 """Which nodes may not take part in a log of several, and what they are told."""
 
 import contextlib
+import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -95,6 +97,30 @@ async def test_a_directory_of_a_single_service_is_not_mixed_with_a_log(
             pass
 
 
+async def test_a_directory_that_differed_is_refused_until_it_is_made_anew(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    given = settings(order, tmp_path / "a", "differs")
+    async with opened(given) as log:
+        await log.append(event())
+        replica = nodes.replica_of(log)
+        assert replica is not None
+        replica.differed("the history of this node differs from that of b")
+    with pytest.raises(ConfigError, match=r"differs from that of b\. Empty .* fetches a copy"):
+        async with opened(given):
+            pass
+    shutil.rmtree(tmp_path / "a")
+    async with opened(given) as log:
+        await until_applied(log)
+        assert log.position == 1
+
+
+async def until_applied(log: Log) -> None:
+    replica = nodes.replica_of(log)
+    assert replica is not None
+    await replica.joined()
+
+
 def test_a_node_makes_no_keys(order: NatsServers, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="huahuo cluster keys"):
         keys.ensure(Settings(data=tmp_path / "a", log=order.url), SystemAmbient())
@@ -115,3 +141,12 @@ def test_a_node_has_one_name_for_good(tmp_path: Path) -> None:
     assert nodes.node_name(Settings(data=tmp_path / "a", node="web-1"), SystemAmbient()) == "web-1"
     with pytest.raises(ConfigError, match="not the name of a node"):
         nodes.node_name(Settings(data=tmp_path / "a", node="no spaces"), SystemAmbient())
+
+
+def test_a_node_that_listens_everywhere_announces_the_name_of_its_machine() -> None:
+    name = socket.gethostname()
+    assert (
+        nodes.reachable("http://0.0.0.0:8765") == nodes.reachable("http://[::]:8765") == f"http://{name}:8765"
+    )
+    assert nodes.reachable("http://10.0.0.7:8765") == "http://10.0.0.7:8765"
+    assert nodes.reachable("") == ""

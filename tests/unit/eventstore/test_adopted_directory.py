@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.backup import back_up, put_back
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.opening import find_beginning
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import become_replica, held_in, larger_event, open_log
+from huahuo.eventstore.sqlite.replica import become_replica, held_in, is_replica, larger_event, open_log
+from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 pytestmark = pytest.mark.anyio
@@ -49,3 +51,24 @@ async def test_the_first_event_that_is_too_large_for_a_cluster_is_named(tmp_path
     await single(tmp_path, b"small", b"x" * 1001, b"y" * 2000)
     assert larger_event(tmp_path, 1000) == (2, "s", "happened", 1001)
     assert larger_event(tmp_path, 2000) is None
+
+
+async def test_a_backup_of_a_node_becomes_a_single_service_under_a_new_id(tmp_path: Path) -> None:
+    node = await open_log(
+        tmp_path / "a", ambient=FakeAmbient(3), master_key=MASTER_KEY, build="t",
+        sequencer=MemorySequencer(MemoryOrder()), node="a",
+    )  # fmt: skip
+    await node.append(append(event("s", b"1")))
+    await back_up(tmp_path / "a" / DATABASE, tmp_path / "backup", FakeAmbient(4))
+    before = node.log_id
+    await node.close()
+    await put_back(tmp_path / "backup", tmp_path / "b")
+    log = await SqliteLog.open(
+        tmp_path / "b", ambient=FakeAmbient(5), master_key=MASTER_KEY, build="t", restored=True
+    )
+    await log.append(append(event("s", b"2")))
+    assert log.log_id != before
+    assert await log.verify() == 2
+    await log.close()
+    assert not is_replica(tmp_path / "b")
+    assert is_replica(tmp_path / "a")

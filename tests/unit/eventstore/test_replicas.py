@@ -322,6 +322,22 @@ async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> Non
         assert [e.body for e in await other.history()] == [b"{}"], "reads go on"
 
 
+async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -> None:
+    async with cluster("a") as made:
+        [node] = made.nodes
+        await node.log.append(append(event("s", b"one")))
+        assert node.writer.proposer is not None
+        [(_, late, _)] = node.writer.proposer.make((), node.writer.agreement.last, 0).proposals
+        await node.crash()
+        await node.start(joined=False)
+        while node.writer.proposer is None:  # noqa: ASYNC110  between its last look and its first proposal
+            await asyncio.sleep(0)
+        made.order.put(late)
+        await node.log.append(append(event("s", b"two")))
+        assert node.writer.trouble is None
+        assert [e.body for e in await node.history()] == [b"one", b"two"]
+
+
 async def test_two_processes_with_one_name_do_not_both_go_on() -> None:
     made = Cluster("aab")
     await asyncio.gather(*(node.start(joined=False) for node in made.nodes))
@@ -340,6 +356,8 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
         for node in made.nodes:
             await node.log.append(append(event("s")))
         await made.caught_up()
+        told: list[str] = []
+        wrong.writer.differed = told.append
         wrong.writer.place.chain = bytes(32)  # as if its disk had told it something else
         for _ in range(3):
             for node in made.nodes:
@@ -347,6 +365,7 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
                     await node.log.append(append(event("s")))
             await asyncio.sleep(1)
         assert "differs from that of b, c" in (await wrong.log.probe() or "")
+        assert len(told) == 1, "it is noted, so that a restart does not begin as if nothing had been"
         with pytest.raises(Closed):
             await wrong.log.append(append(event("s")))
         assert [await node.log.probe() for node in right] == [None, None]
