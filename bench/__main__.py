@@ -48,6 +48,7 @@ QUESTIONS = (
     "shipping",
     "storms",
     "watching",
+    "many_mailboxes",
 )
 RESULTS = Path("bench/results")
 TOOLS = Path(".tools/bench")

@@ -54,5 +54,8 @@ if [ -n "$ran" ]; then
     # shellcheck disable=SC2046  a list of files
     HUAHUO_WORKERS=2 ".venv-$1/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
 fi
+for version in $absent; do
+    say "Python $version is not here: Debian 13, PyPI and npm bring none; \`pyenv install $version\` or \`uv python install $version\` do"
+done
 say "passed on:${ran:- none}; failed on:${failed:- none}; not installed for:${broken:- none}; absent here:${absent:- none}"
 [ -z "$failed$broken" ] && [ -n "$ran" ]

@@ -86,6 +86,8 @@ class Dovecot:
     """A running server."""
 
     host = "127.0.0.1"
+    headers = "From: Bob <bob@example.org>\r\n"
+    """Of every mail that is delivered."""
 
     def __init__(self, root: Path, port: int, owner: tuple[int, int]) -> None:
         self.port = port
@@ -93,8 +95,8 @@ class Dovecot:
         self._owner = owner
         self._count = 0
 
-    def deliver(self, user: str, subject: str) -> None:
-        """Put a mail into a user's INBOX, as a delivery agent does."""
+    def deliver(self, user: str, subject: str, body: str = "hello\r\n") -> None:
+        """Put a mail into a user's INBOX, as a delivery agent does. `body`: after the headers of Bob."""
         folder = self._root / "mail" / user
         for name in ("", "tmp", "new", "cur"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ class Dovecot:
         self._count += 1
         name = f"{time.time():.6f}.{self._count}.bench"
         path = folder / "tmp" / name
-        path.write_bytes(f"Subject: {subject}\r\nFrom: Bob <bob@example.org>\r\n\r\nhello\r\n".encode())
+        path.write_bytes(f"Subject: {subject}\r\n{self.headers}\r\n{body}".encode())
         os.chown(path, *self._owner)
         path.rename(folder / "new" / name)
 

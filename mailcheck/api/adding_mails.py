@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
@@ -23,13 +24,15 @@ from huahuo.mailcheck.checks.reading import fetched_mail
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsSeen
 from huahuo.mailcheck.mailbox.identity import digest_of
+from huahuo.mailcheck.mime.compound import MAGIC
+from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
 from huahuo.mailcheck.words import zh
 
 MAIL_BYTES_MAX: Final = 10 << 20
 
 
 class AddMailParams(msgspec.Struct, frozen=True):
-    """Fields of `add_mail`. `data`: the mail as it is in its file, in base64."""
+    """Fields of `add_mail`. `data`: the mail as it is in its file (`.eml`, or `.msg`), in base64."""
 
     email_id: Id
     data: Annotated[str, Meta(max_length=4 * MAIL_BYTES_MAX // 3 + 4)]
@@ -89,12 +92,14 @@ class AddingMails:
 
 
 def mail_of(data: str, now_ms: int, *, codes: bool) -> FetchedMail | None:
-    """The mail in a file, None if it has neither a subject, a sender nor a date."""
+    """The mail in a file, None if it has neither a subject, a sender nor a Message-ID."""
     try:
         source = b64decode(data, validate=True)
+        source = mail_of_outlook(source) if source.startswith(MAGIC) else source
     except (Error, ValueError):
         return None
     raw = RawMail(1, len(source), None, source, truncated=False)
     mail = fetched_mail(raw, GRAPH_UIDVALIDITY, now_ms, codes=codes, folder=UPLOADED)
-    told = mail.subject or mail.sender or mail.message_id
-    return mail if told else None
+    if not (mail.subject or mail.sender or mail.message_id):
+        return None
+    return replace(mail, source=source) if mail.has_attachments else mail

@@ -13,7 +13,15 @@ from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key, record_key
+from huahuo.mailcheck.tables.records import (
+    MAIL,
+    MAILS,
+    SOURCES,
+    MailPlace,
+    MailRecord,
+    mail_key,
+    record_key,
+)
 
 _ROSTER: Final = "roster"
 _MAILBOX: Final = "mailbox"
@@ -64,6 +72,11 @@ class OwnMails:
             return None
         value = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
         return None if value is None else msgspec.json.decode(value, type=MailRecord)
+
+    async def source(self, record: MailRecord) -> bytes | None:
+        """The whole mail, where it is kept here because it came from a file. Raises Corrupt."""
+        blob = await self._log.row(SOURCES, str(record.email_id), mail_key(record.mail_id))
+        return None if blob is None else await self._log.blob(blob.decode())
 
     async def on_server(self, record: MailRecord) -> OnServer | None:
         """Where the mail was found last. The facts of its mailbox say it where its record does not."""

@@ -1,4 +1,7 @@
-"""`get_attachment`: one attached file, read from the mail server when it is asked for."""
+"""`get_attachment`: one attached file, read from the mail server when it is asked for.
+
+A mail that came from a file is kept whole, if it has attachments: no server has it.
+"""
 
 from base64 import b64encode
 from collections import Counter
@@ -19,6 +22,7 @@ from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.mime.mail import attached
+from huahuo.mailcheck.tables.records import MailRecord
 from huahuo.mailcheck.words import zh
 
 CONTENT_BYTES_MAX: Final = 11 << 20
@@ -83,19 +87,22 @@ class Attachments:
             if not self._running[user]:
                 del self._running[user]
 
+    async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
+        place = await self._mails.on_server(record)
+        if place is None:
+            return None
+        wanted = Wanted(place.remote_id)
+        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
+        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+        return wanted.source
+
     async def _found(self, call: Call[AttachmentParams]) -> Reply:
         params = call.params
         record = await self._mails.record(call.principal.user_id, params.mail_id)
         plan = None if record is None else await self._plan_of(record.email_id)
         if record is None or plan is None:
             return error_reply(Refusal("not_found", zh.NO_MAIL.format(params.mail_id)))
-        place = await self._mails.on_server(record)
-        if place is None:
-            return error_reply(Refusal("not_found", _GONE))
-        wanted = Wanted(place.remote_id)
-        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
-        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
-        source = wanted.source
+        source = await self._mails.source(record) or await self._on_server(record, plan)
         if source is None:
             return error_reply(Refusal("not_found", _GONE))
         file = await self._executor.run(lambda: attached(source, params.index, CONTENT_BYTES_MAX))

@@ -27,7 +27,7 @@ _IDS_MAX: Final = 1_000
 _ACCEPTED, _CONFLICT, _FORBIDDEN, _NOT_FOUND, _BAD = 202, 409, 403, 404, 400
 _TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 _ATTACHMENT: Final = re.compile(r"([0-9]{1,15})-([0-9]{1,4})")
-_FILES: Final = frozenset({"eml", "txt", "mbox", "emlx"})
+_FILES: Final = frozenset({"eml", "txt", "mbox", "emlx", "msg"})
 _STATUS: Final[Mapping[str, int]] = {
     "not_found": _NOT_FOUND,
     "already_exists": _CONFLICT,
@@ -215,7 +215,7 @@ async def _test(request: HttpRequest) -> HttpAnswer:
 
 
 async def _upload(request: HttpRequest) -> HttpAnswer:
-    """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`), or several (`.mbox`)."""
+    """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`, `.msg`), or several (`.mbox`)."""
     file = uploaded(request.headers.get("content-type", ""), request.body)
     if file is None:
         raise _refusal(classic_zh.NO_FILE, _BAD)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from huahuo.mailcheck.mime.compound import MAGIC
 from huahuo.mailcheck.mime.parts import parse
 
 MAILS_MAX: Final = 200
@@ -31,5 +32,7 @@ def mails_in(kind: str, content: bytes) -> Iterator[bytes]:
     if kind == "mbox":
         pieces = [piece for piece in _BETWEEN.split(content) if piece.strip()]
         yield from (re.sub(rb"(?m)^>(>*From )", rb"\1", piece) for piece in pieces[:MAILS_MAX])
+    elif kind == "msg" and not content.startswith(MAGIC):
+        return  # it has the name of a file of Outlook only
     elif content.strip():
         yield _LENGTH.sub(b"", content, count=1) if kind == "emlx" and _LENGTH.match(content) else content

@@ -43,12 +43,14 @@ from huahuo.mailcheck.tables.records import (
     MESSAGE_CHARS_MAX,
     MISSING,
     SENDER_CHARS_MAX,
+    SOURCES,
     SUBJECT_CHARS_MAX,
     UNREAD_BODIES,
     MailRecord,
     check_put,
     clean,
     email_key,
+    mail_key,
     mail_rows,
     received_ms,
     record_key,
@@ -260,6 +262,10 @@ class MailboxWriting:
                 self._blobs.append(mail.content)
             else:
                 self._rows.append(RowPut(MISSING, str(state.email_id), record_key(moment_ms, mail_id), b""))
+            if mail.source:
+                source = blob_id(mail.source).encode()
+                self._rows.append(RowPut(SOURCES, str(state.email_id), mail_key(mail_id), source))
+                self._blobs.append(mail.source)
             found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
         if any(not mail.content for mail in new):
             self._rows.append(RowPut(UNREAD_BODIES, "", email_key(state.email_id), b""))

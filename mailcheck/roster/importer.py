@@ -59,8 +59,12 @@ class TooManyLines(ValueError):  # noqa: N818  a fact about the text
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` can be a mailbox's address."""
-    return len(text) <= 254 and ".." not in text and _ADDRESS.fullmatch(text) is not None  # noqa: PLR2004
+    """Whether `text` can be a mailbox's address.
+
+    Three hyphens are a separator that was mistyped. What follows may be a password, and addresses are shown.
+    """
+    odd = ".." in text or "---" in text
+    return len(text) <= 254 and not odd and _ADDRESS.fullmatch(text) is not None  # noqa: PLR2004
 
 
 def parse(

@@ -27,6 +27,7 @@ from huahuo.mailcheck.tables.records import (
     MAILS,
     MISSING,
     PURGES,
+    SOURCES,
     UNREAD,
     UNREAD_BODIES,
     MailPlace,
@@ -103,7 +104,7 @@ class Purging:
 
     async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
         """Remove this in one commit."""
-        mail = next((one for one in what if one.table == MAIL), None)
+        mail = next((one for one in what if one.table in (MAIL, SOURCES)), None)  # the same key
         owner = ""
         if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
             owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
@@ -119,6 +120,8 @@ class Purging:
 
     async def _perform(self, _job: bytes, run: EffectRun) -> None:
         part = str(run.id)
+        while rows := await self._log.rows(SOURCES, part, limit=_PAGE_ROWS):
+            await run.emit(*(RowDrop(SOURCES, part, key, (blob.decode(),)) for key, blob in rows))
         while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
             found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
             async with self._forgetting([record for _, record in found]):

@@ -11,6 +11,7 @@
 | `unread` | mailbox id | digest of a folder | which of its newest mails are unread on the server |
 | `missing` | mailbox id | received_ms, mail id | nothing: only the headers of this mail were read |
 | `unread_bodies` | "" | mailbox id | nothing: mails of this mailbox are `missing` |
+| `sources` | mailbox id | mail id | the id of the whole mail, which came from a file and has attachments |
 | `group_proxies` | user id | digest of a group | the group: its mailboxes use a proxy of its own |
 | `purges` | "" | mailbox id | a deleted mailbox whose records and blobs are still to be removed |
 
@@ -38,6 +39,7 @@ KNOWN: Final = "known"
 GROUP_PROXIES: Final = "group_proxies"
 UNREAD: Final = "unread"
 MISSING: Final = "missing"
+SOURCES: Final = "sources"
 UNREAD_BODIES: Final = "unread_bodies"
 
 SUBJECT_CHARS_MAX: Final = 1_000

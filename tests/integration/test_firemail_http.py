@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.models.outlook_file import attachment, compound, text
 from tests.support.worlds.firemail import Running, service
 
 PASSWORD = "a good password"
@@ -204,6 +205,30 @@ async def test_a_mail_file_is_uploaded_listed_and_found(tmp_path: Path) -> None:
             found = (await c.post("/api/search", json=asked)).json()["results"]
             assert len(found) == count, asked
         assert (found[0]["email_address"], found[0]["content"].strip()) == ("a@example.com", "the ticket")
+
+
+async def test_files_that_came_with_an_uploaded_mail_are_given_out_and_go_with_the_mailbox(
+    tmp_path: Path,
+) -> None:
+    file = b"canary %PDF" * 1_000
+    msg = compound({
+        **dict([text("0037", "Ticket"), text("5D01", "rail@example.com"), text("1000", "see the file")]),
+        **attachment(0, text("3707", "票.pdf"), ("__substg1.0_37010102", file)),
+    })  # fmt: skip
+    async with classic(tmp_path) as (running, c):
+        email_id = (await c.post("/api/emails", json={"email": "a@example.com", **IMAP})).json()["email_id"]
+        url = f"/api/emails/{email_id}/upload_email_file"
+        sent = await c.post(url, files={"file": ("票.msg", msg)})
+        assert (sent.status_code, sent.json()["success"]) == (200, True), sent.text
+        records = (await c.get(f"/api/emails/{email_id}/mail_records")).json()
+        assert [(one["subject"], one["sender"]) for one in records] == [("Ticket", "rail@example.com")]
+        (listed,) = (await c.get(f"/api/mail_records/{sent.json()['mail_id']}/attachments")).json()
+        assert listed["filename"] == "票.pdf"
+        assert (await c.get(f"/api/attachments/{listed['id']}/download")).content == file
+        await c.delete(f"/api/emails/{email_id}")
+        await running.app.api("mail").idle()
+        log = running.app.log
+        assert await log.rows("sources", str(email_id), limit=9) == []
 
 
 async def test_a_connection_that_does_not_work_is_told_with_the_reason_and_kept_nowhere(

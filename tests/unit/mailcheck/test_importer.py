@@ -87,6 +87,14 @@ def test_a_bad_line_is_told_by_number_and_reason_and_never_repeated(
     assert not any(part in repr(data) for part in ("canary", TOKEN, "a@x.com"))
 
 
+@pytest.mark.parametrize(
+    "line", ["a@b.example---canary|x", "a@b.example-----canary", "a@b.example---canary,pw"]
+)
+def test_a_password_behind_a_mistyped_separator_becomes_no_part_of_an_address(line: str) -> None:
+    data = parse(line, "imap")
+    assert not any("canary" in account.email for account in data.accounts)
+
+
 def test_an_address_twice_in_one_text_is_taken_once() -> None:
     data = parse("A@x.com----p\na@X.com----q", "imap")
     assert ([a.line for a in data.accounts], reasons(data)) == ([1], [(2, "邮箱地址重复")])
