@@ -44,8 +44,9 @@ class Nodes:
 
     def add(self, node: str, name: str | None = None) -> Serving:
         """Start one more; `name`: that it says, else that of its directory."""
-        environ = {"HUAHUO_LOG": self.log, "HUAHUO_NODE": name or node}
-        made = serving(self.root / node, stderr=self.root / f"{node}.log", **environ)
+        made = serving(
+            self.root / node, stderr=self.root / f"{node}.log", HUAHUO_LOG=self.log, HUAHUO_NODE=name or node
+        )
         found = self._stack.enter_context(made)
         until(lambda: ready(found) == "ready", found.log)
         return found
