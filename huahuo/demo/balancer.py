@@ -35,10 +35,10 @@ class Target:
         for transport in tuple(self.open):
             transport.abort()
 
-    async def probe(self) -> None:
+    async def probe(self, answer_s: float) -> None:
         """Ask whether it is ready."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(answer_s):
                 reader, writer = await asyncio.open_connection(self.host, self.port)
                 try:
                     writer.write(_PROBE)
@@ -54,8 +54,9 @@ class Target:
 class Balancer:
     """See the module. Use it with `async with`; then `port` is known."""
 
-    def __init__(self, urls: Sequence[str], port: int = 0) -> None:
+    def __init__(self, urls: Sequence[str], port: int = 0, *, answer_s: float = ANSWER_S) -> None:
         self.port = port
+        self._answer_s = answer_s
         self.targets = [Target(url) for url in urls]
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,7 +65,7 @@ class Balancer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         for target in self.targets:
-            self._tasks.add(asyncio.create_task(_watch(target), name=f"probe {target.port}"))
+            self._tasks.add(asyncio.create_task(self._watch(target), name=f"probe {target.port}"))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -75,6 +76,11 @@ class Balancer:
         for target in self.targets:
             target.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self, target: Target) -> None:
+        while True:
+            await target.probe(self._answer_s)
+            await asyncio.sleep(LOOK_S)
 
     def _choices(self) -> list[Target]:
         """The nodes to try: those that are ready, then those that live; of these the emptiest first."""
@@ -105,12 +111,6 @@ class Balancer:
         writer.transport.abort()
 
 
-async def _watch(target: Target) -> None:
-    while True:
-        await target.probe()
-        await asyncio.sleep(LOOK_S)
-
-
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(_BYTES):
@@ -120,8 +120,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def _run(urls: Sequence[str], port: int) -> None:
-    async with Balancer(urls, port) as balancer:
+async def _run(urls: Sequence[str], port: int, answer_s: float) -> None:
+    async with Balancer(urls, port, answer_s=answer_s) as balancer:
         sys.stdout.write(f"listening on http://127.0.0.1:{balancer.port}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
@@ -130,7 +130,8 @@ async def _run(urls: Sequence[str], port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--answer-s", type=float, default=ANSWER_S, help="longest answer of a node")
     parser.add_argument("urls", nargs="+")
     given = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(given.urls, given.port))
+        asyncio.run(_run(given.urls, given.port, given.answer_s))

@@ -5,7 +5,6 @@ All nodes are behind one address. A client that loses its node comes back there,
 
 import asyncio
 import contextlib
-import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -60,7 +59,7 @@ async def cluster(*, port: int | None, data: Path | None, console: Console) -> N
 async def _run(
     temporary: Path, folder: Path, port: int | None, ambient: SystemAmbient, console: Console
 ) -> None:
-    master_key, jwt_secret = _keys(folder)
+    master_key, jwt_secret = _keys(folder, ambient)
     switch = temporary / "switchboard"
     servers, address = nats_servers(folder, ambient.now_ms)
     environ = {
@@ -102,13 +101,13 @@ async def _run(
             await _let_mail_arrive(client, mail, ids, ambient)
 
 
-def _keys(folder: Path) -> tuple[str, str]:
+def _keys(folder: Path, ambient: SystemAmbient) -> tuple[str, str]:
     """The keys of all nodes, kept where the data is."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "keys"
     if not file.exists():
         file.touch(mode=0o600)
-        file.write_text(f"{secrets.token_hex(32)}\n{secrets.token_urlsafe(48)}\n", encoding="ascii")
+        file.write_text(f"{ambient.token(32)}\n{ambient.token(32)}\n", encoding="ascii")
     master_key, jwt_secret = file.read_text(encoding="ascii").split()
     return master_key, jwt_secret
 

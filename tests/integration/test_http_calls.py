@@ -169,6 +169,21 @@ async def say(w: World, data: bytes) -> tuple[int, bytes]:
         down.close()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_client_that_ends_its_side_gets_its_answers_and_then_the_end(count: int) -> None:
+    async def main() -> None:
+        async with world() as w:
+            body = b'{"text":"a"}'
+            head = (
+                f"POST /commands/note HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ALICE)}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            _, said = await say(w, (head.encode() + body) * count)
+            assert said.count(b"HTTP/1.1 200") == count
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -129,10 +129,14 @@ class HttpConnection(asyncio.Protocol):
         self._go_on()
 
     def eof_received(self) -> bool:
-        """The client will send nothing more. The answer to its request is still sent, unless it must wait."""
+        """The client will send nothing more. Requests that came are still answered, unless one must wait."""
         asked = {} if self._visit is None else self._visit.request.query
-        waits = self._visit is None or "wait" in asked or "live" in asked
-        return self._writing or (self._task is not None and not waits)
+        waits = self._reader is not None or "wait" in asked or "live" in asked
+        if waits or not (self._writing or self._task is not None):
+            return False
+        if self._h11.their_state is not h11.ERROR:
+            self._h11.receive_data(b"")  # so that the connection ends after the last answer
+        return True
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """TCP is gone."""

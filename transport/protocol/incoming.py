@@ -127,7 +127,7 @@ def plain_ack(data: bytes) -> dict[str, int] | None:
         ack = _ack_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return ack.cursors if msgspec.json.encode(ack) == data else None
+    return ack.cursors if _encode(ack) == data else None
 
 
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:

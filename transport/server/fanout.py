@@ -227,7 +227,10 @@ class FanOut:
                     if len(lanes) > a_step:  # some may have left since the step before
                         chosen = tuple(lane for lane in lanes[at : at + a_step] if lane in members.lanes)
                     try:
-                        self._serve(stream, events, chosen, now_s, shared=len(lanes) > 1)
+                        if len(lanes) == 1 and len(events) <= self._events_max:
+                            self._serve_one(stream, events, lanes[0], now_s)
+                        else:
+                            self._serve(stream, events, chosen, now_s, shared=len(lanes) > 1)
                     except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
                         _log.exception("events_not_framed", stream=stream)
                         for lane in chosen:
@@ -238,6 +241,21 @@ class FanOut:
                         yield
                         now_s = self._monotonic_s()
             by_stream, self._next, self._kept = self._next, {}, 0
+
+    def _serve_one(self, stream: str, events: Sequence[StoredEvent], lane: Lane, now_s: float) -> None:
+        """As `_serve`, for the usual case of a stream that one reads: a frame of its own holds all events."""
+        session, count = lane.session, len(events)
+        delivery, head = session.delivery, events[-1]
+        first = (head.seq if head.stream == stream else head.position) - count + 1
+        framed = self._frames.unshared(stream, first, events, batch=delivery.batched, framer=delivery.framer)
+        if framed.count != count or not (lane.has_room() and session.take(stream, first, count, now_s)):
+            _wake(lane, stream)
+            return
+        try:
+            lane.write_events(framed.data, count)
+        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+            _log.exception("events_not_written")
+            _end(lane)
 
     def _serve(
         self,

@@ -193,6 +193,12 @@ class Session(Lifetime):
         cursors = incoming.plain_ack(data)
         if cursors is None:
             return None
+        if len(cursors) == 1:  # the usual case
+            [(stream, seq)] = cursors.items()
+            if not self.delivery.ack(stream, seq, now_s):
+                return None
+            self.liveness.heard(now_s)
+            return [Acked(stream, seq)]
         may_ack = self.delivery.may_ack
         for stream, seq in cursors.items():
             if not may_ack(stream, seq):

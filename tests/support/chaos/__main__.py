@@ -28,7 +28,9 @@ SETTINGS = {
     "HUAHUO_DRAIN_TIMEOUT_S": "3",
 }
 SETTLE_S = 180.0
-"""How long the last clients may take after the last fault was healed."""
+"""How long the first clients may take before the first fault, and the last ones after the last fault."""
+ANSWER_S = 3.0
+"""A node that does not answer the balancer for so long is frozen, and not only slow."""
 
 
 def main() -> int:
@@ -88,6 +90,10 @@ async def _storm(members: Sequence[Member], faults: Faults, seconds: float, ever
     """Clients and faults together; what did not settle."""
     over = asyncio.Event()
     running = [asyncio.create_task(member.run(over)) for member in members]
+    until_s = time.monotonic() + SETTLE_S
+    while not all(member.online for member in members) and time.monotonic() < until_s:  # noqa: ASYNC110  a probe
+        await asyncio.sleep(0.2)
+    print(f"{sum(member.online for member in members)} of {len(members)} are connected", flush=True)
     began_s = time.monotonic()
     while (left_s := began_s + seconds - time.monotonic()) > 0:
         fault_s = time.monotonic()
@@ -180,7 +186,9 @@ def _log(kind: str) -> Iterator[_Log]:
 @contextlib.contextmanager
 def _balancer(urls: Sequence[str]) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "huahuo.demo.balancer", *urls], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "huahuo.demo.balancer", "--answer-s", str(ANSWER_S), *urls],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None

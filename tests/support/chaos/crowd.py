@@ -32,6 +32,10 @@ class Member:
             url, token=token(number), client=f"chaos-{number}", backoff_s=(0.2, 2.0), window=256
         )
 
+    @property
+    def online(self) -> bool:
+        return self._client.state == "online"
+
     def stop_writing(self) -> None:
         """Write nothing new: what waits for its answer still gets it."""
         self._writes = False

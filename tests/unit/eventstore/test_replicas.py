@@ -332,8 +332,9 @@ async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -
     async with cluster("a") as made:
         [node] = made.nodes
         await node.log.append(append(event("s", b"one")))
-        assert node.writer.proposer is not None
-        [(_, late, _)] = node.writer.proposer.make((), node.writer.agreement.last, 0).proposals
+        proposer = node.writer.proposer
+        assert proposer is not None
+        [(_, late, _)] = proposer.make((), node.writer.agreement.last, 0).proposals
         await node.crash()
         await node.start(joined=False)
         await begun(node)
