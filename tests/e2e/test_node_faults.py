@@ -44,14 +44,8 @@ class Nodes:
 
     def add(self, node: str, name: str | None = None) -> Serving:
         """Start one more; `name`: that it says, else that of its directory."""
-<<<<<<< HEAD
-        made = serving(
-            self.root / node, stderr=self.root / f"{node}.log", HUAHUO_LOG=self.log, HUAHUO_NODE=name or node
-        )
-=======
         stderr = self.root / f"{node}.log"
         made = serving(self.root / node, stderr=stderr, HUAHUO_LOG=self.log, HUAHUO_NODE=name or node)
->>>>>>> main
         found = self._stack.enter_context(made)
         until(lambda: ready(found) == "ready", found.log)
         return found
