@@ -71,7 +71,7 @@ async def examine(
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
         if check:
-            findings += await invariants.judged(settings.data)
+            findings += await invariants.judged(settings)
     if service is None or not doctor_settings.lives(service.pid):
         findings.append(await _port(settings))
     return findings

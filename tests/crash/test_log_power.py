@@ -7,20 +7,15 @@ import asyncio
 import itertools
 import random
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
-from tests.support.drivers.log_parent import ROOT, command_line
-from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
+from tests.support.models.power import Op, read_trace
+from tests.support.models.power_images import found_in, judge_all, moments, traced_run
 from tests.support.proofs import WHOLE
-from tests.support.worlds.logs import MASTER_KEY
 
 pytestmark = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"
@@ -37,39 +32,7 @@ def in_flight(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="module")
 def ops(tmp_path_factory: pytest.TempPathFactory, in_flight: int) -> list[Op]:
     """The system calls of a child that sent 60 commands, closed its log, and opened it again."""
-    root = tmp_path_factory.mktemp("traced")
-    directory, trace = root / "log", root / "trace"
-    traced = [*STRACE, str(trace), *command_line(directory, "appends", 0, 60, in_flight)]
-    subprocess.run(traced, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-    return list(read_trace(trace, directory))
-
-
-def moments(ops: list[Op], *, ignore_syncs: str = "") -> Iterator[tuple[PowerDisk, dict[str, int]]]:
-    """The disk after each call, with the commands acknowledged by then: their ids and positions."""
-    disk = PowerDisk()
-    acked: dict[str, int] = {}
-    for op in ops:
-        if op.kind == "said":
-            for line in op.data.decode().splitlines():
-                if line.startswith("acked "):
-                    _, number, position = line.split()
-                    acked[f"c{number}"] = int(position)
-        elif not (op.kind == "sync" and ignore_syncs and op.file.endswith(ignore_syncs)):
-            disk.apply(op)
-        yield disk, acked
-
-
-async def found_in(directory: Path) -> dict[str, int]:
-    """Open the log after a power cut and verify it; returns the position of each command's last event."""
-    log = await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="parent")
-    try:
-        assert await log.verify() == log.position
-        events = await log.read("log", 0, events_max=10_000, bytes_max=1 << 30)
-        assert [e.position for e in events] == list(range(1, log.position + 1))
-        assert len(events) % 2 == 0, "an append is there as a whole"
-        return {e.command_id: e.position for e in events}
-    finally:
-        await log.close()
+    return traced_run(tmp_path_factory.mktemp("traced"), in_flight)
 
 
 def lost(root: Path, ops: list[Op], *, kept: float, ignore_syncs: str = "") -> int:
@@ -98,6 +61,12 @@ def lost(root: Path, ops: list[Op], *, kept: float, ignore_syncs: str = "") -> i
 @pytest.mark.parametrize("kept", [0.0, 0.5, 1.0], ids=["all unsynced lost", "some torn", "all there"])
 def test_no_power_cut_loses_what_was_acknowledged(tmp_path: Path, ops: list[Op], kept: float) -> None:
     assert lost(tmp_path, ops, kept=kept) == 0
+
+
+def test_images_that_are_alike_are_opened_once(ops: list[Op]) -> None:
+    said = judge_all(ops, images=40, seed=1)
+    assert said["images"] == said["alike"] + said["whole"] == 40
+    assert said["whole"] > 0
 
 
 def test_the_checker_sees_a_log_that_does_not_wait_for_its_syncs(tmp_path: Path, ops: list[Op]) -> None:

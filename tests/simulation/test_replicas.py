@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from simloop import SimLoop
 
-from tests.support.checkers import log_side
+from tests.support.checkers import log_side, trust_side
 from tests.support.checkers.all import failures
 from tests.support.proofs import WHOLE
 from tests.support.worlds.sim_cluster import SimCluster, durable
@@ -23,6 +23,7 @@ CHECKERS = (
     log_side.looks_are_prefixes,
     log_side.commands_once,
     log_side.senders_in_order,
+    trust_side.nodes_agree,
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 
 from huahuo.eventstore.verdict import Verdict
-from tests.support.checkers import client_side, log_side, work_side
+from tests.support.checkers import client_side, log_side, trust_side, work_side
 from tests.support.checkers.history import History
 
 type Checker = Callable[[History], Verdict]
@@ -24,10 +24,17 @@ CHECKERS: tuple[Checker, ...] = (
     log_side.states_follow_from_log,
     client_side.one_order,
     client_side.nothing_of_others,
+    trust_side.no_secret_anywhere,
+    trust_side.erased_stays_sealed,
+    trust_side.doors_hold,
+    trust_side.nothing_changes_on_the_way,
     work_side.mails_once,
+    trust_side.tokens_durable_first,
     work_side.drains_in_time,
     work_side.back_at_base_line,
     work_side.work_ends,
+    trust_side.nodes_agree,
+    trust_side.nothing_false_served,
 )
 
 

@@ -4,6 +4,7 @@ Times are seconds of the run's own clock. A nonce is in the body of every event 
 place that was lost and used again is seen.
 """
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
@@ -44,6 +45,10 @@ class Applied:
     nonce: str = ""
     at_s: float = 0.0
     log: str = ""
+    digest: str = ""
+    """Of the whole body as the client got it."""
+    way: str = ""
+    """How it came, such as `zstd`."""
 
 
 @dataclass(slots=True)
@@ -70,6 +75,30 @@ class Fact:
     nonce: str
     command: str = ""
     chain: bytes = b""
+    digest: str = ""
+    at_s: float = 0.0
+    """When the log says that it was written, by the clock of the run."""
+
+
+@dataclass(slots=True)
+class Door:
+    """A connection of a client. `until_s`: when its token ended, or its user was revoked."""
+
+    client: str
+    until_s: float = math.inf
+    before: list[str] = field(default_factory=list)
+    """What it was given before it was authenticated."""
+    got: list[tuple[str, int]] = field(default_factory=list)
+    """The (stream, seq) of the events that it was given."""
+
+
+@dataclass(slots=True, frozen=True)
+class Erased:
+    """What was erased. `forms`: its key and its sealed text. `opened`: somebody could open it afterwards."""
+
+    what: str
+    forms: tuple[bytes, ...] = ()
+    opened: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +139,22 @@ class History:
     """(position, stream, seq) of each event that a follower with a cursor of its own wrote down."""
     base_lines: list[tuple[str, float, float]] = field(default_factory=list)
     """(what, before the storm, after it), such as tasks and timers."""
+
+    secrets: list[str] = field(default_factory=list)
+    places: dict[str, bytes] = field(default_factory=dict)
+    """All that was written or given out, by where it was."""
+    erased: list[Erased] = field(default_factory=list)
+    after_erasure: dict[str, bytes] = field(default_factory=dict)
+    """All raw files after the last erasure."""
+    doors: list[Door] = field(default_factory=list)
+    rotations: list[tuple[str, str, str]] = field(default_factory=list)
+    """(account, `kept` when the token is durable or `used` when it is relied on, refresh token), in order."""
+    nodes: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    """By node: (position, link of the chain) as it lies there."""
+    node_served: list[tuple[str, int, bytes]] = field(default_factory=list)
+    """(node, position, link of the chain) of what a node gave to somebody."""
+    reads: list[tuple[str, bytes, bytes | None]] = field(default_factory=list)
+    """(place, what was written there, what was served after damage; None: it was refused)."""
 
     def by_place(self) -> dict[tuple[str, int], Fact]:
         """The events of the final log by stream and seq."""

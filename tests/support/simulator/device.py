@@ -6,6 +6,7 @@ transaction. So it goes on exactly once behind its last event, also after it was
 
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from random import Random
 from typing import Any
 
 import msgspec
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from huahuo.transport.client import Client
 from huahuo.transport.client.http_socket import HttpSocket
@@ -28,10 +31,12 @@ from huahuo.transport.client.model import (
     StreamDenied,
     TokenExpiring,
 )
+from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode
-from tests.support.checkers.history import Applied, Asked, Follower, History
+from tests.support.checkers.history import Applied, Asked, Door, Follower, History
 from tests.support.simulator.node import HOST, PORT, Node, SimClock
 
+AS_A_STRANGER: Any = {"subprotocols": [SUBPROTOCOL], "compression": None, "proxy": None}
 _CANARY = re.compile(r"canary-of-(\d+)-")
 COMMAND_S = 90.0
 PARCELS_FOLLOWED = 3
@@ -45,12 +50,15 @@ def canary(user: int) -> str:
     return f"canary-of-{user}-"
 
 
-def nonce_of(data: dict[str, Any]) -> str:
-    """The nonce of an event, or a digest of its content where nobody gave it one."""
+def digest_of(data: dict[str, Any]) -> str:
+    """A digest of the content of an event."""
+    return blake2b(msgspec.json.encode(data, order="deterministic"), digest_size=8).hexdigest()
+
+
+def nonce_of(data: dict[str, Any], digest: str) -> str:
+    """The nonce of an event, or the digest of its content where nobody gave it one."""
     given = data.get("nonce")
-    if isinstance(given, str):
-        return given
-    return "#" + blake2b(msgspec.json.encode(data, order="deterministic"), digest_size=8).hexdigest()
+    return given if isinstance(given, str) else "#" + digest
 
 
 @dataclass(slots=True)
@@ -71,6 +79,7 @@ class Habits:
     groups: tuple[str, ...] = ()
     window: int = 512
     slow_s: float = 0.0
+    packed: bool = True
     ttl_s: float = 10_000_000.0
 
 
@@ -102,18 +111,21 @@ class Device:
         self.stopped_for = ""
         self._history = history
         self._host = node.loop.net.host(self.name)
-        self._lives = 0
+        self._lives = self._clients = 0
         self._connections = self._calls = 0
+        self._asked = asyncio.Event()
+        self._door: Door | None = None
+        self._minted_s, self._until_s = 0.0, math.inf
         self._extra: asyncio.Queue[str] = asyncio.Queue()
 
     def switch_on(self) -> None:
         """Begin a life."""
         self._lives += 1
-        self._host.create_task(self._live(self._lives))
+        self._host.create_task(self._live())
 
     def restart(self) -> None:
         """Lose everything that is not kept, without a word to the service."""
-        self.client, self.online = None, False
+        self.client, self.online, self._door = None, False, None
         self._host.crash()
         self._host.restart()
         self.switch_on()
@@ -131,15 +143,16 @@ class Device:
         before = [name for name, follower in self.kept.followers.items() if follower.may]
         return list(dict.fromkeys([f"user/{self.user}", "system", *groups, *before, *own]))
 
-    async def _live(self, life: int) -> None:
+    async def _live(self) -> None:
         while True:
-            clock = SimClock(self.node.loop, f"{self.name} {self.node.loop.seed} {life}")
+            clock = self._clock(self.name)
             client = Client(
                 f"ws://{HOST}:{PORT}",
                 get_token=self._token,
                 client=self.name,
                 ambient=clock,
                 window=self.habits.window,
+                compression=self.habits.packed,
                 backoff_s=(0.3, 4.0),
             )
             client.on_status(self._status)
@@ -170,6 +183,10 @@ class Device:
     def _token(self) -> str:
         jti = f"{self.name}-{self._lives}-{self._connections}"
         habits = self.habits
+        self._minted_s = self.node.loop.time()
+        self._until_s = self._minted_s + habits.ttl_s
+        if self._door is not None:
+            self._door.until_s = max(self._door.until_s, self._until_s)
         return self.node.token(
             self.user, admin=habits.admin, groups=habits.groups, ttl_s=habits.ttl_s, jti=jti
         )
@@ -179,10 +196,12 @@ class Device:
         match status:
             case Online():
                 self.online = True
+                self._door = Door(self.name, self._until_s)
+                self._history.doors.append(self._door)
                 self._connections += 1
                 self._history.counts["reconnect"] += self._connections > 1
             case Offline(code=code):
-                self.online = False
+                self.online, self._door = False, None
                 marks.sometimes("token expired", code == CloseCode.TOKEN_EXPIRED)
                 marks.sometimes("revoked", code == CloseCode.REVOKED)
                 marks.sometimes("two incarnations of a client", code == CloseCode.SUPERSEDED)
@@ -232,9 +251,14 @@ class Device:
 
     def _apply(self, follower: Follower, event: Any) -> None:
         kind = event.type if event.type in {"snapshot", "skipped"} else "event"
-        nonce = nonce_of(event.data) if kind == "event" else ""
-        at_s = self.node.loop.time()
-        follower.applied.append(Applied(event.stream, event.seq, kind, event.type, nonce, at_s, event.log))
+        digest = digest_of(event.data) if kind == "event" else ""
+        nonce = nonce_of(event.data, digest) if kind == "event" else ""
+        at_s, way = self.node.loop.time(), "zstd" if self.habits.packed else "plain"
+        follower.applied.append(
+            Applied(event.stream, event.seq, kind, event.type, nonce, at_s, event.log, digest, way)
+        )
+        if kind == "event" and self._door is not None:
+            self._door.got.append((event.stream, event.seq))
         self.kept.logs[event.stream] = event.log
         self._history.counts["delivery"] += 1
         if event.type == "mail_received":
@@ -288,8 +312,33 @@ class Device:
             async with asyncio.timeout(10), twin:
                 await twin.wait_online()
 
+    def revoked(self, began_s: float) -> None:
+        """Tokens that were made until `began_s` are worth nothing from now on."""
+        if self._door is not None and self._minted_s <= began_s:
+            self._door.until_s = min(self._door.until_s, self.node.loop.time())
+
+    async def knock(self) -> None:
+        """As a stranger: ask for things without a login. Nothing but the end may come back."""
+        door = Door(f"{self.name}-stranger", until_s=0.0)
+        self._history.doors.append(door)
+        asked = ("get_all_emails", "subscribe", "publish", "whoami")
+        with contextlib.suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed):
+            async with asyncio.timeout(15), connect(f"ws://{HOST}:{PORT}", **AS_A_STRANGER) as socket:
+                for number, action in enumerate(asked):
+                    await socket.send(msgspec.json.encode({"action": action, "id": f"s{number}"}).decode())
+                async for message in socket:
+                    said = msgspec.json.decode(message)
+                    if said.get("type") in {"reply", "event", "events", "subscribed"}:
+                        door.before.append(str(said))
+        self.node.marks.sometimes("stranger turned away", not door.before)
+
+    def _clock(self, name: str) -> SimClock:
+        """Each client has a chance of its own: command ids that come again would be answered as repeats."""
+        self._clients += 1
+        return SimClock(self.node.loop, f"{name} {self.node.loop.seed} {self._clients}")
+
     def _another(self, name: str) -> Client:
-        clock = SimClock(self.node.loop, f"{name} {self.node.loop.seed} {self.kept.made}")
+        clock = self._clock(name)
         url = f"ws://{HOST}:{PORT}"
         return Client(url, get_token=self._token, client=name, ambient=clock, backoff_s=(0.3, 4.0))
 
@@ -303,6 +352,7 @@ class Device:
         one = Waiting(asked, action, {**fields, "nonce": nonce})
         self._history.asked.append(asked)
         self.kept.outbox.append(one)
+        self._asked.set()
         return one
 
     async def send(self, one: Waiting) -> dict[str, Any] | None:
@@ -352,6 +402,9 @@ class Device:
                 reply = await self.send(one)
                 if reply is not None:
                     self.took(reply)
+            if not self.kept.outbox:
+                self._asked.clear()
+                await self._asked.wait()
             await asyncio.sleep(5.0 + 5.0 * self.chance.random())
 
     def took(self, reply: dict[str, Any]) -> None:

@@ -178,10 +178,13 @@ class Faults:
         admin = next((one for one in self._devices if one.habits.admin and one.online), None)
         if admin is None or admin.client is None:
             return
-        user = self._chance.choice(list(self._devices)).user
+        user, began_s = self._chance.choice(list(self._devices)).user, self._loop.time()
         with contextlib.suppress(ClientError, TimeoutError):
             async with asyncio.timeout(20):
                 await admin.client.send("revoke", user_id=user)
+                for device in self._devices:
+                    if device.user == user:
+                        device.revoked(began_s)
 
     async def _mail(self) -> None:
         imap, chance = self._imap, self._chance

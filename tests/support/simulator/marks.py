@@ -30,6 +30,7 @@ SOMETIMES: Final = (
     "revoked",
     "second writer refused",
     "slow client lagged",
+    "stranger turned away",
     "sync failed, nothing acknowledged",
     "timer fired in a later life",
     "token expired",

@@ -39,7 +39,7 @@ from tests.support.simulator.shop import Outside, shop
 
 EPOCH_MS = 1_790_000_000_000
 HOST, PORT = "server", 8765
-SECRET = "s" * 40
+SECRET = "jwt-secret-canary-0123456789-abcdefghij"
 MASTER_KEY = "5a" * 32
 
 
@@ -335,19 +335,31 @@ class Node:
 
     async def final_log(self) -> MemoryLog | SqliteLog:
         """The log as it lies on the disk, opened by nobody else."""
+        return await self.log_of(lambda data: data)
+
+    async def log_of(self, changed: Callable[[bytes], bytes]) -> MemoryLog | SqliteLog:
+        """A log over a copy of what lies on the disk, `changed` first. Raises as the engines' `open`."""
         clock, key = SimClock(self.loop, "final"), bytes.fromhex(MASTER_KEY)
         if self.engine == "sqlite":
             self.life += 1
+            directory = self._image(self.life)
+            database = directory / "log.db"
+            database.write_bytes(changed(database.read_bytes()))
             return await SqliteLog.open(
-                self._image(self.life),
+                directory,
                 ambient=clock,
                 master_key=key,
                 build="sim",
                 writer=InlineExecutor(),
                 readers=InlineExecutor(),
             )
+        disk = ModelDisk()
+        ticket = disk.hold()
+        disk.write(ticket, changed(self.disk.read()))
+        disk.sync(ticket)
+        disk.release(ticket)
         return await MemoryLog.open(
-            self.disk, ambient=clock, master_key=key, build="sim", executor=InlineExecutor()
+            disk, ambient=clock, master_key=key, build="sim", executor=InlineExecutor()
         )
 
     def raw(self) -> bytes:

@@ -47,6 +47,7 @@ WORK: Final[dict[str, float]] = {
     "check": 1,
     "lie": 0.2,
     "twin": 0.1,
+    "knock": 0.2,
 }
 """By kind of work: its usual weight."""
 

@@ -28,6 +28,7 @@ class Work:
             "publish": self._publish, "burst": self._burst, "open": self._open, "add": self._add,
             "stop": self._stop, "foreign": self._foreign, "again": self._again, "list": self._list,
             "check": self._check, "lie": lambda device: device.lie(), "twin": lambda device: device.twin(),
+            "knock": lambda device: device.knock(),
         }  # fmt: skip
         self._kinds = [kind for kind in self._deeds if weights.get(kind)]
         self._weights = [weights[kind] for kind in self._kinds]

@@ -26,12 +26,13 @@ from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
 from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
-from tests.support.simulator.device import Device, Habits, nonce_of
+from tests.support.simulator.device import Device, Habits, digest_of, nonce_of
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
-from tests.support.simulator.node import Node, body_of, quick_starts
+from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
+from tests.support.simulator.rot import read_beside_rot
 from tests.support.simulator.shop import Outside, folded
 from tests.support.simulator.work import Work, jobs, mail_text
 
@@ -164,6 +165,7 @@ def _device(node: Node, history: History, number: int, plan: Plan, chance: Rando
         groups=tuple(name for name in GROUPS if chance.random() < 0.6),
         window=chance.choice((8, 64, 512)),
         slow_s=chance.choice((0.0, 0.0, 0.0, 3.0)),
+        packed=number % 3 != 0,
     )
     return Device(node, history, number, user, habits)
 
@@ -269,17 +271,13 @@ async def _record(
     ends: Counter[str] = Counter()
     for event in events:
         body = body_of(event.body)
+        digest, at_s = digest_of(body), (event.ts_ms - EPOCH_MS) / 1000
         history.log.append(
             Fact(
-                event.position,
-                event.stream,
-                event.seq,
-                event.type,
-                nonce_of(body),
-                event.command_id,
-                event.chain,
+                event.position, event.stream, event.seq, event.type, nonce_of(body, digest),
+                event.command_id, event.chain, digest, at_s,
             )
-        )
+        )  # fmt: skip
         kind = event.stream.partition("/")[0]
         if kind == "parcel":
             bodies[event.stream].append((event.type, body))
@@ -298,10 +296,14 @@ async def _record(
     if first.kept.mailboxes:
         there = [f"mail {number}" for number in range(len(imap.mails))]
         history.mails["mailbox of user 1"] = there, first.kept.told
-    raw = node.raw()
-    history.counts["secret"] += 1
-    if SECRET_CANARY.encode() in raw:
-        history.shown.append((-1, SECRET_CANARY))
+    history.secrets = [SECRET_CANARY, SECRET]
+    history.places["disk"] = node.raw()
+    history.reads = await read_beside_rot(node, events, Random(f"rot {node.loop.seed}"))
+    if told.struck["clock"] or told.struck["stop server"]:
+        for door in history.doors:
+            door.until_s = (
+                math.inf
+            )  # the service's clock was not that of the run: nobody can say what is late
     history.canaries = {f"canary-of-{user}-": user for user in range(1, 1 + len(devices))}
     history.canaries[SECRET_CANARY] = 0
     marks.sometimes(

@@ -205,8 +205,14 @@ class SimNode:
             await self._say(f"{self.name}.{line}")
             log = self.log
             assert log is not None
-            head = log.head(LOG_STREAM)
-            self._history.looks.append((head.seq, head.link))
+            self.look()
+
+    def look(self) -> None:
+        """Note where this node stands: a prefix of the final log, and of every other node's."""
+        assert self.log is not None
+        head = self.log.head(LOG_STREAM)
+        self._history.looks.append((head.seq, head.link))
+        self._history.nodes.setdefault(self.name, []).append((head.seq, head.link))
 
     async def _say(self, client: str) -> None:
         self._asked += 1

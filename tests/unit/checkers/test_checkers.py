@@ -1,13 +1,14 @@
 """Each checker accepts a good history, refuses bad ones made by hand, and knows when it saw nothing."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.support.checkers import client_side, log_side, work_side
+from tests.support.checkers import client_side, log_side, trust_side, work_side
 from tests.support.checkers.all import CHECKERS, Checker, failures, verdicts
-from tests.support.checkers.history import Applied, Asked, Fact, Follower, History
+from tests.support.checkers.history import Applied, Asked, Door, Erased, Fact, Follower, History
 
 TWICE = 2
 
@@ -16,7 +17,17 @@ def good() -> History:
     """Two users publish, two clients of user 1 follow, one comes back, and the service crashes once."""
     stream = "user/1"
     log = [
-        Fact(position, stream, position, "tick", f"n{position}", f"c{position}", bytes([position]))
+        Fact(
+            position,
+            stream,
+            position,
+            "tick",
+            f"n{position}",
+            f"c{position}",
+            bytes([position]),
+            f"d{position}",
+            float(position),
+        )
         for position in range(1, 5)
     ]
     asked = [
@@ -24,9 +35,10 @@ def good() -> History:
     ]
     asked.append(Asked("a", 1, "n4", stream, command="c4", replies=["yes", "yes"], line=4))
     asked.append(Asked("b", 2, "refused", "user/2", "fail"))
-    events = [Applied(stream, n, "event", "tick", f"n{n}", 1.0, "log") for n in range(1, 5)]
+    events = [Applied(stream, n, "event", "tick", f"n{n}", 1.0, "log", f"d{n}", "plain") for n in range(1, 5)]
+    packed = [replace(one, way="zstd") for one in events]
     first = Follower("a", 1, stream, [Applied(stream, 0, "place"), *events])
-    second = Follower("z", 1, stream, [*events[:2], Applied(stream, 2, "place"), *events[2:]])
+    second = Follower("z", 1, stream, [*packed[:2], Applied(stream, 2, "place"), *packed[2:]])
     stranger = Follower("b", 2, stream, live=False, may=False)
     history = History(asked=asked, followers=[first, second, stranger], log=log, log_id="log")
     history.looks = [(0, b""), (2, bytes([2])), (4, bytes([4]))]
@@ -36,6 +48,13 @@ def good() -> History:
     history.shown, history.canaries = [(1, "secret of 1"), (2, "hello")], {"secret of 1": 1, "password": 0}
     history.folded, history.base_lines = [("order/1", "packed", "packed")], [("tasks", 40.0, 41.0)]
     history.mails = {"mailbox 1": (["m1", "m2"], ["m1", "m2"])}
+    history.secrets, history.places = ["pass-phrase-1"], {"a log line": b"a user came", "disk": bytes(99)}
+    history.erased, history.after_erasure = [Erased("mailbox 1", (b"key", b"sealed"))], {"disk": b"others"}
+    history.doors = [Door("a", until_s=50.0, got=[(stream, 1)]), Door("stranger", until_s=0.0)]
+    history.rotations = [("m", "kept", "t1"), ("m", "used", "t1"), ("m", "kept", "t2")]
+    history.nodes = {"north": [(1, b"1"), (2, b"2")], "south": [(1, b"1")]}
+    history.node_served = [("north", 2, b"2")]
+    history.reads = [("blob 1", b"text", b"text"), ("blob 2", b"text", None)]
     history.counts.update(crash=1, reconnect=1, ack=3, effect=2, timer=1)
     return history
 
@@ -184,6 +203,59 @@ def leave_work_open(history: History) -> None:
     history.open_work.append("effect 3 of order/1")
 
 
+def write_a_password(history: History) -> None:
+    history.places["audit index"] = b"before pass-phrase-1 after"
+
+
+def log_a_password_in_base64(history: History) -> None:
+    history.places["a log line"] = b"auth x" + base64.b64encode(b"?pass-phrase-1?")
+
+
+def keep_an_erased_key(history: History) -> None:
+    history.after_erasure["wal"] = b"before key after"
+
+
+def open_what_was_erased(history: History) -> None:
+    history.erased.append(Erased("mailbox 2", opened=True))
+
+
+def answer_a_stranger(history: History) -> None:
+    history.doors[1].before.append("a reply")
+
+
+def serve_after_the_end_of_the_token(history: History) -> None:
+    history.log[3] = replace(history.log[3], at_s=90.0)
+    history.doors[0].got.append(("user/1", 4))
+
+
+def change_on_the_way(history: History) -> None:
+    applied(history, 1)[0] = replace(applied(history, 1)[0], digest="d9")
+
+
+def use_a_token_first(history: History) -> None:
+    history.rotations[:2] = [("m", "used", "t1"), ("m", "kept", "t1")]
+
+
+def keep_the_token_of_another(history: History) -> None:
+    history.rotations.append(("other", "used", "t2"))
+
+
+def fork_a_node(history: History) -> None:
+    history.nodes["south"].append((2, b"another"))
+
+
+def serve_from_a_fork(history: History) -> None:
+    history.node_served.append(("south", 2, b"another"))
+
+
+def serve_rot(history: History) -> None:
+    history.reads.append(("event 3", b"text", b"tExt"))
+
+
+def serve_nothing_for_something(history: History) -> None:
+    history.reads.append(("event 4", b"text", b""))
+
+
 BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (log_side.acknowledged_is_there, lose),
     (log_side.acknowledged_is_there, acknowledge_elsewhere),
@@ -216,6 +288,19 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (client_side.nothing_of_others, give_a_stranger_an_event),
     (client_side.nothing_of_others, show_a_canary_to_another),
     (client_side.nothing_of_others, show_a_password),
+    (trust_side.no_secret_anywhere, write_a_password),
+    (trust_side.no_secret_anywhere, log_a_password_in_base64),
+    (trust_side.erased_stays_sealed, keep_an_erased_key),
+    (trust_side.erased_stays_sealed, open_what_was_erased),
+    (trust_side.doors_hold, answer_a_stranger),
+    (trust_side.doors_hold, serve_after_the_end_of_the_token),
+    (trust_side.nothing_changes_on_the_way, change_on_the_way),
+    (trust_side.tokens_durable_first, use_a_token_first),
+    (trust_side.tokens_durable_first, keep_the_token_of_another),
+    (trust_side.nodes_agree, fork_a_node),
+    (trust_side.nodes_agree, serve_from_a_fork),
+    (trust_side.nothing_false_served, serve_rot),
+    (trust_side.nothing_false_served, serve_nothing_for_something),
     (work_side.mails_once, miss_a_mail),
     (work_side.mails_once, tell_a_mail_twice),
     (work_side.mails_once, tell_a_strange_mail),

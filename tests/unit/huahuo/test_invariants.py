@@ -1,6 +1,7 @@
 """The rules of `huahuo doctor --check`: good logs pass, logs that were spoiled by hand are refused."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -16,6 +17,7 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Ack, Append, NewEvent, StoredEvent, Tombstone
 from huahuo.eventstore.verdict import Ends, Rule, Verdict, judge
 from huahuo.invariants.log_rules import AcksWithinStreams, ChainHolds, NumbersFollow
+from huahuo.invariants.secret_rules import KeysNotWritten
 from huahuo.invariants.walk import check, rules
 from huahuo.invariants.work_rules import EffectsEndOnce, TimersFireOnce
 from huahuo.mailcheck.log_rules import ChecksEndOnce, MailsToldOnce
@@ -65,9 +67,16 @@ def with_line(*more: Line) -> list[StoredEvent]:
     return log_of([*LINES, *more])
 
 
+KEY = b"a-key-of-the-service-0123456789abcdef"
+
+
+def keys_not_written() -> Rule:
+    return KeysNotWritten({"token key": KEY})
+
+
 RULES: list[Callable[[], Rule]] = [
     NumbersFollow, ChainHolds, AcksWithinStreams,
-    EffectsEndOnce, TimersFireOnce, ChecksEndOnce, MailsToldOnce,
+    EffectsEndOnce, TimersFireOnce, ChecksEndOnce, MailsToldOnce, keys_not_written,
 ]  # fmt: skip
 ENDS = Ends({"user/1": 6, "timer/order/1": 5}, [Ack("user/1", "a", "user/1", 6)])
 
@@ -98,6 +107,15 @@ def test_an_empty_log_proves_nothing(rule: Callable[[], Rule]) -> None:
 @pytest.mark.parametrize(("rule", "line"), BAD)
 def test_an_event_too_many_is_found(rule: Callable[[], Rule], line: Line) -> None:
     assert said(rule(), with_line(line)).holds is False
+
+
+@pytest.mark.parametrize(
+    "form", [KEY.decode(), KEY.hex(), *(base64.b64encode(b"?" * n + KEY + b"!").decode() for n in range(3))]
+)
+def test_a_key_of_the_service_in_an_event_is_found_and_not_repeated(form: str) -> None:
+    verdict = said(keys_not_written(), with_line(("user/1", "note", {"text": f"see {form}."})))
+    assert verdict.holds is False
+    assert verdict.text == f"the event at position {len(LINES) + 1} holds the token key"
 
 
 def test_progress_that_goes_back_is_found() -> None:

@@ -1,0 +1,77 @@
+"""Autobahn's cases of the WebSocket protocol (RFC 6455), on the service's socket and on the Python client's.
+
+The groups 9, 12 and 13 are left out: they measure throughput, and a compression that is never negotiated.
+Under an ASGI server the frames are read by that server, so there is nothing of ours to judge.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from kosoku import FailureError, run_fuzzingclient, run_fuzzingserver
+from websockets.exceptions import ConnectionClosed
+
+from huahuo.transport.client.socket import open_socket
+from tests.support.proofs import WHOLE
+from tests.support.servers.echo_socket import echo_server
+
+LEFT_OUT = ["9.*", "12.*", "13.*"]
+CASES = ["*"] if WHOLE else ["1.1.*", "2.*", "3.*", "5.*", "6.2.*", "6.4.*", "7.*"]
+ALLOWED = {"7.1.5"}
+"""A close frame between two fragments: the library answers with 1002 where 1000 is wanted, and ends."""
+WITHIN_S = 300.0
+
+
+def failed(results: list[Any]) -> dict[str, str]:
+    return {one.case_id: f"{one.result} {one.result_close}" for one in results if not one.passed}
+
+
+@pytest.mark.slow
+async def test_the_service_reads_and_writes_frames_as_the_standard_says() -> None:
+    async with echo_server() as (address, host):
+        try:
+            running = run_fuzzingclient(f"ws://{address}", CASES, LEFT_OUT)
+            results = await asyncio.wait_for(running, WITHIN_S)
+        except FailureError as error:
+            results = error.results
+    assert set(failed(results)) <= ALLOWED, failed(results)
+    assert len(results) > (240 if WHOLE else 80)
+    assert host.quick > 0, "the short way was not used"
+    assert host.slow > 0, "the long way was not used"
+
+
+@pytest.mark.slow
+async def test_the_python_client_reads_and_writes_frames_as_the_standard_says() -> None:
+    async with run_fuzzingserver(CASES, LEFT_OUT, host="127.0.0.1", port=0) as server:
+        url = f"ws://{server.address}:{server.port}"
+        count = int(await asked(f"{url}/getCaseCount"))
+        for number in range(1, count + 1):
+            await echo(f"{url}/runCase?case={number}&agent=huahuo")
+        await echo(f"{url}/updateReports?agent=huahuo")
+        try:
+            results = await asyncio.wait_for(server.get_result(), WITHIN_S)
+        except FailureError as error:
+            results = error.results
+    assert set(failed(results)) <= ALLOWED, failed(results)
+    assert len(results) == count
+
+
+async def asked(url: str) -> str:
+    """The first message of a server."""
+    socket = await open_socket(url, [], timeout_s=60)
+    try:
+        return str(await socket.recv())
+    finally:
+        await socket.close()
+
+
+async def echo(url: str) -> None:
+    """Send back each message until the server ends."""
+    socket = await open_socket(url, [], timeout_s=60)
+    try:
+        with suppress(ConnectionClosed):
+            async for message in socket:
+                await socket.send(message)
+    finally:
+        await socket.close()
