@@ -322,6 +322,12 @@ async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> Non
         assert [e.body for e in await other.history()] == [b"{}"], "reads go on"
 
 
+async def begun(node: Node) -> None:
+    """Wait until it may propose: between its last look at the order and its first proposal."""
+    while node.writer.proposer is None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -> None:
     async with cluster("a") as made:
         [node] = made.nodes
@@ -331,8 +337,7 @@ async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -
         [(_, late, _)] = proposer.make((), node.writer.agreement.last, 0).proposals
         await node.crash()
         await node.start(joined=False)
-        while node.writer.proposer is None:  # noqa: ASYNC110  between its last look and its first proposal
-            await asyncio.sleep(0)
+        await begun(node)
         made.order.put(late)
         await node.log.append(append(event("s", b"two")))
         assert node.writer.trouble is None
