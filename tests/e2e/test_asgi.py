@@ -59,7 +59,7 @@ def test_an_application_of_fastapi_has_sockets_and_streams_on_its_own_port(
                 client(server.url) as plain,
                 client(f"{server.url}/live", token) as http,
                 Client(f"{server.url}/live/ws", token=token) as live,
-                live.events(STREAM) as followed,
+                live.events(STREAM, 0) as followed,
                 reader(http, STREAM) as events,
             ):
                 await events.until("live")

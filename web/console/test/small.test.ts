@@ -33,6 +33,7 @@ describe("said", () => {
     ["正在处理第 15/20 封邮件", "Reading mail 15 of 20"],
     ["登录被拒绝：用户名或密码错误 (login refused: wrong user name or password): [AUTH] no", "Login refused: wrong user name or password: [AUTH] no"],
     ["Plain English (with brackets)", "Plain English (with brackets)"],
+    ["the address occurs twice", "The address occurs twice"],
     ["未知的话", "未知的话"],
   ])("says %j in English", (text, english) => expect(said(text, "en")).toBe(english));
   it("says only the Chinese half in Chinese", () => {

@@ -1,4 +1,4 @@
-/** What the server says, in the reader's language: it speaks Chinese, or Chinese with English in brackets. Pure. */
+/** What the server says, in the reader's language: in Chinese, in Chinese with English in brackets, or in the language asked for. Pure. */
 
 import type { Language } from "../model/format";
 import { CATALOGUE } from "./catalogue";
@@ -16,8 +16,8 @@ const FILLED = CATALOGUE.filter(([chinese]) => chinese.includes(GAP)).map(([chin
 export function said(text: string, language: Language): string {
   const both = BOTH.exec(text);
   if (both) return (language === "zh" ? both[1] : capital(both[2] ?? "")) + (both[3] ?? "");
-  if (language === "zh" || !CHINESE.test(text)) return text;
-  return capital(EXACT.get(text) ?? filled(text));
+  if (language === "zh") return text;
+  return capital(CHINESE.test(text) ? (EXACT.get(text) ?? filled(text)) : text);
 }
 
 function filled(text: string): string {
