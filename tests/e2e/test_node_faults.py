@@ -19,12 +19,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import WITHIN_S
-from tests.support.proofs import WHOLE
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.serving import Serving, serving
 
-MINUTES = pytest.mark.skipif(not WHOLE, reason="minutes: `make check-all` runs it")
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300), MINUTES]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 FROZEN_S = 60.0
 
 
