@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.proofs import whole_only
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -34,6 +35,7 @@ def environ(server: Serving, **more: str) -> dict[str, str]:
     return os.environ | {"DS_URL": f"{server.url}/ds"} | more
 
 
+@whole_only
 def test_the_conformance_suite_passes_but_for_forks_and_subscriptions(folder: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     origins = "https://example.com"
@@ -46,6 +48,7 @@ def test_the_conformance_suite_passes_but_for_forks_and_subscriptions(folder: Pa
     assert sum(test["status"] == "passed" for test in tests) >= 250
 
 
+@whole_only
 def test_the_official_client_writes_and_reads_while_the_service_is_killed(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.proofs import whole_only
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.serving import Serving, serving
 
@@ -106,6 +107,7 @@ def huahuo(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@whole_only
 def test_a_node_that_was_frozen_for_a_minute_comes_back_and_tells_the_same(
     tmp_path: Path, order: NatsServers
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_node_that_was_frozen_for_a_minute_comes_back_and_tells_the_same(
         assert ready(one) == ready(other) == "ready"
 
 
+@whole_only
 def test_a_node_that_lost_its_directory_joins_by_a_copy_after_the_log_was_trimmed(
     tmp_path: Path, order: NatsServers
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_node_that_lost_its_directory_joins_by_a_copy_after_the_log_was_trimme
         until(lambda: history(one) == history(other) == list(range(52)), lambda: history(other))
 
 
+@whole_only
 def test_of_two_processes_with_one_name_the_older_one_stops_and_says_so(
     tmp_path: Path, order: NatsServers
 ) -> None:
@@ -161,6 +165,7 @@ def test_of_two_processes_with_one_name_the_older_one_stops_and_says_so(
         assert history(one)[:1] == [0], "reads go on"
 
 
+@whole_only
 def test_a_node_on_a_full_disk_says_so_and_the_others_go_on(tmp_path: Path, order: NatsServers) -> None:
     with nodes(tmp_path, order, "full") as cluster:
         one, other = cluster.add("a"), cluster.add("b")
@@ -178,6 +183,7 @@ def test_a_node_on_a_full_disk_says_so_and_the_others_go_on(tmp_path: Path, orde
         until(lambda: history(one) == history(other) == list(range(number + 1)), lambda: history(one)[-3:])
 
 
+@whole_only
 def test_an_ordered_log_that_went_back_stops_the_nodes_and_they_still_serve_reads(tmp_path: Path) -> None:
     with nats_servers() as order, nodes(tmp_path, order, "back") as cluster:
         one = cluster.add("a")
