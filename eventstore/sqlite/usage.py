@@ -119,6 +119,7 @@ class Tally:
             yield _MARK, ()
         elif self._end:
             yield _ADD, (msgspec.json.encode(sorted(self._bytes.items())).decode(),)
+            self._bytes = {}  # now: several who count at once may share a transaction
             counted = str(self._end).encode()
             yield _PUT_COUNTED, (counted, row_crc("meta", "counted", counted))
 
@@ -128,7 +129,6 @@ class Tally:
             return
         self._moves = False
         if self._bytes is not None:
-            self._bytes.clear()
             return
         row = connection.execute(SELECT_COUNTED).fetchone()
         end = connection.execute("SELECT max(position) FROM event").fetchone()[0]

@@ -1,15 +1,19 @@
 """Compound files (MS-CFB): a file system in a file, in which Outlook keeps a mail (`.msg`). Pure.
 
-Files are hostile: chains may be circles, sizes may lie. No stream is longer than the file, and each sector of
-a chain is read once.
+Files are hostile: chains may be circles, sizes may lie, streams may share sectors. Each sector of a chain is
+read once, and all streams together are no longer than the file.
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from typing import Final
 
 MAGIC: Final = bytes.fromhex("d0cf11e0a1b11ae1")
 ENTRIES_MAX: Final = 10_000
+STORAGES_DEEP_MAX: Final = 16
+"""What is in more storages is left out: the paths of deep ones would take the square of their number."""
 _HEADER: Final = struct.Struct("<30x2H14xI4x5I")
 _ENTRY: Final = struct.Struct("<64sHBx3I36xIQ")
 _ENTRY_BYTES: Final = 128
@@ -32,17 +36,22 @@ class Compound:
         except (struct.error, IndexError, UnicodeDecodeError) as error:
             raise NotCompound(str(error)) from None
 
-    @property
-    def names(self) -> list[str]:
-        """The paths of all streams."""
-        return list(self._streams)
+    def below(self, beginning: str) -> list[str]:
+        """The paths of the streams that begin so, in order."""
+        those = islice(self._names, bisect_left(self._names, beginning), None)
+        return list(takewhile(lambda name: name.startswith(beginning), those))
 
     def read(self, path: str) -> bytes:
-        """A stream, empty if there is none."""
+        """A stream, empty if there is none. To be read once. Raises NotCompound: it has another's sectors."""
         start, size = self._streams.get(path, (_FREE, 0))
         if size < self._mini_below:
-            return self._chain(start, self._mini_fat, self._mini_bytes, self._mini, 0)[:size]
-        return self._sectors(start)[:size]
+            found = self._chain(start, self._mini_fat, self._mini_bytes, self._mini, 0, size)
+        else:
+            found = self._sectors(start, size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise NotCompound("streams that share sectors")
+        return found
 
     def _open(self, data: bytes) -> None:
         if not data.startswith(MAGIC):
@@ -53,6 +62,7 @@ class Compound:
         if not (7 <= shift <= 16 and 2 <= mini_shift <= shift):  # noqa: PLR2004  512 and 4,096 bytes are usual
             raise NotCompound("odd sectors")
         self._data, self._bytes, self._mini_bytes = data, 1 << shift, 1 << mini_shift
+        self._left = len(data)
         places = list(struct.unpack_from("<109I", data, 76))
         seen: set[int] = set()
         while first_more < _FREE and first_more not in seen:
@@ -67,14 +77,15 @@ class Compound:
         entries = self._sectors(directory)
         self._mini = b""
         self._streams = dict(self._walk(entries))
+        self._names = sorted(self._streams)
 
     def _walk(self, entries: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
         count = min(len(entries) // _ENTRY_BYTES, ENTRIES_MAX)
         root = _ENTRY.unpack_from(entries, 0)
-        self._mini = self._sectors(root[6])[: root[7] & 0xFFFFFFFF]
-        todo, seen = [(root[5], "")], {0}
+        self._mini = self._sectors(root[6], root[7] & 0xFFFFFFFF)
+        todo, seen = [(root[5], "", 0)], {0}
         while todo:
-            number, parent = todo.pop()
+            number, parent, depth = todo.pop()
             if number >= count or number in seen:
                 continue
             seen.add(number)
@@ -82,23 +93,30 @@ class Compound:
                 entries, number * _ENTRY_BYTES
             )
             path = parent + name[: max(0, min(length, 64) - 2)].decode("utf-16-le", "replace")
-            todo += [(left, parent), (right, parent)]
+            todo += [(left, parent, depth), (right, parent, depth)]
             if kind == _STREAM:
                 yield path, (start, size & 0xFFFFFFFF)
-            elif kind == _STORAGE:
-                todo.append((child, f"{path}/"))
+            elif kind == _STORAGE and depth < STORAGES_DEEP_MAX:
+                todo.append((child, f"{path}/", depth + 1))
 
-    def _sectors(self, start: int) -> bytes:
-        return self._chain(start, self._fat, self._bytes, self._data, 1)
+    def _sectors(self, start: int, size: int | None = None) -> bytes:
+        return self._chain(
+            start, self._fat, self._bytes, self._data, 1, len(self._data) if size is None else size
+        )
 
     @staticmethod
-    def _chain(start: int, table: list[int], each: int, data: bytes, skipped: int) -> bytes:
+    def _chain(start: int, table: list[int], each: int, data: bytes, skipped: int, size: int) -> bytes:
+        """The first `size` bytes of a chain; it ends where the data does."""
         found: list[bytes] = []
         seen: set[int] = set()
-        while start < len(table) and start not in seen:
+        while size > 0 and start < len(table) and start not in seen:
             seen.add(start)
             at = (start + skipped) * each
-            found.append(data[at : at + each])
+            piece = data[at : at + min(each, size)]
+            if not piece:
+                break
+            found.append(piece)
+            size -= len(piece)
             start = table[start]
         return b"".join(found)
 

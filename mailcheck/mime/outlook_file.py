@@ -31,7 +31,7 @@ _BOUNDARY: Final = "=_of_an_outlook_file_{}"
 
 
 def mail_of_outlook(data: bytes) -> bytes:
-    """The mail in a `.msg` file. Raises NotCompound: it is no such file."""
+    """The mail in a `.msg` file. Raises NotCompound: it is no such file, or a broken one."""
     return _mail(Compound(data), "", 0)
 
 
@@ -72,14 +72,14 @@ def _headers(file: Compound, at: str, depth: int) -> Iterator[str]:
 
 def _attached(file: Compound, at: str, depth: int) -> Iterator[bytes]:
     places = {
-        name[: len(at) + name[len(at) :].index("/") + 1]
-        for name in file.names
-        if name.startswith(f"{at}__attach_version1.0_#") and "/" in name[len(at) :]
+        name[: name.index("/", len(at)) + 1]
+        for name in file.below(f"{at}__attach_version1.0_#")
+        if "/" in name[len(at) :]
     }
     for place in sorted(places)[:ATTACHMENTS_MAX]:
         name = _text(file, place + _LONG_NAME) or _text(file, place + _SHORT_NAME)
         inner = f"{place}__substg1.0_3701000D/"
-        if any(one.startswith(inner) for one in file.names):
+        if file.below(inner):
             if depth < DEPTH_MAX:
                 yield b"Content-Type: message/rfc822\r\n\r\n" + _mail(file, inner, depth + 1)
             continue

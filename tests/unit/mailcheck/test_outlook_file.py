@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from huahuo.mailcheck.mime.compound import Compound, NotCompound
+from huahuo.mailcheck.mime.compound import STORAGES_DEEP_MAX, Compound, NotCompound
 from huahuo.mailcheck.mime.mail import attached, parse_mail
 from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
 from tests.support.models.outlook_file import FIXED, attachment, compound, sent, text
 
 AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
 FILE = b"%PDF canary" * 1_000
+NAME_OF_DATA = "__substg1.0_37010102".encode("utf-16-le")
 STREAMS = {
     FIXED: sent(AT),
     **dict([
@@ -62,3 +63,21 @@ def test_a_broken_file_gives_a_mail_or_is_refused() -> None:
             broken[chance.randrange(chance.choice((512, len(whole))))] = chance.randrange(256)
         with contextlib.suppress(NotCompound):
             parse_mail(mail_of_outlook(bytes(broken)))
+
+
+def test_files_that_share_their_bytes_do_not_multiply_them() -> None:
+    files = [attachment(n, ("__substg1.0_37010102", FILE if n else FILE * 9)) for n in range(9)]
+    whole = bytearray(compound({name: data for one in files for name, data in one.items()}))
+    assert len(mail_of_outlook(bytes(whole))) < 2 * len(whole)
+    entries = [at for at in range(512, len(whole), 128) if whole[at : at + 40] == NAME_OF_DATA]
+    first = max(entries, key=lambda at: whole[at + 120 : at + 128][::-1])
+    for at in entries:
+        whole[at + 116 : at + 128] = whole[first + 116 : first + 128]
+    with pytest.raises(NotCompound):
+        mail_of_outlook(bytes(whole))
+
+
+def test_storages_in_many_storages_are_left_out() -> None:
+    deep = "/".join("s" * (STORAGES_DEEP_MAX + 1))
+    file = Compound(compound({f"{deep}/x": b"far", f"{deep[2:]}/x": b"near"}))
+    assert file.below("") == [f"{deep[2:]}/x"]
