@@ -86,7 +86,7 @@ class Drain:
 
     async def _send_away(self) -> None:
         while True:
-            for connection in self._hub.connections:
+            for connection in self._hub.everybody:
                 connection.close(CloseCode.DRAINING, "this node is drained")
             await asyncio.sleep(AGAIN_S)
 

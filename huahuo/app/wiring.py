@@ -386,9 +386,6 @@ class App:
             if self.trimmer is not None:
                 parts.add("trimming", self.trimmer.stop)
                 self.trimmer.start()
-            if self.trimmer is not None:
-                parts.add("trimming", self.trimmer.stop)
-                self.trimmer.start()
 
     async def _work(self) -> None:
         """Begin what one process does for all."""

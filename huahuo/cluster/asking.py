@@ -69,8 +69,8 @@ class Asker:
             raise NodeSilent(at, f"at {url} has no certificate that is trusted here: {error}") from None
         except (OSError, ValueError) as error:
             raise NodeSilent(at, f"at {url} can't be reached: {error}") from None
-        except h11.RemoteProtocolError:
-            raise NodeSilent(at, f"at {url} speaks no HTTP") from None
+        except h11.ProtocolError as error:
+            raise NodeSilent(at, f"at {url} can't be asked by HTTP: {error}") from None
         return self._read(at, url, head, status, headers, said, kind)
 
     def _read[T](

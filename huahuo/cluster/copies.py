@@ -74,7 +74,7 @@ class Copies:
         self._ambient = ambient
         self._offered: Offered | None = None
         self._made_s = self._used_s = 0.0
-        self._making: asyncio.Task[Offered] | None = None
+        self._making: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -97,7 +97,10 @@ class Copies:
         self._remove()
 
     async def _begin(self, node: str, _asked: Begin) -> Offered:
-        now_s = self._ambient.monotonic_s()
+        now_s, making = self._ambient.monotonic_s(), self._making
+        if making is not None and making.done():
+            self._making = None
+            making.result()  # raises why there is none
         if self._offered is not None and now_s - self._made_s < FRESH_S:
             self._used_s = now_s
             return self._offered
@@ -106,15 +109,19 @@ class Copies:
             name = self._ambient.token(8)
             _log.info("copy_for_node", node=node)
             self._making = asyncio.create_task(self._make(name), name="copy for a node")
-        elif self._making.done():
-            making, self._making = self._making, None
-            self._offered = making.result()
-            self._made_s = self._used_s = now_s
-            self._watching = self._watching or asyncio.create_task(self._watch(), name="copies")
-            return self._offered
         return Offered("")
 
-    async def _make(self, name: str) -> Offered:
+    async def _make(self, name: str) -> None:
+        """Offer a copy. It counts from now on, also if the node that asked for it never comes back."""
+        try:
+            self._offered = await self._copied(name)
+        except BaseException:
+            self._remove()
+            raise
+        self._made_s = self._used_s = self._ambient.monotonic_s()
+        self._watching = self._watching or asyncio.create_task(self._watch(), name="copies")
+
+    async def _copied(self, name: str) -> Offered:
         source, target = self._data / DATABASE, self._folder / DATABASE
         size = sum(file.stat().st_size for file in self._data.glob(f"{DATABASE}*"))
         if shutil.disk_usage(self._data).free < size + _ROOM:

@@ -44,6 +44,8 @@ class Duty:
         self.members: Mapping[str, Member] = {}
         self.works = False
         self._unfit = False
+        self._changing = asyncio.Lock()
+        """Held while the work begins or stops: whoever drains this node does not wait for a turn."""
         self._log = log
         self._ambient = ambient
         self._tell = tell
@@ -163,10 +165,12 @@ class Duty:
         self._heard.hear({node: member.beat for node, member in self.members.items()}, now_s)
         if self._may_take():
             await self._take()
-        if self.holder == self.node:
-            await self._begin_work()
-        else:
+        if self.holder != self.node:
             await self._stop_work()
+        elif not self._unfit:
+            await self._begin_work()
+        else:  # it was taken while this node became unfit, or could not be left then
+            await self._ledger.change(self._leave)
 
     def _may_take(self) -> bool:
         if self._unfit or self.holder == self.node:
@@ -206,11 +210,19 @@ class Duty:
         return Append(ts_ms=self._ambient.now_ms(), principal="service", expected=expected, events=(event,))
 
     async def _begin_work(self) -> None:
-        if not self.works:
+        async with self._changing:
+            if self.works or self._unfit:
+                return
             self.works = True
-            await self._work()
+            try:
+                await self._work()
+            except EventStoreError:  # the next turn begins it again
+                self.works = False
+                await self._rest()
+                raise
 
     async def _stop_work(self) -> None:
-        if self.works:
-            self.works = False
-            await self._rest()
+        async with self._changing:
+            if self.works:
+                self.works = False
+                await self._rest()

@@ -10,13 +10,17 @@ is newer there, whatever the clocks say.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
 from huahuo.actors.plugins.principal import UserId
 
 USERS_A_MESSAGE = 5000
-"""More users are told in the next message: one stays below the limit of a request."""
+BYTES_A_MESSAGE = 512 << 10
+"""What is more goes with the next message, so each stays below the limit of a request."""
+CLIENTS_A_USER = 2000
+"""Of a user with more named clients on one node, the newest are told, and the number of all."""
 
 
 class Here(msgspec.Struct, array_like=True):
@@ -27,12 +31,18 @@ class Here(msgspec.Struct, array_like=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a node says. `whole`: this begins all that it has, and what was heard before counts no more."""
+    """What a node says. `whole`: this begins all that it has, and what was heard before counts no more.
+
+    `number`: rises, so that news which was overtaken does not count. `asks`: it knows nothing of the node
+    that it tells, and wants all of it.
+    """
 
     process: str
     clock: int
     whole: bool
     users: list[tuple[UserId, Here]]
+    number: int = 0
+    asks: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -46,6 +56,7 @@ class _Other(msgspec.Struct):
     """Another node: what it has, as far as it is known, and what it has not been told."""
 
     process: str = ""
+    number: int = 0
     users: dict[UserId, Here] = {}
     owed: dict[UserId, None] = {}
     whole: bool = True
@@ -60,6 +71,7 @@ class Presence:
         self._process = process
         self._now_ms = now_ms
         self._clock = 0
+        self._number = 0
         self._here: dict[UserId, Here] = {}
         self._others: dict[str, _Other] = {}
         self._elsewhere: Counter[UserId] = Counter()
@@ -109,10 +121,18 @@ class Presence:
         if whole:
             other.owed = dict.fromkeys(self._here)
             other.whole = False
-        users = list(other.owed)[:USERS_A_MESSAGE]
-        for user in users:
+        users: list[tuple[UserId, Here]] = []
+        size = 0
+        for user in other.owed:
+            here = _newest(_of(self._here, user))
+            size += len(msgspec.msgpack.encode((user, here)))
+            if users and (size > BYTES_A_MESSAGE or len(users) == USERS_A_MESSAGE):
+                break
+            users.append((user, here))
+        for user, _ in users:
             del other.owed[user]
-        return Told(self._process, self._clock, whole, [(user, _of(self._here, user)) for user in users])
+        self._number += 1
+        return Told(self._process, self._clock, whole, users, self._number, not other.process)
 
     def failed(self, node: str, told: Told) -> None:
         """`node` did not get it."""
@@ -132,8 +152,13 @@ class Presence:
         """Another node's news; also which clients here give way, since they came to that node later."""
         self._clock = max(self._clock, told.clock)
         other = self._other(node)
+        if told.asks:
+            other.whole = True
         if not told.whole and other.process != told.process:
             return Heard(True, self._clock), []
+        if other.process == told.process and told.number and told.number <= other.number:
+            return Heard(False, self._clock), []
+        other.number = told.number
         if told.whole:
             self._drop(other)
             other.process = told.process
@@ -150,6 +175,10 @@ class Presence:
         other = self._others.pop(node, None)
         if other is not None:
             self._drop(other)
+
+    def heard_of(self) -> list[str]:
+        """The nodes whose clients count here."""
+        return [node for node, other in self._others.items() if other.process]
 
     @property
     def known(self) -> Mapping[str, int]:
@@ -188,6 +217,11 @@ class Presence:
 
     def _other(self, node: str) -> _Other:
         return self._others.setdefault(node, _Other())
+
+
+def _newest(here: Here) -> Here:
+    more = len(here.clients) - CLIENTS_A_USER
+    return here if more <= 0 else Here(here.count, dict(islice(here.clients.items(), more, None)))
 
 
 def _of(users: Mapping[UserId, Here], user: UserId) -> Here:

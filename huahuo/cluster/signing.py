@@ -81,7 +81,7 @@ class Signer:
 
     def answered(self, once: str, status: int, body: bytes, mac: str) -> bool:
         """Whether `mac` is the signature of this answer. Compared in constant time."""
-        return hmac.compare_digest(self.answer(once, status, body), mac)
+        return mac.isascii() and hmac.compare_digest(self.answer(once, status, body), mac)
 
     def _mac(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), sha256).hexdigest()

@@ -70,6 +70,8 @@ class Telling:
 
     async def _heard(self, node: str, told: Told) -> Heard:
         heard, leaving = self.presence.hear(node, told)
+        if told.asks and node in self._changed:
+            self._changed[node].set()
         for user, client in leaving:
             self._leave(user, client)
         return heard
@@ -83,6 +85,8 @@ class Telling:
             for node in self._tasks.keys() - living:
                 self._tasks.pop(node).cancel()
                 del self._changed[node]
+                self.presence.forget(node)
+            for node in set(self.presence.heard_of()) - living:  # it tells, and says nothing in the log
                 self.presence.forget(node)
             await asyncio.sleep(LOOK_S)
 

@@ -24,7 +24,7 @@ from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.wire import world
+from tests.support.worlds.wire import until, world
 
 SECRET = b"s" * 32
 
@@ -82,6 +82,17 @@ async def test_a_copy_comes_in_pieces_and_is_the_giver_s_replica(
         assert held.log_id == a.log.log_id
         assert not (tmp_path / "b" / FOLDER).exists()
         assert sum("fetches a copy from a" in said for said in a.said) > 3
+
+
+async def test_a_copy_that_nobody_comes_back_for_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "UNUSED_S", 0.01)
+    async with giver(tmp_path / "a") as a:
+        await a.asker.ask(a.living["a"].url, "a", copies.BEGIN, copies.Begin(), copies.Offered)
+        folder = tmp_path / "a" / copies.FOLDER
+        await until(folder.exists)
+        await until(lambda: not folder.exists())
 
 
 async def test_a_joiner_that_was_stopped_goes_on_with_the_same_copy(

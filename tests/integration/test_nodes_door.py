@@ -192,6 +192,20 @@ async def test_an_answer_that_nobody_signed_is_not_believed() -> None:
             await asker.ask(f"http://127.0.0.1:{w.port}", "b", "double", Question(1), Reply)
 
 
+@pytest.mark.parametrize("mac", ["\xff", "é" * 64])
+def test_a_signature_that_is_no_ascii_is_a_wrong_one(mac: str) -> None:
+    assert not Signer(SECRET).answered("0.1", 200, b"", mac)
+
+
+async def test_a_node_whose_url_cannot_be_asked_is_silent_and_fails_nobody() -> None:
+    clock = FakeAmbient("a")
+    asker = Asker(secret=SECRET, node="a", log_id=LOG, ambient=clock)
+    async with world() as w:
+        for url in (f"http://127.0.0.1:{w.port}/a b", f"http://a\x01b@127.0.0.1:{w.port}", "http://[", "b"):
+            with pytest.raises(NodeSilent):
+                await asker.ask(url, "b", "double", Question(1), Reply)
+
+
 async def test_all_are_asked_at_once_and_who_did_not_answer_is_part_of_it() -> None:
     async with pair() as p:
         asker = p.asker()

@@ -134,6 +134,11 @@ class Hub:
         return self._wheel.connections
 
     @property
+    def everybody(self) -> tuple[LiveConnection, ...]:
+        """As `connections`, and the authenticated ones whose sockets other processes have."""
+        return tuple(dict.fromkeys((*self._wheel.connections, *self._members)))
+
+    @property
     def turning(self) -> bool:
         """Whether a timer waits for the next tick."""
         return self._wheel.turning

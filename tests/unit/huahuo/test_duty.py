@@ -10,6 +10,7 @@ from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
+from huahuo.eventstore.errors import Unavailable
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
@@ -38,6 +39,10 @@ class Worker:
     def __init__(self, node: Node, keys: str = "k") -> None:
         self.node = node
         self.working = False
+        self.fails = 0
+        """How often the log is yet to refuse the beginning of the work."""
+        self.may_rest = asyncio.Event()
+        self.may_rest.set()
         self.duty = Duty(
             log=node.log,
             ambient=node.ambient,
@@ -57,8 +62,12 @@ class Worker:
     async def _work(self) -> None:
         assert not self.working
         self.working = True
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable("not now")
 
     async def _rest(self) -> None:
+        await self.may_rest.wait()
         assert self.working
         self.working = False
 
@@ -120,3 +129,26 @@ async def test_a_node_that_is_gone_can_be_forgotten() -> None:
         await each[0].duty.remove("c")
         await made.caught_up()
         assert set(each[0].duty.members) == {"a", "b"}
+
+
+async def test_a_node_that_is_drained_while_its_work_stops_does_not_begin_it_again() -> None:
+    async with workers() as (made, each):
+        first = each[0]
+        first.may_rest.clear()
+        draining = asyncio.create_task(first.duty.unfit())
+        await wait(made, 1.0)
+        first.may_rest.set()
+        await draining
+        await wait(made, 1.0)
+        assert [worker.working for worker in each].count(True) == 1
+        assert not first.working
+
+
+async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun_again() -> None:
+    async with workers() as (made, each):
+        for worker in each[1:]:
+            worker.fails = 1
+        await each[0].duty.stop()
+        await wait(made, 2.0)
+        assert sorted(worker.fails for worker in each[1:]) == [0, 1]
+        assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1

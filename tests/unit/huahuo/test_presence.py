@@ -3,7 +3,8 @@
 import msgspec
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.cluster.presence import USERS_A_MESSAGE, Presence, Told
+from huahuo.cluster.door import BODY_BYTES_MAX
+from huahuo.cluster.presence import CLIENTS_A_USER, USERS_A_MESSAGE, Presence, Told
 
 
 class Two:
@@ -167,3 +168,45 @@ def test_very_many_users_are_told_in_several_messages() -> None:
     assert two.nodes["a"].owes("b")
     two.settle()
     assert two.nodes["b"].known == {"a": USERS_A_MESSAGE + 1}
+
+
+def test_a_node_that_knows_nothing_of_another_one_is_told_without_a_change_there() -> None:
+    two = Two()
+    two.join("a", "dev")
+    two.settle()
+    two.restart("b")
+    two.settle()
+    assert two.nodes["b"].count(42, "") == 1
+    two.nodes["b"].forget("a")
+    two.settle()
+    assert two.nodes["b"].count(42, "") == 1
+
+
+def test_news_that_newer_news_overtook_does_not_count() -> None:
+    two = Two()
+    two.settle()
+    a, b = two.nodes["a"], two.nodes["b"]
+    two.join("a", "dev")
+    older = a.next("b")
+    a.failed("b", older)
+    a.parted(42, "dev")
+    b.hear("a", a.next("b"))
+    b.hear("a", older)
+    assert b.count(42, "") == 0
+
+
+def test_a_message_stays_below_the_limit_of_a_request_whatever_the_clients_are_called() -> None:
+    two = Two()
+    for user in range(300):
+        for n in range(32):
+            two.join("a", f"{n:02}" + "花" * 62, user=user)
+    for n in range(CLIENTS_A_USER + 5):
+        two.join("a", f"{n:04}" + "花" * 60, user=1)
+    a, count = two.nodes["a"], 0
+    while a.owes("b"):
+        told = a.next("b")
+        assert len(msgspec.msgpack.encode(told)) < BODY_BYTES_MAX
+        two.nodes["b"].hear("a", told)
+        count += len(told.users)
+    assert count == 300
+    assert two.nodes["b"].count(1, "") == 32 + CLIENTS_A_USER + 5

@@ -362,3 +362,13 @@ async def test_after_the_stop_no_timer_is_left() -> None:
     await w.hub.stop()
     assert not w.hub.turning
     assert connection.ticks == []
+
+
+async def test_everybody_includes_connections_whose_sockets_other_processes_have() -> None:
+    w = await world()
+    here, theirs, unknown = w.joined(), Recorder(), Recorder()
+    w.hub.opened(unknown)
+    assert w.hub.join(theirs, verified(43), "", ticked=False)
+    assert set(w.hub.connections) == {here, unknown}
+    assert set(w.hub.everybody) == {here, unknown, theirs}
+    await w.hub.stop()
