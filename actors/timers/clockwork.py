@@ -148,6 +148,7 @@ class Clockwork:
         self._alarm_s = 0.0
         self._winding: asyncio.Handle | None = None
         self._look_at_s = 0.0
+        self._read_again_s = 0.0
         self._looked_at = -1
         self._heard = Heard(log)
         self._lost = False
@@ -257,7 +258,7 @@ class Clockwork:
             return
         now_ms, now_s = self._ambient.now_ms(), self._ambient.monotonic_s()
         window = self._window
-        if window.wants_page and self._reader is None:
+        if window.wants_page and self._reader is None and now_s >= self._read_again_s:
             self._reader = self._task(self._read())
         waits_s = [self._look_at_s - now_s]
         free = self._limits.at_once - self._firing
@@ -322,7 +323,8 @@ class Clockwork:
             window.fail_page()
             self._lost = True
             _log.warning("timers_not_read", error=type(error).__name__)
-            self._look_at_s = min(self._look_at_s, self._ambient.monotonic_s() + self._limits.retry_s)
+            self._read_again_s = self._ambient.monotonic_s() + self._limits.retry_s
+            self._look_at_s = min(self._look_at_s, self._read_again_s)
         finally:
             self._reader = None
         asyncio.get_running_loop().call_soon(self._wind)

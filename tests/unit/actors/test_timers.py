@@ -1,6 +1,7 @@
 """Timers of entities: when they fire, how often, and what ends them."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -203,6 +204,28 @@ def test_a_replacement_whose_outcome_is_unknown_leaves_one_timer(moment: str) ->
         assert len(await tower.pending()) == 1
         await asyncio.sleep(100)
         assert await tower.rings() == [90.0]
+
+    in_tower(test)
+
+
+def test_a_table_that_cannot_be_read_is_tried_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(tower: Tower) -> None:
+        loop, sound, tried_s = asyncio.get_running_loop(), tower.log.rows, list[float]()
+
+        async def rows(table: str, part: str, **where: Any) -> Any:
+            if table != TABLE:
+                return await sound(table, part, **where)
+            tried_s.append(loop.time())
+            if len(tried_s) <= 5:
+                raise Unavailable("its disk is gone")
+            return await sound(table, part, **where)
+
+        tower.log.deaf = True  # so the table is read anew after a minute
+        await tower.do(SetOnce(30))
+        monkeypatch.setattr(tower.log, "rows", rows)
+        await asyncio.sleep(70)
+        assert len(await tower.rung()) == 1
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(tried_s[:6]))
 
     in_tower(test)
 
