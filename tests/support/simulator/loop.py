@@ -56,6 +56,8 @@ class Loop(SimLoop):
         self._until_s = until_s
         self._steps_seen = 0
         self._stopped: dict[str, list[Any]] = {}
+        self._stopped_at_s: dict[str, float] = {}
+        self._stood_s: dict[str, float] = {}
         self._moment, self._moment_steps = -1.0, 0
         self.unhandled: list[str] = []
         self.set_exception_handler(self._note)
@@ -73,11 +75,19 @@ class Loop(SimLoop):
     def stop_machine(self, host: str) -> None:
         """As SIGSTOP: nothing of this machine runs until `go_on`; its timers pass meanwhile."""
         self._stopped.setdefault(host, [])
+        self._stopped_at_s.setdefault(host, self._now)
 
     def go_on(self, host: str) -> None:
         """As SIGCONT: all that was due runs now, in its order."""
+        if host in self._stopped:
+            self._stood_s[host] = self.stood_s(host)
+            del self._stopped_at_s[host]
         for entry in self._stopped.pop(host, []):
             self._ready.append(entry)
+
+    def stood_s(self, host: str) -> float:
+        """For how long this machine was stopped so far, in all."""
+        return self._stood_s.get(host, 0.0) + self._now - self._stopped_at_s.get(host, self._now)
 
     def _step(self) -> None:
         self._steps_seen += 1
