@@ -320,6 +320,8 @@ class App:
         self._parts.add_timed("connections", server.drain)
         if self.fleet is not None:
             self._parts.add_timed("workers", self.fleet.drain)
+        if self.duty is not None:
+            self.duty.tell_soon()  # its first words had no address yet
 
     async def _keep_room(self, pages: Site, host: Host) -> None:
         storing = self.storing

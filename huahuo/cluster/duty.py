@@ -74,6 +74,10 @@ class Duty:
         """For how long a node has said nothing."""
         return self._heard.silent_s(node, self._ambient.monotonic_s())
 
+    def tell_soon(self) -> None:
+        """What this node tells of itself has changed: tell it in the next turn."""
+        self._beaten_s = -BEAT_S
+
     async def start(self) -> None:
         """Say that this node lives, and take the work if nobody has it.
 
