@@ -36,7 +36,7 @@ def must_be_plain(handler: Handler, what: str) -> None:
 
 
 def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
-    """Refuse a function that cannot be called with so many arguments. Raises DefinitionError."""
+    """Raise DefinitionError if the function does not take this number of arguments."""
     name = getattr(handler, "__name__", "?")
     if not callable(handler):
         write = "put the class of yours there, or nothing at all, and the function below it"

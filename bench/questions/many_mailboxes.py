@@ -4,8 +4,9 @@ The guess before the first run: 7.5 ms of the processor for a first check of 10 
 nothing new, half of what was measured when checks were new. A script with imapclient needs as long: it
 reads the mails with the email package of Python, but stores nothing.
 
-Dovecot runs on the same cores: rates say as much about it as about who asks. Processor time is that of the
-process that checks. Each check connects, signs in and signs out. The scripts store nothing and tell nobody.
+Dovecot runs on the same cores, so the rates depend on it as much as on its client. Processor time is that of
+the process that checks. Each check connects, signs in and signs out. The scripts store nothing and tell
+nobody.
 """
 
 import asyncio

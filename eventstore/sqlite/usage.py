@@ -29,7 +29,7 @@ SLICE_EVENTS: Final = 4096
 EVENT_BYTES: Final = 128
 """What an event takes beside its body, by estimate."""
 TALLY_USERS_MAX: Final = 8192
-"""For so many users an addition takes about 10 ms of a commit. Beyond, events are counted by slices."""
+"""Adding the sums of this many users takes about 10 ms of a commit. Of more, events are counted by slices."""
 _USER: Final = "user/"
 
 SELECT_USAGE: Final = "SELECT user, events, blobs FROM usage"

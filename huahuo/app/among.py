@@ -13,7 +13,7 @@ from huahuo.transport.server.hub import Hub
 
 CLIENTS, FACTS = "clients", "facts"
 ANSWER_S = 2.0
-"""Who has not answered by then is named in the answer."""
+"""How long the nodes have to answer. The reply names those that did not."""
 
 
 class Nothing(msgspec.Struct, frozen=True):

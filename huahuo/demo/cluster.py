@@ -18,7 +18,7 @@ from huahuo.app.config import Settings
 from huahuo.app.signals import stop_on_signals
 from huahuo.demo.balancer import Balancer
 from huahuo.demo.children import Child
-from huahuo.demo.demo import TOKEN_TTL_S, USER_ID, USERNAME, add_mailboxes, fill
+from huahuo.demo.demo import TOKEN_TTL_S, USER_ID, USERNAME, add_mailboxes, fill, until_stopped
 from huahuo.demo.nats_servers import nats_servers
 from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, SampleMailServer, free_port
 from huahuo.demo.switchboard import SOCKET, Switchboard
@@ -46,14 +46,7 @@ async def cluster(*, port: int | None, data: Path | None, console: Console) -> N
     with tempfile.TemporaryDirectory(prefix="huahuo-cluster-") as temporary:
         ambient = SystemAmbient()
         work = asyncio.create_task(_run(Path(temporary), data or Path(temporary), port, ambient, console))
-        waiter = asyncio.create_task(stopping.wait())
-        await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
-        if not work.done():
-            console.print("\nstopping …")
-            work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await until_stopped(work, stopping, console)
 
 
 async def _run(

@@ -42,14 +42,19 @@ async def demo(*, port: int | None, data: Path | None, console: Console) -> None
         ambient = SystemAmbient()
         async with SampleMailServer(folder / "mail", ambient) as server:
             work = asyncio.create_task(_run(server, folder / "log", port, ambient, console))
-            waiter = asyncio.create_task(stopping.wait())
-            await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
-            waiter.cancel()
-            if not work.done():
-                console.print("\nstopping …")
-                work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await until_stopped(work, stopping, console)
+
+
+async def until_stopped(work: asyncio.Task[None], stopping: asyncio.Event, console: Console) -> None:
+    """Wait for the end of `work`, which raises what it raised, or end it when `stopping` is set."""
+    waiter = asyncio.create_task(stopping.wait())
+    await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if not work.done():
+        console.print("\nstopping …")
+        work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
 
 
 async def _run(
