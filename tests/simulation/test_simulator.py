@@ -3,9 +3,14 @@
 `make sim` and `make proof` run many more: docs/testing.md.
 """
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
+import anyio
 import msgspec
 import pytest
 
@@ -30,6 +35,8 @@ HARD = Plan(
     work={"publish": 6, "burst": 2, "open": 3, "add": 6, "stop": 1, "again": 1, "foreign": 1, "job": 1},
 )
 """Many crashes in a short time."""
+PATIENT = replace(HARD, seconds=60, faults={"partition": 15, "power": 20, "stop device": 15}, heartbeat_s=4)
+"""Clients that give up connections which nobody ended, and cancel all that waits on them."""
 
 
 def kept() -> list[str]:
@@ -68,6 +75,34 @@ def test_the_same_plan_gives_the_same_trace(hard: Result) -> None:
     assert again.trace == hard.trace
     assert again.counts == hard.counts
     assert run(replace(HARD, seed=8, seconds=20)).trace != run(replace(HARD, seed=9, seconds=20)).trace
+
+
+@pytest.mark.slow
+def test_another_process_gives_the_same_trace() -> None:
+    """Where objects lie and how strings are hashed differ there: no set's order may show."""
+    asked = msgspec.json.encode(PATIENT).decode()
+    here = run(PATIENT)
+    command = [sys.executable, "-m", "tests.support.simulator", "--no-shrink", "--plan", asked]
+    there = subprocess.run(
+        command, env={**os.environ, "PYTHONHASHSEED": "5"}, capture_output=True, text=True, check=False
+    )
+    assert f"trace {here.trace}" in there.stdout, there.stdout + there.stderr
+
+
+def test_a_set_of_tasks_is_walked_in_the_order_in_which_they_began() -> None:
+    """A set that is walked by where its objects lie would make two runs of one plan differ."""
+    simulated = loop.Loop(1)
+
+    async def begun() -> list[bool]:
+        tasks = [asyncio.ensure_future(asyncio.sleep(1)) for _ in range(100)]
+        futures = [simulated.create_future() for _ in range(100)]
+        await asyncio.gather(*tasks)
+        scopes = {hash(anyio.CancelScope()) for _ in range(100)}
+        return [list(set(tasks)) == tasks, list(set(futures)) == futures, len(scopes) == 1]
+
+    with loop.ordered_scopes():
+        assert simulated.run_until_complete(begun()) == [True, True, True]
+    simulated.close()
 
 
 @pytest.mark.slow

@@ -1,10 +1,16 @@
 """simloop's event loop, with a running trace hash, machines that can be stopped, and a quick clock."""
 
+import asyncio
+import contextlib
+import itertools
 import math
 import time
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
+from unittest.mock import patch
 
+from anyio._backends import _asyncio as anyio_backend
 from simloop import SimLoop
 from simloop._loop import _host_of
 
@@ -46,6 +52,30 @@ class RunningTrace:
         return self._hash.hexdigest()
 
 
+class _Numbered:
+    """Hashed by its number: a set of these is walked in an order that does not hang on addresses."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Task(_Numbered, asyncio.Task[Any]):
+    pass
+
+
+class _Future(_Numbered, asyncio.Future[Any]):
+    pass
+
+
+@contextlib.contextmanager
+def ordered_scopes() -> Iterator[None]:
+    """One hash for all cancel scopes, which anyio keeps in sets: they are walked as they came."""
+    with patch.object(anyio_backend.CancelScope, "__hash__", lambda _scope: 0):
+        yield
+
+
 class Loop(SimLoop):
     """See the module."""
 
@@ -60,7 +90,20 @@ class Loop(SimLoop):
         self._stood_s: dict[str, float] = {}
         self._moment, self._moment_steps = -1.0, 0
         self.unhandled: list[str] = []
+        self._numbers = itertools.count(1)
+        self.set_task_factory(self._numbered_task)
         self.set_exception_handler(self._note)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See `_Numbered`."""
+        future = _Future(loop=self)
+        future.number = next(self._numbers)
+        return future
+
+    def _numbered_task(self, _loop: Any, work: Any, **more: Any) -> asyncio.Task[Any]:
+        task = _Task(work, loop=self, **more)
+        task.number = next(self._numbers)
+        return task
 
     def _note(self, _loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -28,7 +28,7 @@ from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.device import Device, Habits, digest_of, nonce_of
 from tests.support.simulator.faults import Faults
-from tests.support.simulator.loop import Loop, OutOfTime
+from tests.support.simulator.loop import Loop, OutOfTime, ordered_scopes
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
@@ -65,7 +65,7 @@ def play(plan: Plan, until_s: float = math.inf) -> Told:
     Raises:
         OutOfTime: it was not over at `until_s` of `time.monotonic`.
     """
-    with _hushed(), quick_starts():
+    with _hushed(), quick_starts(), ordered_scopes():
         told = _play(plan, until_s)
     if told is None:
         raise OutOfTime
