@@ -9,13 +9,14 @@ from huahuo.actors.plugins.principal import UserId
 
 
 class StartCheck(msgspec.Struct, frozen=True, gc=False):
-    """Effect: run this check as soon as its host has a free place. `login`: only sign in."""
+    """Effect: run this check as soon as its host has a free place. `login`, `trace`: see `OpenCheck`."""
 
     email_id: int
     check_id: int
     host: str
     user_id: UserId
     login: bool = False
+    trace: str = ""
 
 
 class StopCheck(msgspec.Struct, frozen=True, gc=False):

@@ -91,6 +91,7 @@ class Entities(Plugin):
             rest=api.rest,
             drain=api.drain,
             close=api.close,
+            trace=effects.trace,
             idle=api.idle,
             api=api,
         )

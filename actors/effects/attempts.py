@@ -13,7 +13,7 @@ from huahuo.actors.effects.facts import CANCELLED, DONE, OpenEffect
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.run import EffectRun
 from huahuo.actors.effects.spec import Failure, backoff_s
-from huahuo.actors.effects.traced import TracesRuns
+from huahuo.actors.effects.traced import TracesRuns, inside
 from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
@@ -77,7 +77,8 @@ class Attempts:
         span, outcome = self.traced.run(entry), LEFT
         entry.run = span.place
         try:
-            outcome = await self._perform(entry)
+            with inside(span):
+                outcome = await self._perform(entry)
         finally:
             span.end(outcome)
 

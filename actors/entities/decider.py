@@ -24,13 +24,14 @@ class Context(msgspec.Struct, frozen=True):
 
     `now_ms` and `timestamp` are the same moment. `take` returns durable numbers of a named counter (see
     `Log.take`). `head` returns a stream's present head; the state is at least as new as every head it
-    returns.
+    returns. `command_id` is stored with the decision's events; where many commands share an append it is "".
     """
 
     now_ms: int
     timestamp: str
     take: Callable[[str, int], int]
     head: Callable[[str], int]
+    command_id: str = ""
 
 
 class Origin(msgspec.Struct, frozen=True):

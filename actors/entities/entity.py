@@ -224,7 +224,7 @@ class Entity(LoopActor):
             # No await from here to the append, so that no head that the decision reads is newer than the
             # state it decides on.
             began_s = kind.ambient.monotonic_s()
-            context = kind.context()
+            context = kind.context(origin.command_id)
             try:
                 decision = kind.decider.decide(self._state, command, context)
             except Missing as missing:

@@ -59,12 +59,18 @@ class Kind:
         self.weight = 0
         """The sum of `weigh` over the loaded states."""
 
-    def context(self) -> Context:
+    def context(self, command_id: str = "") -> Context:
         """The time, counters and heads for one decision."""
         now_ms = self.ambient.now_ms()
         if self._moment[0] != now_ms:  # many decisions are made within a millisecond
             self._moment = now_ms, rfc3339(now_ms)
-        return Context(now_ms=now_ms, timestamp=self._moment[1], take=self.log.take, head=self._head)
+        return Context(
+            now_ms=now_ms,
+            timestamp=self._moment[1],
+            take=self.log.take,
+            head=self._head,
+            command_id=command_id,
+        )
 
     def _head(self, stream: str) -> int:
         return self.log.head(stream).seq

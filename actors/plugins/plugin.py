@@ -116,6 +116,10 @@ async def _no_drain(_timeout_s: float) -> None:
     pass
 
 
+def _untraced(_traced: Any) -> None:
+    pass
+
+
 def _nobody() -> Collection[tuple[UserId, int]]:
     return ()
 
@@ -171,6 +175,8 @@ class Brought:
     """Stop what runs; the next start goes on with it. Idempotent."""
     forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
     """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
+    trace: Callable[[Any], None] = _untraced
+    """Tell this tracer (`huahuo.actors.effects.traced.TracesRuns`) of runs. Called before `work`."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()

@@ -1,9 +1,10 @@
 """Traces of a service that the setting `otel` asks for. Without it, none of this is imported."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from huahuo.actors.domain.api import EntityApi
+from huahuo.actors.plugins.plugin import Brought
 from huahuo.app.stopping import Parts
 from huahuo.eventstore.ambient import Ambient
 from huahuo.replay.live.feed import Feed
@@ -20,7 +21,7 @@ def trace(
     hub: Hub,
     feed: Feed,
     publisher: Publisher,
-    entities: EntityApi,
+    brought: Iterable[Brought],
     ambient: Ambient,
     parts: Parts,
 ) -> "Works":
@@ -40,5 +41,6 @@ def trace(
     gate.traced = spans.command
     hub.told_ack = spans.acked
     publisher.here = here
-    entities.effects.trace(spans.works)
+    for one in brought:
+        one.trace(spans.works)
     return spans.works

@@ -336,7 +336,7 @@ class App:
     async def _begin(self) -> None:
         """Go on with what an earlier process left: on a node that has not joined yet, once it has."""
         if self.settings.otel:
-            given = self.gate, self.hub, self.feed, self.publisher, self.api("entities")
+            given = self.gate, self.hub, self.feed, self.publisher, self._brought.values()
             self.traces = trace(*given, self._ambient, self._parts)
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)

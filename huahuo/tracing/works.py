@@ -5,7 +5,8 @@ run or a job says has the place of its span as command id, so commits and delive
 run knows the run before it, also one of an earlier process, by the id of that one's claim: it has a link.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Tracer
@@ -18,12 +19,27 @@ from huahuo.tracing.places import below, context_of, text_of
 class EffectSpan:
     """See `huahuo.actors.effects.traced.RunSpan`. The handler runs inside of it: its own spans are below."""
 
-    def __init__(self, span: Span, entry: Entry, now_ns: Callable[[], int]) -> None:
+    def __init__(self, span: Span, entry: Entry, tracer: Tracer, now_ns: Callable[[], int]) -> None:
         self.place = text_of(span)
+        self._tracer = tracer
         self._span = span
         self._entry = entry
         self._now_ns = now_ns
         self._token = context.attach(trace.set_span_in_context(span))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """See `RunSpan`. Of an exception only the class is told: its text may hold what a server said."""
+        span = self._tracer.start_span(name, start_time=self._now_ns())
+        token = context.attach(trace.set_span_in_context(span))
+        try:
+            yield
+        except BaseException as error:
+            span.set_attribute("huahuo.error", type(error).__name__)
+            raise
+        finally:
+            context.detach(token)
+            span.end(self._now_ns())
 
     def end(self, outcome: str) -> None:
         """See `RunSpan`."""
@@ -65,7 +81,7 @@ class Works:
             start_time=self._now_ns(),
             attributes={"huahuo.entity": entry.entity, "huahuo.effect": entry.id},
         )
-        return EffectSpan(span, entry, self._now_ns)
+        return EffectSpan(span, entry, self._tracer, self._now_ns)
 
     def job(self, name: str) -> JobSpan:
         """A job begins, below the span that the caller is in."""

@@ -19,13 +19,13 @@ import msgspec
 
 from huahuo.actors.effects.book import HELD
 from huahuo.actors.effects.books import Hold, RunOver
-from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect, Start
 from huahuo.actors.effects.line import Entry
 from huahuo.actors.effects.spec import Failure
-from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
+from huahuo.mailcheck.effects import StartCheck
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckHeld,
@@ -43,9 +43,16 @@ CHECK: Final = "check"
 _FAULT: Final = zh.CHECK_FAULT
 
 
-def effect_of(email_id: int, row: bytes, user_id: UserId, now_ms: int) -> OpenEffect:
+def effect_of(email_id: int, row: bytes, check: OpenCheck, now_ms: int) -> OpenEffect:
     """An open check as the runner knows it. It counts as open since this process learns of it."""
-    return OpenEffect(MAILBOX, str(email_id), CHECK, msgspec.Raw(row), now_ms, user_id)
+    job = msgspec.Raw(row)
+    return OpenEffect(MAILBOX, str(email_id), CHECK, job, now_ms, check.user_id, trace=check.trace)
+
+
+def start_of(effect: StartCheck, now_ms: int) -> Start:
+    """What the runner is told after the commit of this effect."""
+    check = OpenCheck(effect.user_id, effect.check_id, effect.host, login=effect.login, trace=effect.trace)
+    return Start(effect.check_id, effect_of(effect.email_id, msgspec.json.encode(check), check, now_ms))
 
 
 class CheckBooks:
@@ -65,7 +72,7 @@ class CheckBooks:
         check = msgspec.json.decode(value, type=OpenCheck)
         if check.implicit:
             return None
-        return check.check_id, effect_of(number_of(key), value, check.user_id, self._ambient.now_ms())
+        return check.check_id, effect_of(number_of(key), value, check, self._ambient.now_ms())
 
     def row_key(self, entry: Entry) -> bytes:
         """See `Books`."""
@@ -96,6 +103,7 @@ class CheckHold:
         self._mailboxes = mailboxes
         self._email_id = int(entry.key)
         self._check_id = entry.id
+        self._entry = entry
         self._plan: Plan | None = None
 
     async def begin(self, log: Log, living: frozenset[str]) -> None:
@@ -136,7 +144,9 @@ class CheckHold:
         await self._tell(Finish(self._check_id, "error", _FAULT))
 
     async def _tell(self, command: MailboxCommand) -> MailboxReply:
-        answer = await self._mailboxes.tell(self._email_id, command, cause=self.position)
+        answer = await self._mailboxes.tell(
+            self._email_id, command, cause=self.position, command_id=self._entry.run
+        )
         match answer.reply:
             case None | CheckOver() | NoMailbox():
                 self.over = self.over or "ended"

@@ -6,6 +6,7 @@ already stored every batch it was given, so the next check continues after the l
 
 import asyncio
 
+from huahuo.actors.effects.traced import stage
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
@@ -59,7 +60,8 @@ async def _run(
 ) -> Ok:
     """Connect, read, log out. After a cancel or a broken connection, skip the logout."""
     await reading.progress.step(_PERCENT_CONNECTING, zh.CONNECTING)
-    place, client = await connected(target, network, limits, ambient)
+    with stage("imap connect"):
+        place, client = await connected(target, network, limits, ambient)
     listens = False
     try:
         done = await _session(client, target, place, reading, Deadline(ambient, limits.idle_timeout_s))
@@ -81,11 +83,15 @@ async def _session(
     """Sign in and read. The deadline restarts with every batch."""
     try:
         async with deadline:
-            await greet(client, place)
+            with stage("imap greet"):
+                await greet(client, place)
             await reading.progress.step(_PERCENT_LOGIN, zh.SIGNING_IN)
-            await sign_in(client, target, place)
-            done = await reading.inbox(client, deadline)
-            await reading.others(client, deadline)
+            with stage("imap sign in"):
+                await sign_in(client, target, place)
+            with stage("imap inbox"):
+                done = await reading.inbox(client, deadline)
+            with stage("imap other folders"):
+                await reading.others(client, deadline)
             return done
     except TimeoutError:
         if deadline.expired():

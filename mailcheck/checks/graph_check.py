@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
+from huahuo.actors.effects.traced import stage
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.fetching import RawMail
@@ -91,8 +92,14 @@ class _Run:
         """The inbox, and then the other folders that are wanted, as far as the mailbox has them."""
         await self._progress.step(_PERCENT_LOGIN, zh.CONNECTING_GRAPH)
         since = self._since
-        await self._folder(graph.INBOX, INBOX, since)
+        with stage("graph inbox"):
+            await self._folder(graph.INBOX, INBOX, since)
         done = Ok(self._count, self._cursor, since is not None and since.uidvalidity != GRAPH_UIDVALIDITY)
+        with stage("graph other folders"):
+            await self._read_others()
+        return done
+
+    async def _read_others(self) -> None:
         for folder, name in await self._others():
             known = self._target.cursors.get(name)
             try:
@@ -101,7 +108,6 @@ class _Run:
                 continue  # there is no such folder
             if known is None or self._cursor.uid != known.uid or not known.link:
                 await self._sink.mails([], self._cursor)
-        return done
 
     async def _others(self) -> list[tuple[str, str]]:
         """(what Graph calls it, its name here) of each folder besides the inbox."""

@@ -65,15 +65,23 @@ class Mailboxes:
         self._pauses = pauses
 
     async def tell(
-        self, email_id: int, command: MailboxCommand, *, principal: str = SERVICE, cause: int = 0
+        self,
+        email_id: int,
+        command: MailboxCommand,
+        *,
+        principal: str = SERVICE,
+        cause: int = 0,
+        command_id: str = "",
     ) -> Answer[MailboxReply]:
         """Let a mailbox decide, and return when its decision is durable.
+
+        `command_id`: the place in a trace of the run that says it, stored with the events.
 
         Raises:
             EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
         """
         await self._pauses.passed(email_id)
-        origin = Origin(principal=principal, cause=cause)
+        origin = Origin(principal=principal, command_id=command_id, cause=cause)
         answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
         return answer
 

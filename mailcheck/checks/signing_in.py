@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
+from huahuo.actors.effects.traced import stage
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
@@ -150,7 +151,8 @@ class SigningIn:
     ) -> Access:
         """An access token. Raises CheckFailed."""
         try:
-            return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
+            with stage("access token"):
+                return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
         except MailFault as fault:
             raise CheckFailed(classify(fault)) from fault
 

@@ -3,6 +3,7 @@
 It takes the place of a check (`SigningIn`), so it signs in as a check of the mailbox does.
 """
 
+from huahuo.actors.effects.traced import stage
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
@@ -72,10 +73,13 @@ class SigningInOnly:
         folders.names = [name for _, name in await graph.folders()]
 
     async def _over_imap(self, target: Target, folders: Folders) -> None:
-        place, client = await connected(target, self._network, self._limits, self._ambient)
+        with stage("imap connect"):
+            place, client = await connected(target, self._network, self._limits, self._ambient)
         try:
-            await greet(client, place)
-            await sign_in(client, target, place)
+            with stage("imap greet"):
+                await greet(client, place)
+            with stage("imap sign in"):
+                await sign_in(client, target, place)
             if folders.wanted:
                 listed = await client.folders()
                 folders.names = [folder.name for folder in selectable(listed)]

@@ -13,6 +13,7 @@ import msgspec
 from huahuo.actors.effects.facts import Start
 from huahuo.actors.effects.runner import Bounds, Effects
 from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
@@ -39,7 +40,7 @@ from huahuo.mailcheck.api.testing_login import TestingLogin
 from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
 from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.attachments.reading import Attachments
-from huahuo.mailcheck.checks.books import CHECK, CheckBooks, effect_of
+from huahuo.mailcheck.checks.books import CHECK, CheckBooks, start_of
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.checks.run import Checking
@@ -69,7 +70,7 @@ from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 from huahuo.mailcheck.tables.purge import Purging
-from huahuo.mailcheck.tables.records import OpenCheck, check_put
+from huahuo.mailcheck.tables.records import OpenCheck
 from huahuo.mailcheck.watching.watching import Watching
 
 _LOOK_S = 2.0
@@ -339,6 +340,10 @@ class MailDomain:
         if self._index is not None:
             await self._index.close()
 
+    def trace(self, traced: TracesRuns) -> None:
+        """See `Brought`."""
+        self._checks.trace(traced)
+
     async def idle(self) -> None:
         """Return when no check and no purge runs or waits in memory, and no mail waits for the index."""
         await self._checks.idle()
@@ -366,11 +371,8 @@ class MailDomain:
     def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
         match effect:
             case StartCheck():
-                put = check_put(
-                    effect.email_id, effect.user_id, effect.check_id, host=effect.host, login=effect.login
-                )
-                row = effect_of(effect.email_id, put.value, effect.user_id, self._ambient.now_ms())
-                self._checks.committed(Start(effect.check_id, row), row.entity)
+                start = start_of(effect, self._ambient.now_ms())
+                self._checks.committed(start, start.row.entity)
             case StopCheck():
                 self._checks.cancelled(effect.check_id)
             case Watch():

@@ -96,6 +96,7 @@ class Mail(Plugin):
             drain=mail.drain,
             close=mail.close,
             forget=mail.belongings.forget,
+            trace=mail.trace,
             idle=mail.idle,
             api=mail,
         )

@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from huahuo.actors.entities.decider import Context, Decision
+from huahuo.actors.plugins.traceparent import carried
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck.effects import Effect, Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.events import (
@@ -201,8 +202,9 @@ class RosterWriting:
             self._expect(email_id)
         self._status(email_id, check_id, "queued", zh.CHECK_QUEUED)
         self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
-        self._rows.append(check_put(email_id, self.state.user_id, check_id, host=host, login=login))
-        self._effects.append(StartCheck(email_id, check_id, host, self.state.user_id, login))
+        user_id, trace = self.state.user_id, carried(self.context.command_id)
+        self._rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
+        self._effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
 
     def cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""

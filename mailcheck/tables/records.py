@@ -87,7 +87,7 @@ class MailPlace(msgspec.Struct, frozen=True, gc=False):
 class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A check that has not ended. `implicit`: an embedding application runs it, not this service.
 
-    `login`: it only signs in.
+    `login`: it only signs in. `trace`: the place in a trace of the command that asked for it, "" for none.
     """
 
     user_id: UserId
@@ -95,6 +95,7 @@ class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     host: str = ""
     implicit: bool = False
     login: bool = False
+    trace: str = ""
 
 
 def received_of(key: bytes) -> int:
@@ -184,9 +185,10 @@ def check_put(
     host: str = "",
     implicit: bool = False,
     login: bool = False,
+    trace: str = "",
 ) -> RowPut:
     """The row of an open check."""
-    value = OpenCheck(user_id, check_id, host, implicit, login)
+    value = OpenCheck(user_id, check_id, host, implicit, login, trace)
     return RowPut(CHECKS, "", email_key(email_id), msgspec.json.encode(value))
 
 

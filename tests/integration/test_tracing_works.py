@@ -1,20 +1,18 @@
 """Effects, timers, jobs and publications of a traced program are in the trace of what they come from."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import UNSET, Raw, Struct
 from msgspec.json import encode
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 
 from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo, Service
 from huahuo.actors.plugins.traceparent import Place, carried, place_in
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
 from huahuo.publisher.publisher import Publisher
-from tests.support.patience import WITHIN_S
+from tests.support.spans import below, kept_spans
 
 PLACE = Place(0xABCDEF, 0x123456, sampled=True)
 
@@ -45,29 +43,12 @@ class State(Struct, frozen=True):
     rang: int = 0
 
 
-class Kept(SpanProcessor):
-    """The spans that ended, and `more` when another one has."""
-
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-        self.more = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.spans.append(span)
-        self._loop.call_soon_threadsafe(self.more.set)
-
-
 class World:
     """Spans so far, and an order whose effect waits until it may go on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
-        self.kept = Kept()
-        provider = TracerProvider()
-        provider.add_span_processor(self.kept)
-        monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-        self.tracer = provider.get_tracer("program")
-        monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+        kept, self.tracer = kept_spans(monkeypatch)
+        self.until, self.one = kept.until, kept.one
         self._data = data
         self.may_go, self.runs = asyncio.Event(), asyncio.Queue[str]()
         self.entity = self._order()
@@ -76,18 +57,6 @@ class World:
         return Huahuo(
             entities=[self.entity], data=self._data, port=0, otel=True, drain_timeout_s=drain_timeout_s
         )
-
-    async def until(self, name: str, count: int = 1) -> Sequence[ReadableSpan]:
-        """The spans of this name, once there are so many."""
-        async with asyncio.timeout(WITHIN_S):
-            while len(found := [span for span in self.kept.spans if span.name == name]) < count:
-                self.kept.more.clear()
-                await self.kept.more.wait()
-        return found
-
-    async def one(self, name: str) -> ReadableSpan:
-        (span,) = await self.until(name)
-        return span
 
     def _order(self) -> Entity[State]:
         order = Entity("order", State)
@@ -135,14 +104,6 @@ def _of(span: ReadableSpan) -> int:
     return 0 if span.parent is None else span.parent.span_id
 
 
-def _below(span: ReadableSpan, parent: ReadableSpan) -> bool:
-    return (
-        span.parent is not None
-        and parent.context is not None
-        and span.parent.span_id == parent.context.span_id
-    )
-
-
 async def test_a_run_and_what_it_says_are_in_the_trace_of_the_command(world: World) -> None:
     world.may_go.set()
     async with world.app() as app:
@@ -151,8 +112,8 @@ async def test_a_run_and_what_it_says_are_in_the_trace_of_the_command(world: Wor
         run = await world.one("effect pack")
     assert run.parent is not None
     assert (run.parent.trace_id, run.parent.span_id) == (PLACE.trace_id, PLACE.span_id)
-    assert _below(packed, run)
-    assert _below(await world.one("handler's own"), run), "the handler runs inside of its span"
+    assert below(packed, run)
+    assert below(await world.one("handler's own"), run), "the handler runs inside of its span"
     assert run.attributes is not None
     assert run.attributes["huahuo.outcome"] == "done"
 
@@ -180,7 +141,7 @@ async def test_a_timer_and_the_effect_of_its_command_are_in_the_trace(world: Wor
     timer = await world.one("timer ring")
     assert timer.parent is not None
     assert timer.parent.span_id == PLACE.span_id
-    assert _below(rang, timer)
+    assert below(rang, timer)
     assert run.context is not None
     assert run.context.trace_id == PLACE.trace_id
 
@@ -214,7 +175,7 @@ async def test_a_job_is_below_the_span_of_its_program_and_its_reports_below_it(w
         span = await world.one("job import")
     assert _of(span) == request.get_span_context().span_id
     assert reports
-    assert all(_below(report, span) for report in reports)
+    assert all(below(report, span) for report in reports)
 
 
 async def test_a_job_that_a_crash_interrupts_ends_in_its_trace(world: World) -> None:
