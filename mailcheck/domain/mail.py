@@ -13,7 +13,6 @@ import msgspec
 from huahuo.actors.effects.facts import Start
 from huahuo.actors.effects.runner import Bounds, Effects
 from huahuo.actors.effects.spec import Spec
-from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
@@ -156,6 +155,7 @@ class MailDomain:
                 sweep_s=settings.sweep_s,
             ),
         )
+        self.trace = self._checks.trace
         self._purging = (
             Purging(log, ambient, MAILBOX)
             if index is None
@@ -339,10 +339,6 @@ class MailDomain:
         await self._purges.close()
         if self._index is not None:
             await self._index.close()
-
-    def trace(self, traced: TracesRuns) -> None:
-        """See `Brought`."""
-        self._checks.trace(traced)
 
     async def idle(self) -> None:
         """Return when no check and no purge runs or waits in memory, and no mail waits for the index."""
