@@ -113,8 +113,8 @@ class Bridge:
     def _gather(self, told: int) -> None:
         """Let the threads that were told of a commit come back, so that the next commit has posts of all.
 
-        Otherwise half of the threads wait for each commit while the other half come back. The loop itself waits,
-        because as long as it runs, it has the interpreter that they need. On the loop.
+        Otherwise half of the threads wait for each commit while the other half come back. The loop itself
+        waits, because as long as it runs, it has the interpreter that they need. On the loop.
         """
         if self._rest:
             self._rest -= 1
