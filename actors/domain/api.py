@@ -19,6 +19,7 @@ from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import Command, holds_secret, traits
@@ -321,7 +322,9 @@ class EntityApi:
                 more = () if fields is None else (struct_of(call.params, fields),)
                 data = query.answer(held.state, call.principal, *more)
                 stream = f"{entity.kind}/{key}"
-                return msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+                body = msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+                refuse_lost(body, data, f"{place_of(query.answer)}: data")
+                return body
 
             body: bytes | None = await self._host.directory.ask(entity.kind, key, Query(answer))
             if body is None:

@@ -23,6 +23,7 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import place_of
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import is_key
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import OverBound
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.effects.facts import Guard
@@ -287,7 +288,9 @@ class EntityDecider(EntityFold):
         taken = {"type", "id", "at", "duplicate", own}.intersection(fields)
         if taken:
             raise ValueError(f"reply: the field {min(taken)!r} is given by the service")
-        return msgspec.json.encode({"type": "success", own: state.key, **fields})
+        body = msgspec.json.encode({"type": "success", own: state.key, **fields})
+        refuse_lost(body, fields, "reply")
+        return body
 
     def _fault(self, command: Command | Emit, why: str) -> Fault:
         if isinstance(command, Emit):
