@@ -8,6 +8,7 @@ import pytest
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.http import client
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
@@ -267,6 +268,35 @@ def test_a_request_that_comes_byte_by_byte_is_answered() -> None:
                 await down.drain()
                 await asyncio.sleep(0)
             assert (await up.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            down.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
+def test_a_method_that_a_stream_does_not_take_is_a_problem(method: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            answer = await c.request(method, f"/streams/{STREAM}")
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+            assert (await c.request(method, "/healthz")).status_code == 405
+
+    run(main())
+
+
+def test_a_body_with_two_ends_is_refused_and_ends_its_connection() -> None:
+    async def main() -> None:
+        async with world() as w:
+            up, down = await asyncio.open_connection("127.0.0.1", w.port)
+            head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ADMIN)}\r\n"
+            both = b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+            down.write(head.encode() + both + b"GET /streams/system HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(WITHIN_S):
+                said = await up.read()
+            assert said.startswith(b"HTTP/1.1 400")
+            assert said.count(b"HTTP/1.1") == 1, "what a proxy may take for a body is no next request"
             down.close()
 
     run(main())

@@ -87,6 +87,10 @@ class Admission:
 
     def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
         """The visit, or the refusal, maybe after others judged the token. None: the path is not the API's."""
+        if request.framed_twice:
+            return problem(
+                ErrorCode.BAD_MESSAGE, "send Content-Length or Transfer-Encoding, not both", ends=True
+            )
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None

@@ -50,6 +50,12 @@ class Request(msgspec.Struct, frozen=True):
         values = self.all(name)
         return values[0].strip() if len(values) == 1 else None
 
+    @property
+    def framed_twice(self) -> bool:
+        """Whether two headers say where the body ends. A proxy in front may have believed the other one."""
+        names = {name for name, _value in self.headers}
+        return "transfer-encoding" in names and "content-length" in names
+
     def accepts(self, content_type: str) -> bool:
         """Whether this type is named in `Accept`, without a wild card."""
         named = (item for value in self.all("accept") for item in value.split(","))

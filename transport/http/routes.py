@@ -58,9 +58,10 @@ BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POS
 """Not for clients, so no description of the API has it."""
 
 BEGINNINGS: Final = (
-    b"POST ", b"OPTIONS ", b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
+    b"POST ", b"OPTIONS ", b"PUT ", b"PATCH ", b"DELETE ",
+    b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
     b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
-    b"GET /ds/", b"HEAD /ds/", b"PUT /ds/", b"DELETE /ds/",
+    b"GET /ds/", b"HEAD /ds/",
 )  # fmt: skip
 """With one of these begins each request that is for the API. Others are read as before there was one.
 
