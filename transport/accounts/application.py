@@ -7,7 +7,7 @@ wait; one that asks a database is a coroutine function. What takes longer than t
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -117,6 +117,8 @@ def _fault(given: Mapping[str, object]) -> str:
     username, groups, ends = given["username"], given["groups"], given["expires_at"]
     if not isinstance(username, str) or len(username) > NAME_CHARS_MAX:
         return f"a username is a text of at most {NAME_CHARS_MAX} characters"
+    if not _is_utf8(username):
+        return "a username has half of a surrogate pair, which no UTF-8 text has"
     if not isinstance(given["is_admin"], bool):
         return "is_admin is True or False"
     if not isinstance(groups, tuple | list) or len(groups) > GROUPS_MAX:
@@ -130,8 +132,17 @@ def _fault(given: Mapping[str, object]) -> str:
     return ""
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether it can be written. A text that was read from JSON may have half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _ms(moment: datetime | float) -> int:
-    seconds = moment.astimezone(UTC).timestamp() if isinstance(moment, datetime) else float(moment)
+    seconds = moment.timestamp() if isinstance(moment, datetime) else moment
     return round(max(0.0, min(seconds, NEVER_MS / 1000)) * 1000)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -88,6 +88,8 @@ async def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it
         (NOW_S + 1, NOW_MS + 1000),
         (datetime.fromtimestamp(NOW_S + 1, UTC), NOW_MS + 1000),
         (1e30, NEVER_MS),
+        (10**400, NEVER_MS),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))), NEVER_MS),
     ],
 )
 async def test_a_sign_in_ends_when_the_application_says(expires_at: Any, ms: int) -> None:
@@ -136,7 +138,7 @@ async def test_a_refusal_has_its_code_and_its_reason_is_for_the_log(
 @pytest.mark.parametrize(
     "answer",
     [
-        True, "alice", {"user_id": 1}, Principal("a b"), Principal(1, "x" * 257),
+        True, "alice", {"user_id": 1}, Principal("a b"), Principal(1, "x" * 257), Principal(1, "\ud800"),
         Principal(1, groups=("a b",)),
         Principal(1, groups=("g",) * 129), Principal(1, expires_at=datetime.fromtimestamp(NOW_S)),  # noqa: DTZ006
         Principal(1, expires_at="soon"), Principal(1, is_admin="yes"), Principal(1, username=7),  # type: ignore[arg-type]
