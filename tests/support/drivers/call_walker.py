@@ -115,7 +115,7 @@ def main() -> None:
     count, number, step = map(int, numbers)
     until_s, found = float(sys.argv[6]), Counter[str]()
     failing, directory = 0 if fault == "kill" else getattr(errno, fault), Path(folder) / "log"
-    while time.monotonic() < until_s:
+    while not found or time.monotonic() < until_s:
         status, acked, calls = strike(directory, count, number, failing)
         word = judged(directory, acked, status)
         if directory.is_dir():
