@@ -8,6 +8,7 @@ from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
 from huahuo.cluster import signing
 from huahuo.cluster.asking import Asker
+from huahuo.cluster.clock import Clock
 from huahuo.cluster.copies import Copies
 from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.duty import Duty
@@ -83,6 +84,12 @@ def serve(
     def where() -> str:
         return next((url for node in peers.living() if (url := duty.members[node].url)), "")
 
+    def unfit(why: str | None) -> None:
+        pages.unfit = why
+
+    clock = Clock(peers, duty, ambient, unfit)
+    clock.start()
+    parts.add("clocks of nodes", clock.stop)
     drain = Drain(duty, hub, ready, where)
     parts.add("drain", drain.stop)
     cluster_actions.register(registry, duty, peers, trimmer, drain)

@@ -2,19 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.door import NodesDoor
-from huahuo.cluster.members import Member
 from huahuo.cluster.peers import Peers
 from huahuo.cluster.rates import BYTES_A_RATE, Rates, most
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport.access.door import RequestLimit
 from huahuo.users.failures import FAILURES_MAX, WINDOW_S, Failures
-from tests.support.worlds.wire import world
+from tests.support.worlds.neighbours import neighbours
 
-SECRET, LOG = b"s" * 32, "log-1"
 PER_S = 5
 BURST = 4 * PER_S
 
@@ -40,23 +36,15 @@ class Node:
 
 @asynccontextmanager
 async def nodes(names: str, silent: str = "") -> AsyncIterator[tuple[list[Node], FakeAmbient]]:
-    """Nodes whose clocks are one. Those in `silent` live, and can't be reached."""
+    """Nodes whose clocks are one. The one named by `silent` lives, and can't be reached."""
     clock = FakeAmbient(1)
-    members: dict[str, Member] = {}
-    made: list[Node] = []
-    async with AsyncExitStack() as stack:
-        for name in names:
-            w = await stack.enter_async_context(world())
-            door = NodesDoor(secret=SECRET, node=name, log_id=LOG, ambient=clock)
-            w.api.serve_nodes(door)
-            url = f"http://127.0.0.1:{1 if name in silent else w.port}"
-            members[name] = Member(url=url, build="1", keys="k", beat=1, at_ms=0, applied=1)
-            asker = Asker(secret=SECRET, node=name, log_id=LOG, ambient=clock)
-            peers = Peers(asker, door, members=lambda: members, silent_s=lambda _node: 0.0)
-            node = Node(clock, peers)
-            stack.push_async_callback(node.rates.stop)
-            made.append(node)
-        yield made, clock
+    async with neighbours(dict.fromkeys(names, clock), silent) as found:
+        made = [Node(clock, one.peers) for one in found]
+        try:
+            yield made, clock
+        finally:
+            for node in made:
+                await node.rates.stop()
 
 
 async def test_a_user_who_asks_three_nodes_gets_what_one_node_would_give() -> None:
