@@ -1,4 +1,4 @@
-"""`make chaos`, short enough for a test: nodes, servers and networks fail, and nothing acknowledged is lost."""
+"""`make chaos` as a test: nodes, servers and networks fail, and nothing acknowledged is lost."""
 
 import subprocess
 import sys
