@@ -8,13 +8,11 @@ import pytest
 
 from tests.support.proofs import whole_only
 
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 
 
 @whole_only
-@pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("log", ["nats", "postgres"])
 def test_ninety_seconds_of_faults_lose_double_and_reorder_nothing(log: str) -> None:
     ran = subprocess.run(
