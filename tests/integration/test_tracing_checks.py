@@ -11,6 +11,7 @@ import pytest
 from huahuo import Huahuo
 from huahuo.actors.plugins.traceparent import Place
 from huahuo.mailcheck import mail
+from tests.support.closing import log_closed
 from tests.support.models.model_imap import ModelImap
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
@@ -32,8 +33,9 @@ async def imap_server(imap: ModelImap) -> AsyncIterator[int]:
 
 
 def app(data: Path, **settings: Any) -> Huahuo:
-    plain: dict[str, Any] = {"mail_allow_private": True, "mail_folders": [], "mail_unread": False}
-    return Huahuo(plugins=[mail()], data=data, port=0, otel=True, **plain, **settings)
+    plain = {"mail_allow_private": True, "mail_folders": [], "mail_unread": False}
+    given: dict[str, Any] = {"drain_timeout_s": WITHIN_S, **plain, **settings}
+    return Huahuo(plugins=[mail()], data=data, port=0, otel=True, **given)
 
 
 async def added(service: Huahuo, port: int, password: str = "secret") -> int:
@@ -91,6 +93,7 @@ async def test_a_check_that_a_restart_cut_short_goes_on_in_the_same_trace(kept: 
             await checked(service, await added(service, port))
             await kept.one("imap sign in")
         (cut,) = await kept.until("effect check")
+        await log_closed(tmp_path)
         async with app(tmp_path):
             _, whole = await kept.until("effect check", 2)
     for run in (cut, whole):

@@ -12,6 +12,8 @@ from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahu
 from huahuo.actors.plugins.traceparent import Place, carried, place_in
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
 from huahuo.publisher.publisher import Publisher
+from tests.support.closing import log_closed
+from tests.support.patience import WITHIN_S
 from tests.support.spans import below, kept_spans
 
 PLACE = Place(0xABCDEF, 0x123456, sampled=True)
@@ -53,10 +55,13 @@ class World:
         self.may_go, self.runs = asyncio.Event(), asyncio.Queue[str]()
         self.entity = self._order()
 
-    def app(self, drain_timeout_s: float = 5.0) -> Huahuo:
+    def app(self, drain_timeout_s: float = WITHIN_S) -> Huahuo:
         return Huahuo(
             entities=[self.entity], data=self._data, port=0, otel=True, drain_timeout_s=drain_timeout_s
         )
+
+    async def closed(self) -> None:
+        await log_closed(self._data)
 
     def _order(self) -> Entity[State]:
         order = Entity("order", State)
@@ -122,6 +127,7 @@ async def test_after_a_restart_the_next_run_is_linked_to_the_one_before(world: W
     async with world.app(drain_timeout_s=1.0) as app:
         await app.send("tr_place", as_user=1, command_id=str(PLACE))
         await world.runs.get()
+    await world.closed()
     (cut,) = await world.until("effect pack")
     world.may_go.set()
     async with world.app():
@@ -182,6 +188,7 @@ async def test_a_job_that_a_crash_interrupts_ends_in_its_trace(world: World) -> 
     async with world.app() as app:
         with world.tracer.start_as_current_span("request") as request:
             await app.job("import", user=1).begin()
+    await world.closed()
     async with world.app():
         ended = await world.one("commit job_ended")
     assert ended.context is not None
