@@ -63,7 +63,8 @@ sim: ## one simulated run: SEED=7 [HOURS=0.5] [ENGINE=sqlite]; see docs/testing.
 proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [WITHIN_S=3600]
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-1999) --within-s $(or $(WITHIN_S),0) $(if $(WITHIN_S),,--gate)
-	$(BIN)/python -m tests.support.models.power_images --images $(if $(WITHIN_S),2000 --within-s 30,100000)
+	$(BIN)/python -m tests.support.models.power_images --images $(if $(WITHIN_S),2000 --within-s 20,100000)
+	$(BIN)/python -m tests.support.models.call_faults $(if $(WITHIN_S),--every 29 --within-s 10)
 
 mutants: ## deliberate bugs, each of which must be found
 	@scripts/setup.sh dev

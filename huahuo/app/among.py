@@ -1,4 +1,6 @@
-"""What holds over all nodes: takeover, the limit of connections of a user, and what administrators ask."""
+"""What holds over all nodes: takeover, connections and rates of a user, and what administrators ask."""
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -6,6 +8,7 @@ from huahuo.app.stopping import Parts
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.members import Member
 from huahuo.cluster.peers import Peers
+from huahuo.cluster.rates import Rate, Rates
 from huahuo.cluster.telling import Telling
 from huahuo.eventstore.ambient import Ambient
 from huahuo.transport.server.get_clients import ClientRow, Clients, OfNodes
@@ -29,12 +32,19 @@ class Among:
         self._peers = peers
         self._duty = duty
         self._clients = clients
+        self._ambient = ambient
         hub.elsewhere = telling = Telling(peers, ambient, hub.supersede)
         telling.start()
         parts.add("news of clients", telling.stop)
         peers.on(CLIENTS, Nothing, self._tell_clients)
         peers.on(FACTS, Nothing, self._tell_facts)
         clients.others = self._clients_elsewhere
+
+    def share(self, rates: Mapping[str, Rate], parts: Parts) -> None:
+        """Let these rates hold over all nodes, until `parts` stops it."""
+        shared = Rates(self._peers, self._ambient, rates)
+        shared.start()
+        parts.add("rates of all nodes", shared.stop)
 
     async def members(self) -> tuple[dict[str, Member], list[str]]:
         """The nodes as they say of themselves now, and those that did not answer."""

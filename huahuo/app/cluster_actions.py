@@ -21,7 +21,7 @@ from huahuo.transport.words import zh
 
 DRAIN = "drain"
 AGAIN_S = 2.0
-"""How often a drained node sends new clients away, until its proxy has noticed."""
+"""How often a drained node looks who is still there: clients that have not signed in."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,16 +57,18 @@ class Drained(msgspec.Struct, frozen=True):
 class Drain:
     """A node that is drained: it takes no work, is not ready, and its clients are sent elsewhere."""
 
-    def __init__(self, duty: Duty, hub: Hub, ready: Callable[[bool], None]) -> None:
-        """`ready`: says in `/readyz` whether this node takes clients."""
+    def __init__(self, duty: Duty, hub: Hub, ready: Callable[[bool], None], where: Callable[[], str]) -> None:
+        """`ready`: says in `/readyz` whether this node takes clients. `where`: another node that may."""
         self._duty = duty
         self._hub = hub
         self._ready = ready
+        self._where = where
         self._task: asyncio.Task[None] | None = None
 
     async def set(self, *, undo: bool) -> Drained:
         """Drain it, or take it back."""
         self._ready(undo)
+        self._hub.turned_away = None if undo else self._why
         if undo:
             self.stop()
             self._duty.fit()
@@ -85,10 +87,17 @@ class Drain:
             self._task = None
 
     async def _send_away(self) -> None:
+        leaving = self._hub.everybody
         while True:
-            for connection in self._hub.everybody:
-                connection.close(CloseCode.DRAINING, "this node is drained")
+            for connection in leaving:
+                connection.close(CloseCode.DRAINING, self._why())
             await asyncio.sleep(AGAIN_S)
+            leaving = self._hub.guests
+
+    def _why(self) -> str:
+        """The reason in `goaway`."""
+        where = self._where()
+        return f"this node is drained: go to {where}" if where else "this node is drained"
 
 
 def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:

@@ -8,10 +8,12 @@ from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
 from huahuo.cluster import signing
 from huahuo.cluster.asking import Asker
+from huahuo.cluster.clock import Clock
 from huahuo.cluster.copies import Copies
 from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
+from huahuo.cluster.rates import Rate
 from huahuo.cluster.trimming import Trimmer
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.seal import derive
@@ -20,6 +22,7 @@ from huahuo.transport.http.api import Api
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.site import Phase, Site
+from huahuo.users.login import Login
 
 
 def peers_of(
@@ -38,6 +41,11 @@ def peers_of(
     copies.serve(peers, replica.told)
     parts.add("copies for nodes", copies.close)
     return peers
+
+
+def rates_of(pages: Site, api: Api, login: Login) -> dict[str, Rate]:
+    """What a user or an address may do a second, and wrong passwords a minute: it holds over all nodes."""
+    return {"requests": pages.limit, "calls": api.users, **login.failures}
 
 
 def serve(
@@ -73,7 +81,16 @@ def serve(
     def ready(is_ready: bool) -> None:
         pages.phase = Phase.READY if is_ready else Phase.DRAINING
 
-    drain = Drain(duty, hub, ready)
+    def where() -> str:
+        return next((url for node in peers.living() if (url := duty.members[node].url)), "")
+
+    def unfit(why: str | None) -> None:
+        pages.unfit = why
+
+    clock = Clock(peers, duty, ambient, unfit)
+    clock.start()
+    parts.add("clocks of nodes", clock.stop)
+    drain = Drain(duty, hub, ready, where)
     parts.add("drain", drain.stop)
     cluster_actions.register(registry, duty, peers, trimmer, drain)
     return trimmer

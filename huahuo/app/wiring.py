@@ -350,6 +350,7 @@ class App:
         ask = None
         if self.peers is not None and self.duty is not None:
             among = Among(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
+            among.share(neighbours.rates_of(self._pages, self.http, self.login), self._parts)
             ask = among.members
             self.trimmer = neighbours.serve(
                 self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,

@@ -106,7 +106,7 @@ class NodesDoor:
         apart_s = abs(head.time_ms - self._ambient.now_ms()) / 1000
         if apart_s * 1000 > WINDOW_MS:
             why = f"its clock and the one of {self.node} are {apart_s:.0f} s apart: set them"
-            return self._no("stale", why, head=head, address=address)
+            return self._no(errors.STALE, why, head=head, address=address)
         if not self._replays.is_new(head.process, head.number, now_s):
             return self._no("replayed", "the same request came before", head=head, address=address)
         if self._limit.take(head.from_, now_s):

@@ -17,6 +17,7 @@ from huahuo.ledger import Ledger
 
 BEAT_S = 2.0
 TURN_S = 0.5
+DRAINED = "drained"
 LIVES_MS = 60_000
 """A node whose newest row is older than this is not asked for its keys."""
 _log = structlog.get_logger(__name__)
@@ -43,7 +44,8 @@ class Duty:
         self.node = node
         self.members: Mapping[str, Member] = {}
         self.works = False
-        self._unfit = False
+        self._unfit: set[str] = set()
+        """Why this node takes no work."""
         self._changing = asyncio.Lock()
         """Held while the work begins or stops: whoever drains this node does not wait for a turn."""
         self._log = log
@@ -112,15 +114,15 @@ class Duty:
         """Write a row that all nodes share. Raises Unavailable, Closed."""
         await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
 
-    async def unfit(self) -> None:
+    async def unfit(self, why: str = DRAINED) -> None:
         """Take no work any more, and leave what this node has to another one."""
-        self._unfit = True
+        self._unfit.add(why)
         await self._stop_work()
         await self._ledger.change(self._leave)
 
-    def fit(self) -> None:
-        """Take work again, when nobody has it."""
-        self._unfit = False
+    def fit(self, why: str = DRAINED) -> None:
+        """This reason is gone: take work again, when nobody has it, unless there is another one."""
+        self._unfit.discard(why)
 
     async def stop(self) -> None:
         """Leave the work to another node. Idempotent."""

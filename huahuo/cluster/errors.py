@@ -3,6 +3,7 @@
 from huahuo.errors import HuahuoError
 
 WRONG_KEY = "wrong_key"
+STALE = "stale"
 NOT_FOUND = "not_found"
 BUSY = "busy"
 UNAVAILABLE = "unavailable"

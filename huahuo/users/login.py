@@ -94,6 +94,15 @@ class Login:
         return self.token_for(user)
 
     @property
+    def failures(self) -> dict[str, Failures]:
+        """What is counted against guessing, by the name of the count."""
+        return {
+            "sign-ins of a name": self._by_name,
+            "sign-ins of an address": self._by_address,
+            "accounts of an address": self._made_at,
+        }
+
+    @property
     def registration(self) -> bool:
         """Whether anybody may make an account."""
         said = self._book.users.registration

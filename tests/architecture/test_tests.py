@@ -19,6 +19,7 @@ PROGRAMS = (
     "tests.support.servers.dovecot",
     "tests.support.servers.pymap",
     "tests.support.servers.inside",
+    "tests.support.servers.nodes",
     "tests.support.servers.serving",
     "tests.support.worlds.recorded",
 )

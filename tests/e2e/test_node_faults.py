@@ -3,25 +3,20 @@
 Only `make check-all` runs these: freezing a node for a minute takes a minute.
 """
 
-import contextlib
-import json
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import WITHIN_S
 from tests.support.proofs import whole_only
 from tests.support.servers.nats import NatsServers, nats_servers
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.nodes import history, nodes, publish, ready, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 FROZEN_S = 60.0
@@ -31,74 +26,6 @@ FROZEN_S = 60.0
 def order() -> Iterator[NatsServers]:
     with nats_servers() as running:
         yield running
-
-
-class Nodes:
-    """Some nodes over one ordered log, each with a directory and a port of its own."""
-
-    def __init__(self, root: Path, log: str, stack: contextlib.ExitStack) -> None:
-        self.root = root
-        self.log = log
-        self._stack = stack
-
-    def add(self, node: str, name: str | None = None) -> Serving:
-        """Start one more; `name`: that it says, else that of its directory."""
-        stderr = self.root / f"{node}.log"
-        made = serving(self.root / node, stderr=stderr, HUAHUO_LOG=self.log, HUAHUO_NODE=name or node)
-        found = self._stack.enter_context(made)
-        until(lambda: ready(found) == "ready", found.log)
-        return found
-
-
-@contextlib.contextmanager
-def nodes(root: Path, order: NatsServers, name: str) -> Iterator[Nodes]:
-    with contextlib.ExitStack() as stack:
-        yield Nodes(root, f"{order.url}?name={name}", stack)
-
-
-def ready(node: Serving) -> str:
-    try:
-        with urllib.request.urlopen(f"{node.url}/readyz", timeout=5) as answer:
-            return str(answer.read().decode().strip())
-    except urllib.error.HTTPError as error:
-        return error.read().decode().strip()
-    except OSError as error:
-        return f"no answer: {error}"
-
-
-def publish(node: Serving, number: int, within_s: float = WITHIN_S) -> float:
-    """Publish until it is acknowledged; returns how long that took."""
-    body = json.dumps({"stream": "group/ops", "type": "counted", "fields": {"n": number}}).encode()
-    began_s = time.monotonic()
-    headers = {
-        "Authorization": f"Bearer {node.token(1, 'root', admin=True)}",
-        "Content-Type": "application/json",
-        "Idempotency-Key": f"n-{number}",
-    }
-    while True:
-        request = urllib.request.Request(f"{node.url}/publish", body, headers)
-        try:
-            urllib.request.urlopen(request, timeout=15).read()
-        except OSError:
-            assert time.monotonic() - began_s < within_s, node.log()[-2000:]
-            time.sleep(0.1)
-        else:
-            return time.monotonic() - began_s
-
-
-def history(node: Serving) -> list[int]:
-    """What the node delivers."""
-    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
-    request = urllib.request.Request(f"{node.url}/streams/group/ops?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(request, timeout=15) as answer:
-        return [event["n"] for event in json.load(answer)["events"]]
-
-
-def until(true: Callable[[], bool], told: Callable[[], object]) -> None:
-    end_s = time.monotonic() + 2 * WITHIN_S
-    while not true():
-        assert time.monotonic() < end_s, told()
-        time.sleep(0.1)
 
 
 def huahuo(*words: str) -> subprocess.CompletedProcess[str]:
@@ -111,7 +38,7 @@ def huahuo(*words: str) -> subprocess.CompletedProcess[str]:
 def test_a_node_that_was_frozen_for_a_minute_comes_back_and_tells_the_same(
     tmp_path: Path, order: NatsServers
 ) -> None:
-    with nodes(tmp_path, order, "frozen") as cluster:
+    with nodes(tmp_path, f"{order.url}?name=frozen") as cluster:
         one, other = cluster.add("a"), cluster.add("b")
         publish(one, 0)
         one.send(signal.SIGSTOP)
@@ -131,7 +58,7 @@ def test_a_node_that_was_frozen_for_a_minute_comes_back_and_tells_the_same(
 def test_a_node_that_lost_its_directory_joins_by_a_copy_after_the_log_was_trimmed(
     tmp_path: Path, order: NatsServers
 ) -> None:
-    with nodes(tmp_path, order, "lost") as cluster:
+    with nodes(tmp_path, f"{order.url}?name=lost") as cluster:
         one, other = cluster.add("a"), cluster.add("b")
         for number in range(50):
             publish(one, number)
@@ -154,7 +81,7 @@ def test_a_node_that_lost_its_directory_joins_by_a_copy_after_the_log_was_trimme
 def test_of_two_processes_with_one_name_the_older_one_stops_and_says_so(
     tmp_path: Path, order: NatsServers
 ) -> None:
-    with nodes(tmp_path, order, "doubled") as cluster:
+    with nodes(tmp_path, f"{order.url}?name=doubled") as cluster:
         one, other = cluster.add("a"), cluster.add("b")
         publish(one, 0)
         double = cluster.add("c", name="a")
@@ -167,7 +94,7 @@ def test_of_two_processes_with_one_name_the_older_one_stops_and_says_so(
 
 @whole_only
 def test_a_node_on_a_full_disk_says_so_and_the_others_go_on(tmp_path: Path, order: NatsServers) -> None:
-    with nodes(tmp_path, order, "full") as cluster:
+    with nodes(tmp_path, f"{order.url}?name=full") as cluster:
         one, other = cluster.add("a"), cluster.add("b")
         publish(one, 0)
         most = (one.data / "log.db-wal").stat().st_size
@@ -185,7 +112,7 @@ def test_a_node_on_a_full_disk_says_so_and_the_others_go_on(tmp_path: Path, orde
 
 @whole_only
 def test_an_ordered_log_that_went_back_stops_the_nodes_and_they_still_serve_reads(tmp_path: Path) -> None:
-    with nats_servers() as order, nodes(tmp_path, order, "back") as cluster:
+    with nats_servers() as order, nodes(tmp_path, f"{order.url}?name=back") as cluster:
         one = cluster.add("a")
         publish(one, 0)
         [server] = order

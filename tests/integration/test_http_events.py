@@ -27,6 +27,7 @@ def test_a_reader_gets_each_event_with_its_cursor() -> None:
             async with reader(c, STREAM, after=0) as events:
                 assert events.answer.headers["content-type"] == "text/event-stream; charset=utf-8"
                 assert events.answer.headers["x-accel-buffering"] == "no"
+                assert events.answer.headers["huahuo-heartbeat"] == "30"
                 assert await events.texts(2) == ["a", "b"]
                 await events.until("live", seq=2)
                 await w.append(STREAM, "c")

@@ -3,7 +3,7 @@
 An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -107,6 +107,8 @@ class RequestLimit:
         self._keys_max = keys_max
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self.refused_count = 0
+        self.spent: Counter[str] | None = None
+        """What each key took since it was emptied, for other nodes. None: there are none."""
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -115,6 +117,20 @@ class RequestLimit:
         """Count a request and return 0, or return the seconds until one is allowed."""
         if self._per_s <= 0:
             return 0.0
+        bucket = self._bucket(key, now_s)
+        if bucket.take(now_s):
+            if self.spent is not None and (key in self.spent or len(self.spent) < self._keys_max):
+                self.spent[key] += 1
+            return 0.0
+        self.refused_count += 1
+        return bucket.wait_s(now_s)
+
+    def charge(self, key: str, count: int, now_s: float) -> None:
+        """The key was allowed `count` requests on another node."""
+        if self._per_s > 0:
+            self._bucket(key, now_s).charge(now_s, count)
+
+    def _bucket(self, key: str, now_s: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = TokenBucket(self._per_s, _REQUESTS_BURST * self._per_s, now_s)
@@ -122,10 +138,7 @@ class RequestLimit:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(key)
-        if bucket.take(now_s):
-            return 0.0
-        self.refused_count += 1
-        return bucket.wait_s(now_s)
+        return bucket
 
 
 class FailureThrottle:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -22,16 +23,31 @@ from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 _PAGE_EVENTS: Final = 500
 _HEARTBEAT_S: Final = 30
+LATE_S: Final = 10.0
+"""So long after a comment of the server was due, its connection counts as dead."""
+_PAGE_S: Final = 20.0
+_COMMAND_S: Final = 60.0
+"""Without anything of an answer for so long, its connection counts as dead. A command is sent again."""
 _FORBIDDEN: Final = 403
 _CLOSES: Final[Mapping[str, CloseCode]] = {
     "token_expired": CloseCode.TOKEN_EXPIRED,
     "token_invalid": CloseCode.TOKEN_INVALID,
     "token_revoked": CloseCode.REVOKED,
 }
+
+
+@cache
+def _trusted() -> "ssl.SSLContext":
+    """Made once: reading the certificates holds up the loop for 20 ms and more, at each reconnect."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 class _Refused(Exception):  # noqa: N818  a refusal that the server explains
@@ -57,10 +73,13 @@ class HttpSocket:
         parts = urlsplit(url)
         scheme = "https" if parts.scheme == "wss" else "http"
         base = f"{scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}/"
-        # Reading has no limit: the session's own heartbeat ends a socket that says nothing.
+        # A machine that lost its power says nothing more on its connections, and the session's heartbeat may
+        # be answered by its next life. So what reads has a limit of its own.
         timeout = httpx.Timeout(timeout_s, read=None, pool=None)
+        self._page_limit = httpx.Timeout(timeout_s, read=_PAGE_S, pool=None)
+        self._command_limit = httpx.Timeout(timeout_s, read=_COMMAND_S, pool=None)
         limits = httpx.Limits(max_connections=None)
-        self._http = httpx.AsyncClient(base_url=base, timeout=timeout, limits=limits)
+        self._http = httpx.AsyncClient(base_url=base, timeout=timeout, limits=limits, verify=_trusted())
         self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
         self._end: tuple[int | None, str] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -204,11 +223,16 @@ class HttpSocket:
 
     async def _read(self, stream: str, after: int) -> None:
         url = f"streams/{quote(stream)}?after={quote(f'{self._log}:{after}', safe=':')}"
-        async with self._http.stream("GET", url, headers=self._headers(Accept="text/event-stream")) as answer:
+        headers = self._headers(Accept="text/event-stream")
+        async with (
+            asyncio.timeout(_HEARTBEAT_S + LATE_S) as limit,
+            self._http.stream("GET", url, headers=headers) as answer,
+        ):
             if not answer.is_success:
                 await answer.aread()
                 raise _refusal(answer)
-            async for name, data in _events(answer.aiter_lines()):
+            silence_s = float(answer.headers.get("Huahuo-Heartbeat", _HEARTBEAT_S)) + LATE_S
+            async for name, data in _events(_lines(answer.aiter_text(), limit, silence_s)):
                 self._said(stream, name, data)
         raise OSError("the answer ended")
 
@@ -239,7 +263,10 @@ class HttpSocket:
 
     async def _ask(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Json:
         method = "GET" if body is None else "POST"
-        answer = await self._http.request(method, path, json=body, headers=self._headers(**(headers or {})))
+        limit = self._page_limit if body is None else self._command_limit
+        answer = await self._http.request(
+            method, path, json=body, headers=self._headers(**(headers or {})), timeout=limit
+        )
         if not answer.is_success:
             raise _refusal(answer)
         return _object(answer.content)
@@ -273,6 +300,18 @@ class HttpSocket:
         if self._end is None:
             self._end = code, reason
             self._inbox.put_nowait(None)
+
+
+async def _lines(parts: AsyncIterator[str], limit: asyncio.Timeout, silence_s: float) -> AsyncIterator[str]:
+    """The lines. Each part of them, also of a comment, moves the limit on."""
+    loop, line = asyncio.get_running_loop(), list[str]()
+    async for part in parts:
+        limit.reschedule(loop.time() + silence_s)
+        first, *more = part.split("\n")
+        line.append(first)
+        for begun in more:
+            yield "".join(line)
+            line = [begun]
 
 
 async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Json]]:

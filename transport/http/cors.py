@@ -11,9 +11,9 @@ _HEADERS = (
     "Stream-Closed, Stream-Expires-At, Stream-Seq, Stream-TTL, Producer-Id, Producer-Epoch, Producer-Seq"
 )
 _EXPOSED = (
-    "ETag, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset, "
-    "Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, Producer-Epoch, Producer-Seq, "
-    "Producer-Expected-Seq, Producer-Received-Seq"
+    "ETag, Huahuo-Heartbeat, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, "
+    "Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, "
+    "Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq"
 )
 _PREFLIGHT_S = 7200
 

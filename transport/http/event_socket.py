@@ -119,8 +119,8 @@ class EventSocket:
     """See the module. Implements `server.socket.Socket`. `gone` is called once, when the reader is gone."""
 
     __slots__ = (
-        "_after", "_begun", "_closed", "_cors", "_gone", "_outcome", "_outlet", "_shared", "_stuck",
-        "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
+        "_after", "_begun", "_closed", "_cors", "_gone", "_heartbeat_s", "_outcome", "_outlet", "_shared",
+        "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +144,7 @@ class EventSocket:
         self._gone = gone
         self._begun = False
         self._closed = False
+        self._heartbeat_s: float = 0
         self._outcome = ""
         self._after = 0
         self._stuck = 0
@@ -263,7 +264,9 @@ class EventSocket:
         texts = self._shared.texts
         match said["type"]:
             case "authentication_result":
-                if not said["success"]:
+                if said["success"]:
+                    self._heartbeat_s = said["heartbeat_s"]
+                else:
                     self._refuse(problem(said["code"], said["message"], ends=True))
             case "error":
                 if not self._begun:
@@ -294,7 +297,8 @@ class EventSocket:
             return  # another one follows, or `unsubscribed`
         if not self._begun:
             self._begun = True
-            self._outlet.begin(HTTPStatus.OK, (*_HEADERS, *self._cors))
+            heartbeat = ("Huahuo-Heartbeat", str(self._heartbeat_s))
+            self._outlet.begin(HTTPStatus.OK, (*_HEADERS, heartbeat, *self._cors))
             self._outlet.write(server_sent.retry(server_sent.RETRY_MS / 1000))
         if outcome in _STATES:
             self._outcome = outcome

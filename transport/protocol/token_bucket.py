@@ -22,6 +22,11 @@ class TokenBucket:
         self._level -= count
         return True
 
+    def charge(self, now_s: float, count: float) -> None:
+        """Take `count` tokens that were given out elsewhere, also if there are fewer: they are owed."""
+        self._fill(now_s)
+        self._level -= count
+
     def wait_s(self, now_s: float, count: float = 1.0) -> float:
         """Seconds until `take` would succeed if no tokens are taken before; 0 if it would now."""
         if self._rate <= 0:

@@ -115,6 +115,8 @@ class Hub:
         """Told of each ack: user, client, stream and seq."""
         self.elsewhere: Elsewhere | None = None
         """None: there are no other nodes."""
+        self.turned_away: Callable[[], str] | None = None
+        """Why clients that come now must go to another node. Administrators may stay. None: they need not."""
         self._watch = RevocationWatch(log, revocations, self._on_revoked)
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -137,6 +139,14 @@ class Hub:
     def everybody(self) -> tuple[LiveConnection, ...]:
         """As `connections`, and the authenticated ones whose sockets other processes have."""
         return tuple(dict.fromkeys((*self._wheel.connections, *self._members)))
+
+    @property
+    def guests(self) -> tuple[LiveConnection, ...]:
+        """As `everybody`, without administrators."""
+        known = self._members
+        return tuple(
+            one for one in self.everybody if one not in known or not known[one].verified.principal.is_admin
+        )
 
     @property
     def turning(self) -> bool:
@@ -176,6 +186,9 @@ class Hub:
         self._users.setdefault(user_id, {})[connection] = None
         if self.elsewhere is not None:
             self.elsewhere.joined(user_id, client)
+        if self.turned_away is not None and not verified.principal.is_admin:
+            # It is told that it has signed in, and then where to go.
+            asyncio.get_running_loop().call_soon(_close, connection, CloseCode.DRAINING, self.turned_away())
         return True
 
     def supersede(self, user_id: UserId, client: str) -> None:

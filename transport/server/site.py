@@ -112,6 +112,8 @@ class Site:
         """What `/readyz` adds to `ready`."""
         self.limit = RequestLimit(requests_per_s)
         self.phase = Phase.STARTING
+        self.unfit: str | None = None
+        """Why `/readyz` is 503 in spite of the phase."""
         self.gather: Callable[[], Awaitable[bytes]] | None = None
         """Makes the text of `/metrics` where several processes count."""
 
@@ -155,7 +157,7 @@ class Site:
     async def _ready(self) -> Response:
         if self.phase is not Phase.READY:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, self.phase.value)
-        reason = await self._ask_log()
+        reason = self.unfit or await self._ask_log()
         if reason is not None:
             return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         told = self.told()

@@ -27,6 +27,8 @@ SETTINGS = {
     "HUAHUO_CONNECTIONS_PER_USER": "3",
     "HUAHUO_DRAIN_TIMEOUT_S": "3",
 }
+CLOCKS = Path(__file__).with_name("clock")
+"""A folder that moves the clock of a Python process that has it on its path."""
 SETTLE_S = 180.0
 """How long the first clients may take before the first fault, and the last ones after the last fault."""
 ANSWER_S = 3.0
@@ -42,6 +44,7 @@ def main() -> int:
     parser.add_argument("--log", choices=("nats", "postgres"), default="nats")
     parser.add_argument("--rate", type=float, default=40.0, help="messages a second of all clients together")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--ahead", type=float, default=600.0, help="seconds that a node's clock is off")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.randrange(1 << 30)
     print(f"seed {seed}, {given.clients} clients, a fault every {given.every:g} s for {given.seconds:g} s")
@@ -57,6 +60,7 @@ def main() -> int:
                     app=None,
                     folder=None,
                     **(SETTINGS | {"HUAHUO_LOG": address(net.of(name)), "HUAHUO_NODE": name}),
+                    **(ahead_by(given.ahead) if name == NODES[-1] else {}),
                 )
             )
             for name in NODES
@@ -84,6 +88,11 @@ def main() -> int:
             for node in nodes.values():
                 print(node.log()[-2000:], file=sys.stderr)
     return 1 if found else 0
+
+
+def ahead_by(seconds: float) -> dict[str, str]:
+    """The environment of a process whose clock is `seconds` ahead, or behind where that is negative."""
+    return {"PYTHONPATH": str(CLOCKS), "CLOCK_AHEAD_S": f"{seconds:g}"}
 
 
 async def _storm(members: Sequence[Member], faults: Faults, seconds: float, every_s: float) -> list[str]:

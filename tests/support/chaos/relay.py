@@ -17,10 +17,18 @@ class Relay:
         self._there = port_there
         self._whole = True
         self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def cut(self) -> None:
         """Drop all connections and take no new ones."""
@@ -30,6 +38,11 @@ class Relay:
 
     def heal(self) -> None:
         self._whole = True
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -51,6 +64,7 @@ class Network:
     def __init__(self, nodes: Sequence[str], servers: Sequence[int]) -> None:
         self._relays = {node: [Relay(port) for port in servers] for node in nodes}
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def of(self, node: str) -> list[int]:
         return [relay.port for relay in self._relays[node]]
@@ -66,7 +80,7 @@ class Network:
             self._loop.call_soon_threadsafe(do, relay)
 
     def start(self) -> None:
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread.start()
         for relays in self._relays.values():
             for relay in relays:
                 self.wait(relay.start())
@@ -78,7 +92,12 @@ class Network:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     def stop(self) -> None:
+        for relays in self._relays.values():
+            for relay in relays:
+                self.wait(relay.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 @contextlib.contextmanager

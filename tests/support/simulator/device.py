@@ -9,7 +9,6 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -34,6 +33,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode
 from tests.support.checkers.history import Applied, Asked, Door, Follower, History
+from tests.support.simulator.kept import Habits, Kept, Waiting
 from tests.support.simulator.node import HOST, PORT, Node, SimClock
 
 AS_A_STRANGER: Any = {"subprotocols": [SUBPROTOCOL], "compression": None, "proxy": None}
@@ -59,41 +59,6 @@ def nonce_of(data: dict[str, Any], digest: str) -> str:
     """The nonce of an event, or the digest of its content where nobody gave it one."""
     given = data.get("nonce")
     return given if isinstance(given, str) else "#" + digest
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A command without an answer: it is sent again, with the same id, until there is one."""
-
-    asked: Asked
-    action: str
-    fields: dict[str, Any]
-    sent: bool = False
-
-
-@dataclass(slots=True)
-class Habits:
-    """How a device behaves."""
-
-    admin: bool = False
-    groups: tuple[str, ...] = ()
-    window: int = 512
-    slow_s: float = 0.0
-    packed: bool = True
-    ttl_s: float = 10_000_000.0
-
-
-@dataclass
-class Kept:
-    """What survives a restart of the device."""
-
-    followers: dict[str, Follower] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
-    outbox: list[Waiting] = field(default_factory=list)
-    parcels: list[int] = field(default_factory=list)
-    mailboxes: list[int] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    made: int = 0
 
 
 class Device:
@@ -155,6 +120,8 @@ class Device:
                 compression=self.habits.packed,
                 backoff_s=(0.3, 4.0),
             )
+            if self.habits.no_websocket:
+                vars(client._line)["_blocked"] = lambda: True  # noqa: SLF001  as such a network does
             client.on_status(self._status)
             with contextlib.suppress(ClientStopped):
                 async with client:

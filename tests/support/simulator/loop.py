@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from anyio._backends import _asyncio as anyio_backend
+from httpcore._async import http11
 from simloop import SimLoop
 from simloop._loop import _host_of
 
@@ -73,6 +74,20 @@ class _Future(_Numbered, asyncio.Future[Any]):
 def ordered_scopes() -> Iterator[None]:
     """One hash for all cancel scopes, which anyio keeps in sets: they are walked as they came."""
     with patch.object(anyio_backend.CancelScope, "__hash__", lambda _scope: 0):
+        yield
+
+
+class _VirtualTime:
+    """As the module `time`, for who asks it within a loop."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+@contextlib.contextmanager
+def virtual_idle_times() -> Iterator[None]:
+    """No clock can be injected into httpx: how long a connection was idle is virtual time, too."""
+    with patch.object(http11, "time", _VirtualTime()):
         yield
 
 

@@ -26,9 +26,10 @@ from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
 from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
-from tests.support.simulator.device import Device, Habits, digest_of, nonce_of
+from tests.support.simulator.device import Device, digest_of, nonce_of
 from tests.support.simulator.faults import Faults
-from tests.support.simulator.loop import Loop, OutOfTime, ordered_scopes
+from tests.support.simulator.kept import Habits
+from tests.support.simulator.loop import Loop, OutOfTime, ordered_scopes, virtual_idle_times
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
@@ -65,7 +66,7 @@ def play(plan: Plan, until_s: float = math.inf) -> Told:
     Raises:
         OutOfTime: it was not over at `until_s` of `time.monotonic`.
     """
-    with _hushed(), quick_starts(), ordered_scopes():
+    with _hushed(), quick_starts(), ordered_scopes(), virtual_idle_times():
         told = _play(plan, until_s)
     if told is None:
         raise OutOfTime
@@ -169,6 +170,7 @@ def _device(node: Node, history: History, number: int, plan: Plan, chance: Rando
         window=chance.choice((8, 64, 512)),
         slow_s=chance.choice((0.0, 0.0, 0.0, 3.0)),
         packed=number % 3 != 0,
+        no_websocket=number == 5,
     )
     return Device(node, history, number, user, habits)
 

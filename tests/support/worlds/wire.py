@@ -91,6 +91,7 @@ class World:
         self.publisher: Publisher
         self.registry: Registry
         self.api: Api
+        self.site: Site
         self.worker: Worker | None = None
 
     @property
@@ -216,6 +217,7 @@ async def world(
     made.publisher.register()
     site = Site(log, made.ambient, made.metrics, assets or {})
     site.phase = Phase.READY
+    made.site = site
     made.gate = Gate(log, made.ambient)
     made.server = server = Server(
         settings=made.settings,

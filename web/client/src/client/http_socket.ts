@@ -26,6 +26,10 @@ interface Asked {
 
 const PAGE_EVENTS = 500;
 const HEARTBEAT_S = 30;
+/** So long after a comment of the server was due, its connection counts as dead. */
+const LATE_S = 10;
+/** If no answer began for so long, its connection counts as dead. A command is sent again, by its id. */
+const PAGE_S = 20, COMMAND_S = 60;
 const LOST = 1006;
 const TOKEN_INVALID = 4500;
 const CLOSES: Readonly<Record<string, number>> = { token_expired: 4003, token_invalid: TOKEN_INVALID, token_revoked: 4503 };
@@ -184,9 +188,10 @@ export class HttpSocket {
     const ended = AbortSignal.any([signal, this.over.signal]);
     const url = `streams/${encodeURI(stream)}?after=${encodeURIComponent(`${this.log}:${after}`)}`;
     const answer = await this.asked(url, { headers: { Accept: "text/event-stream" }, signal: ended });
-    const lines = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
+    const silenceS = Number(answer.headers.get("Huahuo-Heartbeat") ?? HEARTBEAT_S) + LATE_S;
+    const parts = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
     let rest = "", name = "", data = "";
-    for (let part = await lines.read(); !part.done; part = await lines.read()) {
+    for (let part = await this.within(silenceS, parts.read()); !part.done; part = await this.within(silenceS, parts.read())) {
       const split = (rest + part.value).split("\n");
       rest = split.pop() ?? "";
       for (const line of split) {
@@ -199,6 +204,19 @@ export class HttpSocket {
       }
     }
     if (!ended.aborted) throw new Error("the answer ended");
+  }
+
+  /**
+   * Ends the socket if this takes longer. A machine that lost its power says nothing more on its connections,
+   * and the engine's heartbeat may be answered by its next life, on a connection of its own.
+   */
+  private async within<T>(seconds: number, work: Promise<T>): Promise<T> {
+    const late = setTimeout(() => this.end(LOST, "nothing came for too long"), seconds * 1000);
+    try {
+      return await work;
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   private said(stream: string, name: string, data: Json): void {
@@ -238,7 +256,8 @@ export class HttpSocket {
 
   private async asked(path: string, init: RequestInit): Promise<Response> {
     const headers = { ...(init.headers as Record<string, string>), Authorization: `Bearer ${this.token}`, ...(this.language && { "Accept-Language": this.language }) };
-    const answer = await this.fetch(this.base + path, { ...init, headers, cache: "no-store" });
+    const seconds = init.method === "POST" ? COMMAND_S : PAGE_S;
+    const answer = await this.within(seconds, this.fetch(this.base + path, { ...init, headers, cache: "no-store" }));
     if (answer.ok) return answer;
     const text = await answer.text();
     throw new Refused(answer.status, text.startsWith("{") ? (JSON.parse(text) as Json) : {});

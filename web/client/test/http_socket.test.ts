@@ -1,0 +1,58 @@
+/** The protocol over plain HTTP: when a connection that says nothing more counts as dead. */
+
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { HttpSocket } from "../src/client/http_socket.js";
+
+const PAGE = { log: "a", outcome: "resumed", events: [], next: 0, more: false };
+const TOKEN = `x.${btoa(JSON.stringify({ user_id: 1, exp: 4_000_000_000 }))}.x`;
+
+let say: (text: string) => void;
+let opened: number;
+
+/** A server whose streams begin, and say only what the test lets them say. */
+function answer(_url: string, init?: RequestInit): Promise<Response> {
+  const headers = new Headers(init?.headers);
+  if (headers.get("Accept") !== "text/event-stream") return Promise.resolve(Response.json(PAGE));
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const before = say;
+      say = (text) => { before(text); controller.enqueue(new TextEncoder().encode(text)); };
+      opened += 1;
+      init?.signal?.addEventListener("abort", () => controller.error(new Error("aborted")));
+    },
+  });
+  return Promise.resolve(new Response(body, { headers: { "Huahuo-Heartbeat": "5" } }));
+}
+
+function connected(fetch: typeof answer): { closed: number[] } {
+  const socket = new HttpSocket("ws://host:1/ws", fetch), closed: number[] = [];
+  socket.onclose = ({ code }) => closed.push(code);
+  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token: TOKEN, client: "c" }));
+  return { closed };
+}
+
+beforeEach(() => {
+  say = () => undefined;
+  opened = 0;
+  vi.useFakeTimers();
+});
+afterEach(() => void vi.useRealTimers());
+
+test("it ends ten seconds after a comment of the server did not come", async () => {
+  const { closed } = connected(answer);
+  await vi.advanceTimersByTimeAsync(14_000);
+  expect(opened).toBe(2);
+  say(":\n\n");
+  await vi.advanceTimersByTimeAsync(14_000);
+  expect(closed).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(closed).toEqual([1006]);
+});
+
+test("it ends if a page is not answered for twenty seconds", async () => {
+  const { closed } = connected(() => new Promise(() => undefined));
+  await vi.advanceTimersByTimeAsync(19_000);
+  expect(closed).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(closed).toEqual([1006]);
+});
