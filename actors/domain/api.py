@@ -12,13 +12,14 @@ from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
-from huahuo.actors.domain.errors import place_of
+from huahuo.actors.domain.errors import HandlerExit, place_of
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import Command, holds_secret, traits
@@ -319,9 +320,14 @@ class EntityApi:
                 if not held.exists or not (authorized or decider.readable(held, call.principal)):
                     return None
                 more = () if fields is None else (struct_of(call.params, fields),)
-                data = query.answer(held.state, call.principal, *more)
+                try:
+                    data = query.answer(held.state, call.principal, *more)
+                except SystemExit as error:
+                    raise HandlerExit(query.answer) from error
                 stream = f"{entity.kind}/{key}"
-                return msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+                body = msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
+                refuse_lost(body, data, f"{place_of(query.answer)}: data")
+                return body
 
             body: bytes | None = await self._host.directory.ask(entity.kind, key, Query(answer))
             if body is None:

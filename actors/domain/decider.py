@@ -20,9 +20,10 @@ from huahuo.actors.domain import derived, writing
 from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused, To
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import place_of
+from huahuo.actors.domain.errors import HandlerExit, place_of
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import is_key
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import OverBound
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.effects.facts import Guard
@@ -132,6 +133,8 @@ class EntityDecider(EntityFold):
             return self._decided(state, command, context)
         except NotKnown:
             raise TimersMissing(f"{self.entity.kind}/{state.key}", state.timers) from None
+        except SystemExit as error:
+            raise HandlerExit(self._handlers.get(type(command.command))) from error
         finally:
             if before is not None and self._encode(state.state) != before:
                 state.state = self.unpack(before)
@@ -189,7 +192,10 @@ class EntityDecider(EntityFold):
         if who.is_admin:
             return True
         judge = self.entity.may_read
-        return judge is not None and state.exists and bool(judge(state.state, who))
+        try:
+            return judge is not None and state.exists and bool(judge(state.state, who))
+        except SystemExit as error:
+            raise HandlerExit(judge) from error
 
     def _decision_of(self, outcome: Any, command: Command | Emit) -> Decision:
         if isinstance(outcome, Decision):
@@ -287,7 +293,9 @@ class EntityDecider(EntityFold):
         taken = {"type", "id", "at", "duplicate", own}.intersection(fields)
         if taken:
             raise ValueError(f"reply: the field {min(taken)!r} is given by the service")
-        return msgspec.json.encode({"type": "success", own: state.key, **fields})
+        body = msgspec.json.encode({"type": "success", own: state.key, **fields})
+        refuse_lost(body, fields, "reply")
+        return body
 
     def _fault(self, command: Command | Emit, why: str) -> Fault:
         if isinstance(command, Emit):

@@ -13,6 +13,14 @@ class DefinitionError(Exception):
     """An event, a command, an effect or an entity that cannot work as it is written."""
 
 
+class HandlerExit(Exception):  # noqa: N818  what the handler did
+    """A handler raised `SystemExit`. That ends all actors, so it is told as an exception like any other."""
+
+    def __init__(self, handler: Any) -> None:
+        what = f"{place_of(handler)}: {getattr(handler, '__name__', 'a handler')} raises SystemExit"
+        super().__init__(f"{what}: raise Refused, or another exception")
+
+
 def place_of(item: Any) -> str:
     """Where a class or function was written, as `shop.py:12`. Without the source: the module's name."""
     traits = getattr(item, "__traits__", None)

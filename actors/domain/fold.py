@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import HandlerExit
 from huahuo.actors.domain.handlers import Handler, print_of
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import Event, traits
@@ -62,7 +63,10 @@ class EntityFold:
         known = self._readers.get(event.type)
         if known is not None:
             decoder, handler = known
-            state.state = handler(state.state, decoder.decode(self.today(event)))
+            try:
+                state.state = handler(state.state, decoder.decode(self.today(event)))
+            except SystemExit as error:
+                raise HandlerExit(handler) from error
             state.since += len(event.body)
         state.exists = True
         if state.size <= _MEASURED_BYTES or state.since > state.size // _MEASURED_PART:
@@ -89,7 +93,11 @@ class EntityFold:
 
     def after(self, state: Any, event: Event) -> Any:
         """The state after an event that is not stored yet. Raises KeyError if nothing handles its class."""
-        return self.entity.evolves[type(event)](state, event)
+        handler = self.entity.evolves[type(event)]
+        try:
+            return handler(state, event)
+        except SystemExit as error:
+            raise HandlerExit(handler) from error
 
     def dump(self, state: Held) -> bytes:
         """See `Fold`."""

@@ -5,7 +5,7 @@ def get_orders(who: Principal) -> Rows:
     return Rows("orders", part=str(who.user_id))
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
@@ -63,7 +63,7 @@ class ListQuery:
 
 def before_of(message: Any) -> bytes | None:
     """The key that a page ends before. Raises ValueError: it is none that a page gave."""
-    return None if message.before is UNSET else urlsafe_b64decode(message.before.encode())
+    return None if message.before is UNSET else b64decode(message.before.encode(), b"-_", validate=True)
 
 
 def page_body(action: str, found: Sequence[tuple[bytes, bytes]], limit: int, position: int) -> bytes:

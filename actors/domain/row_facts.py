@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from huahuo.actors.domain.decision import Drop, Put
 from huahuo.actors.domain.names import is_table
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.eventstore.limits import KEY_BYTES_MAX, NAME_CHARS_MAX
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
@@ -82,6 +83,7 @@ def row(change: Put | Drop) -> RowPut | RowDrop:
     if key is None:
         raise TypeError("Put: a row has a key")
     value = msgspec.json.encode(change.value)
+    refuse_lost(value, change.value, f"the row {change.key!r:.80} of {change.table!r}")
     if len(value) > ROW_BYTES_MAX:
         raise OverBound(f"a row of {len(value)} bytes, at most {ROW_BYTES_MAX}")
     return RowPut(table, change.part, key, value)

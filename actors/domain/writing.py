@@ -15,6 +15,7 @@ from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import is_own_stream
+from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import OverBound
 from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
 from huahuo.actors.effects import facts as effects
@@ -144,6 +145,7 @@ class Writing:
         if type(effect) not in self._entity.effects:
             raise ValueError(f"no effect handles {name}: write @{self._entity.kind}.effect for it")
         job = msgspec.json.encode(effect)
+        refuse_lost(job, effect, name)
         if len(job) > self._effect_bytes_max:
             raise OverBound(f"{name} has arguments of {len(job)} bytes, at most {self._effect_bytes_max}")
         kind, _, key = self._stream.partition("/")
@@ -164,7 +166,9 @@ class Writing:
         name = name or stored
         if not _TIMER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a timer: use 1 to 64 letters, digits or _ . : -")
-        self._timers.set(name, stored, msgspec.json.encode(command), round(seconds * 1000), every=every)
+        fields = msgspec.json.encode(command)
+        refuse_lost(fields, command, type(command).__name__)
+        self._timers.set(name, stored, fields, round(seconds * 1000), every=every)
 
     def _as_read(self, event: Event) -> Event:
         """The last event as every later start reads it. Constructors check no types, so this is the check."""
@@ -176,6 +180,7 @@ class Writing:
     def _add(self, stream: str, event: Event) -> int:
         name = traits(type(event)).name
         body = encode(event, self._context.timestamp)
+        refuse_lost(body, event, type(event).__name__)
         if len(body) > EVENT_BYTES_MAX:
             raise OverBound(f"{name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
         self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))

@@ -129,7 +129,7 @@ class Attempts:
                 run.close(CANCELLED)
                 raise
             failed = error
-        except Exception as error:  # noqa: BLE001  user code
+        except (Exception, SystemExit) as error:  # noqa: BLE001  user code
             failed = error
         finally:
             entry.settling = True

@@ -227,7 +227,7 @@ class Follower:
             cursor = await self.spec.cursor()
             if not 0 <= cursor <= self._log.position:
                 raise ValueError(f"its own cursor is {cursor!r}, and the log ends at {self._log.position}")  # noqa: TRY301
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
             if _is_ours(error):
                 raise
             self._misplaced += 1
@@ -309,7 +309,7 @@ class Follower:
         self._begun_ms = self._ambient.now_ms()
         try:
             await self.spec.call([self._read_event(event) for event in batch], run)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
             if _is_ours(error):
                 raise
             self.failed += 1

@@ -51,14 +51,16 @@ class Kept:
     def bound(self, group: Group) -> None:
         """Forget acks of unused clients and the oldest command records, always more than the group adds."""
         counts = self.commands
-        users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
-        new = len(users)
-        for user, count in Counter(users).items():
-            counts.add(user, count)
-        if new < len(group.changes):
-            for change in group.changes:
-                if isinstance(change, PutAcks):
-                    self._bound_acks(change)
+        new = 0
+        if group.changes:
+            users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
+            new = len(users)
+            for user, count in Counter(users).items():
+                counts.add(user, count)
+            if new < len(group.changes):
+                for change in group.changes:
+                    if isinstance(change, PutAcks):
+                        self._bound_acks(change)
         if group.age_ms >= self._prune_at_ms:
             self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
         if counts.too_many:

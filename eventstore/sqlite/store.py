@@ -150,9 +150,11 @@ class SqliteStore:
                 insert_events(connection, self._names, group.events, rows)
                 self._tally.add(group.events)
             moving = self._moving(group)
-            seq_index.write(connection, moving)
-            for sql, values in statements_of(group.changes, self._tally):
-                connection.execute(sql, values)
+            if moving.pieces or moving.mark is not None:
+                seq_index.write(connection, moving)
+            if group.changes:
+                for sql, values in statements_of(group.changes, self._tally):
+                    connection.execute(sql, values)
             self.kept.bound(group)
             connection.execute("COMMIT")
             self.commits += 1

@@ -1,6 +1,7 @@
 """The command line: names, flags and help. The body of each command is in a module of its own."""
 
 import asyncio
+import gc
 import os
 import sys
 from pathlib import Path
@@ -103,6 +104,7 @@ def serve(
     config_file: ConfigFile = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
+    gc.disable()  # what is imported stays, and one collection of it takes a twentieth of the start
     import_structlog_without_rich()
     from huahuo.app.hiding import hide_password
     from huahuo.app.loops import own_the_process, run
@@ -110,7 +112,6 @@ def serve(
     from huahuo.embedding.foreground import leave
     from huahuo.embedding.foreground import serve as body
 
-    own_the_process()
     hide_password(log)
     shown = None if classic_ui is None else str(classic_ui)
     given = settings(
@@ -124,7 +125,10 @@ def serve(
         node=node,
         advertise=advertise,
     )
-    run(body(given, standard(), chosen().runs_as, chosen().asked))
+    plugins = standard()
+    own_the_process()
+    gc.enable()
+    run(body(given, plugins, chosen().runs_as, chosen().asked))
     leave()
 
 

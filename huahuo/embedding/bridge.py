@@ -8,6 +8,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 _STOPPED: Final = "the service stopped before it could answer"
+_BACK_S: Final = 200e-6
+"""The loop waits this long at most for threads that it told: half of a commit on a fast disk."""
+_REST: Final = 64
+"""Commits without such a wait after one for which most threads did not come."""
 
 
 class Bridge:
@@ -22,6 +26,15 @@ class Bridge:
         """Posts that the loop has not begun."""
         self._posts: set[_Post] = set()
         """All that have no result."""
+        self._expected = 0
+        """While the loop waits for threads to come back: how many posts it waits for. Else 0."""
+        self._all_back = threading.Lock()
+        """Held, except when the last of them has come."""
+        self._all_back.acquire()
+        self._rest = 0
+        """So many commits are told without a wait."""
+        self.back_s = _BACK_S
+        """How long the loop waits at most for threads that it told."""
 
     def call[T](self, factory: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
         """Run `factory()` on the loop, wait for it, and return its result or raise its exception.
@@ -63,7 +76,10 @@ class Bridge:
             self._must_run()
             self._posts.add(post)
             self._posted.append(post)
-            if len(self._posted) == 1:
+            if self._expected:
+                if len(self._posted) == self._expected:
+                    self._all_back.release()
+            elif len(self._posted) == 1:
                 self._loop.call_soon_threadsafe(self._take)
         if not post.waits.acquire(timeout=timeout_s):
             self._end([(post, TimeoutError())])
@@ -74,6 +90,8 @@ class Bridge:
     def heard(self, outcomes: Sequence[tuple[Any, object]]) -> None:
         """(what `begin` got, outcome) of each post that has ended. An exception is raised in the caller."""
         self._end(outcomes)
+        if len(outcomes) > 1:
+            self._gather(len(outcomes))
 
     def stop(self) -> None:
         """Refuse further calls and end those that wait. Call it from any thread. Idempotent."""
@@ -91,6 +109,27 @@ class Bridge:
     def _must_run(self) -> None:
         if self._stopped or self._loop.is_closed():
             raise RuntimeError("the service has stopped")
+
+    def _gather(self, told: int) -> None:
+        """Let the threads that were told of a commit come back, so that the next commit has posts of all.
+
+        Otherwise half of the threads wait for each commit while the other half come back. The loop itself
+        waits, because as long as it runs, it has the interpreter that they need. On the loop.
+        """
+        if self._rest:
+            self._rest -= 1
+            return
+        with self._lock:
+            before = len(self._posted)
+            self._expected = before + told
+        self._all_back.acquire(timeout=self.back_s)
+        with self._lock:
+            came = len(self._posted) - before
+            self._expected = 0
+            self._all_back.acquire(blocking=False)  # the last one may have come just after the wait
+        if 2 * came < told:
+            self._rest = _REST
+        self._take()
 
     def _take(self) -> None:
         """Begin what was posted. On the loop."""

@@ -15,10 +15,10 @@ from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, runs
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
-from huahuo.mailcheck.imap.client import Folder as Opened
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.folders import Folder, chosen
 from huahuo.mailcheck.imap.wire import Fetched, uid_set
+from huahuo.mailcheck.imap.wire import Folder as Opened
 from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, ImapError
 from huahuo.mailcheck.words import zh
@@ -99,7 +99,9 @@ class Reading:
             else:
                 done = await self._down(client, deadline, replace(since, uid=uids[-1], rest=uids[-1]), uids)
         else:
-            uids = await client.search_after(since.uid, opened.exists)
+            # Only this value says that nothing came. A lower one is wrong, so its server is not believed.
+            quiet = opened.uidnext == since.uid + 1
+            uids = [] if quiet else await client.search_after(since.uid, opened.exists)
             done = await self._up(client, deadline, since, uids)
             if done.rest and self._newest is None:
                 done = await self._down(client, deadline, done, await client.search_up_to(done.rest))

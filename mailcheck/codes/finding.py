@@ -7,11 +7,22 @@ it reaches `CONFIDENCE_MIN`.
 
 import re
 from collections.abc import Iterator
+from typing import Final, Literal
 
 import msgspec
 
 from huahuo.mailcheck.codes.plain import plain, stripped
-from huahuo.mailcheck.codes.words import LABELS, NOT_AFTER, NOT_BEFORE, SIGN_IN, STRONG, UNITS, WEAK
+from huahuo.mailcheck.codes.words import (
+    ASKS,
+    ASKS_AFTER,
+    LABELS,
+    NOT_AFTER,
+    NOT_BEFORE,
+    SIGN_IN,
+    STRONG,
+    UNITS,
+    WEAK,
+)
 
 CONFIDENCE_MIN = 0.5
 _AHEAD_CHARS = 160
@@ -22,6 +33,10 @@ _NEAR_CHARS = 24
 _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _STRONG, _WEAK = 0.9, 0.68
 _UNSURE = -0.1
+_ASKING: Final[tuple[tuple[Literal["before", "after"], tuple[str, ...]], ...]] = (
+    ("before", ASKS),
+    ("after", ASKS_AFTER),
+)
 _CANDIDATES_MAX = 400
 _ANNOUNCEMENTS_MAX = 60
 
@@ -40,6 +55,7 @@ _MONEY_BEFORE = re.compile(r"[$€£¥₽₩]\s?$|(?:usd|eur|rmb|cny|gbp|rub|us\
 _LABEL_END = re.compile(r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|number|no|nr|id)|为|是|は)*$")
 _SENTENCE_END = re.compile(r"[.!?;]\s(?![a-zß-ÿа-я])")
 _IN_SENTENCE = re.compile(r"(?:[^.,!?;\n]|[.,!?;](?!\s)){0,48}")
+_ADJOINS = re.compile(r"[^\w.!?]{0,6}")
 _BETWEEN_NEAR = re.compile(
     r"\W*(?:is|ist|lautet|est|es|are|为|是|は|는|은|이|:|-|=|\s)*\W*",
     re.IGNORECASE,
@@ -65,6 +81,8 @@ class _Announcement(msgspec.Struct, frozen=True, gc=False):
     start: int
     end: int
     worth: float
+    beside: Literal["", "before", "after"] = ""
+    """An order to enter something announces only the number directly after it; some stand after theirs."""
 
 
 def find_code(subject: str, text: str) -> Code | None:
@@ -103,6 +121,9 @@ def _announcements(lower: str) -> list[_Announcement]:
             if any(one.start <= at and end <= one.end for one in strong) or _is_other_kind(lower, at, end):
                 continue
             found.append(_Announcement(at, end, _WEAK))
+    for beside, words in _ASKING if about else ():
+        for word in (word for word in words if word in lower):
+            found += [_Announcement(at, at + len(word), _WEAK, beside) for at in _places(lower, word)]
     return sorted(found, key=lambda one: one.start)[:_ANNOUNCEMENTS_MAX]
 
 
@@ -178,6 +199,8 @@ def _word(word: str) -> tuple[str, float] | None:
 
 def _score(shown: str, candidate: _Candidate, word: _Announcement) -> float:
     """How likely `word` announces this candidate."""
+    if word.beside:
+        return word.worth if candidate.worth >= _UNSURE and _adjoins(shown, candidate, word) else 0.0
     if word.end <= candidate.start:
         between = shown[word.end : candidate.start] if candidate.start - word.end <= _AHEAD_CHARS else None
         if between is None or between.count("\n\n\n") > 1:
@@ -201,6 +224,12 @@ def _score(shown: str, candidate: _Candidate, word: _Announcement) -> float:
     elif _SENTENCE_END.search(between):
         score -= 0.35
     return score
+
+
+def _adjoins(shown: str, candidate: _Candidate, word: _Announcement) -> bool:
+    """Whether only blanks, quotes and the like stand between: `enter 482913`, `482913 - use it to`."""
+    at, end = (word.end, candidate.start) if word.beside == "before" else (candidate.end, word.start)
+    return at <= end and _ADJOINS.fullmatch(shown, at, end) is not None
 
 
 def _stands_alone(shown: str, candidate: _Candidate) -> bool:

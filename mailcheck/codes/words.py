@@ -40,7 +40,8 @@ STRONG: Final = _words(
 WEAK: Final = _words(
     """
     code | código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in |
-    to log in | to finish logging in |
+    to log in | to finish logging in | digits | digit number | ziffern | chiffres | dígitos | cifras |
+    цифры | цифр | 位数字 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 숫자 | 자리 번호 |
     代码 | 密码 | 口令 | 以下数字 | 下面的数字 | 下列数字 |
     コード |
     코드 |
@@ -52,7 +53,10 @@ WEAK: Final = _words(
 SIGN_IN: Final = _words(
     """
     sign in | sign-in | signin | log in | login | verify | verification | two-factor | 2-step |
-    enter this code | enter the code | use this code | following code | confirm your | anmeld |
+    enter this code | enter the code | use this code | following code | confirm your | confirm it | approve |
+    anmeld | reset your password | authoris | authoriz | autoris | autoriz | zurücksetz | freigeb |
+    réinitialis |
+    restablecer | сброс | восстанов | 重置 | 找回 | 绑定 | 再設定 | 재설정 |
     einloggen | bestätig | verifizier | registrier | connexion | connecter | vérifi | identité |
     inscription | iniciar sesión | inicio de sesión | verific | identidad | registro | confirmar |
     登录 | 登入 | 注册 | 验证 | 身份 | 認証 | 本人確認 | 登録 |
@@ -62,6 +66,23 @@ SIGN_IN: Final = _words(
     """
 )
 """What a mail about signing in says."""
+
+ASKS: Final = _words(
+    """
+    enter | type in | key in | insert | use | geben sie | gib | tippen sie | tippe | verwenden sie |
+    nutzen sie | saisissez | saisir | entrez | tapez | utilisez | indiquez | composez | introduce |
+    introduzca | ingresa | ingrese | escribe | escriba | teclea | digita | usa | utiliza | введите |
+    укажите | наберите | используйте | 输入 | 填写
+    """
+)
+"""In a mail about signing in: a code if it follows at once."""
+
+ASKS_AFTER: Final = _words(
+    """
+    use it to | use this to | eingeben | を入力 | をご入力 | と入力 | 을 입력 | 를 입력 | 을 넣 | 를 넣
+    """
+)
+"""In a mail about signing in: a code if it stands directly before."""
 
 NOT_BEFORE: Final = _words(
     """

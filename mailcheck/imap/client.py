@@ -7,8 +7,6 @@ byte budget. Every failure is an `ImapError`, after which the connection cannot 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-import msgspec
-
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
@@ -16,7 +14,7 @@ from huahuo.mailcheck.imap import folders, wire
 from huahuo.mailcheck.imap.idle import Idle
 from huahuo.mailcheck.imap.outcome import classify, sanitise
 from huahuo.mailcheck.imap.stream import ImapStream
-from huahuo.mailcheck.imap.wire import Fetched, Part, Status
+from huahuo.mailcheck.imap.wire import Fetched, Folder, Part, Status
 from huahuo.mailcheck.servers.faults import (
     BrokenProtocol,
     ClearTextRefused,
@@ -40,24 +38,10 @@ _SEARCH_LINE_BYTES_MAX = 11 * _SEARCH_MAILS_MAX + 1024
 _META_BYTES_MAX = 1024
 """Bound of what a server sends about one mail besides its body: names, sizes, dates, flags."""
 
+_OF_FOLDER = frozenset({"UIDVALIDITY", "UIDNEXT"})
 _IDENTITY = b'ID ("name" "huahuo" "version" "1")\r\n'
 
 type OnData = Callable[[list[Part]], None]
-
-
-class Folder(msgspec.Struct, frozen=True, gc=False):
-    """An opened folder: its UIDVALIDITY and how many mails it holds."""
-
-    uidvalidity: int
-    exists: int
-
-
-def _word(parts: list[Part]) -> tuple[bytes, bytes]:
-    """A response as (first word in upper case, rest). Both are empty if it holds literals."""
-    if len(parts) != 1 or not isinstance(parts[0], bytes):
-        return b"", b""
-    word, _, rest = parts[0].partition(b" ")
-    return word.upper(), rest
 
 
 def _ignore(parts: list[Part]) -> None:
@@ -108,13 +92,18 @@ class ImapClient:
                 removes the offer.
         """
         if not self._stream.encrypted and tls != "none":
-            if "STARTTLS" in await self._ask_capabilities():
+            must = self._stream.public or tls == "starttls"
+            # Dovecot repeats its capabilities after the login only to a client that did not ask before, so
+            # that each question costs two round trips. A greeting may name only a part of them.
+            if "STARTTLS" not in self._capabilities and (must or not self._capabilities):
+                await self._ask_capabilities()
+            if "STARTTLS" in self._capabilities:
                 await self._command("STARTTLS", [b"STARTTLS\r\n"])
                 async with self._deadline("STARTTLS", self._command_timeout_s):
                     await self._stream.start_tls()
                 # Capabilities sent before TLS are not authenticated.
                 self._capabilities = frozenset()
-            elif self._stream.public or tls == "starttls":
+            elif must:
                 raise ClearTextRefused("no TLS offered")
         if not self._capabilities:
             await self._ask_capabilities()
@@ -176,17 +165,18 @@ class ImapClient:
 
         def on_data(parts: list[Part]) -> None:
             nonlocal exists
-            count, rest = _word(parts)
+            count, rest = wire.word(parts)
             if rest.upper() == b"EXISTS":
                 exists = wire.number(count) or 0
 
         name = wire.quoted(folder)
         assert name is not None
         statuses = await self._command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
-        found = next((wire.number(s.argument) for s in statuses if s.code == "UIDVALIDITY"), None)
-        if not found:
+        told = {s.code: wire.number(s.argument) for s in statuses if s.code in _OF_FOLDER}
+        uidvalidity = told.get("UIDVALIDITY")
+        if not uidvalidity:
             raise BrokenProtocol("the folder has no UIDVALIDITY")
-        return Folder(found, exists)
+        return Folder(uidvalidity, exists, told.get("UIDNEXT") or 0)
 
     async def folders(self) -> list[folders.Folder]:
         """Every folder, in the order of the server. Names that cannot be read are left out."""
@@ -288,7 +278,7 @@ class ImapClient:
         found: list[int] = []
 
         def on_data(parts: list[Part]) -> None:
-            word, rest = _word(parts)
+            word, rest = wire.word(parts)
             if word == b"SEARCH":
                 found.extend(wire.search_uids(rest))
 
@@ -329,7 +319,7 @@ class ImapClient:
 
     async def _ask_capabilities(self) -> frozenset[str]:
         def on_data(parts: list[Part]) -> None:
-            word, rest = _word(parts)
+            word, rest = wire.word(parts)
             if word == b"CAPABILITY":
                 self._capabilities = wire.capabilities(rest)
 

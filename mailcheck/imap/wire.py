@@ -161,6 +161,25 @@ def status(line: bytes) -> Status | None:
     return None
 
 
+class Folder(msgspec.Struct, frozen=True, gc=False):
+    """An opened folder: its UIDVALIDITY and how many mails it holds.
+
+    `uidnext`: no mail in it has this UID or a higher one (RFC 3501); 0 if the server does not say.
+    """
+
+    uidvalidity: int
+    exists: int
+    uidnext: int = 0
+
+
+def word(parts: list[Part]) -> tuple[bytes, bytes]:
+    """A response as (first word in upper case, rest). Both are empty if it holds literals."""
+    if len(parts) != 1 or not isinstance(parts[0], bytes):
+        return b"", b""
+    word, _, rest = parts[0].partition(b" ")
+    return word.upper(), rest
+
+
 def number(text: bytes) -> int | None:
     """`text` as a number of at most 32 bits, None if it is not one."""
     return int(text) if text.isdigit() and len(text) <= 10 and int(text) <= UID_MAX else None  # noqa: PLR2004  digits of 2**32

@@ -148,6 +148,8 @@ def test_a_page_ends_before_it_becomes_too_large(world: AppWorld) -> None:
         ("get_notes", {"limit": 0}, "invalid_field"),
         ("get_notes", {"limit": 1_001}, "invalid_field"),
         ("get_notes", {"before": "x"}, "invalid_field"),
+        ("get_notes", {"before": "!!"}, "invalid_field"),
+        ("get_notes", {"before": "é=="}, "invalid_field"),
         ("get_nothing", {}, "internal"),
     ],
 )

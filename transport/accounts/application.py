@@ -48,7 +48,7 @@ class AskApplication:
             found = self._authenticate(token)
         except Refused as refused:
             found = refused
-        except Exception:  # noqa: BLE001  an application's function
+        except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
         return self._awaited(found, now_ms) if inspect.isawaitable(found) else verdict_of(found, now_ms)
 
@@ -60,7 +60,7 @@ class AskApplication:
             found = refused
         except TimeoutError:
             return self._late()
-        except Exception:  # noqa: BLE001  an application's function
+        except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
         return verdict_of(found, now_ms)
 
@@ -72,7 +72,7 @@ class AskApplication:
             found = refused
         except TimeoutError:
             return self._late()
-        except Exception:  # noqa: BLE001  an application's function
+        except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
         return verdict_of(found, now_ms)
 
@@ -164,7 +164,7 @@ class AskRights(msgspec.Struct, frozen=True):
         except TimeoutError:
             _log.warning("authorize_too_slow", stream=stream, right=right, seconds=self.deadline_s)
             return False
-        except Exception:  # noqa: BLE001  an application's function
+        except (Exception, SystemExit):  # noqa: BLE001  an application's function
             _log.exception("authorize_failed", stream=stream, right=right)
             return False
         if not isinstance(found, bool):

@@ -158,7 +158,7 @@ class Gate:
         seen = self._log.position
         try:
             work = spec.handler(call)
-        except Exception as error:  # noqa: BLE001  as of a coroutine
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, self._fault(call, error))
         if isinstance(work, OneAppend):
             return self._append(run, work)
@@ -344,10 +344,10 @@ class Gate:
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""
         try:
             return await work
-        except Exception as error:  # noqa: BLE001  each one has an answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001  each one has an answer
             return self._fault(call, error)
 
-    def _fault(self, call: Call[Any], error: Exception) -> Reply:
+    def _fault(self, call: Call[Any], error: BaseException) -> Reply:
         """The answer for an exception of a handler or of the log. No text of it reaches the client."""
         match error:
             case CommandMismatch():

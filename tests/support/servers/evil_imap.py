@@ -52,9 +52,6 @@ class Peer:
     async def until_login(self) -> None:
         """Honest up to the LOGIN command."""
         await self.greet()
-        await self.hear(b"CAPABILITY")
-        await self.say(b"* CAPABILITY " + CAPABILITIES)
-        await self.ok()
         await self.hear(b"LOGIN")
 
     async def until_examine(self) -> None:
@@ -67,10 +64,16 @@ class Peer:
 
     async def until_search(self, exists: int = 2) -> None:
         """Honest up to the search."""
+        await self.opened(exists)
+        await self.hear(b"UID SEARCH")
+
+    async def opened(self, exists: int, uidnext: bytes = b"") -> None:
+        """Honest through the EXAMINE command."""
         await self.until_examine()
         await self.say(b"* %d EXISTS" % exists, b"* OK [UIDVALIDITY 7] x")
+        if uidnext:
+            await self.say(b"* OK [UIDNEXT " + uidnext + b"] x")
         await self.ok(b"[READ-ONLY] open")
-        await self.hear(b"UID SEARCH")
 
     async def until_sizes(self, *uids: int) -> None:
         """Honest up to the FETCH of sizes."""

@@ -204,3 +204,62 @@ def test_posts_of_many_threads_each_get_their_own_outcome_also_when_all_are_told
         assert answers == {n: 2 * n for n in range(threads_of)}
 
     with_loop(use)
+
+
+class Commits:
+    """Tells the threads of a round together when all have posted, as a commit does."""
+
+    def __init__(self, bridge: Bridge, threads: int, backs_s: list[float]) -> None:
+        self.bridge = bridge
+        self.threads = threads
+        self.backs_s = backs_s
+        """How long the loop waits for the threads of each round."""
+        self.begun: list[object] = []
+        self.begun_when_told: list[int] = []
+        """For each round: how many posts had begun, since the first round, when the loop went on."""
+        self.told = threading.Semaphore(0)
+
+    def begin(self, post: object) -> None:
+        self.begun.append(post)
+        if len(self.begun) % self.threads == 0:
+            asyncio.get_running_loop().call_soon(self._tell, self.begun[-self.threads :])
+
+    def _tell(self, posts: list[object]) -> None:
+        self.bridge.back_s = self.backs_s.pop(0)
+        self.bridge.heard([(post, "told") for post in posts])
+        self.begun_when_told.append(len(self.begun))
+        self.told.release()
+
+    def round(self, posts_of_each: int) -> None:
+        """Each thread posts so often. Ends when the last round was told and the loop went on."""
+
+        def caller() -> None:
+            for _ in range(posts_of_each):
+                self.bridge.post(self.begin, timeout_s=60)
+
+        threads = [threading.Thread(target=caller) for _ in range(self.threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for _ in range(posts_of_each):
+            assert self.told.acquire(timeout=60)
+
+
+def test_threads_that_are_told_together_are_all_in_the_next_commit() -> None:
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        commits = Commits(bridge, threads=4, backs_s=[60, 0])
+        commits.round(posts_of_each=2)
+        assert commits.begun_when_told == [8, 8]
+
+    with_loop(use)
+
+
+def test_the_loop_does_not_wait_again_at_once_for_threads_that_did_not_come_back() -> None:
+    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
+        commits = Commits(bridge, threads=2, backs_s=[0, 3600])
+        commits.round(posts_of_each=1)
+        commits.round(posts_of_each=1)
+        assert commits.begun_when_told == [2, 4]
+
+    with_loop(use)

@@ -46,9 +46,9 @@ def test_of_the_codes_found_98_of_100_are_right_and_of_the_codes_sent_95_of_100_
     assert recall >= _RECALL_MIN
 
 
-def test_the_corpus_has_182_mails_half_of_them_without_a_code() -> None:
-    mails = [mail for half in ("tuned", "held_out") for mail in _mails(half)]
+def test_more_than_half_of_the_corpus_has_no_code_and_every_language_is_in_both_halves() -> None:
+    for half in ("tuned", "held_out"):
+        mails = list(_mails(half))
 
-    assert len(mails) == 182
-    assert sum(code == "" for _, code, *_ in mails) == 91
-    assert {language for language, *_ in mails} == {"zh", "en", "ja", "ko", "de", "fr", "es", "ru"}
+        assert sum(code == "" for _, code, *_ in mails) * 2 >= len(mails)
+        assert {language for language, *_ in mails} == {"zh", "en", "ja", "ko", "de", "fr", "es", "ru"}

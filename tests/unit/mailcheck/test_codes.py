@@ -31,6 +31,22 @@ def test_a_code_is_told_as_it_is_typed(shown: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
+    ["To sign in, enter 482913 now.", "Zum Anmelden geben Sie 482913 ein.", "ログインするには 482913 を入力"],
+)
+def test_an_order_to_enter_a_number_announces_it_in_a_mail_about_signing_in(text: str) -> None:
+    found = find_code("Hello", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+@pytest.mark.parametrize("text", ["Sign in to use 4500 points.", "Log in and enter 2026 with 1200 others."])
+def test_an_order_about_an_amount_or_a_year_announces_no_code(text: str) -> None:
+    assert find_code("Hello", text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
     [
         "Your verification code was used on 2026-11-03 at 14:20.",
         "Verification code request for order 4829134",

@@ -1,0 +1,35 @@
+"""Numbers that JSON does not have, `nan` and the infinities: its encoder writes them as `null`. Pure."""
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+_NULL: Final = b"null"
+
+
+def refuse_lost(encoded: bytes, value: object, what: str) -> None:
+    """Look for a number of `value` that became `null` in `encoded`: a search of bytes if there is no `null`.
+
+    Raises:
+        ValueError: there is one. The text says where, beginning with `what`.
+    """
+    if _NULL not in encoded:
+        return
+    place = _lost(msgspec.to_builtins(value, str_keys=True), what)
+    if place is not None:
+        raise ValueError(f"{place}: JSON has no such number; leave it out, or give None")
+
+
+def _lost(value: Any, place: str) -> str | None:
+    """The place and value of the first such number."""
+    match value:
+        case float():
+            return None if math.isfinite(value) else f"{place} is {value}"
+        case dict():
+            inner = ((f"{place}.{key}", one) for key, one in value.items())
+        case list() | tuple():
+            inner = ((f"{place}[{index}]", one) for index, one in enumerate(value))
+        case _:
+            return None
+    return next((found for where, one in inner if (found := _lost(one, where)) is not None), None)
