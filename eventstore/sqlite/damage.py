@@ -5,6 +5,7 @@ know all of it.
 """
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ import msgspec
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader, is_old
+from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
 DAMAGES_MAX = 20
 """At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe"})
+_INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
+"""The first byte of a page of an index, by SQLite's file format (1.6)."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ def find_damage(path: Path) -> list[Damage]:
     found: list[Damage] = []
     try:
         with contextlib.closing(connect_reader(path)) as connection:
-            for damage in _damages(connection):
+            for damage in _damages(connection, path):
                 found.append(damage)
                 if len(found) >= DAMAGES_MAX:
                     break
@@ -56,11 +59,11 @@ def check_sums(connection: sqlite3.Connection) -> None:
         raise Corrupt("the log's file", damage.text)
 
 
-def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _damages(connection: sqlite3.Connection, path: Path) -> Iterator[Damage]:
     for (said,) in connection.execute(f"PRAGMA integrity_check({DAMAGES_MAX})").fetchall():
         if said != "ok":
             derived = "index" in said and "event" not in said
-            yield Damage(f"a page of the file: {said}", can_rebuild=derived)
+            yield Damage(f"a page of the file: {said}", can_rebuild=derived or _of_indexes(path, said))
     try:
         seq_index.check(connection)
     except Damaged as error:
@@ -71,6 +74,17 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
         yield from _rows(connection, table)
     yield from _events(connection)
     yield from _index(connection)
+
+
+def _of_indexes(path: Path, said: str) -> bool:
+    """Whether all pages that SQLite names in `said` are pages of indexes, which can be made again."""
+    pages = [int(number) for number in re.findall(r"\bpage (\d+)", said)]
+    with path.open("rb") as file:
+        for page in pages:
+            file.seek((page - 1) * PAGE_BYTES)
+            if file.read(1) not in _INDEX_PAGES:
+                return False
+    return bool(pages)
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:

@@ -45,6 +45,11 @@ class DirectoryLock:
         except BlockingIOError:
             holder = self._read().pid
             os.close(self._file)
+            if holder == os.getpid():
+                raise InUse(
+                    f"{directory} is in use by process {holder}, which is this one: by another service of it,"
+                    " or by one whose log is still closing after its stop"
+                ) from None
             by = f"process {holder}" if holder > 0 else "another process"
             raise InUse(
                 f"{directory} is in use by {by}: only one process writes a log."

@@ -30,6 +30,7 @@ from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.ended import select_head
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
@@ -53,6 +54,7 @@ class SqliteLog(StoreLog):
     """A `Log` in one directory of the local file system, written by one process."""
 
     _store: SqliteStore
+    _database: Path
 
     @classmethod
     async def open(
@@ -107,7 +109,12 @@ class SqliteLog(StoreLog):
             writer=writer, readers=readers, owned=tuple(owned), writer_of=writer_of,
         )  # fmt: skip
         log._store = store
+        log._database = directory / DATABASE
         return log
+
+    def look_over(self) -> LookingOver:
+        """Begin to look for rows that a damaged page hides. The caller stops it before it closes the log."""
+        return LookingOver(self._database, self.corruption)
 
     @property
     def command_records(self) -> int:
@@ -225,6 +232,7 @@ def _check(
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    check_first(connection)
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, summed=True)

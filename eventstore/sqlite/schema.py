@@ -43,7 +43,7 @@ DATABASE = "log.db"
 
 _log = structlog.get_logger(__name__)
 
-_PAGE_BYTES = 8192
+PAGE_BYTES = 8192
 BUSY_TIMEOUT_MS = 5000
 _WAL_BYTES_KEPT = 64 << 20
 WAL_CHECKPOINT_BYTES = 2 << 20
@@ -56,7 +56,7 @@ _WRITER_PRAGMAS = (
     "synchronous=FULL",
     "fullfsync=1",  # macOS: a sync that reaches the disk
     "checkpoint_fullfsync=1",
-    f"wal_autocheckpoint={WAL_CHECKPOINT_BYTES // _PAGE_BYTES}",
+    f"wal_autocheckpoint={WAL_CHECKPOINT_BYTES // PAGE_BYTES}",
     f"journal_size_limit={_WAL_BYTES_KEPT}",
     "foreign_keys=OFF",
     "cache_size=-65536",
@@ -139,7 +139,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         _set(connection, _COMMON_PRAGMAS)
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":

@@ -14,7 +14,7 @@ from huahuo.errors import HuahuoError, ways_on
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import KeptLimits
-from huahuo.eventstore.errors import EventStoreError, Lost
+from huahuo.eventstore.errors import Damaged, EventStoreError, Lost
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -60,9 +60,14 @@ class World:
             log = await self.open_log(settings, secrets, ambient)
         except Lost as error:
             raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
+        except Damaged as error:
+            way = f"`huahuo doctor --data {settings.data}` lists all that is damaged, and says what to do"
+            raise HuahuoError(f"{error}; {way}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
         parts.add("log", lambda: _close(log))
+        if isinstance(log, SqliteLog):
+            parts.add("look at the rows", log.look_over().stop)
         return log
 
     def executor(self, settings: Settings, parts: Parts) -> FairExecutor:

@@ -39,8 +39,10 @@ _REASON_BYTES_MAX = 2048
 _REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
 _RESTORE = (
     "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
-    " directory. Until then what is damaged is refused, and the rest is served"
+    " directory. Until then "
 )
+_SERVED = "what is damaged is refused, and the rest is served"
+_NOT_SERVED = "the service does not start"
 _MAKE_ROOM = (
     "Delete files, enlarge the disk, or shorten `retention` and run `huahuo compact` on the stopped service"
 )
@@ -174,7 +176,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         return
     except Damaged as error:
         yield Finding("error", "log", str(error))
-        for finding in _content(path):
+        for finding in _content(path, until_then=_NOT_SERVED):
             yield finding
         return
     except EventStoreError as error:
@@ -210,14 +212,14 @@ async def _times(log: SqliteLog, ambient: Ambient) -> list[Finding]:
     return [Finding("warning", "clock", f"{text}; until then new tokens may be refused as revoked")]
 
 
-def _content(path: Path) -> Iterator[Finding]:
-    """Verify every page, row and event of the database."""
+def _content(path: Path, *, until_then: str = _SERVED) -> Iterator[Finding]:
+    """Verify every page, row and event of the database. `until_then`: what a restore is needed for."""
     damages = find_damage(path)
     if not damages:
         yield Finding("ok", "content", "every event, row and place in the index fits its check")
         return
     for damage in damages:
-        way = _REBUILD if damage.can_rebuild else _RESTORE
+        way = _REBUILD if damage.can_rebuild else _RESTORE + until_then
         yield Finding("error", "content", f"{damage.text}. {way}")
     if len(damages) >= DAMAGES_MAX:
         yield Finding("error", "content", "perhaps there is more: not everything was looked at")

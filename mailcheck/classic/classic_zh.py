@@ -27,3 +27,6 @@ NOT_LOADED = "（邮件较多，此处未载入正文，请在控制台或搜索
 IMPORTED = "成功导入 {} 个邮箱"
 NONE_IMPORTED = "没有成功导入任何邮箱"
 SKIPPED = "跳过已经在处理中的 {} 个邮箱"
+SIGN_IN_FIRST = "未认证，请先登录"
+NO_JSON = "无效的请求数据格式"
+NOT_YOURS = "邮箱不存在或您没有权限"

@@ -34,6 +34,8 @@ _STATUS: Final[Mapping[str, int]] = {
     "invalid_field": _BAD,
 }
 
+_IN_CHINESE: Final = {"unauthenticated": classic_zh.SIGN_IN_FIRST, "bad_message": classic_zh.NO_JSON}
+
 type Fields = dict[str, Any]
 
 
@@ -42,8 +44,9 @@ class _Ids(msgspec.Struct):
 
 
 def refused(problem: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A refusal in the form of that front end."""
-    return {"error": problem["detail"], "message": problem["detail"]}
+    """A refusal in the form of that front end, and in its language where the service says it in English."""
+    said = _IN_CHINESE.get(str(problem.get("code")), problem["detail"])
+    return {"error": said, "message": said}
 
 
 def routes() -> Sequence[HttpRoute]:
@@ -179,6 +182,8 @@ async def _watch(request: HttpRequest) -> HttpAnswer:
     reply = await request.call("watch_emails", {"email_ids": [email_id], "on": on})
     if reply["type"] == "error":
         raise _told(classic_zh.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
+    if email_id in reply["refused"]:
+        raise _refusal(classic_zh.NOT_YOURS, _NOT_FOUND)
     said = {"success": True, "message": classic_zh.WATCHED if on else classic_zh.NOT_WATCHED}
     return HttpAnswer.json({**said, "data": {"id": email_id, "enable_realtime_check": on}})
 

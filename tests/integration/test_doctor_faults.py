@@ -67,6 +67,10 @@ def row_changed(p: Plant) -> None:
     p.sql("UPDATE projection SET value = CAST('other' AS BLOB) WHERE tbl = 'orders'")
 
 
+def name_changed(p: Plant) -> None:
+    p.sql("UPDATE stream SET name = 'group/x' WHERE id = 1")
+
+
 def place_gone(p: Plant) -> None:
     p.sql("DELETE FROM seq_index WHERE position = 4")
 
@@ -161,6 +165,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (event_gone, "error", "content", "restore"),
     (end_lost, "error", "log", "restore"),
     (row_changed, "error", "content", "--rebuild|restore"),
+    (name_changed, "error", "content", "does not start"),
     (place_gone, "error", "content", "--rebuild"),
     (newer_format, "error", "log", "knows 3"),
     (page_spoilt, "error", "log|content", ""),

@@ -90,6 +90,17 @@ async def test_mailboxes_are_added_shown_changed_and_deleted(tmp_path: Path) -> 
         assert (await c.delete(f"/api/emails/{row['id']}")).status_code == 404
 
 
+async def test_a_mailbox_of_nobody_is_not_watched_and_refusals_are_in_chinese(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (running, c):
+        nobody = await c.post("/api/emails/999/realtime", json={"enable": True})
+        assert (nobody.status_code, nobody.json()["error"]) == (404, "邮箱不存在或您没有权限")
+        broken = await c.post("/api/emails", content=b"no json")
+        assert (broken.status_code, broken.json()["error"]) == (400, "无效的请求数据格式")
+        async with running.http("") as stranger:
+            unknown = await stranger.get("/api/emails", headers={"Authorization": ""})
+            assert (unknown.status_code, unknown.json()["error"]) == (401, "未认证，请先登录")
+
+
 async def test_a_check_answers_202_at_once_and_409_while_it_runs(tmp_path: Path) -> None:
     async with classic(tmp_path) as (_, c):
         email_id = (await c.post("/api/emails", json={"email": "a@example.com", **IMAP})).json()["email_id"]

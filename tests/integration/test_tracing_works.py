@@ -1,6 +1,7 @@
 """Effects, timers, jobs and publications of a traced program are in the trace of what they come from."""
 
 import asyncio
+import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo, Service
 from huahuo.actors.plugins.traceparent import Place, carried, place_in
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
+from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.publisher.publisher import Publisher
 from tests.support.patience import WITHIN_S
 
@@ -72,10 +74,20 @@ class World:
         self.may_go, self.runs = asyncio.Event(), asyncio.Queue[str]()
         self.entity = self._order()
 
-    def app(self, drain_timeout_s: float = 5.0) -> Huahuo:
+    def app(self, drain_timeout_s: float = WITHIN_S) -> Huahuo:
         return Huahuo(
             entities=[self.entity], data=self._data, port=0, otel=True, drain_timeout_s=drain_timeout_s
         )
+
+    async def closed(self) -> None:
+        """Return when the log is closed: on a slow disk, later than the end of the stop."""
+
+        def wait() -> None:
+            with (self._data / LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.to_thread(wait)
 
     async def until(self, name: str, count: int = 1) -> Sequence[ReadableSpan]:
         """The spans of this name, once there are so many."""
@@ -161,6 +173,7 @@ async def test_after_a_restart_the_next_run_is_linked_to_the_one_before(world: W
     async with world.app(drain_timeout_s=1.0) as app:
         await app.send("tr_place", as_user=1, command_id=str(PLACE))
         await world.runs.get()
+    await world.closed()
     (cut,) = await world.until("effect pack")
     world.may_go.set()
     async with world.app():
@@ -221,6 +234,7 @@ async def test_a_job_that_a_crash_interrupts_ends_in_its_trace(world: World) -> 
     async with world.app() as app:
         with world.tracer.start_as_current_span("request") as request:
             await app.job("import", user=1).begin()
+    await world.closed()
     async with world.app():
         ended = await world.one("commit job_ended")
     assert ended.context is not None
