@@ -27,6 +27,11 @@ class Corruption:
             self._places[error.place] = str(error)
             _log.error("corrupt", place=error.place, reason=error.reason, position=error.position)
 
+    def must_not_hide(self, table: str) -> None:
+        """Call it when a row of `table` was not found. Raises Corrupt if a damaged page may hide it."""
+        if (place := f"table {table}") in self._places:
+            raise Corrupt(place, "a row that was not found may be hidden")
+
     @property
     def places(self) -> Mapping[str, str]:
         """The damaged places, each with a sentence."""

@@ -175,7 +175,11 @@ class StoreLog(LogReader):
 
         def job() -> Secret | None:
             found = self._reads.sealed(owner, name)
-            return None if found is None else self._vault.unseal(found[0], owner, name, found[1])
+            if found is None:
+                self.corruption.must_not_hide("sealed")
+                self.corruption.must_not_hide("data_key")
+                return None
+            return self._vault.unseal(found[0], owner, name, found[1])
 
         return await self._read(job)
 

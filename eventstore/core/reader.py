@@ -133,7 +133,10 @@ class LogReader:
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""
-        return await self._read(lambda: self._reads.command(key))
+        found = await self._read(lambda: self._reads.command(key))
+        if found is None:
+            self.corruption.must_not_hide("command")
+        return found
 
     async def blob(self, blob_id: str) -> bytes | None:
         """See `Log`.
@@ -145,6 +148,7 @@ class LogReader:
         def job() -> bytes | None:
             packed = self._reads.blob(blob_id)
             if packed is None:
+                self.corruption.must_not_hide("blob")
                 return None
             try:
                 data = unpack(packed)

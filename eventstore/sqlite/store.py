@@ -103,9 +103,12 @@ class SqliteStore:
     def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
         try:
-            return select_commands(self.connection, keys, since_ms)
+            found = select_commands(self.connection, keys, since_ms)
         except sqlite3.Error as error:
             raise translated(error) from None
+        if len(found) < len(keys):
+            self._reads.corruption.must_not_hide("command")
+        return found
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""

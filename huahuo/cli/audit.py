@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from huahuo.admin.times import moment_or_ago, seconds
+from huahuo.cli.consoles import console
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
@@ -274,5 +274,4 @@ def _run[T](work: Coroutine[Any, Any, T]) -> T:
 
 
 def _complain(text: str) -> None:
-    console = Console(stderr=True, highlight=False, emoji=False)
-    console.print(f"huahuo: {text}", markup=False, soft_wrap=True)
+    console(stderr=True).print(f"huahuo: {text}", markup=False, soft_wrap=True)

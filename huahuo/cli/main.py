@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from huahuo.cli import audit, cluster, config, dictionary, key, mailbox, projections, replay, user
+from huahuo.cli.consoles import console, import_structlog_without_rich
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -34,7 +34,6 @@ app.add_typer(mailbox.app)
 app.add_typer(user.app)
 app.add_typer(key.app)
 app.add_typer(cluster.app)
-_err = Console(stderr=True, highlight=False, emoji=False)
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
 
@@ -44,7 +43,7 @@ def main() -> None:
     try:
         app()
     except HuahuoError as error:
-        _err.print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
+        console(stderr=True).print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
         sys.exit(code_of_failure(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -106,6 +105,7 @@ def serve(
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM drain it; a second one ends it at once)."""
     gc.disable()  # what is imported stays, and one collection of it takes a twentieth of the start
+    import_structlog_without_rich()
     from huahuo.app.hiding import hide_password
     from huahuo.app.loops import own_the_process, run
     from huahuo.app.plugins import chosen, standard
@@ -196,7 +196,7 @@ def tail(
             after,
             as_json=json_lines,
             codes=codes,
-            console=Console(highlight=False, emoji=False),
+            console=console(),
         )
     )
 
@@ -242,7 +242,7 @@ def clients(
     from huahuo.app.loops import run
     from huahuo.cli.clients import clients as body
 
-    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False, emoji=False)))
+    run(body(settings(data, config_file), as_json=as_json, console=console()))
 
 
 @app.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")
@@ -302,7 +302,7 @@ def doctor(
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
     findings = asyncio.run(examine(given, SystemAmbient(), os.environ, check=check))
-    show(findings, as_json=as_json, console=Console(highlight=False, emoji=False))
+    show(findings, as_json=as_json, console=console())
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
 
@@ -342,7 +342,7 @@ def demo(
         from huahuo.demo.cluster import cluster as body
     else:
         from huahuo.demo.demo import demo as body
-    run(body(port=port, data=data, console=Console(highlight=False, emoji=False)))
+    run(body(port=port, data=data, console=console()))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from huahuo.cli.consoles import console
 from huahuo.errors import HuahuoError
 from huahuo.options import ConfigFile, Data, Json, program, settings
 
@@ -21,8 +21,7 @@ def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = Fal
     from huahuo.app.plugins import followers
     from huahuo.cli import standing
 
-    console = Console(highlight=False, emoji=False)
-    _run(standing.show(settings(data, config_file), followers(), as_json=as_json, console=console))
+    _run(standing.show(settings(data, config_file), followers(), as_json=as_json, console=console()))
 
 
 @app.command(epilog="Example:  huahuo projections rebuild orders --data ./data")
@@ -40,7 +39,7 @@ def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> No
         when = "now" if _run(standing.begin_anew(given, name, file)) else "with the next start"
         typer.echo(f"{name}: is made anew from the log, {when}")
         return
-    source = _run(standing.rebuild(given, SystemAmbient(), name, Console(stderr=True, emoji=False)))
+    source = _run(standing.rebuild(given, SystemAmbient(), name, console(stderr=True)))
     typer.echo(f"{name}: made anew from {source}")
 
 

@@ -56,6 +56,13 @@ def test_a_start_on_an_existing_log_loads_neither_the_http_client_nor_the_maker_
     assert not {"httpx", "sqlite_utils"} & loaded, "a sixth of the start's time, for what is used later"
 
 
+def test_the_program_begins_without_rich_and_what_rich_brings() -> None:
+    begin = "from huahuo.cli import consoles; consoles.import_structlog_without_rich()"
+    loaded = loaded_by(f"{begin}; import huahuo.cli.main, huahuo.embedding.foreground")
+    assert "structlog" in loaded
+    assert not {"rich", "pygments", "attr"} & loaded, "a sixth of the start's time, for what is used later"
+
+
 def test_what_the_package_exports_is_there() -> None:
     loaded = loaded_by("from huahuo import *")
     assert "huahuo.embedding.service" in loaded

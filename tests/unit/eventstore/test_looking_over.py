@@ -78,7 +78,7 @@ async def test_a_row_that_its_index_lost_is_told_by_the_probe(tmp_path: Path, ta
     await log.close()
 
 
-async def test_a_row_that_a_page_hides_is_told_by_the_probe(tmp_path: Path) -> None:
+async def test_a_command_that_a_page_hides_does_not_run_twice_once_the_page_is_known(tmp_path: Path) -> None:
     await filled(tmp_path)
     hide_last_row(tmp_path, "sqlite_autoindex_command_1")
     log = await opened(tmp_path)
@@ -86,6 +86,13 @@ async def test_a_row_that_a_page_hides_is_told_by_the_probe(tmp_path: Path) -> N
     look = log.look_over()
     await look.finished()
     assert (await log.probe() or "").startswith("table command is damaged")
+    hidden = CommandRecord(CommandKey("user/1", "c", "command-2"), b"f", b"{}")
+    with pytest.raises(Corrupt, match="may be hidden"):
+        await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=hidden))
+    with pytest.raises(Corrupt, match="may be hidden"):
+        await log.command(hidden.key)
+    assert log.head("s9").seq == 0, "no command runs twice"
+    assert await log.command(CommandKey("user/1", "c", "command-0")) is not None
     assert list(log.corruption.places) == ["table command"]
     await look.stop()
     await log.close()
