@@ -14,7 +14,7 @@ import structlog
 
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import Corrupt, Unavailable
-from huahuo.eventstore.executor import ThreadExecutor
+from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite.reads import translated
 from huahuo.eventstore.sqlite.schema import connect_reader
 
@@ -46,12 +46,12 @@ def _must_be_whole(connection: sqlite3.Connection, pragma: str, table: str) -> N
 
 
 class LookingOver:
-    """One look at all tables in `LATER`, on a thread of its own. Damage is noted: an alarm, and 503."""
+    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503."""
 
-    def __init__(self, path: Path, corruption: Corruption) -> None:
+    def __init__(self, path: Path, corruption: Corruption, executor: Executor) -> None:
         self._path = path
         self._corruption = corruption
-        self._executor = ThreadExecutor(1, "log-look")
+        self._executor = executor
         self._ending = False
         self._task = asyncio.create_task(self._run(), name="look at the rows")
 

@@ -112,9 +112,12 @@ class SqliteLog(StoreLog):
         log._database = directory / DATABASE
         return log
 
-    def look_over(self) -> LookingOver:
-        """Begin to look for rows that a damaged page hides. The caller stops it before it closes the log."""
-        return LookingOver(self._database, self.corruption)
+    def look_over(self, executor: Executor) -> LookingOver:
+        """Begin to look for rows that a damaged page hides, by an executor that has nothing else to do.
+
+        The caller stops it before it closes the log; that closes the executor.
+        """
+        return LookingOver(self._database, self.corruption, executor)
 
     @property
     def command_records(self) -> int:

@@ -49,6 +49,8 @@ class World:
 
     open_log: OpenLog = open_sqlite
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
+    make_looker: Callable[[], Executor] = lambda: ThreadExecutor(1, "log-look")
+    """For the look at the log's rows after the start, which may take minutes."""
     free_bytes: Callable[[Path], FreeBytes] = free_of
     """The probe of the free space of a data directory. A log in memory is not probed."""
     publish_address: bool = True
@@ -67,7 +69,7 @@ class World:
             raise HuahuoError(str(error)) from error
         parts.add("log", lambda: _close(log))
         if isinstance(log, SqliteLog):
-            parts.add("look at the rows", log.look_over().stop)
+            parts.add("look at the rows", log.look_over(self.make_looker()).stop)
         return log
 
     def executor(self, settings: Settings, parts: Parts) -> FairExecutor:

@@ -6,6 +6,7 @@ socket's protocol, and nothing of this module is kept for it.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -28,6 +29,8 @@ KEEP_ALIVE_S: Final = 60.0
 """A connection without a request is closed after this."""
 BODY_S: Final = 60.0
 """A body must have come within this."""
+HALF_CLOSED_S: Final = 10.0
+"""A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
 _LINGER_S: Final = 1.0
 _PIPELINED_BYTES_MAX: Final = 64 << 10
 _HEAD_BYTES_MAX: Final = 64 << 10
@@ -91,6 +94,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._reader: Reader | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._until_s = math.inf
         self._paused = False
         self._writing = False
         self._sending = False
@@ -136,10 +140,13 @@ class HttpConnection(asyncio.Protocol):
             return False
         if self._h11.their_state is not h11.ERROR:
             self._h11.receive_data(b"")  # so that the connection ends after the last answer
+        self._until_s = asyncio.get_running_loop().time() + HALF_CLOSED_S
+        self._arm(HALF_CLOSED_S)
         return True
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """TCP is gone."""
+        self._until_s = math.inf
         self._arm(None)
         if self._task is not None:
             self._task.cancel()
@@ -390,8 +397,11 @@ class HttpConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if after_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(after_s, self._late)
+        if after_s is None and self._until_s == math.inf:
+            return
+        loop = asyncio.get_running_loop()
+        ends_s = self._until_s if after_s is None else min(loop.time() + after_s, self._until_s)
+        self._timer = loop.call_at(ends_s, self._late)
 
     def _late(self) -> None:
         """No request, or no body, in time."""

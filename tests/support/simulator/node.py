@@ -180,7 +180,12 @@ class Node:
 
     async def _live(self, life: int) -> None:
         clock = SimClock(self.loop, f"server {self.loop.seed} {life}", lambda: self.offset_ms)
-        world = World(open_log=self._open, make_executor=InlineExecutor, publish_address=False)
+        world = World(
+            open_log=self._open,
+            make_executor=InlineExecutor,
+            make_looker=InlineExecutor,
+            publish_address=False,
+        )
         self._application = shop(self.outside)
         app = App(self._settings(), clock, world, plugins=self._application.plugins())
         self._application.runs_as(app)

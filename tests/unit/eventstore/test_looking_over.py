@@ -8,6 +8,7 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, RowPut
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.looking_over import LATER
@@ -71,7 +72,7 @@ async def test_a_row_that_its_index_lost_is_told_by_the_probe(tmp_path: Path, ta
     await filled(tmp_path)
     change_key(tmp_path, f"sqlite_autoindex_{table}_1", key)
     log = await opened(tmp_path)
-    look = log.look_over()
+    look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
     assert (await log.probe() or "").startswith(f"table {table} is damaged: row 2 missing from index")
     await look.stop()
@@ -83,7 +84,7 @@ async def test_a_command_that_a_page_hides_does_not_run_twice_once_the_page_is_k
     hide_last_row(tmp_path, "sqlite_autoindex_command_1")
     log = await opened(tmp_path)
     assert await log.command(CommandKey("user/1", "c", "command-2")) is None, "a repeat would run twice"
-    look = log.look_over()
+    look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
     assert (await log.probe() or "").startswith("table command is damaged")
     hidden = CommandRecord(CommandKey("user/1", "c", "command-2"), b"f", b"{}")
@@ -116,11 +117,11 @@ async def test_the_doctor_says_that_a_page_of_an_index_can_be_made_again_and_tha
 async def test_nothing_is_told_of_a_whole_log_and_a_look_can_be_ended_at_once(tmp_path: Path) -> None:
     await filled(tmp_path)
     log = await opened(tmp_path)
-    look = log.look_over()
+    look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
     await look.stop()
     assert LATER
     assert await log.probe() is None
-    await log.look_over().stop()
+    await log.look_over(ThreadExecutor(1, "look")).stop()
     assert await log.probe() is None
     await log.close()
