@@ -82,6 +82,8 @@ class Device:
         self._door: Door | None = None
         self._minted_s, self._until_s = 0.0, math.inf
         self._extra: asyncio.Queue[str] = asyncio.Queue()
+        self._sent_again: set[str] = set()
+        """The ids of commands that the client itself sent again after a passing error."""
 
     def switch_on(self) -> None:
         """Begin a life."""
@@ -123,11 +125,24 @@ class Device:
             if self.habits.no_websocket:
                 vars(client._line)["_blocked"] = lambda: True  # noqa: SLF001  as such a network does
             client.on_status(self._status)
+            self._note_what_is_sent_again(client)
             with contextlib.suppress(ClientStopped):
                 async with client:
                     self.client = client
                     await self._use(client)
             await asyncio.sleep(1.0 + self.chance.random())
+
+    def _note_what_is_sent_again(self, client: Client) -> None:
+        commands = client._session._commands  # noqa: SLF001  no answer tells of it
+        answered = commands.answered
+
+        def noted(command_id: str, *given: Any) -> bool:
+            final = answered(command_id, *given)
+            if not final:
+                self._sent_again.add(command_id)
+            return final
+
+        vars(commands)["answered"] = noted
 
     async def _use(self, client: Client) -> None:
         self._extra = asyncio.Queue()
@@ -331,8 +346,7 @@ class Device:
         # A sender's order is that of its first calls, as long as the service answers at once: what is sent
         # again, after a lost connection or a passing error, comes when it comes.
         self._calls += 1
-        over_http = isinstance(client._line.socket, HttpSocket)  # noqa: SLF001  each command is a request
-        one.asked.line = 0 if one.sent or over_http else self._calls
+        one.asked.line = 0 if one.sent or self._over_http(client) else self._calls
         one.sent, asked_s = True, self.node.loop.time()
         try:
             async with asyncio.timeout(COMMAND_S):
@@ -345,7 +359,8 @@ class Device:
         except (ClientError, TimeoutError, ValueError):
             one.asked.line = 0
             return None
-        if self.node.loop.time() - asked_s > AT_ONCE_S:
+        late = self.node.loop.time() - asked_s > AT_ONCE_S or one.asked.command in self._sent_again
+        if late or self._over_http(client):
             one.asked.line = 0
         at = reply.get("at") or {}
         self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
@@ -353,6 +368,10 @@ class Device:
         if one.asked.stream in {"", at.get("stream")}:
             one.asked.stream, one.asked.seq = at["stream"], at["seq"]
         return reply
+
+    def _over_http(self, client: Client) -> bool:
+        """Whether each command is a request of its own, which has no order."""
+        return self.habits.no_websocket or isinstance(client._line.socket, HttpSocket)  # noqa: SLF001
 
     def _answered(self, one: Waiting, answer: Any, text: str) -> None:
         self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
