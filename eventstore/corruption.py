@@ -7,7 +7,10 @@ import structlog
 from huahuo.eventstore.errors import Corrupt
 
 PLACES_MAX = 64
-"""At most this many places are remembered, and each is logged once. Further ones are only counted."""
+"""At most this many places are remembered, and each is logged once. Further ones are only counted, except
+whole tables: `must_not_hide` asks for those."""
+_TABLE = "table "
+"""How the place of a table begins whose rows may be hidden."""
 
 _log = structlog.get_logger(__name__)
 
@@ -23,13 +26,14 @@ class Corruption:
     def note(self, error: Corrupt) -> None:
         """Remember the place, and log it the first time."""
         self.found += 1
-        if error.place not in self._places and len(self._places) < PLACES_MAX:
+        has_room = len(self._places) < PLACES_MAX or error.place.startswith(_TABLE)
+        if error.place not in self._places and has_room:
             self._places[error.place] = str(error)
             _log.error("corrupt", place=error.place, reason=error.reason, position=error.position)
 
     def must_not_hide(self, table: str) -> None:
         """Call it when a row of `table` was not found. Raises Corrupt if a damaged page may hide it."""
-        if (place := f"table {table}") in self._places:
+        if (place := f"{_TABLE}{table}") in self._places:
             raise Corrupt(place, "a row that was not found may be hidden")
 
     @property

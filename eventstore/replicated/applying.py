@@ -1,12 +1,13 @@
 """Applying what was ordered to one replica, several proposals in one commit, and committing what is its own.
 
-A replica that cannot apply an offset tries the same one again and serves nothing newer.
+A replica that cannot apply an offset tries the same one again and serves nothing newer. If its own rows are
+damaged, it stops.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -16,7 +17,7 @@ from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Group, Loaded, Place, Reads, Store
 from huahuo.eventstore.core.writer import Writer
-from huahuo.eventstore.errors import Detached, EventStoreError, InUse
+from huahuo.eventstore.errors import Corrupt, Detached, EventStoreError, InUse
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Appended, StoredEvent
 from huahuo.eventstore.replicated.agreement import Agreement
@@ -45,6 +46,8 @@ class ApplyingWriter(Writer, ABC):
         vault: Vault, ambient: Ambient, build: str, executor: Executor, sequencer: Sequencer, key: bytes,
     ) -> None:  # fmt: skip
         super().__init__(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor)
+        self.differed: Callable[[str], None] = lambda _: None
+        """Told why, when this replica stops because it differs from others, or cannot follow them."""
         self.shared = load(loaded.shared)
         self.agreement = Agreement(loaded.passed)
         self._codec = Codec(key, loaded.log_id)
@@ -151,10 +154,17 @@ class ApplyingWriter(Writer, ABC):
         """Nobody is told anything, because the same offset is applied again."""
         known = isinstance(error, EventStoreError)
         self.failure = reason = str(error) if known else type(error).__name__
-        if isinstance(error, InUse | Detached) or (isinstance(error, NewerFormat) and self._at_once == 1):
+        stays = isinstance(error, NewerFormat | Corrupt)  # however often it is tried
+        if isinstance(error, InUse | Detached) or (stays and self._at_once == 1):
+            if isinstance(error, Corrupt):
+                reason = (
+                    f"{reason}. So this node cannot apply what is ordered, and serves nothing new; rebuild"
+                    " its directory from a node that is right"
+                )
+                self.differed(reason)
             self.halt(reason)
             return
-        if not isinstance(error, NewerFormat):
+        if not stays:
             _log.error(
                 "not_applied", reason=reason, after=self.shared.offset, exc_info=None if known else error
             )

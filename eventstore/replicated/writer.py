@@ -14,7 +14,7 @@ another process runs as this node.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
 import structlog
@@ -80,8 +80,6 @@ class ReplicaWriter(ApplyingWriter):
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
             reached=self._reached, halt=self.halt,
         )  # fmt: skip
-        self.differed: Callable[[str], None] = lambda _: None
-        """Told why, when this replica stops because it differs from others."""
         self._clocks = Clocks()
         self._announced = False
         self.newest = Newest(sequencer)

@@ -21,6 +21,7 @@ from huahuo.eventstore.sqlite.summing import crc_at, walk
 DAMAGES_MAX = 20
 """At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe"})
+_A_PAGE = "a page of the file: "
 _INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
 """The first byte of a page of an index, by SQLite's file format (1.6)."""
 
@@ -41,13 +42,19 @@ def find_damage(path: Path) -> list[Damage]:
     found: list[Damage] = []
     try:
         with contextlib.closing(connect_reader(path)) as connection:
-            for damage in _damages(connection, path):
+            for damage in _damages(connection):
                 found.append(damage)
                 if len(found) >= DAMAGES_MAX:
                     break
     except (sqlite3.Error, *MISREAD) as error:
         found.append(Damage(f"the log's file cannot be read: {error}", can_rebuild=False))
-    return found
+    # After SQLite has closed the file: each descriptor of it that is closed drops the process's locks on it.
+    return [
+        msgspec.structs.replace(damage, can_rebuild=True)
+        if damage.text.startswith(_A_PAGE) and _of_indexes(path, damage.text)
+        else damage
+        for damage in found
+    ]
 
 
 def check_sums(connection: sqlite3.Connection) -> None:
@@ -59,11 +66,11 @@ def check_sums(connection: sqlite3.Connection) -> None:
         raise Corrupt("the log's file", damage.text)
 
 
-def _damages(connection: sqlite3.Connection, path: Path) -> Iterator[Damage]:
+def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
     for (said,) in connection.execute(f"PRAGMA integrity_check({DAMAGES_MAX})").fetchall():
         if said != "ok":
             derived = "index" in said and "event" not in said
-            yield Damage(f"a page of the file: {said}", can_rebuild=derived or _of_indexes(path, said))
+            yield Damage(f"{_A_PAGE}{said}", can_rebuild=derived)
     try:
         seq_index.check(connection)
     except Damaged as error:

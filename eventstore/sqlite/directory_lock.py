@@ -48,7 +48,8 @@ class DirectoryLock:
             if holder == os.getpid():
                 raise InUse(
                     f"{directory} is in use by process {holder}, which is this one: by another service of it,"
-                    " or by one whose log is still closing after its stop"
+                    " or by one whose log is still closing after its stop. Or it is a process with the same"
+                    " number in another container: only one container may use a directory at a time"
                 ) from None
             by = f"process {holder}" if holder > 0 else "another process"
             raise InUse(

@@ -7,7 +7,9 @@ found at all: a repeated command would run twice, and a mail or a password would
 import asyncio
 import contextlib
 import functools
+import re
 import sqlite3
+import threading
 from pathlib import Path
 
 import structlog
@@ -24,25 +26,55 @@ FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
 LATER = ("command", "data_key", "sealed", "blob", "projection")
 """What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page."""
+_SMALL = frozenset({"meta", "counter"})
+"""Tables of a few rows: each row is compared with SQLite's index, too."""
 _STEPS_BETWEEN_LOOKS = 100_000
 """SQLite's steps after which it asks whether the log is being closed: some milliseconds."""
+_STOP_AGAIN_S = 0.05
+"""An interrupt that came just before a statement began does nothing: it is repeated after this time."""
+_TOLD_MAX = 100
+"""SQLite tells at most this many faults of a table. If it tells so many, there may be worse ones."""
+_REASONS_MAX = 3
+"""At most this many of them are in a sentence."""
+_HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
+"""How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in `LATER`
+has an index, so a row that a page lost is told in other words as well."""
 
 
 def check_first(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt if a page of the tables in `FIRST` is damaged."""
+    """Raises Corrupt if a page of the tables in `FIRST` is damaged. In a new file there are none yet."""
+    made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table in FIRST:
-        _must_be_whole(connection, f"PRAGMA quick_check('{table}')", table)
+        if table in made:
+            pragma = "integrity_check" if table in _SMALL else "quick_check"
+            said = _said(connection, f"PRAGMA {pragma}('{table}')")
+            if said:
+                raise _corrupt(f"table {table}", said)
 
 
-def check_rows(connection: sqlite3.Connection, table: str) -> None:
-    """Compare every row of `table` with SQLite's indexes. Raises Corrupt."""
-    _must_be_whole(connection, f"PRAGMA integrity_check('{table}')", table)
+def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
+    """Compare every row of `table` with SQLite's indexes.
+
+    The place is `table …` if the damage can hide rows, else another one.
+    """
+    said = _said(connection, f"PRAGMA integrity_check('{table}')")
+    if not said:
+        return None
+    hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
+    if not hiding and len(said) < _TOLD_MAX:
+        return _corrupt(f"a row of table {table}", said)
+    return _corrupt(f"table {table}", hiding or said)
 
 
-def _must_be_whole(connection: sqlite3.Connection, pragma: str, table: str) -> None:
-    said = connection.execute(pragma).fetchone()[0]
-    if said != "ok":
-        raise Corrupt(f"table {table}", " ".join(said.split()))
+def _said(connection: sqlite3.Connection, pragma: str) -> list[str]:
+    """All faults that SQLite tells: it puts several into a row of its answer, below a title."""
+    lines = [line for (text,) in connection.execute(pragma).fetchall() for line in text.splitlines()]
+    return [line for line in lines if line != "ok" and not line.startswith("***")]
+
+
+def _corrupt(place: str, said: list[str]) -> Corrupt:
+    more = f" (and {len(said) - _REASONS_MAX} more)" if len(said) > _REASONS_MAX else ""
+    return Corrupt(place, "; ".join(said[:_REASONS_MAX]) + more)
 
 
 class LookingOver:
@@ -53,6 +85,8 @@ class LookingOver:
         self._corruption = corruption
         self._executor = executor
         self._ending = False
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
         self._task = asyncio.create_task(self._run(), name="look at the rows")
 
     async def finished(self) -> None:
@@ -60,28 +94,48 @@ class LookingOver:
         await self._task
 
     async def stop(self) -> None:
-        """End it, within milliseconds also in the middle of a table."""
+        """End it, within milliseconds also in the middle of a table or of a large tree of pages."""
         self._ending = True
-        await self._task
-        self._executor.close()
+        try:
+            while not self._task.done():
+                self._interrupt()
+                await asyncio.wait({self._task}, timeout=_STOP_AGAIN_S)
+            await self._task
+        finally:
+            self._executor.close(wait=False)
+
+    def _interrupt(self) -> None:
+        """SQLite's progress handler is hardly called while it walks pages; an interrupt is seen at each."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.interrupt()
 
     async def _run(self) -> None:
         for table in LATER:
+            if self._ending:
+                return
             try:
-                await self._executor.run(functools.partial(self._look, table))
+                found = await self._executor.run(functools.partial(self._look, table))
             except Corrupt as error:
                 self._corruption.note(error)
             except Unavailable as error:  # it is being stopped, or the file cannot be read now
                 if not self._ending:
                     _log.warning("rows_not_looked_at", table=table, reason=str(error))
-            if self._ending:
-                return
+            else:
+                if found is not None:
+                    self._corruption.note(found)
 
-    def _look(self, table: str) -> None:
+    def _look(self, table: str) -> Corrupt | None:
         """A connection of its own for each table, so that no snapshot is kept for longer than one takes."""
         try:
             with contextlib.closing(connect_reader(self._path)) as connection:
                 connection.set_progress_handler(lambda: self._ending, _STEPS_BETWEEN_LOOKS)
-                check_rows(connection, table)
+                with self._lock:
+                    self._connection = connection
+                try:
+                    return damage_of(connection, table)
+                finally:
+                    with self._lock:
+                        self._connection = None
         except sqlite3.Error as error:
             raise translated(error, f"table {table}") from None

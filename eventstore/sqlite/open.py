@@ -210,6 +210,7 @@ def _check(
         if found != "ok":
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
+    check_first(connection)  # before the first write: what is damaged stays as it was found
     if prepare(connection):
         put_meta(connection, "log", (log_id or ambient.token()).encode())
         put_meta(connection, "writer_epoch", b"0")
@@ -235,7 +236,6 @@ def _check(
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    check_first(connection)
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, summed=True)

@@ -122,6 +122,8 @@ class SqliteStore:
                     found[owner] = wrapped
         except sqlite3.Error as error:
             raise translated(error) from None
+        if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
+            self._reads.corruption.must_not_hide("data_key")
         return found
 
     def has_row(self, table: str, part: str, key: bytes) -> bool:

@@ -1,15 +1,26 @@
 """Rows that a damaged page hides: numbers are not given out again, and the probe tells of the rest."""
 
+import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.corruption import PLACES_MAX, Corruption
 from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, RowPut
+from huahuo.eventstore.executor import InlineExecutor, ThreadExecutor
+from huahuo.eventstore.model import (
+    Append,
+    CommandKey,
+    CommandRecord,
+    NewEvent,
+    RowPut,
+    Secret,
+    SecretPut,
+)
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.looking_over import LATER
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -49,6 +60,13 @@ def hide_last_row(directory: Path, name: str) -> None:
     (directory / DATABASE).write_bytes(data)
 
 
+def flip(directory: Path, at: int) -> None:
+    """One bit of the file."""
+    data = bytearray((directory / DATABASE).read_bytes())
+    data[at] ^= 4
+    (directory / DATABASE).write_bytes(data)
+
+
 def change_key(directory: Path, name: str, key: bytes) -> None:
     """One bit of a key in an index: SQLite no longer finds its row."""
     start = page_of(directory, name)
@@ -63,6 +81,18 @@ async def test_a_log_that_lost_a_number_or_a_name_is_not_opened(tmp_path: Path, 
     hide_last_row(tmp_path, table)
     with pytest.raises(Corrupt):
         await opened(tmp_path)
+
+
+@pytest.mark.parametrize(("table", "key"), [("counter", b"mailbox"), ("meta", b"writer_epoch")])
+async def test_a_number_that_its_index_lost_is_found_before_the_opening_writes_anything(
+    tmp_path: Path, table: str, key: bytes
+) -> None:
+    await filled(tmp_path)
+    change_key(tmp_path, f"sqlite_autoindex_{table}_1", key)
+    before = (tmp_path / DATABASE).read_bytes()
+    with pytest.raises(Corrupt, match="missing from index"):
+        await opened(tmp_path)
+    assert (tmp_path / DATABASE).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -124,4 +154,105 @@ async def test_nothing_is_told_of_a_whole_log_and_a_look_can_be_ended_at_once(tm
     assert await log.probe() is None
     await log.look_over(ThreadExecutor(1, "look")).stop()
     assert await log.probe() is None
+    await log.close()
+
+
+async def test_damage_that_hides_nothing_is_an_alarm_and_commands_go_on(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    flip(tmp_path, page_of(tmp_path, "command") + 7)  # how many bytes between its rows are free
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await look.finished()
+    assert (await log.probe() or "").startswith("a row of table command is damaged: Fragmentation of")
+    new = CommandRecord(CommandKey("user/1", "c", "new"), b"f", b"{}")
+    await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=new))
+    await look.stop()
+    await log.close()
+
+
+async def test_what_hides_a_row_is_known_behind_damage_that_hides_nothing(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    flip(tmp_path, page_of(tmp_path, "command") + 7)
+    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1")
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await look.finished()
+    with pytest.raises(Corrupt, match="may be hidden"):
+        await log.command(CommandKey("user/1", "c", "command-1"))
+    await look.stop()
+    await log.close()
+
+
+async def test_an_owner_whose_key_may_be_hidden_gets_no_second_one(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    for owner in ("o1", "o2"):
+        await log.append(Append(ts_ms=0, secrets=(SecretPut(owner, "p", Secret("old")),)))
+    await log.close()
+    change_key(tmp_path, "sqlite_autoindex_data_key_1", b"o2")
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await look.finished()
+    with pytest.raises(Corrupt, match="may be hidden"):
+        await log.append(Append(ts_ms=0, secrets=(SecretPut("o2", "q", Secret("new")),)))
+    await log.append(Append(ts_ms=0, secrets=(SecretPut("o1", "q", Secret("new")),)))
+    await look.stop()
+    await log.close()
+
+
+def test_a_damaged_table_is_remembered_however_many_places_are() -> None:
+    corruption = Corruption()
+    for n in range(PLACES_MAX):
+        corruption.note(Corrupt(f"stream {n}", "damaged"))
+    corruption.note(Corrupt("table command", "damaged"))
+    with pytest.raises(Corrupt):
+        corruption.must_not_hide("command")
+
+
+async def test_a_look_ends_also_where_sqlite_does_not_ask_whether_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(tmp_path)
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def endless(connection: sqlite3.Connection, _: str) -> None:
+        connection.set_progress_handler(None, 0)
+        loop.call_soon_threadsafe(begun.set)
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        connection.execute(f"{numbers} SELECT count(*) FROM n").fetchall()
+
+    monkeypatch.setattr("huahuo.eventstore.sqlite.looking_over.damage_of", endless)
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await begun.wait()
+    await look.stop()
+    assert await log.probe() is None
+    await log.close()
+
+
+class Stuck(InlineExecutor):
+    """Its jobs never end."""
+
+    waits: bool | None = None
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        """See `Executor`."""
+        never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return await never
+
+    def close(self, *, wait: bool = True) -> None:
+        """See `Executor`."""
+        self.waits = wait
+
+
+async def test_a_stop_that_is_given_up_frees_its_thread_and_does_not_wait_for_it(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    log = await opened(tmp_path)
+    executor = Stuck()
+    stopping = asyncio.create_task(log.look_over(executor).stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert executor.waits is False
     await log.close()

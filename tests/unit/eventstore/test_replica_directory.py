@@ -16,7 +16,7 @@ from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.logs import MASTER_KEY, append, command, event
 
 pytestmark = pytest.mark.anyio
 
@@ -98,3 +98,23 @@ def test_of_the_newest_proposals_only_so_many_are_kept() -> None:
     assert count == PASSED_KEPT
     assert last > PASSED_KEPT
     connection.close()
+
+
+async def test_a_node_whose_damage_keeps_it_from_applying_stops_for_good(
+    tmp_path: Path,
+) -> None:
+    order = MemoryOrder()
+    log = await open_replica(tmp_path / "a", order)
+    other = await open_replica(tmp_path / "b", order, "b")
+    assert isinstance(log.writer, ReplicaWriter)
+    told: list[str] = []
+    log.writer.differed = told.append
+    log.corruption.note(Corrupt("table command", "a page is damaged"))
+    await other.append(command("c", event("s")))
+    with pytest.raises(Unavailable, match="may be hidden"):
+        await log.writer.applied(order.last)
+    assert "rebuild its directory" in (log.writer.trouble or "")
+    assert len(told) == 1
+    assert (log.head("s").seq, other.head("s").seq) == (0, 1)
+    await log.close()
+    await other.close()

@@ -115,6 +115,7 @@ async def test_a_refused_second_opening_names_the_directory_and_the_holder(tmp_p
         await opened(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert f"process {os.getpid()}, which is this one" in str(caught.value)
+    assert "in another container" in str(caught.value), "each has a process 1"
     await log.append(append(event("a")))
     await log.close()
 
