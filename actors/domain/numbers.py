@@ -16,9 +16,13 @@ def refuse_lost(encoded: bytes, value: object, what: str) -> None:
     """
     if _NULL not in encoded:
         return
-    place = _lost(msgspec.to_builtins(value, str_keys=True), what)
+    place = _lost(msgspec.to_builtins(value, str_keys=True, enc_hook=_skipped), what)
     if place is not None:
         raise ValueError(f"{place}: JSON has no such number; leave it out, or give None")
+
+
+def _skipped(_raw: Any) -> None:
+    """JSON that is ready (`msgspec.Raw`): the only thing that an encoder takes and builtins have none for."""
 
 
 def _lost(value: Any, place: str) -> str | None:

@@ -21,7 +21,7 @@ from huahuo.transport.words import zh
 
 DRAIN = "drain"
 AGAIN_S = 2.0
-"""How often a drained node looks who is still there: clients that have not signed in."""
+"""How often a drained node looks who is still there: clients that signed in meanwhile."""
 _log = structlog.get_logger(__name__)
 
 
@@ -58,7 +58,7 @@ class Drain:
     """A node that is drained: it takes no work, is not ready, and its clients are sent elsewhere."""
 
     def __init__(self, duty: Duty, hub: Hub, ready: Callable[[bool], None], where: Callable[[], str]) -> None:
-        """`ready`: says in `/readyz` whether this node takes clients. `where`: another node that may."""
+        """`ready`: says in `/readyz` whether this node takes clients. `where`: another node that lives."""
         self._duty = duty
         self._hub = hub
         self._ready = ready

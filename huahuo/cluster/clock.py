@@ -76,6 +76,9 @@ class Clock:
         refused = [why for why in said.silent.values() if isinstance(why, NodeRefused) and why.code == STALE]
         trouble = judged((one.now_ms - before_ms for one in said.answers.values()), len(refused))
         answered = bool(said.answers or refused)
+        near = any(abs(one.now_ms - before_ms) <= APART_MS for one in said.answers.values())
+        if trouble is None and self.trouble is not None and not near:
+            return answered  # too few answer to judge: what is known to be wrong stays so until one agrees
         if trouble == self.trouble:
             return answered
         if trouble is None:
@@ -99,7 +102,9 @@ class Clock:
             return await self.look()
         except EventStoreError as error:  # a turn of the duty leaves the work
             _log.warning("clock_not_judged", reason=str(error))
-            return True
+        except Exception:  # noqa: BLE001  a plug-in's code runs when the work is left
+            _log.exception("clock_not_judged")
+        return True
 
     async def _tell(self, _node: str, _asked: Asked) -> Time:
         return Time(self._ambient.now_ms())

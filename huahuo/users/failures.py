@@ -50,3 +50,5 @@ class Failures:
     def succeeded(self, key: str) -> None:
         """Forget the failures of a name whose user has signed in."""
         self._times.pop(key, None)
+        if self.spent is not None:
+            self.spent.pop(key, None)

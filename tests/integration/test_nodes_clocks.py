@@ -5,14 +5,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from huahuo.cluster import clock
 from huahuo.cluster.clock import Clock, judged
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.members import Member
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from tests.support.drivers.http import client
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.neighbours import Neighbour, neighbours
 
 NOON_MS = 1_800_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "TIMEOUT_S", WITHIN_S)
 
 
 class Node:
@@ -72,6 +79,16 @@ async def test_one_of_three_with_another_time_is_not_ready_and_leaves_the_work(
         await wrong.clock.look()
         assert wrong.clock.trouble is None
         assert (await wrong.ready())[0] == 200
+
+
+async def test_a_clock_that_is_known_to_be_wrong_stays_so_until_another_agrees() -> None:
+    async with nodes(0, 0, 600) as ([_, _, wrong], clocks):
+        await wrong.clock.look()
+        assert wrong.clock.trouble is not None
+        clocks[0].jump(1_200_000)  # one other is now as far before it as the second behind it
+        await wrong.clock.look()
+        assert wrong.clock.trouble is not None
+        assert (await wrong.ready())[0] == 503
 
 
 async def test_a_node_whose_clock_is_an_hour_off_is_told_by_being_refused() -> None:

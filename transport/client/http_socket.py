@@ -9,6 +9,7 @@ wrong ends the socket, and the client comes back with its cursors, as after any 
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -225,13 +226,14 @@ class HttpSocket:
         url = f"streams/{quote(stream)}?after={quote(f'{self._log}:{after}', safe=':')}"
         headers = self._headers(Accept="text/event-stream")
         async with (
-            asyncio.timeout(_HEARTBEAT_S + LATE_S) as limit,
+            asyncio.timeout(_PAGE_S) as limit,
             self._http.stream("GET", url, headers=headers) as answer,
         ):
             if not answer.is_success:
                 await answer.aread()
                 raise _refusal(answer)
-            silence_s = float(answer.headers.get("Huahuo-Heartbeat", _HEARTBEAT_S)) + LATE_S
+            told_s = answer.headers.get("Huahuo-Heartbeat")  # a version before it does not say when it is due
+            silence_s = math.inf if told_s is None else float(told_s) + LATE_S
             async for name, data in _events(_lines(answer.aiter_text(), limit, silence_s)):
                 self._said(stream, name, data)
         raise OSError("the answer ended")
@@ -306,7 +308,7 @@ async def _lines(parts: AsyncIterator[str], limit: asyncio.Timeout, silence_s: f
     """The lines. Each part of them, also of a comment, moves the limit on."""
     loop, line = asyncio.get_running_loop(), list[str]()
     async for part in parts:
-        limit.reschedule(loop.time() + silence_s)
+        limit.reschedule(None if silence_s == math.inf else loop.time() + silence_s)
         first, *more = part.split("\n")
         line.append(first)
         for begun in more:

@@ -142,11 +142,8 @@ class Hub:
 
     @property
     def guests(self) -> tuple[LiveConnection, ...]:
-        """As `everybody`, without administrators."""
-        known = self._members
-        return tuple(
-            one for one in self.everybody if one not in known or not known[one].verified.principal.is_admin
-        )
+        """Who has signed in and is no administrator."""
+        return tuple(one for one, member in self._members.items() if not member.verified.principal.is_admin)
 
     @property
     def turning(self) -> bool:

@@ -4,10 +4,11 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Put, to
 from huahuo.actors.domain.decider import Fault
+from huahuo.actors.domain.numbers import refuse_lost
 from tests.support.worlds.orders import Engine, in_engine
 
 
@@ -107,3 +108,9 @@ def test_a_query_that_answers_such_a_number_is_a_fault() -> None:
             await engine.send("get_ratio", scale_id=1)
 
     in_engine(test, [scales()])
+
+
+def test_json_that_is_ready_is_taken_also_if_it_holds_null() -> None:
+    refuse_lost(b'{"a":null}', {"a": Raw(b"null")}, "data")
+    with pytest.raises(ValueError, match=r"data\.b is nan"):
+        refuse_lost(b'{"a":null,"b":null}', {"a": Raw(b"null"), "b": nan}, "data")

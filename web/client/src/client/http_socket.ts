@@ -30,6 +30,8 @@ const HEARTBEAT_S = 30;
 const LATE_S = 10;
 /** If no answer began for so long, its connection counts as dead. A command is sent again, by its id. */
 const PAGE_S = 20, COMMAND_S = 60;
+/** The engine's timers hold no more than 24 days. */
+const TIMER_S_MAX = 2_000_000;
 const LOST = 1006;
 const TOKEN_INVALID = 4500;
 const CLOSES: Readonly<Record<string, number>> = { token_expired: 4003, token_invalid: TOKEN_INVALID, token_revoked: 4503 };
@@ -188,7 +190,8 @@ export class HttpSocket {
     const ended = AbortSignal.any([signal, this.over.signal]);
     const url = `streams/${encodeURI(stream)}?after=${encodeURIComponent(`${this.log}:${after}`)}`;
     const answer = await this.asked(url, { headers: { Accept: "text/event-stream" }, signal: ended });
-    const silenceS = Number(answer.headers.get("Huahuo-Heartbeat") ?? HEARTBEAT_S) + LATE_S;
+    const told = answer.headers.get("Huahuo-Heartbeat"); // a version before it does not say when it is due
+    const silenceS = told === null ? Infinity : Number(told) + LATE_S;
     const parts = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
     let rest = "", name = "", data = "";
     for (let part = await this.within(silenceS, parts.read()); !part.done; part = await this.within(silenceS, parts.read())) {
@@ -211,7 +214,7 @@ export class HttpSocket {
    * and the engine's heartbeat may be answered by its next life, on a connection of its own.
    */
   private async within<T>(seconds: number, work: Promise<T>): Promise<T> {
-    const late = setTimeout(() => this.end(LOST, "nothing came for too long"), seconds * 1000);
+    const late = seconds > TIMER_S_MAX ? 0 : setTimeout(() => this.end(LOST, "nothing came for too long"), seconds * 1000);
     try {
       return await work;
     } finally {
@@ -250,7 +253,7 @@ export class HttpSocket {
     const init: RequestInit = { signal: this.over.signal, headers };
     if (body !== undefined) Object.assign(init, { method: "POST", body: JSON.stringify(body) });
     const answer = await this.asked(path, init);
-    const text = await answer.text();
+    const text = await this.within(body === undefined ? PAGE_S : COMMAND_S, answer.text());
     return text.startsWith("{") ? (JSON.parse(text) as Json) : {};
   }
 
@@ -259,7 +262,7 @@ export class HttpSocket {
     const seconds = init.method === "POST" ? COMMAND_S : PAGE_S;
     const answer = await this.within(seconds, this.fetch(this.base + path, { ...init, headers, cache: "no-store" }));
     if (answer.ok) return answer;
-    const text = await answer.text();
+    const text = await this.within(seconds, answer.text());
     throw new Refused(answer.status, text.startsWith("{") ? (JSON.parse(text) as Json) : {});
   }
 
