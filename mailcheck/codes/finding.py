@@ -7,6 +7,7 @@ it reaches `CONFIDENCE_MIN`.
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -15,11 +16,16 @@ from huahuo.mailcheck.codes.plain import plain, stripped
 from huahuo.mailcheck.codes.words import (
     ASKS,
     ASKS_AFTER,
+    DIGITS,
+    DIGITS_WIDE,
     LABELS,
+    LAST,
+    LAST_WIDE,
     NOT_AFTER,
     NOT_BEFORE,
     SIGN_IN,
     STRONG,
+    TO_CONTACT,
     UNITS,
     WEAK,
 )
@@ -31,6 +37,8 @@ _BEHIND_CHARS = 60
 """How far before it: `482913 is your code`."""
 _NEAR_CHARS = 24
 _DIGITS_MIN, _DIGITS_MAX = 4, 8
+_PHONE_DIGITS_MIN = 8
+"""A number of so many digits may be a phone's: an order to use it makes it no code."""
 _STRONG, _WEAK = 0.9, 0.68
 _UNSURE = -0.1
 _ASKING: Final[tuple[tuple[Literal["before", "after"], tuple[str, ...]], ...]] = (
@@ -56,6 +64,11 @@ _LABEL_END = re.compile(r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|numb
 _SENTENCE_END = re.compile(r"[.!?;]\s(?![a-zß-ÿа-я])")
 _IN_SENTENCE = re.compile(r"(?:[^.,!?;\n]|[.,!?;](?!\s)){0,48}")
 _ADJOINS = re.compile(r"[^\w.!?]{0,6}")
+_LAST_CHARS = 32
+_LAST_DIGITS = re.compile(
+    rf"\b(?:{'|'.join(LAST)})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(DIGITS)})$"
+    rf"|(?:{'|'.join(LAST_WIDE)})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(DIGITS_WIDE)})$"
+)
 _BETWEEN_NEAR = re.compile(
     r"\W*(?:is|ist|lautet|est|es|are|为|是|は|는|은|이|:|-|=|\s)*\W*",
     re.IGNORECASE,
@@ -107,24 +120,27 @@ def code_of(subject: str, text: str, markup: str) -> Code | None:
 
 
 def _announcements(lower: str) -> list[_Announcement]:
-    found = [
+    """What announces a code, strong words first and orders last: of a long mail only the first count."""
+    strong = [
         _Announcement(at, at + len(word), _STRONG)
         for word in STRONG
         if word in lower
         for at in _places(lower, word)
     ]
+    weak: list[_Announcement] = []
+    orders: list[_Announcement] = []
     about = any(word in lower for word in SIGN_IN)
-    strong = list(found)
     for word in (word for word in WEAK if about and word in lower):
         for at in _places(lower, word):
             end = at + len(word)
             if any(one.start <= at and end <= one.end for one in strong) or _is_other_kind(lower, at, end):
                 continue
-            found.append(_Announcement(at, end, _WEAK))
+            weak.append(_Announcement(at, end, _WEAK))
     for beside, words in _ASKING if about else ():
         for word in (word for word in words if word in lower):
-            found += [_Announcement(at, at + len(word), _WEAK, beside) for at in _places(lower, word)]
-    return sorted(found, key=lambda one: one.start)[:_ANNOUNCEMENTS_MAX]
+            orders += [_Announcement(at, at + len(word), _WEAK, beside) for at in _places(lower, word)]
+    ranked = (sorted(found, key=lambda one: one.start) for found in (strong, weak, orders))
+    return list(chain.from_iterable(ranked))[:_ANNOUNCEMENTS_MAX]
 
 
 def _places(lower: str, word: str) -> Iterator[int]:
@@ -150,7 +166,11 @@ def _wide(char: str) -> bool:
 
 def _is_other_kind(lower: str, start: int, end: int) -> bool:
     before, after = lower[max(0, start - 16) : start].rstrip(" -_'\""), lower[end : end + 20].lstrip(" -_")
-    return before.endswith(NOT_BEFORE) or after.startswith(NOT_AFTER)
+    return before.endswith(NOT_BEFORE) or after.startswith(NOT_AFTER) or _ends_with_last_digits(lower, end)
+
+
+def _ends_with_last_digits(lower: str, end: int) -> bool:
+    return _LAST_DIGITS.search(lower, max(0, end - _LAST_CHARS), end) is not None
 
 
 def _candidates(shown: str) -> list[_Candidate]:
@@ -200,7 +220,8 @@ def _word(word: str) -> tuple[str, float] | None:
 def _score(shown: str, candidate: _Candidate, word: _Announcement) -> float:
     """How likely `word` announces this candidate."""
     if word.beside:
-        return word.worth if candidate.worth >= _UNSURE and _adjoins(shown, candidate, word) else 0.0
+        ordered = candidate.worth >= _UNSURE and _adjoins(shown, candidate, word)
+        return word.worth if ordered and not _is_phone(shown, candidate) else 0.0
     if word.end <= candidate.start:
         between = shown[word.end : candidate.start] if candidate.start - word.end <= _AHEAD_CHARS else None
         if between is None or between.count("\n\n\n") > 1:
@@ -232,6 +253,13 @@ def _adjoins(shown: str, candidate: _Candidate, word: _Announcement) -> bool:
     return at <= end and _ADJOINS.fullmatch(shown, at, end) is not None
 
 
+def _is_phone(shown: str, candidate: _Candidate) -> bool:
+    """Whether a number that somebody is to use may be one to call."""
+    after = shown[candidate.end : candidate.end + 24].lstrip(" ,-").lower()
+    many = candidate.text.isdecimal() and len(candidate.text) >= _PHONE_DIGITS_MIN
+    return many or after.startswith(TO_CONTACT)
+
+
 def _stands_alone(shown: str, candidate: _Candidate) -> bool:
     before = shown[: candidate.start].rpartition("\n")[2]
     after = shown[candidate.end :].partition("\n")[0]
@@ -249,6 +277,8 @@ def _is_else(shown: str, lower: str, candidate: _Candidate) -> bool:
     if before.endswith(("*", "•", "…")) and not after.startswith("*"):
         return True  # the end of a card's number
     label = _LABEL_END.sub("", before)
+    if _LAST_DIGITS.search(label):
+        return True
     for ending in {before.rstrip(" :#(№.-"), label.rstrip(" :#(№.-")}:
         for word in LABELS if ending.endswith(LABELS) else ():
             if ending.endswith(word):

@@ -71,7 +71,7 @@ ASKS: Final = _words(
     """
     enter | type in | key in | insert | use | geben sie | gib | tippen sie | tippe | verwenden sie |
     nutzen sie | saisissez | saisir | entrez | tapez | utilisez | indiquez | composez | introduce |
-    introduzca | ingresa | ingrese | escribe | escriba | teclea | digita | usa | utiliza | введите |
+    introduzca | ingresa | ingrese | escribe | escriba | teclea | digita | utiliza | введите |
     укажите | наберите | используйте | 输入 | 填写
     """
 )
@@ -83,6 +83,26 @@ ASKS_AFTER: Final = _words(
     """
 )
 """In a mail about signing in: a code if it stands directly before."""
+
+TO_CONTACT: Final = _words(
+    """
+    to contact | to call | to phone | to reach us | to reach our | to text us | um uns | pour nous |
+    pour contacter | para contactar | para llamar | чтобы связаться | 联系 | 致电 | で問い合わせ
+    """
+)
+"""After a number that somebody is to use: it is a phone number."""
+
+LAST: Final = _words(
+    "last | final | ending | letzte | letzten | endziffern | derniers | dernières | últimos | últimas |"
+    " ultimos | ultimas | последние | последних | последними"
+)
+LAST_WIDE: Final = _words("后 | 後 | 最后 | 末 | 末尾 | 尾号 | 下 | 最後の | 끝 | 뒤 | 뒷 | 마지막")
+DIGITS: Final = _words(
+    "digits | digit number | ziffern | stellen | chiffres | dígitos | digitos | cifras | цифры | цифр |"
+    " цифрами"
+)
+DIGITS_WIDE: Final = _words("位数字 | 位 | 桁の番号 | 桁の数字 | 桁 | 자리 숫자 | 자리 번호 | 자리")
+"""`last four digits`: the end of a card's or a phone's number, and no code."""
 
 NOT_BEFORE: Final = _words(
     """

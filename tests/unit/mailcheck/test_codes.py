@@ -61,6 +61,42 @@ def test_another_number_near_the_words_is_no_code(text: str) -> None:
     assert find_code("Notice", text) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "San Francisco, CA, USA 94105",
+        "Your card with the last four digits 4821",
+        "die letzten vier Ziffern 4821",
+        "quatre derniers chiffres 4821",
+        "últimos cuatro dígitos 4821",
+        "Последние цифры 4821",
+        "后4位数字 4821",
+        "尾号 4821",
+        "下4桁の番号 4821",
+        "Use 12345678 to contact us",
+        "Use 482913 to contact us",
+    ],
+)
+def test_an_address_the_end_of_a_card_and_a_phone_are_no_code_in_a_mail_about_signing_in(text: str) -> None:
+    assert (
+        find_code("New sign-in, Anmeldung, connexion, inicio de sesión, вход, 登录, ログイン", text) is None
+    )
+
+
+@pytest.mark.parametrize("text", ["下記の6桁の番号 482913", "请输入6位数字 482913", "The 6 digits 482913"])
+def test_digits_that_are_not_the_last_ones_of_a_number_announce_a_code(text: str) -> None:
+    found = find_code("Sign in", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+def test_many_orders_before_a_code_take_nothing_of_how_sure_it_is() -> None:
+    said = "Your verification code is 482913"
+
+    assert find_code("Sign in", "use enter insert " * 64 + "\n" + said) == find_code("Sign in", said)
+
+
 def test_a_code_in_the_subject_alone_is_found() -> None:
     found = find_code("482913 is your verification code", "See the subject.")
 
