@@ -33,7 +33,7 @@ _STEPS_BETWEEN_LOOKS = 100_000
 _STOP_AGAIN_S = 0.05
 """An interrupt that came just before a statement began does nothing: it is repeated after this time."""
 _TOLD_MAX = 100
-"""SQLite tells at most this many faults of a table. If it tells so many, there may be worse ones."""
+"""SQLite stops after this many faults of a table. Then there may be worse ones that it did not report."""
 _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")

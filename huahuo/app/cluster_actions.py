@@ -21,7 +21,7 @@ from huahuo.transport.words import zh
 
 DRAIN = "drain"
 AGAIN_S = 2.0
-"""How often a drained node looks who is still there: clients that signed in meanwhile."""
+"""How often a drained node sends away the clients that have signed in since the last time."""
 _log = structlog.get_logger(__name__)
 
 

@@ -38,7 +38,7 @@ _BEHIND_CHARS = 60
 _NEAR_CHARS = 24
 _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _PHONE_DIGITS_MIN = 8
-"""A number of so many digits may be a phone's: an order to use it makes it no code."""
+"""A number with this many digits may be a phone number, so `use` before it does not make it a code."""
 _STRONG, _WEAK = 0.9, 0.68
 _UNSURE = -0.1
 _ASKING: Final[tuple[tuple[Literal["before", "after"], tuple[str, ...]], ...]] = (

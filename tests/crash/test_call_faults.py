@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drivers.call_walker import fate
 from tests.support.models.call_faults import FAULTS, FINE, calls_of, walk
 from tests.support.proofs import WHOLE
 
@@ -34,3 +35,11 @@ def test_nothing_acknowledged_is_lost_wherever_a_call_does_not_happen(
     del found["calls"]
     assert found.keys() <= FINE
     assert found["killed" if fault == "kill" else "went on"] >= TIMES // 2
+
+
+def test_what_is_missing_or_there_twice_is_told() -> None:
+    events = ["c0", "c0", "c1", "c1"]
+    assert fate(events, {"c0": 2, "c1": 0}) == ""
+    assert fate(events, {"c2": 0}) == "lost", "it was answered as a duplicate, so it must be there"
+    assert fate(events, {"c1": 2}) == "lost"
+    assert fate([*events, "c0", "c0"], {"c1": 4}) == "doubled"

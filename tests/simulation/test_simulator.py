@@ -35,7 +35,9 @@ HARD = Plan(
     work={"publish": 6, "burst": 2, "open": 3, "add": 6, "stop": 1, "again": 1, "foreign": 1, "job": 1},
 )
 """Many crashes in a short time."""
-PATIENT = replace(HARD, seconds=60, faults={"partition": 15, "power": 20, "stop device": 15}, heartbeat_s=4)
+PATIENT = replace(
+    HARD, seconds=60, devices=6, faults={"partition": 15, "power": 20, "stop device": 15}, heartbeat_s=4
+)
 """Clients that give up connections which nobody ended, and cancel all that waits on them."""
 
 

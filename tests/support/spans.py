@@ -24,7 +24,7 @@ class Kept(SpanProcessor):
         self._loop.call_soon_threadsafe(self.more.set)
 
     async def until(self, name: str, count: int = 1) -> Sequence[ReadableSpan]:
-        """The spans of this name, once there are so many."""
+        """Wait until there are `count` spans of this name, and return them."""
         async with asyncio.timeout(WITHIN_S):
             while len(found := [span for span in self.spans if span.name == name]) < count:
                 self.more.clear()

@@ -142,7 +142,7 @@ class Hub:
 
     @property
     def guests(self) -> tuple[LiveConnection, ...]:
-        """Who has signed in and is no administrator."""
+        """The connections of signed-in users who are not administrators."""
         return tuple(one for one, member in self._members.items() if not member.verified.principal.is_admin)
 
     @property

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huahuo.errors import HuahuoError
@@ -25,12 +26,14 @@ from huahuo.eventstore.errors import EventStoreError, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.open import SqliteLog
-from tests.support.models.power_images import found_in
+from tests.support.models.power_images import commands_in
 from tests.support.worlds.logs import MASTER_KEY, command, event
 
 IN_FLIGHT = 16
 TRIES = 5
 ENDED, NOT_OPENED, NOT_ALL = 0, 3, 4
+EVENTS = 2
+"""Of one append."""
 
 
 def numbered(number: int) -> Append:
@@ -102,12 +105,23 @@ def judged(directory: Path, acked: dict[str, int], status: int) -> str:
     if code == NOT_OPENED and not directory.is_dir():
         return "not opened"
     try:
-        found = asyncio.run(found_in(directory))
+        events = asyncio.run(commands_in(directory))
     except EventStoreError:
         return "refused"
-    if any(found.get(one) != place for one, place in acked.items() if place):
+    return fate(events, acked) or {ENDED: "went on", NOT_OPENED: "not opened", NOT_ALL: "stopped"}.get(
+        code, "killed"
+    )
+
+
+def fate(events: Sequence[str], acked: Mapping[str, int]) -> str:
+    """What is wrong with these command ids of events: "" if nothing is.
+
+    An append that was sent again may be acknowledged as a duplicate: that answer has no position.
+    """
+    found = {one: position for position, one in enumerate(events, 1)}
+    if any(one not in found or (place and found[one] != place) for one, place in acked.items()):
         return "lost"
-    return {ENDED: "went on", NOT_OPENED: "not opened", NOT_ALL: "stopped"}.get(code, "killed")
+    return "doubled" if set(Counter(events).values()) - {EVENTS} else ""
 
 
 def main() -> None:
@@ -124,7 +138,7 @@ def main() -> None:
             found["calls"] = calls
             break
         found[word] += 1
-        if word in {"lost", "refused"} or word.startswith("ended"):
+        if word in {"lost", "doubled", "refused"} or word.startswith("ended"):
             found[f"{word} at {number}"] += 1
         number += step
     print(json.dumps(found))

@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.drivers.log_parent import ROOT
+from tests.support.quick_folder import quick_folder
 
 SOURCE = Path(__file__).with_suffix(".c")
 FAULTS = ("kill", "EIO", "ENOSPC")
@@ -75,7 +76,7 @@ def main() -> int:
         print("NOT PROVED: there is no C compiler: apt-get install gcc libc6-dev")
         return 1
     began_s, wrong = time.monotonic(), False
-    with tempfile.TemporaryDirectory(prefix="calls-", dir=_quick_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="calls-", dir=quick_folder()) as name:
         folder = Path(name)
         calls = calls_of(folder)
         print(f"system calls: {calls:,} change files in a run of {APPENDS} appends")
@@ -94,11 +95,6 @@ def main() -> int:
             wrong = wrong or not found or not found.keys() <= FINE
     print(f"  in {time.monotonic() - began_s:.0f} s")
     return int(wrong)
-
-
-def _quick_folder() -> str | None:
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() else None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.sqlite.open import SqliteLog
 from tests.support.drivers.log_parent import ROOT, command_line
 from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
+from tests.support.quick_folder import quick_folder
 from tests.support.worlds.logs import MASTER_KEY
 
 COMMANDS = 60
@@ -54,7 +55,12 @@ def moments(ops: Sequence[Op], *, ignore_syncs: str = "") -> Iterator[tuple[Powe
 
 
 async def found_in(directory: Path) -> dict[str, int]:
-    """Open the log after a power cut and verify it; returns the position of each command's last event."""
+    """As `commands_in`; returns the position of each command's last event."""
+    return {command_id: position for position, command_id in enumerate(await commands_in(directory), 1)}
+
+
+async def commands_in(directory: Path) -> list[str]:
+    """Open the log after a power cut and verify it; returns the command id of each event, in order."""
     log = await SqliteLog.open(
         directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="parent",
         writer=InlineExecutor(), readers=InlineExecutor(),
@@ -64,7 +70,7 @@ async def found_in(directory: Path) -> dict[str, int]:
         events = await log.read("log", 0, events_max=10_000, bytes_max=1 << 30)
         assert [e.position for e in events] == list(range(1, log.position + 1))
         assert len(events) % 2 == 0, "an append is there as a whole"
-        return {e.command_id: e.position for e in events}
+        return [e.command_id for e in events]
     finally:
         await log.close()
 
@@ -75,7 +81,7 @@ def judge_all(ops: Sequence[Op], images: int, seed: int, until_s: float = math.i
     Counts `images`; of them those `alike` one before; and of the others those that were `whole`, `lost` an
     acknowledged event, or were `refused` by the engine.
     """
-    with tempfile.TemporaryDirectory(prefix="images-", dir=_quick_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="images-", dir=quick_folder()) as folder:
         return _judge_all(Path(folder), ops, images, seed, until_s)
 
 
@@ -112,11 +118,6 @@ def _mark(directory: Path, acked: int) -> bytes:
     for file in sorted(directory.iterdir()):
         digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return digest.digest()
-
-
-def _quick_folder() -> str | None:
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() else None
 
 
 def main() -> int:

@@ -78,7 +78,7 @@ def ordered_scopes() -> Iterator[None]:
 
 
 class _VirtualTime:
-    """As the module `time`, for who asks it within a loop."""
+    """Stands in for the module `time`: inside a simulated loop it tells the virtual time."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()

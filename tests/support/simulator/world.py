@@ -26,6 +26,7 @@ from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
 from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
+from tests.support.quick_folder import quick_folder
 from tests.support.simulator.device import Device, digest_of, nonce_of
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.kept import Habits
@@ -97,7 +98,7 @@ def _play(plan: Plan, until_s: float) -> Told | None:
     told = Told()
     loop = Loop(plan.seed, until_s)
     threads = threading.active_count()
-    with tempfile.TemporaryDirectory(prefix="sim-", dir=_quick_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="sim-", dir=quick_folder()) as folder:
         try:
             loop.run_until_complete(_world(loop, plan, Path(folder), told))
         except OutOfTime:
@@ -112,11 +113,6 @@ def _play(plan: Plan, until_s: float) -> Told | None:
     if threading.active_count() > threads and not told.fault:
         told.fault = "a thread was started: the run cannot be repeated"
     return told
-
-
-def _quick_folder() -> str | None:
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() else None
 
 
 async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
