@@ -158,7 +158,7 @@ async def test_a_drained_node_names_no_other_drained_one(nodes: tuple[Serving, S
         async with asyncio.timeout(WITHIN_S):
             await ask(a, "drain_node", node="b")
             assert a.url in await _goaway(b)
-            await ask(a, "drain_node", node="a")
+            await ask(b, "drain_node", node="a")
             assert await _goaway(a) == "this node is drained"
     finally:
         for node in ("a", "b"):

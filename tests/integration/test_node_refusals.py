@@ -109,7 +109,9 @@ async def test_an_adopted_directory_may_hold_what_any_service_takes(
     await adopt(given, SystemAmbient(), str)
     async with opened(given) as log:
         await log.append(largest)
-        assert [len(one.body) for one in await log.read("user/1", 0, events_max=9)] == [EVENT_BYTES_MAX] * 2
+        assert [len(one.body) for one in await log.read("user/1", 0, events_max=9, bytes_max=9 << 20)] == [
+            EVENT_BYTES_MAX
+        ] * 2
 
 
 async def test_an_event_that_no_service_takes_is_named_and_not_adopted(
