@@ -10,8 +10,8 @@ from huahuo.eventstore.model import LOG_STREAM, Ack, Append, NewEvent, Pruning
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
-from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
-from tests.unit.eventstore.test_looking_over import flip, hide_last_row, opened, page_of
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.spoilt import change_in, hide_last_row, opened, spoil
 
 STREAMS = ("group/a", "group/b", "group/c")
 type Damage = Callable[[Path], None]
@@ -24,13 +24,6 @@ async def filled(directory: Path) -> None:
             event = NewEvent(stream, "said", b'{"type":"said","%s":%d}' % (stream.encode(), n))
             await log.append(Append(ts_ms=0, events=(event,)))
     await log.close()
-
-
-def change_in(directory: Path, page: str, text: bytes) -> None:
-    """One bit of `text` in the only page of a table or of an index."""
-    start = page_of(directory, page)
-    data = (directory / DATABASE).read_bytes()
-    flip(directory, data.index(text, start, start + PAGE_BYTES) + len(text) - 1)
 
 
 def row_of_a_stream(directory: Path) -> None:
@@ -58,17 +51,11 @@ def hidden_in_index(directory: Path) -> None:
 
 
 def page_of_streams(directory: Path) -> None:
-    at = page_of(directory, "stream")
-    data = bytearray((directory / DATABASE).read_bytes())
-    data[at : at + 64] = b"\xff" * 64
-    (directory / DATABASE).write_bytes(data)
+    spoil(directory, "stream")
 
 
 def page_of_types(directory: Path) -> None:
-    at = page_of(directory, "name")
-    data = bytearray((directory / DATABASE).read_bytes())
-    data[at : at + 64] = bytes(64)
-    (directory / DATABASE).write_bytes(data)
+    spoil(directory, "name")
 
 
 DAMAGES = (

@@ -11,15 +11,7 @@ from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Keyframe,
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.unit.eventstore.test_looking_over import change_key, filled, hide_last_row, opened, page_of
-
-
-def spoil(directory: Path, page: str) -> None:
-    """The head of the first page of a table or of an index."""
-    at = page_of(directory, page)
-    data = bytearray((directory / DATABASE).read_bytes())
-    data[at : at + 64] = b"\xff" * 64
-    (directory / DATABASE).write_bytes(data)
+from tests.support.worlds.spoilt import change_key, filled, hide_last_row, opened, spoil
 
 
 async def test_of_two_rows_with_one_key_a_rebuild_keeps_the_newer_one(tmp_path: Path) -> None:
