@@ -122,7 +122,15 @@ class SqliteLog(StoreLog):
 
         The caller stops it before it closes the log; that closes the executor.
         """
-        return LookingOver(self._database, self.corruption, executor)
+        store = self._store
+
+        async def mend(table: str) -> None:
+            await self.writer.between_commits(lambda: store.make_index_again(table))
+
+        looking = LookingOver(self._database, self.corruption, executor, mend)
+        self.writer.before_commands = functools.partial(looking.passed, "command")
+        self.before_lists = functools.partial(looking.passed, "projection")
+        return looking
 
     @property
     def command_records(self) -> int:

@@ -205,6 +205,24 @@ class SqliteStore:
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
 
+    def make_index_again(self, table: str) -> None:
+        """Make the indexes of `table` again, from its rows. Raises EventStoreError."""
+        if self._detached:
+            raise Detached(self._detached)
+        if self.connection.in_transaction:
+            raise Unavailable("a commit failed, and it is not known yet what it wrote")
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            self.connection.execute(f"REINDEX {table}")
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from None
+            raise
+
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.
 
