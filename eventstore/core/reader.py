@@ -48,6 +48,8 @@ class LogReader:
         self._stopped = False
         self.corruption = reads.corruption
         """The damage found so far."""
+        self.before_commands: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a command is said to be unknown, for the same reason as `before_lists`."""
         self.before_lists: Callable[[], Awaitable[None]] | None = None
         """Awaited before a list of rows is read: a page that hides some of them may not be known yet."""
 
@@ -136,6 +138,9 @@ class LogReader:
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""
         found = await self._read(lambda: self._reads.command(key))
+        if found is None and self.before_commands is not None:
+            await self.before_commands()
+            found = await self._read(lambda: self._reads.command(key))
         if found is None:
             self.corruption.must_not_hide("command")
         return found

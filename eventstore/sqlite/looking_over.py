@@ -15,11 +15,12 @@ from pathlib import Path
 
 import structlog
 
+from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.sqlite.reads import translated
-from huahuo.eventstore.sqlite.schema import connect_reader
+from huahuo.eventstore.sqlite.faults import text_of, translated
+from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader
 
 _log = structlog.get_logger(__name__)
 
@@ -86,9 +87,25 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return _corrupt(f"a row of table {table}", said)
-    if all(_OF_INDEX.match(line) for line in said):
+    if all(_OF_INDEX.match(line) for line in said) and not has_misfits(connection, table):
         return _corrupt(index_of(table), hiding)
     return _corrupt(f"table {table}", hiding or said)
+
+
+def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a row of `table` does not fit its checksum, or the rows cannot be read.
+
+    Its own key may be what is damaged. Then its place in the index is right, and must stay.
+    """
+    columns = ", ".join(SUMMED[table])
+    before, connection.text_factory = connection.text_factory, text_of
+    try:
+        rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
+        return any(row_crc(table, *values) != crc for *values, crc in rows)
+    except (sqlite3.Error, *MISREAD):
+        return True
+    finally:
+        connection.text_factory = before
 
 
 def index_of(table: str) -> str:

@@ -14,7 +14,7 @@ from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.storage_port import Loaded, Span
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
+from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import (
     LOG_STREAM,
@@ -41,6 +41,7 @@ from huahuo.eventstore.sqlite.events import (
     select_stream,
     select_tombstones,
 )
+from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
@@ -49,8 +50,6 @@ from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
 _ENDS = (
@@ -60,16 +59,6 @@ _ENDS = (
 )
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
 _IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
-
-
-def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
-    """The log's own error for one of the library. It contains no parameters of the statement."""
-    code = getattr(error, "sqlite_errorcode", None)
-    # `sqlite3` itself reports, without a code, a text that is not UTF-8 or a value that is too long.
-    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
-    if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
-        return Corrupt(place, str(error))
-    return Unavailable(str(error))
 
 
 _IDS_A_STATEMENT = 256
