@@ -18,6 +18,7 @@ import msgspec
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
+from huahuo.transport.protocol import listed
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
 
@@ -133,7 +134,14 @@ def plain_ack(data: bytes) -> dict[str, int] | None:
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
     """The message as a JSON object of bounded depth, without NaN, infinities, duplicate keys,
     lone surrogates or integers that a browser cannot hold.
+
+    The events of a `publish` in the usual form are `ListedEvent`s in place of objects.
     """  # noqa: D205  one sentence
+    if isinstance(data, bytes) and len(data) <= bytes_max and depth_max >= listed.DEPTH:
+        found = listed.listed(data)
+        if found is not None:
+            name, events = found
+            return Parsed("publish", name, {"action": "publish", "id": name, "events": events})
     value = compact_object(data, depth_max) if len(data) <= bytes_max else None
     if value is None:
         return parse_closely(data, bytes_max=bytes_max, depth_max=depth_max)
