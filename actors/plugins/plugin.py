@@ -19,6 +19,7 @@ from huahuo.actors.entities.kind import Effects
 from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
+from huahuo.actors.plugins.lending import Lending
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.plugins.projections import Projection
@@ -63,6 +64,8 @@ class Host:
     """By name: what is kept beside the log. A plug-in adds its own, and the service shows all of them."""
     jobs: JobDoor = field(default_factory=JobDoor)
     """Work that users watch and may cancel. There to be used when the service has started."""
+    lending: Lending = field(default_factory=Lending)
+    """Places at something that has room for a few, over all nodes."""
     files: Path | None = None
     """A folder for files that can be made anew from the log. None: there is none, so keep it in memory."""
     may_read: MayRead | None = None

@@ -5,7 +5,6 @@ proposal, so every further node begins with a copy of one that has it.
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
@@ -15,15 +14,13 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, SequencerError
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import become_replica, is_replica, larger_event
 from huahuo.eventstore.sqlite.schema import DATABASE
-
-EVENT_BYTES_MAX: Final = 512 << 10
-"""Of an event in a cluster: a proposal with it stays below what ordered logs take in one message."""
 
 
 async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], object]) -> None:

@@ -1,7 +1,7 @@
 """What administrators ask of a cluster: trim the ordered log, drain a node, finalize the format."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -57,12 +57,23 @@ class Drained(msgspec.Struct, frozen=True):
 class Drain:
     """A node that is drained: it takes no work, is not ready, and its clients are sent elsewhere."""
 
-    def __init__(self, duty: Duty, hub: Hub, ready: Callable[[bool], None], where: Callable[[], str]) -> None:
-        """`ready`: says in `/readyz` whether this node takes clients. `where`: another node that lives."""
+    def __init__(
+        self,
+        duty: Duty,
+        hub: Hub,
+        ready: Callable[[bool], None],
+        where: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        """`ready`: says in `/readyz` whether this node takes clients.
+
+        `where`: asks which other nodes take clients now; their URLs.
+        """
         self._duty = duty
         self._hub = hub
         self._ready = ready
         self._where = where
+        self._others: Sequence[str] = ()
+        self._named = 0
         self._task: asyncio.Task[None] | None = None
 
     async def set(self, *, undo: bool) -> Drained:
@@ -74,6 +85,9 @@ class Drain:
             self._duty.fit()
             return Drained(0)
         clients = self._hub.joined_count
+        self._others = await self._where()
+        if self._hub.turned_away is None:
+            return Drained(0)  # it was taken back meanwhile
         if self._task is None:
             _log.info("node_drained", clients=clients)
             self._task = asyncio.create_task(self._send_away(), name="drain")
@@ -92,12 +106,15 @@ class Drain:
             for connection in leaving:
                 connection.close(CloseCode.DRAINING, self._why())
             await asyncio.sleep(AGAIN_S)
+            self._others = await self._where()
             leaving = self._hub.guests
 
     def _why(self) -> str:
-        """The reason in `goaway`."""
-        where = self._where()
-        return f"this node is drained: go to {where}" if where else "this node is drained"
+        """The reason in `goaway`. It names the nodes in turns, so that not all clients go to one."""
+        if not self._others:
+            return "this node is drained"
+        self._named += 1
+        return f"this node is drained: go to {self._others[self._named % len(self._others)]}"
 
 
 def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:

@@ -1,13 +1,15 @@
 """What this node and the others ask of each other, and what each does for the log that they share."""
 
 from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.lending import Lending
 from huahuo.app import cluster_actions, keys, nodes
 from huahuo.app.cluster_actions import Drain
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
-from huahuo.cluster import signing
+from huahuo.cluster import members, signing
 from huahuo.cluster.asking import Asker
+from huahuo.cluster.borrowing import Borrowing
 from huahuo.cluster.clock import Clock
 from huahuo.cluster.copies import Copies
 from huahuo.cluster.door import NodesDoor
@@ -61,6 +63,8 @@ def serve(
     pages: Site,
     registry: Registry,
     parts: Parts,
+    ask: nodes.AskMembers,
+    lending: Lending,
 ) -> Trimmer:
     """Offer what administrators ask of a cluster. Returns what trims the ordered log, not begun."""
     replica = nodes.replica_of(log)
@@ -81,12 +85,17 @@ def serve(
     def ready(is_ready: bool) -> None:
         pages.phase = Phase.READY if is_ready else Phase.DRAINING
 
-    def where() -> str:
-        return next((url for node in peers.living() if (url := duty.members[node].url)), "")
+    async def where() -> list[str]:
+        now, _ = await ask()
+        return members.takers(now, duty.node)
 
     def unfit(why: str | None) -> None:
         pages.unfit = why
 
+    if lending.lends:
+        lending.over_nodes = borrowing = Borrowing(peers, ambient, lending.take, lambda: duty.holder)
+        borrowing.start()
+        parts.add("places over nodes", borrowing.stop)
     clock = Clock(peers, duty, ambient, unfit)
     clock.start()
     parts.add("clocks of nodes", clock.stop)

@@ -220,10 +220,12 @@ def duty_of(
     rest: Call,
     url: Callable[[], str],
     connections: Callable[[], int],
+    takes_clients: Callable[[], bool],
 ) -> Duty | None:
     """This node among the others; None if the service is alone.
 
     `url`: where it listens, "" while it does not. `connections`: how many clients it serves.
+    `takes_clients`: whether a load balancer may send it clients, but for its replica.
     """
     replica = replica_of(log)
     if replica is None:
@@ -244,6 +246,7 @@ def duty_of(
             connections=connections(),
             format=replica.format,
             load=load.lately(),
+            takes_clients=takes_clients() and not replica.trouble,
         )
 
     async def turned() -> None:
@@ -303,6 +306,7 @@ def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
             "load": round(member.load, 2),
             "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
             "answers": node in now,
+            "takes_clients": member.takes_clients,
             "works": node == duty.holder,
             "here": node == duty.node,
         }

@@ -345,6 +345,7 @@ class App:
             self.duty = nodes.duty_of(
                 self.settings, log, self.clock, self._work, self._rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
+                lambda: self._pages.takes_clients,
             )  # fmt: skip
         self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
         ask = None
@@ -355,6 +356,7 @@ class App:
             self.trimmer = neighbours.serve(
                 self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,
                 metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
+                ask=ask, lending=self._lending,
             )  # fmt: skip
         nodes.register(self.registry, self.duty, ask)
         work = Parts()
@@ -426,6 +428,7 @@ class App:
         return None if code is None else f"{self.url}{setting_up.PATH}#{code}"
 
     def _bring(self, host: Host, registry: Registry) -> None:
+        self._lending = host.lending
         self.storing.register(host, self._plugins, registry)
         try:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)

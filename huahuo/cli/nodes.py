@@ -73,7 +73,8 @@ async def finalize(settings: Settings) -> None:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
-    state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else "ready"
+    ready = "ready" if row["takes_clients"] else "takes no clients"
+    state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else ready
     if not silent and not row["answers"]:
         state = "does not answer"
     if row["works"] and silent:

@@ -4,7 +4,8 @@
     found = await asker.ask(url, "web-2", "where", Where(user=42), Found)
 
 One connection for each request. It is verified that the answer is of a node that has the secret, and for this
-request.
+request. A request names the process that it is for. One that is not known yet says which it is, and is asked
+a second time: so what was signed for one process is of no use for the next one.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from huahuo.eventstore.deadline import Deadline
 
 TIMEOUT_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 8 << 20
+_LIVES_MAX: Final = 1000
 _READ_BYTES: Final = 256 << 10
 
 
@@ -44,6 +46,8 @@ class Asker:
         self._tls = tls
         self._process = ambient.token(8)
         self._numbers = itertools.count(1)
+        self._lives: dict[str, str] = {}
+        """By URL: the process that answered there last."""
 
     async def ask[T](
         self, url: str, node: str, name: str, asked: object, kind: type[T], *, timeout_s: float = TIMEOUT_S
@@ -55,14 +59,14 @@ class Asker:
             NodeRefused: it said no.
         """
         body = msgspec.msgpack.encode(asked)
-        head = Head(
-            name, self.node, node, self._log_id, self._ambient.now_ms(),
-            f"{self._process}.{next(self._numbers)}", signing.digest_of(body),
-        )  # fmt: skip
         at = node or url
         try:
             async with Deadline(self._ambient, timeout_s):
+                head = self._head(url, node, name, body)
                 status, headers, said = await self._posted(url, head, body)
+                if self._is_another_life(url, head, status, headers, said):
+                    head = self._head(url, node, name, body)
+                    status, headers, said = await self._posted(url, head, body)
         except TimeoutError:
             raise NodeSilent(at, f"did not answer within {timeout_s:g} s") from None
         except ssl.SSLError as error:
@@ -73,12 +77,31 @@ class Asker:
             raise NodeSilent(at, f"at {url} can't be asked by HTTP: {error}") from None
         return self._read(at, url, head, status, headers, said, kind)
 
+    def _head(self, url: str, node: str, name: str, body: bytes) -> Head:
+        return Head(
+            name, self.node, node, self._lives.get(url, ""), self._log_id, self._ambient.now_ms(),
+            f"{self._process}.{next(self._numbers)}", signing.digest_of(body),
+        )  # fmt: skip
+
+    def _is_another_life(
+        self, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]], said: bytes
+    ) -> bool:
+        """Whether the request was refused because another process is there now. It is noted."""
+        if status != HTTPStatus.CONFLICT or not self._signer.answered(head.once, status, said, _mac(headers)):
+            return False
+        refusal = _refusal(said)
+        if refusal is None or refusal.code != errors.OTHER_LIFE:
+            return False
+        if len(self._lives) >= _LIVES_MAX:
+            self._lives.clear()
+        self._lives[url] = refusal.life
+        return True
+
     def _read[T](
         self, at: str, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]],
         said: bytes, kind: type[T],
     ) -> T:  # fmt: skip
-        mac = next((value for known, value in headers if known == signing.MAC.encode()), b"")
-        if not self._signer.answered(head.once, status, said, mac.decode("latin-1")):
+        if not self._signer.answered(head.once, status, said, _mac(headers)):
             refusal = _refusal(said)
             if refusal is not None and refusal.code == errors.WRONG_KEY:
                 raise NodeRefused(at, errors.WRONG_KEY, "it has another master key than this node")
@@ -139,6 +162,11 @@ async def _answer(
             return status, headers, bytes(body)
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionError("it closed the connection")
+
+
+def _mac(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The signature of an answer, "" if it has none."""
+    return next((value for known, value in headers if known == signing.MAC.encode()), b"").decode("latin-1")
 
 
 def _refusal(said: bytes) -> Refusal | None:

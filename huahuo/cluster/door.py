@@ -39,6 +39,7 @@ _STATUS: Final = {
     errors.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+_RENEWED: Final = "it was asked as another process of this node"
 _log = structlog.get_logger(__name__)
 
 type Handler = Callable[[str, Any], Awaitable[object]]
@@ -49,6 +50,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
     code: str
     detail: str
+    life: str = ""
+    """With `other_life`: the token of the process that was asked. It is to be named, and asked again."""
 
 
 class NodesDoor:
@@ -62,6 +65,8 @@ class NodesDoor:
         self._signer = Signer(secret)
         self._log_id = log_id
         self._ambient = ambient
+        self.life = ambient.token(8)
+        """Of this process: what was signed for an earlier one, or for none, is refused unseen."""
         self._replays = Replays()
         self._limit = RequestLimit(REQUESTS_PER_S)
         self._handlers: dict[str, tuple[type[Any], Handler]] = {}
@@ -103,6 +108,8 @@ class NodesDoor:
             return self._no("not_here", why, head=head, address=address)
         if head.log != self._log_id:
             return self._no("other_log", "it is of another log", head=head, address=address)
+        if head.life != self.life:
+            return self._signed(head, HTTPStatus.CONFLICT, _encoded(errors.OTHER_LIFE, _RENEWED, self.life))
         apart_s = abs(head.time_ms - self._ambient.now_ms()) / 1000
         if apart_s * 1000 > WINDOW_MS:
             why = f"its clock and the one of {self.node} are {apart_s:.0f} s apart: set them"
@@ -152,7 +159,7 @@ class NodesDoor:
         if address:
             self.refused_count += 1
             self._tell(code, detail, head.from_ if head else node, address)
-        body = msgspec.msgpack.encode(Refusal(code, detail))
+        body = _encoded(code, detail)
         status = _STATUS.get(code, HTTPStatus.CONFLICT if head else HTTPStatus.FORBIDDEN)
         return self._signed(head, status, body)
 
@@ -169,3 +176,7 @@ class NodesDoor:
         if key not in self._told_s and len(self._told_s) < RUNNING_MAX:
             self._told_s[key] = now_s
             _log.warning("node_refused", node=node or "?", address=address, code=code, reason=detail)
+
+
+def _encoded(code: str, detail: str, life: str = "") -> bytes:
+    return msgspec.msgpack.encode(Refusal(code, detail, life))

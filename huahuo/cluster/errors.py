@@ -4,6 +4,7 @@ from huahuo.errors import HuahuoError
 
 WRONG_KEY = "wrong_key"
 STALE = "stale"
+OTHER_LIFE = "other_life"
 NOT_FOUND = "not_found"
 BUSY = "busy"
 UNAVAILABLE = "unavailable"

@@ -29,6 +29,8 @@ class Member(msgspec.Struct, frozen=True):
     format: int = 1
     """The newest format of proposals that it knows."""
     load: float = 0.0
+    takes_clients: bool = True
+    """Whether it is ready: not drained, its clock not wrong, its replica in order."""
 
 
 def put(node: str, member: Member) -> RowPut:
@@ -45,6 +47,11 @@ async def read(log: Log) -> Mapping[str, Member]:
     """All nodes that this log knows, by name."""
     rows = await log.rows(TABLE, _PART, after=b"", limit=NODES_MAX)
     return {key.decode(): msgspec.json.decode(value, type=Member) for key, value in rows}
+
+
+def takers(now: Mapping[str, Member], but: str) -> list[str]:
+    """The URLs of the nodes that take clients, but that of one."""
+    return sorted(one.url for node, one in now.items() if node != but and one.takes_clients and one.url)
 
 
 def is_row_of(row: RowPut) -> bool:

@@ -1,7 +1,8 @@
 """What nodes say to each other over HTTP is signed with a secret that they derive from the master key. Pure.
 
-A signature covers the request's name, who asks whom, the log, the time, a number that is used once, and the
-digest of the body. It is checked before the body is read. Answers are signed too, for the request's number.
+A signature covers the request's name, who asks whom, the process that is asked, the log, the time, a number
+that is used once, and the digest of the body. It is checked before the body is read. Answers are signed too,
+for the request's number.
 """
 
 import hmac
@@ -15,13 +16,14 @@ import msgspec
 PURPOSE: Final = "requests of nodes"
 """What the secret is derived for (`seal.derive`)."""
 PATH: Final = "/nodes/"
-FROM, TO, LOG, KEY, TIME, ONCE, DIGEST, MAC = (
-    "huahuo-from", "huahuo-to", "huahuo-log", "huahuo-key", "huahuo-time", "huahuo-once", "huahuo-digest",
-    "huahuo-mac",
+FROM, TO, LIFE, LOG, KEY, TIME, ONCE, DIGEST, MAC = (
+    "huahuo-from", "huahuo-to", "huahuo-life", "huahuo-log", "huahuo-key", "huahuo-time", "huahuo-once",
+    "huahuo-digest", "huahuo-mac",
 )  # fmt: skip
 _FORMS: Final = {
     FROM: re.compile(r"[A-Za-z0-9_-]{1,64}"),
     TO: re.compile(r"[A-Za-z0-9_-]{0,64}"),
+    LIFE: re.compile(r"(?:[0-9a-f]{16})?"),
     LOG: re.compile(r"[A-Za-z0-9_-]{1,64}"),
     KEY: re.compile(r"[0-9a-f]{16}"),
     TIME: re.compile(r"[0-9]{1,15}"),
@@ -34,12 +36,14 @@ _FORMS: Final = {
 class Head(msgspec.Struct, frozen=True):
     """What is signed of a request. `to` is empty if the asker does not know the node's name yet.
 
+    `life`: a token of the process that is asked, empty if the asker does not know it yet.
     `once`: a token of the asking process, a dot, and a number that rises with each of its requests.
     """
 
     name: str
     from_: str
     to: str
+    life: str
     log: str
     time_ms: int
     once: str
@@ -67,8 +71,9 @@ class Signer:
     def headers(self, head: Head) -> tuple[tuple[str, str], ...]:
         """The headers of a request."""
         return (
-            (FROM, head.from_), (TO, head.to), (LOG, head.log), (KEY, self.mark), (TIME, str(head.time_ms)),
-            (ONCE, head.once), (DIGEST, head.digest), (MAC, self._mac(_text(head))),
+            (FROM, head.from_), (TO, head.to), (LIFE, head.life), (LOG, head.log), (KEY, self.mark),
+            (TIME, str(head.time_ms)), (ONCE, head.once), (DIGEST, head.digest),
+            (MAC, self._mac(_text(head))),
         )  # fmt: skip
 
     def signed(self, head: Head, mac: str) -> bool:
@@ -99,7 +104,7 @@ def read(name: str, header: Callable[[str], str | None]) -> tuple[Head, str, str
             return None
         found[wanted] = value
     head = Head(
-        name, found[FROM], found[TO], found[LOG], int(found[TIME]), found[ONCE], found[DIGEST]
+        name, found[FROM], found[TO], found[LIFE], found[LOG], int(found[TIME]), found[ONCE], found[DIGEST]
     )  # fmt: skip
     return head, found[KEY], found[MAC]
 
@@ -111,7 +116,7 @@ def digest_of(body: bytes) -> str:
 
 def _text(head: Head) -> str:
     parts = (
-        "huahuo nodes 1", "POST", PATH + head.name, head.from_, head.to, head.log, str(head.time_ms),
-        head.once, head.digest,
+        "huahuo nodes 1", "POST", PATH + head.name, head.from_, head.to, head.life, head.log,
+        str(head.time_ms), head.once, head.digest,
     )  # fmt: skip
     return "\n".join(parts)

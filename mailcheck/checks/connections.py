@@ -1,14 +1,19 @@
 """Connections over IMAP to each host, bounded. Pure but for the futures of those who wait.
 
+What `connections_max` of a provider bounds holds over all nodes (`Lending`).
 A watcher that waits in IDLE only lends its place: a check that finds none free takes the place that has been
 idle for longest. Watchers themselves never wait here: they come again later.
 """
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from hashlib import blake2b
 
+import msgspec
+
+from huahuo.actors.plugins.lending import Lending
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.providers import Provider, Providers
 
@@ -58,6 +63,10 @@ class Places:
         self.busy += 1
         return True
 
+    def take_at_once(self) -> None:
+        """Count a place that is in use already, also over the limit."""
+        self.busy += 1
+
     def give(self) -> None:
         """Give a place back."""
         self.busy -= 1
@@ -92,11 +101,16 @@ class Places:
 class Connections:
     """The places of every host."""
 
-    def __init__(self, providers: Providers, watched_per_host_max: int) -> None:
+    def __init__(
+        self, providers: Providers, watched_per_host_max: int, lending: Lending | None = None
+    ) -> None:
         """`watched_per_host_max`: for watchers where the table of providers says nothing."""
         self._providers = providers
         self._default = watched_per_host_max
-        self._places: dict[Hashable, Places] = {}
+        self._lending = lending or Lending()
+        self._lending.lend(self._taken)
+        self._places: dict[str, Places] = {}
+        self._keys: dict[tuple[Provider, str], str] = {}
         self._checking = 0
         self.peak = 0
         """The most connections of checks at one time."""
@@ -110,26 +124,44 @@ class Connections:
     async def of_check(self, plan: Plan) -> AsyncIterator[None]:
         """A place for a check. Where the table says nothing, the bound is that of checks at one host."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        places = self._of(provider, plan) if provider.connections_max else None
-        if places is not None:
-            await places.take()
-        self._checking += 1
-        self.peak = max(self.peak, self._checking)
-        try:
-            yield
-        finally:
-            self._checking -= 1
-            if places is not None:
-                places.give()
+        bound = provider.connections_max
+        place = self._lending.place(self._key(provider, plan), bound) if bound else nullcontext()
+        async with place:
+            self._checking += 1
+            self.peak = max(self.peak, self._checking)
+            try:
+                yield
+            finally:
+                self._checking -= 1
 
     def of_watchers(self, plan: Plan) -> Places:
         """The places at a mailbox's host."""
-        return self._of(self._providers.of(plan.mail_type, plan.server, plan.port), plan)
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        return self._of(self._key(provider, plan), provider.connections_max or self._default)
 
-    def _of(self, provider: Provider, plan: Plan) -> Places:
-        # One provider may have several hosts, which `connections_max` bounds together; type `imap` has any.
-        key: Hashable = provider if provider.hosts else (provider, plan.server.lower())
+    @asynccontextmanager
+    async def _taken(self, key: str, places_max: int, in_use: bool) -> AsyncIterator[None]:
+        places = self._of(key, places_max)
+        if in_use:
+            places.take_at_once()
+        else:
+            await places.take()
+        try:
+            yield
+        finally:
+            places.give()
+
+    def _of(self, key: str, places_max: int) -> Places:
         places = self._places.get(key)
         if places is None:
-            places = self._places[key] = Places(provider.connections_max or self._default)
+            places = self._places[key] = Places(places_max)
         return places
+
+    def _key(self, provider: Provider, plan: Plan) -> str:
+        """The same on all nodes with this entry in their tables."""
+        # One provider may have several hosts, which `connections_max` bounds together; type `imap` has any.
+        of = provider, "" if provider.hosts else plan.server.lower()
+        key = self._keys.get(of)
+        if key is None:
+            key = self._keys[of] = blake2b(msgspec.json.encode(of), digest_size=8).hexdigest()
+        return key

@@ -18,6 +18,7 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
+from huahuo.actors.plugins.lending import Lending
 from huahuo.actors.plugins.plugin import EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -98,8 +99,9 @@ class MailDomain:
         index: MailIndex | None = None,
         jobs: JobDoor | None = None,
         shared: bool = False,
+        lending: Lending | None = None,
     ) -> None:
-        """`wait_s`, `has_room`, `shared`: see `Host`. `index` None: mails cannot be searched."""
+        """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched."""
         self._index = index
         self._shared = shared
         self._looking: asyncio.TimerHandle | None = None
@@ -113,7 +115,7 @@ class MailDomain:
         known = KnownMails(log, ambient)
         group_proxy = GroupProxies(log, directory).of
         readers = self._readers = Readers(
-            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail
+            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending
         )
         self.tokens, self.connections = readers.tokens, readers.connections
         self._reports = Reports(log, mailboxes)

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from huahuo.actors.entities.directory import Directory
+from huahuo.actors.plugins.lending import Lending
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
@@ -47,6 +48,7 @@ class Readers:
         ambient: Ambient,
         group_proxy: GroupProxy,
         check_mail: CheckMail | None = None,
+        lending: Lending | None = None,
     ) -> None:
         """`check_mail`: in place of checks and looks over the network."""
         self._settings = settings
@@ -56,7 +58,7 @@ class Readers:
         self.requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, mailboxes, settings.providers)
         self.tokens = Tokens(grants, self.requests, ambient)
-        self.connections = Connections(settings.providers, settings.watch_connections_max)
+        self.connections = Connections(settings.providers, settings.watch_connections_max, lending)
         shared: dict[str, Any] = {"requests": self.requests, "ambient": ambient, "network": settings.network}
         self.looking = Looking(settings.check, large_mails=self._large_mails, executor=executor, **shared)
         one = OneMail(limits=settings.check, **shared)

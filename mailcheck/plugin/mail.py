@@ -63,6 +63,7 @@ class Mail(Plugin):
             shared=host.shared,
             index=index,
             jobs=host.jobs,
+            lending=host.lending,
         )
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
         host.metrics.gauge(

@@ -150,3 +150,24 @@ async def test_an_administrator_sees_the_clients_of_all_nodes_and_which_node_is_
             }
         finally:
             a.send(signal.SIGCONT)
+
+
+async def test_a_drained_node_names_no_other_drained_one(nodes: tuple[Serving, Serving]) -> None:
+    a, b = nodes
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await ask(a, "drain_node", node="b")
+            assert a.url in await _goaway(b)
+            await ask(b, "drain_node", node="a")
+            assert await _goaway(a) == "this node is drained"
+    finally:
+        for node in ("a", "b"):
+            await ask(a, "drain_node", node=node, undo=True)
+
+
+async def _goaway(server: Serving) -> str:
+    """Where a user is sent that signs in."""
+    async with raw(server.url.replace("http", "ws"), V1) as newcomer:
+        await newcomer.say(action="authenticate", token=server.token(49, "u49"))
+        await newcomer.closed()
+        return next(str(message["reason"]) for message in newcomer.seen if message["type"] == "goaway")

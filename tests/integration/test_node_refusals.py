@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from huahuo.app import keys, nodes
+from huahuo.app import adopting, keys, nodes
+from huahuo.app.adopting import adopt
 from huahuo.app.config import Settings
 from huahuo.app.world import open_sqlite
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
@@ -95,6 +97,32 @@ async def test_a_directory_of_a_single_service_is_not_mixed_with_a_log(
     with pytest.raises(EventStoreError, match="single service"):
         async with opened(given):
             pass
+
+
+async def test_an_adopted_directory_may_hold_what_any_service_takes(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    largest = event(b'"' + b"x" * (EVENT_BYTES_MAX - 2) + b'"')
+    given = settings(order, tmp_path, "large")
+    async with opened(msgspec.structs.replace(given, log="")) as single:
+        await single.append(largest)
+    await adopt(given, SystemAmbient(), str)
+    async with opened(given) as log:
+        await log.append(largest)
+        assert [len(one.body) for one in await log.read("user/1", 0, events_max=9, bytes_max=9 << 20)] == [
+            EVENT_BYTES_MAX
+        ] * 2
+
+
+async def test_an_event_that_no_service_takes_is_named_and_not_adopted(
+    order: NatsServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(order, tmp_path, "over")
+    async with opened(msgspec.structs.replace(given, log="")) as single:
+        await single.append(event(b'"' + b"x" * 100 + b'"'))
+    monkeypatch.setattr(adopting, "EVENT_BYTES_MAX", 100)
+    with pytest.raises(HuahuoError, match=r"the event 1 \(ticked of user/1\) has 102 bytes"):
+        await adopt(given, SystemAmbient(), str)
 
 
 async def test_a_directory_that_differed_is_refused_until_it_is_made_anew(

@@ -40,10 +40,15 @@ class Pair:
     def __init__(self, w: World) -> None:
         self.url = f"http://127.0.0.1:{w.port}"
         self.clock = FakeAmbient("b")
+        self.asked = 0
+        self._w = w
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process of the node is there from now on."""
         self.door = NodesDoor(secret=SECRET, node="b", log_id=LOG, ambient=self.clock)
         self.door.on("double", Question, self._double)
-        self.asked = 0
-        w.api.serve_nodes(self.door)
+        self._w.api.serve_nodes(self.door)
 
     async def _double(self, node: str, asked: Question) -> object:
         self.asked += 1
@@ -67,10 +72,10 @@ async def pair() -> AsyncIterator[Pair]:
         yield Pair(w)
 
 
-def signed(clock: FakeAmbient, body: bytes = b"", **fields: Any) -> dict[str, str]:
+def signed(p: Pair, body: bytes = b"", **fields: Any) -> dict[str, str]:
     """The headers of a good request; `fields` replace what is signed."""
-    signer = Signer(SECRET)
-    head = Head("double", "a", "b", LOG, clock.now_ms(), f"{'0' * 16}.1", signing.digest_of(body))
+    signer, digest = Signer(SECRET), signing.digest_of(body)
+    head = Head("double", "a", "b", p.door.life, LOG, p.clock.now_ms(), f"{'0' * 16}.1", digest)
     return dict(signer.headers(msgspec.structs.replace(head, **fields)))
 
 
@@ -106,13 +111,15 @@ async def test_a_node_with_another_master_key_is_refused_and_named() -> None:
     ("fields", "code"),
     [
         ({"to": "c"}, "not_here"),
+        ({"life": "f" * 16}, "other_life"),
+        ({"life": ""}, "other_life"),
         ({"log": "log-2"}, "other_log"),
         ({"time_ms": WINDOW_MS}, "stale"),
     ],
 )
 async def test_a_request_for_another_node_log_or_time_is_refused(fields: dict[str, Any], code: str) -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
-        headers = signed(p.clock, b"\x81\xa6number\x01", **fields)
+        headers = signed(p, b"\x81\xa6number\x01", **fields)
         answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x01")
         assert msgspec.msgpack.decode(answer.content)["code"] == code
         assert p.asked == 0
@@ -126,20 +133,39 @@ async def test_a_clock_that_is_five_minutes_off_is_no_hindrance() -> None:
 
 async def test_the_same_request_is_answered_once() -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
-        headers, body = signed(p.clock, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
+        headers, body = signed(p, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
         assert (await c.post(f"{p.url}/nodes/double", headers=headers, content=body)).status_code == 200
         again = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
         assert msgspec.msgpack.decode(again.content)["code"] == "replayed"
         assert p.asked == 1
 
 
+async def test_a_request_that_came_before_a_restart_is_refused_after_it() -> None:
+    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+        headers, body = signed(p, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
+        assert (await c.post(f"{p.url}/nodes/double", headers=headers, content=body)).status_code == 200
+        p.restart()
+        again = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
+        assert msgspec.msgpack.decode(again.content)["code"] == "other_life"
+        assert p.asked == 1
+
+
+async def test_a_node_that_was_restarted_answers_the_next_question() -> None:
+    async with pair() as p:
+        asker = p.asker()
+        assert await p.ask(asker) == Reply(42, "a")
+        p.restart()
+        assert await p.ask(asker, 4) == Reply(8, "a")
+        assert p.asked == 2
+
+
 @pytest.mark.parametrize(
-    "changed", ["huahuo-from", "huahuo-to", "huahuo-once", "huahuo-digest", "huahuo-mac"]
+    "changed", ["huahuo-from", "huahuo-to", "huahuo-life", "huahuo-once", "huahuo-digest", "huahuo-mac"]
 )
 async def test_a_changed_header_ends_the_signature(changed: str) -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
         body = b"\x81\xa6number\x01"
-        headers = signed(p.clock, body)
+        headers = signed(p, body)
         value = headers[changed]
         headers[changed] = value[:-1] + ("0" if value[-1] != "0" else "1")
         answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
@@ -149,7 +175,7 @@ async def test_a_changed_header_ends_the_signature(changed: str) -> None:
 
 async def test_a_changed_body_is_not_looked_into() -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
-        headers = signed(p.clock, b"\x81\xa6number\x01")
+        headers = signed(p, b"\x81\xa6number\x01")
         answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x02")
         assert (answer.status_code, p.asked) == (409, 0)
 
@@ -158,7 +184,7 @@ async def test_a_browser_is_refused_whatever_it_signs_and_gets_no_cors_headers()
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
         body = b"\x81\xa6number\x01"
         for more in ({"Origin": p.url}, {"Sec-Fetch-Mode": "cors"}):
-            answer = await c.post(f"{p.url}/nodes/double", headers=signed(p.clock, body) | more, content=body)
+            answer = await c.post(f"{p.url}/nodes/double", headers=signed(p, body) | more, content=body)
             assert answer.status_code == 403
             assert not [name for name in answer.headers if name.startswith("access-control")]
         asked = {"Origin": p.url, "Access-Control-Request-Method": "POST"}
@@ -170,16 +196,14 @@ async def test_a_browser_is_refused_whatever_it_signs_and_gets_no_cors_headers()
 async def test_a_body_over_the_bound_is_refused_before_it_is_read() -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
         body = b"x" * (BODY_BYTES_MAX + 1)
-        answer = await c.post(f"{p.url}/nodes/double", headers=signed(p.clock, body), content=body)
+        answer = await c.post(f"{p.url}/nodes/double", headers=signed(p, body), content=body)
         assert answer.status_code == 413
 
 
 async def test_a_node_that_asks_without_pause_is_told_to_wait() -> None:
     async with world() as w:
         p = Pair(w)
-        headers = [
-            signed(p.clock, once=f"{'1' * 16}.{number}") for number in range(1, 4 * REQUESTS_PER_S + 2)
-        ]
+        headers = [signed(p, once=f"{'1' * 16}.{number}") for number in range(1, 4 * REQUESTS_PER_S + 2)]
         judged = [p.door.admit(_request(one), "double", "127.0.0.1") for one in headers]
         assert [hasattr(one, "principal") for one in judged].count(False) == 1
 

@@ -1,6 +1,6 @@
 """A node that is drained sends its clients away at once, says where to, and lets its administrators in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,15 +24,19 @@ async def _nothing() -> None:
 
 
 @asynccontextmanager
-async def node() -> AsyncIterator[tuple[World, Drain, list[bool]]]:
-    """A node, its drain, and what it said of whether it is ready."""
+async def node(*others: str) -> AsyncIterator[tuple[World, Drain, list[bool]]]:
+    """A node, its drain, and what it said of whether it is ready. `others` take clients."""
     async with world() as w:
         duty = Duty(
             log=w.log, ambient=w.ambient, node="web-1", work=_nothing, rest=_nothing,
             tell=lambda beat: Member(url=w.url, build="1", keys="k", beat=beat, at_ms=0, applied=0),
         )  # fmt: skip
+
+        async def where() -> Sequence[str]:
+            return others
+
         ready: list[bool] = []
-        drain = Drain(duty, w.hub, ready.append, lambda: OTHER)
+        drain = Drain(duty, w.hub, ready.append, where)
         await duty.start()
         try:
             yield w, drain, ready
@@ -53,7 +57,7 @@ async def _turned_away(w: World, who: Principal) -> str:
 async def test_clients_of_a_drained_node_and_newcomers_are_told_where_to_go(place: str) -> None:
     token = PLACE.set(place)
     try:
-        async with node() as (w, drain, ready), raw(w.url, "huahuo.v1") as there:
+        async with node(OTHER) as (w, drain, ready), raw(w.url, "huahuo.v1") as there:
             await there.authenticate(w.token(ALICE))
             drained = await drain.set(undo=False)
             assert (drained.clients, ready) == (1, [False])
@@ -68,7 +72,7 @@ async def test_clients_of_a_drained_node_and_newcomers_are_told_where_to_go(plac
 
 
 async def test_a_reader_of_server_sent_events_is_told_too() -> None:
-    async with node() as (w, drain, _), client(f"http://127.0.0.1:{w.port}", w.token(ALICE)) as c:
+    async with node(OTHER) as (w, drain, _), client(f"http://127.0.0.1:{w.port}", w.token(ALICE)) as c:
         await drain.set(undo=False)
         async with reader(c, STREAM, after=0) as events:
             await events.until("goaway")
@@ -83,3 +87,16 @@ async def test_an_administrator_gets_in_to_take_the_node_back() -> None:
             await drain.set(undo=True)
             await newcomer.say(action="whatever", id="1")
             await newcomer.until("error")
+
+
+async def test_newcomers_are_sent_to_all_nodes_that_take_clients_in_turns() -> None:
+    async with node(OTHER, "http://web-3:8765") as (w, drain, _):
+        await drain.set(undo=False)
+        told = {await _turned_away(w, ALICE) for _ in range(2)}
+        assert told == {f"this node is drained: go to {url}" for url in (OTHER, "http://web-3:8765")}
+
+
+async def test_where_no_node_takes_clients_none_is_named() -> None:
+    async with node() as (w, drain, _):
+        await drain.set(undo=False)
+        assert await _turned_away(w, ALICE) == "this node is drained"

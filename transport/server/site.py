@@ -117,6 +117,11 @@ class Site:
         self.gather: Callable[[], Awaitable[bytes]] | None = None
         """Makes the text of `/metrics` where several processes count."""
 
+    @property
+    def takes_clients(self) -> bool:
+        """Whether `/readyz` says so, but for the log."""
+        return self.phase is Phase.READY and self.unfit is None
+
     async def respond(self, request: Request, address: str) -> Response | None:
         """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`."""
         if request.method == "GET" and _is_upgrade(request):

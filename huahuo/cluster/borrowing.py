@@ -1,0 +1,157 @@
+"""Places that are counted over all nodes, such as connections to one mail server: this node asks for them.
+
+The node with the work lends them (`lent`). If none answers for `ALONE_S`, this node goes on without a bound:
+reading a mail must not end with the others.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import msgspec
+import structlog
+
+from huahuo.actors.plugins.lending import Take
+from huahuo.cluster.errors import NodeError, Refused
+from huahuo.cluster.lent import Lent, Want, Wants
+from huahuo.cluster.peers import Peers
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
+
+REQUEST: Final = "places"
+TURN_S: Final = 0.2
+"""Between two questions while something is wanted, and how often to look which node has the work."""
+RENEW_S: Final = 2.0
+TIMEOUT_S: Final = 2.0
+ALONE_S: Final = 10.0
+WANTS_MAX: Final = 5_000
+"""Of one message. What is more waits."""
+_log = structlog.get_logger(__name__)
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """The answer: the places that the node which asked has."""
+
+    ids: list[str]
+
+
+class _Mine(msgspec.Struct, eq=False):
+    key: str
+    places_max: int
+    got: asyncio.Future[None]
+
+
+class Borrowing:
+    """See the module. Implements `OverNodes`. `holder`: the node that has the work, "" for none."""
+
+    def __init__(self, peers: Peers, ambient: Ambient, take: Take, holder: Callable[[], str]) -> None:
+        self._peers = peers
+        self._ambient = ambient
+        self._holder = holder
+        self._process = ambient.token(8)
+        self._ids = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self._mine: dict[str, _Mine] = {}
+        self._changed = asyncio.Event()
+        self._told = ("", 0.0)
+        """The node that was told last, and when."""
+        self._answered_s = self._holds_s = ambient.monotonic_s()
+        self._lent = Lent(take, self._on_granted)
+        self._running: asyncio.Task[None] | None = None
+        peers.on(REQUEST, Wants, self._asked)
+
+    def start(self) -> None:
+        """Ask from now on."""
+        self._running = asyncio.create_task(self._run(), name="places over all nodes")
+
+    async def stop(self) -> None:
+        """Ask no more, and lend nothing. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            await cancel_all([running], 1.0)
+        self._lent.close()
+
+    @asynccontextmanager
+    async def borrowed(self, key: str, places_max: int) -> AsyncIterator[None]:
+        """See `OverNodes`."""
+        id_ = f"{self._process}.{next(self._ids)}"
+        mine = self._mine[id_] = _Mine(key, places_max, asyncio.get_running_loop().create_future())
+        self._changed.set()
+        try:
+            await mine.got
+            yield
+        finally:
+            del self._mine[id_]
+            self._changed.set()
+
+    async def turn(self) -> None:
+        """Tell the node with the work what is wanted here, if it is time; take what it grants."""
+        holder, now_s = self._holder(), self._ambient.monotonic_s()
+        if holder == self._peers.node:
+            self._answered_s = now_s
+            self._hold(now_s)
+            return
+        self._lent.close()
+        waits = any(not mine.got.done() for mine in self._mine.values())
+        changed = self._changed.is_set()
+        self._changed.clear()
+        if holder and (changed or waits or holder != self._told[0] or now_s - self._told[1] >= RENEW_S):
+            await self._ask(holder, now_s)
+        if now_s - self._answered_s > ALONE_S and waits:
+            _log.warning("places_without_bound", reason="no node with the work answers")
+            self._take(list(self._mine))
+
+    def _hold(self, now_s: float) -> None:
+        """This node has the work: it lends, also to itself."""
+        self._changed.clear()
+        if self._told[0] != self._peers.node:
+            self._told = (self._peers.node, now_s)
+            self._holds_s = now_s
+        self._lent.hear(self._peers.node, self._wants())
+        self._lent.look({self._peers.node, *self._peers.living()})
+        if now_s - self._holds_s > ALONE_S:
+            self._lent.open()
+
+    async def _ask(self, holder: str, now_s: float) -> None:
+        try:
+            said = await self._peers.ask(holder, REQUEST, self._wants(), Granted, timeout_s=TIMEOUT_S)
+        except NodeError:
+            self._told = ("", now_s)
+        else:
+            self._told = (holder, now_s)
+            self._answered_s = self._ambient.monotonic_s()
+            self._take(said.ids)
+
+    def _wants(self) -> Wants:
+        wants = [
+            Want(id_, mine.key, mine.places_max, mine.got.done())
+            for id_, mine in itertools.islice(self._mine.items(), WANTS_MAX)
+        ]
+        return Wants(self._process, next(self._numbers), wants)
+
+    def _take(self, ids: list[str]) -> None:
+        for id_ in ids:
+            mine = self._mine.get(id_)
+            if mine is not None and not mine.got.done():
+                mine.got.set_result(None)
+
+    async def _asked(self, node: str, wants: Wants) -> Granted:
+        if self._holder() != self._peers.node:
+            raise Refused("not_here", "it has not the work")
+        self._lent.hear(node, wants)
+        for _ in range(3):  # what is free is granted at once
+            await asyncio.sleep(0)
+        return Granted(self._lent.granted_to(node))
+
+    def _on_granted(self, node: str, id_: str) -> None:
+        if node == self._peers.node:
+            self._take([id_])
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S):
+                    await self._changed.wait()
+            await self.turn()

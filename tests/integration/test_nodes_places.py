@@ -1,0 +1,161 @@
+"""Places at a mail server are counted over all nodes: the node with the work lends them to the others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from huahuo.cluster import borrowing
+from huahuo.cluster.borrowing import ALONE_S, Borrowing
+from huahuo.cluster.lent import Lent, Want, Wants
+from huahuo.cluster.peers import Peers
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.mailcheck.checks.connections import Places
+from tests.support.patience import WITHIN_S
+from tests.support.worlds.neighbours import neighbours
+
+KEY = "mail.example"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(borrowing, "TIMEOUT_S", WITHIN_S)
+
+
+class Node:
+    """A node that reads mails at one host, which takes two connections."""
+
+    def __init__(self, world: "Nodes", name: str, peers: Peers) -> None:
+        self.name = name
+        self.places = Places(2)
+        self.reading: list[asyncio.Task[None]] = []
+        self.borrowing = Borrowing(peers, world.clock, self._taken, lambda: world.holder)
+
+    @asynccontextmanager
+    async def _taken(self, _key: str, _places_max: int, in_use: bool) -> AsyncIterator[None]:
+        if in_use:
+            self.places.take_at_once()
+        else:
+            await self.places.take()
+        try:
+            yield
+        finally:
+            self.places.give()
+
+    @asynccontextmanager
+    async def reads(self, world: "Nodes") -> AsyncIterator[None]:
+        async with self.borrowing.borrowed(KEY, 2):
+            world.connections += 1
+            world.most = max(world.most, world.connections)
+            try:
+                yield
+            finally:
+                world.connections -= 1
+
+
+class Nodes:
+    """Three nodes; `a` has the work. `connections` are those that the host sees."""
+
+    def __init__(self) -> None:
+        self.clock = FakeAmbient(1)
+        self.holder = "a"
+        self.connections = self.most = 0
+        self.all: list[Node] = []
+
+    async def until(self, task: asyncio.Task[None]) -> None:
+        """As many turns as it takes."""
+        async with asyncio.timeout(WITHIN_S):
+            while not task.done():
+                await self.turn()
+        await task
+
+    async def turn(self) -> None:
+        """A turn of each node, and what follows from it."""
+        for node in self.all:
+            await node.borrowing.turn()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def nodes(silent: str = "") -> AsyncIterator[Nodes]:
+    world = Nodes()
+    async with neighbours(dict.fromkeys("abc", world.clock), silent) as found:
+        world.all = [Node(world, one.name, one.peers) for one in found]
+        try:
+            yield world
+        finally:
+            for node in world.all:
+                await node.borrowing.stop()
+
+
+async def test_never_more_are_connected_than_one_node_would_connect() -> None:
+    async with nodes() as world:
+        done = 0
+
+        async def read(node: Node) -> None:
+            nonlocal done
+            async with node.reads(world):
+                await asyncio.sleep(0.01)
+            done += 1
+
+        readers = [asyncio.create_task(read(node)) for node in world.all for _ in range(4)]
+        async with asyncio.timeout(WITHIN_S):
+            while done < len(readers):
+                await world.turn()
+                await asyncio.sleep(0.005)
+        assert world.most == 2
+
+
+async def test_the_next_node_with_the_work_counts_what_the_others_have() -> None:
+    async with nodes() as world, AsyncExitStack() as stack:
+        _, b, c = world.all
+        for node in (b, c):
+            entering = asyncio.create_task(stack.enter_async_context(node.reads(world)))
+            await world.until(entering)
+        world.holder = "b"
+        late = asyncio.create_task(_read_once(b, world))
+        for _ in range(3):
+            await world.turn()
+        assert (world.connections, late.done(), b.places.busy) == (2, False, 2)
+        await stack.aclose()
+        await world.until(late)
+        assert world.most == 2
+
+
+async def test_a_node_that_nobody_answers_goes_on_after_a_while() -> None:
+    async with nodes(silent="a") as world:
+        _, b, _ = world.all
+        late = asyncio.create_task(_read_once(b, world))
+        await world.turn()
+        assert not late.done()
+        world.clock.advance(ALONE_S + 1)
+        await b.borrowing.turn()
+        await late
+
+
+async def _read_once(node: Node, world: Nodes) -> None:
+    async with node.reads(world):
+        pass
+
+
+@asynccontextmanager
+async def _always(_key: str, _places_max: int, _in_use: bool) -> AsyncIterator[None]:
+    yield
+
+
+async def test_a_silent_node_has_nothing_and_late_news_do_not_count() -> None:
+    granted: list[tuple[str, str]] = []
+    lent = Lent(_always, lambda node, id_: granted.append((node, id_)))
+    want = Want("b.1", KEY, 2, False)
+    lent.hear("b", Wants("life", 2, [want]))
+    lent.look({"b"})
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert granted == [("b", "b.1")]
+    lent.hear("b", Wants("life", 1, []))
+    assert lent.granted_to("b") == ["b.1"]
+    lent.look(set())
+    assert lent.granted_to("b") == []
+    lent.close()
