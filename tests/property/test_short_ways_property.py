@@ -176,11 +176,12 @@ def test_a_list_of_events_is_read_by_the_short_way_as_by_the_long_one(
 
 
 def test_events_as_clients_write_them_go_the_short_way() -> None:
-    events = [{"stream": "user/1", "type": "t", "fields": {"a": "x", "b": 1, "c": 1.5, "d": None, "e": True}}]
+    fields: dict[str, Any] = {"a": "x", "b": 1, "c": 1.5, "d": None, "e": True}
+    events = [{"stream": "user/1", "type": "t", "fields": fields}]
     data = msgspec.json.encode({"action": "publish", "id": "a", "events": events})
     found = incoming.parse(data, bytes_max=1 << 20, depth_max=4)
     assert isinstance(found, Parsed)
-    assert found.fields["events"] == [ListedEvent("user/1", "t", events[0]["fields"])]
+    assert found.fields["events"] == [ListedEvent("user/1", "t", fields)]
     too_deep = incoming.parse(data, bytes_max=1 << 20, depth_max=2)
     assert too_deep == closely(data, 2)
     assert isinstance(too_deep, Invalid)

@@ -137,12 +137,14 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
 
     The events of a `publish` in the usual form are `ListedEvent`s in place of objects.
     """  # noqa: D205  one sentence
-    if isinstance(data, bytes) and len(data) <= bytes_max and depth_max >= listed.DEPTH:
-        found = listed.listed(data)
-        if found is not None:
-            name, events = found
-            return Parsed("publish", name, {"action": "publish", "id": name, "events": events})
-    value = compact_object(data, depth_max) if len(data) <= bytes_max else None
+    value: dict[str, Any] | None = None
+    if len(data) <= bytes_max:
+        if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
+            found = listed.listed(data)
+            if found is not None:
+                name, events = found
+                return Parsed("publish", name, {"action": "publish", "id": name, "events": events})
+        value = compact_object(data, depth_max)
     if value is None:
         return parse_closely(data, bytes_max=bytes_max, depth_max=depth_max)
     request_id, action = value.get("id"), value.get("action")

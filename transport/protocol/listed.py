@@ -18,8 +18,8 @@ DEPTH: Final = 4
 _ID_CHARS_MAX: Final = 64
 _BEGIN: Final = b'{"action":"publish","id":"'
 _LIST: Final = b',"events":[{'
-_LIST_BEHIND_BYTES: Final = len(_BEGIN) + 6 * _ID_CHARS_MAX + len(_LIST) + 1
-"""An id takes at most this many bytes, with each character escaped."""
+LIST: Final = (_LIST, len(_BEGIN), len(_BEGIN) + 6 * _ID_CHARS_MAX + len(_LIST) + 1)
+"""What such a message holds, and where to look for it: each character of an id may be escaped."""
 
 type _Whole = Annotated[int, msgspec.Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 
@@ -45,10 +45,12 @@ _encode: Final = msgspec.json.Encoder().encode
 def listed(data: bytes) -> tuple[str, list[ListedEvent]] | None:
     """The id and the events, if `data` is such a message. None: it must be looked at closely.
 
+    Without `LIST` it is none.
+
     What gives the same bytes again when it is encoded has no member twice, no unknown one, no number out of
     range and no lone surrogate.
     """
-    if not data.startswith(_BEGIN) or data.find(_LIST, len(_BEGIN), _LIST_BEHIND_BYTES) < 0:
+    if not data.startswith(_BEGIN):
         return None
     try:
         found = _decode(data)
