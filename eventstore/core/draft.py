@@ -99,6 +99,7 @@ class Draft:
     def accept(self, append: Append, carried: Carried = NOTHING) -> Outcome:
         """Accept `append`, which `refusal` did not refuse."""
         try:
+            self._lookup.must_take(append, self.build)
             return self._accept(append, carried)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")

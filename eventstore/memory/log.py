@@ -56,6 +56,7 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Ack,
+    Append,
     CommandKey,
     CommandRecord,
     Head,
@@ -323,6 +324,9 @@ class _MemoryStore:
             return None
         kept = bisect_right(tables.streams[stream], upto, key=_position)
         return Head(tables.firsts.get(stream, 1), tables.streams[stream][kept - 1].seq) if kept else None
+
+    def must_take(self, append: Append, build: str) -> None:
+        """See `Lookup`. Memory is not damaged."""
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""

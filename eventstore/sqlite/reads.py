@@ -43,6 +43,7 @@ from huahuo.eventstore.sqlite.events import (
 )
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
@@ -52,11 +53,13 @@ _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
-_STREAMS = (
-    "SELECT id, name, first, crc, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
+_ENDS = (
+    "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
     " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
-    " FROM stream LEFT JOIN ended ON ended.stream = stream.id"
+    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id"
 )
+_END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
+_IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
 def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
@@ -80,31 +83,30 @@ _COMMANDS = {
 }
 
 
-def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
+def load(
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, naming: Naming, *, summed: bool
+) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
     that are not indexed yet.
 
     Raises:
-        Corrupt: a row does not fit its checksum.
+        Corrupt: a counter or a value of `meta` does not fit its checksum.
     """
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
     ended = EndedFilter()
-    seq_index.look(connection, unindexed, summed=summed)
-    for number, name, first, crc, has_ended, seq in connection.execute(_STREAMS):
-        must_fit(crc, "stream", number, name, first)
+    seq_index.look(connection, unindexed, naming, summed=summed)
+    for number, has_ended, seq in _ends(connection, naming):
+        name, first = naming.streams[number]
         if has_ended:
             ended.add(name)
             continue
         streams[name] = number
         heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
-    ids: dict[str, int] = {}
-    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
-        must_fit(crc, "name", number, text)
-        ids[text] = number
-    names.replace(streams, ids, ended)
+    ids = {text: number for number, text in naming.texts.items()}
+    names.replace(streams, ids, ended, naming.lost)
     counters: dict[str, int] = {}
     for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
         must_fit(crc, "counter", counter, following)
@@ -114,6 +116,17 @@ def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, 
         raise Corrupt("the log's own value `log`", "missing")
     position, chain = select_end(connection)
     return Loaded(log_id.decode(), position, chain, heads, counters)
+
+
+def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int | None, int | None]]:
+    """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
+    if naming.is_whole:
+        yield from connection.execute(_ENDS)
+        return
+    for number in naming.streams:
+        has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
+        [seq] = connection.execute(_END, (number,)).fetchone()
+        yield number, int(bool(has_ended)), seq
 
 
 def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
@@ -166,6 +179,12 @@ class SqliteReads:
         self._closed = False
         self._is_old = False  # True: a format without checksums
         self.corruption = Corruption()
+        self.torn: frozenset[str] = frozenset()
+        """Which of the tables `stream` and `name` have a damaged page. They take no new rows."""
+        self.wrong_names: frozenset[str] = frozenset()
+        """What stands in rows whose name is lost: no new stream can have such a name."""
+        self.torn_naming: Naming | None = None
+        """Then what they hold: they are not read again, since an error makes SQLite's next write fail."""
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -178,9 +197,24 @@ class SqliteReads:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                return load(connection, self._names, self._unindexed, summed=False)
+                naming = self.read_naming(connection)
+                return load(connection, self._names, self._unindexed, naming, summed=False)
             finally:
                 connection.execute("COMMIT")
+
+    def read_naming(self, connection: sqlite3.Connection) -> Naming:
+        """The names as `connection` sees them now. What is damaged is noted."""
+        if self.torn_naming is not None:
+            return self.torn_naming
+        naming = read_naming(connection)
+        self.note(naming)
+        return naming
+
+    def note(self, naming: Naming) -> None:
+        """Tell of what is damaged in the names."""
+        self.wrong_names = naming.wrong
+        for damage in naming.damages:
+            self.corruption.note(damage)
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
@@ -233,10 +267,13 @@ class SqliteReads:
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Reads`."""
-        if not self._names.ended.may_hold(stream):
+        names = self._names
+        if not (names.lost or names.ended.may_hold(stream)):
             return None
         with self._connection(f"stream {stream}") as connection:
-            return select_head(connection, self._unindexed, stream, upto)
+            number = self._number(connection, stream)
+            first = first_of(connection, number) if number in names.found else None
+            return select_head(connection, self._unindexed, number, upto, first) if number else None
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
@@ -388,7 +425,18 @@ class SqliteReads:
         number = self._names.streams.get(stream)
         if number is None and self._names.ended.may_hold(stream):
             number = select_number(connection, stream)
+        if number is None and self._names.lost:
+            number = self._recognised(connection, stream)
         return number or 0
+
+    def _recognised(self, connection: sqlite3.Connection, stream: str) -> int | None:
+        """The number of a stream whose name was lost, if it is `stream` by the hash chain."""
+        names = self._names
+        for number in tuple(names.lost):
+            if proves(connection, names.texts, number, stream):
+                names.recognise(number, stream)
+                return number
+        return None
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
         """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""

@@ -4,6 +4,8 @@ import html
 import re
 import unicodedata
 
+from huahuo.mailcheck.codes.words import simple
+
 TEXT_CHARS_MAX = 64 * 1024
 """How much of a mail is searched. A code stands near the beginning."""
 _HTML_CHARS_MAX = 4 * TEXT_CHARS_MAX
@@ -17,6 +19,8 @@ _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _BLANKS = re.compile(r"[^\S\n]+")
+_CELLS = re.compile(r"(?<![^\n])[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
+"""A code with a line, or a cell of a table, for each of its characters."""
 _SPACED = str.maketrans(
     {
         "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
@@ -58,4 +62,13 @@ def _without(markup: str, begin: str, end: str) -> str:
 def plain(text: str) -> str:
     """`text` with narrow digits, one blank between words, and neither links nor addresses."""
     shown = unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX].translate(_SPACED))
-    return _BLANKS.sub(" ", _ADDRESS.sub(" ", _LINK.sub(" ", shown)))
+    shown = _BLANKS.sub(" ", _ADDRESS.sub(" ", _LINK.sub(" ", shown)))
+    return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
+
+
+def folded(shown: str) -> str:
+    """`shown` as the lists of words have it: in lower case and simplified characters, at the same places."""
+    lower = shown.lower()
+    if len(lower) != len(shown):  # a letter whose small form is longer
+        lower = "".join(char.lower() if len(char.lower()) == 1 else char for char in shown)
+    return simple(lower)

@@ -2,184 +2,235 @@
 
 from typing import Final
 
+_SIMPLE: Final = str.maketrans(
+    "碼驗證認動態啟號帳戶錄輸註數將請轉設綁臨時條優惠邀兌換貨郵單訂發電話會議編",
+    "码验证认动态启号账户录输注数将请转设绑临时条优惠邀兑换货邮单订发电话会议编",
+)
 
-def _words(listed: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in listed.split("|"))
+
+def simple(lower: str) -> str:
+    """`lower` with simplified characters, where the lists below have traditional ones: one form is enough."""
+    return lower.translate(_SIMPLE)
 
 
-STRONG: Final = _words(
+def listed(words: str) -> tuple[str, ...]:
+    """The words of a text that has `|` between them."""
+    return tuple(dict.fromkeys(simple(word.strip()) for word in words.split("|")))
+
+
+STRONG: Final = listed(
     """
-    verification code | verify code | security code | confirmation code | authentication code |
-    one-time code | one time code | single-use code | login code | log-in code | sign-in code |
-    signin code | sign in code | access code | activation code | passcode | one-time password |
-    one time password | one-time passcode | otp | one-time pin | verification pin | 2fa code |
-    two-factor code | temporary code | device code | verification number | bestätigungscode |
-    verifizierungscode | sicherheitscode | einmalcode | einmal-code | anmeldecode | anmelde-code |
-    login-code | zugangscode | aktivierungscode | einmalpasswort | einmalkennwort | prüfcode |
-    authentifizierungscode | bestätigungs-code | verifizierungs-code | freischaltcode | sicherheits-code |
-    code de vérification | code de verification | code de sécurité | code de confirmation |
-    code de connexion | code d'accès | code d'authentification | code d'activation | code à usage unique |
-    mot de passe à usage unique | code temporaire | code de validation | code unique | code d’accès |
-    code d’authentification | code d’activation | código de verificación | codigo de verificacion |
-    código de seguridad | código de confirmación | código de acceso | código de inicio de sesión |
-    código de activación | código de un solo uso | contraseña de un solo uso | clave de un solo uso |
-    código de autenticación | código único | código temporal | clave dinámica | código de validación |
-    验证码 | 驗證碼 | 校验码 | 动态码 | 动态密码 | 确认码 | 激活码 | 安全码 | 安全代码 | 验证代码 |
-    一次性密码 | 登录码 | 登陆码 | 認証番号 | 確認番号 |
-    認証コード | 確認コード | 検証コード | セキュリティコード | ワンタイムパスワード | ワンタイムコード |
-    ログインコード | 本人確認コード | 認証キー | アクティベーションコード | パスコード |
-    인증번호 | 인증 번호 | 인증코드 | 인증 코드 | 확인 코드 | 확인코드 | 보안 코드 | 보안코드 |
-    일회용 비밀번호 | 일회용 코드 | 로그인 코드 | 일회용 인증 |
-    код подтверждения | код проверки | проверочный код | код безопасности | код доступа | код для входа |
-    код входа | одноразовый код | одноразовый пароль | код активации | код авторизации | код верификации |
-    кодом подтверждения | код аутентификации | защитный код | кода подтверждения | одноразового пароля
+    verification code | verify code | security code | authentication code | pairing code | one-time code |
+    one time code | single-use code | login code | log-in code | sign-in code | signin code |
+    sign in code | activation code | one-time password | recovery code | one time password |
+    one-time passcode | otp | one-time pin | verification pin | 2fa code | two-factor code |
+    temporary code | device code | verification number | login pin | sign-in pin | one-time key |
+    dynamic password | transaction password | single-use password | temporary password | temporary pin |
+    reset code | unlock code | bestätigungscode | verifizierungscode | sicherheitscode | einmalcode |
+    einmal-code | anmeldecode | anmelde-code | login-code | aktivierungscode | einmalpasswort |
+    einmalkennwort | prüfcode | authentifizierungscode | bestätigungs-code | verifizierungs-code |
+    freischaltcode | sicherheits-code | freigabecode | kopplungscode | einmal-pin | einmal-passwort |
+    transaktionsnummer | ihre tan | die tan | mtan | smstan | sms-tan | pushtan | push-tan | chiptan |
+    bestätigungsnummer für | wiederherstellungscode | code de vérification | code de verification |
+    code de sécurité | code de confirmation | code de connexion | code d'authentification |
+    code d'activation | code à usage unique | mot de passe à usage unique | code temporaire |
+    code de validation | code unique | clé d'activation | code d’authentification | code d’activation |
+    mot de passe temporaire | code d'identification | code de récupération | code d'association |
+    code d'appairage | código de verificación | codigo de verificacion | clave temporal |
+    contraseña temporal | código de seguridad | código de confirmación | código de inicio de sesión |
+    clave de acceso | código de activación | código de un solo uso | contraseña de un solo uso |
+    clave de un solo uso | código de autenticación | código único | código temporal | clave dinámica |
+    código de validación | código de recuperación | código de vinculación | clave de operación |
+    clave de confirmación | 验证码 | 驗證碼 | 校验码 | 動態碼 | 动态码 | 动态密码 | 動態密碼 | 确认码 |
+    確認碼 | 激活码 | 啟用碼 | 安全码 | 安全碼 | 安全代码 | 验证代码 | 动态口令 | 登录口令 | 登录密令 |
+    授权口令 | 确认口令 | 一次性密码 | 一次性密碼 | 一次性口令 | 登录码 | 登入碼 | 登陆码 | 注册码 |
+    授权码为 | 绑定码 | 配对码 | 認証番号 | 認証コード | 確認コード | 検証コード | セキュリティコード |
+    ワンタイムパスワード | ワンタイムコード | ログインコード | 本人確認コード | 認証キー |
+    アクティベーションコード | ワンタイムキー | 仮パスワード | 有効化コード | ペアリングコード | 인증번호 |
+    인증 번호 | 인증코드 | 인증 코드 | 확인 코드 | 확인코드 | 확인번호 | 확인 번호 | 보안 코드 | 보안코드 |
+    일회용 비밀번호 | 일회용 코드 | 로그인 코드 | 일회용 인증 | 승인번호 입력 | 임시 비밀번호 |
+    код подтверждения | код проверки | проверочный код | код безопасности | код для входа | код входа |
+    одноразовый код | одноразовый пароль | код активации | код авторизации | код верификации |
+    кодом подтверждения | код аутентификации | защитный код | кода подтверждения | одноразового пароля |
+    временный код | временный пароль | разовый пароль | разовый код | пароль для входа | код привязки |
+    код восстановления
     """
 )
 """A code is near."""
 
-WEAK: Final = _words(
+DOUBLE: Final = listed(
+    """
+    confirmation code | access code | passcode | pass code | zugangscode | code d'accès | code d’accès |
+    code secret | código de acceso | 確認番号 | パスコード | код доступа
+    """
+)
+"""A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
+
+ONCE: Final = listed(
+    """
+    one-time | one time use | single-use | works once | only works once | lets you in once | used once |
+    einmalig | einmal-ziffern | kurzzeitig | à usage unique | utilisable une seule fois | temporaire |
+    provisoire | provisional | vorläufig | de un solo uso | un único uso | одноразов | разовый | разовая |
+    一次性 | 仅限一次 | 動態 | 动态 | ワンタイム | 1回だけ | 1回限り | 一度だけ | 一度限り | 使い捨て |
+    일회용 | 한 번만 | 1회용
+    """
+)
+"""Said of what can be used once: it is a code, whatever noun follows."""
+
+WEAK: Final = listed(
     """
     code | código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in |
-    to log in | to finish logging in | digits | digit number | ziffern | chiffres | dígitos | cifras |
-    цифры | цифр | 位数字 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 숫자 | 자리 번호 |
-    代码 | 密码 | 口令 | 以下数字 | 下面的数字 | 下列数字 |
-    コード |
-    코드 |
-    код | пароль
+    to log in | to finish logging in | digits | digit number | characters | sign-in number | this number |
+    the number below | the numbers below | following number | following numbers | ziffern | zeichenfolge |
+    zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos |
+    cifras | caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию |
+    комбинация | символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 |
+    密码 | 密碼 | 口令 | 暗号 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 |
+    この番号 | 文字列 | 英数字 | コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 | 이 번호 | 정 번호 |
+    설정번호 | 문자 | 코드 | код | пин-код | пин
     """
 )
 """A code is near if the mail is about signing in, or asks to enter it."""
 
-SIGN_IN: Final = _words(
+CLOSE: Final = listed(
     """
-    sign in | sign-in | signin | log in | login | verify | verification | two-factor | 2-step |
-    enter this code | enter the code | use this code | following code | confirm your | confirm it | approve |
-    anmeld | reset your password | authoris | authoriz | autoris | autoriz | zurücksetz | freigeb |
-    réinitialis |
-    restablecer | сброс | восстанов | 重置 | 找回 | 绑定 | 再設定 | 재설정 |
-    einloggen | bestätig | verifizier | registrier | connexion | connecter | vérifi | identité |
-    inscription | iniciar sesión | inicio de sesión | verific | identidad | registro | confirmar |
-    登录 | 登入 | 注册 | 验证 | 身份 | 認証 | 本人確認 | 登録 |
-    ログイン | サインイン |
-    로그인 | 인증 | 가입 | 본인 |
-    вход | войти | войдите | подтвержд | подтверд | регистрац | авториз
+    password | passwort | kennwort | mot de passe | contraseña | パスワード | 비밀번호 | пароль |
+    identifiant | kennung
     """
 )
-"""What a mail about signing in says."""
+"""A code is directly beside it, in a mail about signing in."""
 
-ASKS: Final = _words(
+ATTACHED: Final = listed(
     """
-    enter | type in | key in | insert | use | geben sie | gib | tippen sie | tippe | verwenden sie |
-    nutzen sie | saisissez | saisir | entrez | tapez | utilisez | indiquez | composez | introduce |
-    introduzca | ingresa | ingrese | escribe | escriba | teclea | digita | utiliza | введите |
-    укажите | наберите | используйте | 输入 | 填写
+    登録 | 連携 | 接続 | 再設定 | 解除 | 承認 | 取引 | 送金 | 端末 | 追加 | 회원가입 | 등록 | 연결 | 접속 |
+    재설정 | 해제 | 승인 | 연동 | 입력
     """
+)
+"""What may stand directly before コード and 코드; else they are codes of another kind."""
+
+YOURS: Final = listed(
+    """
+    your code | this code | your pin | dein code | ihr code | deine pin | ihre pin | votre code |
+    ton code | tu código | su código | tu clave | su clave | ваш код | твой код | ваш пароль | コードは |
+    코드는 | 您的码
+    """
+)
+
+COMPOUNDS: Final = (
+    r"(?<![a-zäöüß])([a-zäöüß]{2,20}?)-?(?:code|pin|tan|ziffern)(?![a-zäöüß])|(?<=[一-鿿])[码碼]"
+)
+"""Words that are made at will, `Zahlencode`: weak ones, unless their beginning names another kind."""
+
+KINDS: Final = listed(
+    """
+    promo | gutschein | rabatt | aktions | bonus | buchungs | reservierungs | abhol | fehler | quell |
+    strich | bar | qr | post | länder | kenn | tür | farb | zip | status | exit | swift | tracking |
+    dress | en | de | uni | op | bank | tor | schrank | fach | tresor | haus | kapi | kauf | kaf | ori |
+    source | byte | morse | konferenz | gast | geschenk | storno
+    """
+)
+KINDS_WIDE: Final = listed(
+    """
+    二维 | 二維 | 条 | 條 | 号 | 號 | 编 | 編 | 源 | 乱 | 亂 | 解 | 折扣 | 优惠 | 優惠 | 邀请 | 邀請 |
+    兑换 | 兌換 | 取件 | 提货 | 提貨 | 取货 | 验真 | 核销 | 推荐 | 推薦 | 区 | 區 | 付款 | 收款 | 健康 |
+    券 | 邮 | 郵 | 密 | 数 | 數 | 筹 | 价 | 起 | 加 | 尺 | 代
+    """
+)
+"""Beginnings of words that end in `COMPOUNDS` and name no code."""
+
+SIGN_IN: Final = listed(
+    """
+    sign in | sign-in | signin | signing in | log in | login | logging in | verify | verification |
+    two-factor | 2-step | enter this code | enter the code | use this code | following code |
+    confirm your | confirm it | confirm that | approve | transfer | withdraw | authoris | authoriz |
+    is this you | is it you | was it you | reset your password | password reset | lost your password |
+    forgot | account recovery | recover your | new browser | access to | your account | new device |
+    connect your | activate your | finish registering | pair your | link your | join the | anmeld |
+    aktivier | ihres kontos | zugriff | deines kontos | autoris | autoriz | zurücksetz | freigeb |
+    überweis | freigabe | einlogg | bestätig | verifizier | registrier | sind sie es | waren sie das |
+    warst du das | passwort vergessen | neues gerät | koppel | verbinden | votre compte | l'accès |
+    réinitialis | connexion | connecter | vérifi | identité | inscription | bien vous | nouvel appareil |
+    connecte | nouvel accès | associer | validation | valider | virement | bénéficiaire | validez |
+    activation | activez | confirmez | s'identifier | tu cuenta | su cuenta | el acceso | restablecer |
+    iniciar sesión | inicio de sesión | verific | identidad | registro | confirmar | transferencia |
+    dar luz verde | confirma | confirme | eres tú | has sido tú | ha sido usted | es usted |
+    nuevo dispositivo | vincula | activa tu | active su | intenta entrar | entrar en tu cuenta |
+    acceder a tu | firmar | olvidado tu contraseña | 登录 | 登入 | 登陆 | 注册 | 註冊 | 验证 | 驗證 |
+    身份 | 身分 | 本人 | 重置 | 重設 | 找回 | 绑定 | 綁定 | 解绑 | 激活 | 访问 | 账户 | 帐号 | 账号 |
+    连接 | 連接 | 授权 | 认证 | 認證 | 認証 | 本人確認 | 转账 | 提现 | ご本人 | 登録 | ログイン |
+    サインイン | 振込 | 出金 | アクセスがあり | 接続 | 再設定 | 連携 | 新しい端末 | 계정 | 로그인 | 인증 |
+    가입 | 본인 | 재설정 | 접속 | 새 기기 | 새로운 기기 | 접근 | 연결 | 이체 | 출금 | 송금 | сброс |
+    восстанов | вход | войти | войдите | подтвержд | подтверд | регистрац | авториз | разрешить | перевод |
+    это вы | новом устройстве | аккаунт | учётн | учетной | новое устройство | доступ | привяз | активац |
+    подключ | смена почты | смены пароля
+    """
+)
+"""What a mail about signing in, or about approving something, says."""
+
+TELLS: Final = listed(
+    """
+    ignore this | disregard this | didn't request | did not request | didn't ask for | did not ask for |
+    didn't start this | wasn't you | was not you | if it wasn't | do not share | don't share |
+    never share | never read | do not read this | don't read this | stops working | stop working |
+    minutes | nicht weiter | ignorieren | nicht angefordert | waren sie das nicht | minuten gültig |
+    verfällt in | läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine | ne le communiquez |
+    ne la communiquez | ne partagez | ne communiquez | ignorez ce | si ce n'est pas vous |
+    à l'origine de cette demande | dans dix minutes | no la compartas | no lo compartas | no compartas |
+    ignora este | ignore este | si no has sido tú | si no lo has | si no fuiste | minutos | 勿泄露 |
+    请勿转发 | 請勿轉 | 勿告知 | 不要告诉 | 勿告诉 | 切勿 | 勿截图 | 勿外泄 | 分钟内 | 分鐘內 | 秒内 |
+    秒內 | 非本人操作 | 请忽略 | 不要理会 | 心当たりがない | 心当たりのない | お心当たり | 教えないで |
+    分以内 | 分間有効 | 破棄してください | 요청하지 않 | 본인이 아니 | 알려주지 | 공유하지 | 분 이내 |
+    분 안에 | 분이 지나면 | 분간 유효 | 무시하세요 | 무시해 | никому | не сообщайте | не передавайте |
+    если это не вы | если не вы | если вы не | проигнорируйте | не запрашивали | минут
+    """
+)
+"""What mails with a code say besides: that it ends soon, is nobody else's business, or to be ignored."""
+
+ENDS: Final = listed(
+    """
+    expires in | valid for | good for one | gültig bis | expire dans | expirent dans | valable pendant |
+    caduca en | vence en | válido durante | 有效期 | 有効期限 | действует | действителен | 유효
+    """
+)
+"""Said of codes, and of vouchers and tickets too."""
+
+ENTER: Final = listed(
+    """
+    enter | type | type in | key in | provide | quote it | read it out | insert | paste | copy | submit |
+    fill in | input | punch in | confirm it's you with | confirm with | authorise with | authorize with |
+    give us | geben sie | gib | tippen sie | tippe | tragen sie | trage | kopieren sie | kopiere |
+    übertragen sie | erfassen sie | fügen sie | nennen sie | eingeben | eintippen | eintragen | saisissez |
+    saisir | notez | notez-le | entrez | tapez | indiquez | composez | recopiez | inscrivez | fournissez |
+    copiez | collez | renseignez | reportez | saisissez-la | saisissez-le | marca | marque | introduce |
+    introduzca | introducir | ingresa | ingrese | escribe | escriba | escribir | teclea | teclee | indica |
+    indique | digita | digite | copia | copie | pega | pegue | pon | anota | введите | укажите | наберите |
+    назовите | заполните | впишите | вставьте | скопируйте | впечатайте | ввести | напишите | 输入 | 輸入 |
+    填写 | 填寫 | 填入 | 填上 | 报给 | 键入 | 粘贴 | 请把 | 请将 | 請將 | 回填 | 入力してください |
+    ご入力ください | 入力画面に | ご記入ください | 記入してください | 입력하세요 | 채워 주세요 |
+    넣어 주세요 | 넣으세요 | 입력해 | 적어 주세요 | 적으세요 | 입력하시
+    """
+)
+"""In a mail about signing in: a code if it follows at once, or stands alone on one of the next lines."""
+
+USE: Final = listed(
+    "use | verwenden sie | nutzen sie | utilisez | utiliza | use la | используйте | 使用 | mit | avec"
 )
 """In a mail about signing in: a code if it follows at once."""
 
-ASKS_AFTER: Final = _words(
+ASKS_AFTER: Final = listed(
     """
-    use it to | use this to | eingeben | を入力 | をご入力 | と入力 | 을 입력 | 를 입력 | 을 넣 | 를 넣
+    use it to | use this to | eingeben | eintippen | eintragen | を入力 | をご入力 | と入力 |
+    を画面に入力 | をご記入 | 을 입력 | 를 입력 | 을 넣 | 를 넣 | 을(를) 입력 | 을 적어 | 를 적어 | 填到 |
+    填入 | 填写到 | 填在 | 输入到 | 输入后 | 輸入後
     """
 )
 """In a mail about signing in: a code if it stands directly before."""
 
-TO_CONTACT: Final = _words(
-    """
-    to contact | to call | to phone | to reach us | to reach our | to text us | um uns | pour nous |
-    pour contacter | para contactar | para llamar | чтобы связаться | 联系 | 致电 | で問い合わせ
-    """
+FILLERS: Final = (
+    r"(?:[^\w.!?]{0,6}(?:please|bitte|por favor|the|these|this|in|below|now|number|les chiffres|le|la|el|"
+    r"los dígitos|число|числа|цифры|пароль|код|key|pin|password|numbers|digits)?){0,2}[^\w.!?]{0,6}"
 )
-"""After a number that somebody is to use: it is a phone number."""
+"""What may stand between an order and its number."""
 
-LAST: Final = _words(
-    "last | final | ending | letzte | letzten | endziffern | derniers | dernières | últimos | últimas |"
-    " ultimos | ultimas | последние | последних | последними"
-)
-LAST_WIDE: Final = _words("后 | 後 | 最后 | 末 | 末尾 | 尾号 | 下 | 最後の | 끝 | 뒤 | 뒷 | 마지막")
-DIGITS: Final = _words(
-    "digits | digit number | ziffern | stellen | chiffres | dígitos | digitos | cifras | цифры | цифр |"
-    " цифрами"
-)
-DIGITS_WIDE: Final = _words("位数字 | 位 | 桁の番号 | 桁の数字 | 桁 | 자리 숫자 | 자리 번호 | 자리")
-"""`last four digits`: the end of a card's or a phone's number, and no code."""
-
-NOT_BEFORE: Final = _words(
-    """
-    promo | promotion | promotional | discount | coupon | voucher | referral | invite | invitation | zip |
-    postal | post | area | country | error | status | source | product | gift | qr | bar | dress |
-    tracking | booking | reservation | item | sort | branch | exit | colour | color | building | tax |
-    swift | qr- |
-    割引 | 郵便 | 商品 | 紹介 | 招待 | 注文 | 予約 | 電話 | 追跡 | 伝票 | 会員 | 受付 | 优惠 | 邀请 |
-    错误 | 推广 | 兑换 | 邮政 | 源 | 二维 |
-    クーポン | お客様 | プロモーション | バー | エラー | お問い合わせ | ソース |
-    할인 | 쿠폰 | 프로모션 | 우편 | 상품 | 에러 | 오류 | 초대 | 추천 | 주문 | 예약 | 전화 | 운송장 |
-    송장 | 고객 | 회원 | 등록 | 접수 | 바 | 소스 |
-    почтовый | промо | скидочный | штрих | исходный
-    """
-)
-"""Before a weak word: another kind of code."""
-
-NOT_AFTER: Final = _words(
-    """
-    promo | de réduction | de remise | postal | de descuento | promocional | de parrainage | erreur |
-    d'erreur | de error | source | fuente | barre | de barras | qr | review | of conduct | de pedido |
-    de suivi | de reserva | civil | de la route | de producto | de referencia | region |
-    ошибки | товара | скидки | региона | города | купона
-    """
-)
-"""After a weak word: another kind of code."""
-
-LABELS: Final = _words(
-    """
-    order | invoice | tracking | reference | ref | case | ticket | booking | reservation | account |
-    phone | tel | fax | call | version | room | flight | suite | box | model | sku | item | build |
-    customer | member | parcel | shipment | ending in | card | street | year | since | copyright | © |
-    (c) | in | of | until | by | total | amount | discount | coupon | voucher | promo code |
-    discount code | zip | postal code | error | issue | pr | pull request | article | receipt | iban |
-    extension | ext | promo | gift card | zip code | error code | isbn | referral code | tracking code |
-    text | order number | confirmation number | commit | 〒 | bestellung | bestellnummer | rechnung |
-    rechnungsnummer | sendungsnummer | kundennummer | telefon | auftrag | vorgang | vorgangsnummer |
-    buchung | buchungsnummer | plz | gutscheincode | rabattcode | aktenzeichen | ticketnummer | seit |
-    nr | nummer | fehlercode | auftragsnummer | aktionscode | konto | artikel | mitgliedsnummer |
-    endend auf | hrb | code promo | commande | facture | numéro | réservation | suivi | dossier |
-    téléphone | tél | n° | no | client | code postal | depuis | en | référence | billet | colis | compte |
-    code de réduction | siren | se terminant par | code erreur | code d'erreur | vol | pedido | factura |
-    número | seguimiento | reserva | teléfono | cliente | expediente | código postal | referencia |
-    envío | código promocional | código de descuento | desde | núm | cuenta | incidencia | terminada en |
-    cupón | código de error | vuelo | № |
-    订单 | 订单号 | 运单号 | 快递单号 | 单号 | 编号 | 电话 | 热线 | 客服 | 手机 | 手机号 | 尾号 | 尾号为 |
-    金额 | 余额 | 共 | 工单 | 发票 | 邮编 | 优惠码 | 邀请码 | 兑换码 | 取件码 | 积分 | 会员号 | 账号 |
-    版本 | qq群 | 航班 | 卡号 | 发票号码 | 致电 | 拨打 | 截至 | 注文番号 | 追跡番号 | 伝票番号 |
-    予約番号 | 電話 | 電話番号 | 会員番号 | 受付番号 | 郵便番号 | 請求書番号 | 合計 | 下4桁 | 末尾 |
-    商品番号 |
-    ご注文番号 | お問い合わせ番号 | お客様番号 | クーポンコード | 割引コード | 紹介コード |
-    プロモーションコード | エラーコード | 商品コード | 送り状番号 |
-    주문번호 | 주문 번호 | 송장번호 | 운송장 번호 | 운송장번호 | 예약번호 | 예약 번호 | 전화 | 고객센터 |
-    회원번호 | 우편번호 | 합계 | 쿠폰 코드 | 쿠폰번호 | 접수번호 | 할인 코드 | 쿠폰코드 | 청구서 번호 |
-    총 | 계좌번호 | 문의 | 초대 코드 | 추천 코드 | 상품 번호 | 오류 코드 | 고객번호 | 등록번호 |
-    заказ | заказа | заказу | номер | счет | счёт | накладная | трек-номер | телефон | тел | бронь |
-    бронирования | договор | договора | обращение | обращения | промокод | промокоду | индекс | сумма |
-    карты | заявка | заявки | итого | рейс | код ошибки | клиента | посылка | чек | почтовый индекс
-    """
-)
-"""Directly before a number: it is something else."""
-
-UNITS: Final = _words(
-    """
-    usd | eur | gbp | cny | rmb | jpy | krw | rub | € | $ | £ | ¥ | ₽ | ₩ | euro | euros | dollars |
-    minutes | minute | min | hours | days | seconds | people | users | points | items | km | kg | gb |
-    mb | kb | % | percent | members | subscribers | readers | stars | mal | punkte | minuten | stunden |
-    tage | uhr | jahre | puntos | minutos | personnes | personas | ans | años | steps | commits | words |
-    km/h | m² | downloads | jobs | stellen | offres | ofertas | participants | teilnehmer |
-    participantes | kunden | clients | clientes | pasos | seiten | pages | páginas | mails | fälle | cas |
-    casos | customers | companies | visitors | changes | zeilen | lignes | líneas | sq | m | m2 |
-    元 | 円 | 分钟 | 分 | 点 | 年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 | 本 |
-    冊 | 行 | 回 | 票 | 页 | 篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 |
-    ポイント |
-    원 | 건 | 줄 | 회 | 장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 |
-    руб | рублей | евро | года | год | году | г. | минут | баллов | человек | дней | лет | бонусов |
-    вакансий | участников | клиентов | страниц | случаев | строк | изменений
-    """
-)
-"""Directly after a number: it is an amount, a time or a year."""
+LEADS: Final = r"\s*(?:[-:|·(,=]|\bis\b|\bist\b|\best\b|\bes\b|は|が|是|은|는|이|为|$|\n)"
+"""After a number with which the subject begins, if the subject is about it: `482913 - your account`."""

@@ -91,6 +91,48 @@ def test_digits_that_are_not_the_last_ones_of_a_number_announce_a_code(text: str
     assert found.text == "482913"
 
 
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        (
+            "One more step",
+            "Type the numbers below on the screen you left open:\n\n482913\n\nDidn't start this?",
+        ),
+        ("Confirma que eres tú", "Si eres tú, escribe 482-913 en la pantalla."),
+        ("Это вы входите?", "Если это вы, введите на сайте 482 913."),
+        ("Anmelden", "Dein Zahlencode: 482913"),
+        ("您的账号", "請輸入安全代碼:482913"),
+        ("482913 - account recovery", "You told us you lost your password. The digits are in the subject."),
+        ("Confirm your address", "Pop this in on our site - 482913 - and we'll know it's you."),
+        ("Freigabe", "Freigabecode für diesen Auftrag: 482913"),
+        ("Sign in", "Your code\n4\n8\n2\n9\n1\n3\nends soon"),
+    ],
+)
+def test_a_code_is_found_by_what_the_mail_asks_for_though_its_usual_name_is_missing(
+    subject: str, text: str
+) -> None:
+    found = find_code(subject, text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Webinar", "Sign in at 15:00. Meeting ID: 845 2231 9934\nPasscode: 771204"),
+        ("Your stay", "Please verify your arrival. Confirmation number: R4K9Z2. Check-in 15:00."),
+        ("Save 40%", "Enter code AUTUMN40 at checkout. Log in to redeem."),
+        ("Verification failed", "Job 448213 exited with code 137. Sign in to see the log."),
+        ("Konto", "Anmeldung mit Buchungscode QK7TZ4"),
+        ("登录系统", "请登录,工号 208817"),
+        ("アカウント", "ログイン。クーポンコード SAVE500"),
+    ],
+)
+def test_codes_of_meetings_journeys_vouchers_and_programs_are_none(subject: str, text: str) -> None:
+    assert find_code(subject, text) is None
+
+
 def test_many_orders_before_a_code_take_nothing_of_how_sure_it_is() -> None:
     said = "Your verification code is 482913"
 

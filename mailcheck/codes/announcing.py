@@ -1,0 +1,144 @@
+"""What in a mail announces a code: its name, a word for its characters, an order to enter something. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain
+from typing import Literal
+
+import msgspec
+
+from huahuo.mailcheck.codes.else_words import (
+    DEALS,
+    DIGITS,
+    DIGITS_WIDE,
+    ELSEWHERE,
+    LAST,
+    LAST_WIDE,
+    NOT_AFTER,
+    NOT_BEFORE,
+)
+from huahuo.mailcheck.codes.names import TOKEN, WIDE, Announcement, Names, is_wide
+from huahuo.mailcheck.codes.words import (
+    ASKS_AFTER,
+    ATTACHED,
+    CLOSE,
+    COMPOUNDS,
+    DOUBLE,
+    ENDS,
+    ENTER,
+    KINDS,
+    KINDS_WIDE,
+    ONCE,
+    SIGN_IN,
+    STRONG,
+    TELLS,
+    USE,
+    WEAK,
+    YOURS,
+)
+
+STRONG_WORTH, _ONCE_WORTH, WEAK_WORTH = 0.9, 0.75, 0.68
+_ANNOUNCEMENTS_MAX = 60
+_BESIDE_CHARS = 40
+"""How far from an order the word for what is to be entered may stand, to say what the mail is about."""
+_LAST_CHARS = 32
+_LAST_DIGITS = re.compile(
+    rf"\b(?:{'|'.join(LAST)})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(DIGITS)})$"
+    rf"|(?:{'|'.join(LAST_WIDE)})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(DIGITS_WIDE)})$"
+)
+_OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
+_COMPOUND = re.compile(COMPOUNDS)
+
+
+class Announced(msgspec.Struct, frozen=True, gc=False):
+    """All of a mail."""
+
+    found: list[Announcement]
+    unnamed: Literal["none", "firm", "all"] = "none"
+    """Which numbers may be a code without its name: of mails about signing in all, else `is_firm` ones."""
+
+
+def announced(lower: str) -> Announced:
+    """Names first and orders last: of a long mail only the first count."""
+    tokens, wide = set(TOKEN.findall(lower)), WIDE.search(lower) is not None
+
+    def found(names: Names) -> list[Announcement]:
+        return names.places(lower, tokens, wide=wide)
+
+    strong = found(_STRONG)
+    told = _has(lower, TELLS, wide=wide)
+    if not told and _has(lower, ELSEWHERE, wide=wide):
+        return Announced(_ranked(strong))
+    strong += found(_DOUBLE)
+    once = found(_ONCE)
+    weak = [one for one in _weak(lower, found(_WEAK)) if not _inside(one, strong)]
+    close = [one for one in found(_CLOSE) if not _inside(one, strong)]
+    orders = found(_ENTER) + found(_USE) + found(_ASKS_AFTER)
+    about = told or once or any(_has(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
+    deal = _has(lower, DEALS, wide=wide)
+    if not (about or _asked_to_enter(weak, orders)):
+        return Announced(_ranked(strong, () if deal else orders), "none" if deal else "firm")
+    return Announced(_ranked(strong, once, weak, close, orders), "none" if deal else "all")
+
+
+def ends_with_last_digits(lower: str, end: int) -> bool:
+    """`the last four digits`."""
+    return _LAST_DIGITS.search(lower, max(0, end - _LAST_CHARS), end) is not None
+
+
+def _ranked(*found: Iterable[Announcement]) -> list[Announcement]:
+    return list(chain.from_iterable(sorted(ones, key=lambda one: one.start) for ones in found))[
+        :_ANNOUNCEMENTS_MAX
+    ]
+
+
+def _has(lower: str, words: tuple[str, ...], *, wide: bool) -> bool:
+    """Whether one of them stands anywhere, in other words too."""
+    return any(word in lower for word in (words if wide else _narrow(words)))
+
+
+@cache
+def _narrow(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if not is_wide(word[0]))
+
+
+def _weak(lower: str, named: list[Announcement]) -> Iterator[Announcement]:
+    for one in named:
+        if not _is_other_kind(lower, one.start, one.end) and not _has_own(lower, one.end):
+            yield one
+    for match in _COMPOUND.finditer(lower):
+        other = match[1] in KINDS if match[1] else lower.endswith(KINDS_WIDE, 0, match.start())
+        if not other:
+            yield Announcement(match.start(), match.end(), WEAK_WORTH)
+
+
+def _inside(one: Announcement, others: list[Announcement]) -> bool:
+    return any(other.start <= one.start and one.end <= other.end for other in others)
+
+
+def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> bool:
+    return any(
+        abs(order.start - word.start) <= _BESIDE_CHARS
+        for order in orders[:_ANNOUNCEMENTS_MAX]
+        if order.kind != "use"
+        for word in weak[:_ANNOUNCEMENTS_MAX]
+    )
+
+
+def _is_other_kind(lower: str, start: int, end: int) -> bool:
+    before, after = lower[max(0, start - 16) : start].rstrip(" -_'\""), lower[end : end + 20].lstrip(" -_")
+    if lower.startswith(("コード", "코드"), start) and is_wide(lower[start - 1 : start] or " "):
+        return not lower.endswith(ATTACHED, 0, start)
+    return before.endswith(NOT_BEFORE) or after.startswith(NOT_AFTER) or ends_with_last_digits(lower, end)
+
+
+def _has_own(lower: str, end: int) -> bool:
+    """Whether a short number follows that is no candidate: `exited with code 137`."""
+    return _OWN.match(lower, end) is not None
+
+
+_STRONG, _DOUBLE = Names(STRONG, STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
+_ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
+_ENTER, _USE = Names(ENTER, WEAK_WORTH, "enter"), Names(USE, WEAK_WORTH, "use")
+_ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")

@@ -1,0 +1,103 @@
+"""What in a mail could be a code by its form: numbers, and words of letters and digits. Pure."""
+
+import re
+from typing import Final
+
+import msgspec
+
+_DIGITS_MIN, _DIGITS_MAX = 4, 8
+_CANDIDATES_MAX = 400
+UNSURE = -0.1
+"""What is worth less needs a name close by."""
+_SIX_DIGITS = 6
+"""By far the usual length."""
+
+_LETTER: Final = r"A-Za-z0-9_À-ɏЀ-ӿ"
+_RUN = re.compile(rf"(?<![{_LETTER}])[+#]?[0-9]+(?:[-., /:'][0-9]+)*(?![{_LETTER}])")
+_MIXED = re.compile(rf"(?<![{_LETTER}.-])[A-Za-z0-9]{{2,10}}(?:-[A-Za-z0-9]{{2,10}}){{0,3}}(?![{_LETTER}-])")
+_GROUPED = re.compile(
+    r"[0-9]{2,4}(?:([- ])[0-9]{2,4})(?:\1[0-9]{2,4}){0,2}|[0-9](?:([- ])[0-9])(?:\2[0-9]){2,6}"
+)
+_DATE = re.compile(
+    r"(?:19|20)[0-9]{2}[-/. ][0-9]{1,2}(?:[-/. ][0-9]{1,2})?"
+    r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}"
+)
+_RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
+_YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
+_POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
+_PREFIXED = re.compile(r"[A-Z]{1,3}-([0-9]{4,8})")
+
+_MARGIN_CHARS = 24
+"""How much of a line with nothing else on it is looked at, on both sides of a number."""
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """Where it stands, and what to type for it."""
+
+    start: int
+    end: int
+    text: str
+    worth: float
+    """Added to its score, for its form."""
+
+
+def candidates(shown: str) -> list[Candidate]:
+    """All of a text, at most `_CANDIDATES_MAX`."""
+    found: list[Candidate] = []
+    for match in _RUN.finditer(shown):
+        code = _number(match[0])
+        if code:
+            alone = 0.05 if len(code) == _SIX_DIGITS else 0.0
+            grouped = (-0.15 if _RANGE.fullmatch(match[0]) else -0.06) if match[0] != code else 0.0
+            year = -0.35 if _YEARS.fullmatch(match[0]) else 0.0
+            postcode = -0.15 if _POSTCODE.match(shown, max(0, match.start() - 2), match.end()) else 0.0
+            found.append(Candidate(match.start(), match.end(), code, alone + grouped + year + postcode))
+    for match in _MIXED.finditer(shown):
+        made = _word(match[0])
+        if made is not None:
+            found.append(Candidate(match.start(), match.end(), *made))
+    return found[:_CANDIDATES_MAX]
+
+
+def _number(run: str) -> str:
+    """The digits of a number that could be a code; "" for a date, an amount, a phone."""
+    digits = re.sub(r"[- ]", "", run)
+    if not digits.isdecimal() or not _DIGITS_MIN <= len(digits) <= _DIGITS_MAX:
+        return ""
+    if digits != run and (not _GROUPED.fullmatch(run) or _DATE.fullmatch(run)):
+        return ""
+    return digits
+
+
+def _word(word: str) -> tuple[str, float] | None:
+    """What to type for a word of letters and digits, and its worth."""
+    prefixed = _PREFIXED.fullmatch(word)
+    if prefixed:  # `G-482913`: the letter only names the sender
+        return prefixed[1], 0.0
+    joined = word.replace("-", "")
+    if not 4 <= len(joined) <= 12 or joined.isdecimal():  # noqa: PLR2004  shorter ones are words, longer ones keys
+        return None
+    digits = sum(char.isdecimal() for char in joined)
+    if joined.isupper() and digits:
+        return word, -0.05 if digits > 1 else -0.2
+    if joined.isupper() and "-" in word and len({len(part) for part in word.split("-")}) == 1:
+        return word, -0.2
+    if digits > 1 and "-" not in word and len(joined) >= 5:  # noqa: PLR2004  `2fa`, `h264` and the like are shorter
+        return word, -0.25
+    return (word, -0.3) if joined.isupper() and len(joined) >= 5 else None  # noqa: PLR2004
+
+
+def is_firm(candidate: Candidate) -> bool:
+    """Whether its form makes it no amount, year or postcode."""
+    return candidate.worth >= UNSURE and (
+        not candidate.text.isdecimal() or len(candidate.text) >= _SIX_DIGITS
+    )
+
+
+def stands_alone(shown: str, candidate: Candidate) -> bool:
+    """Whether nothing else is on its line."""
+    before = shown.rfind("\n", max(0, candidate.start - _MARGIN_CHARS), candidate.start)
+    after = shown.find("\n", candidate.end, candidate.end + _MARGIN_CHARS)
+    first = shown[before + 1 if before >= 0 else max(0, candidate.start - _MARGIN_CHARS) : candidate.start]
+    last = shown[candidate.end : after if after >= 0 else candidate.end + _MARGIN_CHARS]
+    return not first.strip(" *\"'[(>|") and not last.strip(" *\"'])|.")

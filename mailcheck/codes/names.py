@@ -1,0 +1,70 @@
+"""Where words of a list stand in a text, fast enough for each mail. Pure."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+WIDE = re.compile(r"[⺀-\U0010ffff]")
+
+type Kind = Literal["near", "close", "enter", "use", "after"]
+TOKEN = re.compile(r"[^\W\d_⺀-\U0010ffff]+")
+"""A word of a script with blanks between words."""
+
+
+class Announcement(msgspec.Struct, frozen=True, gc=False):
+    """Where a word stands, and how surely a code beside it is one."""
+
+    start: int
+    end: int
+    worth: float
+    kind: Kind = "near"
+    """A name is near its code, a word for a password close to it; what an order is about stands beside it, or
+    alone on a line below."""
+
+
+class Names:
+    """Words to look for in texts: those with blanks around by their first part, the others one by one."""
+
+    def __init__(self, words: tuple[str, ...], worth: float, kind: Kind = "near") -> None:
+        self._worth, self._kind = worth, kind
+        self._by_first: dict[str, list[str]] = defaultdict(list)
+        self._wide = tuple(word for word in words if not TOKEN.match(word))
+        for word in words:
+            first = TOKEN.match(word)
+            if first:
+                self._by_first[first[0]].append(word)
+
+    def places(self, lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
+        """Where they stand in a text with these `tokens`, which has characters of wide scripts or not."""
+        words = [word for first in sorted(self._by_first.keys() & tokens) for word in self._by_first[first]]
+        return [
+            Announcement(at, at + len(word), self._worth, self._kind)
+            for word in (*words, *(self._wide if wide else ()))
+            if word in lower
+            for at in _places(lower, word)
+        ]
+
+
+def is_wide(char: str) -> bool:
+    """Whether it is of a script without blanks between words."""
+    return char >= "⺀"
+
+
+def _places(lower: str, word: str) -> Iterator[int]:
+    """Where `word` stands as a word of its own; languages without blanks have no such bounds."""
+    bound = not is_wide(word[0])
+    at = lower.find(word)
+    while at >= 0:
+        end = at + len(word)
+        before, after = lower[at - 1 : at], lower[end : end + 1]
+        if not bound or not (_joins(before) or _joins(after)):
+            yield at
+        at = lower.find(word, end)
+
+
+def _joins(char: str) -> bool:
+    """Whether a letter next to a word makes it a part of a longer one."""
+    return char.isalpha() and not is_wide(char)

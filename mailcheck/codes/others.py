@@ -1,0 +1,72 @@
+"""Whether a number is something else than a code, by what stands directly before and after it. Pure."""
+
+import re
+
+from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits
+from huahuo.mailcheck.codes.candidates import Candidate
+from huahuo.mailcheck.codes.else_words import LABELS, UNITS
+from huahuo.mailcheck.codes.names import Announcement, is_wide
+
+_LABEL_CHARS = 40
+_MONEY_BEFORE = re.compile(r"[$€£¥₽₩]\s?$|(?:usd|eur|rmb|cny|gbp|rub|us\$|nt\$)\s?$")
+_LABEL_END = re.compile(r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|number|no|nr|id)|为|是|は)*$")
+_NUMBER_OF = re.compile(
+    r"((?:[号號]|番号|(?<!비밀)번호|nummer|nr|(?<![a-z])id|номер[а-я]{0,2}|\bn[úu]mero|\bnúm|\bnuméro|\bn°|\bnumber|\bno))"
+    r"[\s.:#(\[\"'=-]{0,4}$"
+)
+"""A number of a kind: no code, unless it is the very word that announces one."""
+_FOR = re.compile(r"\s(?:for|für|pour|para|для)\s(?:\w+\s){0,2}\w+:\s*")
+CLAUSE = re.compile(
+    r"\s(?:[^\W\d_]+\s){0,6}(?:number|digits|pin|ziffern|nummer|zahl|chiffres|numéro|número|cifras|clave|число|"
+    r"номер|цифры)\s"
+)
+"""`enter on your telephone the number 482913`."""
+
+
+def is_else(
+    shown: str, lower: str, candidate: Candidate, word: Announcement | None, announced: list[Announcement]
+) -> bool:
+    """Whether what stands directly before or after says that this is another number."""
+    ahead = word is not None and word.end <= candidate.start
+    begin = max(
+        candidate.start - _LABEL_CHARS, word.end if word and ahead and word.kind in ("enter", "use") else 0, 0
+    )
+    before = lower[begin : candidate.start].rpartition("\n\n")[2]
+    after = lower[candidate.end : candidate.end + 14].lstrip(" ")
+    if _MONEY_BEFORE.search(before):
+        return True
+    if shown[candidate.start] in "+#" or before.endswith(("#", "№")) or _after_is_unit(after):
+        return True
+    if before.endswith(("*", "•", "…")) and not after.startswith("*"):
+        return True  # the end of a card's number
+    if word and ahead and word.worth >= STRONG_WORTH and _FOR.fullmatch(lower, word.end, candidate.start):
+        return False  # `the code for your order: 482913`
+    label = _LABEL_END.sub("", before)
+    if ends_with_last_digits(label, len(label)):
+        return True
+    if word and ahead and word.kind == "enter" and CLAUSE.fullmatch(lower, word.end, candidate.start):
+        return False
+    number_of = _NUMBER_OF.search(before)
+    if number_of:
+        end = candidate.start - len(before) + number_of.end(1)
+        if not any(one.start < end <= one.end for one in announced):
+            return True
+    return any(_is_label(text.rstrip(" :#(№.-")) for text in {before, label})
+
+
+def _is_label(ending: str) -> bool:
+    for label in LABELS if ending.endswith(LABELS) else ():
+        if ending.endswith(label):
+            start = len(ending) - len(label)
+            if is_wide(label[0]) or not ending[max(0, start - 1) : start].isalpha():
+                return True
+    return False
+
+
+def _after_is_unit(after: str) -> bool:
+    for unit in UNITS if after.startswith(UNITS) else ():
+        if after.startswith(unit):
+            rest = after[len(unit) : len(unit) + 1]
+            if is_wide(unit[0]) or not unit[-1].isalpha() or not rest.isalpha():
+                return True
+    return False
