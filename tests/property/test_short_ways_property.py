@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
 from huahuo.transport.protocol.listed import ListedEvent, listed
 from huahuo.transport.protocol.strict_json import compact_object
@@ -173,7 +174,7 @@ def test_a_list_of_events_is_read_by_the_short_way_as_by_the_long_one(
     found, by_long_way = incoming.parse(data, bytes_max=1 << 20, depth_max=32), closely(data)
     assert msgspec.to_builtins(found) == msgspec.to_builtins(by_long_way)
     if isinstance(found, Parsed) and isinstance(by_long_way, Parsed):
-        assert incoming.fingerprint(found.fields, b"key") == incoming.fingerprint(by_long_way.fields, b"key")
+        assert fingerprint(found.fields, b"key") == fingerprint(by_long_way.fields, b"key")
 
 
 def test_events_as_clients_write_them_go_the_short_way() -> None:
