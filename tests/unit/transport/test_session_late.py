@@ -198,5 +198,6 @@ def test_a_session_says_until_when_it_is_quiet() -> None:
     driver = Driver()
     assert driver.session.quiet_until_s(driver.now) > driver.now.s
     driver.login()
+    driver.take()
     early_s = driver.session.quiet_until_s(driver.now)
     assert driver.after(early_s - driver.now.s - 0.01) == []
