@@ -15,6 +15,7 @@ from huahuo.eventstore.core.ages import AgeNote
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import (
     Ack,
+    Append,
     CommandKey,
     CommandRecord,
     Head,
@@ -257,6 +258,10 @@ class Lookup(Protocol):
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """The head of a stream that ended, when the log ended at position `upto`; None if it did not end."""
+        ...
+
+    def must_take(self, append: Append, build: str) -> None:
+        """Raises Corrupt if `append` needs a place for a new name, and the tables of names are damaged."""
         ...
 
 

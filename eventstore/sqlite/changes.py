@@ -78,6 +78,8 @@ _UNINDEX = (
     "DELETE FROM seq_index WHERE (stream, seq) IN"
     " (SELECT stream, seq FROM event WHERE position IN (SELECT value FROM json_each(?)))"
 )
+_SET_FIRST = "UPDATE stream SET first = ?, crc = row_crc('stream', id, ?, ?) WHERE name = ?"
+"""With the name that was asked for: a damaged one in the row must not fit from then on."""
 _DROP_OLD_KEYFRAMES = (
     "DELETE FROM keyframe WHERE stream = :stream AND fold = :fold AND (fingerprint <> :fingerprint"
     " OR (seq NOT IN (SELECT seq FROM keyframe WHERE stream = :stream AND fold = :fold"
@@ -220,10 +222,7 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
             yield _UNINDEX, (chosen,)
             yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
             for stream, first in firsts.items():
-                yield (
-                    "UPDATE stream SET first = ?, crc = row_crc('stream', id, name, ?) WHERE name = ?",
-                    (first, first, stream),
-                )
+                yield _SET_FIRST, (first, stream, first, stream)
         case EndStream(stream):
             yield PUT_ENDED, (stream,)
         case ForgetUser(user, streams):

@@ -15,6 +15,8 @@ import msgspec
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said
+from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
@@ -22,6 +24,11 @@ DAMAGES_MAX = 20
 """At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe"})
 _A_PAGE = "a page of the file: "
+_BETWEEN = "; "
+_NEVER_USED = re.compile(r"Page \d+: never used")
+"""A rebuild leaves the damaged pages of a table that it makes anew. Nothing refers to them."""
+_LINES_MAX = 5
+"""At most this many faults of a table are told."""
 _INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
 """The first byte of a page of an index, by SQLite's file format (1.6)."""
 
@@ -62,15 +69,15 @@ def check_sums(connection: sqlite3.Connection) -> None:
     for table in SUMMED:
         for damage in _rows(connection, table):
             raise Corrupt("the log's file", damage.text)
-    for damage in _index(connection):
+    for damage in _index(connection, read_naming(connection)):
         raise Corrupt("the log's file", damage.text)
 
 
 def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
-    for (said,) in connection.execute(f"PRAGMA integrity_check({DAMAGES_MAX})").fetchall():
-        if said != "ok":
-            derived = "index" in said and "event" not in said
-            yield Damage(f"{_A_PAGE}{said}", can_rebuild=derived)
+    naming = read_naming(connection, whole=False)
+    yield from _pages(connection, naming)
+    for damage in naming.damages:
+        yield Damage(str(damage), can_rebuild=not is_lost(damage))
     try:
         seq_index.check(connection)
     except Damaged as error:
@@ -78,20 +85,79 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
     except (sqlite3.Error, *MISREAD) as error:
         yield Damage(f"the index: {error}", can_rebuild=True)
     for table in SUMMED:
-        yield from _rows(connection, table)
-    yield from _events(connection)
-    yield from _index(connection)
+        if table not in TWICE:
+            yield from _rows(connection, table)
+    yield from _events(connection, naming)
+    yield from _index(connection, naming)
+
+
+def broken_tables(path: Path) -> dict[str, bool]:
+    """The tables of which a page is damaged, each with whether such pages are only those of its indexes."""
+    with contextlib.closing(connect_reader(path)) as connection:
+        indexes = _indexes(connection)
+        said = {
+            table: faults_said(connection, f"PRAGMA quick_check('{table}')") for table in _tables(connection)
+        }
+    return {
+        table: all(_of_index(line, indexes) for line in lines) or _of_indexes(path, _BETWEEN.join(lines))
+        for table, lines in said.items()
+        if lines
+    }
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return [name for (name,) in found]
+
+
+def _indexes(connection: sqlite3.Connection) -> frozenset[int]:
+    """The first page of each index."""
+    found = connection.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchall()
+    return frozenset(root for (root,) in found)
+
+
+def _pages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
+    """What SQLite says of the pages, table by table: which of them is damaged decides what helps."""
+    everywhere = faults_said(connection, f"PRAGMA integrity_check({DAMAGES_MAX})")
+    if not everywhere:
+        return
+    indexes = _indexes(connection)
+    told = False
+    for table in _tables(connection):
+        lines = faults_said(connection, f"PRAGMA integrity_check('{table}')")[:_LINES_MAX]
+        if lines:
+            told = True
+            derived = table in _DERIVED or (table in TWICE and not naming.lost)
+            yield Damage(_page(table, lines), derived or all(_of_index(line, indexes) for line in lines))
+    rest = [line for line in everywhere if not _NEVER_USED.match(line)]
+    if rest and not told:
+        yield Damage(_page("none", rest[:_LINES_MAX]), can_rebuild=False)
+
+
+def _page(table: str, lines: list[str]) -> str:
+    return f"{_A_PAGE}table {table}: {_BETWEEN.join(lines)}"
+
+
+def _of_index(line: str, indexes: frozenset[int]) -> bool:
+    """Whether a line of SQLite's is about an index, which can be made again."""
+    tree = re.search(r"Tree (\d+)", line)
+    return (tree is not None and int(tree[1]) in indexes) or re.search(
+        r"in(?:to)? index|from index", line
+    ) is not None
 
 
 def _of_indexes(path: Path, said: str) -> bool:
-    """Whether all pages that SQLite names in `said` are pages of indexes, which can be made again."""
-    pages = [int(number) for number in re.findall(r"\bpage (\d+)", said)]
+    """As `_of_index` for all lines of `said`; the first byte of a page that SQLite names says what it is."""
     with path.open("rb") as file:
-        for page in pages:
-            file.seek((page - 1) * PAGE_BYTES)
-            if file.read(1) not in _INDEX_PAGES:
+        for line in said.split(_BETWEEN):
+            pages = [int(number) for number in re.findall(r"\bpage (\d+)", line)]
+            for page in pages:
+                file.seek((page - 1) * PAGE_BYTES)
+                if file.read(1) not in _INDEX_PAGES:
+                    return False
+            if not pages and not _of_index(line, frozenset()):
                 return False
-    return bool(pages)
+    return True
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
@@ -106,15 +172,15 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
             except Corrupt as error:
                 yield Damage(str(error), can_rebuild=table in _DERIVED)
     except (sqlite3.Error, *MISREAD) as error:
-        yield Damage(f"table {table} behind its row {count}: {error}", can_rebuild=False)
+        yield Damage(f"table {table} behind its row {count}: {error}", can_rebuild=table in _DERIVED)
 
 
-def _events(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _events(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     """The events that do not fit the chain."""
-    names = dict(connection.execute("SELECT id, name FROM stream"))
+    names = naming.names()
     position = 0
     try:
-        for one in walk(connection, 0):
+        for one in walk(connection, 0, naming):
             if one.position != position + 1:
                 yield Damage(f"event at position {position + 1}: lost", can_rebuild=False)
             position = one.position
@@ -125,11 +191,11 @@ def _events(connection: sqlite3.Connection) -> Iterator[Damage]:
         yield Damage(f"events behind position {position}: {error}", can_rebuild=False)
 
 
-def _index(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _index(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     """The checksums of streams that do not lead from one event to the next."""
     if is_old(connection):
         return
-    names = dict(connection.execute("SELECT id, name FROM stream"))
+    names = naming.names()
     sql = (
         "SELECT found.stream, found.seq, found.crc, body FROM seq_index AS found JOIN event"
         " ON event.position = found.position ORDER BY found.stream, found.seq"

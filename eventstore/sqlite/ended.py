@@ -21,7 +21,8 @@ _SHIFTS = (0, 20, 40)
 PUT_ENDED = "INSERT OR IGNORE INTO ended SELECT id FROM stream WHERE name = ?"
 MAKE_ENDED = "CREATE TABLE IF NOT EXISTS ended (stream INTEGER PRIMARY KEY) STRICT"
 
-_ENDS = "SELECT first, (SELECT max(seq) FROM seq_index WHERE stream = stream.id) FROM stream WHERE id = ?"
+_END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
+_FIRST = "SELECT first FROM stream WHERE id = ?"
 _BY_NUMBERS = "SELECT id, name, first, crc FROM stream WHERE id IN (SELECT value FROM json_each(?))"
 _BY_NAMES = "SELECT id, name, first, crc FROM stream WHERE name IN (SELECT value FROM json_each(?))"
 _WITH_PREFIX = (
@@ -82,13 +83,14 @@ def select_ended(connection: sqlite3.Connection, prefix: str) -> list[str]:
     return [name for _, name in _fitting(connection.execute(_WITH_PREFIX, (len(prefix), prefix)))]
 
 
-def select_head(connection: sqlite3.Connection, unindexed: Unindexed, stream: str, upto: int) -> Head | None:
-    """The head of `stream` when the log ended at position `upto`. Raises as `select_number`."""
-    number = select_number(connection, stream)
-    if number is None:
-        return None
+def select_head(
+    connection: sqlite3.Connection, unindexed: Unindexed, number: int, upto: int, first: int | None = None
+) -> Head | None:
+    """The head of stream `number` when the log ended at position `upto`. `first`: None, or what is proven."""
     held = unindexed.last(number)  # before the query of the table, see `Unindexed`
-    first, seq = connection.execute(_ENDS, (number,)).fetchone()
+    [seq] = connection.execute(_END, (number,)).fetchone()
+    if first is None:
+        [first] = connection.execute(_FIRST, (number,)).fetchone()
     seq = held or (first - 1 if seq is None else seq)
     # A commit that nobody heard of yet may have added to it.
     while seq and select_positions(connection, unindexed, [(number, seq)])[0] > upto:

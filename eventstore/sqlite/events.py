@@ -37,13 +37,25 @@ class Names:
         self.ids: dict[str, int] = {}
         self.texts: dict[int, str] = {}
         self.ended = EndedFilter()
+        self.lost: frozenset[int] = frozenset()
+        """Numbers whose name is lost (`huahuo.eventstore.sqlite.naming`)."""
+        self.found: frozenset[int] = frozenset()
+        """Those that were asked for by their name since: their heads are looked up, as if they had ended."""
 
-    def replace(self, streams: dict[str, int], ids: dict[str, int], ended: EndedFilter) -> None:
+    def replace(
+        self, streams: dict[str, int], ids: dict[str, int], ended: EndedFilter, lost: frozenset[int]
+    ) -> None:
         """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
-        self.ended = ended
+        self.ended, self.lost, self.found = ended, lost, frozenset()
         self.streams, self.ids = streams, ids
         self.stream_names = {number: name for name, number in streams.items()}
         self.texts = {number: text for text, number in ids.items()}
+
+    def recognise(self, number: int, stream: str) -> None:
+        """`stream` is the name of `number`, which was lost."""
+        self.stream_names[number] = stream
+        self.streams[stream] = number
+        self.found |= {number}
 
     def end(self, stream: str) -> int | None:
         """Forget `stream`, which ended; returns its number. Readers now find it on the disk."""

@@ -17,13 +17,15 @@ import structlog
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.sqlite.reads import translated
 from huahuo.eventstore.sqlite.schema import connect_reader
+from huahuo.eventstore.sqlite.translated import translated
 
 _log = structlog.get_logger(__name__)
 
 FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
+TWICE = {"name": "the names of types", "stream": "the names of streams"}
+"""Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
 LATER = ("command", "data_key", "sealed", "blob", "projection")
 """What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page."""
 _SMALL = frozenset({"meta", "counter"})
@@ -41,15 +43,26 @@ _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmenta
 has an index, so a row that a page lost is told in other words as well."""
 
 
-def check_first(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt if a page of the tables in `FIRST` is damaged. In a new file there are none yet."""
+def check_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
+    """As `damage_first`, of the tables in `TWICE`. Raises Corrupt for another one."""
+    torn = damage_first(connection)
+    for table, damage in torn.items():
+        if table not in TWICE:
+            raise damage
+    return torn
+
+
+def damage_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
+    """Those of the tables in `FIRST` that have a damaged page. In a new file there are none yet."""
+    torn: dict[str, Corrupt] = {}
     made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table in FIRST:
         if table in made:
             pragma = "integrity_check" if table in _SMALL else "quick_check"
-            said = _said(connection, f"PRAGMA {pragma}('{table}')")
+            said = faults_said(connection, f"PRAGMA {pragma}('{table}')")
             if said:
-                raise _corrupt(f"table {table}", said)
+                torn[table] = _corrupt(TWICE.get(table, f"table {table}"), said)
+    return torn
 
 
 def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
@@ -57,7 +70,7 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
 
     The place is `table …` if the damage can hide rows, else another one.
     """
-    said = _said(connection, f"PRAGMA integrity_check('{table}')")
+    said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
         return None
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
@@ -66,9 +79,17 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     return _corrupt(f"table {table}", hiding or said)
 
 
-def _said(connection: sqlite3.Connection, pragma: str) -> list[str]:
+def faults_said(connection: sqlite3.Connection, pragma: str) -> list[str]:
     """All faults that SQLite tells: it puts several into a row of its answer, below a title."""
-    lines = [line for (text,) in connection.execute(pragma).fetchall() for line in text.splitlines()]
+    lines: list[str] = []
+    try:
+        for (text,) in connection.execute(pragma):
+            lines += text.splitlines()
+    except sqlite3.DatabaseError as error:  # a page that is none of a table's
+        if not isinstance(translated(error), Corrupt):
+            raise
+        if not lines:
+            lines.append(str(error))
     return [line for line in lines if line != "ok" and not line.startswith("***")]
 
 

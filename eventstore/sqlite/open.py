@@ -5,9 +5,11 @@ DIR/log.mark      a position that the log must reach (`huahuo.eventstore.sqlite.
 DIR/writer.lock   which process writes, or how the log was left
 """
 
+import contextlib
 import functools
 import os
 import sqlite3
+from collections import defaultdict
 from pathlib import Path
 from typing import Self
 
@@ -28,17 +30,20 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.ended import select_head
+from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_writer, prepare
+from huahuo.eventstore.sqlite.reads import SqliteReads
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.translated import translated
 
 _READERS = 2
 TAIL_EVENTS = 1000
@@ -46,6 +51,8 @@ TAIL_EVENTS = 1000
 LOSS_STRIDE = 1 << 30
 """When a loss is accepted, every counter moves on by this: more numbers than the lost part can have used, at
 100 bytes or more for each number, and few enough for eight million losses within JavaScript's 2^53."""
+_NAMELESS = "?"
+"""Stands for the stream of an event whose name is lost."""
 _FIRST_NUMBER = "first_number"
 """Key of `meta`: the first number of a counter without a row, since its row may be among what was lost."""
 
@@ -210,7 +217,11 @@ def _check(
         if found != "ok":
             raise Damaged(0, found)
     connection.execute("BEGIN IMMEDIATE")
-    check_first(connection)  # before the first write: what is damaged stays as it was found
+    # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
+    # since SQLite writes no more in a transaction that met a damaged page.
+    with contextlib.closing(connect_reader(path)) as looking:
+        torn = check_first(looking)
+        torn_naming = read_naming(looking, whole=False) if torn else None
     if prepare(connection):
         put_meta(connection, "log", (log_id or ambient.token()).encode())
         put_meta(connection, "writer_epoch", b"0")
@@ -225,7 +236,8 @@ def _check(
         )
     if lost:
         _move_on(connection)
-    seq_index.catch_up(connection)
+    naming = torn_naming or read_naming(connection)
+    seq_index.catch_up(connection, naming)
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -238,10 +250,14 @@ def _check(
 
     names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
     reads = SqliteReads(path, names, unindexed)
-    loaded = load(connection, names, unindexed, summed=True)
+    reads.torn, reads.torn_naming = frozenset(torn), torn_naming
+    for damage in torn.values():
+        reads.corruption.note(damage)
+    reads.note(naming)
+    loaded = load(connection, names, unindexed, naming, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
     loaded = with_passed(connection, loaded)
-    for damage in _check_tail(connection, names, unindexed, loaded):
+    for damage in _check_tail(connection, names, unindexed, loaded, naming):
         reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
@@ -289,8 +305,18 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
     return value
 
 
+def _with_stand_ins(names: Names, naming: Naming) -> Names:
+    """`names`, with a text for each number that lost its own: such an event does not fit the chain."""
+    if not naming.damages:
+        return names
+    found = Names()
+    found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
+    found.texts = defaultdict(str, names.texts)
+    return found
+
+
 def _check_tail(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming
 ) -> list[Corrupt]:
     """Check the last events against the chain, starting from the link before them.
 
@@ -307,16 +333,19 @@ def _check_tail(
             raise Damaged(start, "missing")
         chain = row[0]
     bounds = (start, loaded.position, TAIL_EVENTS)
-    tail = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
-    pruned = select_tombstones(connection, names, start, loaded.position, TAIL_EVENTS)
+    known = _with_stand_ins(names, naming)
+    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62)
+    pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
     found = [
         Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
         for event in misfits(chain, start, {}, merged(tail, pruned))
     ]
     for event in tail:
-        head = loaded.heads.get(event.stream) or select_head(
-            connection, unindexed, event.stream, loaded.position
-        )
+        if event.stream == _NAMELESS:
+            continue
+        head = loaded.heads.get(event.stream)
+        if head is None and (number := select_number(connection, event.stream)) is not None:
+            head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, "it is not in the index by stream and seq")
     return found

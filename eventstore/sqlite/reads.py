@@ -6,16 +6,13 @@ Every call is one short transaction: a long one would keep the write-ahead log f
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import batched
 from pathlib import Path
 
-from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.storage_port import Loaded, Span
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
-from huahuo.eventstore.limits import INT64_MAX
+from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Ack,
@@ -28,8 +25,8 @@ from huahuo.eventstore.model import (
     Tombstone,
     Usage,
 )
-from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.ended import EndedFilter, select_ended, select_head, select_number
+from huahuo.eventstore.sqlite.commands import select_command
+from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_number
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
@@ -42,114 +39,16 @@ from huahuo.eventstore.sqlite.events import (
     select_tombstones,
 )
 from huahuo.eventstore.sqlite.links import select_positions
-from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.loading import load
+from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.translated import translated
 from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
-_STREAMS = (
-    "SELECT id, name, first, crc, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
-    " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
-    " FROM stream LEFT JOIN ended ON ended.stream = stream.id"
-)
-
-
-def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
-    """The log's own error for one of the library. It contains no parameters of the statement."""
-    code = getattr(error, "sqlite_errorcode", None)
-    # `sqlite3` itself reports, without a code, a text that is not UTF-8 or a value that is too long.
-    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
-    if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
-        return Corrupt(place, str(error))
-    return Unavailable(str(error))
-
-
-_IDS_A_STATEMENT = 256
-_COMMAND = (
-    "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
-    " WHERE user = ? AND client = ? AND id IN ({})"
-)
-_COMMANDS = {
-    size: _COMMAND.format(", ".join("?" * size))
-    for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
-}
-
-
-def load(connection: sqlite3.Connection, names: Names, unindexed: Unindexed, *, summed: bool) -> Loaded:
-    """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
-
-    The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet.
-
-    Raises:
-        Corrupt: a row does not fit its checksum.
-    """
-    heads: dict[str, Head] = {}
-    streams: dict[str, int] = {}
-    ended = EndedFilter()
-    seq_index.look(connection, unindexed, summed=summed)
-    for number, name, first, crc, has_ended, seq in connection.execute(_STREAMS):
-        must_fit(crc, "stream", number, name, first)
-        if has_ended:
-            ended.add(name)
-            continue
-        streams[name] = number
-        heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
-    ids: dict[str, int] = {}
-    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
-        must_fit(crc, "name", number, text)
-        ids[text] = number
-    names.replace(streams, ids, ended)
-    counters: dict[str, int] = {}
-    for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
-        must_fit(crc, "counter", counter, following)
-        counters[counter] = following
-    log_id = get_meta(connection, "log")
-    if log_id is None:
-        raise Corrupt("the log's own value `log`", "missing")
-    position, chain = select_end(connection)
-    return Loaded(log_id.decode(), position, chain, heads, counters)
-
-
-def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """The last position and its link of the chain."""
-    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
-    row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
-    return row or (0, GENESIS)
-
-
-def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
-    """The record of a command, if any. Raises Corrupt."""
-    return select_commands(connection, (key,)).get(key)
-
-
-def select_commands(
-    connection: sqlite3.Connection, keys: Sequence[CommandKey], since_ms: int = -INT64_MAX
-) -> dict[CommandKey, CommandRecord]:
-    """The records of those of `keys` that have one since `since_ms`, by one query for each client.
-
-    Raises Corrupt.
-    """
-    ids: dict[tuple[str, str], list[str]] = {}
-    for key in keys:
-        ids.setdefault((key.user, key.client), []).append(key.id)
-    found: dict[CommandKey, CommandRecord] = {}
-    for (user, client), of_client in ids.items():
-        for some in batched(of_client, _IDS_A_STATEMENT):
-            # Few different statements, so that all of them stay prepared: the last id fills the gaps.
-            size = 1 << (len(some) - 1).bit_length()
-            asked = (*some, *some[-1:] * (size - len(some)))
-            for id_, *rest, crc in connection.execute(_COMMANDS[size], (user, client, *asked)):
-                must_fit(crc, "command", user, client, id_, *rest)
-                if rest[4] >= since_ms:
-                    key = CommandKey(user, client, id_)
-                    found[key] = CommandRecord(key, *rest[:4])
-    return found
 
 
 class SqliteReads:
@@ -166,6 +65,12 @@ class SqliteReads:
         self._closed = False
         self._is_old = False  # True: a format without checksums
         self.corruption = Corruption()
+        self.torn: frozenset[str] = frozenset()
+        """Which of the tables `stream` and `name` have a damaged page. They take no new rows."""
+        self.wrong_names: frozenset[str] = frozenset()
+        """What stands in rows whose name is lost: no new stream can have such a name."""
+        self.torn_naming: Naming | None = None
+        """Then what they hold: they are not read again, since an error makes SQLite's next write fail."""
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -178,9 +83,24 @@ class SqliteReads:
         with self._connection() as connection:
             connection.execute("BEGIN")
             try:
-                return load(connection, self._names, self._unindexed, summed=False)
+                naming = self.read_naming(connection)
+                return load(connection, self._names, self._unindexed, naming, summed=False)
             finally:
                 connection.execute("COMMIT")
+
+    def read_naming(self, connection: sqlite3.Connection) -> Naming:
+        """The names as `connection` sees them now. What is damaged is noted."""
+        if self.torn_naming is not None:
+            return self.torn_naming
+        naming = read_naming(connection)
+        self.note(naming)
+        return naming
+
+    def note(self, naming: Naming) -> None:
+        """Tell of what is damaged in the names."""
+        self.wrong_names = naming.wrong
+        for damage in naming.damages:
+            self.corruption.note(damage)
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
@@ -233,10 +153,13 @@ class SqliteReads:
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Reads`."""
-        if not self._names.ended.may_hold(stream):
+        names = self._names
+        if not (names.lost or names.ended.may_hold(stream)):
             return None
         with self._connection(f"stream {stream}") as connection:
-            return select_head(connection, self._unindexed, stream, upto)
+            number = self._number(connection, stream)
+            first = first_of(connection, number) if number in names.found else None
+            return select_head(connection, self._unindexed, number, upto, first) if number else None
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
@@ -388,7 +311,18 @@ class SqliteReads:
         number = self._names.streams.get(stream)
         if number is None and self._names.ended.may_hold(stream):
             number = select_number(connection, stream)
+        if number is None and self._names.lost:
+            number = self._recognised(connection, stream)
         return number or 0
+
+    def _recognised(self, connection: sqlite3.Connection, stream: str) -> int | None:
+        """The number of a stream whose name was lost, if it is `stream` by the hash chain."""
+        names = self._names
+        for number in tuple(names.lost):
+            if proves(connection, names.texts, number, stream):
+                names.recognise(number, stream)
+                return number
+        return None
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
         """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""

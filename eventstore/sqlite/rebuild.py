@@ -1,20 +1,47 @@
-"""Rebuilding what is derived from a log's events."""
+"""Rebuilding what is derived from a log's events, and what is there twice."""
 
 import contextlib
 import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.errors import MISREAD, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.meta import put_meta
-from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, connect_writer, is_old, make_index
+from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.schema import (
+    DATABASE,
+    SUMMED,
+    connect_reader,
+    connect_writer,
+    is_old,
+    make_index,
+)
+
+_ROW_OF = {
+    "meta": "key", "counter": "name", "command": "user, client, id", "data_key": "owner",
+    "sealed": "owner, name", "blob": "id", "projection": "tbl, part, key",
+    "ack": "user, client, stream", "pruned": "position",
+}  # fmt: skip
+"""The tables outside the chain whose index makes their rows unique, each with the columns of its key."""
+_NEWEST = {"counter": "next DESC,", "ack": "seq DESC,"}
+"""Which of two rows of one key is kept: that with the higher number, else the one written last."""
+_UNREPEATED = (
+    "INSERT INTO again (rowid, {columns}) SELECT rowid, {columns} FROM (SELECT rowid, *, row_number() OVER"
+    " (PARTITION BY {key} ORDER BY {fits} {newest} rowid DESC) AS place FROM {table} NOT INDEXED)"
+    " WHERE place = 1 ORDER BY rowid"
+)
 
 
 def rebuild(directory: Path) -> None:
-    """Rebuild what is derived from the events: the index and its checksums. Damaged keyframes are deleted.
+    """Rebuild what is derived from the events: the index and its checksums, and SQLite's own indexes.
 
+    Names that are damaged in one of their two copies are written again. Damaged keyframes are deleted. Of
+    two rows with one key, which only a damaged index lets in, the one that was written last is kept.
     No service may run on `directory`. Events are not changed; damaged ones stay damaged.
 
     Raises:
@@ -25,20 +52,114 @@ def rebuild(directory: Path) -> None:
     try:
         # Before the first write, which could erase the evidence of a loss.
         check_loss(directory, lock.left, whole=not lock.lost_power)
-        with contextlib.closing(connect_writer(directory / DATABASE)) as connection:
+        path = directory / DATABASE
+        broken, naming = broken_tables(path), _names_in(path)
+        with contextlib.closing(connect_writer(path)) as connection:
             if is_old(connection):
                 raise EventStoreError("the log has an older format: start the service once")
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("DROP TABLE seq_index")
+            _index_again(connection, broken)
+            _write_names(connection, naming, broken)
+            _drop(connection, "seq_index", broken)
             make_index(connection)
             put_meta(connection, "indexed", b"0")
-            seq_index.catch_up(connection)
-            columns = ", ".join(SUMMED["keyframe"])
-            connection.execute(f"DELETE FROM keyframe WHERE crc <> row_crc('keyframe', {columns})")  # noqa: S608
+            seq_index.catch_up(connection, naming)
+            _forget_keyframes(connection, broken)
             connection.execute("COMMIT")
-            connection.execute("REINDEX")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except (sqlite3.Error, *MISREAD) as error:
         raise EventStoreError(f"the log cannot be rebuilt: {error}; restore a backup") from None
     finally:
         lock.leave(None)
+
+
+def _names_in(path: Path) -> Naming:
+    """By a connection of its own, since SQLite writes no more in a transaction that met a damaged page."""
+    with contextlib.closing(connect_reader(path)) as connection:
+        return read_naming(connection, whole=False)
+
+
+def _write_names(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> None:
+    """Make `stream` and `name` anew, and their indexes. What is left of a name that is lost stays."""
+    streams = [(number, name, first) for number, (name, first) in naming.streams.items()]
+    rows: list[tuple[Value, ...]] = [(*row, row_crc("stream", *row)) for row in streams]
+    if "stream" not in broken:
+        sql = "SELECT id, name, first, crc FROM stream NOT INDEXED"
+        rows += [row for row in connection.execute(sql) if row[0] in naming.lost]
+    _make_again(connection, "stream", "name", rows, broken)
+    texts = list(naming.texts.items())
+    _make_again(connection, "name", "text", [(*row, row_crc("name", *row)) for row in texts], broken)
+
+
+def _make_again(
+    connection: sqlite3.Connection,
+    table: str,
+    unique: str,
+    rows: Iterable[tuple[Value, ...]],
+    broken: Mapping[str, bool],
+) -> None:
+    made = _made_by(connection, table)[0]
+    _drop(connection, table, broken)
+    connection.execute(made)
+    for row in rows:
+        marks = ", ".join("?" * len(row))
+        connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608  constants
+    connection.execute(f"CREATE UNIQUE INDEX {table}_unique ON {table} ({unique})")
+
+
+def _made_by(connection: sqlite3.Connection, table: str) -> Sequence[str]:
+    """The statements that made `table` and its named indexes, the table's first."""
+    sql = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type = 'index'"
+    return [made for (made,) in connection.execute(sql, (table,))]
+
+
+def _drop(connection: sqlite3.Connection, table: str, broken: Mapping[str, bool]) -> None:
+    """Drop `table`. If it is in `broken`, only forget it: its pages stay in the file, unused."""
+    if table not in broken:
+        connection.execute(f"DROP TABLE {table}")
+        return
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("DELETE FROM sqlite_master WHERE tbl_name = ?", (table,))
+    connection.execute("PRAGMA writable_schema=RESET")
+
+
+def _forget_keyframes(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> None:
+    """Delete the damaged keyframes; all of them if a page is damaged. They are made again."""
+    if "keyframe" not in broken:
+        columns = ", ".join(SUMMED["keyframe"])
+        connection.execute("REINDEX keyframe")
+        connection.execute(f"DELETE FROM keyframe WHERE crc <> row_crc('keyframe', {columns})")  # noqa: S608
+        return
+    [sql] = _made_by(connection, "keyframe")
+    _drop(connection, "keyframe", broken)
+    connection.execute(sql)
+
+
+def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> None:
+    """Make SQLite's indexes again. A table whose own pages are damaged is left: a copy would hide that."""
+    for table, key in _ROW_OF.items():
+        only_indexes = broken.get(table)
+        if only_indexes is False:
+            continue
+        counted = f"SELECT 1 FROM {table} NOT INDEXED GROUP BY {key}"  # noqa: S608  constants
+        if only_indexes or connection.execute(f"{counted} HAVING count(*) > 1 LIMIT 1").fetchone():
+            _copy(connection, table, key, broken)
+        else:
+            connection.execute(f"REINDEX {table}")
+
+
+def _copy(connection: sqlite3.Connection, table: str, key: str, broken: Mapping[str, bool]) -> None:
+    """Put the rows of `table` into a new one, one for each key: what its index lacks cannot be deleted."""
+    columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+    fits = f"crc = row_crc('{table}', {', '.join(SUMMED[table])}) DESC," if table in SUMMED else ""
+    made, *indexes = _made_by(connection, table)
+    connection.execute(made.replace(table, "again", 1))
+    connection.execute(
+        _UNREPEATED.format(
+            table=table, key=key, columns=", ".join(columns), fits=fits, newest=_NEWEST.get(table, "")
+        )
+    )
+    _drop(connection, table, broken)
+    connection.execute(f"ALTER TABLE again RENAME TO {table}")
+    for sql in indexes:
+        connection.execute(sql)

@@ -31,6 +31,7 @@ from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
+from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED
 from huahuo.eventstore.sqlite.usage import MAKE_USAGE
 
@@ -232,7 +233,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     connection.execute("DROP INDEX event_unique" if version == 1 else "DROP TABLE seq_index")
     connection.execute(_SEQ_INDEX)
     seq_index.put_mark(connection, 0)
-    seq_index.catch_up(connection)
+    seq_index.catch_up(connection, read_naming(connection))
     connection.execute(f"PRAGMA user_version={FORMAT}")
     _log.info("log_is_up_to_date", format=FORMAT)
 

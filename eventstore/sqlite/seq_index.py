@@ -20,6 +20,7 @@ import structlog
 
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.summing import walk
 
 UNINDEXED_MAX = 32_768
@@ -251,14 +252,14 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
     put_meta(connection, "indexed", str(position).encode())
 
 
-def catch_up(connection: sqlite3.Connection) -> None:
+def catch_up(connection: sqlite3.Connection, naming: Naming) -> None:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
     A damaged event gets a checksum that does not fit, so that no reader is served it.
     """
     mark, end = _mark(connection), _end(connection)
     rows: list[Row] = []
-    for one in walk(connection, mark):
+    for one in walk(connection, mark, naming):
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
         else:
@@ -271,11 +272,11 @@ def catch_up(connection: sqlite3.Connection) -> None:
     put_mark(connection, end)
 
 
-def look(connection: sqlite3.Connection, into: Unindexed, *, summed: bool) -> None:
+def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:
     """Load the events that the table may lack. `summed`: with checksums, which means reading them."""
     mark, end = _mark(connection), _end(connection)
     if summed:
-        into.replace((one[:4] for one in walk(connection, mark) if not one.is_pruned), end)
+        into.replace((one[:4] for one in walk(connection, mark, naming) if not one.is_pruned), end)
     else:
         sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
         into.replace(connection.execute(sql, (mark,)), end)

@@ -24,21 +24,25 @@ from huahuo.eventstore.core.storage_port import (
     Shred,
 )
 from huahuo.eventstore.core.sums import must_fit
-from huahuo.eventstore.errors import Detached, InUse, Unavailable
-from huahuo.eventstore.model import CommandKey, CommandRecord, Head
+from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
+from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
+from huahuo.eventstore.sqlite.loading import load, select_end
+from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.translated import translated
 from huahuo.eventstore.sqlite.usage import Tally
 
 WAL_BYTES_MAX = 64 << 20
@@ -58,6 +62,7 @@ _TRUNCATE_WAIT_MS = 250
 _LOOKED_UP_AT_ONCE = 256
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
+_NO_NEW = "no new one can be written until `huahuo doctor --rebuild`"
 _log = structlog.get_logger(__name__)
 
 
@@ -137,6 +142,19 @@ class SqliteStore:
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Lookup`."""
         return self._reads.ended_head(stream, upto)
+
+    def must_take(self, append: Append, build: str) -> None:
+        """See `Lookup`. A write to a damaged page would fail the whole group."""
+        names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
+        if not torn and not wrong:
+            return
+        new = {event.stream for event in append.events} - names.streams.keys()
+        if "stream" in torn and (new or append.prune is not None or append.ended):
+            raise Corrupt(TWICE["stream"], _NO_NEW)
+        if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():
+            raise Corrupt(TWICE["name"], _NO_NEW)
+        if not wrong.isdisjoint(new):
+            raise Corrupt(TWICE["stream"], "the row of another one has this name")
 
     # -- Store
 
@@ -284,7 +302,8 @@ class SqliteStore:
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
-        loaded = load(self.connection, self._names, self._unindexed, summed=True)
+        naming = self._reads.read_naming(self.connection)
+        loaded = load(self.connection, self._names, self._unindexed, naming, summed=True)
         return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.core.sums import crc_after, crc_of_name, unlike
+from huahuo.eventstore.sqlite.naming import Naming
 
 _PAGE_EVENTS = 1000
 _EVENTS = (
@@ -43,10 +44,9 @@ class Walked(NamedTuple):
     fits: bool
 
 
-def walk(connection: sqlite3.Connection, after: int) -> Iterator[Walked]:
+def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator[Walked]:
     """Every event after position `after`, pruned or not."""
-    streams = dict(connection.execute("SELECT id, name FROM stream"))
-    texts = dict(connection.execute("SELECT id, text FROM name"))
+    streams, texts = naming.names(), naming.texts
     known: dict[int, tuple[int, int]] = {}
     before = _link_at(connection, after)
     position = after

@@ -15,7 +15,7 @@ import pytest
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
@@ -49,6 +49,22 @@ def move(database: Path) -> None:
     """The place of group/a's event 8 leads to an event of group/b."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("UPDATE seq_index SET position = 28 WHERE position = 8")
+
+
+def rename(database: Path) -> None:
+    """Both copies of the name of group/a are another one."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("UPDATE stream SET name = 'group/x' WHERE name = 'group/a'")
+
+
+def spoil_name(database: Path) -> None:
+    """One of the two copies of the name of group/a: that in the table."""
+    raw_bytes = bytearray(database.read_bytes())
+    with closing(sqlite3.connect(database)) as connection:
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = 'stream'"
+        start = (connection.execute(sql).fetchone()[0] - 1) * PAGE_BYTES
+    raw_bytes[raw_bytes.index(b"group/a", start) + 6] ^= 4
+    database.write_bytes(raw_bytes)
 
 
 def readiness(server: Serving) -> tuple[int, str]:
@@ -106,3 +122,31 @@ def test_a_damaged_stream_says_so_and_the_others_go_on(
         assert (rebuilt.returncode == 0) is mended, rebuilt.stdout
         server.start()
         assert asyncio.run(read(server, "group/a", 20))[1] == ("" if mended else "corrupt")
+
+
+def test_a_name_that_is_lost_in_both_copies_is_recognised_and_told(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    asyncio.run(fill(data))
+    rename(data / DATABASE)
+    with serving(data) as server:
+        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
+        assert asyncio.run(read(server, "group/b", 20)) == (list(range(1, 21)), "")
+        status, text = readiness(server)
+        assert status == 503
+        assert "its name is lost" in text
+
+
+def test_a_name_that_is_damaged_in_one_copy_is_told_and_a_rebuild_mends_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    asyncio.run(fill(data))
+    spoil_name(data / DATABASE)
+    with serving(data) as server:
+        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
+        assert readiness(server)[0] == 503
+        server.stop()
+        port = {"HUAHUO_PORT": str(server.port)}
+        rebuilt = huahuo("doctor", "--rebuild", "--data", str(data), "--json", **KEYS, **port)
+        assert rebuilt.returncode == 0, rebuilt.stdout
+        server.start()
+        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
+        assert readiness(server)[0] == 200

@@ -165,7 +165,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (event_gone, "error", "content", "restore"),
     (end_lost, "error", "log", "restore"),
     (row_changed, "error", "content", "--rebuild|restore"),
-    (name_changed, "error", "content", "does not start"),
+    (name_changed, "error", "content", "what is damaged is refused"),
     (place_gone, "error", "content", "--rebuild"),
     (newer_format, "error", "log", "knows 3"),
     (page_spoilt, "error", "log|content", ""),

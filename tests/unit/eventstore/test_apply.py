@@ -48,6 +48,9 @@ class Nothing:
         del stream, upto
         return None
 
+    def must_take(self, append: Append, build: str) -> None:
+        del append, build
+
 
 def proposal(number: int = 1, *items: Item, **more: Any) -> Proposal:
     known = {

@@ -18,6 +18,7 @@ from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.directory_lock import left_of
+from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import SqliteEngine, append, event, looped, opened
 
@@ -126,7 +127,7 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
             )
         connection.execute("DELETE FROM seq_index")
         seq_index.put_mark(connection, 0)
-        seq_index.catch_up(connection)
+        seq_index.catch_up(connection, read_naming(connection))
 
     changed(directory, rewrite)
     view = await SqliteView.open(directory)

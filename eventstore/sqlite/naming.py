@@ -1,0 +1,283 @@
+"""The numbers of streams, types and builds, read so that one damaged row does not keep a log closed.
+
+Each row of `stream` and `name` is there twice: in the table, and in SQLite's unique index over its text. Its
+checksum, or the hash chain over an event of the stream, decides which of two texts was written. Names stand
+in other rows, too. A number to which none of them belongs is lost. Its events are refused until somebody asks
+for the stream by its name, which the chain then proves.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.core.chain import GENESIS, link
+from huahuo.eventstore.core.sums import Value, must_fit, row_crc
+from huahuo.eventstore.errors import MISREAD, Corrupt
+
+_LOST = "its name is lost in both copies"
+_FAULTS = (sqlite3.Error, *MISREAD)
+_EVENTS_ASKED = 4
+"""A name is proven by one event of its stream. Some more, in case that one is damaged itself."""
+_EVENT = (
+    "SELECT position, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
+    " FROM event WHERE position = ?"
+)
+_INDEXED = (
+    "(SELECT coalesce((SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM meta WHERE key = 'indexed'),"
+    " max(position)) FROM event)"
+)
+"""The position up to which `seq_index` has every event."""
+_PLACES = (
+    "SELECT position FROM seq_index WHERE stream = ? ORDER BY seq LIMIT ?",
+    f"SELECT position FROM event WHERE stream = ? AND position > {_INDEXED} ORDER BY position LIMIT ?",  # noqa: S608  constants
+)
+_FIRSTS = (
+    "SELECT min(seq) FROM seq_index WHERE stream = ?",
+    f"SELECT min(seq) FROM event WHERE stream = ? AND position > {_INDEXED}",  # noqa: S608  constants
+    "SELECT max(seq) + 1 FROM pruned WHERE stream = ?",
+)
+_NUMBERS = (
+    "WITH RECURSIVE used(stream) AS (SELECT min(stream) FROM {0} UNION ALL"
+    " SELECT (SELECT min(stream) FROM {0} WHERE stream > used.stream) FROM used WHERE stream IS NOT NULL)"
+    " SELECT stream FROM used WHERE stream IS NOT NULL"
+)
+"""Every number in an index over (stream, seq), by one seek each."""
+_ELSEWHERE = (
+    "SELECT DISTINCT stream FROM keyframe",
+    "SELECT DISTINCT stream FROM ack",
+    "SELECT DISTINCT at_stream FROM command",
+)
+_NEWEST = f"SELECT DISTINCT stream FROM event WHERE position > {_INDEXED}"  # noqa: S608  constants
+
+
+class Naming(msgspec.Struct, frozen=True):
+    """The name and the oldest kept seq of each stream, and the texts, by number."""
+
+    streams: Mapping[int, tuple[str, int]]
+    texts: Mapping[int, str]
+    damages: tuple[Corrupt, ...] = ()
+    """What did not fit, or was there once only."""
+    hurt: frozenset[int] = frozenset()
+    """The streams among them."""
+    lost: frozenset[int] = frozenset()
+    """Streams that have events and no name."""
+    wrong: frozenset[str] = frozenset()
+    """What stands in their rows, which cannot be the name of a new stream."""
+    is_whole: bool = False
+    """Whether all was read from the tables alone, and no page of theirs is known to be damaged."""
+
+    def names(self) -> dict[int, str]:
+        """The name of each stream."""
+        return {number: name for number, (name, _first) in self.streams.items()}
+
+
+def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming:
+    """Read both tables. `whole`: no page of theirs is known to be damaged."""
+    if whole:
+        with contextlib.suppress(Corrupt, *_FAULTS):
+            return _as_written(connection)
+    found = _Salvage(connection)
+    found.read_texts()
+    found.read_streams()
+    return Naming(
+        found.streams, found.texts, tuple(found.damages), frozenset(found.hurt), frozenset(found.lost),
+        frozenset(found.wrong),
+    )  # fmt: skip
+
+
+def _as_written(connection: sqlite3.Connection) -> Naming:
+    """Raises Corrupt for the first row that does not fit its checksum."""
+    streams: dict[int, tuple[str, int]] = {}
+    for number, name, first, crc in connection.execute("SELECT id, name, first, crc FROM stream"):
+        must_fit(crc, "stream", number, name, first)
+        streams[number] = (name, first)
+    texts: dict[int, str] = {}
+    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
+        must_fit(crc, "name", number, text)
+        texts[number] = text
+    return Naming(streams, texts, is_whole=True)
+
+
+class _Salvage:
+    """Reads both copies, and decides. Damage is noted in `damages`, never raised."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.streams: dict[int, tuple[str, int]] = {}
+        self.texts: dict[int, str] = {}
+        self.damages: list[Corrupt] = []
+        self.hurt: set[int] = set()
+        self.lost: set[int] = set()
+        self.wrong: set[str] = set()
+        self._connection = connection
+
+    def read_texts(self) -> None:
+        """Read `name`. The chain proves a text whenever an event is read, so either copy may be taken."""
+        table = self._table("SELECT id, text, crc FROM name")
+        index = self._index("name", "text")
+        for number in sorted(table.keys() | index.keys()):
+            text, crc = table.get(number, (None, None))
+            if isinstance(text, str) and _fits(crc, "name", number, text):
+                self.texts[number] = text
+                continue
+            self.texts[number] = chosen = index.get(number) or str(text)
+            self._note(f"name of a type or build, number {number}", chosen)
+
+    def read_streams(self) -> None:
+        """Read `stream`."""
+        table = self._table("SELECT id, name, first, crc FROM stream")
+        index = self._index("stream", "name")
+        unnamed: set[int] = set()
+        for number in sorted(table.keys() | index.keys()):
+            name, first, crc = table.get(number, (None, None, None))
+            if isinstance(name, str) and isinstance(first, int) and _fits(crc, "stream", number, name, first):
+                self.streams[number] = (name, first)
+                continue
+            chosen = self._stream(number, name, first, crc, index.get(number))
+            if chosen is None:
+                unnamed.add(number)
+                self.wrong.update(one for one in (name, index.get(number)) if isinstance(one, str))
+            else:
+                self._mend(number, *chosen)
+        self.lost = unnamed & (used := self._used()) | (used - self.streams.keys())
+        if self.lost:
+            self._search()
+        for number in sorted(self.lost):
+            self.damages.append(Corrupt(f"name of stream number {number}", _LOST))
+
+    def _mend(self, number: int, name: str, first: int) -> None:
+        self.streams[number] = (name, first)
+        self.hurt.add(number)
+        self._note(f"name of stream number {number}", name)
+
+    def _search(self) -> None:
+        """Look for the names that are lost where else names of streams stand."""
+        known = {name for name, _first in self.streams.values()}
+        for sql in _ELSEWHERE:
+            for name in {_text(name) for (name,) in _until_fault(self._connection, sql)[0]} - known:
+                for number in tuple(self.lost):
+                    if isinstance(name, str) and proves(self._connection, self.texts, number, name):
+                        self._mend(number, name, first_of(self._connection, number))
+                        self.lost.discard(number)
+
+    def _stream(
+        self, number: int, name: object, first: object, crc: object, indexed: str | None
+    ) -> tuple[str, int] | None:
+        """The name and the first seq of a stream whose row does not fit; None if they cannot be proven."""
+        kept = first_of(self._connection, number)
+        told = (indexed, name, *self._entities(number))
+        names = [one for one in dict.fromkeys(told) if isinstance(one, str)]
+        for one in names:
+            for at in (first, kept):
+                if isinstance(at, int) and _fits(crc, "stream", number, one, at):
+                    return one, at
+        proven = next((one for one in names if proves(self._connection, self.texts, number, one)), None)
+        return None if proven is None else (proven, kept)
+
+    def _entities(self, number: int) -> Iterator[object]:
+        """Most streams have the name of the entity that writes them, and each event tells its entity."""
+        for sql in _PLACES:
+            for (position,) in _until_fault(self._connection, sql, (number, 1))[0]:
+                asked = "SELECT entity FROM event WHERE position = ?"
+                yield from (_text(one) for (one,) in _until_fault(self._connection, asked, (position,))[0])
+
+    def _used(self) -> set[int]:
+        """The numbers of all streams that have events, as far as the index can be read."""
+        used: set[int] = set()
+        for sql in (_NUMBERS.format("seq_index"), _NUMBERS.format("pruned"), _NEWEST):
+            used.update(number for (number,) in _until_fault(self._connection, sql)[0])
+        return used
+
+    def _table(self, sql: str) -> dict[int, tuple[object, ...]]:
+        return {
+            number: (_text(value), *rest)
+            for number, value, *rest in _from_both_ends(self._connection, f"{sql} NOT INDEXED", "id")
+        }
+
+    def _index(self, table: str, column: str) -> dict[int, str]:
+        """The other copy, from the index alone."""
+        sql = f"SELECT id, {column} FROM {table} INDEXED BY {table}_unique"  # noqa: S608  constants
+        rows = _from_both_ends(self._connection, sql, column)
+        return {number: text for number, value in rows if isinstance(text := _text(value), str)}
+
+    def _note(self, place: str, name: str) -> None:
+        self.damages.append(Corrupt(place, f"its row is not what was written; its other copy says {name!r}"))
+
+
+def is_lost(damage: Corrupt) -> bool:
+    """Whether it is a name that no copy tells."""
+    return damage.reason == _LOST
+
+
+def first_of(connection: sqlite3.Connection, number: int) -> int:
+    """The oldest seq that is kept of a stream, or the next one if all were pruned."""
+    for sql in _FIRSTS:
+        with contextlib.suppress(*_FAULTS):
+            [found] = connection.execute(sql, (number,)).fetchone()
+            if found is not None:
+                return int(found)
+    return 1
+
+
+def proves(connection: sqlite3.Connection, texts: Mapping[int, str], number: int, name: str) -> bool:
+    """Whether the hash chain over an event of stream `number` holds with this name."""
+    for sql in _PLACES:
+        for (position,) in _until_fault(connection, sql, (number, _EVENTS_ASKED))[0]:
+            with contextlib.suppress(*_FAULTS):
+                if _holds(connection, texts, position, name):
+                    return True
+    return False
+
+
+def _holds(connection: sqlite3.Connection, texts: Mapping[int, str], position: int, name: str) -> bool:
+    row = connection.execute(_EVENT, (position,)).fetchone()
+    if row is None or row[2] not in texts or row[10] not in texts:
+        return False
+    before = GENESIS
+    if position > 1:
+        sql = "SELECT chain FROM {} WHERE position = :at"
+        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
+        [before] = connection.execute(sql, {"at": position - 1}).fetchone() or [b""]
+    _, seq, type_, body, version, ts, entity, who, command, cause, build, chain = row
+    facts = (
+        position, name, seq, texts[type_], body, version, ts, entity, who, command, cause, texts[build],
+    )  # fmt: skip
+    return link(before, facts) == bytes(chain)
+
+
+def _from_both_ends(connection: sqlite3.Connection, sql: str, key: str) -> Iterator[tuple[Any, ...]]:
+    """All rows that can be read: up to a damaged page from one end, and from the other end."""
+    for order in ("ASC", "DESC"):
+        rows, ended = _until_fault(connection, f"{sql} ORDER BY {key} {order}")
+        yield from rows
+        if ended:
+            return
+
+
+def _until_fault(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[int] = ()
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """The rows up to the first one that cannot be read, and whether there was none such.
+
+    A text comes as bytes: it may be none any more.
+    """
+    before, connection.text_factory = connection.text_factory, bytes
+    rows: list[tuple[Any, ...]] = []
+    try:
+        with contextlib.suppress(*_FAULTS):
+            for row in connection.execute(sql, parameters):
+                rows.append(row)  # noqa: PERF402  what came before a fault is kept
+            return rows, True
+    finally:
+        connection.text_factory = before
+    return rows, False
+
+
+def _fits(crc: object, table: str, *values: Value) -> bool:
+    return crc == row_crc(table, *values)
+
+
+def _text(value: object) -> object:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
