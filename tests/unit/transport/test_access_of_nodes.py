@@ -141,7 +141,7 @@ def key(*rights: str, admin: bool = False) -> Principal:
 async def _nothing(_call: Any) -> Any: ...
 
 
-def action(name: str, **more: bool) -> Action:
+def action(name: str, **more: Any) -> Action:
     return Action(name, dict, _nothing, **more)
 
 
