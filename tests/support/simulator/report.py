@@ -121,6 +121,13 @@ class Sum:
         found += [f"none of: {name}" for name in WANTED if not self.counts[name]]
         return found
 
+    def sums(self) -> str:
+        """How far it is, in a line."""
+        return (
+            f"{self.runs} runs, {self.client_hours:,.0f} client-hours, {self.counts['crash']:,} crashes, "
+            f"{self.counts['reconnect']:,} reconnects, {len(self.failed)} failed"
+        )
+
     def short_of_goals(self) -> list[str]:
         """Of which goals these runs fall short."""
         sums = {**self.counts, "client-hours": self.client_hours}
