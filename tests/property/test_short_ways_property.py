@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
 from huahuo.transport.protocol.listed import ListedEvent, listed
+from huahuo.transport.protocol.strict_json import compact_object
 from huahuo.transport.server.text_frames import as_frames, first_text, short_text, texts_in
 
 JSON = st.recursive(
@@ -103,7 +105,7 @@ ODD_OBJECTS = (
 @given(fields=st.dictionaries(st.text(max_size=8), JSON, max_size=6))
 def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: dict[str, Any]) -> None:
     data = msgspec.json.encode({"action": "note", **fields})
-    assert incoming.compact_object(data, 32) == {"action": "note", **fields}
+    assert compact_object(data, 32) == {"action": "note", **fields}
     assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
 
 
@@ -131,7 +133,7 @@ def test_nesting_is_bounded_alike_by_both_ways_however_many_brackets_there_are(
         fields["many"] = [{"[": "{"}] * 20
     data = msgspec.json.encode(fields)
     assert incoming.parse(data, bytes_max=1 << 20, depth_max=8) == closely(data, 8)
-    short = incoming.compact_object(data, 8)
+    short = compact_object(data, 8)
     assert short == (fields if depth < 8 else None)
 
 
@@ -172,7 +174,7 @@ def test_a_list_of_events_is_read_by_the_short_way_as_by_the_long_one(
     found, by_long_way = incoming.parse(data, bytes_max=1 << 20, depth_max=32), closely(data)
     assert msgspec.to_builtins(found) == msgspec.to_builtins(by_long_way)
     if isinstance(found, Parsed) and isinstance(by_long_way, Parsed):
-        assert incoming.fingerprint(found.fields, b"key") == incoming.fingerprint(by_long_way.fields, b"key")
+        assert fingerprint(found.fields, b"key") == fingerprint(by_long_way.fields, b"key")
 
 
 def test_events_as_clients_write_them_go_the_short_way() -> None:
