@@ -18,6 +18,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused, password_of, 
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 
 CONNECT_S = 3.0
+CLOSE_S = 0.5
 PING_S = 3
 """A server that leaves two pings unanswered has gone."""
 AGAIN_S = 0.5
@@ -155,7 +156,9 @@ class Link:
         """Let go of the connection."""
         self._end()
         with contextlib.suppress(*ERRORS):
-            await self.client.close()
+            # After a failed TLS handshake, or with a frozen server, the client would wait for ever.
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
 
     def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` when the connection has ended. Returns a function that takes that back."""
