@@ -17,8 +17,8 @@ import structlog
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.sqlite.reads import translated
 from huahuo.eventstore.sqlite.schema import connect_reader
+from huahuo.eventstore.sqlite.translated import translated
 
 _log = structlog.get_logger(__name__)
 

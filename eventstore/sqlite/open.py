@@ -32,16 +32,18 @@ from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.translated import translated
 
 _READERS = 2
 TAIL_EVENTS = 1000

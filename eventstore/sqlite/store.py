@@ -28,18 +28,21 @@ from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
+from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
+from huahuo.eventstore.sqlite.loading import load, select_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.translated import translated
 from huahuo.eventstore.sqlite.usage import Tally
 
 WAL_BYTES_MAX = 64 << 20
