@@ -28,6 +28,10 @@ AGAIN_BYTES_MAX = 256 << 10
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
 
 
+class NotEncrypted(nats.errors.Error):
+    """The server takes the connection in the clear, and it must be TLS."""
+
+
 class ApiError(Exception):
     """JetStream refused a request of its API. `code` is its own number for the reason."""
 
@@ -39,11 +43,13 @@ class ApiError(Exception):
 class Link:
     """One connection. `ended` is set once it is of no more use."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, encrypted: bool = False) -> None:
+        """`encrypted`: a server that takes no TLS is told nothing."""
         self.host = host
+        self.encrypted = encrypted
         self.ended = asyncio.Event()
         self.reason = ""
-        self.client = Client()
+        self.client: Client = _Client(self)
         self._inbox = ""
         self._tokens = itertools.count()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -189,6 +195,20 @@ class Link:
             future.set_exception(InDoubt(f"{self.host} has not answered"))
 
 
+class _Client(Client):
+    """The client alone would go on in the clear with a server, or somebody between, that asks for no TLS."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._of = link
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Comes before the password is sent."""
+        if initial_connection and self._of.encrypted and not info.get("tls_required"):
+            raise NotEncrypted("it does not require TLS: give it a certificate, or say ?tls=off")
+        await super()._process_info(info, initial_connection)
+
+
 async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
     """Until it is answered, which cancels this, or cannot be sent any more."""
     with contextlib.suppress(*ERRORS):
@@ -207,7 +227,7 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
     password = password_of(address)
     reasons = []
     for host in hosts:
-        link = Link(host)
+        link = Link(host, encrypted=address.encrypted)
         try:
             await link.open(address, password)
         except ERRORS as error:

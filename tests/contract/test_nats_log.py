@@ -169,6 +169,24 @@ async def test_a_server_whose_certificate_does_not_fit_is_named_and_not_waited_f
                 await open_link(address, address.hosts)
 
 
+async def test_a_server_without_tls_is_told_no_password_where_tls_is_needed(name: str) -> None:
+    said = b""
+
+    async def eavesdrop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        writer.write(b'INFO {"server_id":"x","max_payload":1048576,"auth_required":true}\r\n')
+        said += await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(eavesdrop, "127.0.0.1", 0)
+    async with server, asyncio.timeout(WITHIN_S):
+        port = server.sockets[0].getsockname()[1]
+        address = LogAddress(f"nats://huahuo:{PASSWORD}@127.0.0.1:{port}?name={name}&tls=verify")
+        with pytest.raises(Unreachable, match="does not require TLS"):
+            await open_link(address, address.hosts)
+    assert said == b""
+
+
 async def test_a_server_that_is_frozen_is_left_for_another_one_without_waiting_for_its_pings(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
