@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,10 @@ from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 CONNECT_S = 3.0
 PING_S = 3
 """A server that leaves two pings unanswered has gone."""
+AGAIN_S = 0.5
+"""What nobody has answered is sent again: while a log has no leader, servers drop it without a word."""
+AGAIN_BYTES_MAX = 256 << 10
+"""What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
 
 
@@ -85,7 +89,7 @@ class Link:
     async def request(
         self, subject: str, body: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Msg:
-        """Send and wait for the answer.
+        """Send and wait for the answer. It may arrive more than once, so it must do no harm then.
 
         Raises:
             Unreachable: nobody has received it.
@@ -98,11 +102,21 @@ class Link:
         future: asyncio.Future[Msg] = loop.create_future()
         self._waiting[token] = future
         deadline = loop.call_later(timeout_s, self._expire, future)
+        again: asyncio.Task[None] | None = None
+
+        async def send() -> None:
+            await self.client.publish(
+                subject, body, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
+            )
+
+        def send_again() -> None:
+            nonlocal again
+            again = loop.create_task(_again_and_again(send), name="question to NATS again")
+
+        late = loop.call_later(AGAIN_S, send_again) if len(body) <= AGAIN_BYTES_MAX else None
         try:
             try:
-                await self.client.publish(
-                    subject, body, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
-                )
+                await send()
             except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError):
                 raise Unreachable(f"{self.host} has gone") from None
             except ERRORS as error:
@@ -110,6 +124,10 @@ class Link:
             answer = await future
         finally:
             deadline.cancel()
+            if late is not None:
+                late.cancel()
+            if again is not None:
+                again.cancel()
             self._waiting.pop(token, None)
         if answer.headers and answer.headers.get("Status") == "503":
             raise Unreachable(f"no server serves {subject}: the log has no leader now")
@@ -166,6 +184,14 @@ class Link:
     def _expire(self, future: asyncio.Future[Msg]) -> None:
         if not future.done():
             future.set_exception(InDoubt(f"{self.host} has not answered"))
+
+
+async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
+    """Until it is answered, which cancels this, or cannot be sent any more."""
+    with contextlib.suppress(*ERRORS):
+        while True:
+            await send()
+            await asyncio.sleep(AGAIN_S)
 
 
 async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:

@@ -38,13 +38,13 @@ from huahuo.eventstore.sqlite.events import (
     select_stream,
     select_tombstones,
 )
+from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
-from huahuo.eventstore.sqlite.translated import translated
 from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
 _LINKS_A_STATEMENT = 16

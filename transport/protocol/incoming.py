@@ -13,6 +13,7 @@ import msgspec
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
+from huahuo.transport.protocol import listed
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.strict_json import (
     compact_object,
@@ -132,8 +133,17 @@ def plain_ack(data: bytes) -> dict[str, int] | None:
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
     """The message as a JSON object of bounded depth, without NaN, infinities, duplicate keys,
     lone surrogates or integers that a browser cannot hold.
+
+    The events of a `publish` in the usual form are `ListedEvent`s in place of objects.
     """  # noqa: D205  one sentence
-    value = compact_object(data, depth_max) if len(data) <= bytes_max else None
+    value: dict[str, Any] | None = None
+    if len(data) <= bytes_max:
+        if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
+            found = listed.listed(data)
+            if found is not None:
+                name, events = found
+                return Parsed("publish", name, {"action": "publish", "id": name, "events": events})
+        value = compact_object(data, depth_max)
     if value is None:
         return parse_closely(data, bytes_max=bytes_max, depth_max=depth_max)
     request_id, action = value.get("id"), value.get("action")

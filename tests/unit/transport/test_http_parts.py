@@ -11,7 +11,7 @@ from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.messages import Request
 from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
 from huahuo.transport.http.problems import from_close, from_error, problem
-from huahuo.transport.http.routes import Target, begins, route_of
+from huahuo.transport.http.routes import Target, route_of
 from huahuo.transport.http.tickets import TICKETS_MAX, Tickets
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import binary_frame, text_frame, unframed
@@ -35,28 +35,27 @@ def test_a_path_names_a_stream_or_an_action() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "ours"),
-    [
-        (b"POST /publish HTTP/1.1\r\n", True),
-        (b"OPTIONS * HTTP/1.1\r\n", True),
-        (b"GET /streams/system HTTP/1.1", True),
-        (b"GET /seen?stream=x", True),
-        (b"GET /commands/get_all_emails HTTP/1.1", True),
-        (b"GET /publish HTTP/1.1", True),
-        (b"GET /client/huahuo-client.js", False),
-        (b"GET /c", None),
-        (b"GET /healthz HTTP/1.1", False),
-        (b"GET /ws HTTP/1.1", False),
-        (b"PUT /streams/system HTTP/1.1\r\n", True),
-        (b"TRACE / HTTP/1.1\r\n", False),
-        (b"\x16\x03\x01", False),
-        (b"GET /s", None),
-        (b"G", None),
-        (b"", None),
-    ],
+    "target", ["http://other:81/streams/x?after=1", "HTTPS://other:81/streams/x?after=1"]
 )
-def test_the_first_bytes_tell_whose_a_request_is(data: bytes, ours: bool | None) -> None:
-    assert begins(data) is ours
+def test_a_target_that_is_a_whole_url_names_the_host_itself(target: str) -> None:
+    asked = Request.of("GET", target, [(b"Host", b"mine"), (b"Accept", b"*/*")], "")
+    assert (asked.path, asked.query) == ("/streams/x", {"after": "1"})
+    assert (asked.all("host"), asked.header("accept")) == (["other:81"], "*/*")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [("http://x", "/"), ("http://x?a=1", "/"), ("/http://x/y", "/http://x/y")]
+)
+def test_the_path_of_a_whole_url_begins_with_a_slash(target: str, path: str) -> None:
+    assert request(target).path == path
+
+
+@pytest.mark.parametrize(
+    "target", ["*", "x:443", "streams/x", "ftp://x/y", "http:///y", "mailto:x", "http://a@x/y"]
+)
+def test_a_target_that_is_no_path_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        request(target)
 
 
 def test_a_path_and_its_parameters_are_decoded_once() -> None:
@@ -134,10 +133,10 @@ def test_a_refusal_of_an_application_is_a_conflict() -> None:
 
 
 def test_a_connection_that_ends_before_its_answer_is_a_status() -> None:
-    assert from_close(CloseCode.TOO_MANY_CONNECTIONS, "x").status is HTTPStatus.TOO_MANY_REQUESTS
-    assert ("Retry-After", "30") in from_close(CloseCode.TOO_MANY_CONNECTIONS, "x").headers
-    assert from_close(CloseCode.DRAINING, "x").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert from_close(CloseCode.REVOKED, "x").status is HTTPStatus.UNAUTHORIZED
+    assert from_close(CloseCode.TOO_MANY_CONNECTIONS).status is HTTPStatus.TOO_MANY_REQUESTS
+    assert ("Retry-After", "30") in from_close(CloseCode.TOO_MANY_CONNECTIONS).headers
+    assert from_close(CloseCode.DRAINING).status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert from_close(CloseCode.REVOKED).status is HTTPStatus.UNAUTHORIZED
 
 
 def page(*, more: bool, outcome: Outcome = Outcome.RESUMED) -> Page:
