@@ -5,6 +5,7 @@ millisecond or more. A long append is written in stretches, so that the loop get
 """
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import batched
 
@@ -22,7 +23,8 @@ _INSERTS = tuple(
 )
 """(rows, statement), the largest first: any number of rows takes few statements. A statement of more than 256
 rows costs more than it saves."""
-_ALIKE_FROM = 16
+_ALIKE_FROM = 16 if sys.version_info >= (3, 12, 4) else 1 << 62
+"""Older versions warn of each numbered parameter: there all events are written by `_INSERTS`."""
 _ALIKE_COLUMNS = 7
 _ALIKE_INSERTS = tuple(
     (
@@ -30,7 +32,7 @@ _ALIKE_INSERTS = tuple(
         "INSERT INTO event VALUES "  # noqa: S608  placeholders
         + ", ".join(f"(?6 + {row}, ?, ?, ?1, ?2, ?, ?, ?3, ?, ?4, ?5, ?, ?)" for row in range(rows)),
     )
-    for rows in (256, 128, 64, 32, _ALIKE_FROM)
+    for rows in (256, 128, 64, 32, 16)
 )
 """As `_INSERTS`, for events at consecutive positions that share type, version, principal, cause and build.
 These are bound once, with the first position: a row then has seven values of its own in place of thirteen."""
