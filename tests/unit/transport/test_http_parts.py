@@ -199,6 +199,10 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
         ("/live", "/live", "/"),
         ("/livelier", "/live", "/livelier"),
         ("/streams/system/", "/live/", "/streams/system"),
+        ("/live/streams/system", "/prefix/live", "/streams/system"),
+        ("/v1/live/healthz", "/prefix/api/v1/live", "/healthz"),
+        ("/prefix/live/healthz", "/prefix/live", "/healthz"),
+        ("http://x/live/healthz", "/live", "/healthz"),
     ],
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
