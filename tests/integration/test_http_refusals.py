@@ -157,3 +157,15 @@ def test_a_head_has_the_length_of_the_whole_answer() -> None:
                 assert head.content == b""
 
     run(main())
+
+
+def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
+    async def main() -> None:
+        allowed = "https://app.example.org"
+        async with world(TransportSettings(origins=(allowed,))) as w, http(w) as c:
+            answer = await c.get("/streams/", headers={"Origin": allowed})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            other = await c.get("/streams/", headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
+
+    run(main())
