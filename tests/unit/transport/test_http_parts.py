@@ -31,7 +31,11 @@ def test_a_path_names_a_stream_or_an_action() -> None:
     command = route_of("/commands/place_order")
     assert command is not None
     assert (command.target, command.name) == (Target.COMMAND, "place_order")
-    assert route_of("/streams/") is route_of("/healthz") is route_of("/publish/x") is None
+    assert route_of("/streamed") is route_of("/healthz") is route_of("/publish/x") is None
+    for path in ("/streams/", "/streams"):
+        nothing = route_of(path)
+        assert nothing is not None
+        assert (nothing.target, nothing.name) == (Target.STREAM, "")
 
 
 @pytest.mark.parametrize(
