@@ -274,7 +274,8 @@ class EntityApi:
             found = await log.rows(TABLE_PREFIX + rows.table, rows.part, before=before, limit=limit + 1)
             return Reply(page_body(query.action, found, limit, position))
 
-        return Action(query.action, query.params, handle, query=True)
+        place = f"{place_of(query.answer)}: query({query.action!r})"
+        return Action(query.action, query.params, handle, query=True, place=place)
 
     def together(self) -> "FiredTogether":
         """See `Fires`."""
@@ -306,7 +307,8 @@ class EntityApi:
             answer = await self.execute(entity, key, sent, call.origin)
             return from_entity(b"" if answer.reply is None else answer.reply.body, answer, call)
 
-        return Action(traits(cls).action, message.params, handle, frees=traits(cls).frees)
+        said, place = traits(cls), f"{place_of(cls)}: class {cls.__name__}(Command)"
+        return Action(said.action, message.params, handle, frees=said.frees, place=place)
 
     def _query(self, entity: Entity[Any], query: EntityQuery) -> Action:
         fields = query.fields
@@ -334,7 +336,8 @@ class EntityApi:
                 return error_reply(Refusal("not_found", f"there is no such {entity.kind}"))
             return Reply(body)
 
-        return Action(query.action, query_params(entity, fields), handle, query=True)
+        place = f"{place_of(query.answer)}: {entity.kind}.query({query.action!r})"
+        return Action(query.action, query_params(entity, fields), handle, query=True, place=place)
 
 
 class FiredTogether:

@@ -12,13 +12,15 @@ import structlog
 from msgspec import Struct
 
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_user
+from huahuo.actors.domain.storable import one_line, unstorable
 from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event, holds_secret, traits
 from huahuo.actors.plugins.actions import CONNECTION_ACTIONS, SERVICE_ACTIONS
 
 _log = structlog.get_logger(__name__)
 
 _IN_EVERY_COMMAND = frozenset({"action", "id"})
+_USE = "use numbers, texts, lists, dicts, sets, Structs and dates"
 
 
 class Catalog:
@@ -33,11 +35,17 @@ class Catalog:
         self.by_action: dict[str, tuple[Entity[Any], type[Command]]] = {}
         self.owners: dict[type, Entity[Any]] = {}
         self._types: dict[str, type] = {}
+        self._asked: dict[str, Entity[Any]] = {}
+        """By action of a query, whose it is."""
         self._derived: dict[str, list[Entity[Any]]] = {}
         for entity in entities:
             if not isinstance(entity, Entity):
-                raise DefinitionError(f"entities: {entity!r:.60} is no Entity: write entities=[order]")
+                raise DefinitionError(
+                    f"{place_of_user()}: entities: {entity!r:.60} is no Entity: write entities=[order]"
+                )
             self._add(entity)
+        for entity in self.by_kind.values():
+            self._check_queries(entity)
 
     @property
     def event_types(self) -> frozenset[str]:
@@ -125,6 +133,18 @@ class Catalog:
             _refuse_class(cls, f"{why}: write another action=")
         self.by_action[said.action] = (entity, cls)
 
+    def _check_queries(self, entity: Entity[Any]) -> None:
+        for query in entity.queries.values():
+            where = f"{place_of(query.answer)}: {entity.kind}.query({query.action!r})"
+            command = self.by_action.get(query.action)
+            if command is not None:
+                why = f"it is the action of {command[1].__name__} in {place_of(command[1])}"
+                raise DefinitionError(f"{where}: {why}: write another action")
+            other = self._asked.setdefault(query.action, entity)
+            if other is not entity:
+                why = f"{place_of(other.queries[query.action].answer)} answers it already"
+                raise DefinitionError(f"{where}: {why}: write another action")
+
 
 def creates(entity: Entity[Any], cls: type[Command]) -> bool:
     """Whether a command of this class may be the first of its entity.
@@ -154,11 +174,19 @@ def _check_state(entity: Entity[Any]) -> None:
         shown = msgspec.json.decode(msgspec.json.encode(empty), type=state)
         msgspec.json.schema(state)
     except Exception as error:  # noqa: BLE001  whatever a type that the codec does not know raises
-        why = f"the state {state.__name__} cannot be stored: {error}"
-        _refuse(entity, f"{why}: use numbers, texts, lists, dicts, sets, Structs and dates")
+        _refuse(entity, f"the state {state.__name__} cannot be stored: {_why(state, error)}")
+    if (wrong := unstorable(state)) is not None:
+        _refuse(entity, f"the state {state.__name__} cannot be stored: {wrong}: {_USE}")
     if again != empty or shown != empty:
         why = f"the state {state.__name__} changes when it is stored and read again"
         _refuse(entity, f"{why}: compare {empty!r} with {again if again != empty else shown!r}")
+
+
+def _why(cls: type, error: Exception) -> str:
+    """What is wrong with a field, and what to write."""
+    if isinstance(error, NameError):
+        return f"{one_line(error)}: define it, or import it, above the class"
+    return f"{unstorable(cls) or one_line(error)}: {_USE}"
 
 
 def _check_codec(cls: type) -> None:
@@ -169,7 +197,9 @@ def _check_codec(cls: type) -> None:
         msgspec.json.Decoder(cls)
         msgspec.json.schema(cls)
     except Exception as error:  # noqa: BLE001  an unknown name, or a type that the codec does not know
-        _refuse_class(cls, f"it cannot be stored: {error}: use numbers, texts, lists, dicts and Structs")
+        _refuse_class(cls, f"it cannot be stored: {_why(cls, error)}")
+    if (wrong := unstorable(cls)) is not None:
+        _refuse_class(cls, f"it cannot be stored: {wrong}: {_USE}")
 
 
 def _check_listed(entity: Entity[Any]) -> None:
@@ -195,8 +225,10 @@ def _check_upcasts(entity: Entity[Any]) -> None:
         if version >= entity.version:
             write = f"write Entity({entity.kind!r}, …, version={version + 1})"
             raise DefinitionError(f"{where}: the entity's version is {entity.version}: {write}")
-        if name not in {traits(cls).name for cls in entity.evolves}:
-            raise DefinitionError(f"{where}: no event of {entity.kind} has that stored name")
+        names = sorted({traits(cls).name for cls in entity.evolves})
+        if name not in names:
+            write = f"write one of those that an evolve handles: {', '.join(names) or 'there is none'}"
+            raise DefinitionError(f"{where}: no event of {entity.kind} has that stored name: {write}")
 
 
 def _base_of(cls: type) -> type:

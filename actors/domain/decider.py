@@ -247,7 +247,10 @@ class EntityDecider(EntityFold):
             raise self._fault(sent.command, str(error)) from error
         if len(body) > bounds.state_bytes_max:  # the same bound: both are parts of one frame
             return _too_large(f"a reply of {len(body)} bytes, at most {bounds.state_bytes_max}")
-        after = self._ahead(state, write.own)
+        try:
+            after = self._ahead(state, write)
+        except OverBound as over:
+            return _too_large(str(over))
         if self.entity.tables and write.own:
             try:
                 before = derived.rows_of(self.entity, state.state, state.key) if state.exists else {}
@@ -258,7 +261,7 @@ class EntityDecider(EntityFold):
                 return _too_large(f"a decision of {len(changes)} rows, at most {bounds.decision_events_max}")
             write.rows += changes
         if after is not state.state and self._over(state, after, write.own_bytes):
-            return _too_large(f"the state would have more than {bounds.state_bytes_max} bytes")
+            return _too_large(self._state_over())
         guard = sent.guard or _NO_GUARD
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),
@@ -272,14 +275,33 @@ class EntityDecider(EntityFold):
             shred=(stream,) if decision.shred else (),
         )
 
-    def _ahead(self, state: Held, events: Sequence[Event]) -> Any:
-        after = state.state
-        for event in events:
-            after = self.after(after, event)
+    def _ahead(self, state: Held, write: writing.Writing) -> Any:
+        """The state after the decision. Raises OverBound: it is too large after some of the events."""
+        after, events = state.state, write.own
+        if state.size + write.own_bytes > self._bounds.state_bytes_max:
+            after = self._measured(state, events)
+        else:
+            for event in events:
+                after = self.after(after, event)
         if not isinstance(after, self.entity.state):
             what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
             raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
         return after
+
+    def _measured(self, state: Held, events: Sequence[Event]) -> Any:
+        """As `_ahead`, for events that may make the state too large: a large state costs time to copy."""
+        after, grown = state.state, state.size
+        for event in events:
+            after = self.after(after, event)
+            grown += len(self._encode(event))
+            if grown > self._bounds.state_bytes_max:
+                grown = len(self._encode(after))
+                if grown > self._bounds.state_bytes_max:
+                    raise OverBound(self._state_over())
+        return after
+
+    def _state_over(self) -> str:
+        return f"the state would have more than {self._bounds.state_bytes_max} bytes"
 
     def _over(self, state: Held, after: Any, event_bytes: int) -> bool:
         """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""

@@ -43,3 +43,8 @@ def place_of_caller(package: str) -> str:
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(package):
         frame = frame.f_back
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def place_of_user() -> str:
+    """Where the application's own code is that runs now, such as its call of `Huahuo(…)`."""
+    return place_of_caller("huahuo.")

@@ -7,7 +7,7 @@ from huahuo.actors.domain import jobs, projections, rebuilding, remote_jobs
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import DefinitionError
+from huahuo.actors.domain.errors import DefinitionError, place_of_user
 from huahuo.actors.domain.following import Following
 from huahuo.actors.domain.lists import Lists
 from huahuo.actors.domain.past import past_of
@@ -30,7 +30,9 @@ class Entities(Plugin):
 
     def __init__(self, entities: Iterable[Entity[Any]]) -> None:
         if not isinstance(entities, Iterable):
-            raise DefinitionError(f"entities: {entities!r:.60} is no list: write entities=[order]")
+            raise DefinitionError(
+                f"{place_of_user()}: entities: {entities!r:.60} is no list: write entities=[order]"
+            )
         job = jobs.job_entity()
         remote_jobs.add_to(job)
         self.catalog = Catalog((job, *entities))

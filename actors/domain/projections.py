@@ -20,6 +20,7 @@ from huahuo.eventstore.port import Log
 
 ROWS: Final = "rows"
 FOLLOWER: Final = "follower"
+INDEX: Final = "index"
 UNKNOWN: Final = "not in the application"
 UP_TO_DATE: Final = "up to date"
 OTHER_CODE: Final = "made by other code: rebuild it"
@@ -96,10 +97,12 @@ async def projections(log: Tables, catalog: Catalog) -> list[Standing]:
     return [Standing(TIMERS, ROWS, head, 0, UP_TO_DATE), *rows]
 
 
-async def at_rest(log: Tables, catalog: Catalog, declared: Collection[str] | None) -> list[Standing]:
+async def at_rest(
+    log: Tables, catalog: Catalog, declared: Collection[str] | None, indexes: Collection[str] = ()
+) -> list[Standing]:
     """Where everything stands on a log that no service has open.
 
-    `declared`: followers of the application, None if it is not known.
+    `declared`: followers of the application, None if it is not known. `indexes`: what plug-ins keep.
     """
     found = await projections(log, catalog)
     for name in sorted({*(declared or ()), *await record.names(log)}):
@@ -109,7 +112,8 @@ async def at_rest(log: Tables, catalog: Catalog, declared: Collection[str] | Non
         state = "paused" if kept.paused else UP_TO_DATE if not lag else "behind"
         error = next((letter.error for letter in kept.dead.values()), "")
         shown = state if declared is None or name in declared else UNKNOWN
-        found.append(Standing(name, FOLLOWER, cursor, lag, shown, len(kept.dead), error))
+        what = INDEX if name in indexes else FOLLOWER
+        found.append(Standing(name, what, cursor, lag, shown, len(kept.dead), error))
     return found
 
 

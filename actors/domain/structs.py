@@ -169,6 +169,9 @@ def _snake(name: str) -> str:
 def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
     if base is Event and not ours.get("type"):
         _refuse(name, base, f'write class {name}(Event, type="{_snake(name)}")')
+    action = ours.get("action", "")
+    if action and not (isinstance(action, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", action)):
+        _refuse(name, base, f"action={action!r}: use small letters, digits and _")
     stored = ours.pop("type", "") or ours.pop("name", "") or ours.get("action", "") or _snake(name)
     ours.pop("name", None)
     if not isinstance(stored, str) or not NAME.fullmatch(stored):
@@ -176,9 +179,6 @@ def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
     if base is Event and stored in NO_TYPES:
         why = f"the type {stored!r} is that of a message of the protocol, and clients would take it for one"
         _refuse(name, base, f'{why}: write another, for example type="{_another(name, stored)}"')
-    action = ours.get("action", "")
-    if action and not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", action):
-        _refuse(name, base, f"{action!r} is no action: use small letters, digits and _")
     if ours.get("open") and not action:
         _refuse(name, base, f'open= is for commands that clients send: add action="{_snake(name)}"')
     for key in ours.keys() - {"action"}:

@@ -74,6 +74,7 @@ class Action(msgspec.Struct, frozen=True):
     `frees`: also executed when there is no room for more: it frees some, or needs little.
     `compressible`: its replies may be compressed. Only for replies without secrets: when a secret is
     compressed together with text that an attacker chose, the length reveals it (CRIME).
+    `place`: where and what it is, as `shop.py:12: class Place(Command)`, to say of which there are two.
     """
 
     action: str
@@ -84,6 +85,7 @@ class Action(msgspec.Struct, frozen=True):
     compressible: bool = False
     signed_in: bool = False
     frees: bool = False
+    place: str = ""
 
 
 class Registry:
@@ -113,8 +115,14 @@ class Registry:
 
     def command(self, action: Action) -> None:
         """Register an action. Raises ValueError if its name is taken."""
-        if action.action in CONNECTION_ACTIONS or action.action in self.commands:
-            raise ValueError(f"the action {action.action!r} is registered already")
+        known = self.commands.get(action.action)
+        if known is not None or action.action in CONNECTION_ACTIONS:
+            other = "the service" if known is None else "a plug-in"
+            if known is not None and known.place and action.place:
+                other = known.place
+            place = action.place or (known.place if known else "")
+            why = f"the action {action.action!r} belongs to {other} already: choose another"
+            raise ValueError(f"{place}: {why}" if place else why)
         self.commands[action.action] = action
 
     def snapshot(self, kind: str, of: SnapshotOf) -> None:

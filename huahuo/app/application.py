@@ -112,7 +112,7 @@ def load(name: str) -> Application:
         raise ConfigError(
             f"--app {name}: no module {error.name} is here or installed. Run it in the folder of that file"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(name, error) from error
     if not hasattr(module, attribute):
         raise ConfigError(
@@ -125,7 +125,7 @@ def load(name: str) -> Application:
     return found
 
 
-def _failed(name: str, error: Exception) -> ConfigError:
+def _failed(name: str, error: Exception | SystemExit) -> ConfigError:
     """The application's own code raised `error` while it was imported."""
     return ConfigError(f"--app {name}: {_place(error)}{type(error).__name__}: {error}".replace("\n", " "))
 

@@ -12,10 +12,11 @@ from huahuo.actors.domain import rebuilding
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.projections import at_rest, no_follower
 from huahuo.actors.followers import record
+from huahuo.actors.followers.record import Tables
 from huahuo.actors.timers import rebuilding as timers
 from huahuo.actors.timers.timer import TABLE as TIMERS
 from huahuo.app.config import Settings
-from huahuo.app.plugins import chosen
+from huahuo.app.plugins import chosen, projections
 from huahuo.audit.bodies import must_be_original
 from huahuo.audit.place import reading
 from huahuo.audit.record import ask_service, note, principal, writing
@@ -132,12 +133,17 @@ async def retry(settings: Settings, ambient: Ambient, name: str, declared: Colle
 async def _rows(settings: Settings, declared: Collection[str] | None) -> list[dict[str, Any]]:
     if not is_original(settings.data):
         async with reading(settings) as place:
-            return [msgspec.structs.asdict(one) for one in await at_rest(place.log, _catalog(), declared)]
+            return await _at_rest(place.log, declared)
     async with writing(settings) as log:
         if log is not None:
-            return [msgspec.structs.asdict(one) for one in await at_rest(log, _catalog(), declared)]
+            return await _at_rest(log, declared)
     reply: Any = await ask_service(settings, "get_projections")
     return list(reply["data"])
+
+
+async def _at_rest(log: Tables, declared: Collection[str] | None) -> list[dict[str, Any]]:
+    found = await at_rest(log, _catalog(), declared, projections())
+    return [msgspec.structs.asdict(one) for one in found]
 
 
 async def _kept(log: StoreLog, name: str, declared: Collection[str] | None) -> record.Recorded:

@@ -187,11 +187,13 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
         ("shop", "write MODULE:NAME"),
         ("./shop.py:app", "that is a file: write shop:app"),
         ("broken:app", "broken.py:1: ZeroDivisionError"),
+        ("leaves:app", "leaves.py:2: SystemExit: 3"),
         ("wrong:app", "class Placed(Event): write class Placed(Event, type="),
     ],
 )
 def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     (tmp_path / "wrong.py").write_text("from huahuo import Event\nclass Placed(Event): ...\n")
     (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
     done = subprocess.run(

@@ -122,3 +122,33 @@ async def test_nothing_is_known_of_a_log_without_plug_ins() -> None:
     past = together([])
     assert await past.subject_of(None, "bell/1") is None  # type: ignore[arg-type]
     assert (past.kinds, past.guides, past.actions(None)) == ((), (), ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            "shop.py:9: class Ring(Command)",
+            "",
+            r"^shop.py:9: class Ring\(Command\): the action 'ring' belongs to a plug-in",
+        ),
+        (
+            "",
+            "shop.py:9: class Ring(Command)",
+            r"^shop.py:9: class Ring\(Command\): the action 'ring' belongs to a plug-in",
+        ),
+        (
+            "a.py:1: x",
+            "b.py:2: y",
+            r"^b.py:2: y: the action 'ring' belongs to a.py:1: x already: choose another$",
+        ),
+    ],
+)
+def test_an_action_that_two_have_says_where_they_are(first: str, second: str, said: str) -> None:
+    async def ring(_call: Call[dict[str, object]]) -> Reply:
+        return json_reply({"type": "success"})
+
+    registry = Registry()
+    registry.command(Action("ring", dict, ring, place=first))
+    with pytest.raises(ValueError, match=said):
+        registry.command(Action("ring", dict, ring, place=second))

@@ -270,7 +270,39 @@ MISTAKES = {
     "an upcast of an unknown type": (
         "parcel = Entity('parcel', Order, version=2)\n"
         "@parcel.upcast('nothing', from_version=1)\ndef step(fields): return fields",
-        ["parcel.upcast('nothing', from_version=1)", "no event of parcel"],
+        [
+            "parcel.upcast('nothing', from_version=1)",
+            "no event of parcel",
+            "write one of those that an evolve",
+        ],
+    ),
+    "a state with a class that no codec knows": (
+        "class Person: ...\nclass Box(Struct, frozen=True):\n    owner: Person | None = None\n"
+        "box = Entity('box', Box)",
+        ["Entity('box')", "the field owner has the type Person: use numbers"],
+    ),
+    "a state with keys that JSON has not": (
+        "class Box(Struct, frozen=True):\n    at: dict[tuple[int, int], int] = {}\nbox = Entity('box', Box)",
+        ["Entity('box')", "the field at is a dict with keys of the type tuple"],
+    ),
+    "an event with a class that no codec knows": (
+        "class Person: ...\nclass Sent(Event, type='sent'):\n    to: list[Person]\n"
+        "@order.evolve\ndef sent(state, event: Sent): ...",
+        ["class Sent(Event)", "the field to has the type Person: use numbers"],
+    ),
+    "an event with a name that is not defined": (
+        "class Sent(Event, type='sent'):\n    to: 'Person'\n@order.evolve(Sent)\ndef sent(state, event): ...",
+        ["class Sent(Event)", "name 'Person' is not defined: define it, or import it, above the class"],
+    ),
+    "a query with the action of a command": (
+        "@order.decide(Place)\ndef place(s, c, ctx): ...\n"
+        "@order.query('place_order')\ndef get(state, who): ...",
+        ["order.query('place_order')", "the action of Place in ", "write another action"],
+    ),
+    "two entities that answer one query": (
+        "@order.query('get_it')\ndef get(state, who): ...\nbox = Entity('box', Order)\n"
+        "@box.query('get_it')\ndef get_box(state, who): ...",
+        ["box.query('get_it')", "answers it already", "write another action"],
     ),
     "a query with other arguments": (
         "@order.query('get_order')\ndef get(state): ...",
@@ -287,13 +319,15 @@ def test_a_mistake_names_its_file_its_class_and_what_to_write(mistake: str, tmp_
     said = str(raised.value)
     assert said.startswith(str(tmp_path / "app_")), said
     assert said.partition(".py:")[2][0].isdecimal(), said
+    assert "\n" not in said, said
     assert [part for part in parts if part not in said] == [], said
 
 
 @pytest.mark.parametrize("entities", [Entity("order", Struct), [Struct], None])
 def test_entities_are_given_as_a_list(entities: Any) -> None:
-    with pytest.raises(DefinitionError, match=re.escape("entities=[order]")):
+    with pytest.raises(DefinitionError, match=re.escape("entities=[order]")) as raised:
         Entities(entities)
+    assert str(raised.value).startswith(__file__)
 
 
 def test_correct_declarations_start(tmp_path: Path) -> None:

@@ -186,3 +186,11 @@ def test_a_decision_gives_no_rows_of_a_table_that_follows_from_states() -> None:
         assert engine.log.position == 0
 
     in_engine(test, [crates()])
+
+
+def test_what_a_plug_in_keeps_is_an_index_also_without_a_service() -> None:
+    async def test(engine: Engine) -> None:
+        found = await at_rest(engine.log, Catalog([]), ("to-crm", "search"), ("search",))
+        assert [(one.name, one.what) for one in found[1:]] == [("search", "index"), ("to-crm", "follower")]
+
+    in_engine(test, [crates()])

@@ -335,6 +335,26 @@ def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_nothing(w
     in_engine(test, [blobs(), rooms()], SMALL)
 
 
+def test_a_decision_that_makes_the_state_too_large_is_folded_no_further_than_that() -> None:
+    folded = []
+    blob = Entity("blob", Blob)
+
+    @blob.evolve
+    def grown(state: Blob, event: Grown) -> Blob:
+        folded.append(event)
+        return replace(state, text=state.text + event.text)
+
+    @blob.decide
+    def do(state: Blob, command: Do, ctx: Context) -> Outcome:
+        return [Grown("x" * 400)] * 5
+
+    async def test(engine: Engine) -> None:
+        assert (await engine.send("do", what="much"))["code"] == "too_large"
+        assert len(folded) == 3
+
+    in_engine(test, [blob], SMALL)
+
+
 def test_a_reply_that_no_frame_holds_is_refused_and_nothing_is_written() -> None:
     async def test(engine: Engine) -> None:
         ANSWERS["long reply"] = Decision([Grown("a")], reply={"text": "x" * 1_000})
