@@ -5,6 +5,7 @@ imapclient's parser parses the inside of a response. What it raises for a malfor
 """
 
 import base64
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ _LITERAL = re.compile(rb"\{(\d{1,10})\}$")
 _CODE = re.compile(rb"\[([^\] ]{1,64})(?: ([^\]]*))?\] ?")
 _NUMBERS = re.compile(
     rb"[0-9]{1,10} FETCH \(UID ([0-9]{1,10}) RFC822\.SIZE ([0-9]{1,18}) INTERNALDATE "
-    rb'"([ 0-9][0-9])-([A-Za-z]{3})-((?:19|20)[0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([01][0-9])([0-5][0-9])"\)'
+    rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"\)'
 )
 _BODY_OF = re.compile(rb"[0-9]{1,10} FETCH \(UID ([1-9][0-9]{0,8}) BODY\[[A-Z.]*\](?:<0>)? \{[0-9]+\}")
 _MONTHS = {
@@ -244,13 +245,12 @@ def _usual(parts: Sequence[Part]) -> Fetched | None:
         return None
     day, month, year, hour, minute, second, east, hours, minutes = numbers.groups()[2:]
     offset = dt.timedelta(hours=int(hours), minutes=int(minutes)) * (1 if east == b"+" else -1)
-    try:
+    date = None
+    with contextlib.suppress(ValueError, KeyError):  # there is no such day or zone: the mail has no date
         date = dt.datetime(
             int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), int(second),
             tzinfo=dt.timezone(offset),
         )  # fmt: skip
-    except (ValueError, KeyError):  # the other way knows what to make of it
-        return None
     return Fetched(int(numbers[1]), size=int(numbers[2]), internal_date_ms=_milliseconds(date))
 
 
