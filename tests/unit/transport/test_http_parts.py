@@ -32,7 +32,11 @@ def test_a_path_names_a_stream_or_an_action() -> None:
     command = route_of("/commands/place_order")
     assert command is not None
     assert (command.target, command.name) == (Target.COMMAND, "place_order")
-    assert route_of("/streams/") is route_of("/healthz") is route_of("/publish/x") is None
+    assert route_of("/streamed") is route_of("/healthz") is route_of("/publish/x") is None
+    for path in ("/streams/", "/streams"):
+        nothing = route_of(path)
+        assert nothing is not None
+        assert (nothing.target, nothing.name) == (Target.STREAM, "")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +204,10 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
         ("/live", "/live", "/"),
         ("/livelier", "/live", "/livelier"),
         ("/streams/system/", "/live/", "/streams/system"),
+        ("/live/streams/system", "/prefix/live", "/streams/system"),
+        ("/v1/live/healthz", "/prefix/api/v1/live", "/healthz"),
+        ("/prefix/live/healthz", "/prefix/live", "/healthz"),
+        ("http://x/live/healthz", "/live", "/healthz"),
     ],
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
