@@ -25,6 +25,11 @@ class Liveness:
         self._warned = False
         self._warn_ms: float | None = settings.token_warning_s * 1000
 
+    @property
+    def heard_s(self) -> float:
+        """When a message or a pong came last."""
+        return self._heard_s
+
     def heard(self, now_s: float) -> None:
         """A message or a pong came."""
         self._heard_s = now_s
