@@ -202,6 +202,8 @@ class SqliteStore:
         if group.events:
             last = group.events[-1]
             self._mark.write(last.position, last.chain)
+            if self._files.may_have_changed:
+                self._mark.make_again_if_gone(last.position, last.chain)
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if not kinds.isdisjoint(_ERASING):
