@@ -18,6 +18,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused, password_of, 
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 
 CONNECT_S = 3.0
+CLOSE_S = 0.5
 PING_S = 3
 """A server that leaves two pings unanswered has gone."""
 AGAIN_S = 0.5
@@ -25,6 +26,10 @@ AGAIN_S = 0.5
 AGAIN_BYTES_MAX = 256 << 10
 """What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
+
+
+class NotEncrypted(nats.errors.Error):
+    """The server takes the connection in the clear, and it must be TLS."""
 
 
 class ApiError(Exception):
@@ -38,11 +43,13 @@ class ApiError(Exception):
 class Link:
     """One connection. `ended` is set once it is of no more use."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, encrypted: bool = False) -> None:
+        """`encrypted`: a server that takes no TLS is told nothing."""
         self.host = host
+        self.encrypted = encrypted
         self.ended = asyncio.Event()
         self.reason = ""
-        self.client = Client()
+        self.client: Client = _Client(self)
         self._inbox = ""
         self._tokens = itertools.count()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -155,7 +162,9 @@ class Link:
         """Let go of the connection."""
         self._end()
         with contextlib.suppress(*ERRORS):
-            await self.client.close()
+            # After a failed TLS handshake, or with a frozen server, the client would wait for ever.
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
 
     def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` when the connection has ended. Returns a function that takes that back."""
@@ -186,6 +195,20 @@ class Link:
             future.set_exception(InDoubt(f"{self.host} has not answered"))
 
 
+class _Client(Client):
+    """The client alone would go on in the clear with a server, or somebody between, that asks for no TLS."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._of = link
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Comes before the password is sent."""
+        if initial_connection and self._of.encrypted and not info.get("tls_required"):
+            raise NotEncrypted("it does not require TLS: give it a certificate, or say ?tls=off")
+        await super()._process_info(info, initial_connection)
+
+
 async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
     """Until it is answered, which cancels this, or cannot be sent any more."""
     with contextlib.suppress(*ERRORS):
@@ -204,7 +227,7 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
     password = password_of(address)
     reasons = []
     for host in hosts:
-        link = Link(host)
+        link = Link(host, encrypted=address.encrypted)
         try:
             await link.open(address, password)
         except ERRORS as error:

@@ -49,7 +49,7 @@ async def sent(w: World, said: bytes) -> tuple[int, dict[str, str], bytes]:
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n", 400, "bad_message"),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 400, "bad_message"),
         ("GET x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_message"),
-        ("GET /streams/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
+        ("GET /streams/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404, "not_found"),
         ("GET /nothing.txt HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
         ("PROPFIND /streams/system HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         ("BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
@@ -155,5 +155,21 @@ def test_a_head_has_the_length_of_the_whole_answer() -> None:
                 whole, head = await c.get(path), await c.head(path)
                 assert head.headers["content-length"] == whole.headers["content-length"] != "0"
                 assert head.content == b""
+
+    run(main())
+
+
+def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
+    async def main() -> None:
+        allowed = "https://app.example.org"
+        async with world(TransportSettings(origins=(allowed,))) as w, http(w) as c:
+            answer = await c.get("/streams/", headers={"Origin": allowed})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            asks = {"Origin": allowed, "Access-Control-Request-Method": "GET"}
+            assert (await c.options("/streams/", headers=asks)).status_code == 204
+            answer = await c.get("/nothing.txt", headers={"Origin": allowed})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            other = await c.get("/nothing.txt", headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
 
     run(main())

@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,6 +28,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _CURSOR = re.compile(r"[0-9]{1,15}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *;[ -~]{0,128})?")
 _TEXT_CHARS_MAX = 256
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_.~%-]+)*")
 _FORK = ("stream-forked-from", "stream-fork-offset")
 
 _CURSOR_EPOCH_MS = 1_728_432_000_000
@@ -84,6 +86,14 @@ def path_of(name: str) -> str:
     if len(name) > PATH_CHARS_MAX or not _PATH.fullmatch(name) or "." in parts or ".." in parts:
         raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.PATH_OF_STREAM.format(PATH_CHARS_MAX))
     return name
+
+
+def location_of(request: Request) -> str:
+    """The URL that the client used, also below a mount or a proxy that takes a prefix away."""
+    scheme = "https" if (request.header("x-forwarded-proto") or "").lower() == "https" else "http"
+    prefix = (request.header("x-forwarded-prefix") or "").rstrip("/")
+    root = quote(request.root) or (prefix if _PREFIX.fullmatch(prefix) else "")
+    return f"{scheme}://{request.header('host') or 'localhost'}{root}{quote(request.path)}"
 
 
 def creation_of(request: Request) -> Creation:

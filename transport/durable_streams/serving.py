@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
@@ -231,7 +230,7 @@ class Serving:
         headers = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE), *state.headers)
         if not new:
             return Answer(HTTPStatus.OK, headers)
-        return Answer(HTTPStatus.CREATED, (("Location", _location(visit.request)), *headers))
+        return Answer(HTTPStatus.CREATED, (("Location", asking.location_of(visit.request)), *headers))
 
     async def _post(self, visit: Visit, path: str, body: bytes) -> Answer:
         asked = asking.addition_of(visit.request)
@@ -351,8 +350,3 @@ def _end_headers(part: Part) -> Headers:
     up_to_date = (("Stream-Up-To-Date", "true"),) if part.at_end else ()
     closed = (("Stream-Closed", "true"),) if part.closed else ()
     return (("Stream-Next-Offset", offset_text(part.following)), *up_to_date, *closed)
-
-
-def _location(request: Request) -> str:
-    scheme = "https" if (request.header("x-forwarded-proto") or "").lower() == "https" else "http"
-    return f"{scheme}://{request.header('host') or 'localhost'}{quote(request.path)}"

@@ -28,6 +28,8 @@ from huahuo.transport.session.speech import REFUSED, Speech
 from huahuo.transport.words import http_zh, zh
 
 STREAM_CHARS_MAX: Final = 128
+_NAMED: Final = (Target.STREAM, Target.COMMAND, Target.DURABLE)
+"""What the rest of the path names."""
 _STRANGER_MS: Final = -1
 """In place of an expiry, for somebody without a token."""
 _BEARER: Final = "bearer "
@@ -134,6 +136,8 @@ class Admission:
             return wrong_method(route.methods)
         if request.method == "OPTIONS":
             return preflight(route.methods, ())
+        if not route.name and route.target in _NAMED:
+            return problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE)
         if len(route.name) > STREAM_CHARS_MAX:
             return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_TOO_LONG.format(STREAM_CHARS_MAX))
         now_s = self._wires.ambient.monotonic_s()

@@ -24,6 +24,7 @@ from huahuo.transport.http.admission import Admission, Visit
 from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.asked import AskedWrongly
 from huahuo.transport.http.calling import Calling
+from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
 from huahuo.transport.http.plugin_calls import PluginCalls
@@ -265,7 +266,11 @@ class Api:
         found = await self._site.respond(SiteRequest(request.path, headers, method), address)
         assert found is not None, "it is no upgrade"
         kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
-        return Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
+        answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
+        if found.status_code < HTTPStatus.BAD_REQUEST:
+            return answer
+        # A page of another origin must be able to read why.
+        return answer.adding(cors_headers(request, self._wires.shared.settings.origins) or ())
 
     def speech(self, preferred: Iterable[str]) -> Speech:
         """See `Admission.speech`. A shell says an answer with it as it sends it (`problems.worded`)."""

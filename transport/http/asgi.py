@@ -46,7 +46,8 @@ class AsgiTransport:
         try:
             query = bytes(scope.get("query_string") or b"").decode("ascii")
             _, headers = origin_form(str(scope["path"]), scope["headers"])
-            request = Request.at(str(scope["method"]), path_of(scope), query, headers, _peer(scope))
+            method, root = str(scope["method"]), _root(scope)
+            request = Request.at(method, path_of(scope), query, headers, _peer(scope), root)
         except ValueError:
             await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET))
             return
@@ -145,7 +146,7 @@ class AsgiTransport:
         socket = AsgiSocket(
             receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
             address=address, negotiated=negotiated, over_limit=over,
-            root=str(scope.get("root_path") or "").rstrip("/"),
+            root=_root(scope),
         )  # fmt: skip
         self._server.connected(socket)
         serving = asyncio.ensure_future(self._server.attend(socket))
@@ -278,9 +279,15 @@ class AsgiOutlet:
 def path_of(scope: Scope) -> str:
     """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
     path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
-    root = str(scope.get("root_path") or "").rstrip("/")
-    below = path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
-    return "/" + below.strip("/")
+    root = _root(scope)
+    while root and not (path == root or path.startswith(f"{root}/")):
+        # A proxy took the beginning of the root away, which the application was told to be below.
+        root = root[root.find("/", 1) :] if "/" in root[1:] else ""
+    return "/" + path[len(root) :].strip("/")
+
+
+def _root(scope: Scope) -> str:
+    return str(scope.get("root_path") or "").rstrip("/")
 
 
 def _all_of(scope: Scope, name: bytes) -> list[str]:

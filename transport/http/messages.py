@@ -21,7 +21,8 @@ type RawHeaders = Sequence[tuple[bytes, bytes]]
 class Request(msgspec.Struct, frozen=True):
     """A request without its body. Names of headers are lower case; `peer` is the socket's address.
 
-    `path` is decoded and begins with a slash. A parameter that comes twice has its last value.
+    `path` is decoded and begins with a slash. A parameter that comes twice has its last value. `root`: the
+    decoded path at which the service is mounted; "", or without a slash at its end.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Request(msgspec.Struct, frozen=True):
     query: Mapping[str, str]
     headers: Headers
     peer: str = ""
+    root: str = ""
 
     @classmethod
     def of(cls, method: str, target: str, headers: RawHeaders, peer: str) -> "Request":
@@ -40,11 +42,13 @@ class Request(msgspec.Struct, frozen=True):
         return cls.at(method, unquote(path, errors="strict"), query, headers, peer)
 
     @classmethod
-    def at(cls, method: str, path: str, query: str, headers: RawHeaders, peer: str) -> "Request":
+    def at(
+        cls, method: str, path: str, query: str, headers: RawHeaders, peer: str, root: str = ""
+    ) -> "Request":
         """From a decoded path. Raises ValueError: the query has too many parameters or is no UTF-8."""
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
         named = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
-        return cls(method, path, dict(pairs), named, peer)
+        return cls(method, path, dict(pairs), named, peer, root)
 
     def all(self, name: str) -> list[str]:
         """The values of a header that may come more than once."""

@@ -59,12 +59,15 @@ BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POS
 
 
 def route_of(path: str) -> Route | None:
-    """The route of a decoded path. None: it is not the API's."""
+    """The route of a decoded path. None: it is not the API's. The name may be empty, which names nothing."""
     exact = EXACT.get(path)
     if exact is not None:
         return exact
-    for beginning, route in (*BELOW.items(), *BETWEEN_NODES.items()):
-        if path.startswith(beginning) and len(path) > len(beginning):
+    for beginning, route in BELOW.items():
+        if path.startswith(beginning) or f"{path}/" == beginning:
+            return msgspec.structs.replace(route, name=path[len(beginning) :])
+    for beginning, route in BETWEEN_NODES.items():
+        if path.startswith(beginning) and len(path) > len(beginning):  # without a name it is a page's
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None
 
