@@ -23,7 +23,7 @@ cluster: ## three nodes over three NATS servers, sample mail, and a page that br
 	@scripts/web.sh || echo "cluster: going on without the console" >&2
 	@$(BIN)/huahuo demo --cluster
 
-test: ## every test, in three processes; ARGS="-k resume" chooses
+test: ## every test, in four processes at a time; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
@@ -60,9 +60,9 @@ sim: ## one simulated run: SEED=7 [HOURS=0.5] [ENGINE=sqlite]; see docs/testing.
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.simulator $(if $(SEED),--seed $(SEED),--seeds 0-19) $(if $(HOURS),--hours $(HOURS)) $(if $(ENGINE),--engine $(ENGINE))
 
-proof: ## many simulated runs, with a table of what they proved: SEEDS=0-1999 [WITHIN_S=3600]
+proof: ## many simulated runs, with a table of what they proved: SEEDS=0-799 [WITHIN_S=3600] [GATE=1]
 	@scripts/setup.sh dev
-	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-1999) --within-s $(or $(WITHIN_S),0) $(if $(WITHIN_S),,--gate)
+	$(BIN)/python -m tests.support.simulator --seeds $(or $(SEEDS),0-799) --within-s $(or $(WITHIN_S),0) $(if $(SEEDS),$(if $(GATE),--gate),--gate)
 	$(BIN)/python -m tests.support.models.power_images --images $(if $(WITHIN_S),2000 --within-s 20,100000)
 	$(BIN)/python -m tests.support.models.call_faults $(if $(WITHIN_S),--every 29 --within-s 10)
 

@@ -25,6 +25,8 @@ class AwakeAmbient:
     def __init__(self, inner: Ambient, *, late_s: float = LATE_S, slept_s_max: float = SLEPT_S_MAX) -> None:
         self._inner = inner
         self._inner_s = inner.monotonic_s
+        self.now_ms = inner.now_ms
+        """See `Ambient`. Not a method of our own: each short command asks."""
         self._late_s = late_s
         self._slept_s_max = slept_s_max
         self._due_s = math.inf
@@ -61,10 +63,6 @@ class AwakeAmbient:
     def process_s(self) -> float:
         """See `Ambient`."""
         return self._inner.process_s()
-
-    def now_ms(self) -> int:
-        """See `Ambient`."""
-        return self._inner.now_ms()
 
     def random(self) -> float:
         """See `Ambient`."""

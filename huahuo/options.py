@@ -8,7 +8,7 @@ import sys
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from huahuo.actors.plugins.past import Past
     from huahuo.app.config import Settings, Table
 
+HERE = Path("huahuo.toml")
+"""Read where it is and --config names no other file."""
+
 # The table of docs/operating.md, "Exit codes".
 EXIT_OK = 0
 """Done; found, intact or the same."""
@@ -26,6 +29,21 @@ EXIT_NOTHING = 1
 """Nothing found, damaged or different. Of a command that answers no question: it failed."""
 EXIT_UNUSABLE = 2
 """The command cannot be executed as given: no such directory, key, place or setting."""
+
+
+MISUSE = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+"""typer's error for a command line that does not fit: an unknown flag, a missing argument."""
+
+
+def said_of(error: typer.BadParameter) -> tuple[str, str | None]:
+    """What to print about it, in one line, and the command whose `--help` tells more.
+
+    None instead of a command: it is the help itself, for a group that was given no command.
+    """
+    text = error.format_message()
+    if error.ctx is None or "\n" in text:
+        return text, None
+    return text[:1].lower() + text[1:].removesuffix("."), error.ctx.command_path
 
 
 def code_of_failure(error: Exception) -> int:
@@ -47,7 +65,10 @@ Look = Annotated[
     Path | None, typer.Option("--data", help="Data directory, live or a copy.", show_default="huahuo-data")
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings; see `huahuo config`.")
+    Path | None,
+    typer.Option(
+        "--config", help="TOML file with settings; see `huahuo config`.", show_default="huahuo.toml, if here"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
@@ -88,12 +109,11 @@ def _has_app(command: Any) -> bool:
 
 def _use_app(name: str | None) -> None:
     """Load the application of a command: that of the option, of HUAHUO_APP, or of a huahuo.toml here."""
-    here = Path("huahuo.toml")
-    if name is None and not here.exists():
+    if name is None and not HERE.exists():
         return
     from huahuo.app import application, plugins
 
-    name = name or application.named_in(here)
+    name = name or application.named_in(HERE)
     if name is not None:
         plugins.choose(application.load(name), name)
 
@@ -136,15 +156,20 @@ def program(name: str, text: str, group: type[TyperGroup] = _WithApp) -> typer.T
         rich_markup_mode=None if plain else "rich",
         pretty_exceptions_enable=False,
         help=text,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> "Settings":
-    """The effective settings of a command. Raises ConfigError."""
+    """The effective settings of a command; their file is `--config`, or else a huahuo.toml here.
+
+    Raises ConfigError.
+    """
     from huahuo.app import plugins
 
     given = {"data": data, **flags}
-    return table().load(environ=os.environ, file=config_file, flags=given, base=plugins.settings())
+    file = config_file or (HERE if HERE.exists() else None)
+    return table().load(environ=os.environ, file=file, flags=given, base=plugins.settings())
 
 
 def known() -> "Past":

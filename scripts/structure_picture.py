@@ -9,7 +9,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +41,8 @@ graph TD
 
 type Sources = Mapping[PurePosixPath, str]
 """Paths from the repository's root, as `transport/session/calls.py`, with the text of each file."""
+type Links = Mapping[PurePosixPath, Collection[PurePosixPath]]
+"""Each of these files, with the ones among them that it imports."""
 type Arrows = dict[str, set[str]]
 
 
@@ -85,6 +87,11 @@ def files_of(name: str) -> Sequence[PurePosixPath]:
     return [PurePosixPath(one) for one in names]
 
 
+def links(known: Sources) -> Links:
+    """Who imports whom: once, as each picture asks for it many times."""
+    return {path: set(imports(path, text, known)) for path, text in known.items()}
+
+
 def imports(path: PurePosixPath, text: str, known: Sources) -> Iterator[PurePosixPath]:
     """The files of the floors that a file imports."""
     for name in named(text):
@@ -93,29 +100,22 @@ def imports(path: PurePosixPath, text: str, known: Sources) -> Iterator[PurePosi
             yield target
 
 
-def sizes(known: Sources) -> str:
+def sizes(known: Links) -> str:
     """One row for each floor."""
     rows = []
     for floor in FLOORS:
         files = [path for path in known if path.parts[0] == floor]
         folders = Counter(path.parent for path in files if path.name != "__init__.py")
-        inside = {
-            (path, target)
-            for path in files
-            for target in imports(path, known[path], known)
-            if target.parts[0] == floor
-        }
-        rows.append(
-            f"| {floor} | {len(files)} | {len(folders)} | {max(folders.values())} | {len(inside)} |\n"
-        )
+        inside = sum(target.parts[0] == floor for path in files for target in known[path])
+        rows.append(f"| {floor} | {len(files)} | {len(folders)} | {max(folders.values())} | {inside} |\n")
     return SIZES + "".join(rows)
 
 
-def floors(known: Sources) -> str:
+def floors(known: Links) -> str:
     """Which floor imports which, in Mermaid."""
     graph: Arrows = {floor: set() for floor in FLOORS}
-    for path, text in known.items():
-        graph[path.parts[0]] |= {target.parts[0] for target in imports(path, text, known)} - {path.parts[0]}
+    for path, targets in known.items():
+        graph[path.parts[0]] |= {target.parts[0] for target in targets} - {path.parts[0]}
     lines = [f"  {floor} --> {target}\n" for floor in FLOORS for target in sorted(reduced(graph)[floor])]
     return f"```mermaid\ngraph TD\n{''.join(lines)}```\n"
 
@@ -125,16 +125,16 @@ def room(path: PurePosixPath) -> str:
     return path.parts[1].removesuffix(".py")
 
 
-def arrows(known: Sources, floor: str) -> tuple[Arrows, Arrows]:
+def arrows(known: Links, floor: str) -> tuple[Arrows, Arrows]:
     """Which rooms of a floor each of its rooms imports, and which rooms of other floors."""
     inside: Arrows = {}
     outside: Arrows = {}
-    for path, text in known.items():
+    for path, targets in known.items():
         if path.parts[0] != floor or path.parts[1] == "__init__.py":
             continue
         here = room(path)
         own, other = inside.setdefault(here, set()), outside.setdefault(here, set())
-        for target in imports(path, text, known):
+        for target in targets:
             if target.parts[0] != floor:
                 other.add("/".join((target.parts[0], room(target))).removesuffix("/__init__"))
             elif room(target) not in (here, "__init__"):
@@ -161,7 +161,7 @@ def reduced(graph: Arrows) -> Arrows:
     }
 
 
-def diagram(known: Sources, floor: str) -> str:
+def diagram(known: Links, floor: str) -> str:
     """The rooms of one floor in Mermaid; files at the top of the floor have round ends."""
     inside, _outside = arrows(known, floor)
     files = Counter(room(path) for path in known if path.parts[0] == floor and path.name != "__init__.py")
@@ -174,7 +174,7 @@ def diagram(known: Sources, floor: str) -> str:
     return f"### {floor}\n\n```mermaid\ngraph TD\n{''.join(lines)}```\n\n"
 
 
-def table(known: Sources, floor: str) -> str:
+def table(known: Links, floor: str) -> str:
     """What each room of a floor imports from the floors below."""
     _inside, outside = arrows(known, floor)
     rows = [
@@ -187,7 +187,7 @@ def table(known: Sources, floor: str) -> str:
     return "| room or file | imports from other floors |\n|---|---|\n" + "".join(rows) + "\n"
 
 
-def picture(known: Sources) -> str:
+def picture(known: Links) -> str:
     """Everything between the markers."""
     head = f"### Before the move\n\n{BEFORE}\n### After the move\n\n{sizes(known)}\n{floors(known)}\n"
     return head + "".join(diagram(known, floor) + table(known, floor) for floor in FLOORS)
@@ -197,12 +197,12 @@ def with_picture(page: str) -> str:
     """`page` with the picture of today."""
     head, rest = page.split(BEGIN)
     _old, tail = rest.split(END)
-    return head + BEGIN + picture(sources_of_today()) + END + tail
+    return head + BEGIN + picture(links(sources_of_today())) + END + tail
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        then = sources_at(sys.argv[1])
+        then = links(sources_at(sys.argv[1]))
         sys.stdout.write(f"{sizes(then)}\n{floors(then)}")
     else:
         target = ROOT / "docs" / "architecture.md"

@@ -9,9 +9,9 @@ from huahuo.actors.domain.catalog import creates
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.structs import Command
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 
-_ID_MAX: Final = (1 << 53) - 1
-_NUMBER: Final = Annotated[int, Meta(ge=1, le=_ID_MAX)]
+_NUMBER: Final = Annotated[int, Meta(ge=1, le=BROWSER_INT_MAX)]
 _TEXT: Final = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$")]
 
 

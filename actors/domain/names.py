@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Final
 
 from huahuo.actors.domain.wire_types import WIRE_TYPES
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 
 RESERVED_KINDS: Final = frozenset(
     {
@@ -36,7 +37,6 @@ _TEXT_KEY: Final = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}")
 _SIGNED: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_ID_MAX: Final = (1 << 53) - 1
 _NO_NAMES: Final = frozenset({".", ".."})
 
 
@@ -48,14 +48,14 @@ def is_table(name: str) -> bool:
 def is_key(key: object, of: type) -> bool:
     """Whether `key` may be the id of an entity whose `key=` is `of`."""
     if of is int:
-        return isinstance(key, int) and not isinstance(key, bool) and 0 < key <= _ID_MAX
+        return isinstance(key, int) and not isinstance(key, bool) and 0 < key <= BROWSER_INT_MAX
     return isinstance(key, str) and bool(_TEXT_KEY.fullmatch(key)) and key not in _NO_NAMES
 
 
 def key_of(text: str, of: type) -> int | str | None:
     """The key that is written as `text` in a stream's name, None if it is none."""
     if of is int:
-        return int(text) if _NUMBER.fullmatch(text) and int(text) <= _ID_MAX else None
+        return int(text) if _NUMBER.fullmatch(text) and int(text) <= BROWSER_INT_MAX else None
     return text if is_key(text, str) else None
 
 

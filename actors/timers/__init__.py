@@ -2,5 +2,5 @@
 
 Exports: a timer, its row and its events (`timer`), what one decision does to the timers of its entity
 (`changes`, `pending`, `missing`), the next timers in memory (`window`), the clockwork that sends the
-commands (`clockwork`), and the table made anew from the log (`rebuilding`).
+commands (`clockwork`, to entities behind its `ports`), and the table made anew from the log (`rebuilding`).
 """

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import batched
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.timers import rebuilding
 from huahuo.actors.timers.heard import Heard
+from huahuo.actors.timers.ports import Fires, Group
 from huahuo.actors.timers.timer import (
     COMMANDS_PART,
     DUE_PART,
@@ -63,47 +64,6 @@ type _Due = tuple[bytes, Timer]
 
 type _Members = dict[str, _Due]
 """The timers of a group, by the ids of their commands."""
-
-
-class Group(Protocol):
-    """Firings whose commands are decided in the caller's steps and written by one append."""
-
-    @property
-    def full(self) -> bool:
-        """Whether it should take no more."""
-        ...
-
-    def add(self, timer: Timer, command_id: str) -> bool:
-        """Have its entity decide the command, if it is in memory, idle and up to date. False: it is not."""
-        ...
-
-    def submit(self) -> None:
-        """Give all to the log."""
-        ...
-
-    async def finish(self) -> bool:
-        """Return when they are durable. False: nothing was written: `fire` them. Raises: it is not known."""
-        ...
-
-    def give_up(self) -> None:
-        """Wait for them no longer."""
-        ...
-
-
-class Fires(Protocol):
-    """What is done with a timer that is due."""
-
-    def together(self) -> Group:
-        """A group that has no firing yet."""
-        ...
-
-    async def load(self, timers: Sequence[Timer]) -> None:
-        """Bring their entities into memory, if that is quickly done. Raises: it could not be done."""
-        ...
-
-    async def fire(self, timer: Timer) -> None:
-        """Have its entity decide the command. It returns when that is durable, or the timer is gone."""
-        ...
 
 
 class UnknownCommand(ValueError):  # noqa: N818  a refusal to start

@@ -49,7 +49,7 @@ def run(options: Options) -> list[Sheet]:
     for what, only in (("progress events", b'"check_progress"'), ("all events of checks", b"")):
         for length in RUNS:
             sheet = Sheet(f"{what} in runs of {length}", METRICS, baseline=ZSTD)
-            bodies = [_bodies(user, length, only) for user in range(users)]
+            bodies = [bodies_of(user, length, only) for user in range(users)]
             streams = [list(_messages(user, length, bodies[user])) for user in range(users)]
 
             def measure(
@@ -64,12 +64,13 @@ def run(options: Options) -> list[Sheet]:
             plain = sum(map(len, streams[0])) / len(streams[0])
             sheet.note(f"a message is {plain:,.0f} B on average")
             if length == 1:
-                _measure_delta(sheet, bodies, options)
+                measure_delta(sheet, bodies, options)
             sheets.append(sheet)
     return sheets
 
 
-def _bodies(user: int, length: int, only: bytes) -> list[bytes]:
+def bodies_of(user: int, length: int, only: bytes) -> list[bytes]:
+    """The bodies of a user's events."""
     mix = EventMix(_SEED + user)
     return list(islice((body for body in mix.bodies() if only in body), max(64, 2 * length)))
 
@@ -80,7 +81,7 @@ def _messages(user: int, length: int, bodies: Sequence[bytes]) -> Iterator[bytes
         yield events_message(mix.stream, 1000 * user + at + 1, bodies[at : at + length])
 
 
-def _measure_delta(sheet: Sheet, streams: Sequence[Sequence[bytes]], options: Options) -> None:
+def measure_delta(sheet: Sheet, streams: Sequence[Sequence[bytes]], options: Options) -> None:
     """Bytes only: its work is a server's, from HTTP to the socket, and not to be told apart."""
     if not options.wants(Centrifugo.name):
         return

@@ -129,8 +129,9 @@ class Draft:
         seqs: dict[str, int] = {}
         events = self._number(append, seqs)
         changes: list[Change] = []
-        keys: dict[str, bytes | None] = {}
+        keys: dict[str, bytes | None] | None = None
         if append.shred or carried.keys or append.drop_secrets:
+            keys = {}
             self._seal(append, carried, changes, keys)
         if append.rows or carried.blobs or append.drop_blobs:
             self._beside(append, carried, changes)
@@ -144,7 +145,7 @@ class Draft:
         command = append.command
         if command is not None:
             key, at_stream = command.key, command.at_stream
-            check_text(key.user, key.client, key.id, at_stream)
+            f"{key.user}{key.client}{key.id}{at_stream}".encode()  # `check_text`, without its call
             # If the command answers with an event of an earlier append, it brings the seq itself.
             if at_stream and (at_seq := seqs.get(at_stream, command.at_seq)) != command.at_seq:
                 command = CommandRecord(key, command.fingerprint, command.reply, at_stream, at_seq)
@@ -157,7 +158,8 @@ class Draft:
             self.seqs.update(seqs)
         if changes:
             self.changes += changes
-            self._keys.update(keys)
+            if keys:
+                self._keys.update(keys)
         return Appended(self.position, events, command)
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
@@ -166,13 +168,19 @@ class Draft:
         ts_ms, principal = append.ts_ms, append.principal
         common_id, cause = append.command_id, append.cause
         events: list[StoredEvent] = []
-        for new in append.events:
-            if len(events) % _EVENTS_A_STRETCH == _EVENTS_A_STRETCH - 1:
+        stream, seq = "", 0
+        for number, new in enumerate(append.events, 1):
+            if not number % _EVENTS_A_STRETCH:
                 give_way()
-            stream, type_, body, version, entity = new.stream, new.type, new.body, new.version, new.entity
+            if new.stream != stream:  # most are of the stream of the event before
+                if seq:
+                    seqs[stream] = seq
+                stream = new.stream
+                known = seqs.get(stream)
+                seq = self._seq(stream) if known is None else known
+            type_, body, version, entity = new.type, new.body, new.version, new.entity
             command_id = new.command_id or common_id
-            seq = seqs.get(stream)
-            seqs[stream] = seq = (self._seq(stream) if seq is None else seq) + 1
+            seq += 1
             position += 1
             chain = link(
                 chain,
@@ -185,6 +193,8 @@ class Draft:
                     ts_ms, entity, principal, command_id, cause, build, chain,
                 )
             )  # fmt: skip
+        if seq:
+            seqs[stream] = seq
         return tuple(events)
 
     def _seal(

@@ -4,7 +4,7 @@ The head of a stream that ended is looked up on the loop: callers need it at onc
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -48,6 +48,10 @@ class LogReader:
         self._stopped = False
         self.corruption = reads.corruption
         """The damage found so far."""
+        self.before_commands: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a command is said to be unknown, for the same reason as `before_lists`."""
+        self.before_lists: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a list of rows is read: a page that hides some of them may not be known yet."""
 
     @property
     def log_id(self) -> str:
@@ -136,6 +140,9 @@ class LogReader:
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""
         found = await self._read(lambda: self._reads.command(key))
+        if found is None and self.before_commands is not None:
+            await self.before_commands()
+            found = await self._read(lambda: self._reads.command(key))
         if found is None:
             self.corruption.must_not_hide("command")
         return found
@@ -165,12 +172,22 @@ class LogReader:
     async def rows(
         self, table: str, part: str, *, before: bytes | None = None, after: bytes | None = None, limit: int
     ) -> list[tuple[bytes, bytes]]:
-        """See `Log`."""
+        """See `Log`.
+
+        Raises:
+            Corrupt: a row is damaged, or a damaged page may hide some.
+        """
+        if self.before_lists is not None:
+            await self.before_lists()
+        self.corruption.must_not_hide("projection")
         return await self._read(lambda: self._reads.rows(table, part, before, after, limit))
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""
-        return await self._read(lambda: self._reads.row(table, part, key))
+        found = await self._read(lambda: self._reads.row(table, part, key))
+        if found is None:
+            self.corruption.must_not_hide("projection")
+        return found
 
     async def keyframe(
         self, stream: str, fold: str, fingerprint: str, *, at: int | None = None

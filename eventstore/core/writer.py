@@ -11,7 +11,7 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -87,6 +87,8 @@ class Writer:
         """Called with the seconds that each group commit took."""
         self.charge: Charge | None = None
         """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
+        self.before_commands: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a group with commands is decided: their records may not have been looked at yet."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
@@ -155,6 +157,10 @@ class Writer:
 
     async def reserve(self, counter: str, count: int) -> None:
         """See `Log.reserve`. The only writer of a log needs no reservation."""
+
+    async def between_commits(self, job: Callable[[], None]) -> None:
+        """Run `job` on the writer's thread, while no commit runs. It must leave no transaction open."""
+        await self._executor.run(job)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log.listen`."""
@@ -239,6 +245,8 @@ class Writer:
 
     async def _one_group(self) -> None:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
+        if self.before_commands is not None and any(one.append and one.append.command for one in items):
+            await self.before_commands()
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
         began_s = self._ambient.monotonic_s()

@@ -74,6 +74,8 @@ class ReplicaWriter(ApplyingWriter):
         self.proposer: Proposer | None = None
         """None until this node knows the newest proposal and may begin its incarnation."""
         self.trouble = "this node has not read the ordered log yet"
+        self.went_away = asyncio.Event()
+        """Set once the ordered log could not be reached."""
         self._sequencer = sequencer
         self._log_id, self._key = loaded.log_id, key
         self._outbox = Outbox(
@@ -288,6 +290,8 @@ class ReplicaWriter(ApplyingWriter):
         self._outbox.send(proposer, made)
 
     def _reached(self, trouble: str | None) -> None:
+        if trouble is not None:
+            self.went_away.set()
         if not self._halted:
             self.trouble = trouble
 

@@ -129,6 +129,7 @@ class NatsSequencer:
         """See `Sequencer`."""
         last, digest = after, b""
         while not self._closed:
+            link = None
             try:
                 link = await self._connect()
                 stream = await self._look(link)
@@ -145,6 +146,8 @@ class NatsSequencer:
                         yield Ordered(offset, body)
             except Unreachable as error:
                 self.trouble = str(error)
+                if link is not None:
+                    await self._leave(link)
                 await asyncio.sleep(0)
             except (ApiError, *ERRORS) as error:
                 self.trouble = f"the log at {self.address} went away: {str(error) or type(error).__name__}"
@@ -189,6 +192,13 @@ class NatsSequencer:
                 raise Unreachable("the log is closed")
             self._link, self.trouble, self._tried_s = link, "", -RETRY_S
             return link
+
+    async def _leave(self, link: Link) -> None:
+        """This server is silent, maybe frozen: begin with another one, and do not wait until pings fail."""
+        if link.host in self._hosts:
+            self._hosts.remove(link.host)
+            self._hosts.append(link.host)
+        await link.close()
 
     async def _look(self, link: Link) -> Stream:
         stream = await look(link, self.address)
@@ -249,8 +259,11 @@ class NatsSequencer:
                     body = msgspec.json.encode(ask)
                     await link.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{api}", body, reply=inbox)
                     left = PULL
-                async with asyncio.timeout(SILENT_S):
-                    message = await queue.get()
+                try:
+                    async with asyncio.timeout(SILENT_S):
+                        message = await queue.get()
+                except TimeoutError:
+                    raise Unreachable(f"{link.host} says nothing any more") from None
                 if message is None:
                     return
                 status = message.headers.get("Status") if message.headers else None

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +18,18 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused, password_of, 
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 
 CONNECT_S = 3.0
+CLOSE_S = 0.5
 PING_S = 3
 """A server that leaves two pings unanswered has gone."""
+AGAIN_S = 0.5
+"""What nobody has answered is sent again: while a log has no leader, servers drop it without a word."""
+AGAIN_BYTES_MAX = 256 << 10
+"""What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
+
+
+class NotEncrypted(nats.errors.Error):
+    """The server takes the connection in the clear, and it must be TLS."""
 
 
 class ApiError(Exception):
@@ -34,11 +43,13 @@ class ApiError(Exception):
 class Link:
     """One connection. `ended` is set once it is of no more use."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, encrypted: bool = False) -> None:
+        """`encrypted`: a server that takes no TLS is told nothing."""
         self.host = host
+        self.encrypted = encrypted
         self.ended = asyncio.Event()
         self.reason = ""
-        self.client = Client()
+        self.client: Client = _Client(self)
         self._inbox = ""
         self._tokens = itertools.count()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
@@ -85,7 +96,7 @@ class Link:
     async def request(
         self, subject: str, body: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Msg:
-        """Send and wait for the answer.
+        """Send and wait for the answer. It may arrive more than once, so it must do no harm then.
 
         Raises:
             Unreachable: nobody has received it.
@@ -98,11 +109,21 @@ class Link:
         future: asyncio.Future[Msg] = loop.create_future()
         self._waiting[token] = future
         deadline = loop.call_later(timeout_s, self._expire, future)
+        again: asyncio.Task[None] | None = None
+
+        async def send() -> None:
+            await self.client.publish(
+                subject, body, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
+            )
+
+        def send_again() -> None:
+            nonlocal again
+            again = loop.create_task(_again_and_again(send), name="question to NATS again")
+
+        late = loop.call_later(AGAIN_S, send_again) if len(body) <= AGAIN_BYTES_MAX else None
         try:
             try:
-                await self.client.publish(
-                    subject, body, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
-                )
+                await send()
             except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError):
                 raise Unreachable(f"{self.host} has gone") from None
             except ERRORS as error:
@@ -110,6 +131,10 @@ class Link:
             answer = await future
         finally:
             deadline.cancel()
+            if late is not None:
+                late.cancel()
+            if again is not None:
+                again.cancel()
             self._waiting.pop(token, None)
         if answer.headers and answer.headers.get("Status") == "503":
             raise Unreachable(f"no server serves {subject}: the log has no leader now")
@@ -137,7 +162,9 @@ class Link:
         """Let go of the connection."""
         self._end()
         with contextlib.suppress(*ERRORS):
-            await self.client.close()
+            # After a failed TLS handshake, or with a frozen server, the client would wait for ever.
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
 
     def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` when the connection has ended. Returns a function that takes that back."""
@@ -168,6 +195,28 @@ class Link:
             future.set_exception(InDoubt(f"{self.host} has not answered"))
 
 
+class _Client(Client):
+    """The client alone would go on in the clear with a server, or somebody between, that asks for no TLS."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._of = link
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Comes before the password is sent."""
+        if initial_connection and self._of.encrypted and not info.get("tls_required"):
+            raise NotEncrypted("it does not require TLS: give it a certificate, or say ?tls=off")
+        await super()._process_info(info, initial_connection)
+
+
+async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
+    """Until it is answered, which cancels this, or cannot be sent any more."""
+    with contextlib.suppress(*ERRORS):
+        while True:
+            await send()
+            await asyncio.sleep(AGAIN_S)
+
+
 async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
     """A connection to the first of `hosts` that answers.
 
@@ -178,7 +227,7 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
     password = password_of(address)
     reasons = []
     for host in hosts:
-        link = Link(host)
+        link = Link(host, encrypted=address.encrypted)
         try:
             await link.open(address, password)
         except ERRORS as error:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
 from huahuo.eventstore.core.storage_port import Group, PutAcks, PutCommand
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.sqlite.changes import Values
+from huahuo.eventstore.sqlite.faults import is_corrupt, text_of
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS
 
 _PRUNE_PAUSE_MS = 1000
@@ -28,6 +30,11 @@ _FORGET_OLDEST = (
 """Rows are ordered by age. A row with a damaged `ts` is deleted with a later row, so never too early."""
 
 
+_ACK_CLIENTS = "SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)"
+_OLDEST_TS = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
+_COMMAND_COUNTS = "SELECT user, count(*) FROM command GROUP BY user"
+
+
 class Kept:
     """The counts of what is kept, and its bounds. `bound` belongs to the transaction of the group."""
 
@@ -35,21 +42,44 @@ class Kept:
         self.connection = connection
         self._limits = limits
         self._prune_at_ms = 0  # on the clock of the command records
+        self._damaged = False
         self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
         self.count(connection)
 
     def count(self, connection: sqlite3.Connection) -> None:
         """Count again. Checksums are not verified, because the counts only decide how much is forgotten."""
         self.connection = connection
-        execute = connection.execute
-        clients = execute("SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)")
-        self.ack_clients = AckClients(self._limits, clients)
-        self.commands = CommandCounts(
-            self._limits, execute("SELECT user, count(*) FROM command GROUP BY user")
-        )
+        self.ack_clients = AckClients(self._limits, self._readable(_ACK_CLIENTS))
+        self.commands = CommandCounts(self._limits, self._readable(_COMMAND_COUNTS))
+        self._readable(_OLDEST_TS)  # what the next group begins to forget
+
+    def _readable(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of `sql`; none if a page is damaged, so that more is kept than was asked for."""
+        before, self.connection.text_factory = self.connection.text_factory, text_of
+        try:
+            return self.connection.execute(sql).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._damaged = True
+            return []
+        finally:
+            self.connection.text_factory = before
 
     def bound(self, group: Group) -> None:
-        """Forget acks of unused clients and the oldest command records, always more than the group adds."""
+        """Forget acks of unused clients and the oldest command records, always more than the group adds.
+
+        Where a damaged page is met, the group fails, and nothing is forgotten from then on.
+        """
+        if self._damaged:
+            return
+        try:
+            self._bound(group)
+        except sqlite3.DatabaseError as error:
+            self._damaged = is_corrupt(error)
+            raise
+
+    def _bound(self, group: Group) -> None:
         counts = self.commands
         new = 0
         if group.changes:
@@ -77,8 +107,7 @@ class Kept:
     def _forget_old(self, age_ms: int, limit: int) -> None:
         """Forget command records that are old enough. Rows are in commit order, so no index is needed."""
         if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
-            sql = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
-            oldest = self.connection.execute(sql).fetchone()
+            oldest = self.connection.execute(_OLDEST_TS).fetchone()
             due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
             self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 

@@ -10,15 +10,17 @@ import functools
 import re
 import sqlite3
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
+from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.sqlite.reads import translated
-from huahuo.eventstore.sqlite.schema import connect_reader
+from huahuo.eventstore.sqlite.faults import text_of, translated
+from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader
 
 _log = structlog.get_logger(__name__)
 
@@ -26,8 +28,13 @@ FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
 TWICE = {"name": "the names of types", "stream": "the names of streams"}
 """Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
-LATER = ("command", "data_key", "sealed", "blob", "projection")
-"""What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page."""
+LATER = ("projection", "command", "data_key", "sealed", "blob")
+"""What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page.
+
+First what a start reads, then what the first commands ask for; last the contents, which may take minutes.
+"""
+HOLD_S = {"projection": 2.0, "command": 10.0}
+"""So long after the start, lists of rows and groups with commands wait for the look at these tables."""
 _SMALL = frozenset({"meta", "counter"})
 """Tables of a few rows: each row is compared with SQLite's index, too."""
 _STEPS_BETWEEN_LOOKS = 100_000
@@ -38,6 +45,10 @@ _TOLD_MAX = 100
 """SQLite stops after this many faults of a table. Then there may be worse ones that it did not report."""
 _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
+_OF_INDEX = re.compile(r"row \d+ missing from index")
+"""How the words begin for a row that the table has and an index lacks. A wrong number of entries may as well
+mean that the table lost a row: to make the index again would hide that. SQLite tells of pages before rows.
+"""
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
 """How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in `LATER`
 has an index, so a row that a page lost is told in other words as well."""
@@ -68,7 +79,7 @@ def damage_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
 def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     """Compare every row of `table` with SQLite's indexes.
 
-    The place is `table …` if the damage can hide rows, else another one.
+    The place is `table …` if the damage can hide rows, `index_of` if only its index is damaged, else another.
     """
     said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
@@ -76,7 +87,30 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return _corrupt(f"a row of table {table}", said)
+    if all(_OF_INDEX.match(line) for line in said) and not has_misfits(connection, table):
+        return _corrupt(index_of(table), hiding)
     return _corrupt(f"table {table}", hiding or said)
+
+
+def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a row of `table` does not fit its checksum, or the rows cannot be read.
+
+    Its own key may be what is damaged. Then its place in the index is right, and must stay.
+    """
+    columns = ", ".join(SUMMED[table])
+    before, connection.text_factory = connection.text_factory, text_of
+    try:
+        rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
+        return any(row_crc(table, *values) != crc for *values, crc in rows)
+    except (sqlite3.Error, *MISREAD):
+        return True
+    finally:
+        connection.text_factory = before
+
+
+def index_of(table: str) -> str:
+    """The place of damage that is in an index of `table` alone."""
+    return f"index of table {table}"
 
 
 def faults_said(connection: sqlite3.Connection, pragma: str) -> list[str]:
@@ -99,16 +133,34 @@ def _corrupt(place: str, said: list[str]) -> Corrupt:
 
 
 class LookingOver:
-    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503."""
+    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503.
 
-    def __init__(self, path: Path, corruption: Corruption, executor: Executor) -> None:
+    Where only an index is damaged, `mend` makes it again.
+    """
+
+    def __init__(
+        self, path: Path, corruption: Corruption, executor: Executor, mend: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._path = path
         self._corruption = corruption
         self._executor = executor
+        self._mend = mend
+        self._passed = {table: asyncio.Event() for table in LATER}
+        self._hold_until = {
+            table: asyncio.get_running_loop().time() + seconds for table, seconds in HOLD_S.items()
+        }
         self._ending = False
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._task = asyncio.create_task(self._run(), name="look at the rows")
+
+    async def passed(self, table: str) -> None:
+        """Wait until `table` was looked at and mended, at most until `HOLD_S` after the start."""
+        passed = self._passed[table]
+        if not passed.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._hold_until[table]):
+                    await passed.wait()
 
     async def finished(self) -> None:
         """Wait until all is looked at."""
@@ -132,19 +184,40 @@ class LookingOver:
                 self._connection.interrupt()
 
     async def _run(self) -> None:
-        for table in LATER:
-            if self._ending:
-                return
-            try:
-                found = await self._executor.run(functools.partial(self._look, table))
-            except Corrupt as error:
-                self._corruption.note(error)
-            except Unavailable as error:  # it is being stopped, or the file cannot be read now
-                if not self._ending:
-                    _log.warning("rows_not_looked_at", table=table, reason=str(error))
-            else:
-                if found is not None:
-                    self._corruption.note(found)
+        try:
+            for table in LATER:
+                if self._ending:
+                    return
+                await self._look_at(table)
+                self._passed[table].set()
+        finally:
+            for passed in self._passed.values():
+                passed.set()
+
+    async def _look_at(self, table: str) -> None:
+        try:
+            found = await self._executor.run(functools.partial(self._look, table))
+            if found is not None and found.place == index_of(table):
+                found = await self._mended(table, found)
+        except Corrupt as error:
+            found = error
+        except EventStoreError as error:  # it is being stopped, or the file cannot be read now
+            if not self._ending:
+                _log.warning("rows_not_looked_at", table=table, reason=str(error))
+            return
+        if found is not None:
+            self._corruption.note(found)
+
+    async def _mended(self, table: str, found: Corrupt) -> Corrupt:
+        """Make the indexes of `table` again. What is said of it after that."""
+        try:
+            await self._mend(table)
+            left = await self._executor.run(functools.partial(self._look, table))
+        except EventStoreError as error:
+            return Corrupt(f"table {table}", f"{found.reason}; its index cannot be made again: {error}")
+        if left is None:
+            return Corrupt(found.place, f"{found.reason}; it was made again")
+        return Corrupt(f"table {table}", left.reason)
 
     def _look(self, table: str) -> Corrupt | None:
         """A connection of its own for each table, so that no snapshot is kept for longer than one takes."""

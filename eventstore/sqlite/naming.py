@@ -187,7 +187,8 @@ class _Salvage:
         """The numbers of all streams that have events, as far as the index can be read."""
         used: set[int] = set()
         for sql in (_NUMBERS.format("seq_index"), _NUMBERS.format("pruned"), _NEWEST):
-            used.update(number for (number,) in _until_fault(self._connection, sql)[0])
+            numbers, _ = _until_fault(self._connection, sql)
+            used.update(number for (number,) in numbers if isinstance(number, int))
         return used
 
     def _table(self, sql: str) -> dict[int, tuple[object, ...]]:

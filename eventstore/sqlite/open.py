@@ -10,8 +10,9 @@ import functools
 import os
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -29,16 +30,19 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError,
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
-from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
+from huahuo.eventstore.sqlite.faults import is_corrupt, translated
+from huahuo.eventstore.sqlite.loading import load
+from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads
+from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
@@ -49,6 +53,7 @@ TAIL_EVENTS = 1000
 LOSS_STRIDE = 1 << 30
 """When a loss is accepted, every counter moves on by this: more numbers than the lost part can have used, at
 100 bytes or more for each number, and few enough for eight million losses within JavaScript's 2^53."""
+_NOT_INDEXED = "it is not in the index by stream and seq"
 _NAMELESS = "?"
 """Stands for the stream of an event whose name is lost."""
 _FIRST_NUMBER = "first_number"
@@ -122,7 +127,16 @@ class SqliteLog(StoreLog):
 
         The caller stops it before it closes the log; that closes the executor.
         """
-        return LookingOver(self._database, self.corruption, executor)
+        store = self._store
+
+        async def mend(table: str) -> None:
+            await self.writer.between_commits(lambda: store.make_index_again(table))
+
+        looking = LookingOver(self._database, self.corruption, executor, mend)
+        self.before_commands = functools.partial(looking.passed, "command")
+        self.writer.before_commands = self.before_commands
+        self.before_lists = functools.partial(looking.passed, "projection")
+        return looking
 
     @property
     def command_records(self) -> int:
@@ -158,16 +172,11 @@ def _open(
         elif not restored:
             check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
-        connection = connect_writer(path)
-        try:
-            return _check(
-                path, connection, lock, ambient, vault,
-                restored=restored, lost=accept_loss, limits=limits, log_id=log_id,
-                alone=alone,
-            )  # fmt: skip
-        except BaseException:
-            connection.close()
-            raise
+        check = functools.partial(
+            _check, path, lock=lock, ambient=ambient, vault=vault,
+            restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
+        )  # fmt: skip
+        return _checked_or_mended(path, check)
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error):
@@ -177,6 +186,32 @@ def _open(
         if isinstance(error, MISREAD):
             raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
+
+
+def _checked_or_mended(
+    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]]
+) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    """If the index by stream and seq is what is damaged, it is made again from the events."""
+    try:
+        return check()
+    except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
+        damage = _index_damage(path, error)
+        if damage is None:
+            raise
+    make_seq_index_again(path)
+    store, reads, loaded = check()
+    reads.corruption.note(damage)
+    return store, reads, loaded
+
+
+def _index_damage(path: Path, error: Exception) -> Corrupt | None:
+    """What is wrong with the index by stream and seq, if an opening failed for that."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_reader(path)) as connection:
+        said = faults_said(connection, "PRAGMA quick_check('seq_index')")
+        if said or (isinstance(error, Damaged) and error.reason == _NOT_INDEXED):
+            reason = said[0] if said else str(error)
+            return Corrupt("the index by stream and seq", f"{reason}; it was made again from the events")
+    return None
 
 
 def _make(path: Path) -> None:
@@ -194,13 +229,22 @@ def _make(path: Path) -> None:
         os.close(folder)
 
 
-def _check(
+def _check(path: Path, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    connection = connect_writer(path)
+    try:
+        return _checked(path, connection, **how)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _checked(
     path: Path,
     connection: sqlite3.Connection,
+    *,
     lock: DirectoryLock,
     ambient: Ambient,
     vault: Vault,
-    *,
     restored: bool,
     lost: bool,
     limits: KeptLimits,
@@ -255,7 +299,7 @@ def _check(
     loaded = load(connection, names, unindexed, naming, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
     loaded = with_passed(connection, loaded)
-    for damage in _check_tail(connection, names, unindexed, loaded, naming):
+    for damage in _tail_damage(connection, names, unindexed, loaded, naming, lock.left):
         reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
@@ -292,7 +336,12 @@ def _age(connection: sqlite3.Connection) -> AgeNote | None:
     if noted is not None:
         return msgspec.json.decode(noted, type=AgeNote)
     sql = f"SELECT ts FROM command WHERE {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1"  # noqa: S608  constant
-    row = connection.execute(sql).fetchone()
+    try:
+        row = connection.execute(sql).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_corrupt(error):
+            raise
+        row = None  # its records are told when they are asked for
     return None if row is None else AgeNote(row[0], row[0])
 
 
@@ -345,5 +394,23 @@ def _check_tail(
         if head is None and (number := select_number(connection, event.stream)) is not None:
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
-            raise Damaged(event.position, "it is not in the index by stream and seq")
+            raise Damaged(event.position, _NOT_INDEXED)
     return found
+
+
+def _tail_damage(
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming,
+    left: Left | None,
+) -> list[Corrupt]:  # fmt: skip
+    """As `_check_tail`, but events that cannot be read are only noted if the log was closed at this position.
+
+    Then its index holds every head, and no number can be given out again.
+    """
+    try:
+        return _check_tail(connection, names, unindexed, loaded, naming)
+    except (Damaged, sqlite3.DatabaseError) as error:
+        closed_here = left is not None and not left.pid and left.position == loaded.position
+        damage = translated(error) if isinstance(error, sqlite3.Error) else error
+        if not closed_here or not isinstance(damage, Damaged) or damage.reason == _NOT_INDEXED:
+            raise
+        return [Corrupt("one of the newest events", damage.reason, position=damage.position)]

@@ -6,16 +6,13 @@ Every call is one short transaction: a long one would keep the write-ahead log f
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import batched
 from pathlib import Path
 
-from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.storage_port import Loaded, Span
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged, EventStoreError, Unavailable
-from huahuo.eventstore.limits import INT64_MAX
+from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Ack,
@@ -28,8 +25,8 @@ from huahuo.eventstore.model import (
     Tombstone,
     Usage,
 )
-from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.ended import EndedFilter, select_ended, select_head, select_number
+from huahuo.eventstore.sqlite.commands import select_command
+from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_number
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
@@ -41,128 +38,17 @@ from huahuo.eventstore.sqlite.events import (
     select_stream,
     select_tombstones,
 )
+from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.links import select_positions
-from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PRIMARY_CODE = 0xFF
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
-_ENDS = (
-    "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
-    " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
-    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id"
-)
-_END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
-_IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
-
-
-def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
-    """The log's own error for one of the library. It contains no parameters of the statement."""
-    code = getattr(error, "sqlite_errorcode", None)
-    # `sqlite3` itself reports, without a code, a text that is not UTF-8 or a value that is too long.
-    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
-    if found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT):
-        return Corrupt(place, str(error))
-    return Unavailable(str(error))
-
-
-_IDS_A_STATEMENT = 256
-_COMMAND = (
-    "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
-    " WHERE user = ? AND client = ? AND id IN ({})"
-)
-_COMMANDS = {
-    size: _COMMAND.format(", ".join("?" * size))
-    for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
-}
-
-
-def load(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, naming: Naming, *, summed: bool
-) -> Loaded:
-    """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
-
-    The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet.
-
-    Raises:
-        Corrupt: a counter or a value of `meta` does not fit its checksum.
-    """
-    heads: dict[str, Head] = {}
-    streams: dict[str, int] = {}
-    ended = EndedFilter()
-    seq_index.look(connection, unindexed, naming, summed=summed)
-    for number, has_ended, seq in _ends(connection, naming):
-        name, first = naming.streams[number]
-        if has_ended:
-            ended.add(name)
-            continue
-        streams[name] = number
-        heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
-    ids = {text: number for number, text in naming.texts.items()}
-    names.replace(streams, ids, ended, naming.lost)
-    counters: dict[str, int] = {}
-    for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
-        must_fit(crc, "counter", counter, following)
-        counters[counter] = following
-    log_id = get_meta(connection, "log")
-    if log_id is None:
-        raise Corrupt("the log's own value `log`", "missing")
-    position, chain = select_end(connection)
-    return Loaded(log_id.decode(), position, chain, heads, counters)
-
-
-def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int | None, int | None]]:
-    """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
-    if naming.is_whole:
-        yield from connection.execute(_ENDS)
-        return
-    for number in naming.streams:
-        has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
-        [seq] = connection.execute(_END, (number,)).fetchone()
-        yield number, int(bool(has_ended)), seq
-
-
-def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """The last position and its link of the chain."""
-    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
-    row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
-    return row or (0, GENESIS)
-
-
-def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
-    """The record of a command, if any. Raises Corrupt."""
-    return select_commands(connection, (key,)).get(key)
-
-
-def select_commands(
-    connection: sqlite3.Connection, keys: Sequence[CommandKey], since_ms: int = -INT64_MAX
-) -> dict[CommandKey, CommandRecord]:
-    """The records of those of `keys` that have one since `since_ms`, by one query for each client.
-
-    Raises Corrupt.
-    """
-    ids: dict[tuple[str, str], list[str]] = {}
-    for key in keys:
-        ids.setdefault((key.user, key.client), []).append(key.id)
-    found: dict[CommandKey, CommandRecord] = {}
-    for (user, client), of_client in ids.items():
-        for some in batched(of_client, _IDS_A_STATEMENT):
-            # Few different statements, so that all of them stay prepared: the last id fills the gaps.
-            size = 1 << (len(some) - 1).bit_length()
-            asked = (*some, *some[-1:] * (size - len(some)))
-            for id_, *rest, crc in connection.execute(_COMMANDS[size], (user, client, *asked)):
-                must_fit(crc, "command", user, client, id_, *rest)
-                if rest[4] >= since_ms:
-                    key = CommandKey(user, client, id_)
-                    found[key] = CommandRecord(key, *rest[:4])
-    return found
 
 
 class SqliteReads:

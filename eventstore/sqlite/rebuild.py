@@ -10,6 +10,7 @@ from huahuo.eventstore.errors import MISREAD, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
@@ -60,10 +61,7 @@ def rebuild(directory: Path) -> None:
             connection.execute("BEGIN IMMEDIATE")
             _index_again(connection, broken)
             _write_names(connection, naming, broken)
-            _drop(connection, "seq_index", broken)
-            make_index(connection)
-            put_meta(connection, "indexed", b"0")
-            seq_index.catch_up(connection, naming)
+            _make_seq_index(connection, naming, broken)
             _forget_keyframes(connection, broken)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -71,6 +69,22 @@ def rebuild(directory: Path) -> None:
         raise EventStoreError(f"the log cannot be rebuilt: {error}; restore a backup") from None
     finally:
         lock.leave(None)
+
+
+def make_seq_index_again(path: Path) -> None:
+    """Make the index by stream and seq again, from the events: seconds per million."""
+    broken, naming = broken_tables(path), _names_in(path)
+    with contextlib.closing(connect_writer(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        _make_seq_index(connection, naming, broken)
+        connection.execute("COMMIT")
+
+
+def _make_seq_index(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> None:
+    _drop(connection, "seq_index", broken)
+    make_index(connection)
+    put_meta(connection, "indexed", b"0")
+    seq_index.catch_up(connection, naming)
 
 
 def _names_in(path: Path) -> Naming:
@@ -84,8 +98,10 @@ def _write_names(connection: sqlite3.Connection, naming: Naming, broken: Mapping
     streams = [(number, name, first) for number, (name, first) in naming.streams.items()]
     rows: list[tuple[Value, ...]] = [(*row, row_crc("stream", *row)) for row in streams]
     if "stream" not in broken:
-        sql = "SELECT id, name, first, crc FROM stream NOT INDEXED"
-        rows += [row for row in connection.execute(sql) if row[0] in naming.lost]
+        sql = "SELECT id, CAST(name AS BLOB), first, crc FROM stream NOT INDEXED"
+        for number, name, first, crc in connection.execute(sql):
+            if number in naming.lost:
+                rows.append((number, name.decode(errors="replace"), first, crc))
     _make_again(connection, "stream", "name", rows, broken)
     texts = list(naming.texts.items())
     _make_again(connection, "name", "text", [(*row, row_crc("name", *row)) for row in texts], broken)
@@ -136,10 +152,13 @@ def _forget_keyframes(connection: sqlite3.Connection, broken: Mapping[str, bool]
 
 
 def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> None:
-    """Make SQLite's indexes again. A table whose own pages are damaged is left: a copy would hide that."""
+    """Make SQLite's indexes again.
+
+    A table whose own pages or rows are damaged is left: its index is then the evidence of what is missing.
+    """
     for table, key in _ROW_OF.items():
         only_indexes = broken.get(table)
-        if only_indexes is False:
+        if only_indexes is False or (table in SUMMED and has_misfits(connection, table)):
             continue
         counted = f"SELECT 1 FROM {table} NOT INDEXED GROUP BY {key}"  # noqa: S608  constants
         if only_indexes or connection.execute(f"{counted} HAVING count(*) > 1 LIMIT 1").fetchone():

@@ -70,7 +70,8 @@ def held_in(directory: Path) -> Held | None:
     if shared is None and used:
         raise EventStoreError(
             f"{directory} holds the log of a single service, with events that no other node has:"
-            " give this node an empty --data"
+            " give this node an empty --data, or make this one the first node of an empty ordered log by"
+            " `huahuo cluster adopt`"
         )
     if shared is None or log_id is None:
         return None

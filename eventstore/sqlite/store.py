@@ -28,15 +28,18 @@ from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
+from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
+from huahuo.eventstore.sqlite.loading import load, select_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads, load, select_commands, select_end, translated
+from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
@@ -204,6 +207,24 @@ class SqliteStore:
         if not kinds.isdisjoint(_ERASING):
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
+
+    def make_index_again(self, table: str) -> None:
+        """Make the indexes of `table` again, from its rows. Raises EventStoreError."""
+        if self._detached:
+            raise Detached(self._detached)
+        if self.connection.in_transaction:
+            raise Unavailable("a commit failed, and it is not known yet what it wrote")
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            self.connection.execute(f"REINDEX {table}")
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from None
+            raise
 
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.

@@ -20,7 +20,6 @@ from huahuo.errors import ConfigError
 from huahuo.transport.protocol.limits import TransportSettings
 
 PREFIX = "HUAHUO_"
-DEFAULT_FILE = "huahuo.toml"
 
 _WIRE = TransportSettings()
 

@@ -77,7 +77,9 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the data directory {path}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot make the data directory {path}: {error.strerror}. Choose another --data"
+        ) from None
 
 
 def _stored(path: Path, fresh: str) -> str:

@@ -24,6 +24,7 @@ from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
@@ -170,16 +171,22 @@ def replica_of(log: Log) -> ReplicaWriter | None:
 async def joins_soon(replica: ReplicaWriter) -> bool:
     """Whether the node has applied what was ordered before its start, or does within `JOIN_S`.
 
+    An ordered log that can't be reached is not waited for.
+
     Raises:
         ConfigError: it never will.
     """
+    joining = asyncio.create_task(replica.joined(), name="joining soon")
+    away = asyncio.create_task(replica.went_away.wait(), name="the ordered log is away")
     try:
-        async with asyncio.timeout(JOIN_S):
-            await replica.joined()
-    except TimeoutError:
-        return False
+        await asyncio.wait((joining, away), timeout=JOIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if not joining.done():
+            return False
+        joining.result()
     except Unavailable:
         raise ConfigError(f"this node can't go on: {replica.trouble}") from None
+    finally:
+        await cancel_all([joining, away], 1.0)
     return True
 
 

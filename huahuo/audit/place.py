@@ -47,7 +47,7 @@ async def looking(settings: Settings, action: str, what: Mapping[str, object]) -
     """
     data = settings.data
     if not (data / DATABASE).is_file():
-        raise ConfigError(f"there is no log in {data}")
+        raise ConfigError(f"there is no log in {data}: check --data")
     if is_original(data):
         async with writing(settings) as log:
             if log is not None:
@@ -76,7 +76,7 @@ async def reading(settings: Settings) -> AsyncIterator[Place]:
         ConfigError: there is no log. EventStoreError: it cannot be read.
     """
     if not (settings.data / DATABASE).is_file():
-        raise ConfigError(f"there is no log in {settings.data}")
+        raise ConfigError(f"there is no log in {settings.data}: check --data")
     view = await SqliteView.open(settings.data)
     try:
         say_missing(view)

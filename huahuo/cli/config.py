@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, program, table
+from huahuo.options import HERE, ConfigFile, program, table
 
 app = program("config", "The settings: print them as a commented huahuo.toml, or check a file.")
 app.info.no_args_is_help = False
@@ -29,10 +29,8 @@ def check(
     config_file: ConfigFile = None,
 ) -> None:
     """Check a file and the environment, and print the settings that differ from the defaults."""
-    from huahuo.app.config import DEFAULT_FILE
-
     known = table()
-    settings = known.load(environ=os.environ, file=file or config_file or Path(DEFAULT_FILE))
+    settings = known.load(environ=os.environ, file=file or config_file or HERE)
     changed = known.changed(settings)
     for name, value in changed.items():
         typer.echo(f"{name} = {value}")

@@ -6,23 +6,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from huahuo.app import logs
+from huahuo.app import keys, logs
 from huahuo.app.config import Settings
 from huahuo.app.plugins import with_mail
-from huahuo.errors import HuahuoError
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.migrating.firemail import FireMail
 from huahuo.migrating.importing import import_firemail as body
 
 
 async def import_firemail(settings: Settings, file: Path) -> None:
-    """Import, and print the report. Raises HuahuoError."""
+    """Import, and print the report. Raises HuahuoError; ConfigError, if the file is no such database."""
     logs.configure("warning", as_json=settings.log_json)
     try:
         with FireMail(file) as database:
             total = database.count()
     except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
+        raise ConfigError(str(error)) from error
+    keys.ensure(settings, SystemAmbient())  # only now: a wrong name of the file makes no directory
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -15,11 +15,13 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
     EXIT_UNUSABLE,
+    MISUSE,
     ConfigFile,
     Data,
     Json,
     code_of_failure,
     program,
+    said_of,
     settings,
 )
 
@@ -41,12 +43,26 @@ Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in 
 def main() -> None:
     """The `huahuo` program. A mistake of the user ends as one line on stderr, not as a traceback."""
     try:
-        app()
+        sys.exit(app(prog_name="huahuo", standalone_mode=False))
+    except MISUSE as error:
+        text, where = said_of(error)
+        if where is None:
+            typer.echo(text, err=True)
+        else:
+            _say(f"{text}: see `{where} --help`")
+        sys.exit(EXIT_UNUSABLE)
     except HuahuoError as error:
-        console(stderr=True).print(f"[red]huahuo:[/red] {_plain(str(error))}", soft_wrap=True)
+        _say(str(error))
         sys.exit(code_of_failure(error))
+    except typer.Abort:
+        _say("aborted")
+        sys.exit(EXIT_NOTHING)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _say(text: str) -> None:
+    console(stderr=True).print(f"[red]huahuo:[/red] {_plain(text)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:
@@ -314,14 +330,10 @@ def import_firemail(
     config_file: ConfigFile = None,
 ) -> None:
     """Bring users, mailboxes and mails of FireMail into a data directory. It may be run again."""
-    from huahuo.app import keys
     from huahuo.app.loops import run
     from huahuo.cli.import_firemail import import_firemail as body
-    from huahuo.eventstore.ambient import SystemAmbient
 
-    given = settings(data, config_file)
-    keys.ensure(given, SystemAmbient())
-    run(body(given, database))
+    run(body(settings(data, config_file), database))
 
 
 @app.command(epilog="Example:  huahuo demo --port 0")

@@ -28,6 +28,7 @@ from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.english import of_service, translated
+from huahuo.transport.protocol.fingerprints import fingerprint
 
 _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
@@ -272,7 +273,7 @@ def _principal(user: UserId | Principal) -> Principal:
 
 
 def _fingerprint(fields: Mapping[str, Any]) -> bytes:
-    return incoming.fingerprint(fields, b"application")
+    return fingerprint(fields, b"application")
 
 
 def _shown(

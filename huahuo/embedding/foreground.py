@@ -49,7 +49,8 @@ async def serve(
     app = App(settings, SystemAmbient(), plugins=plugins, asked=asked)
     runs_as(app)
     try:
-        await app.start()
+        if not await _started(app, stopping):
+            return
         print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
         link = app.first_link()
         if link is not None:
@@ -60,6 +61,23 @@ async def serve(
         await app.stop()
     finally:
         runs_as(None)
+
+
+async def _started(app: App, stopping: asyncio.Event) -> bool:
+    """Start, unless a stop comes before: a node may wait for its ordered log, or for a copy, for hours."""
+    starting = asyncio.create_task(app.start(), name="start")
+    told = asyncio.create_task(stopping.wait(), name="stop during the start")
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            _log.info("stopped_before_it_served")
+            starting.cancel()
+            await asyncio.wait((starting,))
+            return False
+        await starting
+    finally:
+        told.cancel()
+    return True
 
 
 def leave() -> None:

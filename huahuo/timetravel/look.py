@@ -127,6 +127,14 @@ async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
     return FOUND if found else NOTHING
 
 
+def _is_condition(text: str) -> bool:
+    try:
+        predicate.parse(text)
+    except predicate.BadPredicate:
+        return False
+    return True
+
+
 async def when(
     history: History,
     condition: str,
@@ -144,6 +152,8 @@ async def when(
     try:
         node = predicate.parse(text)
     except predicate.BadPredicate as error:
+        if _is_condition(condition):
+            raise ConfigError(f"name the entity first: 'mailbox/17 {condition.strip()}'") from None
         raise ConfigError(f"not a condition: {error}") from None
     timeline = Timeline(history, await subject(out.past, history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))

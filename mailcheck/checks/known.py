@@ -30,6 +30,7 @@ from huahuo.mailcheck.tables.records import (
     received_of,
     record_key,
     remote_key,
+    sent_ms,
 )
 
 _SAME_MOMENT_MAX: Final = 32
@@ -96,7 +97,7 @@ class KnownMails:
 
         The other service kept some dates in the zone of the sender, and did not say which.
         """
-        moment_ms = received_ms(mail, self._ambient.now_ms())
+        moment_ms = sent_ms(mail, self._ambient.now_ms())
         before = record_key(moment_ms + _ZONES_MS + 1, 0)
         rows = await self._log.rows(MAILS, str(email_id), before=before, limit=_AROUND_MAX)
         best: tuple[int, MailRecord] | None = None
@@ -140,17 +141,18 @@ class KnownMails:
 
     async def _told_before(self, email_id: int, mail: FetchedMail) -> list[tuple[MailRecord, int]]:
         """Records without a place that look like this mail."""
-        moment_ms = received_ms(mail, self._ambient.now_ms())
-        rows = await self._log.rows(
-            MAILS, str(email_id), before=record_key(moment_ms + 1, 0), limit=_SAME_MOMENT_MAX
-        )
-        first = record_key(moment_ms, 0)
+        now_ms = self._ambient.now_ms()
         seen = clean(mail.subject, SUBJECT_CHARS_MAX), clean(mail.sender, SENDER_CHARS_MAX), mail.size
         found = []
-        for key, value in reversed(rows):
-            record = msgspec.json.decode(value, type=MailRecord)
-            if key >= first and not record.uid and (record.subject, record.sender, record.size) == seen:
-                found.append((record, moment_ms))
+        for moment_ms in sorted({sent_ms(mail, now_ms), received_ms(mail, now_ms)}):
+            rows = await self._log.rows(
+                MAILS, str(email_id), before=record_key(moment_ms + 1, 0), limit=_SAME_MOMENT_MAX
+            )
+            first = record_key(moment_ms, 0)
+            for key, value in reversed(rows):
+                record = msgspec.json.decode(value, type=MailRecord)
+                if key >= first and not record.uid and (record.subject, record.sender, record.size) == seen:
+                    found.append((record, moment_ms))
         return found
 
 

@@ -23,6 +23,7 @@ from huahuo.mailcheck.classic.shapes import (
     attachments_of,
     content_of,
     found_in,
+    found_mail_of,
     mail_of,
     progress_of,
     row_of,
@@ -175,10 +176,10 @@ class Queries:
                 examined += 1
                 content = await self._content(record) if where.get("content") else Content()
                 if found_in(record, row.email, content, wanted, where):
-                    shown = (content if where.get("content") else await self._content(record)).shown()
-                    left -= len(shown.encode())
-                    mail = mail_of(record, shown if left > 0 else None)
-                    found.append({**mail, "email_address": row.email, "recipient": row.email})
+                    if not where.get("content"):
+                        content = await self._content(record)
+                    left -= len(content.shown().encode())
+                    found.append(found_mail_of(record, content, row.email, shown=left > 0))
         found.sort(key=lambda mail: str(mail["received_time"]), reverse=True)
         return _answered({"type": "firemail_search", "results": found[:MAILS_MAX]})
 
@@ -208,9 +209,10 @@ class Queries:
             record = await self._own.record(user_id, one.mail_id)
             if record is None:
                 continue
-            shown = (await self._content(record)).shown() if left > 0 and record.blob else None
-            left -= len((shown or "").encode())
-            told.append({**mail_of(record, shown), "email_address": one.email, "recipient": one.email})
+            content = await self._content(record) if left > 0 else Content()
+            shown = left > 0 and bool(record.blob)
+            left -= len(content.shown().encode())
+            told.append(found_mail_of(record, content, one.email, shown=shown))
         return _answered({"type": "firemail_search", "results": told})
 
     async def _shown(self, who: Principal) -> list[Row]:

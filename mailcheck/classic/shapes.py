@@ -80,6 +80,16 @@ def content_of(stored: bytes | None) -> Content:
     return Content() if stored is None else msgspec.json.decode(stored, type=Content)
 
 
+def found_mail_of(record: MailRecord, content: Content, address: str, *, shown: bool) -> dict[str, Any]:
+    """A mail of a search. That front end shows the attachments of these if the answer lists them."""
+    return {
+        **mail_of(record, content.shown() if shown else None),
+        "attachments": attachments_of(record.mail_id, content, record.received_time),
+        "email_address": address,
+        "recipient": address,
+    }
+
+
 def attachments_of(mail_id: int, content: Content, created_at: str) -> list[dict[str, Any]]:
     """The attachments of a mail. Their ids name the mail and their place in it."""
     return [

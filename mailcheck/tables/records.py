@@ -51,6 +51,8 @@ _KEY_BYTES = 16
 _DAY_MS = 86_400_000
 _OLDEST_MS = 631_152_000_000
 """1990-01-01: an older date of a mail comes from a wrong clock."""
+_CLOCKS_MS = 2 * _DAY_MS
+"""By how much senders' clocks and zones go wrong."""
 
 
 class MailRecord(msgspec.Struct, frozen=True, gc=False):
@@ -208,11 +210,23 @@ def mail_rows(record: MailRecord, user_id: UserId, received: int) -> tuple[RowPu
 
 
 def received_ms(mail: FetchedMail, now_ms: int) -> int:
-    """When a mail arrived: its own date if that is plausible, else the server's, else now."""
+    """When the server took a mail. If its own date is far from that, the mailbox was moved: its own date."""
+    server_ms, own_ms = mail.internal_date_ms, sent_ms(mail, now_ms)
+    if server_ms is not None and abs(server_ms - own_ms) <= _CLOCKS_MS and _plausible(server_ms, now_ms):
+        return server_ms
+    return own_ms
+
+
+def sent_ms(mail: FetchedMail, now_ms: int) -> int:
+    """When a mail was sent: its own date if that is plausible, else the server's, else now."""
     for moment in (mail.date_ms, mail.internal_date_ms):
-        if moment is not None and _OLDEST_MS <= moment <= now_ms + _DAY_MS:
+        if moment is not None and _plausible(moment, now_ms):
             return moment
     return now_ms
+
+
+def _plausible(moment_ms: int, now_ms: int) -> bool:
+    return _OLDEST_MS <= moment_ms <= now_ms + _DAY_MS
 
 
 def rfc3339(ms: int) -> str:

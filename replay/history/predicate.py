@@ -171,7 +171,9 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while at < end:
         match = _TOKEN.match(text, at)
         if match is None:
-            raise BadPredicate(f"cannot read {text[at:].strip()[:40]!r}")
+            left = text[at:].strip()
+            hint = ": write == to compare" if left.startswith("=") else ""
+            raise BadPredicate(f"cannot read {left[:40]!r}{hint}")
         assert match.lastgroup is not None, "each alternative has a name"
         tokens.append((match.lastgroup, match[match.lastgroup]))
         at = match.end()

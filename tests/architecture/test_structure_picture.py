@@ -8,6 +8,7 @@ from scripts.structure_picture import (
     FLOORS,
     arrows,
     imports,
+    links,
     reachable,
     reduced,
     sources_of_today,
@@ -16,12 +17,12 @@ from scripts.structure_picture import (
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-SOURCES = sources_of_today()
+LINKS = links(sources_of_today())
 
 
 def rooms() -> list[str]:
     """The folders of Python files below a floor, as `transport/session`."""
-    folders = {f"{path.parts[0]}/{path.parts[1]}" for path in SOURCES if len(path.parts) > 2}
+    folders = {f"{path.parts[0]}/{path.parts[1]}" for path in LINKS if len(path.parts) > 2}
     return sorted(folders)
 
 
@@ -38,7 +39,7 @@ def test_the_page_describes_every_room(room: str) -> None:
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_fewer_arrows_lead_to_the_same_rooms(floor: str) -> None:
-    inside, _outside = arrows(SOURCES, floor)
+    inside, _outside = arrows(LINKS, floor)
     fewer = reduced(inside)
     assert {room: reachable(fewer, room) for room in inside} == {
         room: reachable(inside, room) for room in inside

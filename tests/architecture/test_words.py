@@ -17,7 +17,7 @@ from huahuo.api_keys import zh as keys_zh
 from huahuo.mailcheck.replies import ImportResult, LineFailure
 from huahuo.mailcheck.words import en as mail_en
 from huahuo.mailcheck.words import zh as mail_zh
-from huahuo.transport.words import en, zh
+from huahuo.transport.words import en, http_en, http_zh, zh
 from huahuo.users import en as users_en
 from huahuo.users import zh as users_zh
 from huahuo.webhooks import en as hooks_en
@@ -26,6 +26,7 @@ from huahuo.webhooks import zh as hooks_zh
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUES = [
     (zh, en),
+    (http_zh, http_en),
     (admin_zh, admin_en),
     (keys_zh, keys_en),
     (hooks_zh, hooks_en),
@@ -39,8 +40,11 @@ NOT_FOR_CLIENTS = (
     "mailcheck/servers/kinds.py",
 )
 """Sample mails, our own name, tables that have both languages, and words that are looked for or explained."""
-SAYING = {"error", "Invalid", "Refusal"}
-"""Calls whose second argument is a text for clients."""
+SAYING = {
+    "error": 1, "Invalid": 1, "Refusal": 1, "problem": 1, "Wrong": 1, "AskedWrongly": 0, "respond": 1,
+    "_refusal": 1,
+}  # fmt: skip
+"""Calls that are given a text for clients, and which of their arguments that is."""
 
 
 def modules() -> Iterator[Path]:
@@ -58,7 +62,7 @@ def test_chinese_stands_in_catalogues_alone() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in modules()
-        if path.name not in {"zh.py", "classic_zh.py"} and not is_exempt(path)
+        if path.name not in {"zh.py", "http_zh.py", "classic_zh.py"} and not is_exempt(path)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if CHINESE.search(line)
     ]
@@ -72,8 +76,9 @@ def test_what_the_transport_says_in_an_error_is_of_its_catalogue() -> None:
         if not name.startswith(("transport/", "huahuo/admin/", "mailcheck/")):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and _called(node) in SAYING and len(node.args) > 1:
-                text = node.args[1]
+            at = SAYING.get(_called(node)) if isinstance(node, ast.Call) else None
+            if isinstance(node, ast.Call) and at is not None and len(node.args) > at:
+                text = node.args[at]
                 if isinstance(text, ast.Constant | ast.JoinedStr):
                     found.append(f"{name}:{node.lineno}")
     assert found == []

@@ -6,7 +6,9 @@ import os
 import secrets
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from huahuo.transport.client.client import Client
@@ -15,6 +17,7 @@ from tests.conformance.proxy import Proxy, proxy_to
 
 _MANY = 300
 _HANG_S = 130.0
+_TOLD = 10
 _REFUSED_S, _REFUSED_MAX = 5.0, 5
 
 type Check = Callable[["Bench"], Awaitable[bool]]
@@ -39,6 +42,16 @@ class Bench:
     async def arrived(self, within_s: float = 60.0) -> bool:
         """Whether the client printed the last one in time."""
         return await self.program.until(self.published, within_s)
+
+    def told(self) -> str:
+        """What is wrong with the numbers that the client printed."""
+        seqs = self.program.seqs
+        missing = sorted(set(range(1, self.published + 1)) - set(seqs))
+        again = sorted(seq for seq, count in Counter(seqs).items() if count > 1)
+        swapped = [seq for before, seq in pairwise(seqs) if seq < before]
+        facts = {"missing": missing, "printed more than once": again, "after a greater one": swapped}
+        said = [f"{name}: {', '.join(map(str, found[:_TOLD]))}" for name, found in facts.items() if found]
+        return f"of {self.published} events it printed {len(set(seqs))}; " + "; ".join(said)
 
     @property
     def whole(self) -> bool:
@@ -98,18 +111,20 @@ async def over_a_hang(bench: Bench) -> bool:
     return bench.proxy.opened > opened and await bench.arrived()
 
 
-async def refused(command: Sequence[str], proxy: Proxy, folder: Path) -> bool:
+async def refused(command: Sequence[str], proxy: Proxy, folder: Path) -> int:
     """With a token that is refused, at most five requests in 5 s, or it ends."""
     program = Program(command, proxy.url, "no.such.token", "group/none", folder / "refused")
     opened = proxy.opened
     await program.start()
     await asyncio.sleep(_REFUSED_S)
     await program.kill()
-    return proxy.opened - opened <= _REFUSED_MAX
+    return proxy.opened - opened
 
 
-def _say(check: Callable[..., object], *, passed: bool) -> bool:
+def _say(check: Callable[..., object], *, passed: bool, told: Callable[[], str]) -> bool:
     print(f"{'pass' if passed else 'FAIL'}  {(check.__doc__ or '').rstrip('.')}", flush=True)
+    if not passed:
+        print(f"      {told()}", flush=True)
     return passed
 
 
@@ -123,10 +138,13 @@ async def main(url: str, token: str, command: Sequence[str], *, hang: bool) -> b
             program = Program(command, proxy.url, token, stream, folder / "cursor")
             bench = Bench(program, proxy, admin, stream)
             try:
-                passed = [_say(check, passed=await check(bench)) for check in checks]
+                passed = [_say(check, passed=await check(bench), told=bench.told) for check in checks]
             finally:
                 await program.kill()
-            passed.append(_say(refused, passed=await refused(command, proxy, folder)))
+            opened = await refused(command, proxy, folder)
+            passed.append(
+                _say(refused, passed=opened <= _REFUSED_MAX, told=lambda: f"it opened {opened} connections")
+            )
     return all(passed)
 
 

@@ -7,15 +7,17 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer import nats_large
+from huahuo.eventstore.sequencer import nats_large, nats_link
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
@@ -24,6 +26,7 @@ from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, Pr
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+from tests.support.servers.tls import Authority
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,79 @@ async def test_a_killed_server_loses_nothing_acknowledged_and_is_waited_for(
         assert [ordered.offset for ordered in found] == list(range(21, last + 1))
         kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
         assert offsets.items() <= kept.items()
+
+
+async def test_a_question_that_servers_dropped_while_they_had_no_leader_is_asked_again(
+    servers: NatsServers, name: str
+) -> None:
+    address = LogAddress(f"{servers.url}?name={name}")
+    link, leader, came = await open_link(address, address.hosts), await nats.connect(servers.url), 0
+
+    async def answer_the_second(message: Any) -> None:
+        nonlocal came
+        came += 1
+        if came > 1:
+            await message.respond(b"I lead now")
+
+    try:
+        await leader.subscribe(f"{name}.lead", cb=answer_the_second)
+        await leader.flush()
+        answer = await link.request(f"{name}.lead", b"who leads", WITHIN_S)
+        assert (answer.data, came) == (b"I lead now", 2)
+    finally:
+        await leader.close()
+        await link.close()
+
+
+@pytest.mark.parametrize("named", ["127.0.0.1", "elsewhere.example"])
+async def test_a_server_whose_certificate_does_not_fit_is_named_and_not_waited_for(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    authority, stranger = Authority(), Authority()
+    authority.server_files(tmp_path, named)
+    (tmp_path / "known.pem").write_text((stranger if named == "127.0.0.1" else authority).pem())
+    tls = f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key" }}\n'
+    with nats_servers(extra=tls) as running:
+        address = LogAddress(f"{running.url}?name={name}&tls=verify&ca={tmp_path}/known.pem")
+        async with asyncio.timeout(WITHIN_S):
+            with pytest.raises(Unreachable, match="certificate verify failed"):
+                await open_link(address, address.hosts)
+
+
+async def test_a_server_without_tls_is_told_no_password_where_tls_is_needed(name: str) -> None:
+    said = b""
+
+    async def eavesdrop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        writer.write(b'INFO {"server_id":"x","max_payload":1048576,"auth_required":true}\r\n')
+        said += await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(eavesdrop, "127.0.0.1", 0)
+    async with server, asyncio.timeout(WITHIN_S):
+        port = server.sockets[0].getsockname()[1]
+        address = LogAddress(f"nats://huahuo:{PASSWORD}@127.0.0.1:{port}?name={name}&tls=verify")
+        with pytest.raises(Unreachable, match="does not require TLS"):
+            await open_link(address, address.hosts)
+    assert said == b""
+
+
+async def test_a_server_that_is_frozen_is_left_for_another_one_without_waiting_for_its_pings(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_link, "PING_S", 3600)
+    with nats_servers(3) as three:
+        async with opened(three, name) as sequencer:
+            await put(sequencer, b"first")
+            following = asyncio.create_task(read(sequencer, 0, 2))
+            await asyncio.sleep(0)
+            frozen = next(one for one in three if (one.ask("connz") or {}).get("num_connections"))
+            frozen.send(signal.SIGSTOP)
+            try:
+                await put(sequencer, b"second")
+                assert [one.proposal for one in await following] == [b"first", b"second"]
+            finally:
+                frozen.send(signal.SIGCONT)
 
 
 async def test_a_log_that_went_back_is_not_followed_further(servers: NatsServers, name: str) -> None:

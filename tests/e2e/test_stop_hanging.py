@@ -15,7 +15,8 @@ import pytest
 
 from huahuo.app import tokens
 from huahuo.eventstore.ambient import SystemAmbient
-from tests.support.servers.serving import JWT_SECRET
+from tests.support.servers.ports import held_port
+from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
 from tests.support.servers.stuck_serve import send
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -105,3 +106,25 @@ def test_what_hangs_does_not_hold_a_stop_beyond_its_deadline(tmp_path: Path, act
         process.send_signal(signal.SIGTERM)
         assert process.wait(END_TIMEOUT_S) == 0
         assert time.monotonic() - began < 2 + AT_ONCE_S
+
+
+def test_a_signal_ends_a_node_that_waits_for_its_ordered_log(tmp_path: Path) -> None:
+    with held_port() as nobody:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "huahuo", "serve", "--data", str(tmp_path), "--port", "0"),
+                *("--log", f"nats://127.0.0.1:{nobody}"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"HUAHUO_MASTER_KEY": MASTER_KEY, "HUAHUO_JWT_SECRET": JWT_SECRET},
+        )
+        try:
+            line_of_stderr(process, "waiting_for_the_ordered_log")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_TIMEOUT_S) == 0
+            assert "stopped_before_it_served" in line_of_stderr(process, "stopped")
+        finally:
+            process.kill()
+            process.communicate()

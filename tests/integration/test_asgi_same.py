@@ -20,6 +20,7 @@ PART: Final = (
     "test_http_events",
     "test_http_pages",
     "test_http_plugin_routes",
+    "test_http_refusals",
     "test_tongues",
     "test_server_session",
     "test_server_classic",

@@ -236,6 +236,9 @@ async def test_files_that_came_with_an_uploaded_mail_are_given_out_and_go_with_t
         (listed,) = (await c.get(f"/api/mail_records/{sent.json()['mail_id']}/attachments")).json()
         assert listed["filename"] == "票.pdf"
         assert (await c.get(f"/api/attachments/{listed['id']}/download")).content == file
+        await running.app.api("mail").idle()
+        (found,) = (await c.post("/api/search", json={"query": "ticket"})).json()["results"]
+        assert found["attachments"] == [listed]
         await c.delete(f"/api/emails/{email_id}")
         await running.app.api("mail").idle()
         log = running.app.log

@@ -61,9 +61,9 @@ def test_a_refusal_and_a_fault_are_problems() -> None:
 def test_a_get_where_a_post_is_needed_names_the_method(path: str) -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:
-            answer = await c.get(path)
+            answer = await c.get(path, headers={"Accept-Language": "en"})
             assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-            assert answer.json()["detail"] == "this path takes POST, not GET"
+            assert answer.json()["detail"] == "this path takes POST, OPTIONS only"
             assert answer.headers["allow"] == "POST, OPTIONS"
 
     run(main())

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from tests.support.drivers.session import Driver, Note, note_command
 
@@ -79,9 +80,9 @@ def test_any_fields_of_any_action_get_answers_and_leave_the_connection_open(
 
 @given(st.text(max_size=30))
 def test_a_fingerprint_tells_contents_apart(text: str) -> None:
-    one = incoming.fingerprint({"text": text, "id": "a"}, b"k")
-    assert one == incoming.fingerprint({"id": "b", "text": text}, b"k")
-    assert one != incoming.fingerprint({"text": text + "x"}, b"k")
+    one = fingerprint({"text": text, "id": "a"}, b"k")
+    assert one == fingerprint({"id": "b", "text": text}, b"k")
+    assert one != fingerprint({"text": text + "x"}, b"k")
 
 
 @given(VALUES)

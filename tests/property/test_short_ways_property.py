@@ -4,12 +4,16 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
 from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
+from huahuo.transport.protocol.listed import ListedEvent, listed
+from huahuo.transport.protocol.strict_json import compact_object
 from huahuo.transport.server.text_frames import as_frames, first_text, short_text, texts_in
 
 JSON = st.recursive(
@@ -101,7 +105,7 @@ ODD_OBJECTS = (
 @given(fields=st.dictionaries(st.text(max_size=8), JSON, max_size=6))
 def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: dict[str, Any]) -> None:
     data = msgspec.json.encode({"action": "note", **fields})
-    assert incoming.compact_object(data, 32) == {"action": "note", **fields}
+    assert compact_object(data, 32) == {"action": "note", **fields}
     assert incoming.parse(data, bytes_max=1 << 20, depth_max=32) == closely(data)
 
 
@@ -129,8 +133,66 @@ def test_nesting_is_bounded_alike_by_both_ways_however_many_brackets_there_are(
         fields["many"] = [{"[": "{"}] * 20
     data = msgspec.json.encode(fields)
     assert incoming.parse(data, bytes_max=1 << 20, depth_max=8) == closely(data, 8)
-    short = incoming.compact_object(data, 8)
+    short = compact_object(data, 8)
     assert short == (fields if depth < 8 else None)
+
+
+PLAIN = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**53) - 1, 2**53 + 1), st.text(max_size=15),
+    st.floats(-(10**6), 10**6).map(lambda number: round(number, 3)),
+)  # fmt: skip
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {"stream": st.text(max_size=8), "type": st.text(max_size=8)},
+        optional={"fields": st.dictionaries(st.text(max_size=8), PLAIN | JSON, max_size=4)},
+    ),
+    max_size=4,
+)
+ODD_LISTS = (
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{"n":1,"n":1}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","type":"t","fields":{}}]}',
+    '{"action":"publish","id":"a","id":"a","events":[{"stream":"s","type":"t","fields":{}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{},"more":1}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{}}],"more":1}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{"n":9007199254740992}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{"n":-0}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{"n":1e999}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{"n":"\\ud800"}}]}',
+    '{"action":"publish","id":"\\ud800","events":[{"stream":"s","type":"t","fields":{}}]}',
+    '{"action":"publish","id":"","events":[{"stream":"s","type":"t","fields":{}}]}',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{}}]} ',
+    '{"action":"publish","id":"a","events":[{"stream":"s","type":"t","fields":{}},7]}',
+    '{"action":"publish","id":"a","events":[]}',
+)
+
+
+@given(events=EVENTS, request_id=st.text(max_size=70))
+def test_a_list_of_events_is_read_by_the_short_way_as_by_the_long_one(
+    events: list[dict[str, Any]], request_id: str
+) -> None:
+    data = msgspec.json.encode({"action": "publish", "id": request_id, "events": events})
+    found, by_long_way = incoming.parse(data, bytes_max=1 << 20, depth_max=32), closely(data)
+    assert msgspec.to_builtins(found) == msgspec.to_builtins(by_long_way)
+    if isinstance(found, Parsed) and isinstance(by_long_way, Parsed):
+        assert fingerprint(found.fields, b"key") == fingerprint(by_long_way.fields, b"key")
+
+
+def test_events_as_clients_write_them_go_the_short_way() -> None:
+    fields: dict[str, Any] = {"a": "x", "b": 1, "c": 1.5, "d": None, "e": True}
+    events = [{"stream": "user/1", "type": "t", "fields": fields}]
+    data = msgspec.json.encode({"action": "publish", "id": "a", "events": events})
+    found = incoming.parse(data, bytes_max=1 << 20, depth_max=4)
+    assert isinstance(found, Parsed)
+    assert found.fields["events"] == [ListedEvent("user/1", "t", fields)]
+    too_deep = incoming.parse(data, bytes_max=1 << 20, depth_max=2)
+    assert too_deep == closely(data, 2)
+    assert isinstance(too_deep, Invalid)
+
+
+@pytest.mark.parametrize("text", ODD_LISTS)
+def test_lists_with_anything_odd_go_the_long_way(text: str) -> None:
+    assert listed(text.encode()) is None
+    assert incoming.parse(text.encode(), bytes_max=1 << 20, depth_max=32) == closely(text)
 
 
 def serialized(opcode: Opcode, payload: bytes, **more: Any) -> bytes:

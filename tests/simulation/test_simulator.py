@@ -16,7 +16,7 @@ import pytest
 
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.proofs import WHOLE
-from tests.support.simulator import loop
+from tests.support.simulator import loop, repeatable
 from tests.support.simulator.__main__ import KEPT, _timed
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import FAULTS, Plan, plan, smaller, words
@@ -102,7 +102,7 @@ def test_a_set_of_tasks_is_walked_in_the_order_in_which_they_began() -> None:
         scopes = {hash(anyio.CancelScope()) for _ in range(100)}
         return [list(set(tasks)) == tasks, list(set(futures)) == futures, len(scopes) == 1]
 
-    with loop.ordered_scopes():
+    with repeatable.ordered_scopes():
         assert simulated.run_until_complete(begun()) == [True, True, True]
     simulated.close()
 
@@ -174,4 +174,4 @@ def test_a_mark_that_was_never_hit_is_missed() -> None:
 
 
 def _nothing(asked: Plan) -> Result:
-    return Result(asked.seed, "{}", 0.0, "", 0, (), (), {}, {}, {}, 0)
+    return Result(asked.seed, "{}", "mixed", 0.0, "", 0, (), (), {}, {}, {}, 0)

@@ -155,7 +155,7 @@ class Gate:
             refusal = self.refuse_growth(call.principal.name)
             if refusal is not None:
                 return self._soon(run, error_reply(refusal))
-        seen = self._log.position
+        seen = 0 if self._settle is None else self._log.position  # read before the handler decides
         try:
             work = spec.handler(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001  as of a coroutine

@@ -4,7 +4,7 @@ What was allowed once is remembered, by stream and by type: a flood of events pa
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,7 @@ from huahuo.transport.commands.publish_rules import (
 )
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.english import translated
+from huahuo.transport.protocol.listed import ListedEvent
 from huahuo.transport.words import zh
 
 _REMEMBERED_MAX: Final = 16_384
@@ -117,6 +118,33 @@ class EventMaker:
                     all_bytes += size
                     continue
             first = self._first(stream, type_, fields, now_ms)
+            made.append(first)
+            all_bytes += len(first.body)
+        return tuple(made), all_bytes
+
+    def make_listed(self, events: Sequence[ListedEvent], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
+        """As `make_many`, of events whose fields are known to be plain. Raises PublishRefused."""
+        if now_ms != self._now_ms:
+            self._stamp_at(now_ms)
+        streams, fronts, stamp = self._streams, self._fronts, self._stamp
+        is_free, encode = RESERVED_FIELDS.isdisjoint, _encode
+        of_type, stream, front = "", "", b""
+        made: list[NewEvent] = []
+        all_bytes = 0
+        for event in events:
+            fields = event.fields
+            if event.type != of_type or event.stream != stream:
+                of_type, stream = event.type, event.stream
+                known = fronts.get(of_type) if stream in streams else None
+                front = b"" if known is None else known + stamp
+            if front and fields and is_free(fields):
+                body = front + encode(fields)[1:]
+                if (size := len(body)) <= EVENT_BYTES_MAX:
+                    made.append(NewEvent(stream, of_type, body))
+                    all_bytes += size
+                    continue
+            first = self._first(stream, of_type, fields, now_ms)
+            of_type = ""  # from now on it may be known
             made.append(first)
             all_bytes += len(first.body)
         return tuple(made), all_bytes

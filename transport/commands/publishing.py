@@ -20,11 +20,10 @@ from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
 from huahuo.transport.commands.published_events import EventMaker, PublishRefused
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.listed import EVENTS_MAX, ListedEvent
 from huahuo.transport.words import zh
 
 RECENT_EVENTS = 50
-EVENTS_MAX = 1_000
-"""Events of one `publish`."""
 
 _SNAPSHOT_BYTES_MAX = 15 << 20
 """Below the 16 MiB of a snapshot's bound. The oldest of the recent events are left out to keep it."""
@@ -232,6 +231,9 @@ class Publisher:
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
         """The events of a `publish` with a list, and the bytes of their bodies."""
+        events = fields["events"]
+        if len(fields) == 1 and type(events) is list and events and type(events[0]) is ListedEvent:
+            return self._maker.make_listed(events, now_ms)  # they were looked at where they were read
         try:
             listed = msgspec.convert(fields, _Listed).events
         except msgspec.ValidationError as error:

@@ -7,12 +7,14 @@ import re
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.http.messages import Headers, Request
+from huahuo.transport.words import http_zh
 
 BEGINNING: Final = "-1"
 NOW: Final = "now"
@@ -26,6 +28,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _CURSOR = re.compile(r"[0-9]{1,15}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *;[ -~]{0,128})?")
 _TEXT_CHARS_MAX = 256
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_.~%-]+)*")
 _FORK = ("stream-forked-from", "stream-fork-offset")
 
 _CURSOR_EPOCH_MS = 1_728_432_000_000
@@ -81,18 +84,25 @@ def path_of(name: str) -> str:
     """The path of a stream, checked."""
     parts = name.split("/")
     if len(name) > PATH_CHARS_MAX or not _PATH.fullmatch(name) or "." in parts or ".." in parts:
-        why = f"a path is up to {PATH_CHARS_MAX} letters, digits and _ . : @ + ~ = - between slashes"
-        raise Wrong(HTTPStatus.BAD_REQUEST, why)
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.PATH_OF_STREAM.format(PATH_CHARS_MAX))
     return name
+
+
+def location_of(request: Request) -> str:
+    """The URL that the client used, also below a mount or a proxy that takes a prefix away."""
+    scheme = "https" if (request.header("x-forwarded-proto") or "").lower() == "https" else "http"
+    prefix = (request.header("x-forwarded-prefix") or "").rstrip("/")
+    root = quote(request.root) or (prefix if _PREFIX.fullmatch(prefix) else "")
+    return f"{scheme}://{request.header('host') or 'localhost'}{root}{quote(request.path)}"
 
 
 def creation_of(request: Request) -> Creation:
     """What a PUT asks for."""
     if any(request.all(name) for name in _FORK):
-        raise Wrong(HTTPStatus.NOT_IMPLEMENTED, "streams are not forked here")
+        raise Wrong(HTTPStatus.NOT_IMPLEMENTED, http_zh.NO_FORKS)
     ttl, expires = request.header("stream-ttl"), request.header("stream-expires-at")
     if ttl is not None and expires is not None:
-        raise Wrong(HTTPStatus.BAD_REQUEST, "give Stream-TTL or Stream-Expires-At, not both")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.ONE_END)
     return Creation(
         content_type=_content_type(request) or DEFAULT_TYPE,
         ttl_s=None if ttl is None else _number("Stream-TTL", ttl),
@@ -105,7 +115,7 @@ def addition_of(request: Request) -> Addition:
     """What a POST asks for."""
     order = request.header("stream-seq")
     if order is not None and len(order) > _TEXT_CHARS_MAX:
-        raise Wrong(HTTPStatus.BAD_REQUEST, f"Stream-Seq: at most {_TEXT_CHARS_MAX} characters")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.TEXT_NEEDED.format("Stream-Seq", _TEXT_CHARS_MAX))
     return Addition(_content_type(request), _closes(request), _producer(request), order)
 
 
@@ -117,7 +127,7 @@ def offset_of(request: Request) -> str | int | None:
     if text == BEGINNING:
         return -1
     if not _OFFSET.fullmatch(text):
-        raise Wrong(HTTPStatus.BAD_REQUEST, "offset: give one that an answer had, `-1` or `now`")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.OFFSET_NEEDED)
     return int(text)
 
 
@@ -151,7 +161,7 @@ def _closes(request: Request) -> bool:
 def _content_type(request: Request) -> str | None:
     said = request.header("content-type")
     if said is not None and not _CONTENT_TYPE.fullmatch(said):
-        raise Wrong(HTTPStatus.BAD_REQUEST, "Content-Type: this is none")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.NO_CONTENT_TYPE)
     return said
 
 
@@ -162,15 +172,15 @@ def _producer(request: Request) -> Producer | None:
         return None
     id_, epoch, seq = said
     if id_ is None or epoch is None or seq is None:
-        raise Wrong(HTTPStatus.BAD_REQUEST, "give all of Producer-Id, Producer-Epoch and Producer-Seq")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.ALL_OF_PRODUCER)
     if not 1 <= len(id_) <= _TEXT_CHARS_MAX:
-        raise Wrong(HTTPStatus.BAD_REQUEST, f"Producer-Id: a text of 1 to {_TEXT_CHARS_MAX} characters")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.TEXT_NEEDED.format("Producer-Id", _TEXT_CHARS_MAX))
     return Producer(id_, _number("Producer-Epoch", epoch), _number("Producer-Seq", seq))
 
 
 def _number(name: str, text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > BROWSER_INT_MAX:
-        raise Wrong(HTTPStatus.BAD_REQUEST, f"{name}: a whole number from 0 to {BROWSER_INT_MAX} is needed")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.NUMBER_NEEDED.format(name, BROWSER_INT_MAX))
     return int(text)
 
 
@@ -180,5 +190,5 @@ def _ms_of(text: str) -> int:
     except ValueError:
         when = None
     if when is None or when.tzinfo is None or "T" not in text.upper():
-        raise Wrong(HTTPStatus.BAD_REQUEST, "Stream-Expires-At: a time as RFC 3339 has it is needed")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.TIME_NEEDED)
     return int(when.timestamp() * 1000)

@@ -15,6 +15,7 @@ import msgspec
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.durable_streams.asking import Wrong, bare_type
+from huahuo.transport.words import http_zh
 
 JSON: Final = "application/json"
 CREATED, CLOSED, DELETED = "ds_created", "ds_closed", "ds_deleted"
@@ -55,7 +56,7 @@ def events_of(stream: str, content_type: str, body: bytes, at: str, depth_max: i
     head = b'{"type":"%b","timestamp":"%b","data":' % (MESSAGE.encode(), at.encode())
     messages = _messages(body, depth_max)
     if max(map(len, messages), default=0) > EVENT_BYTES_MAX - _ROOM_BYTES:
-        raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a message of this request is too large")
+        raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, http_zh.MESSAGE_TOO_LARGE)
     return [NewEvent(stream, MESSAGE, b"%b%b}" % (head, message)) for message in messages]
 
 
@@ -99,15 +100,15 @@ def _messages(body: bytes, depth_max: int) -> list[bytes]:
     try:
         body.decode("utf-8")
         if _depth(body) > depth_max:
-            raise Wrong(HTTPStatus.BAD_REQUEST, f"JSON nested deeper than {depth_max} is not kept")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.KEPT_TOO_DEEP.format(depth_max))
         plain = msgspec.json.format(body, indent=-1)
         if plain[:1] != b"[":
             return [plain]
         found = [bytes(one) for one in msgspec.json.decode(plain, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Wrong(HTTPStatus.BAD_REQUEST, f"this is no JSON: {error}") from None
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.NO_JSON_BODY.format(error)) from None
     if len(found) > MESSAGES_MAX:
-        raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MESSAGES_MAX} messages in one request")
+        raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, http_zh.TOO_MANY_MESSAGES.format(MESSAGES_MAX))
     return found
 
 

@@ -14,6 +14,7 @@ from huahuo.transport.durable_streams.asking import (
     same_type,
 )
 from huahuo.transport.http.messages import Headers
+from huahuo.transport.words import http_zh
 
 type Header = tuple[str, str]
 
@@ -73,19 +74,19 @@ def created_before(state: State, asked: Creation) -> Repeated:
         and state.closed == asked.closed
     )
     if not same:
-        raise Wrong(HTTPStatus.CONFLICT, "the stream exists with another configuration")
+        raise Wrong(HTTPStatus.CONFLICT, http_zh.OTHER_CONFIGURATION)
     return Repeated(HTTPStatus.OK, (("Content-Type", state.content_type), *state.headers))
 
 
 def judge(state: State, last: Producer | None, asked: Addition, size: int) -> Accepted | Repeated:
     """What becomes of a POST with a body of `size` bytes. `last`: the last place of its producer."""
     if not size and not asked.closes:
-        raise Wrong(HTTPStatus.BAD_REQUEST, "the body is empty")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.EMPTY_BODY)
     if size:
         if asked.content_type is None:
-            raise Wrong(HTTPStatus.BAD_REQUEST, "Content-Type is missing")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.CONTENT_TYPE_MISSING)
         if not same_type(asked.content_type, state.content_type):
-            raise Wrong(HTTPStatus.CONFLICT, f"the stream is {state.content_type}", state.headers)
+            raise Wrong(HTTPStatus.CONFLICT, http_zh.OTHER_TYPE.format(state.content_type), state.headers)
     if asked.producer is not None:
         known = _known(state, last, asked.producer)
         if known is not None:
@@ -93,9 +94,9 @@ def judge(state: State, last: Producer | None, asked: Addition, size: int) -> Ac
     if state.closed:
         if not size and asked.producer is None:
             return Repeated(HTTPStatus.NO_CONTENT, state.headers)
-        raise Wrong(HTTPStatus.CONFLICT, "the stream is closed", state.headers)
+        raise Wrong(HTTPStatus.CONFLICT, http_zh.CLOSED_STREAM, state.headers)
     if asked.order is not None and state.order is not None and asked.order <= state.order:
-        raise Wrong(HTTPStatus.CONFLICT, "Stream-Seq must be greater than the last one")
+        raise Wrong(HTTPStatus.CONFLICT, http_zh.ORDER_NEEDED)
     says_more = asked.producer is not None and size
     status = HTTPStatus.OK if says_more else HTTPStatus.NO_CONTENT
     return Accepted(status, asked.closes, asked.producer)
@@ -105,13 +106,13 @@ def _known(state: State, last: Producer | None, asked: Producer) -> Repeated | N
     """The answer if this was accepted before. Raises Wrong: it is fenced off, or something is missing."""
     if last is not None and asked.epoch < last.epoch:
         epoch = (("Producer-Epoch", str(last.epoch)),)
-        raise Wrong(HTTPStatus.FORBIDDEN, "a newer epoch of this producer writes", epoch)
+        raise Wrong(HTTPStatus.FORBIDDEN, http_zh.NEWER_EPOCH, epoch)
     if last is not None and asked.epoch > last.epoch and asked.seq != 0:
-        raise Wrong(HTTPStatus.BAD_REQUEST, "a new epoch begins with Producer-Seq 0")
+        raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.EPOCH_BEGINS)
     expected = 0 if last is None or asked.epoch > last.epoch else last.seq + 1
     if asked.seq > expected:
         gap = (("Producer-Expected-Seq", str(expected)), ("Producer-Received-Seq", str(asked.seq)))
-        raise Wrong(HTTPStatus.CONFLICT, f"Producer-Seq {expected} is expected", gap)
+        raise Wrong(HTTPStatus.CONFLICT, http_zh.SEQ_EXPECTED.format(expected), gap)
     if last is None or asked.seq == expected:
         return None
     return Repeated(HTTPStatus.NO_CONTENT, (*state.headers, *place_headers(last)))

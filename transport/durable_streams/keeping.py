@@ -19,6 +19,7 @@ from huahuo.eventstore.port import Log
 from huahuo.transport.durable_streams import bodies
 from huahuo.transport.durable_streams.asking import Addition, Creation, Producer, Wrong
 from huahuo.transport.durable_streams.deciding import Accepted, Repeated, State, created_before, judge
+from huahuo.transport.words import http_zh
 
 TABLE: Final = "durable_streams"
 _STATE_KEY: Final = b""
@@ -51,7 +52,7 @@ def stream_of(path: str) -> str:
 
 def missing() -> Wrong:
     """No stream is at this path."""
-    return Wrong(HTTPStatus.NOT_FOUND, "there is no such stream")
+    return Wrong(HTTPStatus.NOT_FOUND, http_zh.NO_SUCH_STREAM)
 
 
 class Keeping:
@@ -152,7 +153,7 @@ class Keeping:
             return state, found, None
         data = bodies.events_of(stream, state.content_type, body, rfc3339(now_ms), self._depth_max)
         if body and not data:
-            raise Wrong(HTTPStatus.BAD_REQUEST, "an empty array adds nothing")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.EMPTY_ARRAY)
         made = msgspec.structs.replace(
             state, tail=entry.head + len(data) if data else state.tail, seen_ms=now_ms,
             closed=found.closes, order=state.order if asked.order is None else asked.order,

@@ -11,6 +11,7 @@ from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.server.wires import Wires
+from huahuo.transport.words import http_zh
 
 _KINDS: Final = frozenset({"user", "group"})
 _ALONE: Final = "system"
@@ -36,7 +37,7 @@ class Own:
             await self._reading.check_right(visit, path)
         except Denied as denied:
             status = HTTPStatus.SERVICE_UNAVAILABLE if denied.pending else HTTPStatus.FORBIDDEN
-            raise Wrong(status, "this stream is not yours to read") from None
+            raise Wrong(status, http_zh.NOT_YOURS_TO_READ) from None
 
     def state(self, path: str) -> State:
         """The stream as it is now. One without events is empty: its first may be on its way."""

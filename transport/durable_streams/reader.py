@@ -19,6 +19,7 @@ from huahuo.transport.durable_streams.serving import SAFE, Serving
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.event_socket import Outlet
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
+from huahuo.transport.words import http_zh
 
 LIFE_S: Final = 60.0
 _END_S: Final = 2.0
@@ -75,7 +76,7 @@ class DurableReader:
         serving, visit, ambient = self._serving, self._visit, self._serving.wires.ambient
         offset = asking.offset_of(visit.request)
         if offset is None:
-            raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.OFFSET_WITH_LIVE)
         path, state = await serving.opened(visit)
         at = state.tail if offset == asking.NOW else int(offset)
         if at > state.tail:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
@@ -31,9 +30,8 @@ from huahuo.transport.http.pages import matches
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.english import translated
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session.subscriptions import BEHIND
+from huahuo.transport.words import http_zh, zh
 
 LONG_POLL_S: Final = 20.0
 PAGE_BYTES_MAX: Final = 1 << 20
@@ -109,7 +107,7 @@ class Serving:
     async def catch_up(self, path: str, seq: int) -> None:
         """Wait for an event that another node may have shown. Raises Wrong: it is not known in time."""
         if self._feed.catch_up is not None and not await self._feed.catch_up([(self.stream_of(path), seq)]):
-            raise Wrong(HTTPStatus.SERVICE_UNAVAILABLE, BEHIND)
+            raise Wrong(HTTPStatus.SERVICE_UNAVAILABLE, zh.NODE_BEHIND)
 
     async def refusing(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """The answer of `work`, or the refusal that it ended in."""
@@ -120,17 +118,15 @@ class Serving:
             found = problem(code, str(wrong), status=wrong.status, headers=wrong.headers)
         except NoRoom as full:
             refusal = full.refusal
-            found = problem(refusal.code, translated(refusal.message), retry_s=refusal.retry_s)
-        except TooLarge as error:
-            found = problem(ErrorCode.TOO_LARGE, str(error))
+            found = problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
+        except TooLarge:
+            found = problem(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE)
         except (QueueFull, Conflict):
-            found = problem(ErrorCode.BUSY, "too much is being written; try again")
+            found = problem(ErrorCode.BUSY, http_zh.MUCH_WRITTEN)
         except Corrupt:
-            found = problem(ErrorCode.CORRUPT, "the data of this stream is damaged")
+            found = problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
         except EventStoreError:
-            found = problem(
-                ErrorCode.UNAVAILABLE, "the log does not answer; whether it was written is unknown"
-            )
+            found = problem(ErrorCode.UNAVAILABLE, http_zh.WRITTEN_UNKNOWN)
         return found.adding(SAFE)
 
     async def opened(self, visit: Visit) -> tuple[str, State]:
@@ -166,13 +162,13 @@ class Serving:
     async def part(self, path: str, state: State, after: int) -> Part:
         """What follows `after`, up to a bound."""
         if 0 <= after < state.start:
-            raise Wrong(HTTPStatus.GONE, "this offset is of an earlier stream of this name")
+            raise Wrong(HTTPStatus.GONE, http_zh.EARLIER_STREAM)
         at = min(max(after, state.start), state.tail)
         if self._own.has(path):
             return await self._own.part(path, state, at, PAGE_EVENTS_MAX)
         if at < (first := self.head_of(path).first) - 1:
             if after >= 0:
-                raise Wrong(HTTPStatus.GONE, "what follows this offset was removed: begin with offset -1")
+                raise Wrong(HTTPStatus.GONE, http_zh.WAS_REMOVED)
             at = first - 1
         found = await self._log.read(
             stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
@@ -202,7 +198,7 @@ class Serving:
         if self._own.has(path) and visit.request.method not in ("GET", "HEAD"):
             raise Wrong(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                f"{path} is a stream of the service, which /ds/ only reads; publish events to it",
+                http_zh.ONLY_READ.format(path),
                 (("Allow", "GET, HEAD"),),
             )
         match visit.request.method:
@@ -234,7 +230,7 @@ class Serving:
         headers = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE), *state.headers)
         if not new:
             return Answer(HTTPStatus.OK, headers)
-        return Answer(HTTPStatus.CREATED, (("Location", _location(visit.request)), *headers))
+        return Answer(HTTPStatus.CREATED, (("Location", asking.location_of(visit.request)), *headers))
 
     async def _post(self, visit: Visit, path: str, body: bytes) -> Answer:
         asked = asking.addition_of(visit.request)
@@ -259,10 +255,10 @@ class Serving:
         request = visit.request
         live = request.query.get("live")
         if live not in (None, "long-poll"):
-            raise Wrong(HTTPStatus.BAD_REQUEST, "live: give `long-poll` or `sse`")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.LIVE_NEEDED)
         offset = asking.offset_of(request)
         if live is not None and offset is None:
-            raise Wrong(HTTPStatus.BAD_REQUEST, "offset: is needed with `live`")
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.OFFSET_WITH_LIVE)
         state = await self.find(path)
         await self.saw(path)
         if live is None and offset == asking.NOW:
@@ -273,7 +269,7 @@ class Serving:
             await self.catch_up(path, after)
             state = await self.find(path)
         if not visit.purse.reserve(PAGE_BYTES_MAX, self.wires.ambient.monotonic_s()):
-            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+            return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         part = await self.part(path, state, after)
         if live is None:
             return self._page(visit, part)
@@ -290,10 +286,10 @@ class Serving:
         door, now_s = self.wires.door, self.wires.ambient.monotonic_s
         entry = door.enter(visit.address)
         if entry is Entry.REFUSED:
-            raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address")
+            raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_CONNECTIONS)
         try:
             if entry is Entry.OVER:
-                raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address")
+                raise Wrong(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_CONNECTIONS)
             until_s = now_s() + LONG_POLL_S
             while True:
                 head = self.head(path)
@@ -306,7 +302,7 @@ class Serving:
                 if not await self.arrivals.wait(self.stream_of(path), head, until_s - now_s()):
                     return part
                 if not await self.still_may(visit):
-                    raise Wrong(HTTPStatus.FORBIDDEN, "the token ended")
+                    raise Wrong(HTTPStatus.FORBIDDEN, http_zh.TOKEN_ENDED)
         finally:
             door.leave(visit.address)
 
@@ -337,7 +333,7 @@ class Serving:
         if self._own.has(path):
             await self._own.check_right(visit, path)
         elif not await self._may_use(visit, path):
-            raise Wrong(HTTPStatus.FORBIDDEN, "this stream is not yours")
+            raise Wrong(HTTPStatus.FORBIDDEN, http_zh.NOT_YOURS)
         return path
 
     async def _may_use(self, visit: Visit, path: str) -> bool:
@@ -354,8 +350,3 @@ def _end_headers(part: Part) -> Headers:
     up_to_date = (("Stream-Up-To-Date", "true"),) if part.at_end else ()
     closed = (("Stream-Closed", "true"),) if part.closed else ()
     return (("Stream-Next-Offset", offset_text(part.following)), *up_to_date, *closed)
-
-
-def _location(request: Request) -> str:
-    scheme = "https" if (request.header("x-forwarded-proto") or "").lower() == "https" else "http"
-    return f"{scheme}://{request.header('host') or 'localhost'}{quote(request.path)}"

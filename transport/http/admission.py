@@ -4,9 +4,8 @@ It is asked with a request's head, so the body of a stranger is never read.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -18,16 +17,19 @@ from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.plugin_forms import asked_of, told
-from huahuo.transport.http.problems import problem
+from huahuo.transport.http.problems import problem, wrong_method
 from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
 from huahuo.transport.http.tickets import Tickets
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.budget import Purse
 from huahuo.transport.server.judged_tokens import note_verdict
 from huahuo.transport.server.server import Server
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.session.speech import REFUSED, Speech
+from huahuo.transport.words import http_zh, zh
 
 STREAM_CHARS_MAX: Final = 128
+_NAMED: Final = (Target.STREAM, Target.COMMAND, Target.DURABLE)
+"""What the rest of the path names."""
 _STRANGER_MS: Final = -1
 """In place of an expiry, for somebody without a token."""
 _BEARER: Final = "bearer "
@@ -88,9 +90,7 @@ class Admission:
     def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
         """The visit, or the refusal, maybe after others judged the token. None: the path is not the API's."""
         if request.framed_twice:
-            return problem(
-                ErrorCode.BAD_MESSAGE, "send Content-Length or Transfer-Encoding, not both", ends=True
-            )
+            return problem(ErrorCode.BAD_MESSAGE, http_zh.FRAMED_TWICE, ends=True)
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
         if route is None or (route.target is Target.DURABLE and self.durable is None):
             return None
@@ -101,7 +101,7 @@ class Admission:
         cors = cors_headers(request, self._origins)
         if cors is None:
             self._server.admission.tell_refused_origin(request.all("origin"))
-            return problem(ErrorCode.FORBIDDEN, "this origin is not allowed", ends=True)
+            return problem(ErrorCode.FORBIDDEN, http_zh.ORIGIN_REFUSED, ends=True)
         found = self._admitted(request, route, cors)
         if isinstance(found, Visit | Answer):
             return _shown(found, route, cors)
@@ -112,18 +112,16 @@ class Admission:
     ) -> Visit | Answer:
         """Another node signs its requests and has limits of its own; any other client counts by address."""
         if request.method != "POST":
-            allow = (("Allow", "POST"),)
-            return problem("method_not_allowed", "this path takes POST", headers=allow, ends=True,
-                           status=HTTPStatus.METHOD_NOT_ALLOWED)  # fmt: skip
+            return wrong_method(("POST",))
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         found = judge(request, route.name, address)
         if isinstance(found, Answer):
             wait_s = self._addresses.take(address, self._wires.ambient.monotonic_s())
-            limited = problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+            limited = problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
             return limited if wait_s > 0 else found
         return Visit(
             request=request, route=route, token="", verified=found, address=address, cors=(),
-            purse=self._wires.supply.budget.purse(found.principal.name), speech=self.speech(request),
+            purse=self._wires.supply.budget.purse(found.principal.name), speech=self.speech_of(request),
         )  # fmt: skip
 
     async def _admitted_later(
@@ -135,13 +133,13 @@ class Admission:
         self, request: Request, route: Route, cors: Headers
     ) -> Visit | Answer | Awaitable[Visit | Answer]:
         if request.method not in route.methods:
-            allow = (("Allow", ", ".join(route.methods)),)
-            return problem("method_not_allowed", f"this path takes {route.methods[0]}, not {request.method}",
-                           status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, ends=True)  # fmt: skip
+            return wrong_method(route.methods)
         if request.method == "OPTIONS":
             return preflight(route.methods, ())
+        if not route.name and route.target in _NAMED:
+            return problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE)
         if len(route.name) > STREAM_CHARS_MAX:
-            return problem(ErrorCode.INVALID_FIELD, f"at most {STREAM_CHARS_MAX} characters are a name")
+            return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_TOO_LONG.format(STREAM_CHARS_MAX))
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
@@ -161,25 +159,23 @@ class Admission:
         if token is None:
             return self._without_token(address, now_s)
         verdict = self._wires.verifier.verify(token, self._wires.ambient.now_ms())
-        judged = partial(self._judged, request, route, token, address)
+        judged = partial(self._judged, route, token, address)
         if isinstance(verdict, Verified | AuthFailure):
             return visit(token, judged(verdict))
         return _later(verdict, lambda found: visit(token, judged(found)))
 
-    def _judged(
-        self, request: Request, route: Route, token: str, address: str, verdict: Verdict
-    ) -> Verified | Answer:
+    def _judged(self, route: Route, token: str, address: str, verdict: Verdict) -> Verified | Answer:
         """The user of a token, or the refusal."""
         plugin = route.plugin
         if plugin is not None and plugin.access == "anyone" and isinstance(verdict, AuthFailure):
             return self._stranger(address, self._wires.ambient.monotonic_s())
-        return self._for_plugin(route, self._told(verdict, token, address, self.speech(request)))
+        return self._for_plugin(route, self._told(verdict, token, address))
 
     def _for_plugin(self, route: Route, verified: Verified | Answer) -> Verified | Answer:
         """The user, if the route of a plug-in is for this user."""
         admins_only = route.plugin is not None and route.plugin.access == "admin"
         if admins_only and isinstance(verified, Verified) and not verified.principal.is_admin:
-            return problem(ErrorCode.FORBIDDEN, "this is for administrators only")
+            return problem(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
         return verified
 
     def _visit(
@@ -191,17 +187,21 @@ class Admission:
         name = verified.principal.name
         wait_s = self._users.take(name, self._wires.ambient.monotonic_s())
         if wait_s > 0:
-            return problem(ErrorCode.RATE_LIMITED, "too many requests of this user", retry_s=wait_s)
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER, retry_s=wait_s)
         purse = self._wires.supply.budget.purse(name)
         return Visit(
             request=request, route=route, token=token, verified=verified, address=address, cors=cors,
-            purse=purse, speech=self.speech(request), stranger=verified.expires_at_ms == _STRANGER_MS,
+            purse=purse, speech=self.speech_of(request), stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
 
-    def speech(self, request: Request) -> Speech:
-        """Says messages in the language that the request prefers."""
+    def speech_of(self, request: Request) -> Speech:
+        """See `speech`."""
+        return self.speech(request.all("accept-language"))
+
+    def speech(self, preferred: Iterable[str]) -> Speech:
+        """Says messages in the language that a request prefers, by the values of `Accept-Language`."""
         shared = self._wires.shared
-        return Speech(shared.words, language_of(request.all("accept-language"), shared.language))
+        return Speech(shared.words, language_of(preferred, shared.language))
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:
@@ -221,17 +221,16 @@ class Admission:
         """Somebody without a token, who may try to sign in."""
         wait_s = self._addresses.take(address, now_s)
         if wait_s > 0:
-            return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
         return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS)
 
     def _without_token(self, address: str, now_s: float) -> Answer:
         wait_s = self._addresses.take(address, now_s)
         if wait_s > 0:
-            return problem(ErrorCode.RATE_LIMITED, "too many requests", retry_s=wait_s, ends=True)
-        why = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"
-        return problem(ErrorCode.UNAUTHENTICATED, why, ends=True)
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
+        return problem(ErrorCode.UNAUTHENTICATED, http_zh.NO_TOKEN, ends=True)
 
-    def _told(self, verdict: Verdict, token: str, address: str, speech: Speech) -> Verified | Answer:
+    def _told(self, verdict: Verdict, token: str, address: str) -> Verified | Answer:
         """The user, or the refusal after it was counted, logged, and held back where it must be."""
         if not token and isinstance(verdict, AuthFailure):
             why = "its ticket was used before, is too old, or is of another start of the service"
@@ -239,7 +238,7 @@ class Admission:
         hold_s = note_verdict(self._wires, verdict, address)
         if not isinstance(verdict, AuthFailure):
             return verdict
-        refusal = problem(verdict.code, speech.refused(verdict), ends=True)
+        refusal = problem(verdict.code, REFUSED[verdict.code], ends=True)
         return msgspec.structs.replace(refusal, hold_s=hold_s)
 
 

@@ -24,6 +24,7 @@ from huahuo.transport.http.admission import Admission, Visit
 from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.asked import AskedWrongly
 from huahuo.transport.http.calling import Calling
+from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
 from huahuo.transport.http.plugin_calls import PluginCalls
@@ -39,6 +40,8 @@ from huahuo.transport.protocol.dialects import SERVER_SENT
 from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import http_zh
 
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
 """Headers of the site's answers that the shells write."""
@@ -110,8 +113,6 @@ class Api:
         self.arrivals = Arrivals(wires.feed, wires.ambient)
         self.users = RequestLimit(requests_per_user)
         plugins = PluginRoutes(routes)
-        self.beginnings = plugins.beginnings
-        """See `routes.BEGINNINGS`."""
         self._admission = Admission(server, limit, self.users, wires.shared.settings.origins, plugins)
         self._admission.page_at_login = page_at_login
         self._reading = Reading(wires, self.arrivals, shared=shared_caches)
@@ -163,13 +164,13 @@ class Api:
         if size > self.body_bytes_max(visit):
             return self.too_large(visit)
         if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
-            full = problem(ErrorCode.BUSY, "what this user sent and asked for takes up all room", ends=True)
+            full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
             return told(visit.route, full).adding(visit.cors)
         return None
 
     def too_large(self, visit: Visit) -> Answer:
         """The refusal of a body that is larger than `body_bytes_max`."""
-        why = f"at most {self.body_bytes_max(visit)} bytes are read here"
+        why = http_zh.BODY_TOO_LARGE.format(self.body_bytes_max(visit))
         return told(visit.route, problem(ErrorCode.TOO_LARGE, why, ends=True)).adding(visit.cors)
 
     def wants_events(self, visit: Visit) -> bool:
@@ -217,8 +218,8 @@ class Api:
                 return await self._nodes.answer(visit, body)
             case Target.LOGIN:
                 if self._sign_in is None:
-                    return problem(ErrorCode.NOT_FOUND, "this service has no users with passwords")
-                return await login(self._sign_in, body, visit.address, visit.speech)
+                    return problem(ErrorCode.NOT_FOUND, http_zh.NO_PASSWORDS)
+                return await login(self._sign_in, body, visit.address)
             case Target.TICKET:
                 ticket = self._admission.tickets.make(visit.token, self._wires.ambient.monotonic_s())
                 said = {"ticket": ticket, "expires_in_s": TICKET_S}
@@ -239,9 +240,7 @@ class Api:
         if entry is not Entry.ADMITTED:
             if entry is Entry.OVER:
                 door.leave(visit.address)
-            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address").adding(
-                visit.cors
-            )
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS).adding(visit.cors)
         if durable:
             assert self._durable is not None, "it was admitted"
             self.readers += 1
@@ -263,10 +262,19 @@ class Api:
         """Answer a request that is not the API's."""
         headers = SiteHeaders([(name, value) for name, value in request.headers if name != "upgrade"])
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
-        found = await self._site.respond(SiteRequest(request.path, headers, request.method), address)
+        method = "GET" if request.method == "HEAD" else request.method  # the shells leave its body out
+        found = await self._site.respond(SiteRequest(request.path, headers, method), address)
         assert found is not None, "it is no upgrade"
         kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
-        return Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
+        answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
+        if found.status_code < HTTPStatus.BAD_REQUEST:
+            return answer
+        # A page of another origin must be able to read why.
+        return answer.adding(cors_headers(request, self._wires.shared.settings.origins) or ())
+
+    def speech(self, preferred: Iterable[str]) -> Speech:
+        """See `Admission.speech`. A shell says an answer with it as it sends it (`problems.worded`)."""
+        return self._admission.speech(preferred)
 
     def close(self) -> None:
         """Answer all that wait, now."""

@@ -16,11 +16,13 @@ from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
 from huahuo.transport.http.event_socket import Reader
-from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.messages import Answer, Headers, Request, origin_form
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
-from huahuo.transport.http.problems import problem
+from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.server import Server
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import http_zh
 
 type Scope = Mapping[str, Any]
 
@@ -41,14 +43,16 @@ class AsgiTransport:
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        method = str(scope["method"])
         try:
             query = bytes(scope.get("query_string") or b"").decode("ascii")
-            request = Request.at(method, path_of(scope), query, scope["headers"], _peer(scope))
+            _, headers = origin_form(str(scope["path"]), scope["headers"])
+            method, root = str(scope["method"]), _root(scope)
+            request = Request.at(method, path_of(scope), query, headers, _peer(scope), root)
         except ValueError:
-            await _say(
-                send, method, problem(ErrorCode.BAD_MESSAGE, "the target of the request cannot be read")
-            )
+            await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET))
+            return
+        if scope.get("http_version") == "1.1" and len(request.all("host")) != 1:
+            await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_HOST))
             return
         found = self._api.admit(request)
         if not isinstance(found, Visit | Answer | None):
@@ -57,21 +61,21 @@ class AsgiTransport:
             answer = await self._api.site(request) if found is None else found
             if answer.hold_s:
                 await asyncio.sleep(answer.hold_s)
-            await _say(send, method, answer)
+            await self._say(scope, send, answer)
             return
         purse = found.purse
         try:
             body = await self._body(found, receive)
             if isinstance(body, Answer):
-                await _say(send, method, body)
+                await self._say(scope, send, body)
             elif body is not None and self._api.wants_events(found):
-                following = self._follow(found, receive, send)
+                following = self._follow(found, scope, receive, send)
                 del found, body, request  # some KiB, unused while the reader waits
                 await following
             elif body is not None:
                 said = await _unless_gone(self._api.answer(found, body), receive)
                 if said is not None:
-                    await _say(send, method, said)
+                    await self._say(scope, send, said)
         finally:
             purse.close()
 
@@ -94,13 +98,19 @@ class AsgiTransport:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    async def _follow(self, visit: Visit, receive: Receive, send: Send) -> None:
+    async def _say(self, scope: Scope, send: Send, answer: Answer) -> None:
+        answer = worded(answer, self._api.speech(_all_of(scope, b"accept-language")))
+        await send(_start(answer.status, _whole_headers(answer)))
+        body = b"" if scope["method"] == "HEAD" or answer.status in _BODILESS else answer.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _follow(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        outlet = AsgiOutlet(send, task)
+        outlet = AsgiOutlet(send, task, visit.speech)
         found = self._api.follow(visit, outlet)
         del visit
         if isinstance(found, Answer):
-            await _say(send, "GET", found)
+            await self._say(scope, send, found)
             return
         outlet.socket = found
         try:
@@ -123,6 +133,7 @@ class AsgiTransport:
         ]
         refusal, address, over = self._admitted(headers, _peer(scope))
         if refusal is not None:
+            refusal = worded(refusal, self._api.speech(_all_of(scope, b"accept-language")))
             await _deny(scope, send, refusal)
             return
         negotiated = self._server.handshakes.negotiate(tuple(scope.get("subprotocols") or ()))
@@ -135,7 +146,7 @@ class AsgiTransport:
         socket = AsgiSocket(
             receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
             address=address, negotiated=negotiated, over_limit=over,
-            root=str(scope.get("root_path") or "").rstrip("/"),
+            root=_root(scope),
         )  # fmt: skip
         self._server.connected(socket)
         serving = asyncio.ensure_future(self._server.attend(socket))
@@ -161,29 +172,33 @@ class AsgiTransport:
 
         address = self._server.admission.address_of(peer, all_of("x-forwarded-for"))
         if not self._server.is_serving():
-            return problem(ErrorCode.UNAVAILABLE, "the server restarts"), address, False
+            return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS), address, False
         origins = all_of("origin")
         if not origin_allowed(origins, all_of("host"), self._settings.origins):
             self._server.admission.tell_refused_origin(origins)
-            return problem(ErrorCode.FORBIDDEN, "this origin is not allowed"), address, False
+            return problem(ErrorCode.FORBIDDEN, http_zh.ORIGIN_REFUSED), address, False
         entry = self._server.wires.door.enter(address)
         if entry is Entry.REFUSED:
-            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address"), address, False
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS), address, False
         return None, address, entry is Entry.OVER
 
 
 class AsgiOutlet:
     """The way out to a reader of server-sent events. Implements `event_socket.Outlet`."""
 
-    __slots__ = ("_deadline", "_send", "_sending", "_task", "out", "over", "socket")
+    __slots__ = ("_deadline", "_send", "_sending", "_speech", "_task", "out", "over", "socket")
 
-    def __init__(self, send: Send, task: asyncio.Task[None]) -> None:
-        """`task` waits for the reader to leave; it is cancelled when the answer has ended."""
+    def __init__(self, send: Send, task: asyncio.Task[None], speech: Speech) -> None:
+        """`task` waits for the reader to leave; it is cancelled when the answer has ended.
+
+        `speech`: says a refusal.
+        """
         self.out = OutQueue(self._drained, self._begin)
         self.socket: Reader | None = None
         self.over = False
         self._send = send
         self._task = task
+        self._speech: Speech | None = speech
         self._sending: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -203,11 +218,14 @@ class AsgiOutlet:
 
     def refuse(self, answer: Answer) -> None:
         """See `Outlet`."""
+        if self._speech is not None:
+            answer = worded(answer, self._speech)
         self.out.put(_start(answer.status, _whole_headers(answer)), 0)
         self.out.end({"type": "http.response.body", "body": answer.body})
 
     def begin(self, status: HTTPStatus, headers: Headers) -> None:
         """See `Outlet`."""
+        self._speech = None
         self.out.put(_start(status, headers), 0)
 
     def write(self, text: bytes) -> None:
@@ -260,9 +278,20 @@ class AsgiOutlet:
 
 def path_of(scope: Scope) -> str:
     """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
-    path, root = str(scope["path"]), str(scope.get("root_path") or "").rstrip("/")
-    below = path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
-    return "/" + below.strip("/")
+    path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
+    root = _root(scope)
+    while root and not (path == root or path.startswith(f"{root}/")):
+        # A proxy took the beginning of the root away, which the application was told to be below.
+        root = root[root.find("/", 1) :] if "/" in root[1:] else ""
+    return "/" + path[len(root) :].strip("/")
+
+
+def _root(scope: Scope) -> str:
+    return str(scope.get("root_path") or "").rstrip("/")
+
+
+def _all_of(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for known, value in scope["headers"] if known.lower() == name]
 
 
 def _peer(scope: Scope) -> str:
@@ -279,12 +308,6 @@ def _whole_headers(answer: Answer) -> Headers:
     if answer.status in _BODILESS:
         return answer.headers
     return (*answer.headers, ("Content-Length", str(len(answer.body))))
-
-
-async def _say(send: Send, method: str, answer: Answer) -> None:
-    await send(_start(answer.status, _whole_headers(answer)))
-    body = b"" if method == "HEAD" or answer.status in _BODILESS else answer.body
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _deny(scope: Scope, send: Send, answer: Answer) -> None:

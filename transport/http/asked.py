@@ -12,6 +12,7 @@ import msgspec
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Head
 from huahuo.transport.protocol.place import Outcome, Place, place
+from huahuo.transport.words import http_zh
 
 LIMIT_MAX: Final = 1000
 LIMIT: Final = 100
@@ -58,7 +59,7 @@ def after_of(text: str) -> After:
         return After(last=int(last[1]))
     log, colon, number = text.rpartition(":")
     if not _NUMBER.fullmatch(number) or int(number) > BROWSER_INT_MAX or len(log) > _LOG_ID_CHARS_MAX:
-        raise AskedWrongly("after: a number, <log>:<number>, -<number>, head, start or snapshot is needed")
+        raise AskedWrongly(http_zh.AFTER_NEEDED)
     # An id that was never ours, such as ":7", is of another log: the reader gets a reset.
     return After(int(number), log if log or not colon else "?")
 
@@ -74,7 +75,7 @@ def limit_of(query: Mapping[str, str]) -> int:
     if not text:
         return LIMIT
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= LIMIT_MAX:
-        raise AskedWrongly(f"limit: a number from 1 to {LIMIT_MAX} is needed")
+        raise AskedWrongly(http_zh.LIMIT_NEEDED.format(LIMIT_MAX))
     return int(text)
 
 
@@ -88,7 +89,7 @@ def wait_s_of(query: Mapping[str, str], default_s: float = 0.0) -> float:
     except ValueError:
         wait_s = -1.0
     if not 0 <= wait_s <= WAIT_S_MAX:
-        raise AskedWrongly(f"wait: seconds from 0 to {WAIT_S_MAX:.0f} are needed")
+        raise AskedWrongly(http_zh.WAIT_NEEDED.format(round(WAIT_S_MAX)))
     return wait_s
 
 
@@ -96,5 +97,5 @@ def seq_of(query: Mapping[str, str]) -> int:
     """The parameter `seq`."""
     text = query.get("seq", "")
     if not _NUMBER.fullmatch(text) or int(text) > BROWSER_INT_MAX:
-        raise AskedWrongly("seq: a number is needed")
+        raise AskedWrongly(http_zh.SEQ_NEEDED)
     return int(text)

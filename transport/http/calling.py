@@ -23,6 +23,7 @@ from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.outputs import Execute, Record
 from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import http_zh, zh
 
 CLIENT: Final = "http"
 """The client installation of requests that name none."""
@@ -55,8 +56,7 @@ class Calling:
         try:
             events = msgspec.convert(given, list[_Publication])
         except msgspec.ValidationError as error:
-            why = f"{error}; an event is stream, type and fields, which holds the event's own"
-            return problem(ErrorCode.INVALID_FIELD, why)
+            return problem(ErrorCode.INVALID_FIELD, http_zh.EVENT_NEEDED.format(error))
         fields = {"action": "publish", "events": msgspec.to_builtins(events)}
         return await self._call(visit, Parsed("publish", parsed.id, fields))
 
@@ -78,8 +78,9 @@ class Calling:
         elif key[:1] == '"' == key[-1:]:  # the draft standard has it as a quoted text
             key = key[1:-1]
         if key is not None and not 1 <= len(key) <= ID_CHARS_MAX:
-            why = f"Idempotency-Key: a text of 1 to {ID_CHARS_MAX} characters is needed"
-            return Invalid(ErrorCode.INVALID_FIELD, why)
+            return Invalid(
+                ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("Idempotency-Key", ID_CHARS_MAX)
+            )
         return Parsed(action, key, {**parsed.fields, "action": action})
 
     async def _call(self, visit: Visit, parsed: Parsed) -> Answer:
@@ -93,7 +94,7 @@ class Calling:
         wires, name = self._wires, visit.principal.name
         client = visit.request.header("huahuo-client") or CLIENT
         if len(client) > ID_CHARS_MAX:
-            return problem(ErrorCode.INVALID_FIELD, f"Huahuo-Client: at most {ID_CHARS_MAX} characters")
+            return problem(ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("Huahuo-Client", ID_CHARS_MAX))
         self._made += 1
         calls = Calls(f"h-{self._made}", wires.shared.commands, wires.shared.fingerprint_key)
         made = calls.make(parsed, visit.principal, client)
@@ -103,12 +104,12 @@ class Calling:
         try:
             reply = await self._executed(visit, made)
         except Crowded:
-            return problem(ErrorCode.BUSY, "too many queries of this user wait")
+            return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
         if reply is None:
-            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+            return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         said = visit.speech.reply(reply, made.request_id) if reply.body else b""
         if not said or len(said) > wires.shared.settings.reply_bytes_max:
-            return problem(ErrorCode.TOO_LARGE, "the answer is too large: ask for less")
+            return problem(ErrorCode.TOO_LARGE, zh.REPLY_TOO_LARGE)
         return said
 
     async def _executed(self, visit: Visit, made: Execute | Record) -> Reply | None:

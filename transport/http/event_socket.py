@@ -22,6 +22,7 @@ from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
 from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.words import http_zh, zh
 
 _STATES: Final = ("gap", "reset", "snapshot")
 _HEADERS: Final[Headers] = (
@@ -29,6 +30,12 @@ _HEADERS: Final[Headers] = (
     ("Cache-Control", NO_STORE),
     ("X-Accel-Buffering", "no"),  # nginx would hold events back
 )
+_UNREADABLE: Final = {
+    "forbidden": (ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ),
+    "corrupt": (ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED),
+    "busy": (ErrorCode.BUSY, zh.BUSY),
+}
+"""What a reader is told whose stream ended before its answer began, by the reason of `unsubscribed`."""
 _STUCK_PINGS: Final = 2
 _END_S: Final = 2.0
 
@@ -214,14 +221,14 @@ class EventSocket:
             else:
                 self._beat()
 
-    def end(self, code: int, reason: str, deadline_s: float) -> None:
+    def end(self, code: int, reason: str, deadline_s: float) -> None:  # noqa: ARG002  the code has a text
         """See `Socket`. What was written is still sent; a reader that does not read it is cut off."""
         if self._closed:
             return
         if self._begun:
             self._finish(code, deadline_s)
         else:
-            self._refuse(from_close(code, reason))
+            self._refuse(from_close(code))
 
     # The reader --------------------------------------------------------------------------------------
 
@@ -291,7 +298,7 @@ class EventSocket:
     def _subscribed(self, said: dict[str, Any]) -> None:
         outcome: str = said["outcome"]
         if outcome == "denied":
-            self._refuse(problem(ErrorCode.FORBIDDEN, "this stream is not yours to read"))
+            self._refuse(problem(ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ))
             return
         if outcome == "pending":
             return  # another one follows, or `unsubscribed`
@@ -308,8 +315,10 @@ class EventSocket:
     def _unsubscribed(self, said: dict[str, Any], payload: bytes) -> None:
         """The only stream of this reader ended, so the answer ends too."""
         if not self._begun:
-            code = ErrorCode.FORBIDDEN if said.get("reason") == "forbidden" else ErrorCode.UNAVAILABLE
-            self._refuse(problem(code, str(said.get("reason", ""))))
+            code, text = _UNREADABLE.get(
+                said.get("reason", ""), (ErrorCode.UNAVAILABLE, http_zh.NOT_SERVED_NOW)
+            )
+            self._refuse(problem(code, text, retry_s=said.get("retry_s")))
             return
         if said.get("retry_s"):
             self._outlet.write(server_sent.retry(said["retry_s"]))

@@ -1,5 +1,6 @@
 """A request and its answer, as every shell of the room gives and takes them. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
@@ -11,13 +12,17 @@ EVENT_STREAM = "text/event-stream"
 NO_STORE = "no-store"
 _PARAMETERS_MAX = 32
 
+_ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?#@]+)(?=[/?]|$)", re.IGNORECASE)
+
 type Headers = tuple[tuple[str, str], ...]
+type RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Request(msgspec.Struct, frozen=True):
     """A request without its body. Names of headers are lower case; `peer` is the socket's address.
 
-    `path` is decoded and begins with a slash. A parameter that comes twice has its last value.
+    `path` is decoded and begins with a slash. A parameter that comes twice has its last value. `root`: the
+    decoded path at which the service is mounted; "", or without a slash at its end.
     """
 
     method: str
@@ -25,21 +30,25 @@ class Request(msgspec.Struct, frozen=True):
     query: Mapping[str, str]
     headers: Headers
     peer: str = ""
+    root: str = ""
 
     @classmethod
-    def of(cls, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], peer: str) -> "Request":
+    def of(cls, method: str, target: str, headers: RawHeaders, peer: str) -> "Request":
         """From a request line's target. Raises ValueError: it is not usable."""
+        target, headers = origin_form(target, headers)
         path, _, query = target.partition("?")
+        if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
+            raise ValueError("the target is no path")
         return cls.at(method, unquote(path, errors="strict"), query, headers, peer)
 
     @classmethod
     def at(
-        cls, method: str, path: str, query: str, headers: Sequence[tuple[bytes, bytes]], peer: str
+        cls, method: str, path: str, query: str, headers: RawHeaders, peer: str, root: str = ""
     ) -> "Request":
         """From a decoded path. Raises ValueError: the query has too many parameters or is no UTF-8."""
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
         named = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
-        return cls(method, path, dict(pairs), named, peer)
+        return cls(method, path, dict(pairs), named, peer, root)
 
     def all(self, name: str) -> list[str]:
         """The values of a header that may come more than once."""
@@ -51,6 +60,12 @@ class Request(msgspec.Struct, frozen=True):
         return values[0].strip() if len(values) == 1 else None
 
     @property
+    def is_upgrade(self) -> bool:
+        """Whether a WebSocket is asked for."""
+        named = (item.strip().lower() for value in self.all("upgrade") for item in value.split(","))
+        return self.method == "GET" and "websocket" in named
+
+    @property
     def framed_twice(self) -> bool:
         """Whether two headers say where the body ends. A proxy in front may have believed the other one."""
         names = {name for name, _value in self.headers}
@@ -60,6 +75,17 @@ class Request(msgspec.Struct, frozen=True):
         """Whether this type is named in `Accept`, without a wild card."""
         named = (item for value in self.all("accept") for item in value.split(","))
         return content_type in (item.partition(";")[0].strip().lower() for item in named)
+
+
+def origin_form(target: str, headers: RawHeaders) -> tuple[str, RawHeaders]:
+    """The target as a path, and the headers. A whole URL names the host itself (RFC 9112, 3.2.2)."""
+    found = _ABSOLUTE.match(target)
+    if found is None:
+        return target, headers
+    rest = target[found.end() :]
+    path = rest if rest.startswith("/") else f"/{rest}"
+    kept = [(name, value) for name, value in headers if name.lower() != b"host"]
+    return path, [(b"host", found["authority"].encode("ascii")), *kept]
 
 
 class Answer(msgspec.Struct, frozen=True):

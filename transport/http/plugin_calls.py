@@ -18,6 +18,7 @@ from huahuo.transport.http.problems import problem
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Parsed
 from huahuo.transport.server.wires import Wires
+from huahuo.transport.words import http_zh
 
 _log = structlog.get_logger(__name__)
 
@@ -46,11 +47,9 @@ class PluginCalls:
             found = await (self._waited(route, request) if route.waits else self._finished(route, request))
         except HttpRefused as refused:
             status = None if refused.status is None else HTTPStatus(refused.status)
-            # A route with a dialect of its own has clients of one language.
-            detail = refused.detail if route.refuse else visit.speech.text(refused.detail)
-            return problem(refused.code, detail, status=status, retry_s=refused.retry_s)
+            return problem(refused.code, refused.detail, status=status, retry_s=refused.retry_s)
         if not visit.purse.reserve(len(found.body), self._wires.ambient.monotonic_s()):
-            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+            return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         named = {name.lower() for name, _ in found.headers}
         fixed = {
             "Content-Type": found.content_type,
@@ -76,10 +75,10 @@ class PluginCalls:
         door = self._wires.door
         entry = door.enter(request.address)
         if entry is Entry.REFUSED:
-            raise HttpRefused(ErrorCode.RATE_LIMITED, "too many connections from this address")
+            raise HttpRefused(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS)
         try:
             if entry is Entry.OVER:
-                raise HttpRefused(ErrorCode.RATE_LIMITED, "too many connections from this address")
+                raise HttpRefused(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS)
             working = asyncio.ensure_future(route.handler(request))
             self._waiting.add(working)
             try:
@@ -88,7 +87,7 @@ class PluginCalls:
                 self._waiting.discard(working)
                 working.cancel()
             if working.cancelled():
-                raise HttpRefused(ErrorCode.UNAVAILABLE, "the service stops")
+                raise HttpRefused(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS)
             return working.result()
         finally:
             door.leave(request.address)

@@ -7,8 +7,8 @@ import msgspec
 
 from huahuo.actors.plugins.http import HttpRequest
 from huahuo.transport.http.messages import JSON, Answer, Request
-from huahuo.transport.http.problems import PROBLEM
 from huahuo.transport.http.routes import Route
+from huahuo.transport.protocol.problem import PROBLEM
 
 _PROBLEM: Final = ("Content-Type", PROBLEM)
 

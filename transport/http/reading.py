@@ -21,7 +21,7 @@ from huahuo.transport.protocol.place import Outcome, Place
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.session import FrameKind
-from huahuo.transport.session.subscriptions import BEHIND
+from huahuo.transport.words import http_zh, zh
 
 PAGE_BYTES_MAX: Final = 512 << 10
 """A page has at most this many bytes of events, or one longer event."""
@@ -40,8 +40,8 @@ class Denied(Exception):  # noqa: N818  a fact about a right
     def answer(self) -> Answer:
         """The refusal. It is the same for a stream that does not exist."""
         if self.pending:
-            return problem(ErrorCode.BUSY, "who may read this stream is not known yet")
-        return problem(ErrorCode.FORBIDDEN, "this stream is not yours to read")
+            return problem(ErrorCode.BUSY, http_zh.RIGHT_NOT_KNOWN)
+        return problem(ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ)
 
 
 class Reading:
@@ -74,17 +74,17 @@ class Reading:
         place = after.resolved(feed.head(stream), shared.log.log_id)
         if place.ahead and feed.catch_up is not None and isinstance(after.at, int):
             if not await feed.catch_up([(stream, after.at)]):
-                return problem(ErrorCode.UNAVAILABLE, BEHIND)
+                return problem(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND)
             place = after.resolved(feed.head(stream), shared.log.log_id)
         nothing_new = not place.needs_snapshot and feed.head(stream).seq <= place.after
         if wait_s and nothing_new and not await self._waited(visit, stream, place.after, wait_s):
-            return problem(ErrorCode.RATE_LIMITED, "too many connections from this address")
+            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS)
         turns = self._wires.supply.turns
         try:
             async with turns.turn(visit.principal.name):
                 return await self._answer(visit, stream, after, place, limit)
         except Crowded:
-            return problem(ErrorCode.BUSY, "too many requests of this user wait")
+            return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
 
     async def _waited(self, visit: Visit, stream: str, after: int, wait_s: float) -> bool:
         """Wait for an event. It counts as a connection. False: there are too many."""
@@ -114,15 +114,15 @@ class Reading:
         if place.needs_snapshot:
             held = wires.supply.estimates.of(stream, _STATE)
         if not visit.purse.reserve(held, wires.ambient.monotonic_s()):
-            return problem(ErrorCode.BUSY, "answers that are not read yet take up all room")
+            return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         try:
             page = await self._page(stream, place, limit)
         except Corrupt:
-            return problem(ErrorCode.CORRUPT, "the data of this stream is damaged")
+            return problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
         except EventStoreError:
-            return problem(ErrorCode.UNAVAILABLE, "the log cannot be read now")
+            return problem(ErrorCode.UNAVAILABLE, http_zh.LOG_NOT_READ)
         if page is None:
-            return problem(ErrorCode.TOO_LARGE, "the state of this stream is too large for one answer")
+            return problem(ErrorCode.TOO_LARGE, http_zh.STATE_TOO_LARGE)
         began_s = wires.ambient.monotonic_s()
         body = page.encoded()
         visit.purse.correct(held, len(body))

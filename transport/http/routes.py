@@ -57,32 +57,17 @@ BELOW: Final[Mapping[str, Route]] = {
 BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POST",))}
 """Not for clients, so no description of the API has it."""
 
-BEGINNINGS: Final = (
-    b"POST ", b"OPTIONS ", b"PUT ", b"PATCH ", b"DELETE ",
-    b"GET /streams/", b"HEAD /streams/", b"GET /seen", b"HEAD /seen",
-    b"GET /commands/", b"GET /publish", b"GET /acks", b"GET /ticket", b"GET /login",
-    b"GET /ds/", b"HEAD /ds/",
-)  # fmt: skip
-"""With one of these begins each request that is for the API. Others are read as before there was one.
-
-Those of `/commands/` to `/login` get an answer that names the right method.
-"""
-
-
-def begins(data: bytes, beginnings: tuple[bytes, ...] = BEGINNINGS) -> bool | None:
-    """Whether a request that begins with `data` may be for the API. None: this is too little to tell."""
-    if data.startswith(beginnings):
-        return True
-    return None if any(beginning.startswith(data) for beginning in beginnings) else False
-
 
 def route_of(path: str) -> Route | None:
-    """The route of a decoded path. None: it is not the API's."""
+    """The route of a decoded path. None: it is not the API's. The name may be empty, which names nothing."""
     exact = EXACT.get(path)
     if exact is not None:
         return exact
-    for beginning, route in (*BELOW.items(), *BETWEEN_NODES.items()):
-        if path.startswith(beginning) and len(path) > len(beginning):
+    for beginning, route in BELOW.items():
+        if path.startswith(beginning) or f"{path}/" == beginning:
+            return msgspec.structs.replace(route, name=path[len(beginning) :])
+    for beginning, route in BETWEEN_NODES.items():
+        if path.startswith(beginning) and len(path) > len(beginning):  # without a name it is a page's
             return msgspec.structs.replace(route, name=path[len(beginning) :])
     return None
 
@@ -94,10 +79,6 @@ class PluginRoutes:
         self._of_first: dict[str, list[tuple[re.Pattern[str], HttpRoute]]] = {}
         for route in routes:
             self._of_first.setdefault(route.first, []).append((route.pattern(), route))
-        methods = ("GET", "HEAD", "PUT", "PATCH", "DELETE")
-        own = (f"{method} /{first}{end}" for first in self._of_first for method in methods for end in "/? ")
-        self.beginnings: tuple[bytes, ...] = (*BEGINNINGS, *(text.encode() for text in own))
-        """See `BEGINNINGS`."""
 
     def find(self, method: str, path: str) -> Route | None:
         """The route of a decoded path. None: it is no plug-in's."""

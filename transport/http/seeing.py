@@ -17,7 +17,7 @@ from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Seq, StreamName
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session.subscriptions import BEHIND
+from huahuo.transport.words import http_zh, zh
 
 type Acked = Callable[[str, str, int, str], asyncio.Future[None]]
 """`Hub.acked`."""
@@ -45,11 +45,10 @@ class Seeing:
         try:
             said = _acks.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return problem(ErrorCode.INVALID_FIELD, str(error))
+            return problem(ErrorCode.INVALID_FIELD, http_zh.FIELDS_WRONG.format(error))
         client = said.client or visit.request.header("huahuo-client") or ""
         if not 1 <= len(client) <= ID_CHARS_MAX:
-            why = f"client: a text of 1 to {ID_CHARS_MAX} characters is needed"
-            return problem(ErrorCode.INVALID_FIELD, why)
+            return problem(ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("client", ID_CHARS_MAX))
         for stream in said.cursors:
             try:
                 await self._reading.check_right(visit, stream)
@@ -57,10 +56,10 @@ class Seeing:
                 return denied.answer()
         feed = self._wires.feed
         if feed.catch_up is not None and not await feed.catch_up(tuple(said.cursors.items())):
-            return problem(ErrorCode.UNAVAILABLE, BEHIND)
+            return problem(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND)
         for stream, seq in said.cursors.items():
             if seq > feed.head(stream).seq:
-                return problem(ErrorCode.BAD_ACK, f"{stream} has no event {seq}")
+                return problem(ErrorCode.BAD_ACK, http_zh.NO_SUCH_EVENT.format(stream, seq))
         for stream, seq in said.cursors.items():
             self._wires.hub.note_ack(visit.principal.name, client, stream, seq)
         return NO_CONTENT
@@ -70,7 +69,7 @@ class Seeing:
         query = visit.request.query
         stream, client = query.get("stream", ""), query.get("client", "")
         if not stream or not client:
-            return problem(ErrorCode.INVALID_FIELD, "stream and client are needed")
+            return problem(ErrorCode.INVALID_FIELD, http_zh.STREAM_AND_CLIENT)
         seq, wait_s = asked.seq_of(query), asked.wait_s_of(query)
         if not visit.principal.is_admin:
             try:

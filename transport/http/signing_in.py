@@ -9,8 +9,7 @@ from msgspec import Meta
 from huahuo.transport.http.messages import Answer, json_answer
 from huahuo.transport.http.problems import problem
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.session.speech import Speech
-from huahuo.transport.words import zh
+from huahuo.transport.words import http_zh, zh
 
 BODY_BYTES_MAX: Final = 4_096
 
@@ -41,18 +40,16 @@ class _Body(msgspec.Struct, frozen=True):
         return "_Body('[sealed]')"
 
 
-async def login(sign_in: SignIn, body: bytes, address: str, speech: Speech) -> Answer:
+async def login(sign_in: SignIn, body: bytes, address: str) -> Answer:
     """Answer one sign-in. A wrong name and a wrong password get the same answer, which is never held back."""
     try:
         given = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The error's text could hold a piece of what was sent.
-        return problem(ErrorCode.INVALID_FIELD, "send username and password as a JSON object")
+        return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_AND_PASSWORD)
     verdict = await sign_in.sign_in(given.username, given.password, address)
     if verdict.retry_s is not None:
-        return problem(ErrorCode.RATE_LIMITED, speech.text(zh.TOO_MANY_SIGN_INS), retry_s=verdict.retry_s)
+        return problem(ErrorCode.RATE_LIMITED, zh.TOO_MANY_SIGN_INS, retry_s=verdict.retry_s)
     if not verdict.body:
-        return problem(
-            ErrorCode.UNAUTHENTICATED, speech.text(zh.WRONG_PASSWORD), status=HTTPStatus.UNAUTHORIZED
-        )
+        return problem(ErrorCode.UNAUTHENTICATED, zh.WRONG_PASSWORD, status=HTTPStatus.UNAUTHORIZED)
     return json_answer(verdict.body)

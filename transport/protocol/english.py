@@ -8,10 +8,11 @@ from typing import Final
 
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol.refusals import SENTENCES
-from huahuo.transport.words import en, zh
+from huahuo.transport.words import en, http_en, http_zh, zh
 
 _WORDS: Final = Words()
 _WORDS.add(zh, en)
+_WORDS.add(http_zh, http_en)
 
 
 def translated(message: str) -> str:

@@ -17,6 +17,7 @@ from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.words import http_zh
 
 _log = structlog.get_logger(__name__)
 
@@ -82,14 +83,14 @@ class Admission:
         origins = headers.get_all("Origin")
         if not origin_allowed(origins, headers.get_all("Host"), self._origins):
             self.tell_refused_origin(origins)
-            return ws.respond(HTTPStatus.FORBIDDEN, "this origin is not allowed\n")
+            return ws.respond(HTTPStatus.FORBIDDEN, http_zh.ORIGIN_REFUSED)
         if (
             ws.connection_lost_waiter.done()
         ):  # it left before it was counted, so it would never be counted out
-            return ws.respond(HTTPStatus.BAD_REQUEST, "gone\n")
+            return ws.respond(HTTPStatus.BAD_REQUEST, http_zh.NO_REQUEST)
         entry = self._door.enter(address)
         if entry is Entry.REFUSED:
-            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections from this address\n")
+            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_CONNECTIONS)
         ws.address = address
         ws.over_limit = entry is Entry.OVER
         return None

@@ -254,7 +254,7 @@ class Connection(LoopActor):
         waits: Coroutine[Any, Any, None] | None = None
         while batch.at < len(texts):
             text = texts[batch.at]
-            if not is_utf8(text):
+            if not (text.isascii() or is_utf8(text)):
                 batch.odd = True
                 break
             batch.at += 1
@@ -265,7 +265,7 @@ class Connection(LoopActor):
                 elif (asked := self.carry_out(todo)) is not None:
                     waits = self._signing_in.do(asked)
                     break
-            if session.busy or session.closed or self._ws.paused or ambient.monotonic_s() > batch.until_s:
+            if not session.takes_more or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began

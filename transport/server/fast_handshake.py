@@ -21,8 +21,6 @@ from websockets.utils import accept_key
 
 from huahuo.transport.server.lobby import Lobby
 
-BEGINNING_BYTES = 16
-"""So many bytes of a request tell which protocol object must read it."""
 _HEAD_BYTES_MAX = 4096
 _HEADERS_MAX = 64
 _KEY_BYTES = 16
@@ -55,10 +53,6 @@ class Greeter(Protocol):
         """The first bytes came: another protocol object must take over the transport."""
         ...
 
-    def undecided(self, data: bytes) -> bool:
-        """Whether more bytes are needed to tell what must take over."""
-        ...
-
 
 class Greeting(asyncio.Protocol):
     """Waits for the first bytes."""
@@ -86,9 +80,6 @@ class Greeting(asyncio.Protocol):
         """The first bytes came."""
         if self._beginning:
             data = self._beginning + data
-        if len(data) < BEGINNING_BYTES and self._greeter.undecided(data):
-            self._beginning = data
-            return
         self._lobby.leave(self)
         self._greeter.spoke(self, data)
 
@@ -112,6 +103,7 @@ def understood(data: bytes) -> Asked | None:
     in_order = (
         len(fields) == len(lines) <= _HEADERS_MAX
         and fields.keys().isdisjoint(_NOT_HERE)
+        and "host" in fields
         and fields.get("upgrade", "").lower() == "websocket"
         and fields.get("connection", "").lower() in _CONNECTION
         and version == "13"

@@ -1,7 +1,8 @@
 """New sockets, from their first bytes until each is a WebSocket, is refused, or speaks plain HTTP.
 
-A usual request for a WebSocket is answered at once (`fast_handshake`). All others go through the library,
-which also parses plain HTTP for the site, and writes every refusal. Both ways ask the same door.
+A usual request for a WebSocket is answered at once (`fast_handshake`). All others are read as plain HTTP
+(`transport.http.native`), which answers what is no request, and hands a request for a WebSocket on to the
+library. Both ways ask the same door.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.ports import PlainHttp, Usher
 from huahuo.transport.server.web_socket import Owner, WebSocket
 from huahuo.transport.server.wires import Wires
+from huahuo.transport.session.speech import Speech
 
 _READ_FRAMES_MAX = 4
 _WELCOMED = Request("/", Headers())
@@ -56,6 +58,7 @@ class Handshakes:
         self._settings = wires.shared.settings
         self._sends = wires.sends
         self._compresses = wires.shared.compression is not None
+        self._speech = Speech(wires.shared.words, wires.shared.language)
         self._lobby = lobby
         self._admission = admission
         self._welcomes = Welcomes()
@@ -83,12 +86,24 @@ class Handshakes:
             if entry is not Entry.REFUSED:  # else the library's path writes the refusal
                 self.welcome(greeting.transport, asked, data, address, entry)
                 return
-        if plain is not None and serving and plain.begins(data):
+        if plain is not None and serving:
             plain.take_over(greeting.transport, data, greeting.deadline_s)
-            return
-        ws = self._unknown()
-        ws.open_by_s = greeting.deadline_s
-        _attach(ws, greeting.transport, data)
+        else:
+            self.open_slowly(greeting.transport, data, greeting.deadline_s, self._speech)
+
+    def open_slowly(
+        self, transport: asyncio.Transport, data: bytes, deadline_s: float, speech: Speech
+    ) -> None:
+        """Let the library read a request for a WebSocket, and answer it. `speech` says its refusals."""
+
+        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            ws.negotiated = self.negotiate(offered)
+            return cast("Subprotocol | None", ws.negotiated.subprotocol)
+
+        protocol = OpeningProtocol(speech, select_subprotocol=choose, max_size=self._settings.first_bytes_max)
+        ws = self._socket(protocol)
+        ws.open_by_s = deadline_s
+        _attach(ws, transport, data)
 
     def welcome(
         self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
@@ -113,11 +128,6 @@ class Handshakes:
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
 
-    def undecided(self, data: bytes) -> bool:
-        """See `fast_handshake.Greeter`."""
-        plain = self._host.plain
-        return plain is not None and self._host.is_serving() and plain.begins(data) is None
-
     async def opened(self, ws: WebSocket) -> bool:
         """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
         try:
@@ -135,17 +145,6 @@ class Handshakes:
         else:
             ws.transport.abort()
         return opened
-
-    def _unknown(self) -> WebSocket:
-        """A WebSocket whose request the library parses."""
-
-        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-            ws.negotiated = self.negotiate(offered)
-            return cast("Subprotocol | None", ws.negotiated.subprotocol)
-
-        protocol = OpeningProtocol(select_subprotocol=choose, max_size=self._settings.first_bytes_max)
-        ws = self._socket(protocol)
-        return ws
 
     def _socket(self, protocol: ServerProtocol) -> WebSocket:
         return WebSocket(

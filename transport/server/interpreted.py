@@ -15,8 +15,8 @@ from huahuo.actors.plugins.tongues import Interpreter, Message, Tongue
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
-from huahuo.transport.protocol.incoming import compact_object
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.strict_json import compact_object
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted

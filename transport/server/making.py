@@ -29,7 +29,7 @@ from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.shared import Shared
-from huahuo.transport.words import en, zh
+from huahuo.transport.words import en, http_en, http_zh, zh
 
 
 def wires_of(
@@ -82,6 +82,7 @@ def wires_of(
         later=lambda go_on: asyncio.get_running_loop().call_soon(go_on),
     )
     registry.words.add(zh, en)
+    registry.words.add(http_zh, http_en)
     verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
     gate.told = outbox.flush
     return Wires(

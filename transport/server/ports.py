@@ -132,11 +132,7 @@ class InLobby(HasTransport, Protocol):
 
 
 class PlainHttp(Protocol):
-    """Serves requests that are neither for a WebSocket nor for the site (`transport.http.native`)."""
-
-    def begins(self, data: bytes) -> bool | None:
-        """Whether a socket's first bytes begin such a request. None: these are too few to tell."""
-        ...
+    """Reads every request but the usual ones for a WebSocket (`transport.http.native`)."""
 
     def take_over(self, transport: asyncio.Transport, data: bytes, deadline_s: float) -> None:
         """Serve the socket. Its first request must have come by the deadline, on the lobby's clock."""

@@ -21,7 +21,9 @@ from websockets.http11 import Request, Response
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import RequestLimit, is_loopback
+from huahuo.transport.protocol.problem import PROBLEM, code_of, problem_body
 from huahuo.transport.server.metrics import CONTENT_TYPE, Metrics
+from huahuo.transport.words import http_zh
 
 PATH_CHARS_MAX = 2048
 CSP = (
@@ -131,7 +133,7 @@ class Site:
             wait_s = self.limit.take(address, self._ambient.monotonic_s())
         if wait_s > 0:
             retry_after = [("Retry-After", str(math.ceil(wait_s)))]
-            response = self._text(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", retry_after)
+            response = self._refusal(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_REQUESTS, retry_after)
         else:
             response = await self._answer(request)
         if request.method == "HEAD":
@@ -140,9 +142,10 @@ class Site:
 
     async def _answer(self, request: Request) -> Response:
         if request.method not in {"GET", "HEAD"}:
-            return self._text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD", [("Allow", "GET, HEAD")])
+            said = http_zh.WRONG_METHOD.format("GET, HEAD")
+            return self._refusal(HTTPStatus.METHOD_NOT_ALLOWED, said, [("Allow", "GET, HEAD")])
         if len(request.path) > PATH_CHARS_MAX:
-            return self._text(HTTPStatus.REQUEST_URI_TOO_LONG, "the path is too long")
+            return self._refusal(HTTPStatus.REQUEST_URI_TOO_LONG, http_zh.PATH_TOO_LONG)
         path = request.path.partition("?")[0]
         match path:
             case "/healthz":
@@ -156,7 +159,7 @@ class Site:
         if asset is None and not (path.startswith(_NO_PAGES) or "." in path.rpartition("/")[2]):
             asset = self._elsewhere
         if asset is None:
-            return self._text(HTTPStatus.NOT_FOUND, "nothing is here")
+            return self._refusal(HTTPStatus.NOT_FOUND, http_zh.NOTHING_HERE)
         return self._file(request, asset)
 
     async def _ready(self) -> Response:
@@ -191,8 +194,11 @@ class Site:
             )
         return self._response(HTTPStatus.OK, asset.content_type, body, asset.cache, extra, asset.csp)
 
-    def _text(self, status: HTTPStatus, text: str, extra: list[tuple[str, str]] | None = None) -> Response:
-        return self._response(status, _TEXT, f"{text}\n".encode(), _NO_STORE, extra or [])
+    def _refusal(self, status: HTTPStatus, text: str, extra: list[tuple[str, str]] | None = None) -> Response:
+        return self._response(status, PROBLEM, problem_body(code_of(status), text, status), _NO_STORE, extra)
+
+    def _text(self, status: HTTPStatus, text: str) -> Response:
+        return self._response(status, _TEXT, f"{text}\n".encode(), _NO_STORE)
 
     def _response(
         self,

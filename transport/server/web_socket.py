@@ -6,6 +6,7 @@ and waits for its turn; so do all other frames.
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 from websockets.exceptions import InvalidMessage
@@ -16,7 +17,6 @@ from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
-from huahuo.transport.server.malformed_request import METHOD_BYTES_MAX, answer_to
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.text_frames import (
@@ -28,6 +28,7 @@ from huahuo.transport.server.text_frames import (
     texts_in,
 )
 from huahuo.transport.server.writing_socket import WritingSocket
+from huahuo.transport.words import http_zh
 
 ACK = b'{"action":"ack"'
 _LATER_BYTES_MAX = 256 << 10
@@ -67,7 +68,7 @@ class WebSocket(WritingSocket):
     """
 
     __slots__ = (
-        "_beginning", "_going_on", "_half_closed", "_head_bytes", "_held_bytes", "_later", "_later_bytes",
+        "_answered", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
         "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched", "_whole", "address",
         "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
@@ -82,8 +83,7 @@ class WebSocket(WritingSocket):
         self.negotiated: Negotiated | None = None
         self.open_by_s = 0.0
         self._owner = owner
-        self._beginning = b""
-        self._head_bytes = 0
+        self._answered = False  # a request that the library cannot read
         self._half_closed = False  # the client sent EOF before its request was answered
         self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
@@ -196,10 +196,6 @@ class WebSocket(WritingSocket):
                 if text is not None and listener.began(text):
                     self._untouched, self._whole = False, True
                     return
-        if self.request is None:
-            self._head_bytes += len(data)
-            if len(self._beginning) < METHOD_BYTES_MAX:
-                self._beginning += data[:METHOD_BYTES_MAX]
         self._through_library(data)
 
     def _through_library(self, data: bytes) -> None:
@@ -282,10 +278,12 @@ class WebSocket(WritingSocket):
 
         The library closes without an answer if it cannot read a request, so the answer is written here.
         """
-        fault = self.protocol.handshake_exc
-        if self._beginning and isinstance(fault, InvalidMessage) and not self.protocol.reader.eof:
-            self.transport.write(answer_to(self._beginning))
-            self._beginning = b""  # answer only once
+        protocol = self.protocol
+        unreadable = isinstance(protocol.handshake_exc, InvalidMessage) and not protocol.reader.eof
+        if unreadable and not self._answered:
+            self._answered = True
+            refusal = cast("OpeningProtocol", protocol).reject(HTTPStatus.BAD_REQUEST, http_zh.NO_REQUEST)
+            self.transport.write(refusal.serialize())
         super().send_data()
         if self.protocol.eof_sent and self.protocol.state is CONNECTING:
             self._resume_reading()  # and discard: unread bytes would turn the close into a reset
@@ -302,14 +300,9 @@ class WebSocket(WritingSocket):
             self.listener.ponged()
 
     def _bound_what_waits(self) -> None:
-        """Refuse a request that is too long; stop reading when too much follows an unanswered request."""
-        protocol = cast("OpeningProtocol", self.protocol)
-        bytes_max = self._settings.unauthenticated_bytes_max
-        if self.request is None:
-            if self._head_bytes > bytes_max and protocol.handshake_exc is None:
-                protocol.refuse_head(bytes_max)
-                self.send_data()
-        elif protocol.waiting_bytes > bytes_max and not self._reading_paused:
+        """Stop reading when too much follows an unanswered request."""
+        waiting = cast("OpeningProtocol", self.protocol).waiting_bytes
+        if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 

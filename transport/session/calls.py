@@ -7,7 +7,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, error_reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol import fingerprints, incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.session.outputs import Execute, Record
@@ -26,7 +26,7 @@ class Calls:
         # It does not repeat the action: what a client sent by mistake may be a secret.
         self._unknown = zh.UNKNOWN_ACTION if classic else zh.NO_SUCH_ACTION
         self._specs = specs
-        self._fresh_hash = incoming.keyed(fingerprint_key)
+        self._fresh_hash = fingerprints.keyed(fingerprint_key)
         self._named: tuple[Principal, str] | None = None
         self._made = 0
         self.outstanding = 0
@@ -45,7 +45,7 @@ class Calls:
         key, fingerprint = None, b""
         if parsed.id is not None and not spec.query:
             key = CommandKey(self._name_of(principal), client or self._session, parsed.id)
-            fingerprint = incoming.fingerprint_without_id(fields, self._fresh_hash)
+            fingerprint = fingerprints.fingerprint_without_id(fields, self._fresh_hash)
         fields.pop("action", None)
         params: Any = fields if spec.params is dict else incoming.converted(fields, parsed.id, spec.params)
         refused = params.__class__ is Invalid

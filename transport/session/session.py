@@ -88,6 +88,15 @@ class Session(Lifetime):
         """
         return self.full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether the next message may be handed in, and is not the first one of a connection."""
+        return (
+            self._state is State.OPEN
+            and self._go_on is None
+            and self._calls.outstanding < self._shared.settings.commands_outstanding_max
+        )
+
     def tick(self, now: Now) -> list[Output]:
         """See `Lifetime`."""
         if self.busy:

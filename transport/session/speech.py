@@ -12,7 +12,7 @@ from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.session import outgoing
 from huahuo.transport.words import zh
 
-_REFUSED: Final[Mapping[str, str]] = {
+REFUSED: Final[Mapping[str, str]] = {
     AuthCode.TOKEN_EXPIRED: zh.TOKEN_EXPIRED,
     AuthCode.TOKEN_INVALID: zh.TOKEN_INVALID,
     AuthCode.TOKEN_REVOKED: zh.TOKEN_REVOKED,
@@ -44,7 +44,7 @@ class Speech:
 
     def refused(self, failure: AuthFailure) -> str:
         """What is said about a refused token."""
-        return self.text(_REFUSED[failure.code])
+        return self.text(REFUSED[failure.code])
 
     def text(self, text: str) -> str:
         """A text of a catalogue in this language."""

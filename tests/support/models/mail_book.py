@@ -169,7 +169,7 @@ def mail(uid: int, subject: str = "Your code", *, uidvalidity: int = 1, **fields
         "sender": "shop@example.com",
         "message_id": f"<{uid}@example.com>",
         "date_ms": NOW_MS - 3_600_000,
-        "internal_date_ms": NOW_MS - 1_800_000,
+        "internal_date_ms": fields.get("date_ms", NOW_MS - 3_600_000),
         "has_attachments": False,
         "size": 100 + uid,
         "truncated": False,

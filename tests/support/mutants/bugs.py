@@ -44,14 +44,14 @@ def _unit(*names: str) -> tuple[str, ...]:
 _ALL: Final = (
     Bug(
         "a commit is acknowledged without a sync",
-        "huahuo.eventstore.memory.log",
-        "_framed(msgspec.msgpack.encode(group)))\n            self._disk.sync(self._ticket)",
-        "_framed(msgspec.msgpack.encode(group)))",
+        "huahuo.eventstore.memory.store",
+        "framed(msgspec.msgpack.encode(group)))\n            self._disk.sync(self._ticket)",
+        "framed(msgspec.msgpack.encode(group)))",
         plan="crashes",
     ),
     Bug(
         "a failed sync is acknowledged",
-        "huahuo.eventstore.memory.log",
+        "huahuo.eventstore.memory.store",
         'raise Unavailable(error.strerror or "the disk failed") from None',
         "pass",
         plan="disk",
@@ -232,7 +232,7 @@ _ALL: Final = (
     ),
     Bug(
         "a stored ack may go back",
-        "huahuo.eventstore.memory.log",
+        "huahuo.eventstore.memory.tables",
         "self.acks[key] = max(ack.seq, self.acks.get(key, 0))",
         "self.acks[key] = ack.seq",
         tests=_unit("contract/test_log_beside"),

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager, suppress
 
 from websockets.exceptions import ConnectionClosed
 
+from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.session.speech import Speech
 
 MESSAGE_BYTES_MAX = 64 << 20
 TEXT = 0x81
@@ -106,7 +108,7 @@ async def echo_server() -> AsyncIterator[tuple[str, EchoHost]]:
     sends = Sends("transport")
 
     def socket() -> WebSocket:
-        protocol = OpeningProtocol(max_size=MESSAGE_BYTES_MAX)
+        protocol = OpeningProtocol(Speech(Words(), "en"), max_size=MESSAGE_BYTES_MAX)
         return WebSocket(
             protocol, host, ping_interval=None, close_timeout=10, max_queue=16,
             owner=host, settings=settings, sends=sends,

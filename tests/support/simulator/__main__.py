@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
         "--within-s", type=float, default=0.0, help="cut short what runs then; it is not counted"
     )
     parser.add_argument("--plan", help="a plan as a failure prints it")
-    parser.add_argument("--gate", action="store_true", help="fail if a mark was never hit")
+    parser.add_argument("--gate", action="store_true", help="fail if a mark or a goal was missed")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false", help="do not shrink a failure")
     return parser.parse_args()
 
@@ -117,9 +117,12 @@ def _many(seeds: range, options: argparse.Namespace) -> int:
     print(f"{same} seeds ran twice, each with one trace")
     for one in total.failed[:1]:
         _tell(one, shrink=options.shrink and not options.within_s)
-    missing = total.missing(marks=options.gate)
+    whole = options.gate and not total.cut_short
+    missing = total.missing(marks=whole) + (total.short_of_goals() if whole else [])
     for text in missing:
         print(f"NOT PROVED: {text}")
+    if options.gate and not whole:
+        print(f"the time was up: marks and goals are not judged; {'; '.join(total.short_of_goals())}")
     return bool(total.failed or missing)
 
 

@@ -93,7 +93,7 @@ class Device:
     def restart(self) -> None:
         """Lose everything that is not kept, without a word to the service."""
         self.client, self.online, self._door = None, False, None
-        self._host.crash()
+        self.node.loop.crash(self.name)
         self._host.restart()
         self.switch_on()
 

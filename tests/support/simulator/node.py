@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,6 @@ import msgspec
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.app import over_http
-from huahuo.app.application import Application
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
 from huahuo.app.wiring import App
@@ -107,6 +107,7 @@ class CutExecutor(InlineExecutor):
 
 _assets = cache(site.assets)
 _tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
+_schema = cache(msgspec.json.schema)
 _describe = over_http._described  # noqa: SLF001  it costs half of a start
 _described: dict[str, Any] = {}
 
@@ -121,6 +122,8 @@ def _kept_description(registry: Any, settings: Settings) -> Any:
 def quick_starts() -> Iterator[None]:
     """Make once in this process what every start would make in the same way, such as compressed pages."""
     with (
+        patch.object(msgspec.json, "schema", _schema),
+        patch.dict(sys.modules, {"sniffio": None}),  # httpcore looks for it at each request, in each folder
         patch.object(site, "assets", _assets),
         patch.object(over_http, "_described", _kept_description),
         patch.object(mail_settings, "_tls", _tls),
@@ -153,7 +156,7 @@ class Node:
         self._chance = Random(f"node {loop.seed}")
         self._host = loop.net.host(HOST)
         self._alive = False
-        self._application: Application | None = None
+        self._application = shop(outside)
         self._mint = Authenticator(SECRET.encode())
 
     def token(self, user: int, *, admin: bool, groups: tuple[str, ...], ttl_s: float, jti: str) -> str:
@@ -186,7 +189,6 @@ class Node:
             make_looker=InlineExecutor,
             publish_address=False,
         )
-        self._application = shop(self.outside)
         app = App(self._settings(), clock, world, plugins=self._application.plugins())
         self._application.runs_as(app)
         await app.start()
@@ -280,7 +282,7 @@ class Node:
             self.marks.sometimes("half-open connection")
         before = len(self.disk.read())
         self._writer.dead = True
-        self._host.crash()
+        self.loop.crash(HOST)
         self.disk.crash(_Everything() if how == "kill" else self._chance)
         self.marks.sometimes("torn tail cut", len(self.disk.read()) < before)
         self._host.restart()
@@ -319,7 +321,7 @@ class Node:
         self.app = None
         self._history.writers.append(("close", str(self.life)))
         self._writer.dead = True
-        self._host.crash()
+        self.loop.crash(HOST)
         self.disk.crash(self._chance)
         self._host.restart()
         self.gone.set()

@@ -1,7 +1,10 @@
 """What one seed stands for: who works how much, and which faults strike how often. Pure.
 
-A third of the seeds are storms: many devices, a service that dies every few seconds, and hardly any work. A
-fifth are long: hours in which faults are as rare as in a bad year.
+Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds are known beforehand:
+
+* `dense`: a minute or two in which the service dies every few seconds, in turns on each engine.
+* `idle`: many devices for many hours, of which most only keep their connections; tokens end, faults are rare.
+* `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
 faults that strike all the time hide what happens between them.
@@ -33,6 +36,9 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
     "mail server": (60, 200),
 }
 """By kind: between which two mean times, in seconds, a seed draws its own."""
+
+KINDS: Final = ("idle", "mixed", "mixed", *["dense"] * 13)
+"""By the seed's remainder, the kind of its run."""
 
 WORK: Final[dict[str, float]] = {
     "publish": 6,
@@ -67,6 +73,11 @@ class Plan:
     down_s: float = 8.0
     """At most so long nobody starts the service again."""
     heartbeat_s: int = 10
+    kind: str = "mixed"
+    ttl_s: float = 10_000_000.0
+    """How long a token of a device lives."""
+    over_http: bool = True
+    """Whether the network of one device lets no WebSocket through."""
 
     @property
     def client_hours(self) -> float:
@@ -77,6 +88,13 @@ class Plan:
 def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Plan:
     """The run of a seed. `hours`: how long its service lives; None: the seed says."""
     chance = Random(f"plan {seed}")
+    kind = KINDS[seed % len(KINDS)]
+    drawn = {"dense": _dense, "idle": _idle, "mixed": _mixed}[kind](_usual(seed, chance), chance)
+    drawn = replace(drawn, kind=kind, engine=engine or drawn.engine)
+    return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+
+
+def _usual(seed: int, chance: Random) -> Plan:
     kinds = sorted(FAULTS)
     chosen = chance.sample(kinds, chance.randint(2, 8))
     if chance.random() < 0.75:
@@ -86,21 +104,47 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
     faults = {kind: chance.uniform(*FAULTS[kind]) for kind in sorted(set(chosen))}
     work = {kind: weight * chance.choice((0, 0.5, 1, 1, 3)) for kind, weight in WORK.items()}
     work["publish"] += 1
-    drawn_s = chance.choice((600.0, 900.0, 1200.0, 1800.0))
-    drawn_engine = "sqlite" if chance.random() < 0.05 else "memory"
-    usual = Plan(
+    return Plan(
         seed,
-        drawn_s,
+        chance.choice((600.0, 900.0, 1200.0, 1800.0)),
         devices := chance.randint(8, 40),
         users=max(2, devices // chance.randint(1, 3)),
-        engine=engine or drawn_engine,
+        engine="sqlite" if chance.random() < 0.05 else "memory",
         pace_s=chance.uniform(10, 90),
         faults=faults,
         work=work,
     )
+
+
+def _mixed(usual: Plan, chance: Random) -> Plan:
     shape = chance.random()
-    drawn = _storm(usual, chance) if shape < 0.35 else _long(usual, chance) if shape < 0.55 else usual
-    return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+    return _storm(usual, chance) if shape < 0.35 else _long(usual, chance) if shape < 0.55 else usual
+
+
+def _dense(usual: Plan, chance: Random) -> Plan:
+    """The service dies every few seconds, in two of three ways, and connections are lost in between."""
+    some = sorted(chance.sample(sorted(usual.faults), min(3, len(usual.faults))))
+    faults = {kind: usual.faults[kind] for kind in some}
+    faults |= {way: chance.uniform(4, 9) for way in chance.sample(["kill", "power", "cut in sync"], 2)}
+    faults["reset"] = chance.uniform(2, 6)
+    devices = chance.choice((20, 24, 30, 40, 60))
+    return replace(
+        usual, seconds=chance.choice((120.0, 150.0, 180.0)), devices=devices, down_s=chance.uniform(0.2, 1.0),
+        users=max(2, devices // chance.randint(1, 3)), engine="sqlite" if usual.seed % 2 else "memory",
+        pace_s=chance.uniform(10, 60), faults=faults, over_http=chance.random() < 0.3,
+    )  # fmt: skip
+
+
+def _idle(usual: Plan, chance: Random) -> Plan:
+    """Hours in which many devices hardly say anything. Their tokens end, and faults are rare."""
+    faults = {kind: mean_s * 40 for kind, mean_s in usual.faults.items()}
+    faults["kill"] = chance.uniform(1200, 3600)
+    devices = chance.randint(40, 60)
+    return replace(
+        usual, seconds=chance.choice((7200.0, 10800.0)), devices=devices, users=devices // 2, engine="memory",
+        pace_s=chance.uniform(1800, 3600), faults=faults, heartbeat_s=chance.choice((30, 60, 120)),
+        ttl_s=chance.choice((900.0, 3600.0, 10_000_000.0)),
+    )  # fmt: skip
 
 
 def _storm(usual: Plan, chance: Random) -> Plan:

@@ -33,6 +33,8 @@ MAY_BE_UNKNOWN = {
 }
 """One run need not show these. All runs together must (`Sum.missing`)."""
 WANTED = ("ack", "crash", "delivery", "effect", "reconnect", "timer")
+GOALS = {"client-hours": 1_000, "crash": 5_000, "reconnect": 100_000}
+"""What the runs of a gate must come to together."""
 TRIES_MAX = 60
 RENEWALS_MAX = 1000
 """Of tokens, an hour of a client: more is a loop without a pause."""
@@ -43,6 +45,7 @@ class Result(msgspec.Struct, frozen=True):
 
     seed: int
     plan: str
+    kind: str
     client_hours: float
     trace: str
     steps: int
@@ -66,8 +69,8 @@ def result(plan: Plan, told: Told) -> Result:
     shown = tuple(sorted({one.invariant for one in said if one.holds}))
     history = told.history
     return Result(
-        plan.seed, msgspec.json.encode(plan).decode(), plan.client_hours, told.trace, told.steps, tuple(bad),
-        shown, dict(history.counts), dict(told.struck), dict(told.marks.hit), len(history.log),
+        plan.seed, msgspec.json.encode(plan).decode(), plan.kind, plan.client_hours, told.trace, told.steps,
+        tuple(bad), shown, dict(history.counts), dict(told.struck), dict(told.marks.hit), len(history.log),
     )  # fmt: skip
 
 
@@ -81,6 +84,7 @@ class Sum:
     """Many runs together."""
 
     runs: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     cut_short: int = 0
     """Seeds that had begun when the time was up: nothing of them is counted."""
     client_hours: float = 0.0
@@ -95,6 +99,7 @@ class Sum:
     def add(self, one: Result) -> None:
         """One run more."""
         self.runs += 1
+        self.kinds[one.kind] += 1
         self.client_hours += one.client_hours
         self.events += one.events
         self.steps += one.steps
@@ -116,11 +121,21 @@ class Sum:
         found += [f"none of: {name}" for name in WANTED if not self.counts[name]]
         return found
 
+    def short_of_goals(self) -> list[str]:
+        """Of which goals these runs fall short."""
+        sums = {**self.counts, "client-hours": self.client_hours}
+        return [
+            f"{name}: {sums.get(name, 0):,.0f} of {least:,}"
+            for name, least in GOALS.items()
+            if sums.get(name, 0) < least
+        ]
+
     def table(self, seeds: str, seconds: float) -> str:
         """As `make proof` prints it."""
         counts = self.counts
         lines = [
             ("seeds", f"{seeds} ({self.runs} runs; {self.cut_short} cut short, not counted)"),
+            ("kinds of runs", ", ".join(f"{name} {count}" for name, count in sorted(self.kinds.items()))),
             ("client-hours", f"{self.client_hours:,.0f} in {seconds:.0f} s"),
             ("steps of the loop", f"{self.steps:,}"),
             ("events in the logs", f"{self.events:,}"),

@@ -30,10 +30,11 @@ from tests.support.quick_folder import quick_folder
 from tests.support.simulator.device import Device, digest_of, nonce_of
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.kept import Habits
-from tests.support.simulator.loop import Loop, OutOfTime, ordered_scopes, virtual_idle_times
+from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
+from tests.support.simulator.repeatable import ordered_scopes, virtual_idle_times
 from tests.support.simulator.rot import read_beside_rot
 from tests.support.simulator.shop import Outside, folded
 from tests.support.simulator.work import Work, jobs, mail_text
@@ -106,7 +107,7 @@ def _play(plan: Plan, until_s: float) -> Told | None:
         except Exception as error:  # noqa: BLE001  it is reported as the failure of this seed
             told.fault = f"{type(error).__name__}: {error}"
         finally:
-            told.trace, told.steps = loop.trace_hash(), len(loop._recorder)  # noqa: SLF001
+            told.trace, told.steps = loop.trace_hash(), loop.steps
             _end(loop)
     if loop.unhandled and not told.fault:
         told.fault = f"unhandled: {loop.unhandled[0]}"
@@ -166,7 +167,8 @@ def _device(node: Node, history: History, number: int, plan: Plan, chance: Rando
         window=chance.choice((8, 64, 512)),
         slow_s=chance.choice((0.0, 0.0, 0.0, 3.0)),
         packed=number % 3 != 0,
-        no_websocket=number == 5,
+        no_websocket=plan.over_http and number == 5,
+        ttl_s=plan.ttl_s,
     )
     return Device(node, history, number, user, habits)
 

@@ -14,6 +14,7 @@ from bench.questions import fan_out, private_feeds, resume_storm, wire
 from bench.servers.peers.base import Running
 from bench.servers.peers.centrifugo import Centrifugo, channel, client, config, major
 from bench.servers.peers.centrifugo_publisher import Publisher, request
+from tests.support.proofs import whole_only
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="costs are read from /proc")
 ROOT = Path(__file__).parents[3]
@@ -92,25 +93,37 @@ async def test_a_publication_that_is_refused_is_an_error(running: Running) -> No
         publisher.close()
 
 
-@pytest.mark.slow
-def test_fan_out_feeds_and_the_storm_are_measured(options: Options) -> None:
-    def place(name: str) -> Path:
-        (options.folder / name).mkdir()
-        return options.folder / name
-
-    group = Sheet("", fan_out.METRICS)
-    fan_out.one(Centrifugo.name, group, 3, place("group"), options)
-    feeds = Sheet("", private_feeds.METRICS)
-    private_feeds.one(Centrifugo.name, feeds, 3, place("feeds"), options)
-    for sheet in (group, feeds):
-        assert sheet.samples[Centrifugo.name]["lost"] == [0]
-        assert sheet.samples[Centrifugo.name]["doubled"] == [0]
-    storm = Sheet("", resume_storm.METRICS)
-    resume_storm.one(Centrifugo.name, storm, 3, 5, place("storm"), options)
-    assert storm.samples[Centrifugo.name]["lost"] == [15], "its history died with it"
+def folder_of(options: Options, name: str) -> Path:
+    (options.folder / name).mkdir()
+    return options.folder / name
 
 
 @pytest.mark.slow
+def test_fan_out_is_measured_without_loss(options: Options) -> None:
+    sheet = Sheet("", fan_out.METRICS)
+    fan_out.one(Centrifugo.name, sheet, 3, folder_of(options, "group"), options)
+    assert sheet.samples[Centrifugo.name]["lost"] == [0]
+    assert sheet.samples[Centrifugo.name]["doubled"] == [0]
+
+
+@whole_only
+@pytest.mark.slow
+def test_private_feeds_are_measured_without_loss(options: Options) -> None:
+    sheet = Sheet("", private_feeds.METRICS)
+    private_feeds.one(Centrifugo.name, sheet, 3, folder_of(options, "feeds"), options)
+    assert sheet.samples[Centrifugo.name]["lost"] == [0]
+    assert sheet.samples[Centrifugo.name]["doubled"] == [0]
+
+
+@whole_only
+@pytest.mark.slow
+def test_after_a_storm_its_history_is_lost_because_it_died_with_it(options: Options) -> None:
+    sheet = Sheet("", resume_storm.METRICS)
+    resume_storm.one(Centrifugo.name, sheet, 3, 5, folder_of(options, "storm"), options)
+    assert sheet.samples[Centrifugo.name]["lost"] == [15]
+
+
 def test_differences_are_a_row_of_the_wire(options: Options) -> None:
-    sheet = wire.run(options)[0]
+    sheet = Sheet("", wire.METRICS)
+    wire.measure_delta(sheet, [wire.bodies_of(0, 1, b'"check_progress"')], options)
     assert 0 < sheet.samples[wire.DELTA]["bytes"][0] < 1000

@@ -14,7 +14,9 @@ from huahuo.eventstore.model import (
     Append,
     CommandKey,
     CommandRecord,
+    Duplicate,
     NewEvent,
+    RowPut,
     Secret,
     SecretPut,
 )
@@ -48,13 +50,73 @@ async def test_a_number_that_its_index_lost_is_found_before_the_opening_writes_a
 @pytest.mark.parametrize(
     ("table", "key"), [("command", b"command-1"), ("projection", b"key-1")]
 )  # fmt: skip
-async def test_a_row_that_its_index_lost_is_told_by_the_probe(tmp_path: Path, table: str, key: bytes) -> None:
+async def test_an_index_that_lost_a_row_is_made_again_and_told_by_the_probe(
+    tmp_path: Path, table: str, key: bytes
+) -> None:
     await filled(tmp_path)
     change_key(tmp_path, f"sqlite_autoindex_{table}_1", key)
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
-    assert (await log.probe() or "").startswith(f"table {table} is damaged: row 2 missing from index")
+    said = await log.probe() or ""
+    assert said.startswith(f"index of table {table} is damaged: row 2 missing from index")
+    assert "it was made again" in said
+    assert await log.command(CommandKey("user/1", "c", "command-1")) is not None
+    assert len(await log.rows("table", "part", limit=9)) == 3
+    await look.stop()
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []
+
+
+async def test_a_command_waits_for_the_look_and_does_not_run_twice(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1")
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
+    assert isinstance(done, Duplicate)
+    assert log.head("s9").seq == 0
+    await look.stop()
+    await log.close()
+
+
+async def test_a_list_waits_for_the_look_and_is_complete(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    start = page_of(tmp_path, "sqlite_autoindex_projection_1")
+    flip(tmp_path, (tmp_path / DATABASE).read_bytes().index(b"tablepartkey-1", start) + len(b"tablepar"))
+    log = await opened(tmp_path)
+    assert len(await log.rows("table", "part", limit=9)) < 3, "some are hidden"
+    look = log.look_over(ThreadExecutor(1, "look"))
+    assert len(await log.rows("table", "part", limit=9)) == 3
+    await look.stop()
+    await log.close()
+
+
+@pytest.mark.parametrize("page", ["projection", "sqlite_autoindex_projection_1"])
+async def test_a_list_that_a_page_may_hide_rows_of_is_refused(tmp_path: Path, page: str) -> None:
+    await filled(tmp_path)
+    hide_last_row(tmp_path, page)
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    with pytest.raises(Corrupt, match="table projection"):
+        await log.rows("table", "part", limit=9)
+    with pytest.raises(Corrupt, match="may be hidden"):
+        await log.row("table", "part", b"absent")
+    assert await log.row("table", "part", b"key-0") == b"value"
+    await look.stop()
+    await log.close()
+
+
+async def test_an_index_with_two_rows_of_one_key_is_not_made_again_and_hides(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    change_key(tmp_path, "sqlite_autoindex_projection_1", b"key-1")
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, rows=(RowPut("table", "part", b"key-1", b"newer"),)))
+    look = log.look_over(ThreadExecutor(1, "look"))
+    with pytest.raises(Corrupt, match="table projection"):
+        await log.rows("table", "part", limit=9)
+    await log.append(Append(ts_ms=0, events=(NewEvent("s0", "t", b"{}"),)))
     await look.stop()
     await log.close()
 
@@ -123,12 +185,12 @@ async def test_damage_that_hides_nothing_is_an_alarm_and_commands_go_on(tmp_path
 async def test_what_hides_a_row_is_known_behind_damage_that_hides_nothing(tmp_path: Path) -> None:
     await filled(tmp_path)
     flip(tmp_path, page_of(tmp_path, "command") + 7)
-    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1")
+    hide_last_row(tmp_path, "sqlite_autoindex_command_1")
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
     with pytest.raises(Corrupt, match="may be hidden"):
-        await log.command(CommandKey("user/1", "c", "command-1"))
+        await log.command(CommandKey("user/1", "c", "command-2"))
     await look.stop()
     await log.close()
 
@@ -138,7 +200,7 @@ async def test_an_owner_whose_key_may_be_hidden_gets_no_second_one(tmp_path: Pat
     for owner in ("o1", "o2"):
         await log.append(Append(ts_ms=0, secrets=(SecretPut(owner, "p", Secret("old")),)))
     await log.close()
-    change_key(tmp_path, "sqlite_autoindex_data_key_1", b"o2")
+    hide_last_row(tmp_path, "sqlite_autoindex_data_key_1")
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()

@@ -287,14 +287,17 @@ def test_the_cursor_moves_at_the_end_of_a_check_too() -> None:
 @pytest.mark.parametrize(
     ("date_ms", "internal_ms", "received_ms"),
     [
-        (NOW_MS - 5, NOW_MS - 9, NOW_MS - 5),
+        (NOW_MS - 5, NOW_MS - 9, NOW_MS - 9),
+        (NOW_MS - 8 * 3_600_000, NOW_MS - 9, NOW_MS - 9),
+        (NOW_MS - 900 * 86_400_000, NOW_MS - 9, NOW_MS - 900 * 86_400_000),
+        (NOW_MS - 5, None, NOW_MS - 5),
         (NOW_MS + 10 * 86_400_000, NOW_MS - 9, NOW_MS - 9),
         (0, NOW_MS - 9, NOW_MS - 9),
         (-5, None, NOW_MS + 4000),
     ],
-    ids=["its own", "in the future", "in 1970", "neither"],
+    ids=["the server's", "another zone", "a moved mailbox", "its own", "in the future", "in 1970", "neither"],
 )
-def test_a_mail_s_time_is_its_own_unless_that_cannot_be(
+def test_a_mail_s_time_is_the_server_s_unless_the_mail_is_much_older_there(
     date_ms: int, internal_ms: int | None, received_ms: int
 ) -> None:
     book = running()

@@ -15,6 +15,7 @@ from huahuo.transport.durable_streams.asking import (
     Wrong,
     creation_of,
     cursor,
+    location_of,
     offset_of,
     offset_text,
     path_of,
@@ -209,3 +210,21 @@ def test_a_path_belongs_to_its_user_or_group() -> None:
 )
 def test_open_means_this_machine_named_as_such(host: str, address: str, near: bool) -> None:
     assert is_near(request(host=host), address) is near
+
+
+@pytest.mark.parametrize(
+    ("root", "headers", "location"),
+    [
+        ("", {}, "http://x:81/ds/a%20b"),
+        ("/live", {}, "http://x:81/live/ds/a%20b"),
+        ("/läden/live", {"X-Forwarded-Proto": "https"}, "https://x:81/l%C3%A4den/live/ds/a%20b"),
+        ("", {"X-Forwarded-Prefix": "/shop/"}, "http://x:81/shop/ds/a%20b"),
+        ("", {"X-Forwarded-Prefix": "//evil.example"}, "http://x:81/ds/a%20b"),
+        ("", {"X-Forwarded-Prefix": "@evil.example"}, "http://x:81/ds/a%20b"),
+    ],
+)
+def test_the_location_of_a_new_stream_is_the_url_that_its_client_used(
+    root: str, headers: dict[str, str], location: str
+) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in {"Host": "x:81", **headers}.items()]
+    assert location_of(Request.at("PUT", "/ds/a b", "", raw, "", root)) == location

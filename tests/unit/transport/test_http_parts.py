@@ -11,8 +11,9 @@ from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.messages import Request
 from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
 from huahuo.transport.http.problems import from_close, from_error, problem
-from huahuo.transport.http.routes import Target, begins, route_of
+from huahuo.transport.http.routes import Target, route_of
 from huahuo.transport.http.tickets import TICKETS_MAX, Tickets
+from huahuo.transport.protocol import server_sent
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import binary_frame, text_frame, unframed
 from huahuo.transport.protocol.place import Outcome
@@ -31,32 +32,35 @@ def test_a_path_names_a_stream_or_an_action() -> None:
     command = route_of("/commands/place_order")
     assert command is not None
     assert (command.target, command.name) == (Target.COMMAND, "place_order")
-    assert route_of("/streams/") is route_of("/healthz") is route_of("/publish/x") is None
+    assert route_of("/streamed") is route_of("/healthz") is route_of("/publish/x") is None
+    for path in ("/streams/", "/streams"):
+        nothing = route_of(path)
+        assert nothing is not None
+        assert (nothing.target, nothing.name) == (Target.STREAM, "")
 
 
 @pytest.mark.parametrize(
-    ("data", "ours"),
-    [
-        (b"POST /publish HTTP/1.1\r\n", True),
-        (b"OPTIONS * HTTP/1.1\r\n", True),
-        (b"GET /streams/system HTTP/1.1", True),
-        (b"GET /seen?stream=x", True),
-        (b"GET /commands/get_all_emails HTTP/1.1", True),
-        (b"GET /publish HTTP/1.1", True),
-        (b"GET /client/huahuo-client.js", False),
-        (b"GET /c", None),
-        (b"GET /healthz HTTP/1.1", False),
-        (b"GET /ws HTTP/1.1", False),
-        (b"PUT /streams/system HTTP/1.1\r\n", True),
-        (b"TRACE / HTTP/1.1\r\n", False),
-        (b"\x16\x03\x01", False),
-        (b"GET /s", None),
-        (b"G", None),
-        (b"", None),
-    ],
+    "target", ["http://other:81/streams/x?after=1", "HTTPS://other:81/streams/x?after=1"]
 )
-def test_the_first_bytes_tell_whose_a_request_is(data: bytes, ours: bool | None) -> None:
-    assert begins(data) is ours
+def test_a_target_that_is_a_whole_url_names_the_host_itself(target: str) -> None:
+    asked = Request.of("GET", target, [(b"Host", b"mine"), (b"Accept", b"*/*")], "")
+    assert (asked.path, asked.query) == ("/streams/x", {"after": "1"})
+    assert (asked.all("host"), asked.header("accept")) == (["other:81"], "*/*")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [("http://x", "/"), ("http://x?a=1", "/"), ("/http://x/y", "/http://x/y")]
+)
+def test_the_path_of_a_whole_url_begins_with_a_slash(target: str, path: str) -> None:
+    assert request(target).path == path
+
+
+@pytest.mark.parametrize(
+    "target", ["*", "x:443", "streams/x", "ftp://x/y", "http:///y", "mailto:x", "http://a@x/y"]
+)
+def test_a_target_that_is_no_path_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        request(target)
 
 
 def test_a_path_and_its_parameters_are_decoded_once() -> None:
@@ -134,10 +138,10 @@ def test_a_refusal_of_an_application_is_a_conflict() -> None:
 
 
 def test_a_connection_that_ends_before_its_answer_is_a_status() -> None:
-    assert from_close(CloseCode.TOO_MANY_CONNECTIONS, "x").status is HTTPStatus.TOO_MANY_REQUESTS
-    assert ("Retry-After", "30") in from_close(CloseCode.TOO_MANY_CONNECTIONS, "x").headers
-    assert from_close(CloseCode.DRAINING, "x").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert from_close(CloseCode.REVOKED, "x").status is HTTPStatus.UNAUTHORIZED
+    assert from_close(CloseCode.TOO_MANY_CONNECTIONS).status is HTTPStatus.TOO_MANY_REQUESTS
+    assert ("Retry-After", "30") in from_close(CloseCode.TOO_MANY_CONNECTIONS).headers
+    assert from_close(CloseCode.DRAINING).status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert from_close(CloseCode.REVOKED).status is HTTPStatus.UNAUTHORIZED
 
 
 def page(*, more: bool, outcome: Outcome = Outcome.RESUMED) -> Page:
@@ -200,7 +204,16 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
         ("/live", "/live", "/"),
         ("/livelier", "/live", "/livelier"),
         ("/streams/system/", "/live/", "/streams/system"),
+        ("/live/streams/system", "/prefix/live", "/streams/system"),
+        ("/v1/live/healthz", "/prefix/api/v1/live", "/healthz"),
+        ("/prefix/live/healthz", "/prefix/live", "/healthz"),
+        ("http://x/live/healthz", "/live", "/healthz"),
     ],
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
     assert path_of({"path": path, "root_path": root}) == below
+
+
+def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
+    assert server_sent.retry(1.5) == b"retry: 1500\n\n"
+    assert server_sent.message_of({"reason": "drain"}) == b'{"reason":"drain"}'

@@ -14,6 +14,7 @@ from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.protocol.listed import ListedEvent
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
@@ -276,6 +277,32 @@ async def test_the_second_event_of_a_type_has_the_same_bytes_as_the_first(fields
     assert first.body == second.body
     stamp = {"type": "t", "timestamp": rfc3339(w.ambient.now_ms())}
     assert first.body == msgspec.json.encode({**stamp, **fields})
+
+
+LISTS: list[list[dict[str, Any]]] = [
+    [{"stream": "user/1", "type": "t", "fields": {"n": n}} for n in range(3)],
+    [{"stream": f"user/{n % 2 + 1}", "type": f"t{n % 3}", "fields": {"n": n}} for n in range(6)],
+    [{"stream": "user/1", "type": "t", "fields": {}}] * 2,
+    [{"stream": "system", "type": "system_notification", "fields": NOTE}] * 2,
+    [{"stream": "user/1", "type": "t", "fields": {}}, {"stream": "log", "type": "t", "fields": {}}],
+    [{"stream": "user/1", "type": "t", "fields": {"seq": 1}}],
+    [{"stream": "user/1", "type": "t", "fields": {"pad": "x" * (256 << 10)}}],
+]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("given", LISTS)
+async def test_events_that_were_read_together_are_written_as_those_read_one_by_one(
+    given: list[dict[str, Any]], rounds: int
+) -> None:
+    w, other = await world(), await world()
+    read = [ListedEvent(**event) for event in given]
+    for _ in range(rounds):
+        one_by_one = await w.act("publish", {"events": given})
+        together = await other.act("publish", {"events": read})
+        assert (together.body, together.at) == (one_by_one.body, one_by_one.at)
+    written = [(event.stream, event.body) for event in await w.events("log")]
+    assert [(event.stream, event.body) for event in await other.events("log")] == written
 
 
 async def test_each_event_has_the_time_of_its_own_call() -> None:

@@ -1,9 +1,9 @@
-/** What an application may rely on: handlers, commands, tokens, the page's life; every misuse named. */
+/** What an application may rely on: commands, tokens, the page's life, the id of the installation. */
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { Client, type ClientOptions, HuahuoError, IndexedDbCursors, MemoryCursors, type SubscribeOptions } from "../src/index.js";
-import { browserHost } from "../src/session/host.js";
-import { type Tab, tokenOf, World } from "./support/world.js";
+import { type ClientOptions, type HuahuoError, IndexedDbCursors, MemoryCursors } from "../src/index.js";
+import { online, refusal, state, until } from "./support/claims.js";
+import { tokenOf, World } from "./support/world.js";
 
 const STREAM = "group/ops";
 const nothing = () => undefined;
@@ -11,152 +11,6 @@ const nothing = () => undefined;
 let world: World;
 beforeEach(() => {
   world = new World();
-});
-
-const until = <T>(look: () => T): Promise<T> => vi.waitFor(look, { timeout: 2000, interval: 1 });
-const state = (tab: Tab) => tab.client.state.value.name;
-const online = async (options: Partial<ClientOptions> = {}): Promise<Tab> => {
-  const tab = world.tab({ cursors: new MemoryCursors("me"), ...options });
-  await until(() => expect(state(tab)).toBe("online"));
-  return tab;
-};
-const code = (error: unknown) => (error as HuahuoError).code;
-const refusal = (work: Promise<unknown>) => work.then(() => "nothing", code);
-
-describe("handlers", () => {
-  test("get every event once and in order, over a cut", async () => {
-    const tab = await online();
-    const seen: number[] = [];
-    const reading = tab.client.subscribe(STREAM, { onEvent: ({ seq }) => void seen.push(seq) });
-    expect(await reading.ready).toBe("fresh");
-    world.append(STREAM, 10);
-    await until(() => expect(seen.length).toBeGreaterThan(3));
-    world.cut();
-    world.append(STREAM, 10);
-    await until(() => expect(seen).toEqual(Array.from({ length: 20 }, (_, index) => index + 1)));
-  });
-
-  test("are called one after the other, never two at once", async () => {
-    const tab = await online();
-    let running = 0, most = 0, done = 0;
-    const reading = tab.client.subscribe(STREAM, {
-      async onBatch(events) {
-        most = Math.max(most, ++running);
-        await new Promise((resolve) => setTimeout(resolve, 1));
-        running -= 1;
-        done += events.length;
-      },
-    });
-    await reading.ready;
-    for (let n = 0; n < 5; n++) world.append(STREAM, 3);
-    await until(() => expect(done).toBe(15));
-    expect(most).toBe(1);
-  });
-
-  test("that throw end the subscription, and its place stays before the event", async () => {
-    const tab = await online();
-    const errors: HuahuoError[] = [];
-    const cause = new Error("mine");
-    const reading = tab.client.subscribe(STREAM, {
-      onEvent: ({ seq }) => {
-        if (seq === 3) throw cause;
-      },
-      onError: (error) => errors.push(error),
-    });
-    await reading.ready;
-    world.append(STREAM, 4);
-    await until(() => expect(errors.map(code)).toEqual(["handler_failed"]));
-    expect(errors[0]?.cause).toBe(cause);
-    const again: number[] = [];
-    tab.client.subscribe(STREAM, { onEvent: ({ seq }) => void again.push(seq) });
-    await until(() => expect(again).toEqual([3, 4]));
-  });
-
-  test("of two subscriptions to a stream are told apart", async () => {
-    const tab = await online();
-    const one: number[] = [], other: number[] = [];
-    const first = tab.client.subscribe(STREAM, { after: "head", onEvent: ({ seq }) => void one.push(seq) });
-    await first.ready;
-    world.append(STREAM, 3);
-    await until(() => expect(one).toEqual([1, 2, 3]));
-    tab.client.subscribe(STREAM, { after: "start", onEvent: ({ seq }) => void other.push(seq) });
-    await until(() => expect(other).toEqual([1, 2, 3]));
-    world.append(STREAM, 2);
-    await until(() => expect([one, other]).toEqual([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]));
-  });
-
-  test("learn that their stream may not be read", async () => {
-    const tab = await online();
-    world.connection?.model.denied.add(STREAM);
-    const reading = tab.client.subscribe(STREAM, { onEvent: nothing, onError: nothing });
-    expect(await refusal(reading.ready)).toBe("stream_denied");
-  });
-
-  test("get a state and then what follows it", async () => {
-    world.append(STREAM, 3);
-    const tab = await online();
-    const items: string[] = [];
-    tab.client.subscribe(STREAM, {
-      after: "snapshot",
-      onSnapshot: ({ last, outcome }) => void items.push(`${outcome} ${last}`),
-      onEvent: ({ seq }) => void items.push(`event ${seq}`),
-    });
-    await until(() => expect(items).toEqual(["snapshot 3"]));
-    world.append(STREAM);
-    await until(() => expect(items).toEqual(["snapshot 3", "event 4"]));
-  });
-
-  test("without onSnapshot are told of the one that they missed", async () => {
-    const tab = await online();
-    const problems: string[] = [];
-    tab.client.onStatus((status) => status.type === "problem" && problems.push(status.code));
-    await tab.client.subscribe(STREAM, { onEvent: nothing }).ready;
-    world.append(STREAM, 5);
-    await until(() => expect(world.said("ack").at(-1)?.["cursors"]).toMatchObject({ [STREAM]: 5 }));
-    world.log.replace();
-    world.cut();
-    await until(() => expect(problems).toContain("snapshot_ignored"));
-  });
-});
-
-describe("loops", () => {
-  test("get events; one counts as processed when the next is asked for", async () => {
-    const tab = await online();
-    const loop = tab.client.events(STREAM);
-    const first = loop.next();
-    await until(() => expect(world.connection?.model.places.has(STREAM)).toBe(true));
-    world.append(STREAM, 2);
-    expect((await first).value).toMatchObject({ seq: 1 });
-    expect((await loop.next()).value).toMatchObject({ seq: 2 });
-    await loop.return();
-    const again: number[] = [];
-    tab.client.subscribe(STREAM, { onEvent: ({ seq }) => void again.push(seq) });
-    await until(() => expect(again).toEqual([2]));
-  });
-
-  test("get runs and states", async () => {
-    world.append(STREAM, 3);
-    const tab = await online();
-    for await (const item of tab.client.items(STREAM, { after: "snapshot" })) {
-      expect(item).toMatchObject({ kind: "snapshot", last: 3 });
-      break;
-    }
-    await until(() => expect(world.connection?.model.places.has(STREAM)).toBe(false));
-  });
-
-  test("throw what ended them", async () => {
-    const tab = await online();
-    world.connection?.model.denied.add(STREAM);
-    expect(await refusal(tab.client.events(STREAM).next())).toBe("stream_denied");
-  });
-
-  test("end quietly when the client is closed", async () => {
-    const tab = await online();
-    const next = tab.client.events(STREAM).next();
-    await until(() => expect(world.connection?.model.places.has(STREAM)).toBe(true));
-    tab.client.close();
-    expect(await next).toEqual({ value: undefined, done: true });
-  });
 });
 
 describe("commands", () => {
@@ -171,7 +25,7 @@ describe("commands", () => {
   });
 
   test("are said again with their ids when the reply was lost", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const model = world.connection?.model;
     if (model) model.hold = true;
     const reply = tab.client.send("note");
@@ -183,7 +37,7 @@ describe("commands", () => {
   });
 
   test("that answer page by page are asked until there is no next", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const send = vi.spyOn(tab.client, "send").mockImplementation(async (_action: string, fields?: object) => {
       const { before } = fields as { before?: string };
       return { type: "emails_list", id: "", next: before === undefined ? "p2" : before === "p2" ? "p3" : null };
@@ -208,7 +62,7 @@ describe("commands", () => {
   });
 
   test("wait until their effect was handled here", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const seen: number[] = [];
     await tab.client.subscribe("user/42", { onEvent: ({ seq }) => void seen.push(seq) }).ready;
     const reply = await tab.client.send("note", {}, { applied: true });
@@ -216,7 +70,7 @@ describe("commands", () => {
   });
 
   test("that wait for an effect nobody reads say so, with the reply", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const error = await tab.client.send("note", {}, { applied: true }).catch((thrown: HuahuoError) => thrown);
     expect(error).toMatchObject({ code: "not_subscribed", reply: { type: "success" } });
   });
@@ -235,7 +89,7 @@ describe("commands", () => {
   });
 
   test("are refused by a client that stopped", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const model = world.connection?.model;
     if (model) model.hold = true;
     const reply = tab.client.send("note");
@@ -248,7 +102,7 @@ describe("commands", () => {
 describe("tokens", () => {
   test("are asked for again until there is one", async () => {
     let count = 0;
-    const tab = await online({
+    const tab = await online(world, {
       getToken: () => (++count < 3 ? Promise.reject(new Error("server down")) : tokenOf(42)),
     });
     expect(count).toBe(3);
@@ -257,7 +111,7 @@ describe("tokens", () => {
 
   test("that are about to expire are renewed on the same connection", async () => {
     let count = 0;
-    await online({ getToken: () => tokenOf(42, { jti: `${++count}` }) });
+    await online(world, { getToken: () => tokenOf(42, { jti: `${++count}` }) });
     const { connection } = world;
     connection?.socket.deliver({ type: "token_expiring", in_s: 60 });
     await until(() => expect(world.said("authenticate")).toHaveLength(2));
@@ -267,7 +121,7 @@ describe("tokens", () => {
 
   test("that live shortly are renewed twice in their life, not in a rush", async () => {
     let count = 0;
-    await online({ getToken: () => tokenOf(42, { jti: `${++count}` }) });
+    await online(world, { getToken: () => tokenOf(42, { jti: `${++count}` }) });
     const warn = () => world.connection?.socket.deliver({ type: "token_expiring", in_s: 0.2 });
     warn();
     await until(() => expect(count).toBe(2));
@@ -279,7 +133,7 @@ describe("tokens", () => {
 
   test("of another user stop the client rather than mix two users' events", async () => {
     let user = 42;
-    const tab = await online({ getToken: () => tokenOf(user) });
+    const tab = await online(world, { getToken: () => tokenOf(user) });
     user = 43;
     world.connection?.socket.end(4003);
     await until(() => expect(state(tab)).toBe("stopped"));
@@ -293,7 +147,7 @@ describe("tokens", () => {
   });
 
   test("that cannot be renewed end with the client", async () => {
-    const tab = await online();
+    const tab = await online(world);
     world.connection?.socket.end(4003);
     await until(() => expect(tab.client.state.value).toMatchObject({ name: "stopped", error: { closeCode: 4003 } }));
   });
@@ -301,7 +155,7 @@ describe("tokens", () => {
 
 describe("the page", () => {
   test("put away leaves the connection, and brought back goes on", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const seen: number[] = [];
     await tab.client.subscribe(STREAM, { after: "head", onEvent: ({ seq }) => void seen.push(seq) }).ready;
     world.append(STREAM, 2);
@@ -316,7 +170,7 @@ describe("the page", () => {
   });
 
   test("seen again asks whether the connection lives", async () => {
-    const tab = await online();
+    const tab = await online(world);
     tab.happen("visibilitychange");
     await until(() => expect(world.said("heartbeat")).toHaveLength(1));
   });
@@ -331,7 +185,7 @@ describe("the page", () => {
   });
 
   test("closed says so once and keeps nothing open", async () => {
-    const tab = await online();
+    const tab = await online(world);
     const names: string[] = [];
     tab.client.state.subscribe(({ name }) => names.push(name));
     tab.client.close();
@@ -343,7 +197,7 @@ describe("the page", () => {
 });
 
 test("texts for people come in the language that was asked for, also after a cut", async () => {
-  const tab = await online({ language: "zh" });
+  const tab = await online(world, { language: "zh" });
   expect(world.said("authenticate")[0]?.["language"]).toBe("zh");
   const { connection } = world;
   tab.client.speak("en");
@@ -382,60 +236,10 @@ test("a listener that throws disturbs nobody", async () => {
   reported.mockRestore();
 });
 
-describe("misuse is named:", () => {
-  const makes: [string, Partial<ClientOptions>][] = [
-    ["a token and getToken", { token: "t", getToken: () => "t" }],
-    ["getToken that is no function", { getToken: "t" as never }],
-    ["another scheme", { token: tokenOf(1), url: "ftp://server" }],
-    ["a token in the address", { token: tokenOf(1), url: "/?token=x" }],
-  ];
-  test.each(makes)("%s", (_, options) => {
-    expect(() => world.tab(options)).toThrowError(expect.objectContaining({ name: "HuahuoError", code: "misuse" }));
-  });
-
-  test("no token, no browser", () => {
-    expect(() => new Client({})).toThrowError(/`token` or `getToken`/);
-    const host = { ...browserHost(), WebSocket: undefined as never };
-    expect(() => new Client({ token: tokenOf(1), host })).toThrowError(/runs in a browser/);
-  });
-
-  const subscriptions: [string, string, SubscribeOptions][] = [
-    ["no name", "", { onEvent: nothing }],
-    ["no handler", STREAM, {}],
-    ["two kinds of handlers", STREAM, { onEvent: nothing, onBatch: nothing }],
-    ["a handler that is no function", STREAM, { onEvent: "x" as never }],
-    ["a seq below zero", STREAM, { after: -1, onEvent: nothing }],
-    ["another word", STREAM, { after: "tail" as never, onEvent: nothing }],
-    ["a cursor without its log", STREAM, { after: { seq: 1 } as never, onEvent: nothing }],
-    ["a snapshot that nobody takes", STREAM, { after: "snapshot", onEvent: nothing }],
-    ["tabs for a place of one's own", STREAM, { after: "head", tabs: "one", onEvent: nothing }],
-  ];
-  test.each(subscriptions)("subscribe with %s", (_, stream, options) => {
-    const { client } = world.tab({ cursors: new MemoryCursors("me") });
-    expect(() => client.subscribe(stream, options)).toThrowError(expect.objectContaining({ code: "misuse" }));
-  });
-
-  const circle: Record<string, unknown> = {};
-  circle["self"] = circle;
-  const sends: [string, (client: Client) => Promise<unknown>, string][] = [
-    ["what the client says itself", (client) => client.send("ack"), "misuse"],
-    ["no action", (client) => client.send(""), "misuse"],
-    ["an id among the fields", (client) => client.send("note", { id: "x" }), "misuse"],
-    ["a field that is no JSON", (client) => client.send("note", { circle }), "misuse"],
-    ["an id that is too long", (client) => client.send("note", {}, { id: "x".repeat(65) }), "misuse"],
-    ["fields that are no object", (client) => client.send("note", 7 as never), "misuse"],
-    ["more than the server takes", (client) => client.send("note", { text: "字".repeat(400_000) }), "too_large"],
-  ];
-  test.each(sends)("send %s", async (_, send, expected) => {
-    const { client } = world.tab({ cursors: new MemoryCursors("me") });
-    expect(await refusal(send(client))).toBe(expected);
-  });
-});
-
 describe("the id of the installation", () => {
   const named = () => world.said("authenticate")[0]?.["client"] as string;
   const page = async (options: Partial<ClientOptions> = {}): Promise<string> => {
-    const tab = await online({ cursors: new IndexedDbCursors(), ...options });
+    const tab = await online(world, { cursors: new IndexedDbCursors(), ...options });
     const id = named();
     tab.client.close();
     tab.kill();

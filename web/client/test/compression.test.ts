@@ -5,12 +5,12 @@ import { type ClientOptions, MemoryCursors } from "../src/index.js";
 import { Inflow } from "../src/wire/inflow.js";
 import * as zstd from "../src/wire/zstd.js";
 import { compressor, DICTIONARY, frame, PLACE, serve } from "./support/frames.js";
+import { until } from "./support/claims.js";
 import { type Tab, World, ZSTD } from "./support/world.js";
 
 const STREAM = "group/ops";
 const BOTH = [ZSTD, "huahuo.v1"];
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
-const until = <T>(look: () => T): Promise<T> => vi.waitFor(look, { timeout: 2000, interval: 1 });
 const decoder = () => Promise.resolve(zstd);
 
 let world: World;

@@ -1,7 +1,8 @@
 /** A job as a value: its progress, its end, and its cancel. */
 
-import { beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { hasEnded, MemoryCursors } from "../src/index.js";
+import { until } from "./support/claims.js";
 import { type Tab, World } from "./support/world.js";
 
 const STREAM = "job/7";
@@ -9,7 +10,6 @@ const STATE = { name: "import", user: 42, percent: 10, message: "1 of 10", statu
 
 let world: World;
 let tab: Tab;
-const until = <T,>(look: () => T): Promise<T> => vi.waitFor(look, { timeout: 2000, interval: 1 });
 
 beforeEach(async () => {
   world = new World();

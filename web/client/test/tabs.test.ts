@@ -2,6 +2,7 @@
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Cursor, IndexedDbCursors } from "../src/index.js";
+import { until } from "./support/claims.js";
 import { type Tab, World } from "./support/world.js";
 
 const STREAM = "group/ops";
@@ -9,7 +10,6 @@ const STREAM = "group/ops";
 let world: World;
 let database: IDBDatabase;
 
-const until = <T>(look: () => T | Promise<T>): Promise<T> => vi.waitFor(look, { timeout: 3000, interval: 1 });
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 const done = (transaction: IDBTransaction) => new Promise((resolve) => (transaction.oncomplete = resolve));
 

@@ -1,0 +1,26 @@
+"""What the errors of SQLite's library mean to the log."""
+
+import sqlite3
+
+from huahuo.eventstore.errors import Corrupt, EventStoreError, Unavailable
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PRIMARY_CODE = 0xFF
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged, and not only busy or full."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # `sqlite3` itself reports, without a code, a text that is not UTF-8 or a value that is too long.
+    found_here = code is None and (isinstance(error, sqlite3.DataError) or "decode" in str(error))
+    return found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT)
+
+
+def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
+    """The log's own error for one of the library. It contains no parameters of the statement."""
+    return Corrupt(place, str(error)) if is_corrupt(error) else Unavailable(str(error))
+
+
+def text_of(value: bytes) -> str:
+    """A text that may be damaged, for `text_factory`: what is no UTF-8 is replaced, and fits no checksum."""
+    return value.decode(errors="replace")

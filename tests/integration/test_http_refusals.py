@@ -1,0 +1,175 @@
+"""Refusals over HTTP are problem details (RFC 9457) in the client's language, also of what is no request."""
+
+import asyncio
+from http import HTTPStatus
+from types import ModuleType
+
+import httpx
+import msgspec
+import pytest
+
+from huahuo.actors.plugins.words import texts_of
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.words import en, http_en, http_zh, zh
+from tests.support.drivers.http import client
+from tests.support.patience import WITHIN_S
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, world
+
+HANDSHAKE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+def http(w: World) -> httpx.AsyncClient:
+    return client(f"http://127.0.0.1:{w.port}", w.token(ALICE))
+
+
+async def sent(w: World, said: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the only answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+    writer.write(said)
+    async with asyncio.timeout(WITHIN_S):
+        answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    return int(lines[0].split()[1]), headers, body
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ("GARBAGE\r\n\r\n", 400, "bad_message"),
+        ("\x16\x03\x01 no HTTP at all\r\n\r\n", 400, "bad_message"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400, "bad_message"),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_message"),
+        ("GET /healthz HTTP/1.1\nHost: x\n\n", 400, "bad_message"),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n", 400, "bad_message"),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 400, "bad_message"),
+        ("GET x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_message"),
+        ("GET /streams/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404, "not_found"),
+        ("GET /nothing.txt HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
+        ("PROPFIND /streams/system HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+        ("BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+        (f"GET /{'x' * 3000} HTTP/1.1\r\nHost: x\r\n\r\n", 414, "too_large"),
+        (f"GET /healthz HTTP/1.1\r\nHost: x\r\nX: {'y' * 70_000}\r\n\r\n", 431, "too_large"),
+        (f"GET / HTTP/1.1\r\n{HANDSHAKE}\r\n", 400, "bad_message"),
+        (f"GET / HTTP/1.1\r\n{HANDSHAKE}{KEY}X: {'y' * 20_000}\r\n\r\n", 431, "too_large"),
+        (f"GET / HTTP/1.1\r\n{HANDSHAKE.replace('Host: x', 'A: b')}{KEY}\r\n", 400, "bad_message"),
+        (f"GET / HTTP/1.1\r\n{HANDSHAKE}{KEY}Origin: http://evil\r\n\r\n", 403, "forbidden"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_request_that_is_served_is_a_problem(said: str, status: int, code: str) -> None:
+    async with world() as w:
+        found, headers, body = await sent(w, said.encode("latin-1"))
+        problem = msgspec.json.decode(body)
+        assert (found, headers["content-type"]) == (status, "application/problem+json")
+        assert (problem["status"], problem["code"]) == (status, code)
+        assert problem["type"] == f"urn:huahuo:{code}"
+        assert problem["title"] == HTTPStatus(status).phrase
+
+
+@pytest.mark.parametrize(("preferred", "said"), [("zh-CN, en;q=0.5", http_zh), ("en", http_en)])
+async def test_the_refusal_of_a_handshake_is_in_the_language_asked_for(
+    preferred: str, said: ModuleType
+) -> None:
+    async with world(TransportSettings(origins=("https://app.example.org",))) as w:
+        evil = f"{HANDSHAKE}{KEY}Origin: http://evil\r\nAccept-Language: {preferred}\r\n"
+        _, _, body = await sent(w, f"GET / HTTP/1.1\r\n{evil}\r\n".encode())
+        assert msgspec.json.decode(body)["detail"] == said.ORIGIN_REFUSED
+
+
+def test_a_whole_url_is_a_target_like_its_path() -> None:
+    async def main() -> None:
+        async with world() as w:
+            line = "GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            assert (await sent(w, line.encode()))[::2] == (200, b"ok\n")
+
+    run(main())
+
+
+def test_a_path_that_is_not_there_is_a_problem() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for path in ("/streams/", "/streams", "/nothing.txt"):
+                answer = await c.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+                assert answer.headers["content-type"] == "application/problem+json"
+
+    run(main())
+
+
+def test_a_method_of_another_protocol_is_a_problem() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for method in ("PROPFIND", "BREW", "TRACE"):
+                for path in ("/streams/system", "/healthz", "/ds/a", "/publish"):
+                    answer = await c.request(method, path)
+                    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), path
+
+    run(main())
+
+
+CHINESE = {**texts_of(zh), **texts_of(http_zh)}
+ENGLISH = {**texts_of(en), **texts_of(http_en)}
+CASES = [
+    ("GET", "/streams/", "NOTHING_HERE"), ("GET", "/streams/system?limit=0", "LIMIT_NEEDED"),
+    ("GET", "/streams/system?after=x", "AFTER_NEEDED"), ("GET", "/streams/user/other", "NOT_YOURS_TO_READ"),
+    ("GET", "/seen", "STREAM_AND_CLIENT"), ("GET", "/ds/none", "NOT_YOURS"),
+    ("POST", "/publish", "NO_JSON"), ("PUT", "/streams/system", "WRONG_METHOD"),
+    ("POST", "/commands/nothing", "NO_SUCH_ACTION"), ("GET", f"/streams/{'x' * 200}", "NAME_TOO_LONG"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "name"), CASES, ids=lambda one: one[:24])
+def test_a_refusal_is_in_the_language_asked_for(method: str, path: str, name: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for preferred, words in (
+                ("zh-CN,zh;q=0.9,en;q=0.8", CHINESE),
+                ("en-GB", ENGLISH),
+                ("fr, en;q=0.1", ENGLISH),
+            ):
+                answer = await c.request(method, path, headers={"Accept-Language": preferred})
+                begins = words[name].partition("{}")[0]
+                assert answer.json()["detail"].startswith(begins), (preferred, answer.text)
+
+    run(main())
+
+
+def test_without_a_preference_the_language_is_that_of_the_setting() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            assert (await c.get("/streams/")).json()["detail"] == http_zh.NOTHING_HERE
+
+    run(main())
+
+
+def test_a_head_has_the_length_of_the_whole_answer() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for path in ("/healthz", "/nothing.txt"):
+                whole, head = await c.get(path), await c.head(path)
+                assert head.headers["content-length"] == whole.headers["content-length"] != "0"
+                assert head.content == b""
+
+    run(main())
+
+
+def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
+    async def main() -> None:
+        allowed = "https://app.example.org"
+        async with world(TransportSettings(origins=(allowed,))) as w, http(w) as c:
+            answer = await c.get("/streams/", headers={"Origin": allowed})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            asks = {"Origin": allowed, "Access-Control-Request-Method": "GET"}
+            assert (await c.options("/streams/", headers=asks)).status_code == 204
+            answer = await c.get("/nothing.txt", headers={"Origin": allowed})
+            assert answer.headers["access-control-allow-origin"] == allowed
+            other = await c.get("/nothing.txt", headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
+
+    run(main())

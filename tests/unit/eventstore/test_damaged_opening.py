@@ -1,0 +1,68 @@
+"""Damage in what an opening reads, and that is there twice or derived, does not keep a log closed."""
+
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
+from tests.support.worlds.spoilt import filled, opened, page_of, spoil
+
+
+async def test_an_index_of_events_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    spoil(tmp_path, "seq_index")
+    log = await opened(tmp_path)
+    assert [log.head(f"s{n}").seq for n in range(3)] == [1, 1, 1]
+    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
+    assert [event.seq for event in await log.read("s1", 0, events_max=9)] == [1, 2]
+    assert "the index by stream and seq is damaged" in (await log.probe() or "")
+    await log.close()
+
+
+@pytest.mark.parametrize("page", ["command", "sqlite_autoindex_command_1"])
+async def test_command_records_that_cannot_be_counted_are_told_when_they_are_asked_for(
+    tmp_path: Path, page: str
+) -> None:
+    await filled(tmp_path)
+    spoil(tmp_path, page)
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
+    again = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
+    with pytest.raises(Corrupt):
+        await log.append(Append(ts_ms=0, events=(NewEvent("s2", "t", b"{}"),), command=again))
+    assert [log.head("s1").seq, log.head("s2").seq] == [2, 1]
+    await log.close()
+
+
+async def test_a_name_of_a_user_that_is_no_text_any_more_stops_no_count(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    at = page_of(tmp_path, "sqlite_autoindex_command_1")
+    data = bytearray((tmp_path / "log.db").read_bytes())
+    data[data.index(b"user/1", at)] = 0xFF
+    (tmp_path / "log.db").write_bytes(data)
+    log = await opened(tmp_path)
+    assert log.command_records == 3
+    await log.close()
+
+
+async def test_an_event_near_the_end_of_a_closed_log_that_cannot_be_read_stops_its_stream_alone(
+    tmp_path: Path,
+) -> None:
+    log = await opened(tmp_path)
+    for n in range(900):
+        body = b"%d" % n + b"x" * 300
+        await log.append(Append(ts_ms=0, events=(NewEvent(f"s{n}", "t", body),)))
+    await log.close()
+    data = bytearray((tmp_path / "log.db").read_bytes())
+    leaf = data.index(b"500" + b"x" * 300) // 8192 * 8192
+    data[leaf : leaf + 8] = b"\xff" * 8
+    (tmp_path / "log.db").write_bytes(data)
+    log = await opened(tmp_path)
+    assert "one of the newest events is damaged" in (await log.probe() or "")
+    with pytest.raises(Corrupt):
+        await log.read("s500", 0, events_max=9)
+    assert len(await log.read("s1", 0, events_max=9)) == 1
+    await log.append(Append(ts_ms=0, events=(NewEvent("s899", "t", b"{}"),)))
+    assert [event.seq for event in await log.read("s899", 0, events_max=9)] == [1, 2]
+    await log.close()

@@ -1,0 +1,444 @@
+"""A connection of plain HTTP. h11 parses and frames.
+
+What is no request is refused here, and an unusual request for a WebSocket is handed on to be opened by the
+library (`server.handshakes`).
+
+A connection answers its requests one at a time and stays open between them. Until a token was accepted, it
+waits in the lobby like every other socket. When a reader of server-sent events begins, its outlet becomes the
+socket's protocol, and nothing of this module is kept for it.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import h11
+import structlog
+
+from huahuo.transport.http.admission import Visit
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.event_socket import Reader
+from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.native_outlet import NativeOutlet
+from huahuo.transport.http.problems import problem, worded
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.problem import code_of
+from huahuo.transport.server.server import Server
+from huahuo.transport.session.speech import Speech
+from huahuo.transport.words import http_zh
+
+KEEP_ALIVE_S: Final = 60.0
+"""A connection without a request is closed after this."""
+BODY_S: Final = 60.0
+"""A body must have come within this."""
+HALF_CLOSED_S: Final = 10.0
+"""A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
+_LINGER_S: Final = 1.0
+_PIPELINED_BYTES_MAX: Final = 64 << 10
+_HEAD_BYTES_MAX: Final = 64 << 10
+_BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+_log = structlog.get_logger(__name__)
+
+
+class Owner(Protocol):
+    """Counts connections (`native.NativeHttp`). `open_timeout_s`: to read an answer in, without a token."""
+
+    server: Server
+    api: Api
+    open_timeout_s: float
+
+    def gone(self, connection: "HttpConnection") -> None:
+        """A connection was lost, or its socket is another protocol's."""
+        ...
+
+
+class HttpConnection(asyncio.Protocol):
+    """See the module. Implements `ports.InLobby`."""
+
+    is_open = False
+    address = ""
+    """Not counted at the door: only what waits is (`Reading`, `Api.follow`)."""
+
+    def __init__(self, owner: Owner, transport: asyncio.Transport, deadline_s: float) -> None:
+        self._owner = owner
+        self._api = owner.api
+        self.transport = transport
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES_MAX)
+        self._head = bytearray()
+        """The bytes of a request until its head is read."""
+        self._deadline_s = deadline_s
+        self._held_bytes = 0
+        self._trusted = False
+        self._request: h11.Request | None = None
+        self._visit: Visit | None = None
+        self._body = bytearray()
+        self._task: asyncio.Task[None] | None = None
+        self._reader: Reader | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._until_s = math.inf
+        self._paused = False
+        self._writing = False
+        self._sending = False
+        self._ends = False
+        self._discards = False
+        transport.set_write_buffer_limits(0)
+        self._arm(max(0.0, deadline_s - asyncio.get_running_loop().time()))
+
+    # What the event loop calls ------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._discards:
+            return
+        if not self._trusted:
+            self._held_bytes += len(data)
+            self._owner.server.holds(self, self._held_bytes)
+        if self._request is None:
+            self._head += data
+        try:
+            self._h11.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            self._answer_bad(error)
+        self._go_on()
+        if self._task is not None and len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Part of an answer waits to be sent."""
+        self._writing = True
+
+    def resume_writing(self) -> None:
+        """All of it was sent."""
+        self._writing = False
+        if self._sending:
+            self._written()
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """The client will send nothing more. Requests that came are still answered, unless one must wait."""
+        asked = {} if self._visit is None else self._visit.request.query
+        waits = self._reader is not None or "wait" in asked or "live" in asked
+        if waits or not (self._writing or self._task is not None):
+            return False
+        if self._h11.their_state is not h11.ERROR:
+            self._h11.receive_data(b"")  # so that the connection ends after the last answer
+        self._until_s = asyncio.get_running_loop().time() + HALF_CLOSED_S
+        self._arm(HALF_CLOSED_S)
+        return True
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """TCP is gone."""
+        self._until_s = math.inf
+        self._arm(None)
+        if self._task is not None:
+            self._task.cancel()
+        if self._reader is not None:
+            self._reader.lost()
+        self._end_visit()
+        self._owner.gone(self)
+
+    # Requests -----------------------------------------------------------------------------------------
+
+    def close_if_idle(self) -> None:
+        """Close, unless a request is being answered."""
+        if self._task is None:
+            self.transport.close()
+
+    def _advance(self) -> None:
+        while self._task is None and not (self._writing or self._discards or self.transport.is_closing()):
+            event = self._h11.next_event()
+            match event:
+                case h11.Request():
+                    self._begin(event)
+                case h11.Data():
+                    self._body += event.data
+                    self._bound_body()
+                case h11.EndOfMessage():
+                    self._complete()
+                case h11.ConnectionClosed():
+                    self.transport.close()
+                    return
+                case _:
+                    return
+
+    def _begin(self, event: h11.Request) -> None:
+        self._request = event
+        read, self._head = bytes(self._head), bytearray()
+        head = read[: len(read) - len(self._h11.trailing_data[0])]
+        if len(head) > _HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        if b"\n" in head.replace(b"\r\n", b""):  # a proxy in front may have seen another end of a line
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        try:
+            target = event.target.decode("ascii")
+            request = Request.of(event.method.decode(), target, event.headers.raw_items(), self._peer)
+        except ValueError:
+            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True))
+            return
+        if request.is_upgrade:
+            self._hand_on(read)
+            return
+        found = self._api.admit(request)
+        if isinstance(found, Visit):
+            self._admitted(event, found)
+        elif isinstance(found, Answer):
+            self._start(self._later(found))
+        elif found is None and request.method in ("GET", "HEAD") and _has_body(event):
+            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True))
+        elif found is None:
+            self._start(self._site(request))
+        else:
+            self._start(self._judged(event, found))
+
+    def _hand_on(self, read: bytes) -> None:
+        """Give the socket to the library, with what was read of it."""
+        self._discards = True
+        self._arm(None)
+        self._owner.gone(self)
+        handshakes = self._owner.server.handshakes
+        handshakes.open_slowly(self.transport, read, self._deadline_s, self._speech)
+
+    async def _judged(self, event: h11.Request, pending: Awaitable[Visit | Answer]) -> None:
+        """Go on with a request when its token has been judged. What follows it waits."""
+        found = await pending
+        if isinstance(found, Answer):
+            await self._later(found)
+            return
+        self._task = None
+        if self.transport.is_closing():
+            found.purse.close()
+            return
+        self._admitted(event, found)
+        if self._paused:
+            self._resume_reading()
+        self._go_on()
+
+    def _admitted(self, event: h11.Request, visit: Visit) -> None:
+        """Read the body of an admitted request."""
+        self._trust()
+        self._visit = visit
+        self._arm(BODY_S)
+        refusal = self._api.make_room(visit, self._announced(event))
+        if refusal is not None:
+            self._respond(refusal)
+        elif self._h11.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self._h11.send(go_on) or b"")
+
+    def _announced(self, event: h11.Request) -> int:
+        """The size of the body as its headers have it; of a chunked one, the largest that is taken."""
+        assert self._visit is not None, "it was admitted"
+        for name, value in event.headers:
+            if name == b"content-length":
+                return int(value)
+            if name == b"transfer-encoding":
+                return self._api.body_bytes_max(self._visit)
+        return 0
+
+    def _bound_body(self) -> None:
+        if self._visit is not None and len(self._body) > self._api.body_bytes_max(self._visit):
+            self._respond(self._api.too_large(self._visit))
+
+    def _complete(self) -> None:
+        visit, body = self._visit, bytes(self._body)
+        self._body.clear()
+        if visit is None:
+            return
+        if self._api.wants_events(visit):
+            self._visit = None
+            self._follow(visit)
+        else:
+            self._start(self._answered(visit, body))
+
+    def _follow(self, visit: Visit) -> None:
+        self._arm(None)
+        outlet = NativeOutlet(self.transport, self._respond, self._opened)
+        found = self._api.follow(visit, outlet)
+        if isinstance(found, Answer):
+            self._respond(found)
+            return
+        outlet.socket = found
+        if not outlet.began:
+            self._reader = found  # the socket is still this connection's: tell the reader of its loss
+            if not outlet.settled:
+                self._start(self._waiting())
+
+    async def _waiting(self) -> None:
+        """No other request is looked at until the answer begins."""
+        await asyncio.get_running_loop().create_future()
+
+    def _opened(self, status: HTTPStatus, headers: Headers) -> bool:
+        """Write the head of a stream of events and leave the socket to its outlet. True: in chunks."""
+        fixed = (("Date", formatdate(usegmt=True)), ("Connection", "close"))
+        head = h11.Response(status_code=status, headers=[*fixed, *headers], reason=status.phrase.encode())
+        self.transport.write(self._h11.send(head) or b"")
+        chunked = self._request is not None and self._request.http_version == b"1.1"
+        self._arm(None)
+        self._reader = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        self._owner.gone(self)
+        return chunked
+
+    async def _answered(self, visit: Visit, body: bytes) -> None:
+        self._finish(await self._api.answer(visit, body))
+
+    async def _later(self, answer: Answer) -> None:
+        if answer.hold_s:
+            await asyncio.sleep(answer.hold_s)
+        self._finish(answer)
+
+    async def _site(self, request: Request) -> None:
+        self._finish(await self._api.site(request))
+
+    def _finish(self, answer: Answer) -> None:
+        self._task = None
+        self._respond(answer)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at the next request, if it came already."""
+        try:
+            self._advance()
+        except h11.RemoteProtocolError as error:
+            self._answer_bad(error)
+
+    def _respond(self, answer: Answer) -> None:
+        if self.transport.is_closing():
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if (
+            self._request is not None
+            and self._h11.their_state is h11.SEND_BODY
+            and not _has_body(self._request)
+        ):
+            self._h11.next_event()  # the end of the request, so that nothing is waited for behind the answer
+        answer = worded(answer, self._speech)
+        ends = answer.ends or not self._owner.server.is_serving() or self._h11.their_state is h11.SEND_BODY
+        headers = [("Date", formatdate(usegmt=True)), *answer.headers]
+        if answer.status not in _BODILESS:
+            headers.append(("Content-Length", str(len(answer.body))))
+        if ends:
+            headers.append(("Connection", "close"))
+        head = h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode())
+        said = self._h11.send(head) or b""
+        bodiless = answer.status in _BODILESS or (self._request and self._request.method == b"HEAD")
+        if answer.body and not bodiless:
+            said += self._h11.send(h11.Data(data=answer.body)) or b""
+        said += self._h11.send(h11.EndOfMessage()) or b""
+        self._ends, self._sending = ends, True
+        self.transport.write(said)
+        if self._writing:
+            # To read the answer in; no other request is looked at before.
+            self._arm(BODY_S if self._trusted else self._owner.open_timeout_s)
+        else:
+            self._written()
+
+    def _written(self) -> None:
+        """The answer has left for the client."""
+        self._sending = False
+        self._end_visit()
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE and not self._ends:
+            self._next()
+        elif self._h11.their_state in (h11.SEND_BODY, h11.ERROR):
+            # Unread bytes would turn the close into a reset, and the answer would be lost.
+            self._discards = True
+            self._resume_reading()
+            self._arm(_LINGER_S)
+        else:
+            self.transport.close()
+
+    def _next(self) -> None:
+        """Ready for another request on this connection."""
+        self._h11.start_next_cycle()
+        self._request = None
+        self._head += self._h11.trailing_data[0]
+        self._deadline_s = asyncio.get_running_loop().time() + KEEP_ALIVE_S
+        if self._trusted:
+            self._trusted = False
+            self._held_bytes = len(self._h11.trailing_data[0])
+            self._owner.server.connected(self)
+        self._arm(KEEP_ALIVE_S)
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def _answer_bad(self, error: h11.RemoteProtocolError) -> None:
+        """What came is no request. Where no answer is possible any more, only close."""
+        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(HTTPStatus(error.error_status_hint))
+        elif not self._sending:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer what is no request that can be read."""
+        self._respond(problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True))
+
+    def _trust(self) -> None:
+        if not self._trusted:
+            self._trusted = True
+            self._owner.server.authenticated(self)
+
+    def _end_visit(self) -> None:
+        if self._visit is not None:
+            self._visit.purse.close()
+            self._visit = None
+
+    @property
+    def _speech(self) -> Speech:
+        """Says texts in the language that the request prefers, if one was read."""
+        headers = () if self._request is None else self._request.headers
+        return self._api.speech(
+            value.decode("latin-1") for name, value in headers if name == b"accept-language"
+        )
+
+    @property
+    def _peer(self) -> str:
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
+        self._arm(None)
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("http_connection_failed", exc_info=task.exception())
+            self.transport.abort()
+
+    def _arm(self, after_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if after_s is None and self._until_s == math.inf:
+            return
+        loop = asyncio.get_running_loop()
+        ends_s = self._until_s if after_s is None else min(loop.time() + after_s, self._until_s)
+        self._timer = loop.call_at(ends_s, self._late)
+
+    def _late(self) -> None:
+        """No request, or no body, in time."""
+        self._timer = None
+        self.transport.abort()
+
+
+def _has_body(event: h11.Request) -> bool:
+    """Whether the head of a request announces a body."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in event.headers
+    )

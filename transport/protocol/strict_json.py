@@ -1,0 +1,192 @@
+"""JSON of strangers, read strictly: no key twice, no NaN, no lone surrogate, no huge number, no depth. Pure.
+
+`compact_object` reads in a fifth of the time what encoders of compact JSON write. `decode_closely` reads the
+rest, and names what is wrong with it.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from huahuo.eventstore.limits import BROWSER_INT_MAX
+
+_INT_DIGITS_MAX = len(str(BROWSER_INT_MAX)) + 1  # with a sign
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG_NUMBER = b"0" * 16
+"""Fewer digits are always within `BROWSER_INT_MAX`."""
+_DIGITS_AS_ZEROS = bytes(ord("0") if code in b"0123456789" else ord(" ") for code in range(256))
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_HUGE = object()
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def compact_object(data: str | bytes, depth_max: int) -> dict[str, Any] | None:
+    """The object, if it is written as encoders of compact JSON write it. None: look at it closely.
+
+    What gives the same bytes again when it is encoded has no key twice, no number out of range, no NaN and no
+    lone surrogate. This takes a fifth of the time of `parse_closely`.
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    is_flat = raw.find(b"{", 1) < 0 and b"[" not in raw
+    if not is_flat and _has_long_number(raw):
+        return None
+    try:
+        value = _decode(raw)
+        if value.__class__ is not dict:
+            return None
+        if is_flat:
+            # Most commands have texts only, and so no number to look for.
+            if not _all_texts(value) and _has_long_number(raw):
+                return None
+        # A message of few brackets cannot be too deep.
+        elif raw.count(b"{") + raw.count(b"[") > depth_max and _is_deeper(value, depth_max):
+            return None
+        return value if _encode(value) == raw else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _all_texts(fields: Mapping[str, Any]) -> bool:
+    """Whether every value is a text."""
+    for value in fields.values():  # noqa: SIM110  a generator takes three times as long
+        if value.__class__ is not str:
+            return False
+    return True
+
+
+def _is_deeper(value: dict[str, Any], depth_max: int) -> bool:
+    """Whether objects and lists nest more than `depth_max` deep. Layer by layer, without recursion."""
+    layer: list[Any] = [value]
+    for _ in range(depth_max):
+        inner: list[Any] = []
+        for one in layer:
+            found = one.values() if one.__class__ is dict else one
+            inner += [each for each in found if each.__class__ is dict or each.__class__ is list]
+        if not inner:
+            return False
+        layer = inner
+    return True
+
+
+def decode_closely(text: str) -> tuple[object, str, bool]:
+    """The value, what makes it no strict JSON ("" if nothing), and whether a number in it is huge.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is too deep.
+    """
+    faults = _Faults(looks_at_numbers=_has_long_number(text.encode("utf-8", "surrogatepass")))
+    value = faults.decoder.decode(text)
+    if not faults.seen and _SURROGATE.search(text) and _has_lone_surrogate(value):
+        faults.seen = "a lone surrogate"
+    return value, faults.seen, faults.huge
+
+
+def _has_long_number(text: bytes) -> bool:
+    """Whether there may be a number beyond `BROWSER_INT_MAX`. A pattern would take forty times as long."""
+    return _LONG_NUMBER in text.translate(_DIGITS_AS_ZEROS)
+
+
+class _Faults:
+    """A JSON decoder that notes faults and goes on, so that the message's `id` is still found."""
+
+    def __init__(self, *, looks_at_numbers: bool) -> None:
+        self.seen = ""
+        self.huge = False
+        self.decoder = json.JSONDecoder(
+            object_pairs_hook=self._object,
+            parse_int=self._int if looks_at_numbers else None,  # a thousand ids would be a thousand calls
+            parse_float=self._float,
+            parse_constant=self._constant,
+        )
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            self.seen = "a key twice"
+        return value
+
+    def _int(self, digits: str) -> object:
+        # Checked before int(), which takes quadratic time: a number may have a million digits.
+        if len(digits) <= _INT_DIGITS_MAX:
+            value = int(digits)
+            if -BROWSER_INT_MAX <= value <= BROWSER_INT_MAX:
+                return value
+        self.huge = True
+        return _HUGE
+
+    def _float(self, digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            self.seen = "a number out of range"
+        return value
+
+    def _constant(self, _name: str) -> None:
+        self.seen = "NaN or Infinity"
+
+
+def text_of(data: str | bytes) -> str | None:
+    """The data as text. None: it is not UTF-8."""
+    if isinstance(data, str):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def depth_exceeds(text: str, depth_max: int) -> bool:
+    """Whether brackets nest too deeply. Most messages have too few brackets for that.
+
+    Removes the innermost pairs, one layer a pass, without recursion and without a loop over characters.
+    """
+    if text.count("[") + text.count("{") <= depth_max:
+        return False
+    outside_strings = "".join(_ESCAPE.sub("", text).split('"')[::2])
+    brackets = outside_strings.encode(errors="replace").translate(None, _NO_BRACKET)
+    for _ in range(depth_max):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return len(brackets) > 0
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _has_lone_surrogate(value: object) -> bool:
+    match value:
+        case str():
+            return not is_unicode(value)
+        case dict():
+            return any(not is_unicode(k) or _has_lone_surrogate(v) for k, v in value.items())
+        case list():
+            return any(_has_lone_surrogate(item) for item in value)
+        case _:
+            return False
+
+
+def _holds_huge(value: object) -> bool:
+    match value:
+        case dict():
+            return any(_holds_huge(item) for item in value.values())
+        case list():
+            return any(_holds_huge(item) for item in value)
+        case _:
+            return value is _HUGE
+
+
+def field_with_huge(fields: dict[str, Any]) -> str:
+    """The name of the first field that holds a number beyond `BROWSER_INT_MAX`."""
+    return next(name for name, value in fields.items() if _holds_huge(value))
