@@ -168,13 +168,19 @@ class Draft:
         ts_ms, principal = append.ts_ms, append.principal
         common_id, cause = append.command_id, append.cause
         events: list[StoredEvent] = []
-        for new in append.events:
-            if len(events) % _EVENTS_A_STRETCH == _EVENTS_A_STRETCH - 1:
+        stream, seq = "", 0
+        for number, new in enumerate(append.events, 1):
+            if not number % _EVENTS_A_STRETCH:
                 give_way()
-            stream, type_, body, version, entity = new.stream, new.type, new.body, new.version, new.entity
+            if new.stream != stream:  # most are of the stream of the event before
+                if seq:
+                    seqs[stream] = seq
+                stream = new.stream
+                known = seqs.get(stream)
+                seq = self._seq(stream) if known is None else known
+            type_, body, version, entity = new.type, new.body, new.version, new.entity
             command_id = new.command_id or common_id
-            seq = seqs.get(stream)
-            seqs[stream] = seq = (self._seq(stream) if seq is None else seq) + 1
+            seq += 1
             position += 1
             chain = link(
                 chain,
@@ -187,6 +193,8 @@ class Draft:
                     ts_ms, entity, principal, command_id, cause, build, chain,
                 )
             )  # fmt: skip
+        if seq:
+            seqs[stream] = seq
         return tuple(events)
 
     def _seal(

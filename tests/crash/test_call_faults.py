@@ -11,6 +11,7 @@ import pytest
 from tests.support.drivers.call_walker import fate
 from tests.support.models.call_faults import FAULTS, FINE, calls_of, walk
 from tests.support.proofs import WHOLE
+from tests.support.quick_folder import folder_for_programs
 
 pytestmark = pytest.mark.skipif(
     shutil.which("cc") is None, reason="there is no C compiler: apt-get install gcc libc6-dev"
@@ -43,3 +44,10 @@ def test_what_is_missing_or_there_twice_is_told() -> None:
     assert fate(events, {"c2": 0}) == "lost", "it was answered as a duplicate, so it must be there"
     assert fate(events, {"c1": 2}) == "lost"
     assert fate([*events, "c0", "c0"], {"c1": 4}) == "doubled"
+
+
+def test_the_library_is_built_where_programs_may_be_run(tmp_path: Path) -> None:
+    """Some containers mount the shared memory so that none may."""
+    assert folder_for_programs("/proc", str(tmp_path)) == str(tmp_path)
+    with pytest.raises(OSError, match="set TMPDIR"):
+        folder_for_programs("/proc")

@@ -1,20 +1,31 @@
-"""No secret in any file, frame, log line, metric, backup or export, in any of 50 encodings (I16)."""
+"""No secret in any file, frame, log line, metric, backup, export or span, in any of 50 encodings (I16)."""
 
+import asyncio
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
+from huahuo import Huahuo, Refused
 from huahuo.actors.plugins.past import together
+from huahuo.actors.plugins.traceparent import Place
 from huahuo.app.plugins import standard
 from huahuo.cli import user_data
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.zstd.frames import Decompressor, Dictionary
+from huahuo.mailcheck import mail
 from huahuo.storage import copying
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
 from tests.support.models.encodings import encodings_of, found_in
+from tests.support.models.model_imap import ModelImap
+from tests.support.patience import WITHIN_S
+from tests.support.servers.ports import held_port
+from tests.support.spans import kept_spans
 from tests.support.worlds.storing import Stored, stored
 
 MAILBOX_PASSWORD = "pw-Quux'7c1f\\9e-of-the-mailbox"
@@ -76,12 +87,48 @@ async def live(s: Stored, seen: Seen) -> list[str]:
             for _ in range(s.app.log.position):
                 seen.add("frames", (await anext(events)).data)
         seen.add("replies", await root.send("audit"))
+    await compressed(s, user.user_id, seen)
     async with http_client(s.app.url) as http:
         wrong_login = {"username": "alice", "password": ACCOUNT_PASSWORD + "x"}
         seen.add("answers", (await http.post("/login", json=wrong_login)).content)
         for path in ("/metrics", "/readyz", "/openapi.json", f"/nothing?token={MAILBOX_PASSWORD}"):
             seen.add("answers", (await http.get(path)).content)
     return made
+
+
+async def compressed(s: Stored, user_id: int, seen: Seen) -> None:
+    """Use the compressed protocol: each frame as it came, and unpacked, if it was packed."""
+    url = s.app.url.replace("http", "ws", 1)
+    async with (
+        http_client(s.app.url) as http,
+        connect(url, subprotocols=[Subprotocol("huahuo.v1.zstd")], compression=None) as socket,
+    ):
+        cursors = {"log": s.app.log.log_id, "cursors": {f"user/{user_id}": 0, "log": 0}}
+        said: list[dict[str, Any]] = [
+            {"action": "authenticate", "token": s.token(user_id, admin=True), "resume": cursors},
+            {
+                "action": "add_email", "id": "one", "email": "z@example.com", "server": "imap.example.com",
+                "password": MAILBOX_PASSWORD,
+            },
+            {"action": "add_email", "id": "two", "email": MAILBOX_PASSWORD, "password": [MAILBOX_PASSWORD]},
+            {"action": "get_all_emails", "id": "last"},
+        ]  # fmt: skip
+        unpack, answered = None, ""
+        await socket.send(json.dumps(said.pop(0)))
+        while answered != "last":
+            frame = await socket.recv()
+            seen.add("packed frames", frame if isinstance(frame, bytes) else frame.encode())
+            if isinstance(frame, bytes):
+                assert unpack is not None
+                frame = unpack(frame).decode()
+                seen.add("unpacked frames", frame)
+            message = json.loads(frame)
+            if message["type"] == "authentication_result":
+                data = (await http.get(message["dictionary"]["url"])).content
+                unpack = Decompressor(Dictionary.of(data), output_bytes_max=1 << 25).decompress
+                for one in said:
+                    await socket.send(json.dumps(one))
+            answered = message.get("id", answered)
 
 
 async def test_no_secret_is_in_anything_that_was_written_or_given_out(
@@ -102,7 +149,15 @@ async def test_no_secret_is_in_anything_that_was_written_or_given_out(
     seen.add_files("stopped", data)
     said = capfd.readouterr()
     seen.add("log lines", (said.out + said.err).encode())
-    for where in ("frames", "replies", "export", "stopped/log.db", "running/log.db-wal", "backup/log.db"):
+    for where in (
+        "frames",
+        "unpacked frames",
+        "replies",
+        "export",
+        "stopped/log.db",
+        "running/log.db-wal",
+        "backup/log.db",
+    ):
         assert b"a@example.com" in seen.places[where], where  # the search looks where the user's data is
     secrets = (MAILBOX_PASSWORD, REFRESH_TOKEN, ACCOUNT_PASSWORD, *made)
     leaks = {
@@ -112,3 +167,31 @@ async def test_no_secret_is_in_anything_that_was_written_or_given_out(
         for form in found_in(what, secret)
     }
     assert leaks == set()
+
+
+async def test_no_secret_is_in_a_span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, _ = kept_spans(monkeypatch)
+    imap = ModelImap("a@example.com", "another password")
+    imap.refuse_login = f"[AUTHENTICATIONFAILED] {MAILBOX_PASSWORD} is wrong"
+    place = str(Place(0xABCDEF, 0x123456, sampled=True))  # who asks traces
+    given: dict[str, Any] = {"mail_allow_private": True, "otel": True, "drain_timeout_s": WITHIN_S}
+    with held_port() as port:
+        serving = asyncio.create_task(imap.serve(port, "127.0.0.1"))
+        async with Huahuo(plugins=[mail()], data=tmp_path, port=0, **given) as service:
+            box: dict[str, Any] = {
+                "server": "127.0.0.1",
+                "port": port,
+                "use_ssl": False,
+                "password": MAILBOX_PASSWORD,
+            }
+            made = await service.send("add_email", as_user=1, email="a@example.com", mail_type="imap", **box)
+            for wrong in ({"email": MAILBOX_PASSWORD}, {"email": "c@example.com", "port": MAILBOX_PASSWORD}):
+                with pytest.raises(Refused):
+                    await service.send("add_email", as_user=1, **{**box, **wrong})
+            asked: dict[str, Any] = {"email_ids": [made["email_id"]], "command_id": place}
+            await service.send("check_emails", as_user=1, **asked)
+            check = await kept.one("effect check")
+        serving.cancel()
+    spans = "\n".join(str(span.to_json()) for span in kept.spans).encode()
+    assert check.name.encode() in spans, "the search looks where the check is"
+    assert found_in(spans, MAILBOX_PASSWORD) == []

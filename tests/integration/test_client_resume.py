@@ -1,13 +1,25 @@
 """The Python client against the real server: every event once, whatever happens to the connection."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.transport.client import liveness
 from huahuo.transport.client.cursors import FileCursors
-from huahuo.transport.client.model import Batch, Connecting, Lag, Live, Offline, Online, Outcome, Stopped
+from huahuo.transport.client.inflow import Receiver
+from huahuo.transport.client.model import (
+    Batch,
+    Connecting,
+    Lag,
+    Live,
+    Offline,
+    Online,
+    Outcome,
+    Problem,
+    Stopped,
+)
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.worlds.wire import World, until, world
@@ -199,3 +211,25 @@ async def test_what_happens_to_the_connection_is_told() -> None:
         assert [told.outcome for told in heard.of(Outcome) if told.stream == STREAM] == ["resumed"] * 2
         assert isinstance(heard.all[0], Connecting)
         assert isinstance(heard.all[-1], Stopped)
+
+
+async def test_a_connection_that_fails_in_a_way_that_nobody_foresaw_is_lost_and_the_client_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receive, failures = Receiver.receive, [RuntimeError("never seen before")]
+
+    async def unforeseen(receiver: Receiver, socket: Any, place: Any) -> str | bytes:
+        raw = await receive(receiver, socket, place)
+        if failures and "noted" in str(raw):
+            raise failures.pop()
+        return raw
+
+    monkeypatch.setattr(Receiver, "receive", unforeseen)
+    async with world() as server, client_of(server, compression=False) as client:
+        heard = Heard(client)
+        async with client.events(STREAM, "start") as events:
+            await server.append(STREAM, "a", "b")
+            assert texts(await collect(events, 2)) == ["a", "b"]
+        problem = await heard.wait(Problem)
+        assert (problem.code, problem.message) == ("connection_failed", "RuntimeError: never seen before")
+        assert failures == []

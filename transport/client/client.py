@@ -306,7 +306,11 @@ class Client:
         while True:
             self._set_state("connecting")
             self._tell(Connecting())
-            code, reason = await self._line.use_once()
+            try:
+                code, reason = await self._line.use_once()
+            except Exception as error:  # noqa: BLE001  else a client that nobody runs would seem to be online
+                code, reason = None, f"{type(error).__name__}: {error}"
+                self._tell(Problem("connection_failed", reason))
             self._session.closed(code, reason, self._loop.time())
             self._pump()
             if self._error is not None:

@@ -35,7 +35,8 @@ async def get(url: str, path: str, *, bytes_max: int, timeout_s: float) -> bytes
                 return await reader.readexactly(_length(head, bytes_max))
             finally:
                 writer.transport.abort()
-    except (OSError, TimeoutError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+    except (OSError, TimeoutError, EOFError, ValueError, RuntimeError, asyncio.LimitOverrunError) as error:
+        # RuntimeError: some loops raise it if the connection was reset before the first byte is written.
         raise Unreachable(f"{path} could not be fetched: {type(error).__name__}") from error
 
 

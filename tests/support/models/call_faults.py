@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.drivers.log_parent import ROOT
-from tests.support.quick_folder import quick_folder
+from tests.support.quick_folder import folder_for_programs
 
 SOURCE = Path(__file__).with_suffix(".c")
 FAULTS = ("kill", "EIO", "ENOSPC")
@@ -76,7 +76,7 @@ def main() -> int:
         print("NOT PROVED: there is no C compiler: apt-get install gcc libc6-dev")
         return 1
     began_s, wrong = time.monotonic(), False
-    with tempfile.TemporaryDirectory(prefix="calls-", dir=quick_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="calls-", dir=folder_for_programs()) as name:
         folder = Path(name)
         calls = calls_of(folder)
         print(f"system calls: {calls:,} change files in a run of {APPENDS} appends")

@@ -155,3 +155,12 @@ def test_replies_that_hold_mail_are_never_compressed() -> None:
     nothing: Any = None  # no action is called
     commands = Handlers(nothing, nothing, nothing, nothing, lines_max=1, lines_a_part=1).actions()
     assert {command.action for command in commands if command.compressible} == {"get_all_emails"}
+
+
+def test_a_thread_beside_the_loop_makes_the_same_frames() -> None:
+    one, message = compression(), b'{"type":"event","text":"' + b"the same words " * 50 + b'"}'
+    assert one.frame_apart(message) == one.frame_apart(message) == one.frame(message)
+
+
+def test_a_compression_without_a_dictionary_announces_none() -> None:
+    assert Compression(None).announced() is None

@@ -5,7 +5,8 @@ import pytest
 from websockets.frames import TEXT, Frame
 
 from huahuo.transport.protocol.frames import ENTRY_BYTES, FrameCache, Framed, spliced, text_frame
-from tests.support.drivers.session import ModelLog, payloads
+from huahuo.transport.protocol.server_sent import ServerSent
+from tests.support.drivers.session import ModelLog, payload_of, payloads
 
 
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
@@ -73,3 +74,14 @@ def test_names_are_escaped_as_json() -> None:
     log.append('we"ird')
     (payload,) = payloads(cache().run('we"ird', 1, log.run('we"ird', 0, 1).events, batch=True).data)
     assert msgspec.json.decode(payload)["stream"] == 'we"ird'
+
+
+def test_events_as_server_sent_texts_are_one_binary_frame() -> None:
+    log, frames = ModelLog(), cache()
+    log.append("system")
+    log.append("system")
+    events = log.run("system", 0, 10).events
+    framed = frames.run("system", 1, events, batch=False, framer=ServerSent("log-1"))
+    text = payload_of(framed.data)
+    assert (framed.count, text.count(b"\n\n")) == (2, 2)
+    assert text.startswith(b"id: log-1:1\ndata: {")

@@ -13,6 +13,7 @@ from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
 from huahuo.transport.http.problems import from_close, from_error, problem
 from huahuo.transport.http.routes import Target, route_of
 from huahuo.transport.http.tickets import TICKETS_MAX, Tickets
+from huahuo.transport.protocol import server_sent
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import binary_frame, text_frame, unframed
 from huahuo.transport.protocol.place import Outcome
@@ -211,3 +212,8 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
     assert path_of({"path": path, "root_path": root}) == below
+
+
+def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
+    assert server_sent.retry(1.5) == b"retry: 1500\n\n"
+    assert server_sent.message_of({"reason": "drain"}) == b'{"reason":"drain"}'
