@@ -154,6 +154,7 @@ class Sum:
             ("faults", ", ".join(f"{name} {count:,}" for name, count in sorted(self.struck.items()))),
             ("predicates", ", ".join(f"{name} {count}" for name, count in sorted(self.shown.items()))),
             ("marks", f"{len(self.marks)} of {len(SOMETIMES)}"),
+            ("not reached", "; ".join([*self.missing(), *self.short_of_goals()]) or "nothing"),
             ("violations", f"{len(self.failed)}"),
         ]
         width = max(len(name) for name, _ in lines)
