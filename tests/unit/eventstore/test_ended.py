@@ -117,6 +117,6 @@ async def test_an_index_that_lost_the_end_of_an_ended_stream_is_made_again_by_th
     await filled(tmp_path)
     change(tmp_path, "DELETE FROM seq_index WHERE stream = 2 AND seq = 2")
     log = await opened(tmp_path)
-    assert log.head("b").seq == 2
     assert "made again from the events" in (await log.probe() or "")
+    assert await log.verify() == 6
     await log.close()
