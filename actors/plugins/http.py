@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from huahuo.actors.plugins import zh
 from huahuo.actors.plugins.principal import Principal
 
 WAIT_S_MAX: Final = 60.0
@@ -96,7 +97,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     def user(self) -> Principal:
         """The user who asks. Raises HttpRefused if nobody has signed in."""
         if self.principal is None:
-            raise HttpRefused("unauthenticated", "send a token as `Authorization: Bearer …`")
+            raise HttpRefused("unauthenticated", zh.TOKEN_NEEDED)
         return self.principal
 
     def json[T](self, kind: type[T]) -> T:
@@ -104,15 +105,15 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return msgspec.json.decode(self.body or b"{}", type=kind)
         except msgspec.ValidationError as error:  # it names the field and the types, never a value
-            raise HttpRefused("invalid_field", str(error)) from None
+            raise HttpRefused("invalid_field", zh.FIELDS_WRONG.format(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise HttpRefused("bad_message", "the body is no JSON") from None
+            raise HttpRefused("bad_message", zh.BODY_NO_JSON) from None
 
     def wait_s(self, most_s: float = WAIT_S_MAX) -> float:
         """The seconds of the parameter `wait`, 0 without it. Raises HttpRefused: it is out of bounds."""
         text = self.query.get("wait") or "0"
         if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > most_s:
-            raise HttpRefused("invalid_field", f"wait: seconds from 0 to {most_s:.0f} are needed")
+            raise HttpRefused("invalid_field", zh.WAIT_NEEDED.format(round(most_s)))
         return float(text)
 
     async def call(

@@ -24,6 +24,7 @@ from huahuo.mailcheck.events import EmailStatusUpdate, user_stream
 from huahuo.mailcheck.roster.commands import CheckEmails
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, received_of
+from huahuo.mailcheck.words import zh
 
 PATH: Final = "/mailboxes/{address}/code"
 MAX_AGE_S: Final = 600
@@ -54,14 +55,14 @@ class CodeRoute:
     async def _answer(self, request: HttpRequest) -> HttpAnswer:
         user = request.user
         if not any(map(user.may, _RIGHTS)):
-            raise HttpRefused("forbidden", "this API key has no right to codes")
+            raise HttpRefused("forbidden", zh.NO_RIGHT_TO_CODES)
         wait_s = request.wait_s()
         max_age_s = _number(request, "max_age", MAX_AGE_S, most=_MAX_AGE_MOST_S)
         after = _number(request, "after", 0, most=10**16)
         address = request.names["address"]
         email_id = await self._mailbox(user.user_id, address)
         if email_id is None:
-            raise HttpRefused("not_found", "this user has no such mailbox")
+            raise HttpRefused("not_found", zh.NOT_YOUR_MAILBOX)
         oldest_ms = self._ambient.now_ms() - max_age_s * 1000
         oldest, stream = rfc3339(oldest_ms), user_stream(user.user_id)
         with self.arrivals.of(stream, email_id, oldest=oldest, after=after) as arrival:
@@ -132,5 +133,5 @@ def _shown(mail: Any) -> dict[str, Any]:
 def _number(request: HttpRequest, name: str, default: int, *, most: int) -> int:
     text = request.query.get(name) or str(default)
     if not _NUMBER.fullmatch(text) or int(text) > most:
-        raise HttpRefused("invalid_field", f"{name}: a number from 0 to {most} is needed")
+        raise HttpRefused("invalid_field", zh.NUMBER_NEEDED.format(name, most))
     return int(text)

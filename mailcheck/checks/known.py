@@ -34,6 +34,8 @@ from huahuo.mailcheck.tables.records import (
 )
 
 _SAME_MOMENT_MAX: Final = 32
+_SEVERAL: Final = 3
+"""For so many mails one question is asked first: whether any mail of the mailbox is known. Often none is."""
 _AROUND_MAX: Final = 2_000
 """Records of a day at which one mail looks."""
 _ZONES_MS: Final = 14 * 3_600_000
@@ -84,10 +86,12 @@ class KnownMails:
         """For each mail the known ones that equal it, by the digest of both."""
         found: dict[bytes, Equals] = {}
         taken: set[int] = set()
+        looks = len(batch) < _SEVERAL or bool(await self._log.rows(KNOWN, str(email_id), limit=1))
         for mail in batch:
             digest = digest_of(mail)
             if digest not in found:
-                found[digest] = await self._equals(email_id, plan, mail, digest)
+                row = await self._log.row(KNOWN, str(email_id), digest) if looks else None
+                found[digest] = await self._equals(email_id, plan, mail, row)
             if IMPORTED in plan.cursors and mail.folder != IMPORTED and not found[digest].mails:
                 found[digest] = await self._imported(email_id, plan, mail, taken)
         return found
@@ -120,9 +124,8 @@ class KnownMails:
         at_ms = round(datetime.fromisoformat(record.received_time).timestamp() * 1000)
         return Equals((Known(record.mail_id, at_ms, (place,)),), (record,))
 
-    async def _equals(self, email_id: int, plan: Plan, mail: FetchedMail, digest: bytes) -> Equals:
+    async def _equals(self, email_id: int, plan: Plan, mail: FetchedMail, row: bytes | None) -> Equals:
         place = place_of(plan.server, mail.folder, mail.uidvalidity)
-        row = await self._log.row(KNOWN, str(email_id), digest)
         mails = () if row is None else decoded(row)
         records: list[MailRecord] = []
         for known in mails:

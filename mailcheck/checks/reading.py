@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
-from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, runs
+from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, jobs, runs
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
@@ -174,17 +174,27 @@ class Reading:
         self._count += len(batch) - len(mails)
 
     async def _parsed(self, raws: list[RawMail], cursor: UidCursor) -> list[FetchedMail]:
-        """The mails of a batch. Each is parsed in a job of its own and reported as progress."""
+        """The mails of a batch. Small ones are parsed in one job, and the last is reported as progress."""
         mails: list[FetchedMail] = []
-        for raw in raws:
-            self._count += 1
+        for some in jobs(raws):
+            self._count += len(some)
             await self.progress.mail(self._count, self._total)
-            now_ms = self._ambient.now_ms()
             job = partial(
-                fetched_mail, raw, cursor.uidvalidity, now_ms, codes=self._limits.codes, folder=cursor.folder
+                _fetched_mails,
+                some,
+                cursor.uidvalidity,
+                self._ambient.now_ms(),
+                codes=self._limits.codes,
+                folder=cursor.folder,
             )
-            mails.append(await self._executor.run(job))
+            mails += await self._executor.run(job)
         return mails
+
+
+def _fetched_mails(
+    raws: Sequence[RawMail], uidvalidity: int, now_ms: int, *, codes: bool, folder: str
+) -> list[FetchedMail]:
+    return [fetched_mail(raw, uidvalidity, now_ms, codes=codes, folder=folder) for raw in raws]
 
 
 def fetched_mail(

@@ -18,7 +18,7 @@ from huahuo.mailcheck.codes.else_words import (
     NOT_AFTER,
     NOT_BEFORE,
 )
-from huahuo.mailcheck.codes.names import TOKEN, WIDE, Announcement, Names, is_wide
+from huahuo.mailcheck.codes.names import WIDE, Announcement, Names, is_wide, tokens_of
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -59,9 +59,14 @@ class Announced(msgspec.Struct, frozen=True, gc=False):
     """Which numbers may be a code without its name: of mails about signing in all, else `is_firm` ones."""
 
 
+def named(lower: str) -> list[Announcement]:
+    """Where names of codes stand."""
+    return _ranked(_STRONG.places(lower, tokens_of(lower), wide=WIDE.search(lower) is not None))
+
+
 def announced(lower: str) -> Announced:
     """Names first and orders last: of a long mail only the first count."""
-    tokens, wide = set(TOKEN.findall(lower)), WIDE.search(lower) is not None
+    tokens, wide = tokens_of(lower), WIDE.search(lower) is not None
 
     def found(names: Names) -> list[Announcement]:
         return names.places(lower, tokens, wide=wide)
@@ -95,7 +100,10 @@ def _ranked(*found: Iterable[Announcement]) -> list[Announcement]:
 
 def _has(lower: str, words: tuple[str, ...], *, wide: bool) -> bool:
     """Whether one of them stands anywhere, in other words too."""
-    return any(word in lower for word in (words if wide else _narrow(words)))
+    for word in words if wide else _narrow(words):  # noqa: SIM110  `any` takes twice as long
+        if word in lower:
+            return True
+    return False
 
 
 @cache

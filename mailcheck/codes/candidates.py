@@ -14,7 +14,11 @@ _SIX_DIGITS = 6
 
 _LETTER: Final = r"A-Za-z0-9_À-ɏЀ-ӿ"
 _RUN = re.compile(rf"(?<![{_LETTER}])[+#]?[0-9]+(?:[-., /:'][0-9]+)*(?![{_LETTER}])")
-_MIXED = re.compile(rf"(?<![{_LETTER}.-])[A-Za-z0-9]{{2,10}}(?:-[A-Za-z0-9]{{2,10}}){{0,3}}(?![{_LETTER}-])")
+_MIXED = re.compile(
+    rf"(?<![{_LETTER}.-])(?=[A-Z]*[0-9]|[A-Z0-9-]{{4}}|[A-Za-z-]+[0-9])"
+    rf"[A-Za-z0-9]{{2,10}}(?:-[A-Za-z0-9]{{2,10}}){{0,3}}(?![{_LETTER}-])"
+)
+"""A word of the text without capitals or digits, as most are, is passed over by the second line."""
 _GROUPED = re.compile(
     r"[0-9]{2,4}(?:([- ])[0-9]{2,4})(?:\1[0-9]{2,4}){0,2}|[0-9](?:([- ])[0-9])(?:\2[0-9]){2,6}"
 )

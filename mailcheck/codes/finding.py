@@ -13,6 +13,7 @@ from huahuo.mailcheck.codes.announcing import (
     WEAK_WORTH,
     Announced,
     announced,
+    named,
 )
 from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, candidates, is_firm, stands_alone
 from huahuo.mailcheck.codes.else_words import TO_CONTACT
@@ -48,6 +49,7 @@ _IS_YOUR = re.compile(
 )
 """`482913 is your`."""
 _FIRM_DIGITS_MIN = 6
+_SURE = 1.0
 _ONLY = 0.55
 _ONLY_CHARS_MAX = (9, 6)
 """How long the only number of a mail may be: of letters and digits, and of digits."""
@@ -66,27 +68,45 @@ def find_code(subject: str, text: str) -> Code | None:
     """The code of a mail, None if there seems to be none."""
     head = plain(subject)
     shown = head + "\n" + plain(text)
+    numbers = candidates(shown)
+    if not numbers:
+        return None
     lower = folded(shown)
+    names = named(lower)
+    if names:  # most mails with a code say its name directly before it, and need no second look
+        best, score, _ = _best(head, shown, lower, numbers, Announced(names))
+        if best is not None and score >= _SURE:
+            return Code(best.text, 1.0)
     said = announced(lower)
+    best, score, others = _best(head, shown, lower, numbers, said)
+    if best is None and said.unnamed != "none":
+        best, score = _only(shown, others, said), _ONLY
+    return None if best is None else Code(best.text, round(min(score, 1.0), 2))
+
+
+def _best(
+    head: str, shown: str, lower: str, numbers: list[Candidate], said: Announced
+) -> tuple[Candidate | None, float, list[Candidate]]:
+    """The likeliest number, how likely it is, and all that are nothing else."""
     best, best_score, others = None, CONFIDENCE_MIN, []
-    for candidate in candidates(shown) if said.found or said.unnamed != "none" else ():
+    for candidate in numbers:
         score, word = 0.0, None
         for one in said.found:
-            found = _score(shown, lower, candidate, one)
             if one.worth < STRONG_WORTH and said.unnamed == "firm" and not is_firm(candidate):
                 continue
+            found = _score(shown, lower, candidate, one)
             if found > score:
                 score, word = found, one
         score = max(score + candidate.worth, _leading(head, lower, candidate, said))
+        if score <= best_score and candidate.worth < UNSURE:
+            continue
         if is_else(shown, lower, candidate, word, said.found):
             continue
         if candidate.worth >= UNSURE:
             others.append(candidate)
         if score > best_score:
             best, best_score = candidate, score
-    if best is None and said.unnamed != "none":
-        best, best_score = _only(shown, others, said), _ONLY
-    return None if best is None else Code(best.text, round(min(best_score, 1.0), 2))
+    return best, best_score, others
 
 
 def code_of(subject: str, text: str, markup: str) -> Code | None:

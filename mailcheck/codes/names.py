@@ -12,6 +12,7 @@ WIDE = re.compile(r"[⺀-\U0010ffff]")
 type Kind = Literal["near", "close", "enter", "use", "after"]
 TOKEN = re.compile(r"[^\W\d_⺀-\U0010ffff]+")
 """A word of a script with blanks between words."""
+_ASCII_TOKEN = re.compile(r"[a-z]+")
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,11 @@ class Names:
             if word in lower
             for at in _places(lower, word)
         ]
+
+
+def tokens_of(lower: str) -> set[str]:
+    """The words of a text in lower case, as `Names.places` takes them."""
+    return set((_ASCII_TOKEN if lower.isascii() else TOKEN).findall(lower))
 
 
 def is_wide(char: str) -> bool:

@@ -18,7 +18,7 @@ _BREAK = re.compile(
 _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _CELLS = re.compile(r"(?<![^\n])[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
 _SPACED = str.maketrans(
@@ -61,8 +61,17 @@ def _without(markup: str, begin: str, end: str) -> str:
 
 def plain(text: str) -> str:
     """`text` with narrow digits, one blank between words, and neither links nor addresses."""
-    shown = unicodedata.normalize("NFKC", text[:TEXT_CHARS_MAX].translate(_SPACED))
-    shown = _BLANKS.sub(" ", _ADDRESS.sub(" ", _LINK.sub(" ", shown)))
+    shown = text[:TEXT_CHARS_MAX]
+    if shown.isascii():
+        shown = shown.replace("\r", "\n")
+    else:
+        shown = unicodedata.normalize("NFKC", shown.translate(_SPACED))
+    if "://" in shown or "ww" in shown or "WW" in shown:
+        shown = _LINK.sub(" ", shown)
+    if "@" in shown:
+        shown = _ADDRESS.sub(" ", shown)
+    if "  " in shown or "\t" in shown or not shown.isascii():
+        shown = _BLANKS.sub(" ", shown)
     return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
 
 

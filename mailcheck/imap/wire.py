@@ -5,6 +5,7 @@ imapclient's parser parses the inside of a response. What it raises for a malfor
 """
 
 import base64
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,15 @@ CREDENTIAL_BYTES_MAX = 8 * 1024
 _STATUSES = (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH")
 _LITERAL = re.compile(rb"\{(\d{1,10})\}$")
 _CODE = re.compile(rb"\[([^\] ]{1,64})(?: ([^\]]*))?\] ?")
+_NUMBERS = re.compile(
+    rb"[0-9]{1,10} FETCH \(UID ([0-9]{1,10}) RFC822\.SIZE ([0-9]{1,18}) INTERNALDATE "
+    rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"\)'
+)
+_BODY_OF = re.compile(rb"[0-9]{1,10} FETCH \(UID ([1-9][0-9]{0,8}) BODY\[[A-Z.]*\](?:<0>)? \{[0-9]+\}")
+_MONTHS = {
+    month: number
+    for number, month in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)
+}
 _FETCH = re.compile(rb"(\d{1,10}) FETCH ", re.IGNORECASE)
 _BODIES = (b"BODY[]", b"BODY[HEADER]")
 _QUOTABLE = re.compile(r"[ -~]*")
@@ -206,6 +216,9 @@ def fetched(parts: Sequence[Part]) -> Fetched | None:
     Raises:
         BrokenProtocol: it is a FETCH that cannot be parsed.
     """
+    usual = _usual(parts)
+    if usual is not None:
+        return usual
     first = parts[0]
     head = first[0] if isinstance(first, tuple) else first
     match = _FETCH.match(head)
@@ -218,6 +231,27 @@ def fetched(parts: Sequence[Part]) -> Fetched | None:
         return _from_items(dict(next(iter(answer.values()))))
     except Exception:  # noqa: BLE001  as above; deep nesting is a RecursionError
         raise BrokenProtocol("a FETCH response cannot be read") from None
+
+
+def _usual(parts: Sequence[Part]) -> Fetched | None:
+    """The same for the two forms that nearly all responses have; None: it has another one."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        body_of = _BODY_OF.fullmatch(first[0])
+        whole = body_of is not None and len(parts) == 2 and parts[1] == b")"  # noqa: PLR2004  a literal, its end
+        return Fetched(int(body_of[1]), body=first[1]) if body_of is not None and whole else None
+    numbers = _NUMBERS.fullmatch(first) if len(parts) == 1 else None
+    if numbers is None or not 0 < int(numbers[1]) <= UID_MAX:
+        return None
+    day, month, year, hour, minute, second, east, hours, minutes = numbers.groups()[2:]
+    offset = dt.timedelta(hours=int(hours), minutes=int(minutes)) * (1 if east == b"+" else -1)
+    date = None
+    with contextlib.suppress(ValueError, KeyError):  # there is no such day or zone: the mail has no date
+        date = dt.datetime(
+            int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), int(second),
+            tzinfo=dt.timezone(offset),
+        )  # fmt: skip
+    return Fetched(int(numbers[1]), size=int(numbers[2]), internal_date_ms=_milliseconds(date))
 
 
 def _from_items(items: dict[bytes, Any]) -> Fetched | None:

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import texts_of
+from huahuo.transport.http.asgi import AsgiTransport
+from huahuo.transport.http.out_queue import Message
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.words import en, http_en, http_zh, zh
 from tests.support.drivers.http import client
@@ -173,3 +175,27 @@ def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
             assert "access-control-allow-origin" not in other.headers
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [("1.1", 0, 400), ("1.1", 1, 200), ("1.1", 2, 400), ("1.0", 0, 200), ("2", 0, 200)],
+)
+async def test_inside_another_server_too_a_request_of_http_1_1_needs_one_host(
+    version: str, hosts: int, status: int
+) -> None:
+    async with world() as w:
+        said: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        async def send(message: Message) -> None:
+            said.append(message)
+
+        scope = {
+            "type": "http", "http_version": version, "method": "GET", "path": "/healthz",
+            "headers": [(b"host", b"x")] * hosts,
+        }  # fmt: skip
+        await AsgiTransport(w.server, w.api).http(scope, receive, send)
+        assert said[0]["status"] == status

@@ -1,5 +1,9 @@
 """What only HTTP says, in English. See `zh`."""
 
+from huahuo.actors.plugins.en import BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
+
+__all__ = ["BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
+
 NO_REQUEST = "this is no valid HTTP request"
 NO_TARGET = "the target of the request cannot be read"
 NO_HOST = "a request of HTTP/1.1 needs exactly one Host"
@@ -33,11 +37,9 @@ NO_SUCH_EVENT = "{} has no event {}"
 STREAM_AND_CLIENT = "stream and client are needed"
 AFTER_NEEDED = "after: a number, <log>:<number>, -<number>, head, start or snapshot is needed"
 LIMIT_NEEDED = "limit: a number from 1 to {} is needed"
-WAIT_NEEDED = "wait: seconds from 0 to {} are needed"
 SEQ_NEEDED = "seq: a number is needed"
 TEXT_NEEDED = "{}: a text of 1 to {} characters is needed"
 EVENT_NEEDED = "an event is stream, type and fields, which holds the event's own ({})"
-FIELDS_WRONG = "a field is not valid ({})"
 
 # Under `/ds/`:
 PATH_OF_STREAM = "a path is up to {} letters, digits and _ . : @ + ~ = - between slashes"

@@ -1,5 +1,9 @@
 """What only HTTP says, in Chinese. See `zh`."""
 
+from huahuo.actors.plugins.zh import BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
+
+__all__ = ["BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
+
 NO_REQUEST = "这不是有效的 HTTP 请求"
 NO_TARGET = "无法读取请求的目标"
 NO_HOST = "HTTP/1.1 请求需要恰好一个 Host"
@@ -33,11 +37,9 @@ NO_SUCH_EVENT = "{} 没有事件 {}"
 STREAM_AND_CLIENT = "需要 stream 和 client"
 AFTER_NEEDED = "after: 需要数字、<log>:<数字>、-<数字>、head、start 或 snapshot"
 LIMIT_NEEDED = "limit: 需要 1 至 {} 的数字"
-WAIT_NEEDED = "wait: 需要 0 至 {} 的秒数"
 SEQ_NEEDED = "seq: 需要数字"
 TEXT_NEEDED = "{}: 需要 1 至 {} 个字符的文本"
 EVENT_NEEDED = "事件由 stream、type 和 fields 组成，fields 包含其自身的字段（{}）"
-FIELDS_WRONG = "字段无效（{}）"
 
 # Under `/ds/`:
 PATH_OF_STREAM = "路径由斜杠之间的字母、数字和 _ . : @ + ~ = - 组成，最多 {} 个字符"

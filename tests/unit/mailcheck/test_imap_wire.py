@@ -109,13 +109,38 @@ def test_a_fetch_tells_uid_size_date_and_body() -> None:
     assert fetched([b"3 FETCH (UID 9 BODY[] NIL)"]) == Fetched(9)
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        b"01-Jul-2025 10:00:00 +0800",
+        b" 1-jan-1999 00:00:00 -0330",
+        b"29-FEB-2024 23:59:59 +0000",
+        b"31-Feb-2025 10:00:00 +0000",
+        b"01-Xyz-2025 10:00:00 +0000",
+    ],
+)
+def test_the_usual_order_of_what_is_asked_says_the_same_as_any_other(date: bytes) -> None:
+    usual = fetched([b'3 FETCH (UID 9 RFC822.SIZE 120 INTERNALDATE "' + date + b'")'])
+    other = fetched([b'3 FETCH (RFC822.SIZE 120 INTERNALDATE "' + date + b'" UID 9)'])
+
+    assert usual == other
+    assert usual is not None
+
+
 def test_a_fetch_without_uid_and_other_data_tell_nothing() -> None:
     assert fetched([b"3 FETCH (FLAGS (\\Seen))"]) is None
     assert fetched([b"3 EXISTS"]) is None
 
 
 @pytest.mark.parametrize(
-    "date", [b"nonsense", b"", b"31-Feb-2025 99:00:00 +0000", b"01-Jan-0001 00:00:00 +0000"]
+    "date",
+    [
+        b"nonsense",
+        b"",
+        b"31-Feb-2025 99:00:00 +0000",
+        b"01-Jan-0001 00:00:00 +0000",
+        b"01-Jan-2025 00:00:00 +9900",
+    ],
 )
 def test_a_date_that_is_none_does_not_lose_the_mail(date: bytes) -> None:
     told = fetched([b'3 FETCH (UID 9 RFC822.SIZE 1 INTERNALDATE "' + date + b'")'])
