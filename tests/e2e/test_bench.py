@@ -5,13 +5,15 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import QUESTIONS, question
 from bench.clients.receivers import IN_PYTHON, build
-from bench.harness.harness import OURS, Options, Sheet
+from bench.harness.harness import OURS, Options, Sheet, StormSizes
+from bench.questions import storms
 from bench.questions.fan_out import METRICS, one
 from bench.servers import peers
 from tests.support.patience import WITHIN_S
@@ -68,6 +70,15 @@ def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp
         for case, figures in sheet.samples.items():
             for figure in ("lost", "doubled"):
                 assert figures.get(figure, [0]) == [0], f"{sheet.title}: {case} {figure}"
+
+
+@pytest.mark.timeout(400)
+@linux
+def test_the_storm_of_one_user_loses_no_bystanders_event(tmp_path: Path) -> None:
+    """One request of the short form; `make check-all` runs each of them, also by several users."""
+    sizes = StormSizes(requests=("lists",), variants=("not reading",), users=(1,))
+    [sheet] = storms.run(replace(options(tmp_path, []), storms=sizes))
+    assert sheet.samples["lists, not reading"]["lost"] == [0]
 
 
 # Centrifugo's binary comes from no registry of packages: where it is not on PATH, a stand-in takes its
