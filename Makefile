@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo cluster test check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -28,6 +28,10 @@ test: ## every test, in four processes at a time; ARGS="-k resume" chooses
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
 	$(BIN)/python scripts/suite.py $(ARGS)
+
+coverage: ## branch coverage of the log, sessions, access, codec and apply: docs/testing.md
+	@scripts/setup.sh dev
+	$(BIN)/python scripts/coverage.py
 
 check-all: ## the whole suite on every Python from 3.12 on that is there
 	@scripts/test_needs.sh || echo "check-all: going on without" >&2

@@ -54,6 +54,10 @@ if [ -n "$ran" ]; then
     # shellcheck disable=SC2046  a list of files
     HUAHUO_WORKERS=2 ".venv-$1/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
 fi
+if [ -n "$ran" ]; then
+    say "branch coverage, on Python $1"
+    ".venv-$1/bin/python" scripts/coverage.py || failed="$failed (coverage)"
+fi
 for version in $absent; do
     say "Python $version is not here: Debian 13, PyPI and npm bring none; \`pyenv install $version\` or \`uv python install $version\` do"
 done

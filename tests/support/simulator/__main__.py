@@ -28,6 +28,8 @@ from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
 type _Ran = tuple[Result, str | None] | None
 
 KEPT = Path(__file__).with_name("failing_seeds.txt")
+SAY_S = 60.0
+"""How often many runs say how far they are."""
 EVERY_SAME = 100
 """One seed in so many runs twice: its trace must be the same."""
 
@@ -87,6 +89,7 @@ def _one(asked: Plan, *, shrink: bool) -> int:
 
 def _many(seeds: range, options: argparse.Namespace) -> int:
     began_s, total, same = time.monotonic(), Sum(), 0
+    said_s = began_s
     until_s = began_s + options.within_s if options.within_s else math.inf
     with ProcessPoolExecutor(options.jobs, initializer=_prepare) as pool:
         waiting = iter(seeds)
@@ -113,6 +116,9 @@ def _many(seeds: range, options: argparse.Namespace) -> int:
                 total.add(done)
                 if done.failed:
                     print(f"seed {seed} FAILED: {done.failed[0]}", flush=True)
+            if time.monotonic() - said_s > SAY_S:
+                said_s = time.monotonic()
+                print(f"{said_s - began_s:.0f} s: {total.sums()}", flush=True)
     print(total.table(f"{seeds[0]}-{seeds[0] + total.runs - 1}", time.monotonic() - began_s))
     print(f"{same} seeds ran twice, each with one trace")
     for one in total.failed[:1]:

@@ -121,6 +121,13 @@ class Sum:
         found += [f"none of: {name}" for name in WANTED if not self.counts[name]]
         return found
 
+    def sums(self) -> str:
+        """How far it is, in a line."""
+        return (
+            f"{self.runs} runs, {self.client_hours:,.0f} client-hours, {self.counts['crash']:,} crashes, "
+            f"{self.counts['reconnect']:,} reconnects, {len(self.failed)} failed"
+        )
+
     def short_of_goals(self) -> list[str]:
         """Of which goals these runs fall short."""
         sums = {**self.counts, "client-hours": self.client_hours}
@@ -147,6 +154,7 @@ class Sum:
             ("faults", ", ".join(f"{name} {count:,}" for name, count in sorted(self.struck.items()))),
             ("predicates", ", ".join(f"{name} {count}" for name, count in sorted(self.shown.items()))),
             ("marks", f"{len(self.marks)} of {len(SOMETIMES)}"),
+            ("not reached", "; ".join([*self.missing(), *self.short_of_goals()]) or "nothing"),
             ("violations", f"{len(self.failed)}"),
         ]
         width = max(len(name) for name, _ in lines)
