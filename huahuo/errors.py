@@ -40,3 +40,8 @@ def ways_on(data: Path) -> str:
         "nothing was changed; keep a copy of the directory, then either restore a backup into a new one"
         f" (huahuo restore), or go on without what is missing (huahuo doctor --data {data} --accept-loss)"
     )
+
+
+def doctor_lists(data: Path) -> str:
+    """What to do about a log that is damaged so that the service does not start."""
+    return f"`huahuo doctor --data {data}` lists all that is damaged, and says what to do"

@@ -46,6 +46,11 @@ class Files:
         self._times += 1
         return self.changed()
 
+    @property
+    def may_have_changed(self) -> bool:
+        """Whether the directory's time moved not long ago, as far as `changed_now` saw."""
+        return self._times < _TRUSTED_AFTER
+
     def changed(self, *but: str) -> str | None:
         """The first path, except those in `but`, at which there is another file or none."""
         for path, known in self._known.items():

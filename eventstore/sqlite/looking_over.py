@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
-TWICE = {"name": "the names of types", "stream": "the names of streams"}
+TWICE = {"name": "the table of type names", "stream": "the table of stream names"}
 """Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
 LATER = ("projection", "command", "data_key", "sealed", "blob")
 """What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page.
@@ -45,10 +45,9 @@ _TOLD_MAX = 100
 """SQLite stops after this many faults of a table. Then there may be worse ones that it did not report."""
 _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
-_OF_INDEX = re.compile(r"row \d+ missing from index")
-"""How the words begin for a row that the table has and an index lacks. A wrong number of entries may as well
-mean that the table lost a row: to make the index again would hide that. SQLite tells of pages before rows.
-"""
+_LACKS_ROW = re.compile(r"row \d+ missing from index")
+_OF_TREE = re.compile(r"Tree (\d+) page")
+_WRONG_COUNT = re.compile(r"wrong # of entries in index")
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
 """How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in `LATER`
 has an index, so a row that a page lost is told in other words as well."""
@@ -87,9 +86,27 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return _corrupt(f"a row of table {table}", said)
-    if all(_OF_INDEX.match(line) for line in said) and not has_misfits(connection, table):
+    if _only_of_indexes(connection, said) and not has_misfits(connection, table):
         return _corrupt(index_of(table), hiding)
     return _corrupt(f"table {table}", hiding or said)
+
+
+def _only_of_indexes(connection: sqlite3.Connection, said: list[str]) -> bool:
+    """Whether all that SQLite said is about indexes. It tells of pages before rows.
+
+    A wrong number of entries alone may as well mean that the table lost a row. To make the index again would
+    hide that. If a page of the index is none any more, that explains the number.
+    """
+    found = connection.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchall()
+    roots = {root for (root,) in found}
+    broken = False
+    for line in said:
+        tree = _OF_TREE.match(line)
+        if tree is not None and int(tree[1]) in roots:
+            broken = True
+        elif not _LACKS_ROW.match(line) and not (broken and _WRONG_COUNT.match(line)):
+            return False
+    return True
 
 
 def has_misfits(connection: sqlite3.Connection, table: str) -> bool:

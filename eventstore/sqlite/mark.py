@@ -46,21 +46,44 @@ class MarkFile:
         Raises:
             OSError: it cannot be written.
         """
+        self._path = path
         self._head = _head(mark.log_id)
         self._head_crc = zlib.crc32(self._head)
         self._turn = 0
         self._failed = False
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = self._made(self._slot(mark.position, mark.chain))
+
+    def _made(self, slot: bytes) -> int:
+        """Create or overwrite the file with `slot`. Its descriptor."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            slot = self._slot(mark.position, mark.chain)
             # The whole file at once, so that later writes need no more space on a full disk.
             half = slot.ljust(_SLOTS_AT[1], b"\0")
-            os.pwrite(self._file, half + half, 0)
-            os.ftruncate(self._file, _FILE_BYTES)
-            os.fsync(self._file)
+            os.pwrite(file, half + half, 0)
+            os.ftruncate(file, _FILE_BYTES)
+            os.fsync(file)
         except BaseException:
-            os.close(self._file)
+            os.close(file)
             raise
+        return file
+
+    def make_again_if_gone(self, position: int, chain: bytes) -> None:
+        """Call it when the directory has changed: a note in a deleted file is not found after a crash."""
+        try:
+            if os.path.samestat(self._path.stat(), os.fstat(self._file)):
+                return
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        try:
+            file = self._made(self._slot(position, chain))
+        except OSError as error:
+            _log.warning("mark_not_written", reason=error.strerror, position=position)
+            return
+        os.close(self._file)
+        self._file = file
+        _log.warning("mark_made_again", path=str(self._path), position=position)
 
     def write(self, position: int, chain: bytes) -> None:
         """Note a durable position. A failure is only logged, once: the earlier note is still true."""

@@ -167,6 +167,11 @@ def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> 
             connection.execute(f"REINDEX {table}")
 
 
+def copy_table(connection: sqlite3.Connection, table: str) -> None:
+    """Make `table` anew from its rows, where only pages of its indexes are damaged. In a transaction."""
+    _copy(connection, table, _ROW_OF[table], {table: True})
+
+
 def _copy(connection: sqlite3.Connection, table: str, key: str, broken: Mapping[str, bool]) -> None:
     """Put the rows of `table` into a new one, one for each key: what its index lacks cannot be deleted."""
     columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]

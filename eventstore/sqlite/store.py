@@ -6,7 +6,7 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import batched
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
+from huahuo.eventstore.sqlite.rebuild import copy_table
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
@@ -202,6 +203,8 @@ class SqliteStore:
         if group.events:
             last = group.events[-1]
             self._mark.write(last.position, last.chain)
+            if self._files.may_have_changed:
+                self._mark.make_again_if_gone(last.position, last.chain)
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if not kinds.isdisjoint(_ERASING):
@@ -214,17 +217,27 @@ class SqliteStore:
             raise Detached(self._detached)
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._fence()
-            self.connection.execute(f"REINDEX {table}")
-            self.connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._roll_back()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error) from None
-            raise
+        # The second way if a page of the index cannot even be cleared.
+        for remake in (lambda: self.connection.execute(f"REINDEX {table}"), self._copying(table)):
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                self._fence()
+                remake()
+                self.connection.execute("COMMIT")
+            except BaseException as error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._roll_back()
+                if not isinstance(error, sqlite3.Error):
+                    raise
+                failure = translated(error)
+                if not isinstance(failure, Corrupt):
+                    break  # two rows have one key: which of them counts is the operator's decision
+            else:
+                return
+        raise failure
+
+    def _copying(self, table: str) -> Callable[[], None]:
+        return lambda: copy_table(self.connection, table)
 
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.

@@ -44,13 +44,13 @@ from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
 from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import found
-from huahuo.errors import ConfigError, HuahuoError
+from huahuo.errors import ConfigError, HuahuoError, doctor_lists
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -178,8 +178,10 @@ class App:
         """
         try:
             await self._start()
-        except BaseException:
+        except BaseException as error:
             await self._parts.stop(self.settings.drain_timeout_s)
+            if isinstance(error, Corrupt):
+                raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
             raise
         if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
             self._parts.add(

@@ -10,7 +10,7 @@ from huahuo.app.config import Settings
 from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
-from huahuo.errors import HuahuoError, ways_on
+from huahuo.errors import HuahuoError, doctor_lists, ways_on
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import KeptLimits
@@ -63,8 +63,7 @@ class World:
         except Lost as error:
             raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
         except Damaged as error:
-            way = f"`huahuo doctor --data {settings.data}` lists all that is damaged, and says what to do"
-            raise HuahuoError(f"{error}; {way}") from error
+            raise HuahuoError(f"{error}; {doctor_lists(settings.data)}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
         parts.add("log", lambda: _close(log))

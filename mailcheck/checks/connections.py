@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from hashlib import blake2b
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -17,11 +18,14 @@ from huahuo.actors.plugins.lending import Lending
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.providers import Provider, Providers
 
+_KEYS_KEPT = 4096
+"""Names of hosts whose keys are remembered; each is made again in 2 µs."""
+
 
 class Places:
     """The places at one host."""
 
-    __slots__ = ("_idle", "_waiting", "busy", "limit")
+    __slots__ = ("__weakref__", "_idle", "_waiting", "busy", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -109,7 +113,8 @@ class Connections:
         self._default = watched_per_host_max
         self._lending = lending or Lending()
         self._lending.lend(self._taken)
-        self._places: dict[str, Places] = {}
+        # While nobody has a place at a host or waits for one, nothing is kept of it: users name the hosts.
+        self._places: WeakValueDictionary[str, Places] = WeakValueDictionary()
         self._keys: dict[tuple[Provider, str], str] = {}
         self._checking = 0
         self.peak = 0
@@ -118,7 +123,12 @@ class Connections:
     @property
     def open(self) -> int:
         """Connections of watchers, and of checks at providers with a bound."""
-        return sum(places.open for places in self._places.values())
+        return sum(places.open for places in tuple(self._places.values()))
+
+    @property
+    def hosts(self) -> int:
+        """Hosts of which something is kept."""
+        return len(self._places)
 
     @asynccontextmanager
     async def of_check(self, plan: Plan) -> AsyncIterator[None]:
@@ -163,5 +173,7 @@ class Connections:
         of = provider, "" if provider.hosts else plan.server.lower()
         key = self._keys.get(of)
         if key is None:
+            if len(self._keys) >= _KEYS_KEPT:
+                self._keys.clear()
             key = self._keys[of] = blake2b(msgspec.json.encode(of), digest_size=8).hexdigest()
         return key

@@ -22,12 +22,15 @@ from websockets.frames import Close
 from huahuo.transport.client.place_over_http import Asked, Json, place_of, user_of
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.kinds import MOVING
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
+_SPANS: Final = tuple(sorted(MOVING - {"events", "snapshot"}))
+"""The kinds that move the place and hold no events: a page has a list of each under its name."""
 _PAGE_EVENTS: Final = 500
 _HEARTBEAT_S: Final = 30
 LATE_S: Final = 10.0
@@ -211,8 +214,9 @@ class HttpSocket:
         self._places[stream] = page["next"]
         if snapshot := page.get("snapshot"):
             self._say(**{**snapshot, "stream": stream})
-        for span in page.get("skipped", ()):
-            self._say(type="skipped", stream=stream, **span)
+        for name in _SPANS:
+            for span in page.get(name, ()):
+                self._say(**{**span, "type": name, "stream": stream})
         for event in page["events"]:
             self._event(stream, event)
         self._readers[stream] = self._spawn(self._read(stream, page["next"]))
@@ -244,9 +248,9 @@ class HttpSocket:
                 self._event(stream, data)
             case "live":
                 self._say(type="live", stream=stream, seq=self._places.get(stream, 0))
-            case "skipped":
+            case _ if name in _SPANS:
                 self._places[stream] = data["to"]
-                self._say(type="skipped", stream=stream, **data)
+                self._say(**{**data, "type": name, "stream": stream})
             case "unsubscribed":
                 self._readers.pop(stream, None)
                 self._say(**{**data, "type": name, "stream": stream})

@@ -150,4 +150,5 @@ def name_of(kind: type[Kind]) -> str:
     return str(kind.__struct_config__.tag)
 
 
+MOVING: Final = frozenset(name_of(kind) for kind in KINDS if issubclass(kind, Moving))
 NAMES: Final = frozenset(map(name_of, KINDS))

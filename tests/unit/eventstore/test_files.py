@@ -9,6 +9,7 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Closed, Detached, Lost, Unavailable
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.mark import MARK, read_marks
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
@@ -99,4 +100,21 @@ async def test_the_room_made_in_the_write_ahead_log_and_its_checkpoints_are_no_c
     for _ in range(40):
         await log.append(append(*(event("a", b"x" * 10_000) for _ in range(20))))
     assert await log.verify() == 800
+    await log.close()
+
+
+@pytest.mark.parametrize("harm", [delete, move, replace])
+async def test_a_mark_that_is_gone_is_made_again_by_the_next_commit(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    log = await opened(tmp_path)
+    for _ in range(100):
+        await log.append(append(event("a")))
+    harm(tmp_path / MARK)
+    await log.append(append(event("a")))
+    marks = read_marks(tmp_path)
+    assert marks is not None
+    assert marks[0].position == 101
+    await log.append(append(event("a")))
+    assert max(mark.position for mark in read_marks(tmp_path) or []) == 102
     await log.close()

@@ -24,7 +24,7 @@ from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.looking_over import LATER
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of
+from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
 
 
 @pytest.mark.parametrize("table", ["counter", "meta"])
@@ -106,6 +106,25 @@ async def test_a_list_that_a_page_may_hide_rows_of_is_refused(tmp_path: Path, pa
     assert await log.row("table", "part", b"key-0") == b"value"
     await look.stop()
     await log.close()
+
+
+@pytest.mark.parametrize("table", ["projection", "command", "data_key", "sealed", "blob"])
+async def test_an_index_of_which_a_page_is_none_any_more_is_made_again(tmp_path: Path, table: str) -> None:
+    await filled(tmp_path)
+    spoil(tmp_path, f"sqlite_autoindex_{table}_1")
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    assert len(await log.rows("table", "part", limit=9)) == 3
+    await look.finished()
+    assert list(log.corruption.places) == [f"index of table {table}"]
+    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
+    assert isinstance(await log.append(Append(ts_ms=0, command=command)), Duplicate)
+    await log.append(Append(ts_ms=0, rows=(RowPut("table", "part", b"key-1", b"newer"),)))
+    await log.append(Append(ts_ms=0, secrets=(SecretPut("o", "p", Secret("s")),)))
+    assert await log.row("table", "part", b"key-1") == b"newer"
+    await look.stop()
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []
 
 
 async def test_an_index_with_two_rows_of_one_key_is_not_made_again_and_hides(tmp_path: Path) -> None:

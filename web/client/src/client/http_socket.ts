@@ -6,17 +6,17 @@
  */
 
 import { claimsOf } from "../wire/address.js";
+import { MOVING } from "../wire/kinds.js";
 
 type Json = Record<string, unknown>;
 type After = number | "head" | "start" | "snapshot";
-interface Page {
+interface Page extends Json {
   readonly log: string;
   readonly outcome: string;
   readonly events: readonly Json[];
   readonly snapshot?: Json;
   readonly next: number;
   readonly more: boolean;
-  readonly skipped?: readonly { seq: number; to: number; reason: string }[];
 }
 interface Asked {
   readonly stream: string;
@@ -24,6 +24,8 @@ interface Asked {
   readonly log: string | null;
 }
 
+/** The kinds that move the place and hold no events: a page has a list of each under its name. */
+const SPANS = [...MOVING].filter((name) => name !== "events" && name !== "snapshot");
 const PAGE_EVENTS = 500;
 const HEARTBEAT_S = 30;
 /** So long after a comment of the server was due, its connection counts as dead. */
@@ -179,7 +181,7 @@ export class HttpSocket {
     this.readers.set(stream, reader);
     this.places.set(stream, page.next);
     if (page.snapshot) this.say({ ...page.snapshot, stream });
-    for (const range of page.skipped ?? []) this.say({ type: "skipped", stream, ...range });
+    for (const type of SPANS) for (const span of (page[type] ?? []) as Json[]) this.say({ ...span, type, stream });
     for (const event of page.events) this.event(stream, event);
     this.read(stream, page.next, reader.signal).catch((error: unknown) => {
       if (!reader.signal.aborted) this.failed(error);
@@ -226,9 +228,6 @@ export class HttpSocket {
     switch (name) {
       case "": return this.event(stream, data);
       case "live": return this.say({ type: "live", stream, seq: this.places.get(stream) ?? 0 });
-      case "skipped":
-        this.places.set(stream, Number(data["to"]));
-        return this.say({ type: "skipped", stream, ...data });
       case "unsubscribed":
         this.readers.delete(stream);
         return this.say({ ...data, type: "unsubscribed", stream });
@@ -239,6 +238,9 @@ export class HttpSocket {
       case "reset": case "gap": // come back: the place is then found anew
         return this.end(LOST, name);
       default:
+        if (!SPANS.includes(name)) return;
+        this.places.set(stream, Number(data["to"]));
+        this.say({ ...data, type: name, stream });
     }
   }
 
