@@ -84,8 +84,11 @@ def _weigh_events(events: Sequence[NewEvent]) -> int:
 def _weigh_beside(append: Append) -> int:
     """How many bytes an append carries besides its events."""
     total = 0
+    table = part = ""
     for row in append.rows:
-        check_names(row.table, row.part)
+        if row.table != table or row.part != part:  # mostly those of the row before
+            table, part = row.table, row.part
+            check_names(table, part)
         if row.key is not None and len(row.key) > KEY_BYTES_MAX:
             raise TooLarge(f"a row key of {len(row.key)} bytes, at most {KEY_BYTES_MAX}")
         if isinstance(row, RowPut):

@@ -147,7 +147,9 @@ class EntityDecider(EntityFold):
         stream = f"{self.entity.kind}/{state.key}"
         own = STREAMS + stream
         head, trace = context.head(own), _trace(sent)
-        timers = Changes(stream, own, state.timers, head, context.now_ms, context.timestamp, trace)
+        timers = Changes(
+            stream, own, state.timers, head, context.now_ms, context.timestamp, trace, sent.command_id
+        )
         if sent.timer is not None and not timers.fire(sent.timer):
             return engine.Decision(reply=_NO_LONGER)
         decision = self._outcome(state, sent, context, timers)
@@ -170,6 +172,8 @@ class EntityDecider(EntityFold):
             outcome = handler(state.state, sent.command, _context(state, sent, context))
         except Refused as refusal:
             outcome = refusal
+        if outcome.__class__ is list:  # the usual answer
+            return self._written(state, sent, Decision(outcome), context, timers)
         if isinstance(outcome, Refused):
             if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
                 raise self._fault(sent.command, f"the code {outcome.code!r} is not for an application")
@@ -200,8 +204,6 @@ class EntityDecider(EntityFold):
     def _decision_of(self, outcome: Any, command: Command | Emit) -> Decision:
         if isinstance(outcome, Decision):
             return outcome
-        if isinstance(outcome, list):  # the usual answer: the check for a Sequence costs 1 µs
-            return Decision(outcome)
         if isinstance(outcome, Sequence) and not isinstance(outcome, str | bytes):
             return Decision(outcome)
         what = type(outcome).__name__
@@ -230,6 +232,7 @@ class EntityDecider(EntityFold):
             user=payer,
             trace=timers.trace,
             effect_bytes_max=bounds.effect_bytes_max,
+            command_id="" if sent.timer is None else sent.command_id,
         )
         try:
             for event in decision.events:

@@ -42,6 +42,7 @@ class EntityFold:
 
     def __init__(self, entity: Entity[Any]) -> None:
         self.entity = entity
+        self._evolves = entity.evolves
         self._readers: dict[str, tuple[msgspec.json.Decoder[Any], Handler]] = {
             traits(cls).name: (msgspec.json.Decoder(cls), handler) for cls, handler in entity.evolves.items()
         }
@@ -64,7 +65,8 @@ class EntityFold:
         if known is not None:
             decoder, handler = known
             try:
-                state.state = handler(state.state, decoder.decode(self.today(event)))
+                body = event.body if event.version >= self.entity.version else self.today(event)
+                state.state = handler(state.state, decoder.decode(body))
             except SystemExit as error:
                 raise HandlerExit(handler) from error
             state.since += len(event.body)
@@ -93,7 +95,7 @@ class EntityFold:
 
     def after(self, state: Any, event: Event) -> Any:
         """The state after an event that is not stored yet. Raises KeyError if nothing handles its class."""
-        handler = self.entity.evolves[type(event)]
+        handler = self._evolves[type(event)]
         try:
             return handler(state, event)
         except SystemExit as error:

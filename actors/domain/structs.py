@@ -221,7 +221,7 @@ def encode(event: Event, timestamp: str) -> bytes:
     """
     body = _encode(event)
     end = (
-        len(_TYPE) + len(traits(type(event)).name) + 1
+        len(_TYPE) + len(type(event).__traits__.name) + 1
     )  # a stored name is plain ASCII, so it is as long in JSON
     return b'%b,"timestamp":"%b"%b' % (body[:end], timestamp.encode(), body[end:])
 

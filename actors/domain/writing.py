@@ -35,11 +35,12 @@ class Writing:
 
     `rows` are those of its effects and projections; `to_start` is what the effects' runner learns after the
     commit. `user`: for whom the effects will be. `trace`: the place in a trace of what asks for them.
+    `command_id`: of a command whose append may be shared, for its events.
     """
 
     __slots__ = (
-        "_catalog", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream", "_timers", "_trace",
-        "_user", "events", "own", "own_bytes", "rows", "to_start",
+        "_catalog", "_command_id", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream",
+        "_timers", "_trace", "_user", "events", "own", "own_bytes", "rows", "to_start",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Writing:
         user: UserId | None = None,
         trace: str = "",
         effect_bytes_max: int = 1 << 20,
+        command_id: str = "",
     ) -> None:
         self._entity = entity
         self._evolves = entity.evolves
@@ -61,6 +63,7 @@ class Writing:
         self._context = context
         self._user = user
         self._trace = trace
+        self._command_id = command_id
         self._effect_bytes_max = effect_bytes_max
         self.rows: list[RowPut | RowDrop] = []
         self.to_start: list[effects.Start | effects.Cancel] = []
@@ -178,12 +181,12 @@ class Writing:
             raise ValueError(f"{type(event).__name__} has a value of another type: {error}") from None
 
     def _add(self, stream: str, event: Event) -> int:
-        name = traits(type(event)).name
+        name = type(event).__traits__.name
         body = encode(event, self._context.timestamp)
         refuse_lost(body, event, type(event).__name__)
         if len(body) > EVENT_BYTES_MAX:
             raise OverBound(f"{name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
-        self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream))
+        self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream, self._command_id))
         return len(body)
 
 

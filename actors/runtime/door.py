@@ -64,10 +64,17 @@ class Door(Dispatcher):
                 return None
             inbox.state = BUSY
         inbox.task = None
-        return cast("LoopActor", inbox.actor)
+        actor: Any = inbox.actor  # no `cast`: it is a call
+        return actor  # type: ignore[no-any-return]
 
     def let_go(self, inbox: Inbox) -> None:
         """The end of `hold`."""
+        if inbox.state == BUSY and inbox.stopped is not True:
+            with self.lock:
+                if not inbox.queue and inbox.waiting is None:
+                    inbox.queue = None
+                    inbox.state = IDLE
+                    return
         self._release(inbox)
 
     def tell_urgent(self, inbox: Inbox, message: Any) -> None:

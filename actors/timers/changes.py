@@ -36,13 +36,17 @@ class Changes:
         NotKnown: from any method, the timers that it would replace must be read first.
     """
 
-    __slots__ = ("_after", "_entity", "_events", "_fired", "_head", "_known", "_now_ms", "_stream",
-                 "_timestamp", "trace")  # fmt: skip
+    __slots__ = ("_after", "_command_id", "_entity", "_events", "_fired", "_head", "_known", "_now_ms",
+                 "_stream", "_timestamp", "trace")  # fmt: skip
 
     def __init__(
-        self, entity: str, stream: str, known: Known, head: int, now_ms: int, timestamp: str, trace: str = ""
-    ) -> None:
-        """`trace`: the place in a trace of what the decision is about, carried by each timer that it sets."""
+        self, entity: str, stream: str, known: Known, head: int, now_ms: int, timestamp: str, trace: str = "",
+        command_id: str = "",
+    ) -> None:  # fmt: skip
+        """`trace`: the place in a trace of what the decision is about, carried by each timer that it sets.
+
+        `command_id`: that of the decision, for the events of a firing: its append may be shared.
+        """
         self._entity = entity
         self._stream = stream
         self._known = known
@@ -50,6 +54,7 @@ class Changes:
         self._now_ms = now_ms
         self._timestamp = timestamp
         self.trace = trace
+        self._command_id = command_id
         known.move(head)
         self._fired: Timer | None = None
         self._events: list[TimerEvent] = []
@@ -115,8 +120,9 @@ class Changes:
                 dues[name] = timer.due_ms
                 rows += msgspec.structs.replace(timer, seq=seq).puts()
         self._known.expect(seq, dues)
+        command_id = "" if self._fired is None else self._command_id
         facts = [
-            NewEvent(stream, event.__struct_config__.tag, _encode(event), entity=entity)  # type: ignore[arg-type]
+            NewEvent(stream, event.__struct_config__.tag, _encode(event), 1, entity, command_id)  # type: ignore[arg-type]
             for event in self._events
         ]
         return msgspec.structs.replace(

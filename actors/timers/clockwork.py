@@ -62,6 +62,9 @@ _PAGE_ROWS: Final = 1_024
 type _Due = tuple[bytes, Timer]
 """A timer with its key."""
 
+type _Members = dict[str, _Due]
+"""The timers of a group, by the ids of their commands."""
+
 
 class UnknownCommand(ValueError):  # noqa: N818  a refusal to start
     """There are timers of a command that the application does not have. The text names it."""
@@ -274,9 +277,9 @@ class Clockwork:
                 self._heard.begin()
                 rows = await log.rows(TABLE, DUE_PART, after=after, limit=limit)
                 page = [
-                    self._heard.certified(timer)
-                    for timer in (from_row(*row) for row in rows)
-                    if timer.key not in self._busy
+                    (key, self._heard.certified(from_row(key, value)))
+                    for key, value in rows
+                    if key not in self._busy
                 ]
                 window.end_page(page, rows[-1][0] if len(rows) == limit else None)
         except EventStoreError as error:
@@ -311,7 +314,7 @@ class Clockwork:
     async def _together(self, timers: Iterable[_Due]) -> list[_Due]:
         """Fire all whose entities can decide now, without a task for each. Returns the others."""
         others: list[_Due] = []
-        groups: deque[tuple[Group, list[_Due]]] = deque()
+        groups: deque[tuple[Group, _Members]] = deque()
         try:
             group, members = self._new_group(groups)
             for some in batched(timers, _STRETCH):
@@ -321,7 +324,7 @@ class Clockwork:
                     if not group.add(timer, command_id):
                         others.append(due)
                         continue
-                    members.append(due)
+                    members[command_id] = due
                     self._deciding[command_id] = timer
                     if group.full:
                         group.submit()
@@ -338,31 +341,31 @@ class Clockwork:
                 self._no_longer(members)
         return others
 
-    def _new_group(self, groups: deque[tuple[Group, list[_Due]]]) -> tuple[Group, list[_Due]]:
-        groups.append((self._entities.together(), []))
+    def _new_group(self, groups: deque[tuple[Group, _Members]]) -> tuple[Group, _Members]:
+        groups.append((self._entities.together(), {}))
         return groups[-1]
 
-    async def _finished(self, group: Group, members: list[_Due]) -> list[_Due]:
+    async def _finished(self, group: Group, members: _Members) -> Iterable[_Due]:
         """Wait for the log. Returns those that were not written."""
         try:
             written = await group.finish()
         except EventStoreError as error:
-            for key, timer in members:
+            for key, timer in members.values():
                 self._again(timer, key, error)
-                self._ended()
-            return []
+            self._ended(len(members))
+            return ()
         finally:
             self._no_longer(members)
         if not written:
-            return members
-        for key, _ in members:
+            return members.values()
+        for key, _ in members.values():
             self._done(key)
-            self._ended()
-        return []
+        self._ended(len(members))
+        return ()
 
-    def _no_longer(self, members: Iterable[_Due]) -> None:
-        for _, timer in members:
-            self._deciding.pop(timer.id, None)
+    def _no_longer(self, members: _Members) -> None:
+        for command_id in members:
+            self._deciding.pop(command_id, None)
 
     async def _one(self, key: bytes, timer: Timer) -> None:
         try:
@@ -380,8 +383,8 @@ class Clockwork:
         if self._failures:
             self._failures.pop(key, None)
 
-    def _ended(self) -> None:
-        self._firing -= 1
+    def _ended(self, firings: int = 1) -> None:
+        self._firing -= firings
         if self._winding is None:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
 

@@ -22,7 +22,8 @@ COMMANDS_PART: Final = "commands"
 FIRED: Final = "timer_fired"
 STREAMS: Final = "timer/"
 """The internal stream of an entity's timers is this and the entity's name."""
-_DUE_BYTES: Final = 8
+DUE_BYTES: Final = 8
+"""A key begins with the due time in so many bytes."""
 
 
 class Timer(Struct, frozen=True, gc=False, order=True):
@@ -139,17 +140,17 @@ def drop(entity: str, name: str, due_ms: int) -> RowDrop:
 
 def due_key(due_ms: int, entity: str, name: str) -> bytes:
     """The key of a pending timer: its due time, then who and which."""
-    return due_ms.to_bytes(_DUE_BYTES) + f"{entity}\0{name}".encode()
+    return due_ms.to_bytes(DUE_BYTES) + f"{entity}\0{name}".encode()
 
 
 def which(key: bytes) -> bytes:
     """The part of a pending timer's key that says who and which, without when."""
-    return key[_DUE_BYTES:]
+    return key[DUE_BYTES:]
 
 
 def from_row(key: bytes, value: bytes) -> Timer:
     """The timer of a row of all pending ones."""
-    entity, _, name = which(key).decode().partition("\0")
+    entity, _, name = key[DUE_BYTES:].decode().partition("\0")
     held = _decode_value(value)
-    due_ms = int.from_bytes(key[:_DUE_BYTES])
+    due_ms = int.from_bytes(key[:DUE_BYTES])
     return Timer(entity, name, due_ms, held.command, bytes(held.fields), held.every_ms, held.seq, held.trace)

@@ -7,7 +7,7 @@ a page was being read. `edge` None: all pending timers are here.
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
-from huahuo.actors.timers.timer import Timer, which
+from huahuo.actors.timers.timer import DUE_BYTES, Timer, which
 
 _DEAD_MAX = 64
 
@@ -52,7 +52,7 @@ class Window:
         if not self._heap or self._heap[0][1].due_ms > now_ms:
             return None
         first = heappop(self._heap)
-        del self._live[which(first[0])]
+        del self._live[first[0][DUE_BYTES:]]
         return first
 
     def add(self, timer: Timer) -> None:
@@ -84,14 +84,14 @@ class Window:
         self._moved = False
         return self.edge or b""
 
-    def end_page(self, page: Iterable[Timer], edge: bytes | None) -> None:
-        """A page came; now all timers up to `edge` are here (None: it was the last page)."""
+    def end_page(self, page: Iterable[tuple[bytes, Timer]], edge: bytes | None) -> None:
+        """A page came: timers with their keys. Now all up to `edge` are here (None: it was the last page)."""
         heard, self._heard = self._heard or {}, None
         if not self._moved:
             self.edge = edge
-            for timer in page:
-                key = timer.key
-                here = heard.get(which(key)) or self._live.get(which(key))
+            for key, timer in page:
+                name_key = key[DUE_BYTES:]
+                here = heard.get(name_key) or self._live.get(name_key)
                 if here is None or here.seq < timer.seq:
                     self._push(key, timer)
         for timer in heard.values():
@@ -109,7 +109,7 @@ class Window:
         self._moved = True
 
     def _push(self, key: bytes, timer: Timer) -> None:
-        self._live[which(key)] = timer
+        self._live[key[DUE_BYTES:]] = timer
         heappush(self._heap, (key, timer))
         if len(self._heap) > 2 * len(self._live) + _DEAD_MAX:
             self._sweep()
@@ -117,7 +117,7 @@ class Window:
     def _bury(self) -> None:
         """Drop what was replaced or ended from the top."""
         heap, live = self._heap, self._live
-        while heap and live.get(which(heap[0][0])) is not heap[0][1]:
+        while heap and live.get(heap[0][0][DUE_BYTES:]) is not heap[0][1]:
             heappop(heap)
 
     def _cut(self) -> None:

@@ -244,8 +244,11 @@ class Draft:
 
     def _beside(self, append: Append, carried: Carried, changes: list[Change]) -> None:
         check_text(append.owner)
+        table = part = ""
         for row in append.rows:
-            check_text(row.table, row.part)
+            if row.table != table or row.part != part:  # mostly those of the row before
+                table, part = row.table, row.part
+                check_text(table, part)
             if isinstance(row, RowPut):
                 changes.append(PutRow(row))
                 continue

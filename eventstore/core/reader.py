@@ -66,10 +66,12 @@ class LogReader:
     def head(self, stream: str) -> Head:
         """See `Log`."""
         place = self._place()
+        head = place.heads.get(stream)
+        if head is not None:
+            return head
         if stream == LOG_STREAM:
             return Head(1, place.position, place.chain if place.position else b"")
-        head = place.heads.get(stream)
-        return self._ended_head(stream, place.position) if head is None else head
+        return self._ended_head(stream, place.position)
 
     def streams(self, prefix: str) -> list[str]:
         """See `Log`. Sorted."""

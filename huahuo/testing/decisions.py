@@ -4,7 +4,7 @@
     given(order, []).when(Place(""), user=42).refused("invalid_field")
 
 Events go through the codec, are folded twice, and once more without those that `compact` may remove: the
-states must be the same. A failure shows the expected and the actual lines as a diff.
+states must be the same. A failure shows the test's own line, and the expected and the actual ones as a diff.
 """
 
 import difflib
@@ -35,6 +35,7 @@ def given(
     id: int | str | None = None,  # noqa: A002  the word of the context
 ) -> "Given":
     """An entity to which these events have happened."""
+    __tracebackhide__ = True
     key = id if id is not None else 1 if entity.key is int else "key"
     return Given(entity, key, events)
 
@@ -43,6 +44,7 @@ class Given:
     """See the module. `state`: the state after the events."""
 
     def __init__(self, entity: Entity[Any], key: int | str, events: Sequence[Event]) -> None:
+        __tracebackhide__ = True
         self._entity = entity
         self._stream = f"{entity.kind}/{key}"
         self._decider = EntityDecider(entity, Catalog([entity]))
@@ -90,6 +92,7 @@ class Given:
 
     def then(self, events: Sequence[Event | To] = (), *, effects: Sequence[str] | None = None) -> Self:
         """The decision has exactly these events; `effects`: and names exactly these effects and timers."""
+        __tracebackhide__ = True
         decision = self._decided()
         refused = _refusal_in(decision)
         internal = (f"effect/{self._stream}", f"timer/{self._stream}")
@@ -111,6 +114,7 @@ class Given:
 
     def refused(self, code: str) -> Self:
         """The decision is a refusal with this code."""
+        __tracebackhide__ = True
         decision = self._decided()
         actual = _refusal_in(decision)
         if actual is None or actual.partition(":")[0] != code:
@@ -120,6 +124,7 @@ class Given:
 
     def replies(self, **fields: Any) -> Self:
         """The reply has these fields, and may have others."""
+        __tracebackhide__ = True
         said = msgspec.json.decode(self._decided().reply.body, type=dict[str, Any])
         actual = {name: said.get(name) for name in fields}
         if actual != fields:
@@ -127,11 +132,13 @@ class Given:
         return self
 
     def _decided(self) -> engine.Decision[Any, Any]:
+        __tracebackhide__ = True
         if self._decision is None:
             raise AssertionError("write .when(command) first")
         return self._decision
 
     def _go_on(self, events: Sequence[NewEvent]) -> None:
+        __tracebackhide__ = True
         own = [event for event in events if event.stream == self._stream]
         for event in own:
             stored = self._numbered(len(self._stored) + 1, event)
@@ -143,9 +150,15 @@ class Given:
         return _line(stream, encode(inner, rfc3339(NOW_MS)))
 
     def _new(self, seq: int, event: Event) -> StoredEvent:
+        __tracebackhide__ = True
         body, name = encode(event, rfc3339(NOW_MS)), traits(type(event)).name
         if type(event) not in self._entity.evolves:
-            raise AssertionError(f"no evolve of {self._entity.kind} handles {type(event).__name__}")
+            kind, what = self._entity.kind, type(event).__name__
+            raise AssertionError(f"no evolve of {kind} handles {what}: write @{kind}.evolve for it")
+        try:
+            msgspec.json.decode(body, type=type(event))
+        except msgspec.ValidationError as error:
+            raise AssertionError(f"{type(event).__name__} has a value of another type: {error}") from None
         return self._numbered(seq, NewEvent(self._stream, name, body, self._entity.version, self._stream))
 
     def _numbered(self, seq: int, event: NewEvent) -> StoredEvent:
@@ -155,6 +168,7 @@ class Given:
         )  # fmt: skip
 
     def _folded(self, events: Sequence[StoredEvent]) -> Held:
+        __tracebackhide__ = True
         held = self._decider.initial(self._stream)
         for event in events:
             held = self._decider.evolve(held, event)

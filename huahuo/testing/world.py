@@ -74,6 +74,8 @@ class TestClient:
 
     def events(self, stream: str) -> list[dict[str, Any]]:
         """The events that came so far, after everything that is under way has come."""
+        if stream not in self._seen:
+            raise LookupError(f"{stream} is not followed by this client: write .follow({stream!r}) first")
         self._world.advance(seconds=1)
         return list(self._seen[stream])
 

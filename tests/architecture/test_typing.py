@@ -1,17 +1,25 @@
 """The shop type-checks as it stands, and an annotated application does so strictly."""
 
-import importlib.util
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.drivers.snippets import block
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = ROOT / "examples" / "shop" / "shop.py"
 STRICT = ROOT / "tests" / "support" / "worlds" / "orders.py"
+EXAMPLES = [
+    ROOT / "examples" / one for one in ("shop/shop.py", "chat/chat.py", "jobs/jobs.py", "fleet/fleet.py")
+]
+PAGES = ("entities", "tutorial")
+PYRIGHT = ROOT / "web" / "node_modules" / ".bin" / "pyright"
 WRONG = """
 from huahuo import Entity, Event
 from msgspec import Struct
@@ -73,9 +81,32 @@ def test_mypy_finds_nothing_in_the_library_itself(complaints: Sequence[str]) -> 
     assert len(complaints) == 2, "the wrong handler and the count of errors"
 
 
-if importlib.util.find_spec("pyright") is not None:  # no development tool
+@pytest.fixture(scope="module")
+def diagnostics(tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, Any]]:
+    """What pyright says about the examples, and strictly about the applications of the documents."""
+    if not PYRIGHT.exists():
+        pytest.skip("pyright is not installed: scripts/web.sh")
+    folder = tmp_path_factory.mktemp("pyright")
+    written = {
+        "wrong": WRONG, **{page: f"# pyright: strict\n{block(f'docs/{page}.md', 'shop')}" for page in PAGES}
+    }  # fmt: skip
+    for name, text in written.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    files = [*EXAMPLES, STRICT, *(folder / f"{name}.py" for name in written)]
+    command = [str(PYRIGHT), "--outputjson", "--pythonpath", sys.executable, *map(str, files)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    said: dict[str, Any] = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] == len(files), done.stdout
+    found: Sequence[dict[str, Any]] = said["generalDiagnostics"]
+    return found
 
-    @pytest.mark.parametrize("file", [SHOP, STRICT])
-    def test_pyright_accepts_both(file: Path) -> None:
-        done = run("pyright", "--pythonpath", sys.executable, str(file))
-        assert done.returncode == 0, done.stdout + done.stderr
+
+def test_pyright_accepts_the_examples_and_the_applications_of_the_documents(
+    diagnostics: Sequence[dict[str, Any]],
+) -> None:
+    assert [one for one in diagnostics if not one["file"].endswith("wrong.py")] == []
+
+
+def test_a_handler_that_returns_no_state_is_found_by_pyright(diagnostics: Sequence[dict[str, Any]]) -> None:
+    found = [one["message"] for one in diagnostics if one["file"].endswith("wrong.py")]
+    assert any('Placed) -> int" is not assignable' in message for message in found), found

@@ -117,7 +117,7 @@ def test_a_window_gives_every_timer_of_the_table_in_the_end(todo: list[tuple[str
         return sorted((t for t in table.values() if t.key > after), key=lambda t: t.key)[:size]
 
     def end(rows: list[Timer]) -> None:
-        window.end_page(rows, rows[-1].key if len(rows) == size else None)
+        window.end_page([(row.key, row) for row in rows], rows[-1].key if len(rows) == size else None)
 
     def fire() -> None:
         while (due := window.pop(now_ms)) is not None:

@@ -12,4 +12,4 @@ from bench.questions.timers import fill, measure
 async def test_every_figure_of_the_timer_benchmark_is_measured(tmp_path: Path) -> None:
     await fill(tmp_path / "data", entities=20, each=5)
     figures = await measure(tmp_path / "data", firings=100)
-    assert set(figures) == {"start_s", "service_mb", "fired_per_s", "peak_mb"}
+    assert set(figures) == {"start_s", "service_mb", "fired_per_s", "cpu", "peak_mb"}

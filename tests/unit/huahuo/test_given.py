@@ -56,6 +56,25 @@ def test_a_refusal_in_place_of_events_is_shown() -> None:
         given(orders(), [PLACED]).when(Report(5)).refused("conflict")
 
 
+def test_a_given_event_with_a_value_of_another_type_is_named() -> None:
+    with pytest.raises(
+        AssertionError, match=r"Placed has a value of another type: Expected `str`, got `int`"
+    ):
+        given(orders(), [Placed(42, 5)])  # type: ignore[arg-type]
+
+
+def test_a_given_event_that_nothing_handles_says_what_to_write() -> None:
+    with pytest.raises(AssertionError, match=r"handles Ticked: write @order.evolve for it"):
+        given(orders(), [Ticked()])
+
+
+def test_a_failure_shows_no_line_of_the_library() -> None:
+    with pytest.raises(AssertionError) as failed:
+        given(orders(), [PLACED]).when(Report(5)).then([Packed(6)])
+    shown = [entry for entry in failed.traceback if not entry.ishidden(failed)]
+    assert [str(entry.path) for entry in shown] == [__file__]
+
+
 class Ticked(Event, type="ticked", prunable=True): ...
 
 
