@@ -1,7 +1,7 @@
 """A mail as Outlook saves it (`.msg`, MS-OXMSG), made into a mail as the Internet has it. Pure.
 
 Taken over are subject, sender, recipients, date, Message-ID, the text (plain and HTML), attached files and
-attached mails. A text that is kept as RTF alone is left out.
+attached mails. Of a text that is kept as RTF alone, the words are.
 """
 
 import struct
@@ -14,13 +14,14 @@ from urllib.parse import quote
 
 from huahuo.mailcheck.mime.charsets import guess
 from huahuo.mailcheck.mime.compound import Compound
+from huahuo.mailcheck.mime.rtf import text_of_rtf
 
 ATTACHMENTS_MAX: Final = 200
 DEPTH_MAX: Final = 3
 """Of mails that are attached to mails."""
 _SUBJECT, _HEADERS, _MESSAGE_ID = "0037", "007D", "1035"
 _SENDER_NAME, _SENDER_SMTP, _SENDER_ADDRESS = "0C1A", "5D01", "0C1F"
-_TO, _CC, _TEXT, _HTML = "0E04", "0E03", "1000", "1013"
+_TO, _CC, _TEXT, _HTML, _RTF = "0E04", "0E03", "1000", "1013", "1009"
 _DATA, _LONG_NAME, _SHORT_NAME, _TYPE, _CONTENT_ID = "3701", "3707", "3704", "370E", "3712"
 _SUBMITTED, _DELIVERED = 0x00390040, 0x0E060040
 _FIXED: Final = struct.Struct("<IIQ")
@@ -39,6 +40,8 @@ def _mail(file: Compound, at: str, depth: int) -> bytes:
     headers = list(_headers(file, at, depth))
     text, html = _text(file, at + _TEXT), file.read(_place(at, _HTML, "0102"))
     html = html or _text(file, at + _HTML).encode()
+    if not text and not html:
+        text = text_of_rtf(file.read(_place(at, _RTF, "0102")))
     bodies = [_part("text/plain; charset=utf-8", text.encode())] if text or not html else []
     if html:
         bodies.append(_part("text/html", html))
