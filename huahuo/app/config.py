@@ -75,9 +75,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0.1, le=60, description="seconds that an application's authenticate and authorize may take"),
     ] = 5.0
     language: Annotated[
-        Literal["zh", "en"],
-        Meta(description="zh or en: messages to clients that ask for no language; classic ones get zh"),
-    ] = "zh"
+        Literal["", "zh", "en"],
+        Meta(
+            description="zh or en: messages to clients that ask for no language; unset: en over HTTP,"
+            " else zh; classic clients always get zh"
+        ),
+    ] = ""
     master_key: Annotated[
         str,
         Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),

@@ -281,7 +281,7 @@ class App:
             executor=executor,
             turns=turns,
             may_read=self._may_read,
-            language=settings.language,
+            language=settings.language or None,
         )
         self.http = api = over_http.api_of(
             settings, server, pages, log, hub, metrics, self.login, registry, self._rights

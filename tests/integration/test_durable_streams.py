@@ -60,6 +60,17 @@ def test_bytes_of_any_kind_come_back_as_they_were() -> None:
     run(main())
 
 
+def test_a_stream_of_problems_of_an_application_is_kept_as_it_is() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            kind, body = {"Content-Type": "application/problem+json"}, b'{"title":"out of stock"}'
+            assert (await c.put(PATH, headers=kind)).status_code == 201
+            assert (await c.post(PATH, headers=kind, content=body)).status_code in (200, 204)
+            assert body in (await c.get(PATH)).content
+
+    run(main())
+
+
 def test_each_message_of_json_is_an_event_of_the_log() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

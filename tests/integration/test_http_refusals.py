@@ -142,10 +142,10 @@ def test_a_refusal_is_in_the_language_asked_for(method: str, path: str, name: st
     run(main())
 
 
-def test_without_a_preference_the_language_is_that_of_the_setting() -> None:
+def test_without_a_preference_and_a_setting_the_language_is_english() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:
-            assert (await c.get("/streams/")).json()["detail"] == http_zh.NOTHING_HERE
+            assert (await c.get("/streams/")).json()["detail"] == http_en.NOTHING_HERE
 
     run(main())
 

@@ -144,7 +144,7 @@ class EventMaker:
                     all_bytes += size
                     continue
             first = self._first(stream, of_type, fields, now_ms)
-            of_type = ""  # from now on it may be known
+            of_type, front = "", b""  # from now on it may be known
             made.append(first)
             all_bytes += len(first.body)
         return tuple(made), all_bytes

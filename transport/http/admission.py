@@ -137,9 +137,10 @@ class Admission:
         if request.method == "OPTIONS":
             return preflight(route.methods, ())
         if not route.name and route.target in _NAMED:
-            return problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE)
+            return problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE, ends=True)
         if len(route.name) > STREAM_CHARS_MAX:
-            return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_TOO_LONG.format(STREAM_CHARS_MAX))
+            why = http_zh.NAME_TOO_LONG.format(STREAM_CHARS_MAX)
+            return problem(ErrorCode.INVALID_FIELD, why, ends=True)
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
@@ -201,7 +202,7 @@ class Admission:
     def speech(self, preferred: Iterable[str]) -> Speech:
         """Says messages in the language that a request prefers, by the values of `Accept-Language`."""
         shared = self._wires.shared
-        return Speech(shared.words, language_of(preferred, shared.language))
+        return Speech(shared.words, language_of(preferred, shared.language or "en"))
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:

@@ -37,6 +37,7 @@ from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
 from huahuo.transport.http.tickets import TICKET_S
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
+from huahuo.transport.protocol.problem import PROBLEM
 from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
@@ -269,6 +270,7 @@ class Api:
         answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
         if found.status_code < HTTPStatus.BAD_REQUEST:
             return answer
+        answer = msgspec.structs.replace(answer, is_refusal=found.headers.get("Content-Type") == PROBLEM)
         # A page of another origin must be able to read why.
         return answer.adding(cors_headers(request, self._wires.shared.settings.origins) or ())
 

@@ -92,6 +92,7 @@ class Answer(msgspec.Struct, frozen=True):
     """A whole answer. The shell adds `Content-Length`, and `Date` where its server does not.
 
     `hold_s`: the answer is held back for this long. `ends`: the connection is closed after it.
+    `is_refusal`: it is a problem of the service, whose detail is a text of the catalogue.
     """
 
     status: HTTPStatus
@@ -99,6 +100,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
     hold_s: float = 0.0
     ends: bool = False
+    is_refusal: bool = False
 
     def adding(self, headers: Headers) -> "Answer":
         """The same with more headers."""

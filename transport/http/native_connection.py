@@ -104,7 +104,8 @@ class HttpConnection(asyncio.Protocol):
         except h11.RemoteProtocolError as error:
             self._answer_bad(error)
         self._go_on()
-        if self._task is not None and len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
+        busy = self._task is not None or self._writing
+        if busy and not self._paused and len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
             self._paused = True
             self.transport.pause_reading()
 

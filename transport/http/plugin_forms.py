@@ -25,8 +25,9 @@ def asked_of(request: Request, route: Route, address: str) -> HttpRequest:
 
 def told(route: Route, answer: Answer) -> Answer:
     """A refusal in the words of the plug-in whose route it is; any other answer as it is."""
-    if route.plugin is None or route.plugin.refuse is None or _PROBLEM not in answer.headers:
+    if route.plugin is None or route.plugin.refuse is None or not answer.is_refusal:
         return answer
     said = route.plugin.refuse(msgspec.json.decode(answer.body))
     headers = tuple(("Content-Type", JSON) if header == _PROBLEM else header for header in answer.headers)
-    return msgspec.structs.replace(answer, headers=headers, body=msgspec.json.encode(said))
+    body = msgspec.json.encode(said)
+    return msgspec.structs.replace(answer, headers=headers, body=body, is_refusal=False)

@@ -81,7 +81,7 @@ def problem(
     if status is HTTPStatus.UNAUTHORIZED:
         extra.append(("WWW-Authenticate", "Bearer"))
     fixed = (_CONTENT_TYPE, ("Cache-Control", NO_STORE))
-    return Answer(status, (*fixed, *extra), body, ends=ends)
+    return Answer(status, (*fixed, *extra), body, ends=ends, is_refusal=True)
 
 
 def from_error(message: Mapping[str, Any]) -> Answer:
@@ -104,7 +104,7 @@ def wrong_method(allowed: Sequence[str]) -> Answer:
 
 def worded(answer: Answer, speech: Speech) -> Answer:
     """The same in the client's language, if it is a refusal."""
-    if _CONTENT_TYPE not in answer.headers:
+    if not answer.is_refusal:
         return answer
     said = msgspec.json.decode(answer.body)
     text = speech.text(said["detail"])

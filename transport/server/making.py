@@ -50,7 +50,7 @@ def wires_of(
     executor: Executor | None,
     turns: Turns | None,
     may_read: MayRead | None,
-    language: Language,
+    language: Language | None,
     knows: Callable[[str], bool],
 ) -> Wires:
     """See `Server` for the parameters."""

@@ -76,7 +76,7 @@ class Server:
         executor: Executor | None = None,
         turns: Turns | None = None,
         may_read: MayRead | None = None,
-        language: Language = "zh",
+        language: Language | None = None,
         knows: Callable[[str], bool] = knows_all,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.

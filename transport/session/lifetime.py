@@ -45,7 +45,7 @@ class Lifetime:
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
-        self._speech = Speech(shared.words, "zh" if dialect.classic else shared.language)
+        self._speech = Speech(shared.words, "zh" if dialect.classic else shared.language or "zh")
         self.delivery = Delivery(
             shared.log,
             shared.frames,

@@ -32,8 +32,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """None: no stream is read as server-sent events."""
     words: Words = Words()
     """The texts for clients."""
-    language: Language = "zh"
-    """Of messages to clients that ask for none."""
+    language: Language | None = None
+    """Of messages to clients that ask for none. None: English over HTTP, else Chinese."""
     judged: Judged = Judged()
     """The streams whose readers an application judges."""
     shared_log: bool = False

@@ -118,7 +118,7 @@ class Worker:
             executor=self._executor,
             turns=turns,
             may_read=judge_of(questions) if hello.judges_others else None,
-            language=cast("Language", hello.language),
+            language=cast("Language", hello.language) if hello.language else None,
             knows=log.knows,
         )
         log.is_read = server.fanout.watches

@@ -283,6 +283,10 @@ LISTS: list[list[dict[str, Any]]] = [
     [{"stream": "user/1", "type": "t", "fields": {"n": n}} for n in range(3)],
     [{"stream": f"user/{n % 2 + 1}", "type": f"t{n % 3}", "fields": {"n": n}} for n in range(6)],
     [{"stream": "user/1", "type": "t", "fields": {}}] * 2,
+    [
+        {"stream": "user/1", "type": type_, "fields": fields}
+        for type_, fields in (("t", {}), ("t", {}), ("", {"a": 1}))
+    ],
     [{"stream": "system", "type": "system_notification", "fields": NOTE}] * 2,
     [{"stream": "user/1", "type": "t", "fields": {}}, {"stream": "log", "type": "t", "fields": {}}],
     [{"stream": "user/1", "type": "t", "fields": {"seq": 1}}],
