@@ -11,6 +11,7 @@ import msgspec
 
 from huahuo.actors.plugins import zh
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.words import Language
 
 WAIT_S_MAX: Final = 60.0
 _TEMPLATE: Final = re.compile(r"\{([a-z_]+)(:int)?\}")
@@ -140,6 +141,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     `refuse` makes the body of a refusal from the members of a problem (docs/http.md).
     `waits`: the answer may wait for something. It then counts as a connection of its address, is cancelled if
     the client leaves, and ends with 503 when the service stops.
+    `language`: of answers to clients that ask for none, if the setting names none.
     """
 
     method: str
@@ -150,6 +152,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     waits: bool = False
     who: Callable[[HttpRequest], Principal | None] | None = None
     refuse: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    language: Language = "en"
 
     def __post_init__(self) -> None:
         where = f"the route {self.method} {self.path}"

@@ -185,6 +185,9 @@ class LogReader:
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""
         found = await self._read(lambda: self._reads.row(table, part, key))
+        if found is None and self.before_lists is not None:
+            await self.before_lists()
+            found = await self._read(lambda: self._reads.row(table, part, key))
         if found is None:
             self.corruption.must_not_hide("projection")
         return found

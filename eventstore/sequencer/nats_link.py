@@ -211,10 +211,12 @@ class _Client(Client):
 
 async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
     """Until it is answered, which cancels this, or cannot be sent any more."""
+    pause_s = AGAIN_S
     with contextlib.suppress(*ERRORS):
         while True:
             await send()
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2  # a server that is only slow gets few more
 
 
 async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:

@@ -136,6 +136,11 @@ class SqliteLog(StoreLog):
         self.before_commands = functools.partial(looking.passed, "command")
         self.writer.before_commands = self.before_commands
         self.before_lists = functools.partial(looking.passed, "projection")
+
+        def over() -> None:
+            self.before_commands = self.writer.before_commands = self.before_lists = None
+
+        looking.then(over)
         return looking
 
     @property

@@ -149,7 +149,7 @@ class SqliteStore:
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
         if not torn and not wrong:
             return
-        new = {event.stream for event in append.events} - names.streams.keys()
+        new = {event.stream for event in append.events if event.stream not in names.streams}
         if "stream" in torn and (new or append.prune is not None or append.ended):
             raise Corrupt(TWICE["stream"], _NO_NEW)
         if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():

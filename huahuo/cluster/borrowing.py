@@ -23,6 +23,8 @@ from huahuo.eventstore.cancelling import cancel_all
 REQUEST: Final = "places"
 TURN_S: Final = 0.2
 """Between two questions while something is wanted, and how often to look which node has the work."""
+_PAUSE_S: Final = 0.02
+"""Between two questions at least: each tells all that is wanted."""
 RENEW_S: Final = 2.0
 TIMEOUT_S: Final = 2.0
 ALONE_S: Final = 10.0
@@ -60,6 +62,7 @@ class Borrowing:
         self._answered_s = self._holds_s = ambient.monotonic_s()
         self._lent = Lent(take, self._on_granted)
         self._running: asyncio.Task[None] | None = None
+        self._stopped = False
         peers.on(REQUEST, Wants, self._asked)
 
     def start(self) -> None:
@@ -68,6 +71,7 @@ class Borrowing:
 
     async def stop(self) -> None:
         """Ask no more, and lend nothing. Idempotent."""
+        self._stopped = True
         running, self._running = self._running, None
         if running is not None:
             await cancel_all([running], 1.0)
@@ -94,6 +98,8 @@ class Borrowing:
             self._hold(now_s)
             return
         self._lent.close()
+        if self._told[0] == self._peers.node:  # it had the work: with the next one all begins anew
+            self._told = ("", now_s)
         waits = any(not mine.got.done() for mine in self._mine.values())
         changed = self._changed.is_set()
         self._changed.clear()
@@ -138,7 +144,7 @@ class Borrowing:
                 mine.got.set_result(None)
 
     async def _asked(self, node: str, wants: Wants) -> Granted:
-        if self._holder() != self._peers.node:
+        if self._stopped or self._holder() != self._peers.node:
             raise Refused("not_here", "it has not the work")
         self._lent.hear(node, wants)
         for _ in range(3):  # what is free is granted at once
@@ -154,4 +160,8 @@ class Borrowing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TURN_S):
                     await self._changed.wait()
-            await self.turn()
+            try:
+                await self.turn()
+            except Exception:  # noqa: BLE001  else whoever waits for a place would wait for ever
+                _log.exception("places_turn_failed")
+            await asyncio.sleep(_PAUSE_S)

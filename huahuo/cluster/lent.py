@@ -53,7 +53,7 @@ class Lent:
             return
         self._told[node] = (wants.process, wants.number)
         loans = self._loans.setdefault(node, {})
-        for gone in loans.keys() - {want.id for want in wants.wants}:
+        for gone in sorted(loans.keys() - {want.id for want in wants.wants}):
             loans.pop(gone).task.cancel()
         for want in wants.wants:
             known = loans.get(want.id)
@@ -70,7 +70,7 @@ class Lent:
 
     def look(self, living: Collection[str]) -> None:
         """These nodes live. What others had is free; once all of these have told, new places are granted."""
-        for gone in self._told.keys() - set(living):
+        for gone in sorted(self._told.keys() - set(living)):
             self._drop(gone)
         if self._told.keys() >= set(living):
             self._open.set()

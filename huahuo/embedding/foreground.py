@@ -73,10 +73,14 @@ async def _started(app: App, stopping: asyncio.Event) -> bool:
             _log.info("stopped_before_it_served")
             starting.cancel()
             await asyncio.wait((starting,))
-            return False
+            if starting.cancelled():
+                return False
         await starting
     finally:
         told.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
     return True
 
 

@@ -72,6 +72,7 @@ def routes() -> Sequence[HttpRoute]:
             waits=True,
             body_bytes_max=_BODY_BYTES,
             refuse=refused,
+            language="zh",
         ),
         _route("POST", f"{one}/upload_email_file", _upload, MAIL_BYTES_MAX + _BODY_BYTES),
         _route("GET", f"{mail}/attachments", _attachments),
@@ -81,6 +82,7 @@ def routes() -> Sequence[HttpRoute]:
             handler=_download,
             waits=True,
             refuse=refused,
+            language="zh",
         ),
         _route("POST", "/api/search", _search),
     ]
@@ -88,7 +90,9 @@ def routes() -> Sequence[HttpRoute]:
 
 def _route(method: str, path: str, handler: HttpHandler, body_bytes_max: int = _BODY_BYTES) -> HttpRoute:
     most = 0 if method == "GET" else body_bytes_max
-    return HttpRoute(method=method, path=path, handler=handler, body_bytes_max=most, refuse=refused)
+    return HttpRoute(
+        method=method, path=path, handler=handler, body_bytes_max=most, refuse=refused, language="zh"
+    )
 
 
 async def _list(request: HttpRequest) -> HttpAnswer:

@@ -27,7 +27,7 @@ _NUMBERS = re.compile(
     rb"[0-9]{1,10} FETCH \(UID ([0-9]{1,10}) RFC822\.SIZE ([0-9]{1,18}) INTERNALDATE "
     rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"\)'
 )
-_BODY_OF = re.compile(rb"[0-9]{1,10} FETCH \(UID ([1-9][0-9]{0,8}) BODY\[[A-Z.]*\](?:<0>)? \{[0-9]+\}")
+_BODY_OF = re.compile(rb"[0-9]{1,10} FETCH \(UID ([1-9][0-9]{0,8}) BODY\[(?:HEADER)?\](?:<0>)? \{[0-9]+\}")
 _MONTHS = {
     month: number
     for number, month in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)

@@ -311,6 +311,7 @@ class Client:
             except Exception as error:  # noqa: BLE001  else a client that nobody runs would seem to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
                 self._tell(Problem("connection_failed", reason))
+                self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
             self._session.closed(code, reason, self._loop.time())
             self._pump()
             if self._error is not None:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.plugins.words import language_of
+from huahuo.actors.plugins.words import Language, language_of
 from huahuo.transport.access.door import RequestLimit
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
@@ -104,8 +104,8 @@ class Admission:
             return problem(ErrorCode.FORBIDDEN, http_zh.ORIGIN_REFUSED, ends=True)
         found = self._admitted(request, route, cors)
         if isinstance(found, Visit | Answer):
-            return _shown(found, route, cors)
-        return self._admitted_later(found, route, cors)
+            return _shown(found, route, cors, self.speech_of(request, route))
+        return self._admitted_later(found, request, route, cors)
 
     def _of_node(
         self, judge: Callable[[Request, str, str], Verified | Answer], request: Request, route: Route
@@ -121,13 +121,14 @@ class Admission:
             return limited if wait_s > 0 else found
         return Visit(
             request=request, route=route, token="", verified=found, address=address, cors=(),
-            purse=self._wires.supply.budget.purse(found.principal.name), speech=self.speech_of(request),
+            purse=self._wires.supply.budget.purse(found.principal.name),
+            speech=self.speech_of(request, route),
         )  # fmt: skip
 
     async def _admitted_later(
-        self, pending: Awaitable[Visit | Answer], route: Route, cors: Headers
+        self, pending: Awaitable[Visit | Answer], request: Request, route: Route, cors: Headers
     ) -> Visit | Answer:
-        return _shown(await pending, route, cors)
+        return _shown(await pending, route, cors, self.speech_of(request, route))
 
     def _admitted(
         self, request: Request, route: Route, cors: Headers
@@ -192,17 +193,22 @@ class Admission:
         purse = self._wires.supply.budget.purse(name)
         return Visit(
             request=request, route=route, token=token, verified=verified, address=address, cors=cors,
-            purse=purse, speech=self.speech_of(request), stranger=verified.expires_at_ms == _STRANGER_MS,
+            purse=purse, speech=self.speech_of(request, route),
+            stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
 
-    def speech_of(self, request: Request) -> Speech:
+    def speech_of(self, request: Request, route: Route) -> Speech:
         """See `speech`."""
-        return self.speech(request.all("accept-language"))
+        default = "en" if route.plugin is None else route.plugin.language
+        return self.speech(request.all("accept-language"), default)
 
-    def speech(self, preferred: Iterable[str]) -> Speech:
-        """Says messages in the language that a request prefers, by the values of `Accept-Language`."""
+    def speech(self, preferred: Iterable[str], default: Language = "en") -> Speech:
+        """Says messages in the language that a request prefers, by the values of `Accept-Language`.
+
+        `default`: of clients that ask for none, if the setting names none.
+        """
         shared = self._wires.shared
-        return Speech(shared.words, language_of(preferred, shared.language or "en"))
+        return Speech(shared.words, language_of(preferred, shared.language or default))
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:
@@ -243,8 +249,8 @@ class Admission:
         return msgspec.structs.replace(refusal, hold_s=hold_s)
 
 
-def _shown(found: Visit | Answer, route: Route, cors: Headers) -> Visit | Answer:
-    return told(route, found).adding(cors) if isinstance(found, Answer) else found
+def _shown(found: Visit | Answer, route: Route, cors: Headers, speech: Speech) -> Visit | Answer:
+    return told(route, found, speech).adding(cors) if isinstance(found, Answer) else found
 
 
 async def _later(verdict: Awaitable[Verdict], then: Callable[[Verdict], Visit | Answer]) -> Visit | Answer:

@@ -166,13 +166,14 @@ class Api:
             return self.too_large(visit)
         if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
             full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
-            return told(visit.route, full).adding(visit.cors)
+            return told(visit.route, full, visit.speech).adding(visit.cors)
         return None
 
     def too_large(self, visit: Visit) -> Answer:
         """The refusal of a body that is larger than `body_bytes_max`."""
         why = http_zh.BODY_TOO_LARGE.format(self.body_bytes_max(visit))
-        return told(visit.route, problem(ErrorCode.TOO_LARGE, why, ends=True)).adding(visit.cors)
+        refusal = problem(ErrorCode.TOO_LARGE, why, ends=True)
+        return told(visit.route, refusal, visit.speech).adding(visit.cors)
 
     def wants_events(self, visit: Visit) -> bool:
         """Whether the answer is a stream of server-sent events: call `follow`, else `answer`."""
@@ -195,7 +196,7 @@ class Api:
             correlation_id = self._wires.ambient.token(8)
             _log.exception("request_failed", path=visit.request.path, correlation_id=correlation_id)
             answer = problem(ErrorCode.INTERNAL, correlation_id)
-        return told(visit.route, answer).adding(visit.cors)
+        return told(visit.route, answer, visit.speech).adding(visit.cors)
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
         match visit.route.target:

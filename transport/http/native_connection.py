@@ -116,8 +116,16 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """All of it was sent."""
         self._writing = False
+        # Later: if the transport is closed in this call, asyncio tells twice that the connection is lost.
+        asyncio.get_running_loop().call_soon(self._resumed)
+
+    def _resumed(self) -> None:
+        if self.transport.is_closing():
+            return
         if self._sending:
             self._written()
+        elif self._task is None:
+            self._resume_reading()
         self._go_on()
 
     def eof_received(self) -> bool:

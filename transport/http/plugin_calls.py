@@ -14,7 +14,7 @@ from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.calling import Calling
 from huahuo.transport.http.messages import NO_STORE, Answer
 from huahuo.transport.http.plugin_forms import asked_of
-from huahuo.transport.http.problems import problem
+from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Parsed
 from huahuo.transport.server.wires import Wires
@@ -121,7 +121,7 @@ class _Caller:
             self._visit, Parsed(action, command_id, {**fields, "action": action})
         )
         if isinstance(said, Answer):
-            refusal = msgspec.json.decode(said.body)
+            refusal = msgspec.json.decode(worded(said, self._visit.speech).body)
             return {"type": "error", "code": refusal["code"], "message": refusal["detail"]}
         found: dict[str, Any] = msgspec.json.decode(said)
         return found

@@ -7,8 +7,10 @@ import msgspec
 
 from huahuo.actors.plugins.http import HttpRequest
 from huahuo.transport.http.messages import JSON, Answer, Request
+from huahuo.transport.http.problems import worded
 from huahuo.transport.http.routes import Route
 from huahuo.transport.protocol.problem import PROBLEM
+from huahuo.transport.session.speech import Speech
 
 _PROBLEM: Final = ("Content-Type", PROBLEM)
 
@@ -23,11 +25,14 @@ def asked_of(request: Request, route: Route, address: str) -> HttpRequest:
     )  # fmt: skip
 
 
-def told(route: Route, answer: Answer) -> Answer:
-    """A refusal in the words of the plug-in whose route it is; any other answer as it is."""
+def told(route: Route, answer: Answer, speech: Speech) -> Answer:
+    """A refusal in the words of the plug-in whose route it is; any other answer as it is.
+
+    The plug-in is given the text in the client's language.
+    """
     if route.plugin is None or route.plugin.refuse is None or not answer.is_refusal:
         return answer
-    said = route.plugin.refuse(msgspec.json.decode(answer.body))
+    said = route.plugin.refuse(msgspec.json.decode(worded(answer, speech).body))
     headers = tuple(("Content-Type", JSON) if header == _PROBLEM else header for header in answer.headers)
     body = msgspec.json.encode(said)
     return msgspec.structs.replace(answer, headers=headers, body=body, is_refusal=False)

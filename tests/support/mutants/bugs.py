@@ -142,8 +142,8 @@ _ALL: Final = (
     Bug(
         "a seq is left out",
         "huahuo.eventstore.core.draft",
-        "(self._seq(stream) if seq is None else seq) + 1",
-        "(self._seq(stream) if seq is None else seq) + 1 + (position == 7)",
+        "            seq += 1\n",
+        "            seq += 1 + (position == 7)\n",
         plan="calm",
     ),
     Bug(
@@ -191,7 +191,7 @@ _ALL: Final = (
     Bug(
         "pending timers are not read at a start",
         "huahuo.actors.timers.clockwork",
-        "                    if timer.key not in self._busy",
+        "                    if key not in self._busy",
         "                    if False",
         plan="crashes",
     ),

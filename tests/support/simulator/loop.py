@@ -179,9 +179,10 @@ class Loop(SimLoop):
     def crash(self, host: str) -> None:
         """Kill a machine. None of its timers fires any more: simloop would leave them to the next life."""
         self._net.crash(host)
-        for entry in self._timers:
-            handle = entry[3]
-            if not handle._cancelled and _host_of(handle) == host:
+        due = (entry[2] for entry in (*self._ready, *self._stopped.get(host, ())))
+        for handle in (*(entry[3] for entry in self._timers), *due):
+            is_timer = isinstance(handle, asyncio.TimerHandle)
+            if is_timer and not handle._cancelled and _host_of(handle) == host:
                 handle.cancel()
 
     def stop_machine(self, host: str) -> None:

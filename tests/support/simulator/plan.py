@@ -2,8 +2,9 @@
 
 Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds are known beforehand:
 
-* `dense`: a minute or two in which the service dies every few seconds, in turns on each engine.
-* `idle`: many devices for many hours, of which most only keep their connections; tokens end, faults are rare.
+* `dense`: two or three minutes in which the service dies every few seconds, in turns on each engine.
+* `idle`: many devices for two or three hours, of which most only keep their
+  connections; tokens end, faults are rare.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
