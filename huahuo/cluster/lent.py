@@ -76,7 +76,7 @@ class Lent:
             self._open.set()
 
     def open(self) -> None:
-        """Grant new places, whoever has not told."""
+        """Grant new places, although some nodes have not told what they have."""
         self._open.set()
 
     def close(self) -> None:

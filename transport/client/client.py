@@ -308,7 +308,7 @@ class Client:
             self._tell(Connecting())
             try:
                 code, reason = await self._line.use_once()
-            except Exception as error:  # noqa: BLE001  else a client that nobody runs would seem to be online
+            except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
                 self._tell(Problem("connection_failed", reason))
                 self._loop.call_exception_handler({"message": "a connection failed", "exception": error})

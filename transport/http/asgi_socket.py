@@ -215,7 +215,7 @@ class AsgiSocket:
         self._open = False
         if self.close_code is None:
             self.close_code = code
-        self.out.end(None)  # else who sends waits, for the whole timeout of a close, for what never comes
+        self.out.end(None)  # else a sender waits until the close times out
         if self.listener is not None:
             self.listener.disconnected()
 

@@ -1,7 +1,7 @@
 """A connection of plain HTTP. h11 parses and frames.
 
-What is no request is refused here, and an unusual request for a WebSocket is handed on to be opened by the
-library (`server.handshakes`).
+Bytes that are not an HTTP request are refused here. An unusual request for a WebSocket is handed on to be
+opened by the library (`server.handshakes`).
 
 A connection answers its requests one at a time and stays open between them. Until a token was accepted, it
 waits in the lobby like every other socket. When a reader of server-sent events begins, its outlet becomes the
@@ -393,7 +393,7 @@ class HttpConnection(asyncio.Protocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer what is no request that can be read."""
+        """Refuse a request that cannot be read."""
         self._respond(problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True))
 
     def _trust(self) -> None:

@@ -29,7 +29,7 @@ type _Ran = tuple[Result, str | None] | None
 
 KEPT = Path(__file__).with_name("failing_seeds.txt")
 SAY_S = 60.0
-"""How often many runs say how far they are."""
+"""Seconds between two lines of progress."""
 EVERY_SAME = 33
 """One seed in so many runs twice: its trace must be the same."""
 

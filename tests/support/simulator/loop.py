@@ -42,7 +42,7 @@ class RunningTrace:
         self._hash = blake2b(digest_size=16)
         self._waiting = array("d")
         self.note = self._waiting.extend
-        """Take numbers into the hash. Whoever notes much calls `fold` now and then."""
+        """Take numbers into the hash. A caller that notes much must call `fold` now and then."""
 
     def record(self, _kind: str, when: float, number: int, *_more: str) -> None:
         """As simloop's recorder: what its network decides, such as the crash of a machine."""
