@@ -124,6 +124,26 @@ async def test_the_next_node_with_the_work_counts_what_the_others_have() -> None
         assert world.most == 2
 
 
+async def test_a_node_that_has_the_work_again_waits_until_the_others_have_told() -> None:
+    async with nodes() as world, AsyncExitStack() as stack:
+        a, b, c = world.all
+        for node in (b, c):
+            entering = asyncio.create_task(stack.enter_async_context(node.reads(world)))
+            await world.until(entering)
+        world.clock.advance(ALONE_S + 1)
+        world.holder = ""
+        await a.borrowing.turn()
+        world.holder = "a"
+        late = asyncio.create_task(_read_once(a, world))
+        for _ in range(3):
+            await a.borrowing.turn()
+            await asyncio.sleep(0)
+        assert (world.connections, late.done()) == (2, False)
+        await stack.aclose()
+        await world.until(late)
+        assert world.most == 2
+
+
 async def test_a_node_that_nobody_answers_goes_on_after_a_while() -> None:
     async with nodes(silent="a") as world:
         _, b, _ = world.all
