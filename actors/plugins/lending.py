@@ -10,8 +10,8 @@ from typing import Protocol
 
 type Place = AbstractAsyncContextManager[None]
 type Take = Callable[[str, int, bool], Place]
-"""Takes a place of those with this key, of which there are so many. True: it is in use already, so it counts
-at once, also over the bound."""
+"""Takes one of the places with this key; the number says how many there are. True: it is in use already, so
+it counts at once, also over the bound."""
 
 
 class OverNodes(Protocol):
@@ -50,7 +50,7 @@ class Lending:
         return self._take is not None
 
     def place(self, key: str, places_max: int) -> Place:
-        """A place of those with this key, of which there are so many on all nodes together."""
+        """One of the `places_max` places with this key on all nodes together."""
         if self.over_nodes is None:
             return self.take(key, places_max, False)
         return self.over_nodes.borrowed(key, places_max)

@@ -23,7 +23,7 @@ FIRED: Final = "timer_fired"
 STREAMS: Final = "timer/"
 """The internal stream of an entity's timers is this and the entity's name."""
 DUE_BYTES: Final = 8
-"""A key begins with the due time in so many bytes."""
+"""A key begins with the due time, which has this many bytes."""
 
 
 class Timer(Struct, frozen=True, gc=False, order=True):

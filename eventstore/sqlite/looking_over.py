@@ -34,7 +34,7 @@ LATER = ("projection", "command", "data_key", "sealed", "blob")
 First what a start reads, then what the first commands ask for; last the contents, which may take minutes.
 """
 HOLD_S = {"projection": 2.0, "command": 10.0}
-"""So long after the start, lists of rows and groups with commands wait for the look at these tables."""
+"""Seconds after the start for which lists of rows, and groups with commands, wait for the look at these."""
 _SMALL = frozenset({"meta", "counter"})
 """Tables of a few rows: each row is compared with SQLite's index, too."""
 _STEPS_BETWEEN_LOOKS = 100_000

@@ -6,6 +6,7 @@ reading a mail must not end with the others.
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -63,6 +64,7 @@ class Borrowing:
         self._lent = Lent(take, self._on_granted)
         self._running: asyncio.Task[None] | None = None
         self._stopped = False
+        self._warned_s = -math.inf
         peers.on(REQUEST, Wants, self._asked)
 
     def start(self) -> None:
@@ -106,7 +108,9 @@ class Borrowing:
         if holder and (changed or waits or holder != self._told[0] or now_s - self._told[1] >= RENEW_S):
             await self._ask(holder, now_s)
         if now_s - self._answered_s > ALONE_S and waits:
-            _log.warning("places_without_bound", reason="no node with the work answers")
+            if self._answered_s > self._warned_s:
+                _log.warning("places_without_bound", reason="no node with the work answers")
+                self._warned_s = now_s
             self._take(list(self._mine))
 
     def _hold(self, now_s: float) -> None:

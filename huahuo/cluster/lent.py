@@ -1,8 +1,8 @@
 """The places that the node with the work lends: what each node wants and has, and which of it is granted.
 
-A node tells all of it again and again, so news that come twice or late do no harm. One that is silent has
-nothing. The next node with the work counts at once what the others have, and grants nothing new until all
-living nodes have told it.
+A node tells all of it again and again, so a message that comes twice or late does no harm. One that is
+silent has nothing. The next node with the work counts at once what the others have, and grants nothing new
+until all living nodes have told it.
 """
 
 import asyncio

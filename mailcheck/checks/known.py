@@ -35,7 +35,7 @@ from huahuo.mailcheck.tables.records import (
 
 _SAME_MOMENT_MAX: Final = 32
 _SEVERAL: Final = 3
-"""For so many mails one question is asked first: whether any mail of the mailbox is known. Often none is."""
+"""From this number of mails on, one question comes first: whether any mail of the mailbox is known."""
 _AROUND_MAX: Final = 2_000
 """Records of a day at which one mail looks."""
 _ZONES_MS: Final = 14 * 3_600_000
