@@ -1,5 +1,6 @@
 """The Python client against the real server: every event once, whatever happens to the connection."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,8 @@ async def test_a_connection_that_fails_in_a_way_that_nobody_foresaw_is_lost_and_
         return raw
 
     monkeypatch.setattr(Receiver, "receive", unforeseen)
+    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
+    monkeypatch.setattr(loop, "call_exception_handler", told.append)
     async with world() as server, client_of(server, compression=False) as client:
         heard = Heard(client)
         async with client.events(STREAM, "start") as events:
@@ -232,4 +235,5 @@ async def test_a_connection_that_fails_in_a_way_that_nobody_foresaw_is_lost_and_
             assert texts(await collect(events, 2)) == ["a", "b"]
         problem = await heard.wait(Problem)
         assert (problem.code, problem.message) == ("connection_failed", "RuntimeError: never seen before")
+        assert [str(one["exception"]) for one in told] == ["never seen before"], "with its traceback"
         assert failures == []
