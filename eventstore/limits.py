@@ -11,6 +11,8 @@ APPEND_EVENTS_MAX = 1 << 16
 PRUNE_EVENTS_MAX = 10_000
 APPEND_BYTES_MAX = 64 << 20
 NAME_CHARS_MAX = 255
+KEYFRAMES_KEPT = 8
+"""The newest keyframes that are kept of a stream and fold, all with one fingerprint."""
 KEYFRAME_SPAN = 4096
 """Of the older keyframes, the first in each span of 4,096 seqs is kept, so past states stay near one."""
 KEY_BYTES_MAX = 1024

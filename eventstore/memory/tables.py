@@ -25,10 +25,8 @@ from huahuo.eventstore.core.storage_port import (
     Shred,
     Touch,
 )
-from huahuo.eventstore.limits import KEYFRAME_SPAN
+from huahuo.eventstore.limits import KEYFRAME_SPAN, KEYFRAMES_KEPT
 from huahuo.eventstore.model import CommandKey, CommandRecord, Keyframe, StoredEvent, Tombstone
-
-KEYFRAMES_KEPT = 8
 
 
 class Tables:

@@ -32,14 +32,10 @@ from huahuo.eventstore.core.storage_port import (
     Touch,
 )
 from huahuo.eventstore.core.sums import Value, row_crc
-from huahuo.eventstore.limits import KEYFRAME_SPAN
+from huahuo.eventstore.limits import KEYFRAME_SPAN, KEYFRAMES_KEPT
 from huahuo.eventstore.model import Ack
 from huahuo.eventstore.sqlite import passed, usage
 from huahuo.eventstore.sqlite.ended import PUT_ENDED
-
-KEYFRAMES_KEPT = 8
-"""The newest keyframes that are kept of a stream and fold, all with one fingerprint. Of the older ones, the
-first in each span is kept."""
 
 AGE_KEY = "command_age"
 """Key in `meta` of the clock of the command records, an `AgeNote`."""

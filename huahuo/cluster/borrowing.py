@@ -166,6 +166,6 @@ class Borrowing:
                     await self._changed.wait()
             try:
                 await self.turn()
-            except Exception:  # noqa: BLE001  else whoever waits for a place would wait for ever
+            except Exception:  # noqa: BLE001  else no wait for a place would ever end
                 _log.exception("places_turn_failed")
             await asyncio.sleep(_PAUSE_S)

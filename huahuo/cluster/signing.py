@@ -1,8 +1,8 @@
 """What nodes say to each other over HTTP is signed with a secret that they derive from the master key. Pure.
 
-A signature covers the request's name, who asks whom, the process that is asked, the log, the time, a number
-that is used once, and the digest of the body. It is checked before the body is read. Answers are signed too,
-for the request's number.
+A signature covers the request's name, the node that asks, the node that is asked and its process, the log,
+the time, a number that is used once, and the digest of the body. It is checked before the body is read.
+Answers are signed too, for the request's number.
 """
 
 import hmac

@@ -173,7 +173,7 @@ async def test_no_secret_is_in_a_span(tmp_path: Path, monkeypatch: pytest.Monkey
     kept, _ = kept_spans(monkeypatch)
     imap = ModelImap("a@example.com", "another password")
     imap.refuse_login = f"[AUTHENTICATIONFAILED] {MAILBOX_PASSWORD} is wrong"
-    place = str(Place(0xABCDEF, 0x123456, sampled=True))  # who asks traces
+    place = str(Place(0xABCDEF, 0x123456, sampled=True))  # of a client that traces
     given: dict[str, Any] = {"mail_allow_private": True, "otel": True, "drain_timeout_s": WITHIN_S}
     with held_port() as port:
         serving = asyncio.create_task(imap.serve(port, "127.0.0.1"))

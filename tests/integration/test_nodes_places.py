@@ -62,6 +62,7 @@ class Nodes:
         self.holder = "a"
         self.connections = self.most = 0
         self.all: list[Node] = []
+        self.turned = asyncio.Condition()
 
     async def until(self, task: asyncio.Task[None]) -> None:
         """As many turns as it takes."""
@@ -76,6 +77,8 @@ class Nodes:
             await node.borrowing.turn()
         for _ in range(5):
             await asyncio.sleep(0)
+        async with self.turned:
+            self.turned.notify_all()
 
 
 @asynccontextmanager
@@ -96,24 +99,28 @@ async def test_never_more_are_connected_than_one_node_would_connect() -> None:
 
         async def read(node: Node) -> None:
             nonlocal done
-            async with node.reads(world):
-                await asyncio.sleep(0.01)
+            async with node.reads(world), world.turned:
+                await world.turned.wait()
             done += 1
 
         readers = [asyncio.create_task(read(node)) for node in world.all for _ in range(4)]
         async with asyncio.timeout(WITHIN_S):
             while done < len(readers):
                 await world.turn()
-                await asyncio.sleep(0.005)
         assert world.most == 2
+
+
+async def _enter(stack: AsyncExitStack, world: Nodes, *readers: Node) -> None:
+    """Each of these nodes begins to read a mail, which it does until the stack is closed."""
+    for node in readers:
+        entering = asyncio.create_task(stack.enter_async_context(node.reads(world)))
+        await world.until(entering)
 
 
 async def test_the_next_node_with_the_work_counts_what_the_others_have() -> None:
     async with nodes() as world, AsyncExitStack() as stack:
         _, b, c = world.all
-        for node in (b, c):
-            entering = asyncio.create_task(stack.enter_async_context(node.reads(world)))
-            await world.until(entering)
+        await _enter(stack, world, b, c)
         world.holder = "b"
         late = asyncio.create_task(_read_once(b, world))
         for _ in range(3):
@@ -127,9 +134,7 @@ async def test_the_next_node_with_the_work_counts_what_the_others_have() -> None
 async def test_a_node_that_has_the_work_again_waits_until_the_others_have_told() -> None:
     async with nodes() as world, AsyncExitStack() as stack:
         a, b, c = world.all
-        for node in (b, c):
-            entering = asyncio.create_task(stack.enter_async_context(node.reads(world)))
-            await world.until(entering)
+        await _enter(stack, world, b, c)
         world.clock.advance(ALONE_S + 1)
         world.holder = ""
         await a.borrowing.turn()
