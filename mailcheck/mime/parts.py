@@ -102,6 +102,17 @@ class Part:
         return len(self.body)
 
 
+def is_attachment(part: Part) -> bool:
+    """Whether a user would call it one: marked as such, a named file, a forwarded mail; no inline picture."""
+    if part.disposition == "attachment":
+        return True
+    if part.type == "message/rfc822":
+        return part.parent_type != "multipart/report"
+    if part.type.startswith("text/") or not part.name:
+        return False
+    return not (part.parent_type == "multipart/related" and part.header("content-id"))
+
+
 def parse(raw: bytes) -> Part:
     """The tree of a whole mail."""
     if b"\n" not in raw and b"\r" in raw:
