@@ -112,7 +112,9 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
 def _strong(lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
     found = _STRONG.places(lower, tokens, wide=wide)
     if wide:
-        found += [_of(match, STRONG_WORTH, "near") for match in MADE_WIDE.finditer(lower)]
+        starts = {one.start for one in found}
+        made = (_of(match, STRONG_WORTH, "near") for match in MADE_WIDE.finditer(lower))
+        found += [one for one in made if one.start not in starts]
     return found
 
 

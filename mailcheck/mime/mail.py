@@ -21,6 +21,8 @@ _TEXT_BYTES_MAX = 4 * TEXT_CHARS_MAX
 _ATTACHMENTS_MAX = 200
 _SENDER_CHARS_MAX = 4000
 _DATE_MS_MAX = 253_402_300_799_999
+_USUAL_SENDER = re.compile(rb"([A-Za-z0-9 ]{1,100} )?<([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255})>")
+"""A name and an address without anything to unquote or decode."""
 _NEEDS_QUOTES = re.compile(r'[<>@,;:"()\[\]\\]')
 
 
@@ -144,6 +146,10 @@ def _leaves(root: Part) -> list[Part]:
 
 def _sender(raw: bytes, charset: str) -> str:
     """`Name <address>`. The address is parsed before words are decoded, so that a name cannot forge one."""
+    usual = _USUAL_SENDER.fullmatch(raw)
+    if usual:
+        name, address = " ".join((usual[1] or b"").decode("ascii").split()), usual[2].decode("ascii")
+        return f"{name} <{address}>" if name and name != address else address
     try:
         found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
     except RecursionError:  # nested comments
