@@ -162,6 +162,15 @@ def test_after_a_lost_signal_members_read_the_log() -> None:
     assert many.told() == [["a", "unheard of", "c"]] * 3
 
 
+def test_events_that_are_told_twice_are_sent_once() -> None:
+    many = Crowd(3)
+    many.commit("a")
+    event = many.log.append("system", "b")
+    for _ in range(2):
+        many.fanout.committed({"system": [event], LOG_STREAM: [event]})
+    assert many.told() == [["a", "b"]] * 3
+
+
 def test_frames_of_other_kinds_have_cohorts_of_their_own() -> None:
     many = Crowd(2)
     other = many.reader(dialect=DOCUMENT)
