@@ -227,7 +227,7 @@ class EntityDecider(EntityFold):
         after = state.state
         for event in own:
             after = self.after(after, event)
-        if not isinstance(after, entity.state):
+        if after.__class__ is not entity.state and not isinstance(after, entity.state):
             return None
         size = 0
         if state.size <= MEASURED_BYTES:
