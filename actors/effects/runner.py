@@ -18,7 +18,7 @@ from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.known import Known
 from huahuo.actors.effects.line import Entry, Line, group_of
-from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.spec import Spec, backoff_s
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.plugins.plugin import Gauges
@@ -226,6 +226,8 @@ class Effects:
             self._refused.add(row.user)
             return
         spec = self._specs[row.kind, row.effect]
+        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
+            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
         job = bytes(row.job)
         entry = Entry(id_, spec, row, group_of(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
         self._known.keep(entry)
