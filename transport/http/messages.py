@@ -10,6 +10,8 @@ import msgspec
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 NO_STORE = "no-store"
+HEAD_BYTES_MAX = 64 << 10
+"""Of the head of a request."""
 _PARAMETERS_MAX = 32
 
 _ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?#@]+)(?=[/?]|$)", re.IGNORECASE)
@@ -103,8 +105,15 @@ class Answer(msgspec.Struct, frozen=True):
     is_refusal: bool = False
 
     def adding(self, headers: Headers) -> "Answer":
-        """The same with more headers."""
-        return msgspec.structs.replace(self, headers=(*self.headers, *headers)) if headers else self
+        """The same with more headers. There is one `Vary`, since some caches read the last one only."""
+        if not headers:
+            return self
+        varies = [value for name, value in (*self.headers, *headers) if name == "Vary"]
+        if len(varies) > 1:
+            others = [one for one in (*self.headers, *headers) if one[0] != "Vary"]
+            headers = (*others, ("Vary", ", ".join(dict.fromkeys(varies))))
+            return msgspec.structs.replace(self, headers=headers)
+        return msgspec.structs.replace(self, headers=(*self.headers, *headers))
 
 
 def json_answer(body: bytes, headers: Headers = (), status: HTTPStatus = HTTPStatus.OK) -> Answer:

@@ -21,7 +21,7 @@ import structlog
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.event_socket import Reader
-from huahuo.transport.http.messages import Answer, Headers, Request
+from huahuo.transport.http.messages import HEAD_BYTES_MAX, Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
 from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import ErrorCode
@@ -38,7 +38,6 @@ HALF_CLOSED_S: Final = 10.0
 """A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
 _LINGER_S: Final = 1.0
 _PIPELINED_BYTES_MAX: Final = 64 << 10
-_HEAD_BYTES_MAX: Final = 64 << 10
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 _log = structlog.get_logger(__name__)
@@ -67,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self._owner = owner
         self._api = owner.api
         self.transport = transport
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES_MAX)
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._head = bytearray()
         """The bytes of a request until its head is read."""
         self._deadline_s = deadline_s
@@ -179,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
         self._request = event
         read, self._head = bytes(self._head), bytearray()
         head = read[: len(read) - len(self._h11.trailing_data[0])]
-        if len(head) > _HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
+        if len(head) > HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         if b"\n" in head.replace(b"\r\n", b""):  # a proxy in front may have seen another end of a line
