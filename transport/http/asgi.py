@@ -17,7 +17,8 @@ from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
 from huahuo.transport.http.event_socket import Reader
-from huahuo.transport.http.messages import HEAD_BYTES_MAX, Answer, Headers, Request, origin_form
+from huahuo.transport.http.heads import HEAD_BYTES_MAX
+from huahuo.transport.http.messages import Answer, Headers, Request, origin_form
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
 from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode

@@ -10,8 +10,6 @@ import msgspec
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 NO_STORE = "no-store"
-HEAD_BYTES_MAX = 64 << 10
-"""Of the head of a request."""
 _PARAMETERS_MAX = 32
 
 _ABSOLUTE = re.compile(r"https?://(?P<authority>[^/?#@]+)(?=[/?]|$)", re.IGNORECASE)
