@@ -19,8 +19,8 @@ class Entry:
     """An open effect in memory. `job` is kept if it is small."""
 
     __slots__ = (
-        "before", "cancelled", "group", "id", "job", "key", "run", "settling", "since_ms", "spec", "trace",
-        "user",
+        "before", "begun", "cancelled", "group", "id", "job", "key", "run", "settling", "since_ms", "spec",
+        "trace", "user",
     )  # fmt: skip
 
     def __init__(self, id_: int, spec: Spec, row: OpenEffect, group: Group, job: bytes | None) -> None:
@@ -37,6 +37,8 @@ class Entry:
         self.group = group
         self.job = job
         self.cancelled = False
+        self.begun = False
+        """A run of it began in this process."""
         self.settling = False
         """Its run has come to an end, which is being recorded."""
 

@@ -19,6 +19,7 @@ from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEff
 from huahuo.actors.effects.line import Entry, Group, Line
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.effects.traced import TracesRuns
+from huahuo.actors.entities.sharing import WHOLE, Share
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -91,6 +92,10 @@ class Effects:
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
+        self._share: Share = WHOLE
+        self._begun: set[int] = set()
+        """Of a divided work: effects that began here. They stay here, whoever would have them by now."""
+        self._looked_at = -1
         self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
@@ -153,6 +158,24 @@ class Effects:
                     if name in (None, self._known[id_].spec.name):
                         self.cancelled(id_)
 
+    def asked(self, id_: int, row: OpenEffect) -> None:
+        """According to the log a decision, of whichever node, has asked for this effect."""
+        if not self._resting and (row.kind, row.effect) in self._specs:
+            self._offer(id_, row)
+            self._fill()
+
+    def divide(self, share: Share) -> None:
+        """The effects are divided among nodes, and this is our part. What runs here goes on here.
+
+        If an effect has a bound (`at_once`), all of it, or of one value of its `per`, is one part.
+        """
+        self._share = share
+        for entry in list(self._line.waiting.values()):
+            if not entry.begun and not share.has(_part(entry.spec, entry.group, entry.entity)):
+                self._line.remove(entry.id)
+                self.forget(entry)
+        self.look_again()
+
     def cancelled(self, id_: int) -> None:
         """An effect is cancelled according to the log: stop its run, or let it not begin."""
         if (entry := self._known.get(id_)) is not None:
@@ -206,6 +229,8 @@ class Effects:
             self.forget(entry)
         self._asleep.clear()
         self._held.clear()
+        # A task that was cancelled before it began, and a cancelled timer, could not say so.
+        self._lap = self._timer = self._sweeper = None
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
@@ -221,13 +246,17 @@ class Effects:
         """Take an open effect into memory, where there is room."""
         if id_ in self._known or self.draining or id_ in self._held:
             return
+        spec = self._specs[row.kind, row.effect]
+        job = bytes(row.job)
+        group = _group(spec, job)
+        ours = self._share is WHOLE or id_ in self._begun or self._share.has(_part(spec, group, row.entity))
+        if not ours:
+            return
         wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms <= 0 and not self._line.room(row.user):
             self._refused.add(row.user)
             return
-        spec = self._specs[row.kind, row.effect]
-        job = bytes(row.job)
-        entry = Entry(id_, spec, row, _group(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
+        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
         self._know(entry)
         if wait_ms > 0:
             self._sleep(entry, wait_ms / 1000)
@@ -274,13 +303,14 @@ class Effects:
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
-        living = self._log.living()
+        living = self._share.running(self._log.living())
         self._held = {id_: by for id_, by in self._held.items() if by in living}
+        self._looked_at = self._log.position
         self._refused.clear()
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
-        gone = set(self._known) if self._shared else set()
+        gone = {*self._known, *self._begun} if self._shared else set()
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
                 gone.discard(id_)
@@ -292,6 +322,7 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
+        self._begun -= gone
         for id_ in gone:
             self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
@@ -304,8 +335,9 @@ class Effects:
 
     def _sweep(self) -> None:
         self._unswept_s += self._tick_s
-        ended = not self._log.living().issuperset(self._held.values())
-        if self._shared or ended or self._unswept_s >= self._bounds.sweep_s:
+        ended = not self._share.running(self._log.living()).issuperset(self._held.values())
+        moved = self._share is WHOLE or self._looked_at != self._log.position
+        if (self._shared and moved) or ended or self._unswept_s >= self._bounds.sweep_s:
             self._unswept_s = 0.0
             self.look_again()
         self._sweep_later()
@@ -339,6 +371,9 @@ class Effects:
             match self._line.next(self._wait_s):
                 case Entry() as entry:
                     self.by_user[entry.user] += 1
+                    entry.begun = True
+                    if self._share is not WHOLE:
+                        self._begun.add(entry.id)
                     task = asyncio.get_running_loop().create_task(
                         self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
@@ -392,12 +427,14 @@ class Effects:
     def ended(self, entry: Entry, outcome: str) -> None:
         """See `Keeper`."""
         self.forget(entry)
+        self._begun.discard(entry.id)
         self.opened -= 1
         self.ends[outcome] += 1
 
     def held(self, entry: Entry, by: str) -> None:
         """See `Keeper`."""
         self._held[entry.id] = by
+        self._begun.discard(entry.id)
         self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
@@ -432,6 +469,14 @@ def _group(spec: Spec, job: bytes) -> Group:
     except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
         return spec.kind, spec.name, None
     return group
+
+
+def _part(spec: Spec, group: Group, entity: str) -> str:
+    """What an effect is divided by. A bound of runs at a time must hold, so these are all of one part."""
+    if spec.at_once is None:
+        return entity
+    per = group[2]
+    return f"{spec.kind} {spec.name} {per!r}" if isinstance(per, str | int) else f"{spec.kind} {spec.name}"
 
 
 def _unknown(row: OpenEffect, id_: int) -> str:

@@ -12,6 +12,7 @@ import structlog
 
 from huahuo.actors import Runtime
 from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
@@ -345,7 +346,7 @@ class App:
         log, hub = self.log, self.hub
         if isinstance(log, StoreLog):
             self.duty = nodes.duty_of(
-                self.settings, log, self.clock, self._work, self._rest,
+                self.settings, log, self.clock, self._work, self._rest, self._divide,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
                 lambda: self._pages.takes_clients,
             )  # fmt: skip
@@ -402,6 +403,14 @@ class App:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         await self.webhooks.work()
+
+    async def _divide(self, share: Share) -> None:
+        """This node's part of the work that nodes divide is another one now."""
+        try:
+            for brought in self._brought.values():
+                await brought.divide(share)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     async def _rest(self) -> None:
         """Another node does that now."""
