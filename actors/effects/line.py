@@ -19,8 +19,8 @@ class Entry:
     """An open effect in memory. `job` is kept if it is small."""
 
     __slots__ = (
-        "before", "begun", "cancelled", "group", "id", "job", "key", "run", "settling", "since_ms", "spec",
-        "trace", "user",
+        "before", "cancelled", "group", "id", "job", "key", "run", "settling", "since_ms", "spec", "trace",
+        "user",
     )  # fmt: skip
 
     def __init__(self, id_: int, spec: Spec, row: OpenEffect, group: Group, job: bytes | None) -> None:
@@ -37,8 +37,6 @@ class Entry:
         self.group = group
         self.job = job
         self.cancelled = False
-        self.begun = False
-        """A run of it began in this process."""
         self.settling = False
         """Its run has come to an end, which is being recorded."""
 
@@ -46,6 +44,18 @@ class Entry:
     def entity(self) -> str:
         """The entity's own stream."""
         return f"{self.spec.kind}/{self.key}"
+
+
+def group_of(spec: Spec, job: bytes) -> Group:
+    """The group of an effect with these stored arguments."""
+    if spec.per is None:
+        return spec.kind, spec.name, None
+    try:
+        group = spec.kind, spec.name, spec.per(spec.read(job))
+        hash(group)
+    except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
+        return spec.kind, spec.name, None
+    return group
 
 
 type _Queue = OrderedDict[int, Entry]

@@ -16,15 +16,17 @@ import structlog
 from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
-from huahuo.actors.effects.line import Entry, Group, Line
+from huahuo.actors.effects.known import Known
+from huahuo.actors.effects.line import Entry, Line, group_of
+from huahuo.actors.effects.part import Part
 from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
-from huahuo.actors.entities.sharing import WHOLE, Share
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 
 _log = structlog.get_logger(__name__)
@@ -84,25 +86,21 @@ class Effects:
         self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
         self._bounds = bounds
         self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
-        self._known: dict[int, Entry] = {}
-        self._of_entity: dict[str, int | set[int]] = {}
-        """The effects of an entity. Most have one, for which a set would take more than the rest of it."""
+        self._known = Known()
+        self.forget = self._known.drop
+        """See `Keeper`."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._share: Share = WHOLE
-        self._begun: set[int] = set()
-        """Of a divided work: effects that began here. They stay here, whoever would have them by now."""
+        self._part = Part()
         self._looked_at = -1
-        self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
         """Whether the table has effects that were not looked at."""
-        self._lap: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeping = Sweeping(self._look_through, self._must_look)
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
         self._shared = self._resting = shared
@@ -153,10 +151,8 @@ class Effects:
                 self._offer(id_, row)
                 self._fill()
             case Cancel(name):
-                found = self._of_entity.get(entity, set())
-                for id_ in (found,) if isinstance(found, int) else tuple(found):
-                    if name in (None, self._known[id_].spec.name):
-                        self.cancelled(id_)
+                for id_ in self._known.of(entity, name):
+                    self.cancelled(id_)
 
     def asked(self, id_: int, row: OpenEffect) -> None:
         """According to the log a decision, of whichever node, has asked for this effect."""
@@ -165,13 +161,11 @@ class Effects:
             self._fill()
 
     def divide(self, share: Share) -> None:
-        """The effects are divided among nodes, and this is our part. What runs here goes on here.
-
-        If an effect has a bound (`at_once`), all of it, or of one value of its `per`, is one part.
-        """
-        self._share = share
+        """The effects are divided among nodes, and this is our part."""
+        part = self._part
+        part.share = share
         for entry in list(self._line.waiting.values()):
-            if not entry.begun and not share.has(_part(entry.spec, entry.group, entry.entity)):
+            if not part.has(entry.id, entry.spec, entry.group, entry.entity):
                 self._line.remove(entry.id)
                 self.forget(entry)
         self.look_again()
@@ -200,7 +194,9 @@ class Effects:
                 self._offer(id_, row)
             before = rows[-1][0]
         self._fill()  # not before the last name is known
-        self._sweep_later()
+        every_s = self._bounds.sweep_s
+        often = self._shared or self._log.incarnation
+        self._sweeping.start(every_s=every_s, tick_s=min(SHARED_SWEEP_S, every_s) if often else every_s)
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no more runs, and let those that run come to their end. Those that do not stay open."""
@@ -215,8 +211,8 @@ class Effects:
         self.draining = True
         self._stop_timers()
         tasks = {*self._running.values(), *self._ending}
-        if self._lap is not None:
-            tasks.add(self._lap)
+        if self._sweeping.lap is not None:
+            tasks.add(self._sweeping.lap)
         if late := await cancel_all(tasks, timeout_s):
             _log.warning("effects_not_stopped_in_time", effects=late)
 
@@ -230,12 +226,13 @@ class Effects:
         self._asleep.clear()
         self._held.clear()
         # A task that was cancelled before it began, and a cancelled timer, could not say so.
-        self._lap = self._timer = self._sweeper = None
+        self._sweeping.lap = self._timer = None
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
-        while self._known or self._lap is not None:
-            tasks = {*self._running.values(), *self._ending, *({self._lap} if self._lap else ())}
+        while self._known or self._sweeping.lap is not None:
+            lap = self._sweeping.lap
+            tasks = {*self._running.values(), *self._ending, *({lap} if lap else ())}
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0 if tasks else 0.05)
@@ -248,16 +245,15 @@ class Effects:
             return
         spec = self._specs[row.kind, row.effect]
         job = bytes(row.job)
-        group = _group(spec, job)
-        ours = self._share is WHOLE or id_ in self._begun or self._share.has(_part(spec, group, row.entity))
-        if not ours:
+        group = group_of(spec, job)
+        if not self._part.has(id_, spec, group, row.entity):
             return
         wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms <= 0 and not self._line.room(row.user):
             self._refused.add(row.user)
             return
         entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
-        self._know(entry)
+        self._known.keep(entry)
         if wait_ms > 0:
             self._sleep(entry, wait_ms / 1000)
         else:
@@ -279,38 +275,19 @@ class Effects:
         self._stand(entry)
         self._fill()
 
-    def _know(self, entry: Entry) -> None:
-        self._known[entry.id] = entry
-        others = self._of_entity.setdefault(entry.entity, entry.id)
-        if isinstance(others, set):
-            others.add(entry.id)
-        elif others != entry.id:
-            self._of_entity[entry.entity] = {others, entry.id}
-
-    def forget(self, entry: Entry) -> None:
-        """See `Keeper`."""
-        if self._known.pop(entry.id, None) is None:
-            return
-        others = self._of_entity[entry.entity]
-        if isinstance(others, set):
-            others.discard(entry.id)
-            if others:
-                return
-        del self._of_entity[entry.entity]
-
     def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
         return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
-        living = self._share.running(self._log.living())
+        living = self._part.share.running(self._log.living())
         self._held = {id_: by for id_, by in self._held.items() if by in living}
         self._looked_at = self._log.position
         self._refused.clear()
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
-        gone = {*self._known, *self._begun} if self._shared else set()
+        gone = {*self._known, *self._part.begun} if self._shared else set()
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
                 gone.discard(id_)
@@ -322,40 +299,20 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
-        self._begun -= gone
+        self._part.leaves(gone)
         for id_ in gone:
             self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
-    def _sweep_later(self) -> None:
-        self._tick_s = self._bounds.sweep_s
-        if self._shared or self._log.incarnation:
-            self._tick_s = min(SHARED_SWEEP_S, self._tick_s)
-        self._sweeper = asyncio.get_running_loop().call_later(self._tick_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._unswept_s += self._tick_s
-        ended = not self._share.running(self._log.living()).issuperset(self._held.values())
-        moved = self._share is WHOLE or self._looked_at != self._log.position
-        if (self._shared and moved) or ended or self._unswept_s >= self._bounds.sweep_s:
-            self._unswept_s = 0.0
-            self.look_again()
-        self._sweep_later()
+    def _must_look(self) -> bool:
+        living = self._part.share.running(self._log.living())
+        moved = self._part.is_whole or self._looked_at != self._log.position
+        return (self._shared and moved) or not living.issuperset(self._held.values())
 
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not."""
-        if self._lap is None and not self.draining:
-            self._lap = asyncio.get_running_loop().create_task(
-                self._lap_through(), name="effects in the table"
-            )
-
-    async def _lap_through(self) -> None:
-        try:
-            await self._look_through()
-        except EventStoreError as error:
-            _log.warning("effects_not_read", error=type(error).__name__)
-        finally:
-            self._lap = None
+        if not self.draining:
+            self._sweeping.again()
 
     def _room_again(self) -> bool:
         """Whether some that found no room would find it now, enough to look through the table for them."""
@@ -371,9 +328,7 @@ class Effects:
             match self._line.next(self._wait_s):
                 case Entry() as entry:
                     self.by_user[entry.user] += 1
-                    entry.begun = True
-                    if self._share is not WHOLE:
-                        self._begun.add(entry.id)
+                    self._part.begins(entry.id)
                     task = asyncio.get_running_loop().create_task(
                         self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
@@ -427,14 +382,14 @@ class Effects:
     def ended(self, entry: Entry, outcome: str) -> None:
         """See `Keeper`."""
         self.forget(entry)
-        self._begun.discard(entry.id)
+        self._part.leaves((entry.id,))
         self.opened -= 1
         self.ends[outcome] += 1
 
     def held(self, entry: Entry, by: str) -> None:
         """See `Keeper`."""
         self._held[entry.id] = by
-        self._begun.discard(entry.id)
+        self._part.leaves((entry.id,))
         self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
@@ -455,28 +410,10 @@ class Effects:
             self._sleep(entry, _LEFT_S)
 
     def _stop_timers(self) -> None:
-        for handle in (self._sweeper, self._timer, *self._asleep.values()):
+        self._sweeping.stop()
+        for handle in (self._timer, *self._asleep.values()):
             if handle is not None:
                 handle.cancel()
-
-
-def _group(spec: Spec, job: bytes) -> Group:
-    if spec.per is None:
-        return spec.kind, spec.name, None
-    try:
-        group = spec.kind, spec.name, spec.per(spec.read(job))
-        hash(group)
-    except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
-        return spec.kind, spec.name, None
-    return group
-
-
-def _part(spec: Spec, group: Group, entity: str) -> str:
-    """What an effect is divided by. A bound of runs at a time must hold, so these are all of one part."""
-    if spec.at_once is None:
-        return entity
-    per = group[2]
-    return f"{spec.kind} {spec.name} {per!r}" if isinstance(per, str | int) else f"{spec.kind} {spec.name}"
 
 
 def _unknown(row: OpenEffect, id_: int) -> str:
