@@ -13,6 +13,7 @@ from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import HandlerExit, place_of
+from huahuo.actors.domain.firing import SERVICE, FiredTogether, TimerCommands
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
@@ -27,12 +28,11 @@ from huahuo.actors.domain.working import EntityOwners, specs_of
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
+from huahuo.actors.effects.bounds import Bounds as EffectBounds
 from huahuo.actors.effects.facts import Cancel, Start
-from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.entities.sharing import NOTHING, WHOLE, Share
 from huahuo.actors.followers.followers import Followers
@@ -46,8 +46,6 @@ from huahuo.actors.timers.clockwork import Clockwork
 from huahuo.actors.timers.timer import Timer
 from huahuo.eventstore.model import StoredEvent
 
-SERVICE: Final = "service"
-"""The principal of what timers do."""
 EFFECT_STREAMS: Final = f"{effect_facts.KIND}/"
 TIMERS_IDS: Final = "timer/"
 """What the ids of commands of timers begin with."""
@@ -55,10 +53,6 @@ COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
 _ENTITY_BYTES: Final = 1_500
 """What an entity with a small state takes in memory."""
-
-
-type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
-"""What timers may send, by kind and stored name."""
 
 
 class EntityApi:
@@ -317,7 +311,7 @@ class EntityApi:
         place = f"{place_of(query.answer)}: query({query.action!r})"
         return Action(query.action, query.params, handle, query=True, place=place)
 
-    def together(self) -> "FiredTogether":
+    def together(self) -> FiredTogether:
         """See `Fires`."""
         return FiredTogether(self._host.directory, self.timer_commands)
 
@@ -378,35 +372,6 @@ class EntityApi:
 
         place = f"{place_of(query.answer)}: {entity.kind}.query({query.action!r})"
         return Action(query.action, query_params(entity, fields), handle, query=True, place=place)
-
-
-class FiredTogether:
-    """Timers whose entities decide in the same append. See `huahuo.actors.timers.clockwork.Group`."""
-
-    def __init__(self, directory: Directory, commands: TimerCommands) -> None:
-        self._directory = directory
-        self._commands = commands
-        self._together = directory.together(jobs.KIND, SERVICE)
-        self.finish = self._together.finish
-        self.submit = self._together.submit
-        self.give_up = self._together.give_up
-
-    @property
-    def full(self) -> bool:
-        """See `Group`."""
-        return self._together.full
-
-    def add(self, timer: Timer, command_id: str) -> bool:
-        """See `Group`."""
-        inbox = self._directory.resident_inbox(timer.entity)
-        if inbox is None:
-            return False
-        try:
-            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
-        except msgspec.MsgspecError:
-            return False  # `fire` says it
-        sent = Sent(command, command_id=command_id, timer=timer)
-        return self._together.add(inbox, sent, command_id)
 
 
 def _nothing() -> None:

@@ -7,7 +7,6 @@ is looked through again, the oldest first.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,6 +14,7 @@ import structlog
 
 from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
+from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.known import Known
 from huahuo.actors.effects.line import Entry, Line, group_of
@@ -22,6 +22,7 @@ from huahuo.actors.effects.part import Part
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
+from huahuo.actors.effects.unknown import UnknownEffect, unknown
 from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
@@ -41,21 +42,6 @@ _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
 
 
-class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
-    """Open effects have a name that today's code does not know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What may run and wait in memory at a time."""
-
-    at_once: int = 512
-    waiting_max: int = 20_000
-    waiting_per_user_max: int = 10_000
-    sweep_s: float = 30.0
-    """How often the table is looked through for effects that nobody works on."""
-
-
 class Effects:
     """See the module. All methods belong to the loop's thread."""
 
@@ -67,7 +53,7 @@ class Effects:
         books: Books,
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = Bounds(),  # noqa: B008  frozen
         shared: bool = False,
     ) -> None:
         """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
@@ -189,7 +175,7 @@ class Effects:
             for id_, row in self._read(rows):
                 if (row.kind, row.effect) not in self._specs:
                     self.draining = True
-                    raise UnknownEffect(_unknown(row, id_))
+                    raise UnknownEffect(unknown(row, id_))
                 self.opened += 1
                 self._offer(id_, row)
             before = rows[-1][0]
@@ -414,10 +400,3 @@ class Effects:
         for handle in (self._timer, *self._asleep.values()):
             if handle is not None:
                 handle.cancel()
-
-
-def _unknown(row: OpenEffect, id_: int) -> str:
-    return (
-        f"the effect {row.effect!r} of {row.entity} (number {id_}) is open, and nothing handles it: bring"
-        f" back the class and its @{row.kind}.effect, or name= the new class {row.effect!r}"
-    )

@@ -114,15 +114,6 @@ class Follower:
         """Where it stands, for people."""
         return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.error)
 
-    async def recorded_standing(self) -> Standing:
-        """Where it stands according to the log, while another node runs it. Raises Closed, Unavailable."""
-        kept = await record.read(self._log, self.spec.name)
-        cursor = kept.cursor or 0
-        lag = max(0, self._log.position - cursor)
-        state = "paused" if kept.paused else "behind" if lag else "up to date"
-        error = next((letter.error for letter in kept.dead.values()), "")
-        return Standing(self.spec.name, "follower", cursor, lag, state, len(kept.dead), error)
-
     def look_again(self) -> None:
         """An administrator may have done something with it, on any node: read in the log what."""
         self._looks_again = True

@@ -25,6 +25,7 @@ class Followers:
         self, specs: Sequence[Spec], *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent
     ) -> None:
         self._feed = feed
+        self._log = log
         self.by_name = {
             spec.name: Follower(spec, log=log, feed=feed, ambient=ambient, read=read) for spec in specs
         }
@@ -93,7 +94,8 @@ class Followers:
     async def standing(self) -> list[Standing]:
         """Where each of them stands, also those that another node runs. Raises Closed, Unavailable."""
         return [
-            one.standing() if one.runs else await one.recorded_standing() for one in self.by_name.values()
+            one.standing() if one.runs else await record.standing(self._log, name)
+            for name, one in self.by_name.items()
         ]
 
     def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, StoredEvent
 
@@ -137,6 +138,16 @@ async def read(log: Tables, name: str) -> Recorded:
         dead.update((int.from_bytes(key), _decode_dead(value)) for key, value in rows)
         after = rows[-1][0]
     return Recorded(name, None if cursor is None else _decode_cursor(cursor).after, paused is not None, dead)
+
+
+async def standing(log: Tables, name: str) -> Standing:
+    """Where a follower stands that another process runs."""
+    kept = await read(log, name)
+    cursor = kept.cursor or 0
+    lag = max(0, log.position - cursor)
+    state = "paused" if kept.paused else "behind" if lag else "up to date"
+    error = next((letter.error for letter in kept.dead.values()), "")
+    return Standing(name, "follower", cursor, lag, state, len(kept.dead), error)
 
 
 def _told(type_: str, name: str, now_ms: int, **more: int) -> NewEvent:

@@ -14,13 +14,13 @@ from itertools import batched
 from typing import Final
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.entities.sharing import WHOLE, Share
 from huahuo.actors.timers import known_commands, rebuilding
 from huahuo.actors.timers.heard import Heard
+from huahuo.actors.timers.limits import Limits
 from huahuo.actors.timers.ports import Fires, Group
 from huahuo.actors.timers.retries import Retries
 from huahuo.actors.timers.timer import (
@@ -63,19 +63,6 @@ type _Due = tuple[bytes, Timer]
 
 type _Members = dict[str, _Due]
 """The timers of a group, by the ids of their commands."""
-
-
-class Limits(Struct, frozen=True):
-    """The bounds of a clockwork."""
-
-    in_memory_max: int = 8_192
-    """Timers that are read ahead; up to twice as many may lie there."""
-    at_once: int = 2_048
-    """Commands that are decided at the same time."""
-    retries_max: int = 1_024
-    """Failed firings that wait; others are found again by the look at the table."""
-    retry_s: float = 1.0
-    retry_max_s: float = 300.0
 
 
 class Clockwork:
@@ -134,10 +121,7 @@ class Clockwork:
             await rebuilding.rebuild(self._log, now_ms=self._ambient.now_ms())
 
     def divide(self, share: Share) -> None:
-        """Timers are divided among nodes by their entities: fire those of this share, and no others.
-
-        One that is being fired here meanwhile does no harm, since only one firing is recorded.
-        """
+        """Timers are divided among nodes by their entities: begin no firing but of those of this share."""
         self._share = share
         self._window.keep(lambda timer: share.has(timer.entity))
         self._lost = True
