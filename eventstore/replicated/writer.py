@@ -234,16 +234,16 @@ class ReplicaWriter(ApplyingWriter):
         self._start()
         while not self._halted:
             await asyncio.sleep(HEARTBEAT_S)
-            if not self._outbox:
-                self._reaching.answered()
-            elif (
-                not (self.trouble or len(self._arrivals))
-                and (silence := self._reaching.silence()) is not None
-            ):
-                self._reached(silence)
+            self._look_whether_it_answers()
             if self._ambient.monotonic_s() - self._spoke_s >= HEARTBEAT_S and not self._outbox:
                 self._announced = False
                 self._start()
+
+    def _look_whether_it_answers(self) -> None:
+        if not self._outbox:
+            self._reaching.answered()
+        elif not self.trouble and not len(self._arrivals) and (silence := self._reaching.silence()):
+            self._reached(silence)
 
     # The one task that runs jobs.
 
