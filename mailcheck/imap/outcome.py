@@ -84,6 +84,8 @@ class Outcome(msgspec.Struct, frozen=True):
     retry: bool = False
     error_class: str = ""
     advice: str = ""
+    own_way: bool = False
+    """The mailbox has a proxy of its own, so this says nothing of its server."""
 
     @property
     def said(self) -> str:
