@@ -115,6 +115,12 @@ class AsgiSocket:
         """See `Socket`."""
         return self._open and not self.out.paused
 
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
+        """See `Socket`."""
+
     def bound_buffer(self, bytes_max: int) -> None:
         """See `Socket`."""
         self.out.bound(bytes_max)
