@@ -1,4 +1,4 @@
-"""Answers of proxies as they come over a socket: in pieces, with the mail server's words behind them, cut off."""
+"""Answers of proxies as they come over a socket: in pieces, with more behind them, cut off."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
