@@ -161,7 +161,7 @@ class SigningIn:
             with stage("access token"):
                 return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
         except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
+            raise CheckFailed(classify(fault, over_http=True)) from fault
 
     async def works(self, email_id: int, access: Access) -> None:
         """Remember the way of this token."""
