@@ -263,7 +263,7 @@ class Connection(LoopActor):
                 if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
                     self._answering.execute(todo[0])
                 elif (asked := self.carry_out(todo)) is not None:
-                    waits = self._signing_in.do(asked)
+                    waits = self._signing_in.do(asked, now)
                     break
             if not session.takes_more or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
@@ -277,7 +277,7 @@ class Connection(LoopActor):
         now = self._now()
         asked = self.carry_out(self._session.received(message, now))
         if asked is not None:
-            return self._signing_in.do(asked)
+            return self._signing_in.do(asked, now)
         self._pump.run()  # an ack made room, a subscription began
         principal = self._session.principal
         if principal is not None:

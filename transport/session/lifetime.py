@@ -17,7 +17,7 @@ from huahuo.transport.session.outputs import Close, LookUp, Now, Output, Verify
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
-from huahuo.transport.session.subscriptions import BEHIND, Links, Readers
+from huahuo.transport.session.subscriptions import BEHIND, Links, Plan, Readers
 from huahuo.transport.words import zh
 
 
@@ -124,12 +124,11 @@ class Lifetime:
         known = self.principal
         if known is None:
             resume = asked.resume or incoming.Resume()
-            places = self._readers.unknown(verdict.principal, resume)
-            judge = self._readers.to_judge(verdict.principal, resume)
-            if not places and not judge:
-                return self._open(asked, verdict, {}, {}, now)
-            self._go_on = partial(self._open, asked, verdict)
-            return [LookUp(places, judge, verdict.principal)]
+            plan = self._readers.plan(verdict.principal, resume)
+            if not plan.places and not plan.judge:
+                return self._open(asked, verdict, plan, None, {}, now)
+            self._go_on = partial(self._open, asked, verdict, plan)
+            return [LookUp(plan.places, plan.judge, verdict.principal)]
         self._move("accepted")
         if known.user_id != verdict.principal.user_id:
             return [self._speech.error(ErrorCode.USER_MISMATCH, zh.OTHER_USER, request_id=request_id)]
@@ -155,7 +154,8 @@ class Lifetime:
         self,
         asked: incoming.Authenticate,
         verified: Verified,
-        links: Links,
+        plan: Plan,
+        links: Links | None,
         verdicts: Verdicts,
         now: Now,
     ) -> list[Output]:
@@ -165,10 +165,9 @@ class Lifetime:
         self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
-        resume = asked.resume or incoming.Resume()
-        if self._readers.is_behind(resume, links):
+        if self._readers.is_behind(plan, links or {}):
             return self.close(CloseCode.DRAINING, BEHIND)
-        streams, begun = self._readers.open(verified.principal, resume, links, verdicts)
+        streams, begun = self._readers.open(plan, links, verdicts)
         return [self._result(verified, streams), *begun, *self._warning(now)]
 
     def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:
