@@ -13,7 +13,6 @@ An idle connection keeps no timer and no task except the handler's.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from typing import Any, ClassVar, cast
 
 import structlog
@@ -54,7 +53,7 @@ _log = structlog.get_logger(__name__)
 class Connection(LoopActor):
     """See the module. Others hold its `ConnectionRef`.
 
-    Implements `Shell` of `answering` and of `signing_in`.
+    Implements `Shell` of `answering`, of `pump` and of `signing_in`.
     """
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
@@ -69,8 +68,7 @@ class Connection(LoopActor):
         self._session = Session(
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
-        self._reads: set[asyncio.Task[None]] = set()
-        self._queries: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] | None = None  # an idle connection has none
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
         self._quiet_until_s = 0.0
@@ -78,6 +76,7 @@ class Connection(LoopActor):
         self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
+            self,
             ws,
             self._session,
             feed=wires.feed,
@@ -86,15 +85,9 @@ class Connection(LoopActor):
             settings=settings,
             supply=wires.supply,
             tally=wires.tally,
-            start=partial(self._start, self._reads),
-            perform=self.carry_out,
             door=self._ref,
-            change=self.change,
-            hold=self.hold,
         )
-        self._answering = Answering(
-            self, self._ref, ws=ws, session=self._session, pump=self._pump, wires=wires
-        )
+        self._answers: Answering | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
@@ -285,6 +278,15 @@ class Connection(LoopActor):
         return None
 
     @property
+    def _answering(self) -> Answering:
+        """Made at the first command: many connections only read."""
+        if self._answers is None:
+            self._answers = Answering(
+                self, self._ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+            )
+        return self._answers
+
+    @property
     def _signing_in(self) -> SigningIn:
         return SigningIn(self, self._ref, ws=self._ws, session=self._session, wires=self._wires)
 
@@ -361,9 +363,13 @@ class Connection(LoopActor):
             self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
-    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `Shell`."""
-        self._start(self._queries, work)
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)  # else it might be garbage-collected
+        task.add_done_callback(self._ended)
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -383,7 +389,7 @@ class Connection(LoopActor):
         self._ws.listener = None
         self._leave()
         # Commands are not cancelled, so that one that has not begun yet is not lost.
-        for task in (*self._reads, *self._queries):
+        for task in tuple(self._tasks or ()):
             task.cancel()
 
     def _leave(self) -> None:
@@ -397,14 +403,11 @@ class Connection(LoopActor):
         if free is not None and not free.done():
             free.set_result(None)
 
-    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-        """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop())
-        tasks.add(task)  # else it might be garbage-collected
-        task.add_done_callback(partial(self._ended, tasks))
-
-    def _ended(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-        tasks.discard(task)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        assert self._tasks is not None, "the task was started here"
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._tasks = None
         fault = None if task.cancelled() else task.exception()
         if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
             self._ref.fault(fault)

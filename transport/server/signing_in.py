@@ -43,7 +43,7 @@ class Shell(Protocol):
         """Wait for the connection's next happening."""
         ...
 
-    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that ends with the connection."""
         ...
 
@@ -71,7 +71,7 @@ class SigningIn:
         principal = self._session.principal
         if principal is not None and self._session.hold(stream):
             verdict = self._wires.verdicts.of(principal, stream)
-            self._shell.start_query(self._judged_late(stream, verdict))
+            self._shell.start_task(self._judged_late(stream, verdict))
 
     def _verify(self, asked: outputs.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
         verdict = self._wires.verifier.verify(asked.token, now.ms)
@@ -145,7 +145,7 @@ class SigningIn:
         links = await found_links(self._wires.feed, asked.places) if asked.places else {}
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
-            self._shell.start_query(self._judged_late(stream, verdict))
+            self._shell.start_task(self._judged_late(stream, verdict))
 
     async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
         readable = await verdict
