@@ -57,6 +57,7 @@ class Connection(LoopActor):
     """
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
+    _actor_ref: ConnectionRef
 
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
@@ -85,23 +86,19 @@ class Connection(LoopActor):
             settings=settings,
             supply=wires.supply,
             tally=wires.tally,
-            door=self._ref,
+            door=self._actor_ref,
         )
         self._answers: Answering | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
-        ws.listener = self._ref
-        wires.hub.opened(self._ref)
+        ws.listener = self._actor_ref
+        wires.hub.opened(self._actor_ref)
 
     @classmethod
     def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
         return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
-
-    @property
-    def _ref(self) -> ConnectionRef:
-        return cast("ConnectionRef", self._actor_ref)
 
     # Urgent messages: one step each, also while a message waits ---------------------------------------
 
@@ -170,9 +167,8 @@ class Connection(LoopActor):
         self.carry_out(self._session.tick(now))
         self._quiet_until_s = self._session.quiet_until_s(now)
         self._pump.retry()
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.settle(principal.name)
+        if self._session.user:
+            self._bill.settle(self._session.user)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -209,8 +205,8 @@ class Connection(LoopActor):
         return self._handle_when_free(message) if must_wait else self._handle(message)
 
     def _owes_time(self) -> bool:
-        principal = self._session.principal
-        return principal is not None and self._wires.supply.turns.must_wait(principal.name)
+        user = self._session.user
+        return bool(user) and self._wires.supply.turns.must_wait(user)
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -228,11 +224,10 @@ class Connection(LoopActor):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self.change()
-        principal = self._session.principal
-        if principal is not None:
+        if self._session.user:
             self._slowed = True
             try:
-                await self._wires.supply.turns.fair(principal.name)
+                await self._wires.supply.turns.fair(self._session.user)
             finally:
                 self._slowed = False
         pending = self._handle(message)
@@ -262,8 +257,8 @@ class Connection(LoopActor):
                 break
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began
-            if session.principal is not None:
-                self._bill.since(session.principal.name, began_s, ambient.monotonic_s())
+            if session.user:
+                self._bill.since(session.user, began_s, ambient.monotonic_s())
         return waits
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
@@ -272,9 +267,8 @@ class Connection(LoopActor):
         if asked is not None:
             return self._signing_in.do(asked, now)
         self._pump.run()  # an ack made room, a subscription began
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.since(principal.name, now.s, self._wires.ambient.monotonic_s())
+        if self._session.user:
+            self._bill.since(self._session.user, now.s, self._wires.ambient.monotonic_s())
         return None
 
     @property
@@ -282,13 +276,13 @@ class Connection(LoopActor):
         """Made at the first command: many connections only read."""
         if self._answers is None:
             self._answers = Answering(
-                self, self._ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
             )
         return self._answers
 
     @property
     def _signing_in(self) -> SigningIn:
-        return SigningIn(self, self._ref, ws=self._ws, session=self._session, wires=self._wires)
+        return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
@@ -350,17 +344,16 @@ class Connection(LoopActor):
             frames.clear()
 
     def _note(self, acked: Iterable[outputs.Acked]) -> None:
-        principal = self._session.principal
-        assert principal is not None, "an ack before any event was sent"
+        user = self._session.user
+        assert user, "an ack before any event was sent"
         for one in acked:
-            self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
+            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
 
     def went_on(self, began_s: float) -> None:
         """See `Shell`."""
         self.go_on()
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())
+        if self._session.user:
+            self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -394,7 +387,7 @@ class Connection(LoopActor):
 
     def _leave(self) -> None:
         """Leave the hub and stop reading for this connection."""
-        self._wires.hub.leave(self._ref)
+        self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()
 
@@ -410,7 +403,7 @@ class Connection(LoopActor):
             self._tasks = None
         fault = None if task.cancelled() else task.exception()
         if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
-            self._ref.fault(fault)
+            self._actor_ref.fault(fault)
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())

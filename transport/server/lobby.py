@@ -91,7 +91,7 @@ class Lobby:
     def enter(self, socket: HasTransport, address: str = "") -> None:
         """TCP is connected, or the client's `address` is now known ("": take the transport's)."""
         address = address or self._address_of(socket.transport)
-        held_bytes = self._leave(socket)
+        held_bytes = self._leave(socket) if socket in self._inside else 0
         if self._closed:
             socket.transport.abort()
             return

@@ -162,7 +162,7 @@ class Pump:
         if self._purse is None:
             principal = self.session.principal
             assert principal is not None, "nothing large is built for a stranger"
-            self._purse = self._supply.budget.purse(principal.name)
+            self._purse = self._supply.budget.purse(self.session.user)
         return self._purse
 
     def count_unsent(self) -> None:
@@ -230,6 +230,8 @@ class Pump:
             self._fetch_parked()
         if self._snapshots:
             self._snapshots.take()
+        if not self._delivery.backlog:
+            return
         session, now_s = self.session, self._ambient.monotonic_s()
         for _ in range(RUNS_A_TURN):
             sub = session.next_read()
@@ -266,21 +268,15 @@ class Pump:
 
     def charge(self, began_s: float) -> float:
         """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
-        principal = self.session.principal
-        if principal is None:
+        user = self.session.user
+        if not user:
             return 0.0
-        self._supply.turns.charge_since(principal.name, began_s)
-        return self._wait_s()
-
-    def _wait_s(self) -> float:
-        principal = self.session.principal
-        if principal is None:
-            return 0.0
-        return self._supply.turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
+        self._supply.turns.charge_since(user, began_s)
+        return self._supply.turns.wait_s(user)
 
     def _run_now(self) -> None:
         self._soon = False
-        wait_s = self._wait_s()
+        wait_s = self._supply.turns.wait_s(self.session.user)
         if wait_s > 0:  # another connection of this user went first
             self._run_soon(wait_s)
         else:
@@ -318,18 +314,14 @@ class Pump:
         self._fetching = False
         error = page.exception()
         if error is None:
-            principal, turns = self.session.principal, self._supply.turns
+            user, turns = self.session.user, self._supply.turns
             began_s = self._ambient.monotonic_s()
-            if (
-                principal is not None
-                and turns.shares.owes(principal.name)
-                and turns.shares.contended(began_s)
-            ):
+            if turns.shares.owes(user) and turns.shares.contended(began_s):
                 self._fetching = True
-                self._shell.start_task(self._send_in_turn(sub, page.result(), principal.name))
+                self._shell.start_task(self._send_in_turn(sub, page.result(), user))
                 return
             self._send(sub, page.result(), began_s)
-            self.charge(began_s)
+            turns.charge_since(user, began_s)
         elif isinstance(error, Corrupt):
             self.end_corrupt(sub)
         elif isinstance(error, EventStoreError):

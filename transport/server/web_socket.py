@@ -170,6 +170,8 @@ class WebSocket(WritingSocket):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._untouched and self._began(data):
+            return
         if not self.trusted:
             self._hold(len(data))
         if self._rest:
@@ -191,12 +193,20 @@ class WebSocket(WritingSocket):
                 text = short_text(data)
                 if text is not None and listener.took(text):
                     return
-            elif self._untouched:
-                text = first_text(data)
-                if text is not None and listener.began(text):
-                    self._untouched, self._whole = False, True
-                    return
         self._through_library(data)
+
+    def _began(self, data: bytes) -> bool:
+        """Offer the first message to the listener. Its bytes are counted unless it signs in at once."""
+        listener = self.listener
+        if listener is None or self._rest or self.protocol.state is not OPEN:
+            return False
+        text = first_text(data)
+        if text is None or not listener.began(text):
+            return False
+        self._untouched, self._whole = False, True
+        if not self.trusted:
+            self._hold(len(data))
+        return True
 
     def _through_library(self, data: bytes) -> None:
         """Let the library read bytes, and see what it makes of them."""

@@ -26,7 +26,7 @@ class Lifetime:
 
     __slots__ = (
         "_asked", "_client", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared", "_speech",
-        "_state", "_verified", "delivery", "id", "liveness", "parts",
+        "_state", "_verified", "delivery", "id", "liveness", "parts", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -42,6 +42,8 @@ class Lifetime:
         self._asked: tuple[incoming.Authenticate, str | None] | None = None
         self._go_on: Callable[[Links, Verdicts, Now], list[Output]] | None = None  # after `looked_up`
         self._client = ""
+        self.user = ""
+        """The authenticated user's name, `user/42`; "" before authentication."""
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
@@ -161,6 +163,7 @@ class Lifetime:
     ) -> list[Output]:
         self._move("accepted")
         self._verified = verified
+        self.user = plan.user
         self._client = asked.client or ""
         self.parts = asked.parts
         if asked.window is not None:

@@ -1,6 +1,6 @@
 """The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     `places` and `judge`: what `open` needs to be looked up and judged before.
     """
 
+    user: str
     resume: incoming.Resume
     firsts: Sequence[First]
     places: tuple[EventPlace, ...]
@@ -75,7 +76,9 @@ class Readers:
         places: dict[EventPlace, None] = {}
         judge: list[str] = []
         looked_up_max = shared.settings.subscriptions_max
-        for stream in self._firsts(principal, resume):
+        user = principal.name
+        own = (user, SYSTEM_STREAM) if self._own_streams else ()
+        for stream in dict.fromkeys((*own, *resume.cursors)):
             readable, head = by_rule(principal, stream), log.head(stream)
             firsts.append((stream, readable, head))
             if len(firsts) > looked_up_max:
@@ -87,7 +90,7 @@ class Readers:
                 self._want_links(stream, head, check, places)
             if same_log and shared.shared_log:
                 self._want_ahead(stream, head, resume.cursors.get(stream), places)
-        return Plan(resume, firsts, tuple(places), tuple(judge))
+        return Plan(user, resume, firsts, tuple(places), tuple(judge))
 
     def _want_ahead(self, stream: str, head: Head, cursor: object, places: dict[EventPlace, None]) -> None:
         """The cursor, if it is beyond the head here, and the log may be longer elsewhere."""
@@ -288,11 +291,6 @@ class Readers:
         """The acks that count; cursors beyond the last event sent are left out."""
         ack = self._delivery.ack
         return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
-
-    def _firsts(self, principal: Principal, resume: incoming.Resume) -> Iterable[str]:
-        """A connection's first streams: the user's own, `system`, and the streams of the cursors."""
-        own = (principal.name, SYSTEM_STREAM) if self._own_streams else ()
-        return dict.fromkeys((*own, *resume.cursors))
 
     def _has_room(self, stream: str) -> bool:
         subs = self._delivery.subs
