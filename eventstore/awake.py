@@ -12,6 +12,7 @@ overdue.
 """
 
 import math
+from collections.abc import Callable
 
 from huahuo.eventstore.ambient import Ambient
 
@@ -34,6 +35,10 @@ class AwakeAmbient:
         self._slept_s = 0.0
         self._in_a_row_s = 0.0
         self._was_late = False
+        self.ran: Callable[[float, float], bool] = lambda _from_s, _to_s: False
+        """Whether the process itself ran between two times. Set by what watches the loop from a thread."""
+        self.loop_was_held = False
+        """Whether the process ran while the wheel was late last: something held the loop."""
 
     def expect(self, in_s: float) -> None:
         """The wheel turns now, and will turn again in `in_s` seconds (`math.inf`: it stops)."""
@@ -84,6 +89,7 @@ class AwakeAmbient:
         return now_s
 
     def _notice(self, now_s: float) -> None:
+        self.loop_was_held = self.ran(self._due_s, now_s)
         slept_s = min(now_s - self._due_s, self._slept_s_max - self._in_a_row_s)
         self._in_a_row_s += slept_s
         self._slept_s += slept_s

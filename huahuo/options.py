@@ -73,6 +73,10 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
+_HELP_CHARS_MAX = 200
+"""Of a command's first sentence, in the list of commands."""
+
+
 class _WithApp(TyperGroup):
     """A group that adds the option `--app` to each of its commands."""
 
@@ -82,6 +86,17 @@ class _WithApp(TyperGroup):
         if command is not None and not isinstance(command, TyperGroup) and not _has_app(command):
             command.params.append(_app_option())
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """See `click.Group`. A text that is longer than its line goes on below it; click would cut it."""
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        texts = [
+            (name, command.get_short_help_str(_HELP_CHARS_MAX))
+            for name, command in named
+            if not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(texts)
 
 
 class _Later(_WithApp):

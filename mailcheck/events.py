@@ -15,40 +15,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from huahuo.actors.plugins.principal import UserId, user_id_of
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import NewEvent, StoredEvent
+from huahuo.mailcheck.streams import mailbox_stream, roster_stream, user_stream
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
 STATUSES_BUSY: Final = frozenset({"queued", "processing"})
 PROGRESS_MAX: Final = 100
-
-
-def user_stream(user_id: UserId) -> str:
-    """The public stream of a user."""
-    return f"user/{user_id}"
-
-
-def mailbox_stream(email_id: int) -> str:
-    """The internal stream of a mailbox: also the mailbox's name as an entity and as an owner of secrets."""
-    return f"mailbox/{email_id}"
-
-
-def roster_stream(user_id: UserId) -> str:
-    """The internal stream of a user's roster, which only the roster writes."""
-    return f"roster/{user_id}"
-
-
-def id_of(stream: str) -> int:
-    """The number in a stream's name: 17 for `mailbox/17`. Raises ValueError if there is none."""
-    return int(stream.partition("/")[2])
-
-
-def user_of(stream: str) -> UserId:
-    """The user of `user/42` or `roster/42`. Raises ValueError if it is no user's stream."""
-    user_id = user_id_of(stream.partition("/")[2])
-    if user_id is None:
-        raise ValueError(f"{stream} is no stream of a user")
-    return user_id
 
 
 class Body(msgspec.Struct, frozen=True, gc=False, tag_field="type", kw_only=True):

@@ -28,7 +28,7 @@ install() { # install python3.12 .venv-3.12: everything into the environment, un
     "$1" -m venv --clear "$2" &&
         "$2/bin/python" -m pip install -q --disable-pip-version-check 'pip>=25.1' &&
         "$2/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt \
-            --group dev -e '.[demo,flask]' &&
+            --group dev -e '.[demo,flask,postgres,nats]' &&
         touch "$stamp"
 }
 

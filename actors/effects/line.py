@@ -46,6 +46,18 @@ class Entry:
         return f"{self.spec.kind}/{self.key}"
 
 
+def group_of(spec: Spec, job: bytes) -> Group:
+    """The group of an effect with these stored arguments."""
+    if spec.per is None:
+        return spec.kind, spec.name, None
+    try:
+        group = spec.kind, spec.name, spec.per(spec.read(job))
+        hash(group)
+    except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
+        return spec.kind, spec.name, None
+    return group
+
+
 type _Queue = OrderedDict[int, Entry]
 type _Users[G: Any] = OrderedDict[UserId | None, G]
 

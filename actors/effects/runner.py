@@ -16,14 +16,15 @@ import structlog
 from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
-from huahuo.actors.effects.line import Entry, Group, Line
+from huahuo.actors.effects.known import Known
+from huahuo.actors.effects.line import Entry, Line, group_of
 from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 
 _log = structlog.get_logger(__name__)
@@ -83,21 +84,19 @@ class Effects:
         self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
         self._bounds = bounds
         self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
-        self._known: dict[int, Entry] = {}
-        self._of_entity: dict[str, int | set[int]] = {}
-        """The effects of an entity. Most have one, for which a set would take more than the rest of it."""
+        self._known = Known()
+        self.forget = self._known.drop
+        """See `Keeper`."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._tick_s = self._unswept_s = 0.0
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
         """Whether the table has effects that were not looked at."""
-        self._lap: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeping = Sweeping(self._look_through, self._must_look)
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
         self._shared = self._resting = shared
@@ -148,10 +147,8 @@ class Effects:
                 self._offer(id_, row)
                 self._fill()
             case Cancel(name):
-                found = self._of_entity.get(entity, set())
-                for id_ in (found,) if isinstance(found, int) else tuple(found):
-                    if name in (None, self._known[id_].spec.name):
-                        self.cancelled(id_)
+                for id_ in self._known.of(entity, name):
+                    self.cancelled(id_)
 
     def cancelled(self, id_: int) -> None:
         """An effect is cancelled according to the log: stop its run, or let it not begin."""
@@ -177,7 +174,9 @@ class Effects:
                 self._offer(id_, row)
             before = rows[-1][0]
         self._fill()  # not before the last name is known
-        self._sweep_later()
+        every_s = self._bounds.sweep_s
+        often = self._shared or self._log.incarnation
+        self._sweeping.start(every_s=every_s, tick_s=min(SHARED_SWEEP_S, every_s) if often else every_s)
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no more runs, and let those that run come to their end. Those that do not stay open."""
@@ -192,8 +191,8 @@ class Effects:
         self.draining = True
         self._stop_timers()
         tasks = {*self._running.values(), *self._ending}
-        if self._lap is not None:
-            tasks.add(self._lap)
+        if self._sweeping.lap is not None:
+            tasks.add(self._sweeping.lap)
         if late := await cancel_all(tasks, timeout_s):
             _log.warning("effects_not_stopped_in_time", effects=late)
 
@@ -209,8 +208,9 @@ class Effects:
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
-        while self._known or self._lap is not None:
-            tasks = {*self._running.values(), *self._ending, *({self._lap} if self._lap else ())}
+        while self._known or self._sweeping.lap is not None:
+            lap = self._sweeping.lap
+            tasks = {*self._running.values(), *self._ending, *({lap} if lap else ())}
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0 if tasks else 0.05)
@@ -227,8 +227,8 @@ class Effects:
             return
         spec = self._specs[row.kind, row.effect]
         job = bytes(row.job)
-        entry = Entry(id_, spec, row, _group(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
-        self._know(entry)
+        entry = Entry(id_, spec, row, group_of(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
+        self._known.keep(entry)
         if wait_ms > 0:
             self._sleep(entry, wait_ms / 1000)
         else:
@@ -249,25 +249,6 @@ class Effects:
         del self._asleep[entry.id]
         self._stand(entry)
         self._fill()
-
-    def _know(self, entry: Entry) -> None:
-        self._known[entry.id] = entry
-        others = self._of_entity.setdefault(entry.entity, entry.id)
-        if isinstance(others, set):
-            others.add(entry.id)
-        elif others != entry.id:
-            self._of_entity[entry.entity] = {others, entry.id}
-
-    def forget(self, entry: Entry) -> None:
-        """See `Keeper`."""
-        if self._known.pop(entry.id, None) is None:
-            return
-        others = self._of_entity[entry.entity]
-        if isinstance(others, set):
-            others.discard(entry.id)
-            if others:
-                return
-        del self._of_entity[entry.entity]
 
     def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
         return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
@@ -296,34 +277,13 @@ class Effects:
             self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
-    def _sweep_later(self) -> None:
-        self._tick_s = self._bounds.sweep_s
-        if self._shared or self._log.incarnation:
-            self._tick_s = min(SHARED_SWEEP_S, self._tick_s)
-        self._sweeper = asyncio.get_running_loop().call_later(self._tick_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._unswept_s += self._tick_s
-        ended = not self._log.living().issuperset(self._held.values())
-        if self._shared or ended or self._unswept_s >= self._bounds.sweep_s:
-            self._unswept_s = 0.0
-            self.look_again()
-        self._sweep_later()
+    def _must_look(self) -> bool:
+        return self._shared or not self._log.living().issuperset(self._held.values())
 
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not."""
-        if self._lap is None and not self.draining:
-            self._lap = asyncio.get_running_loop().create_task(
-                self._lap_through(), name="effects in the table"
-            )
-
-    async def _lap_through(self) -> None:
-        try:
-            await self._look_through()
-        except EventStoreError as error:
-            _log.warning("effects_not_read", error=type(error).__name__)
-        finally:
-            self._lap = None
+        if not self.draining:
+            self._sweeping.again()
 
     def _room_again(self) -> bool:
         """Whether some that found no room would find it now, enough to look through the table for them."""
@@ -418,20 +378,10 @@ class Effects:
             self._sleep(entry, _LEFT_S)
 
     def _stop_timers(self) -> None:
-        for handle in (self._sweeper, self._timer, *self._asleep.values()):
+        self._sweeping.stop()
+        for handle in (self._timer, *self._asleep.values()):
             if handle is not None:
                 handle.cancel()
-
-
-def _group(spec: Spec, job: bytes) -> Group:
-    if spec.per is None:
-        return spec.kind, spec.name, None
-    try:
-        group = spec.kind, spec.name, spec.per(spec.read(job))
-        hash(group)
-    except Exception:  # noqa: BLE001  user code; the run itself says what is wrong with the job
-        return spec.kind, spec.name, None
-    return group
 
 
 def _unknown(row: OpenEffect, id_: int) -> str:

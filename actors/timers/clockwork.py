@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from heapq import heappop, heappush
 from itertools import batched
 from typing import Final
 
@@ -19,11 +18,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo.actors.entities.errors import EntityError
-from huahuo.actors.timers import rebuilding
+from huahuo.actors.timers import known_commands, rebuilding
 from huahuo.actors.timers.heard import Heard
 from huahuo.actors.timers.ports import Fires, Group
+from huahuo.actors.timers.retries import Retries
 from huahuo.actors.timers.timer import (
-    COMMANDS_PART,
     DUE_PART,
     FIRED,
     STREAMS,
@@ -40,14 +39,13 @@ from huahuo.actors.timers.timer import (
 from huahuo.actors.timers.window import Window
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Append, RowDrop, StoredEvent
+from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 
 _log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
-_CHECK_ROWS: Final = 10_000
 _ALARM_LEAST_S: Final = 0.001
 """A wait that is lost when it is added to the loop's time would ring again and again at the same moment."""
 _LOAD_S: Final = 5.0
@@ -64,10 +62,6 @@ type _Due = tuple[bytes, Timer]
 
 type _Members = dict[str, _Due]
 """The timers of a group, by the ids of their commands."""
-
-
-class UnknownCommand(ValueError):  # noqa: N818  a refusal to start
-    """There are timers of a command that the application does not have. The text names it."""
 
 
 class Limits(Struct, frozen=True):
@@ -102,8 +96,9 @@ class Clockwork:
         """Timers whose decision is in a group that is not finished, by the ids of their commands."""
         self._busy: dict[bytes, Timer] = {}
         """Timers that are being fired or wait to be tried again, by key."""
-        self._retries: list[tuple[float, Timer]] = []
-        self._failures: dict[bytes, int] = {}
+        self._retries = Retries(
+            count_max=limits.retries_max, first_s=limits.retry_s, longest_s=limits.retry_max_s
+        )
         self._rounds: set[asyncio.Task[None]] = set()
         self._firing = 0
         self._reader: asyncio.Task[None] | None = None
@@ -135,11 +130,11 @@ class Clockwork:
         """Begin to fire. `commands`: what the application has, as `<kind>/<stored name>`.
 
         Raises:
-            UnknownCommand: a pending timer has another one.
+            UnknownCommand: a pending timer has another one (`known_commands`).
         """
         if await rebuilding.was_interrupted(self._log):
             await rebuilding.rebuild(self._log, now_ms=self._ambient.now_ms())
-        await self._check(commands)
+        await known_commands.check(self._log, commands, now_ms=self._ambient.now_ms())
         self._forget = self._log.listen(self._hear)
         self._look()
 
@@ -165,26 +160,6 @@ class Clockwork:
         while tasks := [*self._rounds, *([] if self._reader is None else [self._reader])]:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
-
-    async def _check(self, commands: Collection[str]) -> None:
-        after, unknown = b"", set[str]()
-        while rows := await self._log.rows(TABLE, COMMANDS_PART, after=after, limit=_CHECK_ROWS):
-            unknown.update({key.decode() for key, _ in rows}.difference(commands))
-            after = rows[-1][0]
-        if not unknown:
-            return
-        after = b""
-        while rows := await self._log.rows(TABLE, DUE_PART, after=after, limit=_CHECK_ROWS):
-            for timer in (from_row(*row) for row in rows):
-                if f"{timer.kind}/{timer.command}" in unknown:
-                    raise UnknownCommand(
-                        f"a timer of {timer.entity} will send the command {timer.command!r}, and no decide of"
-                        f" {timer.kind!r} handles a command of this name: write it, or name="
-                        f"{timer.command!r} at the class that took its place"
-                    )
-            after = rows[-1][0]
-        gone = tuple(RowDrop(TABLE, COMMANDS_PART, name.encode()) for name in sorted(unknown))
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=gone))
 
     def _hear(self, events: Sequence[StoredEvent]) -> None:
         timers = [event for event in events if event.stream.startswith(STREAMS)]
@@ -239,8 +214,8 @@ class Clockwork:
             due_ms = window.next_due_ms()
             if due_ms is not None and len(due) < half:  # else the end of a firing winds again
                 waits_s.append((due_ms - now_ms) / 1000)
-            if self._retries:
-                waits_s.append(self._retries[0][0] - now_s)
+            if self._retries.waiting:
+                waits_s.append(self._retries.waiting[0][0] - now_s)
         self._set_alarm(max(_ALARM_LEAST_S, min(waits_s)))
 
     def _set_alarm(self, wait_s: float) -> None:
@@ -380,8 +355,8 @@ class Clockwork:
     def _done(self, key: bytes) -> None:
         self.fired += 1
         del self._busy[key]
-        if self._failures:
-            self._failures.pop(key, None)
+        if self._retries.failures:
+            self._retries.succeeded(key)
 
     def _ended(self, firings: int = 1) -> None:
         self._firing -= firings
@@ -389,26 +364,21 @@ class Clockwork:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
     def _next(self, now_ms: int, now_s: float) -> _Due | None:
-        if self._retries and self._retries[0][0] <= now_s:
-            timer = heappop(self._retries)[1]
+        if self._retries.waiting and (timer := self._retries.pop(now_s)) is not None:
             return timer.key, timer
         return self._window.pop(now_ms)
 
     def _again(self, timer: Timer, key: bytes, error: Exception) -> None:
         self.failed += 1
-        limits = self._limits
-        if len(self._retries) >= limits.retries_max:
+        wait_s = self._retries.add(key, timer, self._ambient.monotonic_s())
+        if wait_s is None:
             del self._busy[key]
-            self._failures.pop(key, None)
             self._lost = True
             return
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        wait_s = min(limits.retry_max_s, limits.retry_s * 2.0 ** min(failures - 1, 20))
         _log.warning(
             "timer_not_fired", id=timer.id, command=timer.command, retry_s=wait_s,
             error=f"{type(error).__name__}: {error}",
         )  # fmt: skip
-        heappush(self._retries, (self._ambient.monotonic_s() + wait_s, timer))
 
     @staticmethod
     def _task(work: Coroutine[None, None, None]) -> asyncio.Task[None]:

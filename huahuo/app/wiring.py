@@ -39,6 +39,7 @@ from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
+from huahuo.app.work import Work
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
@@ -47,12 +48,10 @@ from huahuo.dictionaries import found
 from huahuo.errors import ConfigError, HuahuoError, doctor_lists
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
-from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
@@ -185,7 +184,8 @@ class App:
             raise
         if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
             self._parts.add(
-                "loop watch", watching.watch(asyncio.get_running_loop(), self._ambient.monotonic_s)
+                "loop watch",
+                watching.watch(asyncio.get_running_loop(), self._ambient.monotonic_s, self._awake),
             )
 
     async def stop(self, timeout_s: float | None = None) -> None:
@@ -343,9 +343,10 @@ class App:
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         log, hub = self.log, self.hub
+        work = Work(self._brought, self.webhooks)
         if isinstance(log, StoreLog):
             self.duty = nodes.duty_of(
-                self.settings, log, self.clock, self._work, self._rest,
+                self.settings, log, self.clock, work.take_up, work.rest,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
                 lambda: self._pages.takes_clients,
             )  # fmt: skip
@@ -361,53 +362,8 @@ class App:
                 ask=ask, lending=self._lending,
             )  # fmt: skip
         nodes.register(self.registry, self.duty, ask)
-        work = Parts()
-        self._parts.add_timed("work", work.stop)
-        replica = nodes.replica_of(self.log)
-        if replica is None or await nodes.joins_soon(replica):
-            await self._begin_work(work)
-            return
-        joining = asyncio.create_task(self._begin_later(replica, work), name="joining")
-        self._parts.add("joining", lambda: cancel_all([joining], 1.0))
-
-    async def _begin_later(self, replica: ReplicaWriter, work: Parts) -> None:
-        try:
-            await replica.joined()
-            await self._begin_work(work)
-        except Unavailable:
-            return  # `trouble` of the replica says why, and so does /readyz
-        except HuahuoError as error:
-            replica.halt(str(error))
-
-    async def _begin_work(self, parts: Parts) -> None:
-        for name, brought in self._brought.items():
-            await _begin(name, brought, parts)
-        parts.add("webhooks", self.webhooks.close)
-        parts.add_timed("deliveries of webhooks", self.webhooks.drain)
-        await self.webhooks.start()
-        if self.duty is None:
-            await self._work()
-        else:
-            parts.add("node", self.duty.stop)
-            await self.duty.start()
-            if self.trimmer is not None:
-                parts.add("trimming", self.trimmer.stop)
-                self.trimmer.start()
-
-    async def _work(self) -> None:
-        """Begin what one process does for all."""
-        try:
-            for brought in self._brought.values():
-                await brought.work()
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        await self.webhooks.work()
-
-    async def _rest(self) -> None:
-        """Another node does that now."""
-        await self.webhooks.rest()
-        for brought in reversed(self._brought.values()):
-            await brought.rest()
+        work.duty, work.trimmer = self.duty, self.trimmer
+        await work.begin(self.log, self._parts)
 
     def _make_webhooks(self, host: Host) -> None:
         allow_private = self.settings.webhooks_allow_private
@@ -436,12 +392,3 @@ class App:
             self._brought = bring_all(self._plugins, host, self.settings.plugins, registry)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-
-
-async def _begin(name: str, brought: Brought, parts: Parts) -> None:
-    parts.add(f"plug-in {name}", brought.close)
-    parts.add_timed(f"work of plug-in {name}", brought.drain)
-    try:
-        await brought.start()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

@@ -49,7 +49,7 @@ def main() -> None:
         if where is None:
             typer.echo(text, err=True)
         else:
-            _say(f"{text}: see `{where} --help`")
+            _say(f"{text} See `{where} --help`" if text.endswith("?") else f"{text}: see `{where} --help`")
         sys.exit(EXIT_UNUSABLE)
     except HuahuoError as error:
         _say(str(error))

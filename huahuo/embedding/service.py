@@ -146,7 +146,9 @@ class Service:
 
         Raises:
             HuahuoError: it could not start. The text has the reason. No thread is left running.
+            NotRunning: this process was forked from one that has started it.
         """
+        self._must_not_be_a_fork()
         with self._lock:
             if self._thread is not None:
                 raise HuahuoError("the service has been started already")

@@ -135,6 +135,13 @@ def _is_condition(text: str) -> bool:
     return True
 
 
+def _with_entity(condition: str) -> str:
+    """An example of how to write this condition: `thing/1.n == 1` as `'thing/1 n == 1'`."""
+    entity, dot, rest = condition.partition(".")
+    names_one = dot and "/" in entity and " " not in entity
+    return f"'{entity} {rest}'" if names_one else f"'mailbox/17 {condition}'"
+
+
 async def when(
     history: History,
     condition: str,
@@ -153,7 +160,7 @@ async def when(
         node = predicate.parse(text)
     except predicate.BadPredicate as error:
         if _is_condition(condition):
-            raise ConfigError(f"name the entity first: 'mailbox/17 {condition.strip()}'") from None
+            raise ConfigError(f"name the entity first: {_with_entity(condition.strip())}") from None
         raise ConfigError(f"not a condition: {error}") from None
     timeline = Timeline(history, await subject(out.past, history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))

@@ -14,9 +14,9 @@ from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.plugin import Forgotten
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.roster.commands import DeleteEmails, SetGroupProxy
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.streams import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import GROUP_PROXIES, MAILS, PURGES, MailRecord, email_key
 
 ROSTER: Final = "roster"

@@ -20,9 +20,10 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.arrivals import Arrival, Arrivals
 from huahuo.mailcheck.api.handlers import ROSTER
-from huahuo.mailcheck.events import EmailStatusUpdate, user_stream
+from huahuo.mailcheck.events import EmailStatusUpdate
 from huahuo.mailcheck.roster.commands import CheckEmails
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.streams import user_stream
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, received_of
 from huahuo.mailcheck.words import zh
 

@@ -21,11 +21,11 @@ from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import ExportParams
-from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.replies import Exported
 from huahuo.mailcheck.roster.importer import SEPARATOR
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.words import zh
 
 ROSTER: Final = "roster"

@@ -7,8 +7,8 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import roster_stream
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.streams import roster_stream
 from huahuo.mailcheck.tables.records import GROUP_PROXIES, group_key, group_secret
 
 ROSTER: Final = "roster"

@@ -29,7 +29,6 @@ from huahuo.mailcheck.api.params import (
     UpdateEmailParams,
 )
 from huahuo.mailcheck.checks.mailboxes import Pauses
-from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.listing import (
     KEYS,
     PAGE_ROWS_MAX,
@@ -52,6 +51,7 @@ from huahuo.mailcheck.roster.importer import TooManyLines, bytes_in_memory, pars
 from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
+from huahuo.mailcheck.streams import user_stream
 from huahuo.mailcheck.words import zh
 
 ROSTER = "roster"

@@ -21,7 +21,6 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER
-from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.replies import MailReply, Success
 from huahuo.mailcheck.roster.commands import AddEmail, UpdateEmail
@@ -30,6 +29,7 @@ from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.faults import GrantRefused, MailFault
 from huahuo.mailcheck.servers.providers import Provider, Providers
 from huahuo.mailcheck.servers.proxies import Proxy
+from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.web.answers import Issued
 from huahuo.mailcheck.web.device_code import Code, Waiting, begin, poll
 from huahuo.mailcheck.web.requests import Requests

@@ -5,11 +5,11 @@ from huahuo.actors.entities.entity import Query
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
-from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import Way
 from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.servers.providers import Providers
+from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.web.tokens import Grant
 
 

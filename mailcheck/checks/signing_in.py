@@ -14,13 +14,13 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor
 from huahuo.mailcheck.imap.outcome import classify, outcome_of
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
+from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.tables.records import GRAPH, MAILS, received_of, remote_key
 from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
 

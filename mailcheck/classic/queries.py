@@ -28,10 +28,11 @@ from huahuo.mailcheck.classic.shapes import (
     progress_of,
     row_of,
 )
-from huahuo.mailcheck.events import STATUSES_BUSY, user_of
+from huahuo.mailcheck.events import STATUSES_BUSY
 from huahuo.mailcheck.replies import FoundRecord
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.streams import user_of
 from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, mail_key
 from huahuo.mailcheck.words import zh
 

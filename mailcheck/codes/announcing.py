@@ -17,13 +17,16 @@ from huahuo.mailcheck.codes.else_words import (
     LAST_WIDE,
     NOT_AFTER,
     NOT_BEFORE,
+    PAID,
 )
-from huahuo.mailcheck.codes.names import WIDE, Announcement, Names, is_wide, tokens_of
+from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
+from huahuo.mailcheck.codes.names import WIDE, Announcement, Kind, Names, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
+    BOUGHT,
     CLOSE,
-    COMPOUNDS,
+    COMPOUND_ENDS,
     DOUBLE,
     ENDS,
     ENTER,
@@ -43,12 +46,22 @@ _ANNOUNCEMENTS_MAX = 60
 _BESIDE_CHARS = 40
 """How far from an order the word for what is to be entered may stand, to say what the mail is about."""
 _LAST_CHARS = 32
+_MARGIN_CHARS = 8
+_NAMES_ALONE = frozenset(WEAK)
+"""A subject that is one of these says what its mail is about."""
 _LAST_DIGITS = re.compile(
     rf"\b(?:{'|'.join(LAST)})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(DIGITS)})$"
     rf"|(?:{'|'.join(LAST_WIDE)})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(DIGITS_WIDE)})$"
 )
+_DISCOUNT = re.compile(r"(?<![0-9])-\s?[0-9]{1,2}\s?%")
+_PUT_IN = re.compile(
+    r"[^\w.!?]{0,3}(?:(?:the|this) number |(?:die|el|le|la) \w{4,8} |номер |число )?[0-9][0-9 -]{2,10}"
+    r"(?:[.!\n]|$|(?:in|into|on|at|when|where|auf|im|ins|am|wenn|wo|dans|sur|lorsque|quand|en|donde|cuando|"
+    r"в|на|где|когда)\s)"
+)
+"""After an order: `enter 4820 in the app`."""
 _OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
-_COMPOUND = re.compile(COMPOUNDS)
+_COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
 
 class Announced(msgspec.Struct, frozen=True, gc=False):
@@ -59,32 +72,54 @@ class Announced(msgspec.Struct, frozen=True, gc=False):
     """Which numbers may be a code without its name: of mails about signing in all, else `is_firm` ones."""
 
 
-def named(lower: str) -> list[Announcement]:
-    """Where names of codes stand."""
-    return _ranked(_STRONG.places(lower, tokens_of(lower), wide=WIDE.search(lower) is not None))
+def named(lower: str, tokens: set[str]) -> list[Announcement]:
+    """Where names of codes stand in a text of these words (`tokens_of`)."""
+    return _ranked(_strong(lower, tokens, wide=WIDE.search(lower) is not None))
 
 
-def announced(lower: str) -> Announced:
-    """Names first and orders last: of a long mail only the first count."""
-    tokens, wide = tokens_of(lower), WIDE.search(lower) is not None
+def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announced:
+    """`names` first and orders last: of a long mail only the first count."""
+    wide = WIDE.search(lower) is not None
 
     def found(names: Names) -> list[Announcement]:
         return names.places(lower, tokens, wide=wide)
 
-    strong = found(_STRONG)
+    strong = list(names)
     told = _has(lower, TELLS, wide=wide)
-    if not told and _has(lower, ELSEWHERE, wide=wide):
+    elsewhere = _has(lower, ELSEWHERE, wide=wide) or ("%" in lower and _DISCOUNT.search(lower) is not None)
+    if not told and elsewhere:
         return Announced(_ranked(strong))
     strong += found(_DOUBLE)
     once = found(_ONCE)
-    weak = [one for one in _weak(lower, found(_WEAK)) if not _inside(one, strong)]
+    weak = [one for one in _weak(lower, tokens, found(_WEAK)) if not _inside(one, strong)]
     close = [one for one in found(_CLOSE) if not _inside(one, strong)]
     orders = found(_ENTER) + found(_USE) + found(_ASKS_AFTER)
+    if wide:
+        orders += [_of(match, WEAK_WORTH, "after") for match in ASKED_AFTER.finditer(lower)]
     about = told or once or any(_has(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
+    about = about or lower.partition("\n")[0].strip(" :.!-") in _NAMES_ALONE
     deal = _has(lower, DEALS, wide=wide)
-    if not (about or _asked_to_enter(weak, orders)):
-        return Announced(_ranked(strong, () if deal else orders), "none" if deal else "firm")
+    if told or not (deal or _has(lower, PAID, wide=wide)):
+        strong += found(_BOUGHT)
+    else:  # nor does the last word of such a name announce one
+        weak = [one for one in weak if not _inside(one, found(_BOUGHT))]
+    if not (about or _asked_to_enter(weak, orders) or _is_put_in(lower, orders)):
+        labels = [one for one in weak if _is_label(lower, one)]
+        return Announced(_ranked(strong, *(() if deal else (labels, orders))), "none" if deal else "firm")
     return Announced(_ranked(strong, once, weak, close, orders), "none" if deal else "all")
+
+
+def _strong(lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
+    found = _STRONG.places(lower, tokens, wide=wide)
+    if wide:
+        starts = {one.start for one in found}
+        made = (_of(match, STRONG_WORTH, "near") for match in MADE_WIDE.finditer(lower))
+        found += [one for one in made if one.start not in starts]
+    return found
+
+
+def _of(match: re.Match[str], worth: float, kind: Kind) -> Announcement:
+    return Announcement(match.start(), match.end(), worth, kind)
 
 
 def ends_with_last_digits(lower: str, end: int) -> bool:
@@ -111,18 +146,28 @@ def _narrow(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for word in words if not is_wide(word[0]))
 
 
-def _weak(lower: str, named: list[Announcement]) -> Iterator[Announcement]:
+def _weak(lower: str, tokens: set[str], named: list[Announcement]) -> Iterator[Announcement]:
     for one in named:
         if not _is_other_kind(lower, one.start, one.end) and not _has_own(lower, one.end):
             yield one
-    for match in _COMPOUND.finditer(lower):
-        other = match[1] in KINDS if match[1] else lower.endswith(KINDS_WIDE, 0, match.start())
-        if not other:
+    for end in COMPOUND_ENDS:
+        ended = (token for token in tokens if token.endswith(end) and len(token) > len(end) + 1)
+        made = tuple(sorted(token for token in ended if token.removesuffix(end) not in KINDS))
+        yield from Names(made, WEAK_WORTH).places(lower, tokens, wide=False) if made else ()
+    for match in _COMPOUND_WIDE.finditer(lower) if "码" in lower else ():
+        if not lower.endswith(KINDS_WIDE, 0, match.start()):
             yield Announcement(match.start(), match.end(), WEAK_WORTH)
 
 
 def _inside(one: Announcement, others: list[Announcement]) -> bool:
     return any(other.start <= one.start and one.end <= other.end for other in others)
+
+
+def _is_label(lower: str, word: Announcement) -> bool:
+    """Whether it begins its line and a colon follows: `Code: 482913`."""
+    begin = lower.rfind("\n", max(0, word.start - _MARGIN_CHARS), word.start)
+    before = lower[max(begin + 1, word.start - _MARGIN_CHARS) : word.start]
+    return not before.strip(" *-•") and lower[word.end : word.end + 3].lstrip().startswith(":")
 
 
 def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> bool:
@@ -131,6 +176,12 @@ def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> boo
         for order in orders[:_ANNOUNCEMENTS_MAX]
         if order.kind != "use"
         for word in weak[:_ANNOUNCEMENTS_MAX]
+    )
+
+
+def _is_put_in(lower: str, orders: list[Announcement]) -> bool:
+    return any(
+        order.kind == "enter" and _PUT_IN.match(lower, order.end) for order in orders[:_ANNOUNCEMENTS_MAX]
     )
 
 
@@ -146,7 +197,8 @@ def _has_own(lower: str, end: int) -> bool:
     return _OWN.match(lower, end) is not None
 
 
-_STRONG, _DOUBLE = Names(STRONG, STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
+_BOUGHT = Names(BOUGHT, STRONG_WORTH)
+_STRONG, _DOUBLE = Names(tuple(dict.fromkeys((*STRONG, *MADE))), STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
 _ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
 _ENTER, _USE = Names(ENTER, WEAK_WORTH, "enter"), Names(USE, WEAK_WORTH, "use")
 _ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")

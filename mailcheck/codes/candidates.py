@@ -7,6 +7,8 @@ import msgspec
 
 _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _CANDIDATES_MAX = 400
+_PHRASE_WORTH = -0.4
+"""Of words with dashes: only a name that is a code's alone makes them one."""
 UNSURE = -0.1
 """What is worth less needs a name close by."""
 _SIX_DIGITS = 6
@@ -22,10 +24,16 @@ _MIXED = re.compile(
 _GROUPED = re.compile(
     r"[0-9]{2,4}(?:([- ])[0-9]{2,4})(?:\1[0-9]{2,4}){0,2}|[0-9](?:([- ])[0-9])(?:\2[0-9]){2,6}"
 )
+_PAIRS = re.compile(r"^ ?((?:[A-Z][0-9]|[0-9][A-Z])(?: (?:[A-Z][0-9]|[0-9][A-Z])){2,4}) ?$", re.MULTILINE)
+"""`R7 K9 D2`, alone on its line."""
+_PHRASE = re.compile(r"^ ?([a-z]{3,10}(?:-[a-z]{3,10}){2,4}) ?$", re.MULTILINE)
+"""`bold-river-sand-lamp`, alone on its line."""
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-/. ][0-9]{1,2}(?:[-/. ][0-9]{1,2})?"
     r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}"
 )
+_SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
+"""Digit by digit, as nobody writes a number of anything else."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
@@ -43,6 +51,8 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     text: str
     worth: float
     """Added to its score, for its form."""
+    spelled: bool = False
+    """Its digits stand apart, one by one."""
 
 
 def candidates(shown: str) -> list[Candidate]:
@@ -51,22 +61,32 @@ def candidates(shown: str) -> list[Candidate]:
     for match in _RUN.finditer(shown):
         code = _number(match[0])
         if code:
+            spelled = _SPELLED.fullmatch(match[0]) is not None
             alone = 0.05 if len(code) == _SIX_DIGITS else 0.0
-            grouped = (-0.15 if _RANGE.fullmatch(match[0]) else -0.06) if match[0] != code else 0.0
+            grouped = 0.0 if spelled or match[0] == code else -0.15 if _RANGE.fullmatch(match[0]) else -0.06
             year = -0.35 if _YEARS.fullmatch(match[0]) else 0.0
             postcode = -0.15 if _POSTCODE.match(shown, max(0, match.start() - 2), match.end()) else 0.0
-            found.append(Candidate(match.start(), match.end(), code, alone + grouped + year + postcode))
+            worth = alone + grouped + year + postcode
+            found.append(Candidate(match.start(), match.end(), code, worth, spelled))
     for match in _MIXED.finditer(shown):
         made = _word(match[0])
         if made is not None:
+            if "-" in match[0]:  # a number in it is a part of it
+                found = [one for one in found if not match.start() <= one.start < match.end()]
             found.append(Candidate(match.start(), match.end(), *made))
+    found += [
+        Candidate(*match.span(1), match[1].replace(" ", ""), UNSURE / 2) for match in _PAIRS.finditer(shown)
+    ]
+    found += [Candidate(*match.span(1), match[1], _PHRASE_WORTH) for match in _PHRASE.finditer(shown)]
     return found[:_CANDIDATES_MAX]
 
 
 def _number(run: str) -> str:
     """The digits of a number that could be a code; "" for a date, an amount, a phone."""
-    digits = re.sub(r"[- ]", "", run)
-    if not digits.isdecimal() or not _DIGITS_MIN <= len(digits) <= _DIGITS_MAX:
+    if len(run) < _DIGITS_MIN:
+        return ""
+    digits = run if run.isdecimal() else run.replace("-", "").replace(" ", "")
+    if not _DIGITS_MIN <= len(digits) <= _DIGITS_MAX or not digits.isdecimal():
         return ""
     if digits != run and (not _GROUPED.fullmatch(run) or _DATE.fullmatch(run)):
         return ""
@@ -84,11 +104,15 @@ def _word(word: str) -> tuple[str, float] | None:
     digits = sum(char.isdecimal() for char in joined)
     if joined.isupper() and digits:
         return word, -0.05 if digits > 1 else -0.2
-    if joined.isupper() and "-" in word and len({len(part) for part in word.split("-")}) == 1:
+    if joined.isupper() and "-" in word and _of_equal_groups(word):
         return word, -0.2
-    if digits > 1 and "-" not in word and len(joined) >= 5:  # noqa: PLR2004  `2fa`, `h264` and the like are shorter
+    if digits > 1 and _of_equal_groups(word) and len(joined) >= 5:  # noqa: PLR2004  `2fa`, `h264` and the like are shorter
         return word, -0.25
     return (word, -0.3) if joined.isupper() and len(joined) >= 5 else None  # noqa: PLR2004
+
+
+def _of_equal_groups(word: str) -> bool:
+    return "-" not in word or len({len(part) for part in word.split("-")}) == 1
 
 
 def is_firm(candidate: Candidate) -> bool:

@@ -17,7 +17,7 @@ from huahuo.mailcheck.codes.announcing import (
 )
 from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, candidates, is_firm, stands_alone
 from huahuo.mailcheck.codes.else_words import TO_CONTACT
-from huahuo.mailcheck.codes.names import Announcement
+from huahuo.mailcheck.codes.names import Announcement, tokens_of
 from huahuo.mailcheck.codes.others import CLAUSE, is_else
 from huahuo.mailcheck.codes.plain import folded, plain, stripped
 from huahuo.mailcheck.codes.words import FILLERS, LEADS
@@ -35,6 +35,8 @@ _IN_SENTENCE = re.compile(r"(?:[^.,!?;\n]|[.,!?;](?!\s)){0,48}")
 _FILLERS = re.compile(FILLERS)
 _WORDS = re.compile(r"\s(?:[^\W\d_]+\s){1,7}")
 _ADJOINS_AFTER = re.compile(r"[^\w.!?]{0,6}")
+_THEN = re.compile(r"\s?[-,:(]\s?(?:please |bitte |por favor )?")
+"""`482913 - enter it`."""
 _CLAUSE_CHARS = 48
 _LEADS = re.compile(LEADS)
 _BETWEEN_NEAR = re.compile(
@@ -42,19 +44,28 @@ _BETWEEN_NEAR = re.compile(
     re.IGNORECASE,
 )
 
+_SAYS = re.compile(
+    r"\s(?:[^\W\d_]+[\s'’]){1,6}(?:is|ist|lautet|est|es|are|будет)[\s:]{1,3}[\"'\[(]?", re.IGNORECASE
+)
+"""`the password of your mailbox is`."""
 _IS_YOUR = re.compile(
     r"[^\w\n]{0,4}(?:is|ist|est|es|は|が|是|为|은|는|이)[^\w\n]{0,2}"
     r"(?:your|ihr|dein|votre|ton|tu|su|ваш|あなたの|お客様の|今回の|您的|本次的|회원님의)?[^\w\n]{0,2}",
     re.IGNORECASE,
 )
 """`482913 is your`."""
-_FIRM_DIGITS_MIN = 6
+_MIXED_WORTH = -0.25
+"""What a word of small and capital letters with digits is worth."""
+_GROUPS = re.compile(r"[0-9]{3}[ -][0-9]{3}|[0-9]{2}([ -])[0-9]{2}\1[0-9]{2}")
+_SHORT_DATE = re.compile(
+    r"(?:[0-2][0-9]|3[01])-(?:0[0-9]|1[0-2])-[0-9]{2}|[0-9]{2}-(?:0[0-9]|1[0-2])-[0-3][0-9]"
+)
 _SURE = 1.0
 _ONLY = 0.55
 _ONLY_CHARS_MAX = (9, 6)
 """How long the only number of a mail may be: of letters and digits, and of digits."""
 _APART = re.compile(r"[^\S\n]*(?:[\])\"'|-]|\.(?!\d)|,\s|\n|$)")
-_APART_BEFORE = re.compile(r"(?:[:\n([\"'|]|\s-)\s*$")
+_APART_BEFORE = re.compile(r"(?:[:\n([\"'|\]>→⇒▶]|\s-)\s*$")
 
 
 class Code(msgspec.Struct, frozen=True, gc=False):
@@ -72,12 +83,13 @@ def find_code(subject: str, text: str) -> Code | None:
     if not numbers:
         return None
     lower = folded(shown)
-    names = named(lower)
+    tokens = tokens_of(lower)
+    names = named(lower, tokens)
     if names:  # most mails with a code say its name directly before it, and need no second look
         best, score, _ = _best(head, shown, lower, numbers, Announced(names))
         if best is not None and score >= _SURE:
             return Code(best.text, 1.0)
-    said = announced(lower)
+    said = announced(lower, tokens, names)
     best, score, others = _best(head, shown, lower, numbers, said)
     if best is None and said.unnamed != "none":
         best, score = _only(shown, others, said), _ONLY
@@ -117,11 +129,19 @@ def code_of(subject: str, text: str, markup: str) -> Code | None:
 
 def _only(shown: str, numbers: list[Candidate], said: Announced) -> Candidate | None:
     """The number of a mail that has one number, if it stands by itself."""
+    if len({number.text for number in numbers}) > 1:  # others are beside it, in an address or a footer
+        numbers = [number for number in numbers if is_firm(number) and stands_alone(shown, number)]
     one = numbers[0] if len({number.text for number in numbers}) == 1 else None
     if one is None or len(one.text) > _ONLY_CHARS_MAX[one.text.isdecimal()]:
         return None
+    if one.spelled:
+        return one
+    grouped = _GROUPS.fullmatch(shown, one.start, one.end) is not None
     if said.unnamed == "firm":
-        return one if is_firm(one) and not one.text.isdecimal() and stands_alone(shown, one) else None
+        shown_as_one = grouped or not one.text.isdecimal()
+        return one if shown_as_one and is_firm(one) and stands_alone(shown, one) else None
+    if grouped and not _SHORT_DATE.fullmatch(shown, one.start, one.end):
+        return one
     apart = _APART_BEFORE.search(shown, max(0, one.start - 4), one.start) and _APART.match(shown, one.end)
     return one if stands_alone(shown, one) or apart else None
 
@@ -143,6 +163,7 @@ def _score(shown: str, lower: str, candidate: Candidate, word: Announcement) -> 
         if between is None or between.count("\n\n\n") > 1:
             return 0.0
         near = len(between) <= _NEAR_CHARS and _BETWEEN_NEAR.fullmatch(between) is not None
+        near = near or (word.worth >= STRONG_WORTH and _SAYS.fullmatch(between) is not None)
         score = word.worth - 0.25 * len(between) / _AHEAD_CHARS
     elif candidate.end <= word.start and word.start - candidate.end <= _BEHIND_CHARS:
         between = shown[candidate.end : word.start]
@@ -171,8 +192,12 @@ def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) 
         return 0.0
     if order.kind == "after":
         beside = candidate.end <= order.start and _ADJOINS_AFTER.fullmatch(shown, candidate.end, order.start)
-        return order.worth if beside and candidate.worth >= UNSURE else 0.0
+        if not beside or candidate.worth < _MIXED_WORTH:
+            return 0.0
+        return order.worth + (0.1 if candidate.worth < UNSURE else 0.0)
     distance = candidate.start - order.end
+    if order.kind == "enter" and _THEN.fullmatch(shown, candidate.end, order.start):
+        return order.worth if candidate.worth >= UNSURE else 0.0
     if not 0 <= distance <= _AHEAD_CHARS:
         return 0.0
     if distance <= _NEAR_CHARS and _FILLERS.fullmatch(lower, order.end, candidate.start):
@@ -191,4 +216,4 @@ def _is_phone(shown: str, candidate: Candidate) -> bool:
     """Whether a number that somebody is to use may be one to call."""
     after = shown[candidate.end : candidate.end + 24].lstrip(" ,-").lower()
     many = shown[candidate.start : candidate.end].isdecimal() and len(candidate.text) >= _PHONE_DIGITS_MIN
-    return many or after.startswith(TO_CONTACT)
+    return (many and not stands_alone(shown, candidate)) or after.startswith(TO_CONTACT)

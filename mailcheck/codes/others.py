@@ -15,6 +15,12 @@ _NUMBER_OF = re.compile(
     r"[\s.:#(\[\"'=-]{0,4}$"
 )
 """A number of a kind: no code, unless it is the very word that announces one."""
+_UNIT = re.compile(
+    "|".join(
+        re.escape(unit) + ("" if is_wide(unit[0]) or not unit[-1].isalpha() else r"(?![^\W\d_])")
+        for unit in UNITS
+    )
+)
 _FOR = re.compile(r"\s(?:for|für|pour|para|для)\s(?:\w+\s){0,2}\w+:\s*")
 CLAUSE = re.compile(
     r"\s(?:[^\W\d_]+\s){0,6}(?:number|digits|pin|ziffern|nummer|zahl|chiffres|numéro|número|cifras|clave|число|"
@@ -35,8 +41,10 @@ def is_else(
     after = lower[candidate.end : candidate.end + 14].lstrip(" ")
     if _MONEY_BEFORE.search(before):
         return True
-    if shown[candidate.start] in "+#" or before.endswith(("#", "№")) or _after_is_unit(after):
+    if shown[candidate.start] in "+#" or before.endswith(("#", "№")) or _UNIT.match(after):
         return True
+    if shown.startswith("#", candidate.end):
+        return True  # keys of a telephone
     if before.endswith(("*", "•", "…")) and not after.startswith("*"):
         return True  # the end of a card's number
     if word and ahead and word.worth >= STRONG_WORTH and _FOR.fullmatch(lower, word.end, candidate.start):
@@ -59,14 +67,5 @@ def _is_label(ending: str) -> bool:
         if ending.endswith(label):
             start = len(ending) - len(label)
             if is_wide(label[0]) or not ending[max(0, start - 1) : start].isalpha():
-                return True
-    return False
-
-
-def _after_is_unit(after: str) -> bool:
-    for unit in UNITS if after.startswith(UNITS) else ():
-        if after.startswith(unit):
-            rest = after[len(unit) : len(unit) + 1]
-            if is_wide(unit[0]) or not unit[-1].isalpha() or not rest.isalpha():
                 return True
     return False

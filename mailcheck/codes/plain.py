@@ -13,13 +13,14 @@ _HTML_CHARS_MAX = 4 * TEXT_CHARS_MAX
 
 _HIDDEN = (("<!--", "-->"), ("<script", "</script"), ("<style", "</style"), ("<title", "</title"))
 _BREAK = re.compile(
-    r"<(?:br|/?(?:p|div|tr|table|h[1-6]|li|ul|ol|blockquote|center|td|th))\b[^<>]*>", re.IGNORECASE
+    r"<(?:br|hr|/?(?:p|div|tr|table|h[1-6]|li|[uod]l|d[td]|blockquote|center|t[dh]|pre|section|article))\b[^<>]*>",
+    re.IGNORECASE,
 )
 _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
-_CELLS = re.compile(r"(?<![^\n])[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
+_CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
 _SPACED = str.maketrans(
     {

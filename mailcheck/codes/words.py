@@ -1,5 +1,6 @@
 """What people write around a code, in lower case: zh, en, ja, ko, de, fr, es, ru. Data only."""
 
+import unicodedata
 from typing import Final
 
 _SIMPLE: Final = str.maketrans(
@@ -15,7 +16,8 @@ def simple(lower: str) -> str:
 
 def listed(words: str) -> tuple[str, ...]:
     """The words of a text that has `|` between them."""
-    return tuple(dict.fromkeys(simple(word.strip()) for word in words.split("|")))
+    shown = unicodedata.normalize("NFKC", words)  # as `plain` does with texts: `№` is two letters
+    return tuple(dict.fromkeys(simple(word.strip()) for word in shown.split("|")))
 
 
 STRONG: Final = listed(
@@ -46,11 +48,11 @@ STRONG: Final = listed(
     授权口令 | 确认口令 | 一次性密码 | 一次性密碼 | 一次性口令 | 登录码 | 登入碼 | 登陆码 | 注册码 |
     授权码为 | 绑定码 | 配对码 | 認証番号 | 認証コード | 確認コード | 検証コード | セキュリティコード |
     ワンタイムパスワード | ワンタイムコード | ログインコード | 本人確認コード | 認証キー |
-    アクティベーションコード | ワンタイムキー | 仮パスワード | 有効化コード | ペアリングコード | 인증번호 |
-    인증 번호 | 인증코드 | 인증 코드 | 확인 코드 | 확인코드 | 확인번호 | 확인 번호 | 보안 코드 | 보안코드 |
-    일회용 비밀번호 | 일회용 코드 | 로그인 코드 | 일회용 인증 | 승인번호 입력 | 임시 비밀번호 |
-    код подтверждения | код проверки | проверочный код | код безопасности | код для входа | код входа |
-    одноразовый код | одноразовый пароль | код активации | код авторизации | код верификации |
+    アクティベーションコード | ワンタイムキー | 仮パスワード | 有効化コード | ペアリングコード |
+    인증번호 | 인증 번호 | 인증코드 | 인증 코드 | 확인 코드 | 확인코드 | 확인번호 | 확인 번호 |
+    보안 코드 | 보안코드 | 일회용 비밀번호 | 일회용 코드 | 로그인 코드 | 일회용 인증 | 승인번호 입력 |
+    임시 비밀번호 | код подтверждения | код проверки | проверочный код | код безопасности |
+    код для входа | код входа | одноразовый код | одноразовый пароль | код активации | код верификации |
     кодом подтверждения | код аутентификации | защитный код | кода подтверждения | одноразового пароля |
     временный код | временный пароль | разовый пароль | разовый код | пароль для входа | код привязки |
     код восстановления
@@ -66,28 +68,38 @@ DOUBLE: Final = listed(
 )
 """A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
 
+BOUGHT: Final = listed(
+    """
+    authorization code | authorisation code | code d'autorisation | code d’autorisation |
+    código de autorización | autorisierungscode | код авторизации | 授权码 | 승인번호 | 승인 번호 |
+    承認番号
+    """
+)
+"""A code is near, except in mails about something bought: a receipt has that of the bank."""
+
 ONCE: Final = listed(
     """
-    one-time | one time use | single-use | works once | only works once | lets you in once | used once |
-    einmalig | einmal-ziffern | kurzzeitig | à usage unique | utilisable une seule fois | temporaire |
-    provisoire | provisional | vorläufig | de un solo uso | un único uso | одноразов | разовый | разовая |
-    一次性 | 仅限一次 | 動態 | 动态 | ワンタイム | 1回だけ | 1回限り | 一度だけ | 一度限り | 使い捨て |
-    일회용 | 한 번만 | 1회용
+    one-time | one-off | one time use | single-use | works once | only works once | lets you in once |
+    used once | einmalig | einmal-ziffern | kurzzeitig | à usage unique | utilisable une seule fois |
+    temporaire | provisoire | provisional | vorläufig | de un solo uso | un único uso | одноразов |
+    разовый | разовая | 一次性 | 仅限一次 | 動態 | 动态 | ワンタイム | 1回だけ | 1回限り | 一度だけ |
+    一度限り | 使い捨て | 일회용 | 일회성 | 한 번만 | 1회용
     """
 )
 """Said of what can be used once: it is a code, whatever noun follows."""
 
 WEAK: Final = listed(
     """
+    schlüssel | key | anmeldenummer | geheimzahl | geheimnummer | kennziffer | cette clé | esta llave |
     code | código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in |
     to log in | to finish logging in | digits | digit number | characters | sign-in number | this number |
     the number below | the numbers below | following number | following numbers | ziffern | zeichenfolge |
     zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos |
     cifras | caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию |
-    комбинация | символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 |
-    密码 | 密碼 | 口令 | 暗号 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 |
-    この番号 | 文字列 | 英数字 | コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 | 이 번호 | 정 번호 |
-    설정번호 | 문자 | 코드 | код | пин-код | пин
+    комбинация | символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 |
+    代碼 | 密码 | 密碼 | 口令 | 暗号 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 |
+    以下の番号 | この番号 | 文字列 | 英数字 | コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 |
+    이 번호 | 정 번호 | 설정번호 | 문자 | 코드 | код | пин-код | пин
     """
 )
 """A code is near if the mail is about signing in, or asks to enter it."""
@@ -95,15 +107,17 @@ WEAK: Final = listed(
 CLOSE: Final = listed(
     """
     password | passwort | kennwort | mot de passe | contraseña | パスワード | 비밀번호 | пароль |
-    identifiant | kennung
+    identifiant | kennung | lautet | lauten | here it is | here they are | here you go | le voici |
+    la voici | les voici | aquí está | aquí lo tienes | aquí la tienes | вот он | вот она | вот оно |
+    вот они
     """
 )
 """A code is directly beside it, in a mail about signing in."""
 
 ATTACHED: Final = listed(
     """
-    登録 | 連携 | 接続 | 再設定 | 解除 | 承認 | 取引 | 送金 | 端末 | 追加 | 회원가입 | 등록 | 연결 | 접속 |
-    재설정 | 해제 | 승인 | 연동 | 입력
+    登録 | 連携 | 接続 | 再設定 | 解除 | 承認 | 取引 | 送金 | 端末 | 追加 | 회원가입 | 등록 | 연결 |
+    접속 | 재설정 | 해제 | 승인 | 연동 | 입력
     """
 )
 """What may stand directly before コード and 코드; else they are codes of another kind."""
@@ -116,10 +130,8 @@ YOURS: Final = listed(
     """
 )
 
-COMPOUNDS: Final = (
-    r"(?<![a-zäöüß])([a-zäöüß]{2,20}?)-?(?:code|pin|tan|ziffern)(?![a-zäöüß])|(?<=[一-鿿])[码碼]"
-)
-"""Words that are made at will, `Zahlencode`: weak ones, unless their beginning names another kind."""
+COMPOUND_ENDS: Final = ("code", "pin", "tan", "ziffern")
+"""Of words that are made at will, `Zahlencode`: weak ones, unless their beginning names another kind."""
 
 KINDS: Final = listed(
     """
@@ -136,23 +148,25 @@ KINDS_WIDE: Final = listed(
     券 | 邮 | 郵 | 密 | 数 | 數 | 筹 | 价 | 起 | 加 | 尺 | 代
     """
 )
-"""Beginnings of words that end in `COMPOUNDS` and name no code."""
+"""Beginnings of words that end in `COMPOUND_ENDS` or 码 and name no code."""
 
 SIGN_IN: Final = listed(
     """
     sign in | sign-in | signin | signing in | log in | login | logging in | verify | verification |
-    two-factor | 2-step | enter this code | enter the code | use this code | following code |
-    confirm your | confirm it | confirm that | approve | transfer | withdraw | authoris | authoriz |
-    is this you | is it you | was it you | reset your password | password reset | lost your password |
-    forgot | account recovery | recover your | new browser | access to | your account | new device |
-    connect your | activate your | finish registering | pair your | link your | join the | anmeld |
-    aktivier | ihres kontos | zugriff | deines kontos | autoris | autoriz | zurücksetz | freigeb |
-    überweis | freigabe | einlogg | bestätig | verifizier | registrier | sind sie es | waren sie das |
-    warst du das | passwort vergessen | neues gerät | koppel | verbinden | votre compte | l'accès |
-    réinitialis | connexion | connecter | vérifi | identité | inscription | bien vous | nouvel appareil |
-    connecte | nouvel accès | associer | validation | valider | virement | bénéficiaire | validez |
-    activation | activez | confirmez | s'identifier | tu cuenta | su cuenta | el acceso | restablecer |
-    iniciar sesión | inicio de sesión | verific | identidad | registro | confirmar | transferencia |
+    authentic | authentif | autentic | autentif | authentis | аутентиф | two-factor | 2-step |
+    enter this code | enter the code | use this code | following code | confirm your | confirm it |
+    confirm that | approve | transfer | withdraw | authoris | authoriz | is this you | is it you |
+    was it you | reset your password | password reset | lost your password | forgot | account recovery |
+    recover your | new browser | access to | your account | new device | connect your | activate your |
+    finish registering | pair your | link your | join the | anmeld | aktivier | zugang | ihres kontos |
+    ihr konto | dein konto | freischalt | freizuschalten | zugriff | deines kontos | autoris | autoriz |
+    zurücksetz | freigeb | überweis | freigabe | einlogg | bestätig | verifizier | registrier |
+    sind sie es | waren sie das | warst du das | passwort vergessen | neues gerät | koppel | verbinden |
+    votre compte | l'accès | accéder à | réinitialis | connexion | connecter | vérifi | identité |
+    inscription | bien vous | nouvel appareil | connecte | nouvel accès | associer | validation |
+    valider | virement | bénéficiaire | validez | activation | activez | confirmez | s'identifier |
+    tu cuenta | su cuenta | el acceso | restablecer | iniciar sesión | acceso a | para entrar |
+    para firmar | inicio de sesión | verific | identidad | registro | confirmar | transferencia |
     dar luz verde | confirma | confirme | eres tú | has sido tú | ha sido usted | es usted |
     nuevo dispositivo | vincula | activa tu | active su | intenta entrar | entrar en tu cuenta |
     acceder a tu | firmar | olvidado tu contraseña | 登录 | 登入 | 登陆 | 注册 | 註冊 | 验证 | 驗證 |
@@ -160,9 +174,10 @@ SIGN_IN: Final = listed(
     连接 | 連接 | 授权 | 认证 | 認證 | 認証 | 本人確認 | 转账 | 提现 | ご本人 | 登録 | ログイン |
     サインイン | 振込 | 出金 | アクセスがあり | 接続 | 再設定 | 連携 | 新しい端末 | 계정 | 로그인 | 인증 |
     가입 | 본인 | 재설정 | 접속 | 새 기기 | 새로운 기기 | 접근 | 연결 | 이체 | 출금 | 송금 | сброс |
-    восстанов | вход | войти | войдите | подтвержд | подтверд | регистрац | авториз | разрешить | перевод |
-    это вы | новом устройстве | аккаунт | учётн | учетной | новое устройство | доступ | привяз | активац |
-    подключ | смена почты | смены пароля
+    восстанов | вход | войти | войдите | подтвержд | подтверд | регистрац | авториз | разрешить |
+    перевод | это вы | новом устройстве | аккаунт | учётн | учетной | новое устройство | доступ | привяз |
+    активац | подключ | смена почты | смены пароля | подпис | pour signer | unterzeich | 签署 | 電子署名 |
+    전자서명
     """
 )
 """What a mail about signing in, or about approving something, says."""
@@ -173,15 +188,16 @@ TELLS: Final = listed(
     didn't start this | wasn't you | was not you | if it wasn't | do not share | don't share |
     never share | never read | do not read this | don't read this | stops working | stop working |
     minutes | nicht weiter | ignorieren | nicht angefordert | waren sie das nicht | minuten gültig |
-    verfällt in | läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine | ne le communiquez |
-    ne la communiquez | ne partagez | ne communiquez | ignorez ce | si ce n'est pas vous |
-    à l'origine de cette demande | dans dix minutes | no la compartas | no lo compartas | no compartas |
-    ignora este | ignore este | si no has sido tú | si no lo has | si no fuiste | minutos | 勿泄露 |
-    请勿转发 | 請勿轉 | 勿告知 | 不要告诉 | 勿告诉 | 切勿 | 勿截图 | 勿外泄 | 分钟内 | 分鐘內 | 秒内 |
-    秒內 | 非本人操作 | 请忽略 | 不要理会 | 心当たりがない | 心当たりのない | お心当たり | 教えないで |
-    分以内 | 分間有効 | 破棄してください | 요청하지 않 | 본인이 아니 | 알려주지 | 공유하지 | 분 이내 |
-    분 안에 | 분이 지나면 | 분간 유효 | 무시하세요 | 무시해 | никому | не сообщайте | не передавайте |
-    если это не вы | если не вы | если вы не | проигнорируйте | не запрашивали | минут
+    verfällt in | läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine |
+    ne le communiquez | ne la communiquez | ne partagez | ne communiquez | ignorez ce |
+    si ce n'est pas vous | à l'origine de cette demande | dans dix minutes | no la compartas |
+    no lo compartas | no compartas | ignora este | ignore este | si no has sido tú | si no lo has |
+    si no fuiste | minutos | 勿泄露 | 请勿转发 | 請勿轉 | 勿告知 | 不要告诉 | 勿告诉 | 切勿 | 勿截图 |
+    勿外泄 | 分钟内 | 分鐘內 | 秒内 | 秒內 | 非本人操作 | 请忽略 | 不要理会 | 心当たりがない |
+    心当たりのない | お心当たり | 教えないで | 分以内 | 分間有効 | 破棄してください | 요청하지 않 |
+    본인이 아니 | 알려주지 | 공유하지 | 분 이내 | 분 안에 | 분이 지나면 | 분간 유효 | 무시하세요 |
+    무시해 | никому | не сообщайте | не передавайте | если это не вы | если не вы | если вы не |
+    проигнорируйте | не запрашивали | минут
     """
 )
 """What mails with a code say besides: that it ends soon, is nobody else's business, or to be ignored."""
@@ -196,38 +212,44 @@ ENDS: Final = listed(
 
 ENTER: Final = listed(
     """
-    enter | type | type in | key in | provide | quote it | read it out | insert | paste | copy | submit |
-    fill in | input | punch in | confirm it's you with | confirm with | authorise with | authorize with |
-    give us | geben sie | gib | tippen sie | tippe | tragen sie | trage | kopieren sie | kopiere |
-    übertragen sie | erfassen sie | fügen sie | nennen sie | eingeben | eintippen | eintragen | saisissez |
-    saisir | notez | notez-le | entrez | tapez | indiquez | composez | recopiez | inscrivez | fournissez |
-    copiez | collez | renseignez | reportez | saisissez-la | saisissez-le | marca | marque | introduce |
-    introduzca | introducir | ingresa | ingrese | escribe | escriba | escribir | teclea | teclee | indica |
-    indique | digita | digite | copia | copie | pega | pegue | pon | anota | введите | укажите | наберите |
-    назовите | заполните | впишите | вставьте | скопируйте | впечатайте | ввести | напишите | 输入 | 輸入 |
-    填写 | 填寫 | 填入 | 填上 | 报给 | 键入 | 粘贴 | 请把 | 请将 | 請將 | 回填 | 入力してください |
-    ご入力ください | 入力画面に | ご記入ください | 記入してください | 입력하세요 | 채워 주세요 |
-    넣어 주세요 | 넣으세요 | 입력해 | 적어 주세요 | 적으세요 | 입력하시
+    enter | entering | typing | put in | reply with | respond with | answer with | show | type | type in |
+    key in | provide | quote it | read it out | insert | paste | copy | submit | fill in | input |
+    punch in | confirm it's you with | confirm with | authorise with | authorize with | give us |
+    geben sie | gib | trag | tipp | kopier | tippen sie | tippe | tragen sie | trage | kopieren sie |
+    kopiere | übertragen sie | erfassen sie | fügen sie | nennen sie | eingeben | eintippen | eintragen |
+    saisissez | saisir | notez | notez-le | entrez | tapez | indiquez | composez | recopiez | inscrivez |
+    fournissez | copiez | collez | renseignez | reportez | saisissez-la | saisissez-le | marca | marque |
+    introduce | introduzca | introducir | ingresa | ingrese | escribe | escriba | escribir | teclea |
+    teclee | indica | indique | digita | digite | copia | copie | pega | pegue | pon | anota | введите |
+    укажите | наберите | назовите | заполните | впишите | вставьте | скопируйте | впечатайте | ввести |
+    напишите | 输入 | 輸入 | 填写 | 填寫 | 填入 | 填上 | 报给 | 键入 | 粘贴 | 回复 | 回覆 | 请把 | 请将 |
+    請將 | 回填 | 入力してください | ご入力ください | 入力画面に | ご記入ください | 記入してください |
+    입력하세요 | 채워 주세요 | 넣어 주세요 | 넣으세요 | 입력해 | 적어 주세요 | 적으세요 | 입력하시
     """
 )
 """In a mail about signing in: a code if it follows at once, or stands alone on one of the next lines."""
 
 USE: Final = listed(
-    "use | verwenden sie | nutzen sie | utilisez | utiliza | use la | используйте | 使用 | mit | avec"
+    """
+    use | using | verwenden sie | verwende | nutzen sie | nutze | benutzen sie | benutze | mit |
+    utilisez | utilise | servez-vous de | avec | utiliza | usa el | usa la | utilice | use la | use el |
+    con | используйте | воспользуйтесь | 使用 | 凭
+    """
 )
 """In a mail about signing in: a code if it follows at once."""
 
 ASKS_AFTER: Final = listed(
     """
-    use it to | use this to | eingeben | eintippen | eintragen | を入力 | をご入力 | と入力 |
-    を画面に入力 | をご記入 | 을 입력 | 를 입력 | 을 넣 | 를 넣 | 을(를) 입력 | 을 적어 | 를 적어 | 填到 |
-    填入 | 填写到 | 填在 | 输入到 | 输入后 | 輸入後
+    use it to | use this to | 입력 | 入力 | eingeben | eintippen | eintragen | を入力 | をご入力 |
+    と入力 | を画面に入力 | をご記入 | 을 입력 | 를 입력 | 을 넣 | 를 넣 | 을(를) 입력 | 을 적어 |
+    를 적어 | 填到 | 填入 | 填写到 | 填在 | 输入到 | 输入后 | 輸入後
     """
 )
 """In a mail about signing in: a code if it stands directly before."""
 
 FILLERS: Final = (
-    r"(?:[^\w.!?]{0,6}(?:please|bitte|por favor|the|these|this|in|below|now|number|les chiffres|le|la|el|"
+    r"(?:[^\w.!?]{0,6}(?:please|bitte|por favor|el número|le numéro|d(?:ie|er) (?:nummer|zahl)|dem code|"
+    r"номер|the|these|this|in|below|now|number|les chiffres|le|la|el|"
     r"los dígitos|число|числа|цифры|пароль|код|key|pin|password|numbers|digits)?){0,2}[^\w.!?]{0,6}"
 )
 """What may stand between an order and its number."""

@@ -62,13 +62,13 @@ from huahuo.mailcheck.effects import (
     Unwatch,
     Watch,
 )
-from huahuo.mailcheck.events import user_of
 from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.listing import RowsCut, snapshot_of
 from huahuo.mailcheck.mailbox.commands import ReportedStatus
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
+from huahuo.mailcheck.streams import user_of
 from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.tables.records import OpenCheck
 from huahuo.mailcheck.watching.watching import Watching

@@ -31,11 +31,11 @@ from huahuo.mailcheck.events import (
     SecretStored,
     UnreadThere,
     WatchTold,
-    id_of,
     read,
 )
 from huahuo.mailcheck.fetched import UidCursor, Way
 from huahuo.mailcheck.mailbox.identity import place_of
+from huahuo.mailcheck.streams import id_of
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""

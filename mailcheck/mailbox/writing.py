@@ -27,14 +27,13 @@ from huahuo.mailcheck.events import (
     UnreadThere,
     WatchTold,
     internal,
-    mailbox_stream,
     public,
-    user_stream,
 )
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import Content, MailboxReply, SeeUnread, WatchState
 from huahuo.mailcheck.mailbox.identity import Equals, Known, digest_of, encoded, place_of
 from huahuo.mailcheck.mailbox.state import Check, Mailbox, unread_digest
+from huahuo.mailcheck.streams import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     CHECKS,
     CODE_CHARS_MAX,

@@ -5,6 +5,7 @@ quadratic time, and its cache keeps every unknown name for the life of the proce
 """
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -47,12 +48,18 @@ _NAMES["iso8859-6"] += ("iso88596i", "iso88596e")
 
 _CODECS = MappingProxyType({alias: codec for codec, aliases in _NAMES.items() for alias in aliases})
 
+_LABEL_CHARS = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def codec_of(label: str) -> str | None:
     """The codec for a character set's name as mails write it, None for an unknown name."""
-    return _CODECS.get("".join(char for char in label[:64].lower() if char.isascii() and char.isalnum()))
+    return _codec_of(label[:_LABEL_CHARS]) if label else None
+
+
+@lru_cache(maxsize=256)
+def _codec_of(label: str) -> str | None:
+    return _CODECS.get("".join(char for char in label.lower() if char.isascii() and char.isalnum()))
 
 
 def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
@@ -81,6 +88,8 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
 
 def guess(raw: bytes, hint: str = "") -> str:
     """`raw` as text in the first of UTF-8, `hint` and GB18030 that decodes it, else Latin-1."""
+    if raw.isascii():
+        return raw.decode("ascii").replace("\0", "")
     for codec in ("utf-8", codec_of(hint), "gb18030"):
         try:
             if codec is not None:

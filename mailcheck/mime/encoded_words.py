@@ -14,6 +14,7 @@ _WORD = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]{0,32})?\?([bBqQ])\?([^?\r\n]
 # and isolates, byte-order marks). Joiners and direction marks stay, because scripts and emoji need them.
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]")
 _NOT_BASE64 = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/").encode()))
+_BLANKS_ONLY = re.compile(" {2,}")
 _BLANKS = re.compile("[ \t\r\n\x0b\x0c\x85\u2028\u2029]+")
 
 
@@ -24,7 +25,10 @@ def readable(raw: bytes, *, charset: str = "", chars_max: int = 1000) -> str:
 
 def one_line(text: str, *, chars_max: int) -> str:
     """`text` without controls and line breaks, cut to `chars_max` characters."""
-    shown = _BLANKS.sub(" ", _HIDDEN.sub("", clean(text))).strip()
+    if text.isascii() and text.isprintable():  # as most are
+        shown = _BLANKS_ONLY.sub(" ", text).strip() if "  " in text else text.strip()
+    else:
+        shown = _BLANKS.sub(" ", _HIDDEN.sub("", clean(text))).strip()
     return shown if len(shown) <= chars_max else shown[: chars_max - 1] + "…"
 
 
@@ -34,6 +38,8 @@ def decode_words(raw: bytes, *, charset: str = "") -> str:
     Neighbouring words of one character set and encoding are joined as bytes before decoding, because
     some senders split a word inside a character.
     """
+    if b"=?" not in raw:
+        return guess(raw, charset)
     pieces: list[str] = []
     run = bytearray()
     run_label = ""

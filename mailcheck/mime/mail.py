@@ -12,7 +12,8 @@ import msgspec
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.mailcheck.mime.charsets import decode, guess
 from huahuo.mailcheck.mime.encoded_words import decode_words, one_line, readable
-from huahuo.mailcheck.mime.parts import Part, parse
+from huahuo.mailcheck.mime.opening import opened
+from huahuo.mailcheck.mime.parts import Part, is_attachment, parse
 
 TEXT_CHARS_MAX = 512 * 1024
 """Bound of the plain text, and the same again for the HTML."""
@@ -20,6 +21,8 @@ _TEXT_BYTES_MAX = 4 * TEXT_CHARS_MAX
 _ATTACHMENTS_MAX = 200
 _SENDER_CHARS_MAX = 4000
 _DATE_MS_MAX = 253_402_300_799_999
+_USUAL_SENDER = re.compile(rb"([A-Za-z0-9 ]{1,100} )?<([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255})>")
+"""A name and an address without anything to unquote or decode."""
 _NEEDS_QUOTES = re.compile(r'[<>@,;:"()\[\]\\]')
 
 
@@ -87,7 +90,7 @@ def parsed_mail(raw: bytes) -> ParsedMail:
     texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
     attachments: list[Attachment] = []
     for leaf in leaves:
-        if _is_attachment(leaf):
+        if is_attachment(leaf):
             if len(attachments) < _ATTACHMENTS_MAX:
                 attachments.append(Attachment(leaf.name, leaf.type, leaf.size))
         elif leaf.type in texts:
@@ -111,7 +114,7 @@ def attached(raw: bytes, number: int, bytes_max: int) -> tuple[Attachment, bytes
 
     Of a longer one there are a few bytes more than `bytes_max`. None: there are fewer. Never raises.
     """
-    leaves = [leaf for leaf in _leaves(parse(raw)) if _is_attachment(leaf)][:_ATTACHMENTS_MAX]
+    leaves = [leaf for leaf in _leaves(parse(raw)) if is_attachment(leaf)][:_ATTACHMENTS_MAX]
     if number >= len(leaves):
         return None
     leaf = leaves[number]
@@ -138,22 +141,15 @@ def _leaves(root: Part) -> list[Part]:
         if part.type.startswith("multipart/"):
             part.headers = {**part.headers, "content-type": b"text/plain"}
         found.append(part)
-    return found
-
-
-def _is_attachment(part: Part) -> bool:
-    """Whether a user would call it one: marked as such, a named file, a forwarded mail; no inline picture."""
-    if part.disposition == "attachment":
-        return True
-    if part.type == "message/rfc822":
-        return part.parent_type != "multipart/report"
-    if part.type.startswith("text/") or not part.name:
-        return False
-    return not (part.parent_type == "multipart/related" and part.header("content-id"))
+    return opened(found)
 
 
 def _sender(raw: bytes, charset: str) -> str:
     """`Name <address>`. The address is parsed before words are decoded, so that a name cannot forge one."""
+    usual = _USUAL_SENDER.fullmatch(raw)
+    if usual:
+        name, address = " ".join((usual[1] or b"").decode("ascii").split()), usual[2].decode("ascii")
+        return f"{name} <{address}>" if name and name != address else address
     try:
         found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
     except RecursionError:  # nested comments

@@ -51,6 +51,8 @@ class Part:
     body: bytes
     parent_type: str = ""
     children: list["Part"] = field(default_factory=list)
+    _types: tuple[bytes, str] | None = field(default=None, repr=False)
+    """A value of Content-Type, and what it says: it is asked for some ten times."""
 
     def header(self, name: str) -> bytes:
         """The first value of a header, empty if there is none."""
@@ -59,7 +61,13 @@ class Part:
     @property
     def type(self) -> str:
         """The media type in lower case. A missing or malformed one means plain text."""
-        text = self.header("content-type").partition(b";")[0].strip().lower().decode("ascii", "replace")
+        value = self.headers.get("content-type", b"")
+        if self._types is None or self._types[0] is not value:
+            self._types = value, self._type(value)
+        return self._types[1]
+
+    def _type(self, value: bytes) -> str:
+        text = value.partition(b";")[0].strip().lower().decode("ascii", "replace")
         if _TYPE.fullmatch(text):
             return text
         return "message/rfc822" if not text and self.parent_type == "multipart/digest" else "text/plain"
@@ -100,6 +108,17 @@ class Part:
         if self.header("content-transfer-encoding").strip().lower().startswith(b"base64"):
             return len(self.body.translate(None, _BASE64_BLANKS)) * 3 // 4
         return len(self.body)
+
+
+def is_attachment(part: Part) -> bool:
+    """Whether a user would call it one: marked as such, a named file, a forwarded mail; no inline picture."""
+    if part.disposition == "attachment":
+        return True
+    if part.type == "message/rfc822":
+        return part.parent_type != "multipart/report"
+    if part.type.startswith("text/") or not part.name:
+        return False
+    return not (part.parent_type == "multipart/related" and part.header("content-id"))
 
 
 def parse(raw: bytes) -> Part:

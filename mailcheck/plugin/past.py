@@ -9,10 +9,10 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.belongings import belongings
-from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.listing import RowsCut, list_of, snapshot_of
 from huahuo.mailcheck.replay_subjects import own_subject, sealed_in, shown, subject_of
 from huahuo.mailcheck.roster.state import RosterFold
+from huahuo.mailcheck.streams import user_stream
 from huahuo.replay.history.keyframes import state_at
 
 

@@ -21,9 +21,9 @@ from huahuo.mailcheck.events import (
     EmailUpdated,
     MailReceived,
     read,
-    user_of,
 )
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.streams import user_of
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
 _LABELS = ("tags", "note", "group")

@@ -27,16 +27,14 @@ from huahuo.mailcheck.events import (
     SecretStored,
     guarding,
     internal,
-    mailbox_stream,
     of_roster,
     public,
-    roster_stream,
-    user_stream,
 )
 from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
+from huahuo.mailcheck.streams import mailbox_stream, roster_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     CHECKS,
     GROUP_PROXIES,

@@ -19,7 +19,7 @@ from huahuo.actors.effects.spec import Failure, Spec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import mailbox_stream, user_stream
+from huahuo.mailcheck.streams import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     GRAPH,
     KNOWN,

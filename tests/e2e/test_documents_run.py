@@ -152,13 +152,15 @@ def test_the_service_of_the_page_publishes() -> None:
     assert names["position"] == 1
 
 
-def test_a_service_that_was_started_before_a_fork_says_so_in_the_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["publish", "start"])
+def test_a_service_that_was_started_before_a_fork_says_so_in_the_child(tmp_path: Path, call: str) -> None:
+    notice = "system", "system_notification", {"message": "x", "level": "info"}
     with Service(data=tmp_path / "data", port=0, environ={}, log_level="error") as service:
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                service.publish("system", "system_notification", {"message": "x", "level": "info"})
+                service.publish(*notice) if call == "publish" else service.start()
                 said = "nothing was raised"
             except NotRunning as error:
                 said = str(error)
@@ -167,4 +169,4 @@ def test_a_service_that_was_started_before_a_fork_says_so_in_the_child(tmp_path:
                 os._exit(0)
         os.waitpid(child, 0)
         assert "forked" in os.read(reader, 4096).decode()
-        assert service.publish("system", "system_notification", {"message": "x", "level": "info"}) > 0
+        assert service.publish(*notice) > 0

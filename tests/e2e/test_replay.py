@@ -171,7 +171,10 @@ def test_what_is_not_there_ends_with_1_and_what_cannot_be_used_with_2(copy: Path
     assert "no field 'foo' at the end; its fields: emails" in said
     replay("why", f"{U}#9999", "--data", copy, code=1)
     assert "write == to compare" in run("when", f"{U} status = 3", "--data", copy).stderr
-    assert "name the entity first" in run("when", "status == 3", "--data", copy).stderr
+    assert (
+        "name the entity first: 'mailbox/17 status == 3'" in run("when", "status == 3", "--data", copy).stderr
+    )
+    assert "first: 'mailbox/1 status == 3'" in run("when", "mailbox/1.status == 3", "--data", copy).stderr
     replay("state", U, "--at", "yesterday", "--data", copy, code=2)
     replay("state", U, "--data", tmp_path / "nowhere", code=2)
     for done in (run("state", U, "--data", tmp_path), run("check", "--data", copy, "--code", tmp_path)):

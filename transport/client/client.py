@@ -44,6 +44,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.socket import CLOSE_WITHIN_S, websocket_url
+from huahuo.transport.client.standing import Standing
 from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
 
 
@@ -90,7 +91,7 @@ class Client:
         self._tokens = Tokens(token, get_token)
         ambient = ambient or SystemAmbient()
         self.url = websocket_url(url)
-        self.state: State = "offline"
+        self._standing = Standing()
         self.snapshots: dict[str, Snapshot] = {}
         """The last snapshot handed to a consumer, by stream."""
         self._store: CursorStore = cursors or MemoryCursors()
@@ -115,22 +116,24 @@ class Client:
             proxy=proxy,
             pump=self._pump,
             arm=self._arm,
-            problem=self._tell,
+            problem=self._standing.tell,
             spawn=self._spawn,
         )
-        self._listeners: list[Callable[[Status], None]] = []
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
         self._replies = Answers[str, dict[str, Any]]()
         self._reached = Answers[int, None]()
-        self._error: ClientStopped | None = None
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._on_time)
 
+    @property
+    def state(self) -> State:
+        """Where the connection stands now."""
+        return self._standing.state
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stored = dict(self._store.load())
         self._spawn(self._run())
@@ -163,17 +166,11 @@ class Client:
         Raises:
             ClientStopped: the client has stopped, so it never will be.
         """
-        while self.state != "online":
-            self._raise_if_stopped()
-            self._changed.clear()
-            await self._changed.wait()
+        await self._standing.wait_online()
 
     async def wait_stopped(self) -> ClientStopped:
         """Wait until the client has stopped for good; returns the reason."""
-        while self._error is None:
-            self._changed.clear()
-            await self._changed.wait()
-        return self._error
+        return await self._standing.wait_stopped()
 
     def reconnect_now(self) -> None:
         """Try to connect now, for example when the network is back or the user pressed a button."""
@@ -181,8 +178,7 @@ class Client:
 
     def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
         """Call `listener` with each status of the connection; returns a function that ends this."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._standing.listen(listener)
 
     def events(
         self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
@@ -209,7 +205,7 @@ class Client:
         return self._subscribe(Batches(stream, self), after, first, log)
 
     def _subscribe[S: Subscription](self, subscription: S, after: After | None, first: After, log: str) -> S:
-        self._raise_if_stopped()
+        self._standing.raise_if_stopped()
         stream = subscription.stream
         cursor = None
         if after is None:
@@ -235,7 +231,7 @@ class Client:
 
     def release(self, subscription: Subscription) -> None:
         """See `subscription.Source`."""
-        if self._error is not None:
+        if self._standing.error is not None:
             return
         if self._subscriptions.get(subscription.stream) in {None, subscription}:
             self._subscriptions.pop(subscription.stream, None)
@@ -257,7 +253,7 @@ class Client:
         """
         if at is None:
             return
-        self._raise_if_stopped()
+        self._standing.raise_if_stopped()
         token = self._session.wait_for(at["stream"], at["seq"])
         future = self._reached.expect(token)
         self._pump()
@@ -284,7 +280,7 @@ class Client:
         self, action: str, fields: Mapping[str, Any], *, command_id: str | None = None
     ) -> dict[str, Any]:
         """As `send`. With the id of an earlier attempt in `command_id`, it returns that attempt's answer."""
-        self._raise_if_stopped()
+        self._standing.raise_if_stopped()
         command_id = self._session.command(action, dict(fields), command_id)
         future = self._replies.expect(command_id)
         self._pump()
@@ -304,17 +300,17 @@ class Client:
 
     async def _run(self) -> None:
         while True:
-            self._set_state("connecting")
-            self._tell(Connecting())
+            self._standing.change("connecting")
+            self._standing.tell(Connecting())
             try:
                 code, reason = await self._line.use_once()
             except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
-                self._tell(Problem("connection_failed", reason))
+                self._standing.tell(Problem("connection_failed", reason))
                 self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
             self._session.closed(code, reason, self._loop.time())
             self._pump()
-            if self._error is not None:
+            if self._standing.error is not None:
                 return
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
@@ -326,7 +322,7 @@ class Client:
             if await self._tokens.renew():
                 self._session.authenticate_again(cast("str", self._tokens.token))
         except Exception as error:  # noqa: BLE001  the application's own function
-            self._tell(Problem("no_token", type(error).__name__))
+            self._standing.tell(Problem("no_token", type(error).__name__))
         self._pump()
 
     def _pump(self) -> None:
@@ -352,10 +348,10 @@ class Client:
     def _status(self, status: Status) -> None:
         match status:
             case Online():
-                self._set_state("online")
+                self._standing.change("online")
             case Offline(retry_s=retry_s):
                 self._retry_s = retry_s
-                self._set_state("offline")
+                self._standing.change("offline")
             case Stopped(error=error):
                 self._stop(error)
             case Outcome(stream=stream):
@@ -366,41 +362,25 @@ class Client:
                     self._spawn(self._refresh())
             case _:
                 pass
-        self._tell(status)
+        self._standing.tell(status)
 
     def _stop(self, error: ClientStopped) -> None:
-        self._error = error
-        self._set_state("stopped")
+        self._standing.stop(error)
         for subscription in list(self._subscriptions.values()):
             subscription.failed(error)
         self._subscriptions.clear()
         self._replies.fail(error)
         self._reached.fail(error)
 
-    def _tell(self, status: Status) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(status)
-            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
-                self._loop.call_exception_handler({"message": "a status listener failed", "exception": error})
-
     def _save(self, cursors: dict[str, Cursor]) -> None:
         self._stored.update(cursors)
         try:
             self._store.save(cursors)
         except OSError as error:
-            self._tell(Problem("cursors_not_saved", str(error)))
-
-    def _set_state(self, state: State) -> None:
-        self.state = state
-        self._changed.set()
-
-    def _raise_if_stopped(self) -> None:
-        if self._error is not None:
-            raise self._error
+            self._standing.tell(Problem("cursors_not_saved", str(error)))
 
     def _arm(self) -> None:
-        self._alarm.set(self._session.deadline() if self._error is None else None)
+        self._alarm.set(self._session.deadline() if self._standing.error is None else None)
 
     def _on_time(self) -> None:
         self._session.tick(self._loop.time())

@@ -23,6 +23,7 @@ from huahuo.actors.plugins.words import Language
 from huahuo.transport.client.ack_timer import AckTimer
 from huahuo.transport.client.commands import Commands, Pace
 from huahuo.transport.client.farewell import Farewell
+from huahuo.transport.client.followings import Followings
 from huahuo.transport.client.happenings import Happening, Processed, Readable, Replied, StreamEnded
 from huahuo.transport.client.liveness import Liveness
 from huahuo.transport.client.model import (
@@ -48,7 +49,7 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.streams import Following, resume_of, take_acks, take_cursors
+from huahuo.transport.client.streams import Following
 from huahuo.transport.client.waiters import Waiters
 from huahuo.transport.client.wire import encode, parse
 from huahuo.transport.protocol.codes import NOT_RECORDED
@@ -99,7 +100,7 @@ class ClientSession:
         self.retry = retry
         self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
         self._client = client
-        self.streams: dict[str, Following] = {}
+        self.streams = Followings()
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
         self._pace = Pace(messages_per_s)
         self._log = ""
@@ -124,9 +125,7 @@ class ClientSession:
         self.phase = "authenticating"
         self._liveness.connected(now)
         self._farewell = Farewell()
-        for stream in self.streams.values():
-            stream.rewind()
-        resume = resume_of(self.streams.values(), self._log)
+        resume = self.streams.resume(self._log)
         self._resume = frozenset(resume["cursors"])
         self._urgent = [
             {
@@ -158,10 +157,7 @@ class ClientSession:
         code, reason, verdict = self._farewell.close(code, reason, now, self.retry)
         self.needs_token = verdict.new_token
         self._commands.connection_lost()
-        for name, stream in list(self.streams.items()):
-            stream.connection_lost()
-            if not stream.consumed:
-                del self.streams[name]
+        self.streams.connection_lost()
         if verdict.stop:
             self.stop(ClientStopped(verdict.code, reason))
         else:
@@ -189,10 +185,9 @@ class ClientSession:
         messages = [encode(message) for message in self._urgent]
         self._urgent.clear()
         if self.phase == "online":
-            asking = [s for s in self.streams.values() if s.retry_at is not None and s.retry_at <= now]
             messages += [
                 encode(stream.ask(self._commands.new_id(), self._log))
-                for stream in asking
+                for stream in self.streams.due(now)
                 if self._pace.take(now)
             ]
             messages += self._commands.due(self._pace, now)
@@ -203,9 +198,7 @@ class ClientSession:
         online = self.phase == "online"
         times = [self._acks.ack_at, self._acks.save_at, self._liveness.deadline(online=online)]
         if online:
-            times.append(self._commands.next_at(self._pace))
-            paced = self._pace.next_at()
-            times += [max(s.retry_at, paced) for s in self.streams.values() if s.retry_at is not None]
+            times += [self._commands.next_at(self._pace), self.streams.next_at(self._pace.next_at())]
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -412,7 +405,7 @@ class ClientSession:
             if self._commands.answered(command_id, error.code if error else "", now, retry_s):
                 self._happened.append(Replied(command_id, error or message))
         elif error is not None:
-            asked = next((s for s in self.streams.values() if command_id and s.asked == command_id), None)
+            asked = self.streams.asked_by(command_id)
             if asked is None:
                 self._happened.append(Problem(error.code, error.message))
             elif error.code in NOT_RECORDED:
@@ -431,12 +424,12 @@ class ClientSession:
     def _acknowledge(self, now: float) -> None:
         self._acks.acked(now)
         if self.phase == "online":
-            news = take_acks(self.streams.values())
+            news = self.streams.take_acks()
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
     def _save(self) -> None:
         self._acks.save_at = None
-        cursors = take_cursors(self.streams.values())
+        cursors = self.streams.take_cursors()
         if cursors:
             self._happened.append(Processed(cursors))

@@ -15,7 +15,6 @@ stays: it is stored with `processed`, so the next run of the application is told
 """
 
 from collections import deque
-from collections.abc import Collection
 from typing import Any
 
 from huahuo.transport.client.model import (
@@ -262,37 +261,3 @@ class Following:
         if isinstance(self.start, int):
             return request | {"after": self.start, "log": log}
         return request | {"after": self.start}
-
-
-def resume_of(streams: Collection[Following], log: str) -> dict[str, Any]:
-    """The `resume` of `authenticate`: the positions in `log`, or in that of the first cursor if it is "".
-
-    A cursor of another log is left out; its stream is then asked for by itself.
-    """
-    cursors = {s.name: s.cursor for s in streams if s.cursor is not None}
-    log = log or next((cursor.log for cursor in cursors.values()), "")
-    here = {name: cursor for name, cursor in cursors.items() if cursor.log == log}
-    resume: dict[str, Any] = {
-        "log": log or None,
-        "cursors": {name: cursor.seq for name, cursor in here.items()},
-    }
-    checks = {name: cursor.check for name, cursor in here.items() if cursor.check is not None}
-    return resume | {"checks": checks} if checks else resume
-
-
-def take_acks(streams: Collection[Following]) -> dict[str, int]:
-    """What to ack on this connection now, by stream. It counts as acked from here on."""
-    news = {s.name: s.processed for s in streams if s.ackable}
-    for s in streams:
-        s.acked = news.get(s.name, s.acked)
-    return news
-
-
-def take_cursors(streams: Collection[Following]) -> dict[str, Cursor]:
-    """The cursors that moved since they were stored last, by stream. They count as stored from here on."""
-    moved = [s for s in streams if s.consumed and s.processed > s.saved]
-    for s in moved:
-        s.saved = s.processed
-    return {
-        s.name: Cursor(s.log, s.processed, s.cursor.check if s.cursor is not None else None) for s in moved
-    }

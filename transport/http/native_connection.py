@@ -9,23 +9,24 @@ socket's protocol, and nothing of this module is kept for it.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol
 
 import h11
 import structlog
 
+from huahuo.transport.http import heads
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
 from huahuo.transport.http.problems import problem, worded
+from huahuo.transport.http.time_limit import TimeLimit
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.problem import code_of
+from huahuo.transport.server.admission import peer_of
 from huahuo.transport.server.server import Server
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
@@ -38,8 +39,6 @@ HALF_CLOSED_S: Final = 10.0
 """A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
 _LINGER_S: Final = 1.0
 _PIPELINED_BYTES_MAX: Final = 64 << 10
-_HEAD_BYTES_MAX: Final = 64 << 10
-_BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self._owner = owner
         self._api = owner.api
         self.transport = transport
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES_MAX)
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=heads.HEAD_BYTES_MAX)
         self._head = bytearray()
         """The bytes of a request until its head is read."""
         self._deadline_s = deadline_s
@@ -77,16 +76,16 @@ class HttpConnection(asyncio.Protocol):
         self._visit: Visit | None = None
         self._body = bytearray()
         self._task: asyncio.Task[None] | None = None
+        self._limit = TimeLimit(transport.abort)
+        """In which a request, its body, or the reading of an answer must come."""
         self._reader: Reader | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._until_s = math.inf
         self._paused = False
         self._writing = False
         self._sending = False
         self._ends = False
         self._discards = False
         transport.set_write_buffer_limits(0)
-        self._arm(max(0.0, deadline_s - asyncio.get_running_loop().time()))
+        self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
 
     # What the event loop calls ------------------------------------------------------------------------
 
@@ -136,14 +135,12 @@ class HttpConnection(asyncio.Protocol):
             return False
         if self._h11.their_state is not h11.ERROR:
             self._h11.receive_data(b"")  # so that the connection ends after the last answer
-        self._until_s = asyncio.get_running_loop().time() + HALF_CLOSED_S
-        self._arm(HALF_CLOSED_S)
+        self._limit.set_last(HALF_CLOSED_S)
         return True
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """TCP is gone."""
-        self._until_s = math.inf
-        self._arm(None)
+        self._limit.end()
         if self._task is not None:
             self._task.cancel()
         if self._reader is not None:
@@ -179,15 +176,14 @@ class HttpConnection(asyncio.Protocol):
         self._request = event
         read, self._head = bytes(self._head), bytearray()
         head = read[: len(read) - len(self._h11.trailing_data[0])]
-        if len(head) > _HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return
-        if b"\n" in head.replace(b"\r\n", b""):  # a proxy in front may have seen another end of a line
-            self._refuse(HTTPStatus.BAD_REQUEST)
+        if (refused := heads.refusal_of(head)) is not None:
+            self._refuse(refused)
             return
         try:
             target = event.target.decode("ascii")
-            request = Request.of(event.method.decode(), target, event.headers.raw_items(), self._peer)
+            request = Request.of(
+                event.method.decode(), target, event.headers.raw_items(), peer_of(self.transport)
+            )
         except ValueError:
             self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True))
             return
@@ -199,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
             self._admitted(event, found)
         elif isinstance(found, Answer):
             self._start(self._later(found))
-        elif found is None and request.method in ("GET", "HEAD") and _has_body(event):
+        elif found is None and request.method in ("GET", "HEAD") and heads.has_body(event):
             self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True))
         elif found is None:
             self._start(self._site(request))
@@ -209,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
     def _hand_on(self, read: bytes) -> None:
         """Give the socket to the library, with what was read of it."""
         self._discards = True
-        self._arm(None)
+        self._limit.set(None)
         self._owner.gone(self)
         handshakes = self._owner.server.handshakes
         handshakes.open_slowly(self.transport, read, self._deadline_s, self._speech)
@@ -233,23 +229,16 @@ class HttpConnection(asyncio.Protocol):
         """Read the body of an admitted request."""
         self._trust()
         self._visit = visit
-        self._arm(BODY_S)
-        refusal = self._api.make_room(visit, self._announced(event))
+        self._limit.set(BODY_S)
+        announced = heads.body_bytes(event)
+        if announced is None:
+            announced = self._api.body_bytes_max(visit)
+        refusal = self._api.make_room(visit, announced)
         if refusal is not None:
             self._respond(refusal)
         elif self._h11.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             self.transport.write(self._h11.send(go_on) or b"")
-
-    def _announced(self, event: h11.Request) -> int:
-        """The size of the body as its headers have it; of a chunked one, the largest that is taken."""
-        assert self._visit is not None, "it was admitted"
-        for name, value in event.headers:
-            if name == b"content-length":
-                return int(value)
-            if name == b"transfer-encoding":
-                return self._api.body_bytes_max(self._visit)
-        return 0
 
     def _bound_body(self) -> None:
         if self._visit is not None and len(self._body) > self._api.body_bytes_max(self._visit):
@@ -267,7 +256,7 @@ class HttpConnection(asyncio.Protocol):
             self._start(self._answered(visit, body))
 
     def _follow(self, visit: Visit) -> None:
-        self._arm(None)
+        self._limit.set(None)
         outlet = NativeOutlet(self.transport, self._respond, self._opened)
         found = self._api.follow(visit, outlet)
         if isinstance(found, Answer):
@@ -285,11 +274,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _opened(self, status: HTTPStatus, headers: Headers) -> bool:
         """Write the head of a stream of events and leave the socket to its outlet. True: in chunks."""
-        fixed = (("Date", formatdate(usegmt=True)), ("Connection", "close"))
-        head = h11.Response(status_code=status, headers=[*fixed, *headers], reason=status.phrase.encode())
-        self.transport.write(self._h11.send(head) or b"")
+        self.transport.write(self._h11.send(heads.head_of_events(status, headers)) or b"")
         chunked = self._request is not None and self._request.http_version == b"1.1"
-        self._arm(None)
+        self._limit.set(None)
         self._reader = None
         task, self._task = self._task, None
         if task is not None:
@@ -329,27 +316,20 @@ class HttpConnection(asyncio.Protocol):
         if (
             self._request is not None
             and self._h11.their_state is h11.SEND_BODY
-            and not _has_body(self._request)
+            and not heads.has_body(self._request)
         ):
             self._h11.next_event()  # the end of the request, so that nothing is waited for behind the answer
         answer = worded(answer, self._speech)
         ends = answer.ends or not self._owner.server.is_serving() or self._h11.their_state is h11.SEND_BODY
-        headers = [("Date", formatdate(usegmt=True)), *answer.headers]
-        if answer.status not in _BODILESS:
-            headers.append(("Content-Length", str(len(answer.body))))
-        if ends:
-            headers.append(("Connection", "close"))
-        head = h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode())
-        said = self._h11.send(head) or b""
-        bodiless = answer.status in _BODILESS or (self._request and self._request.method == b"HEAD")
-        if answer.body and not bodiless:
+        said = self._h11.send(heads.head_of(answer, ends=ends)) or b""
+        if answer.body and not heads.without_body(answer, self._request):
             said += self._h11.send(h11.Data(data=answer.body)) or b""
         said += self._h11.send(h11.EndOfMessage()) or b""
         self._ends, self._sending = ends, True
         self.transport.write(said)
         if self._writing:
             # To read the answer in; no other request is looked at before.
-            self._arm(BODY_S if self._trusted else self._owner.open_timeout_s)
+            self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
         else:
             self._written()
 
@@ -363,7 +343,7 @@ class HttpConnection(asyncio.Protocol):
             # Unread bytes would turn the close into a reset, and the answer would be lost.
             self._discards = True
             self._resume_reading()
-            self._arm(_LINGER_S)
+            self._limit.set(_LINGER_S)
         else:
             self.transport.close()
 
@@ -377,7 +357,7 @@ class HttpConnection(asyncio.Protocol):
             self._trusted = False
             self._held_bytes = len(self._h11.trailing_data[0])
             self._owner.server.connected(self)
-        self._arm(KEEP_ALIVE_S)
+        self._limit.set(KEEP_ALIVE_S)
         self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -409,18 +389,10 @@ class HttpConnection(asyncio.Protocol):
     @property
     def _speech(self) -> Speech:
         """Says texts in the language that the request prefers, if one was read."""
-        headers = () if self._request is None else self._request.headers
-        return self._api.speech(
-            value.decode("latin-1") for name, value in headers if name == b"accept-language"
-        )
-
-    @property
-    def _peer(self) -> str:
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        return self._api.speech(heads.languages(self._request))
 
     def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        self._arm(None)
+        self._limit.set(None)
         self._task = asyncio.ensure_future(work)
         self._task.add_done_callback(self._ended)
 
@@ -428,26 +400,3 @@ class HttpConnection(asyncio.Protocol):
         if not task.cancelled() and task.exception() is not None:
             _log.error("http_connection_failed", exc_info=task.exception())
             self.transport.abort()
-
-    def _arm(self, after_s: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if after_s is None and self._until_s == math.inf:
-            return
-        loop = asyncio.get_running_loop()
-        ends_s = self._until_s if after_s is None else min(loop.time() + after_s, self._until_s)
-        self._timer = loop.call_at(ends_s, self._late)
-
-    def _late(self) -> None:
-        """No request, or no body, in time."""
-        self._timer = None
-        self.transport.abort()
-
-
-def _has_body(event: h11.Request) -> bool:
-    """Whether the head of a request announces a body."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in event.headers
-    )

@@ -95,7 +95,8 @@ class Wheel:
         self._arm(at_s)
         now_s, slept_s = self._ambient.monotonic_s(), self._ambient.slept_s()
         if slept_s > self._slept_s:
-            _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
+            if self._awake is None or not self._awake.loop_was_held:  # else the log has `loop_blocked`
+                _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
             self._slept_s, self._to_wake = slept_s, BUCKETS
         waking = self._to_wake > 0
         self._to_wake -= waking

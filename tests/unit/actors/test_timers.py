@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from huahuo.actors.timers import clockwork, rebuilding
-from huahuo.actors.timers.clockwork import UnknownCommand
+from huahuo.actors.timers.known_commands import UnknownCommand
 from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import TABLE
 from huahuo.eventstore.care.compaction import Policy, compact

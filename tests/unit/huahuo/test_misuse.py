@@ -1,5 +1,6 @@
 """What the command line says when it is used wrongly: one line, and where to read on."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     [
         ("serve --prt 80", "huahuo: no such option: --prt", "see `huahuo serve --help`"),
         ("frobnicate", "huahuo: no such command 'frobnicate'", "see `huahuo --help`"),
+        ("serv", "huahuo: no such command 'serv'. Did you mean 'serve'", "'? See `huahuo --help`"),
         ("config frob", "huahuo: no such command 'frob'", "see `huahuo config --help`"),
         ("token", "huahuo: missing option '--user-id'", "see `huahuo token --help`"),
         ("serve --port many", "huahuo: invalid value for '--port'", "see `huahuo serve --help`"),
@@ -41,6 +43,13 @@ def test_a_command_line_that_does_not_fit_is_one_line_with_the_help_to_read(
     [line] = said(monkeypatch, capsys, *words.split())
     assert line.startswith(begins)
     assert line.endswith(ends)
+
+
+@pytest.mark.parametrize("words", ["", "replay", "audit", "cluster", "projections", "user"])
+def test_the_list_of_commands_cuts_no_text_off(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not [line for line in said(monkeypatch, capsys, *words.split()) if re.search(r"\w\.\.\.$", line)]
 
 
 def test_a_group_without_a_command_shows_its_help(

@@ -1,0 +1,98 @@
+"""Names of codes that are made of two words, one for the purpose and one for the thing: `login number`.
+
+Only pairs that name nothing else: a confirmation number is that of an order, a security number of a person.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import product
+from typing import Final
+
+from huahuo.mailcheck.codes.words import simple
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split("|")]
+
+
+def _pairs(firsts: str, seconds: str) -> Iterable[str]:
+    return (f"{first} {second}" for first, second in product(_words(firsts), _words(seconds)))
+
+
+MADE: Final = tuple(
+    dict.fromkeys(
+        [
+            *_pairs(
+                "one-time | one time | single-use | temporary | verification | authentication | login |"
+                " log-in | sign-in | sign in | two-factor | two-step | 2-step | passwordless",
+                "code | number | numbers | passcode | password | pin | key | token | passphrase | digits",
+            ),
+            *_pairs(
+                "security | reset | unlock | pairing | recovery | approval | validation",
+                "code | pin | passcode | token | digits",
+            ),
+            *_pairs(
+                "temporäres | temporärer | vorläufiges | vorübergehendes | einmaliges | einmaliger |"
+                " temporäre | einmalige | vorläufige",
+                "passwort | kennwort | code | pin | ziffernfolge | zahl | nummer",
+            ),
+            *(
+                f"{first}{second}"
+                for first, second in product(
+                    _words(
+                        "einmal | verifizierungs | sicherheits | anmelde | login | prüf | freigabe | tages"
+                    ),
+                    _words(
+                        "pin | tan | passwort | kennwort | wort | ziffern | zahl | zahlenfolge |"
+                        " schlüssel | kennzahl"
+                    ),
+                )
+            ),
+            *_pairs(
+                "code | numéro | clé | chiffre | chiffres | mot de passe | jeton | combinaison | suite",
+                "de connexion | de vérification | à usage unique | temporaire | provisoire | dynamique |"
+                " d'authentification | d’authentification | de validation",
+            ),
+            *_pairs("chiffre | chiffres | combinaison | clé", "d'accès | d’accès | de sécurité"),
+            *_pairs(
+                "código | clave | contraseña | número | token | pin | cifra",
+                "de verificación | de un solo uso | temporal | dinámico | dinámica | de inicio de sesión |"
+                " de autenticación | de ingreso | de un uso",
+            ),
+            *_pairs("clave | contraseña | token | pin", "de acceso | de seguridad"),
+            *_pairs("sms", "code | pin | tan | passcode | password"),
+            *_pairs("code | código | clave | pin", "sms | recibido por sms | reçu par sms"),
+            *_words("einmalnummer | loginnummer | login-nummer | verifizierungsnummer"),
+            *_words("sms-code | смс-код | sms-код | код из смс | код из sms"),
+            *_pairs(
+                "код | кода | кодом | пароль | пароля | паролем | ключ | число | номер | пин | пин-код |"
+                " токен",
+                "для входа | входа | подтверждения | проверки | безопасности",
+            ),
+            *_pairs(
+                "одноразовый | временный | разовый | проверочный | защитный",
+                "код | пароль | ключ | пин | пин-код | номер | токен",
+            ),
+            *_pairs("одноразовое | временное | проверочное | контрольное", "число | слово"),
+        ]
+    )
+)
+"""Of scripts with blanks between words, in lower case."""
+
+MADE_WIDE: Final = re.compile(
+    simple(
+        r"(?:登录|登入|登陆|验证|校验|动态|一次性|临时|身份|鉴权|短信){1,2}(?:用的?|所需的?|所用的?)?"
+        r"(?:码|密码|口令|代码|数字|密令|暗号|字符|凭码)"
+        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階){1,2}(?:用の?|の)?"
+        r"(?:コード|番号|パスワード|キー|pin|ピン|ナンバー|トークン|数字|暗号)"
+        r"|(?:(?:인증|로그인|일회용|일회성|임시|본인 ?확인|보안|접속)용? ?){1,2}"
+        r"(?:번호|코드|비밀번호|숫자|문자열|키|pin|토큰)"
+    )
+)
+"""Of scripts without, in simplified characters: `folded` has them so."""
+
+ASKED_AFTER: Final = re.compile(
+    r"を[^。、.\n]{1,16}?(?:入力|記入|打ち込|貼り付け|入れて)"
+    r"|[을를](?:\([을를]\))? ?[^.,\n]{1,16}?(?:입력|넣어|넣으|적어|기입|붙여)"
+)
+"""After a number, what is to be done with it: `482913をアプリの画面に入力`."""

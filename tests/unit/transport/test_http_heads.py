@@ -1,0 +1,60 @@
+"""What a head of HTTP/1.1 must be, and what the head of an answer says."""
+
+from http import HTTPStatus
+
+import h11
+import pytest
+
+from huahuo.transport.http import heads
+from huahuo.transport.http.messages import Answer
+
+
+def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
+    return h11.Request(method=method, target="/", headers=[("Host", "a"), *headers])
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"x" * (heads.HEAD_BYTES_MAX + 1), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    ],
+)
+def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line(
+    head: bytes, status: HTTPStatus | None
+) -> None:
+    assert heads.refusal_of(head) == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "announced", "size"),
+    [
+        ((), False, 0),
+        ((("Content-Length", "0"),), False, 0),
+        ((("Content-Length", "7"),), True, 7),
+        ((("Transfer-Encoding", "chunked"),), True, None),
+    ],
+)
+def test_a_body_is_as_large_as_its_head_announces(
+    headers: tuple[tuple[str, str], ...], announced: bool, size: int | None
+) -> None:
+    request = _request(*headers)
+    assert (heads.has_body(request), heads.body_bytes(request)) == (announced, size)
+
+
+def test_an_answer_to_a_head_request_has_a_length_and_no_body() -> None:
+    answer = Answer(HTTPStatus.OK, (), b"abc")
+    assert heads.without_body(answer, _request(method="HEAD"))
+    assert (b"content-length", b"3") in heads.head_of(answer, ends=False).headers
+
+
+def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
+    answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
+    assert heads.without_body(answer, None)
+    assert b"content-length" not in dict(heads.head_of(answer, ends=False).headers)
+
+
+def test_an_answer_that_ends_its_connection_says_so() -> None:
+    head = heads.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
+    assert (b"connection", b"close") in head.headers

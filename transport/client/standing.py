@@ -1,0 +1,61 @@
+"""Where a client's connection stands: who is told of it, and who waits for it to change."""
+
+import asyncio
+from collections.abc import Callable
+
+from huahuo.transport.client.model import ClientStopped, State, Status
+
+
+class Standing:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.state: State = "offline"
+        self.error: ClientStopped | None = None
+        """Why the client has stopped for good."""
+        self._listeners: list[Callable[[Status], None]] = []
+        self._changed = asyncio.Event()
+
+    def listen(self, listener: Callable[[Status], None]) -> Callable[[], None]:
+        """Call `listener` with each status from now on; returns a function that ends this."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(self, status: Status) -> None:
+        """Call all listeners. What one raises goes to the loop's exception handler."""
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a status listener failed", "exception": error}
+                )
+
+    def change(self, state: State) -> None:
+        """The connection has another state."""
+        self.state = state
+        self._changed.set()
+
+    def stop(self, error: ClientStopped) -> None:
+        """The client has stopped for good."""
+        self.error = error
+        self.change("stopped")
+
+    def raise_if_stopped(self) -> None:
+        """Raise the reason, if the client has stopped."""
+        if self.error is not None:
+            raise self.error
+
+    async def wait_online(self) -> None:
+        """Wait until the server has accepted the token. Raises ClientStopped: it never will."""
+        while self.state != "online":
+            self.raise_if_stopped()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_stopped(self) -> ClientStopped:
+        """Wait until the client has stopped for good; returns the reason."""
+        while self.error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.error
