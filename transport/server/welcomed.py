@@ -5,7 +5,6 @@ interpreter, and looks up a logger by name: after a restart, for ten thousand cl
 """
 
 import logging
-import uuid
 
 from websockets.protocol import OPEN, SERVER
 from websockets.server import ServerProtocol
@@ -14,7 +13,7 @@ from websockets.typing import Subprotocol
 
 LOGGER = logging.getLogger("websockets.server")
 """The library's own. Each connection would have an adapter of it, which nothing here uses."""
-_SAME_ID = uuid.UUID(int=0)
+_SAME_ID = ServerProtocol().id
 
 
 class WelcomedProtocol(ServerProtocol):
