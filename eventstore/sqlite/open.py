@@ -34,23 +34,25 @@ from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
-from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
+from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
+from huahuo.eventstore.sqlite.remaking import (
+    FIRST_NUMBER,
+    LOSS_STRIDE,
+    remake_ended,
+    remake_pruned,
+    remake_small,
+)
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
-from huahuo.eventstore.sqlite.tail import NOT_INDEXED, tail_damage
+from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, tail_damage
 
 _READERS = 2
-LOSS_STRIDE = 1 << 30
-"""When a loss is accepted, every counter moves on by this: more numbers than the lost part can have used, at
-100 bytes or more for each number, and few enough for eight million losses within JavaScript's 2^53."""
-_FIRST_NUMBER = "first_number"
-"""Key of `meta`: the first number of a counter without a row, since its row may be among what was lost."""
 
 
 class SqliteLog(StoreLog):
@@ -170,11 +172,14 @@ def _open(
         elif not restored:
             check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
+        remade = remake_small(
+            path, marks=read_marks(directory) or [], left=lock.left, vault=vault, ambient=ambient
+        )
         check = functools.partial(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        return _checked_or_mended(path, check)
+        return _checked_or_mended(path, check, remade)
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error):
@@ -187,19 +192,32 @@ def _open(
 
 
 def _checked_or_mended(
-    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]]
+    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt]
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    """What keeps an opening from its end, and can be made again, is made again: each at most once."""
+    mends: list[Callable[[Path, Exception], Corrupt | None]] = [_mend_index, remake_ended, remake_pruned]
+    while True:
+        try:
+            store, reads, loaded = check()
+        except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
+            damage = None
+            while mends and damage is None:
+                damage = mends.pop(0)(path, error)
+            if damage is None:
+                raise
+            mended.append(damage)
+        else:
+            for damage in mended:
+                reads.corruption.note(damage)
+            return store, reads, loaded
+
+
+def _mend_index(path: Path, error: Exception) -> Corrupt | None:
     """If the index by stream and seq is what is damaged, it is made again from the events."""
-    try:
-        return check()
-    except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
-        damage = _index_damage(path, error)
-        if damage is None:
-            raise
-    make_seq_index_again(path)
-    store, reads, loaded = check()
-    reads.corruption.note(damage)
-    return store, reads, loaded
+    damage = _index_damage(path, error)
+    if damage is not None:
+        make_seq_index_again(path)
+    return damage
 
 
 def _index_damage(path: Path, error: Exception) -> Corrupt | None:
@@ -316,7 +334,7 @@ def _move_on(connection: sqlite3.Connection) -> None:
     for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
         must_fit(crc, "counter", name, following)
     first = _first_number(connection) + LOSS_STRIDE
-    put_meta(connection, _FIRST_NUMBER, str(first).encode())
+    put_meta(connection, FIRST_NUMBER, str(first).encode())
     following = "max(next + :stride, :first)"
     connection.execute(
         f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
@@ -325,7 +343,7 @@ def _move_on(connection: sqlite3.Connection) -> None:
 
 
 def _first_number(connection: sqlite3.Connection) -> int:
-    return int(get_meta(connection, _FIRST_NUMBER) or b"1")
+    return int(get_meta(connection, FIRST_NUMBER) or b"1")
 
 
 def _age(connection: sqlite3.Connection) -> AgeNote | None:

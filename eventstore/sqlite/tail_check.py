@@ -1,4 +1,4 @@
-"""The newest events of a log that is opened, checked against the hash chain and the heads."""
+"""The check of a log's newest events against the hash chain, at every opening."""
 
 import sqlite3
 from collections import defaultdict
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import Corrupt, Damaged
-from huahuo.eventstore.model import Head, StoredEvent
+from huahuo.eventstore.model import Head, StoredEvent, Tombstone
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
@@ -16,7 +16,7 @@ from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 
 TAIL_EVENTS = 1000
-"""How many of the last events are checked at every opening."""
+"""How many of the last events are checked against the hash chain at every opening."""
 NOT_INDEXED = "it is not in the index by stream and seq"
 _NAMELESS = "?"
 """Stands for the stream of an event whose name is lost."""
@@ -52,7 +52,9 @@ def _check_tail(
     bounds = (start, loaded.position, TAIL_EVENTS)
     known = _with_stand_ins(names, naming)
     tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62)
-    pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
+    pruned: list[Tombstone] = []
+    if len(tail) < loaded.position - start:
+        pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
     found = [
         Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
         for event in misfits(chain, start, {}, merged(tail, pruned))
