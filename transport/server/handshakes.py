@@ -114,6 +114,7 @@ class Handshakes:
         protocol = WelcomedProtocol(self._settings.first_bytes_max, cast("Subprotocol | None", chosen))
         ws = self._socket(protocol)
         ws.request = _WELCOMED
+        del ws.request_rcvd  # only the library's handshake waits for it
         ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
         transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
         _attach(ws, transport, data[asked.size_bytes :])

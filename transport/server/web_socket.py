@@ -6,6 +6,7 @@ and waits for its turn; so do all other frames.
 """
 
 import asyncio
+from collections import deque
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -16,6 +17,7 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
@@ -157,6 +159,7 @@ class WebSocket(WritingSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
+        self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque[Frame]())
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
