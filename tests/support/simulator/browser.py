@@ -18,7 +18,7 @@ from tests.support.simulator.kept import Habits, Kept
 from tests.support.simulator.node import Node
 from tests.support.simulator.tab import Tab
 
-TAB_S: Final = 30.0
+TAB_S: Final = 20.0
 """Mean seconds that one tab owns the connection."""
 FROZEN_S: Final = (5.0, 60.0)
 PARCELS_MAX: Final = 2
@@ -92,7 +92,7 @@ class Browser(Asks):
                 if owning.done():  # its user was signed out: they sign in again
                     await asyncio.sleep(self.chance.uniform(1.0, 2.0))
                     continue
-                match self.chance.choice(("crash", "close", "freeze")):
+                match self.chance.choice(("crash", "close", "freeze", "freeze")):
                     case "freeze":
                         tab.freeze()
                         self.node.loop.call_later(self.chance.uniform(*FROZEN_S), tab.thaw)
