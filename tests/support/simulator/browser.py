@@ -164,7 +164,6 @@ class Browser(Asks):
     ) -> bool:
         """One transaction: apply, and store the cursor, unless another tab has moved it from `base`."""
         if self.stored.get(stream) != base:
-            self.node.marks.sometimes("stored cursor refused a thawed tab")
             return False
         self.stored[stream] = log, seq
         if body is None:

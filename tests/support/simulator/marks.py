@@ -35,7 +35,6 @@ SOMETIMES: Final = (
     "revoked",
     "second writer refused",
     "slow client lagged",
-    "stored cursor refused a thawed tab",
     "stranger turned away",
     "sync failed, nothing acknowledged",
     "tab took over",
