@@ -80,6 +80,8 @@ class ApplyingWriter(Writer, ABC):
         return len(self._arrivals) > 0 and not self._resting and not self._halted
 
     async def _apply_some(self) -> None:
+        if self.before_commands is not None:  # a hidden record would make this replica differ from the others
+            await self.before_commands()
         batch = self._arrivals.batch(self._at_once, APPLIED_BYTES_MAX)
         began_s = self._ambient.monotonic_s()
         try:

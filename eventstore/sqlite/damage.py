@@ -15,14 +15,14 @@ import msgspec
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said
+from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
 DAMAGES_MAX = 20
 """At most this many are listed."""
-_DERIVED = frozenset({"seq_index", "keyframe"})
+_DERIVED = frozenset({"seq_index", "keyframe", "ended"})
 _A_PAGE = "a page of the file: "
 _BETWEEN = "; "
 _NEVER_USED = re.compile(r"Page \d+: never used")
@@ -127,7 +127,11 @@ def _pages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
         lines = faults_said(connection, f"PRAGMA integrity_check('{table}')")[:_LINES_MAX]
         if lines:
             told = True
-            derived = table in _DERIVED or (table in TWICE and not naming.lost)
+            derived = (
+                table in _DERIVED
+                or (table in TWICE and not naming.lost)
+                or (table == "pruned" and none_was_pruned(connection))
+            )
             yield Damage(_page(table, lines), derived or all(_of_index(line, indexes) for line in lines))
     rest = [line for line in everywhere if not _NEVER_USED.match(line)]
     if rest and not told:

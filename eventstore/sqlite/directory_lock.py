@@ -24,7 +24,8 @@ class Left(msgspec.Struct, frozen=True):
     """How a directory was left: still held by `pid` (-1: unknown), or closed at `position` (`pid` 0).
 
     `inode` is that of the lock file itself: in a copy of the directory it is another one. `boot` is the id
-    of the machine's boot, "" if it is unknown.
+    of the machine's boot, "" if it is unknown. `counters` is the checksum of all counters, "" if it was not
+    noted.
     """
 
     pid: int = 0
@@ -33,6 +34,7 @@ class Left(msgspec.Struct, frozen=True):
     chain: str = ""
     inode: int = 0
     boot: str = ""
+    counters: str = ""
 
 
 class DirectoryLock:

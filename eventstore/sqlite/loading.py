@@ -9,11 +9,13 @@ from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import EndedFilter
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.small_tables import sum_of_counters
 
 _ENDS = (
     "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
@@ -75,3 +77,10 @@ def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
     return row or (0, GENESIS)
+
+
+def note_of_end(connection: sqlite3.Connection, log_id: str) -> Left:
+    """What a clean close notes of the log."""
+    position, chain = select_end(connection)
+    counters = dict(connection.execute("SELECT name, next FROM counter"))
+    return Left(log=log_id, position=position, chain=chain.hex(), counters=sum_of_counters(counters))

@@ -28,10 +28,11 @@ FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
 TWICE = {"name": "the table of type names", "stream": "the table of stream names"}
 """Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
-LATER = ("projection", "command", "data_key", "sealed", "blob")
+LATER = ("projection", "data_key", "command", "sealed", "blob")
 """What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page.
 
-First what a start reads, then what the first commands ask for; last the contents, which may take minutes.
+First what a start reads, then what the first commands ask for: whoever waits for their records also waits for
+the keys, of which an owner must not get a second one. Last the contents, which may take minutes.
 """
 HOLD_S = {"projection": 2.0, "command": 10.0}
 """Seconds after the start for which lists of rows, and groups with commands, wait for the look at these."""
@@ -71,7 +72,7 @@ def damage_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
             pragma = "integrity_check" if table in _SMALL else "quick_check"
             said = faults_said(connection, f"PRAGMA {pragma}('{table}')")
             if said:
-                torn[table] = _corrupt(TWICE.get(table, f"table {table}"), said)
+                torn[table] = corrupt(TWICE.get(table, f"table {table}"), said)
     return torn
 
 
@@ -85,10 +86,10 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
         return None
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
-        return _corrupt(f"a row of table {table}", said)
+        return corrupt(f"a row of table {table}", said)
     if _only_of_indexes(connection, said) and not has_misfits(connection, table):
-        return _corrupt(index_of(table), hiding)
-    return _corrupt(f"table {table}", hiding or said)
+        return corrupt(index_of(table), hiding)
+    return corrupt(f"table {table}", hiding or said)
 
 
 def _only_of_indexes(connection: sqlite3.Connection, said: list[str]) -> bool:
@@ -125,6 +126,15 @@ def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
         connection.text_factory = before
 
 
+def none_was_pruned(connection: sqlite3.Connection) -> bool:
+    """Whether the table of events has one at every position."""
+    try:
+        count, last = connection.execute("SELECT count(*), max(position) FROM event").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(count == (last or 0))
+
+
 def index_of(table: str) -> str:
     """The place of damage that is in an index of `table` alone."""
     return f"index of table {table}"
@@ -144,7 +154,8 @@ def faults_said(connection: sqlite3.Connection, pragma: str) -> list[str]:
     return [line for line in lines if line != "ok" and not line.startswith("***")]
 
 
-def _corrupt(place: str, said: list[str]) -> Corrupt:
+def corrupt(place: str, said: list[str]) -> Corrupt:
+    """Damage at `place`, in the first of SQLite's words."""
     more = f" (and {len(said) - _REASONS_MAX} more)" if len(said) > _REASONS_MAX else ""
     return Corrupt(place, "; ".join(said[:_REASONS_MAX]) + more)
 

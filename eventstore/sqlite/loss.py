@@ -18,6 +18,7 @@ from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.small_tables import read_log_id
 from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import Frames, read_frames
 
@@ -127,7 +128,7 @@ def _compare(directory: Path, marks: list[Mark] | None) -> tuple[End, Mark | Non
     """The log's end, and the mark if the log does not agree with it."""
     mark = marks[0] if marks else None
     end = find_end(directory, mark.position if mark else 0)
-    if mark is None or (end.log_id == mark.log_id and end.at_mark == mark.chain):
+    if mark is None or (end.log_id in (mark.log_id, "") and end.at_mark == mark.chain):
         return end, None
     if end.log_id and end.log_id != mark.log_id:
         # The mark of another log: this one was put here on purpose, and clients know it by its id.
@@ -160,15 +161,21 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"meta", "event", "pruned"} <= tables:
         return End("", 0, GENESIS)
-    row = connection.execute("SELECT value FROM meta WHERE key = 'log'").fetchone()
-    log_id = _bytes(row[0]).decode() if row else ""
+    log_id = read_log_id(connection)
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
-    sql = (
-        "SELECT chain FROM event WHERE position = :at UNION ALL SELECT chain FROM pruned WHERE position = :at"
-    )
-    row = connection.execute(sql, {"at": position}).fetchone() if position else (GENESIS,)
-    return End(log_id, last, _bytes(chain), _bytes(row[0]) if row else b"")
+    return End(log_id, last, _bytes(chain), _link_at(connection, position))
+
+
+def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
+    """The link at `position`, b"" if there is none. Tombstones are read only for an event that is gone."""
+    if not position:
+        return GENESIS
+    for table in ("event", "pruned"):
+        sql = f"SELECT chain FROM {table} WHERE position = ?"  # noqa: S608  two constants
+        if (row := connection.execute(sql, (position,)).fetchone()) is not None:
+            return _bytes(row[0])
+    return b""
 
 
 def _bytes(value: object) -> bytes:

@@ -8,17 +8,16 @@ for the stream by its name, which the chain then proves.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.core.sums import Value, must_fit, row_crc
-from huahuo.eventstore.errors import MISREAD, Corrupt
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, text_in, until_fault
 
 _LOST = "its name is lost in both copies"
-_FAULTS = (sqlite3.Error, *MISREAD)
 _EVENTS_ASKED = 4
 """A name is proven by one event of its stream. Some more, in case that one is damaged itself."""
 _EVENT = (
@@ -77,7 +76,7 @@ class Naming(msgspec.Struct, frozen=True):
 def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming:
     """Read both tables. `whole`: no page of theirs is known to be damaged."""
     if whole:
-        with contextlib.suppress(Corrupt, *_FAULTS):
+        with contextlib.suppress(Corrupt, *FAULTS):
             return _as_written(connection)
     found = _Salvage(connection)
     found.read_texts()
@@ -156,7 +155,7 @@ class _Salvage:
         """Look for the names that are lost where else names of streams stand."""
         known = {name for name, _first in self.streams.values()}
         for sql in _ELSEWHERE:
-            for name in {_text(name) for (name,) in _until_fault(self._connection, sql)[0]} - known:
+            for name in {text_in(name) for (name,) in until_fault(self._connection, sql)[0]} - known:
                 for number in tuple(self.lost):
                     if isinstance(name, str) and proves(self._connection, self.texts, number, name):
                         self._mend(number, name, first_of(self._connection, number))
@@ -179,29 +178,29 @@ class _Salvage:
     def _entities(self, number: int) -> Iterator[object]:
         """Most streams have the name of the entity that writes them, and each event tells its entity."""
         for sql in _PLACES:
-            for (position,) in _until_fault(self._connection, sql, (number, 1))[0]:
+            for (position,) in until_fault(self._connection, sql, (number, 1))[0]:
                 asked = "SELECT entity FROM event WHERE position = ?"
-                yield from (_text(one) for (one,) in _until_fault(self._connection, asked, (position,))[0])
+                yield from (text_in(one) for (one,) in until_fault(self._connection, asked, (position,))[0])
 
     def _used(self) -> set[int]:
         """The numbers of all streams that have events, as far as the index can be read."""
         used: set[int] = set()
         for sql in (_NUMBERS.format("seq_index"), _NUMBERS.format("pruned"), _NEWEST):
-            numbers, _ = _until_fault(self._connection, sql)
+            numbers, _ = until_fault(self._connection, sql)
             used.update(number for (number,) in numbers if isinstance(number, int))
         return used
 
     def _table(self, sql: str) -> dict[int, tuple[object, ...]]:
         return {
-            number: (_text(value), *rest)
-            for number, value, *rest in _from_both_ends(self._connection, f"{sql} NOT INDEXED", "id")
+            number: (text_in(value), *rest)
+            for number, value, *rest in from_both_ends(self._connection, f"{sql} NOT INDEXED", "id")
         }
 
     def _index(self, table: str, column: str) -> dict[int, str]:
         """The other copy, from the index alone."""
         sql = f"SELECT id, {column} FROM {table} INDEXED BY {table}_unique"  # noqa: S608  constants
-        rows = _from_both_ends(self._connection, sql, column)
-        return {number: text for number, value in rows if isinstance(text := _text(value), str)}
+        rows = from_both_ends(self._connection, sql, column)
+        return {number: text for number, value in rows if isinstance(text := text_in(value), str)}
 
     def _note(self, place: str, name: str) -> None:
         self.damages.append(Corrupt(place, f"its row is not what was written; its other copy says {name!r}"))
@@ -215,7 +214,7 @@ def is_lost(damage: Corrupt) -> bool:
 def first_of(connection: sqlite3.Connection, number: int) -> int:
     """The oldest seq that is kept of a stream, or the next one if all were pruned."""
     for sql in _FIRSTS:
-        with contextlib.suppress(*_FAULTS):
+        with contextlib.suppress(*FAULTS):
             [found] = connection.execute(sql, (number,)).fetchone()
             if found is not None:
                 return int(found)
@@ -225,8 +224,8 @@ def first_of(connection: sqlite3.Connection, number: int) -> int:
 def proves(connection: sqlite3.Connection, texts: Mapping[int, str], number: int, name: str) -> bool:
     """Whether the hash chain over an event of stream `number` holds with this name."""
     for sql in _PLACES:
-        for (position,) in _until_fault(connection, sql, (number, _EVENTS_ASKED))[0]:
-            with contextlib.suppress(*_FAULTS):
+        for (position,) in until_fault(connection, sql, (number, _EVENTS_ASKED))[0]:
+            with contextlib.suppress(*FAULTS):
                 if _holds(connection, texts, position, name):
                     return True
     return False
@@ -248,37 +247,5 @@ def _holds(connection: sqlite3.Connection, texts: Mapping[int, str], position: i
     return link(before, facts) == bytes(chain)
 
 
-def _from_both_ends(connection: sqlite3.Connection, sql: str, key: str) -> Iterator[tuple[Any, ...]]:
-    """All rows that can be read: up to a damaged page from one end, and from the other end."""
-    for order in ("ASC", "DESC"):
-        rows, ended = _until_fault(connection, f"{sql} ORDER BY {key} {order}")
-        yield from rows
-        if ended:
-            return
-
-
-def _until_fault(
-    connection: sqlite3.Connection, sql: str, parameters: Sequence[int] = ()
-) -> tuple[list[tuple[Any, ...]], bool]:
-    """The rows up to the first one that cannot be read, and whether there was none such.
-
-    A text comes as bytes: it may be none any more.
-    """
-    before, connection.text_factory = connection.text_factory, bytes
-    rows: list[tuple[Any, ...]] = []
-    try:
-        with contextlib.suppress(*_FAULTS):
-            for row in connection.execute(sql, parameters):
-                rows.append(row)  # noqa: PERF402  what came before a fault is kept
-            return rows, True
-    finally:
-        connection.text_factory = before
-    return rows, False
-
-
 def _fits(crc: object, table: str, *values: Value) -> bool:
     return crc == row_crc(table, *values)
-
-
-def _text(value: object) -> object:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

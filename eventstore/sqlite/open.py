@@ -9,7 +9,6 @@ import contextlib
 import functools
 import os
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +17,6 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeNote
-from huahuo.eventstore.core.chain import GENESIS, merged, misfits
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
@@ -30,34 +28,31 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError,
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
-from huahuo.eventstore.sqlite.ended import select_head, select_number
-from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
-from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
+from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
-from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
+from huahuo.eventstore.sqlite.remaking import (
+    FIRST_NUMBER,
+    LOSS_STRIDE,
+    remake_ended,
+    remake_pruned,
+    remake_small,
+)
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, tail_damage
 
 _READERS = 2
-TAIL_EVENTS = 1000
-"""How many of the last events are checked against the hash chain at every opening."""
-LOSS_STRIDE = 1 << 30
-"""When a loss is accepted, every counter moves on by this: more numbers than the lost part can have used, at
-100 bytes or more for each number, and few enough for eight million losses within JavaScript's 2^53."""
-_NOT_INDEXED = "it is not in the index by stream and seq"
-_NAMELESS = "?"
-"""Stands for the stream of an event whose name is lost."""
-_FIRST_NUMBER = "first_number"
-"""Key of `meta`: the first number of a counter without a row, since its row may be among what was lost."""
 
 
 class SqliteLog(StoreLog):
@@ -177,11 +172,14 @@ def _open(
         elif not restored:
             check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
+        remade = remake_small(
+            path, marks=read_marks(directory) or [], left=lock.left, vault=vault, ambient=ambient
+        )
         check = functools.partial(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        return _checked_or_mended(path, check)
+        return _checked_or_mended(path, check, remade)
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error):
@@ -194,26 +192,39 @@ def _open(
 
 
 def _checked_or_mended(
-    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]]
+    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt]
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    """What keeps an opening from its end, and can be made again, is made again: each at most once."""
+    mends: list[Callable[[Path, Exception], Corrupt | None]] = [_mend_index, remake_ended, remake_pruned]
+    while True:
+        try:
+            store, reads, loaded = check()
+        except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
+            damage = None
+            while mends and damage is None:
+                damage = mends.pop(0)(path, error)
+            if damage is None:
+                raise
+            mended.append(damage)
+        else:
+            for damage in mended:
+                reads.corruption.note(damage)
+            return store, reads, loaded
+
+
+def _mend_index(path: Path, error: Exception) -> Corrupt | None:
     """If the index by stream and seq is what is damaged, it is made again from the events."""
-    try:
-        return check()
-    except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
-        damage = _index_damage(path, error)
-        if damage is None:
-            raise
-    make_seq_index_again(path)
-    store, reads, loaded = check()
-    reads.corruption.note(damage)
-    return store, reads, loaded
+    damage = _index_damage(path, error)
+    if damage is not None:
+        make_seq_index_again(path)
+    return damage
 
 
 def _index_damage(path: Path, error: Exception) -> Corrupt | None:
     """What is wrong with the index by stream and seq, if an opening failed for that."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_reader(path)) as connection:
         said = faults_said(connection, "PRAGMA quick_check('seq_index')")
-        if said or (isinstance(error, Damaged) and error.reason == _NOT_INDEXED):
+        if said or (isinstance(error, Damaged) and error.reason == NOT_INDEXED):
             reason = said[0] if said else str(error)
             return Corrupt("the index by stream and seq", f"{reason}; it was made again from the events")
     return None
@@ -304,7 +315,7 @@ def _checked(
     loaded = load(connection, names, unindexed, naming, summed=True)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
     loaded = with_passed(connection, loaded)
-    for damage in _tail_damage(connection, names, unindexed, loaded, naming, lock.left):
+    for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):
         reads.corruption.note(damage)
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
     try:
@@ -323,7 +334,7 @@ def _move_on(connection: sqlite3.Connection) -> None:
     for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
         must_fit(crc, "counter", name, following)
     first = _first_number(connection) + LOSS_STRIDE
-    put_meta(connection, _FIRST_NUMBER, str(first).encode())
+    put_meta(connection, FIRST_NUMBER, str(first).encode())
     following = "max(next + :stride, :first)"
     connection.execute(
         f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
@@ -332,7 +343,7 @@ def _move_on(connection: sqlite3.Connection) -> None:
 
 
 def _first_number(connection: sqlite3.Connection) -> int:
-    return int(get_meta(connection, _FIRST_NUMBER) or b"1")
+    return int(get_meta(connection, FIRST_NUMBER) or b"1")
 
 
 def _age(connection: sqlite3.Connection) -> AgeNote | None:
@@ -355,67 +366,3 @@ def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
     if value is None:
         raise Corrupt(f"the log's own value `{key}`", "missing")
     return value
-
-
-def _with_stand_ins(names: Names, naming: Naming) -> Names:
-    """`names`, with a text for each number that lost its own: such an event does not fit the chain."""
-    if not naming.damages:
-        return names
-    found = Names()
-    found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
-    found.texts = defaultdict(str, names.texts)
-    return found
-
-
-def _check_tail(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming
-) -> list[Corrupt]:
-    """Check the last events against the chain, starting from the link before them.
-
-    An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
-    is too low, would make new events wrong, and raises Damaged.
-    """
-    start = max(0, loaded.position - TAIL_EVENTS)
-    chain = GENESIS
-    if start:
-        sql = "SELECT chain FROM {} WHERE position = :at"
-        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
-        row = connection.execute(sql, {"at": start}).fetchone()
-        if row is None:
-            raise Damaged(start, "missing")
-        chain = row[0]
-    bounds = (start, loaded.position, TAIL_EVENTS)
-    known = _with_stand_ins(names, naming)
-    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62)
-    pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
-    found = [
-        Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
-        for event in misfits(chain, start, {}, merged(tail, pruned))
-    ]
-    for event in tail:
-        if event.stream == _NAMELESS:
-            continue
-        head = loaded.heads.get(event.stream)
-        if head is None and (number := select_number(connection, event.stream)) is not None:
-            head = select_head(connection, unindexed, number, loaded.position)
-        if head is None or head.seq < event.seq:
-            raise Damaged(event.position, _NOT_INDEXED)
-    return found
-
-
-def _tail_damage(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming,
-    left: Left | None,
-) -> list[Corrupt]:  # fmt: skip
-    """As `_check_tail`, but events that cannot be read are only noted if the log was closed at this position.
-
-    Then its index holds every head, and no number can be given out again.
-    """
-    try:
-        return _check_tail(connection, names, unindexed, loaded, naming)
-    except (Damaged, sqlite3.DatabaseError) as error:
-        closed_here = left is not None and not left.pid and left.position == loaded.position
-        damage = translated(error) if isinstance(error, sqlite3.Error) else error
-        if not closed_here or not isinstance(damage, Damaged) or damage.reason == _NOT_INDEXED:
-            raise
-        return [Corrupt("one of the newest events", damage.reason, position=damage.position)]

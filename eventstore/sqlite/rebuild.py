@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from huahuo.eventstore.core.sums import Value, row_crc
@@ -14,12 +14,15 @@ from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.schema import (
     DATABASE,
     SUMMED,
     connect_reader,
     connect_writer,
+    drop_table,
     is_old,
+    made_by,
     make_index,
 )
 
@@ -41,7 +44,8 @@ _UNREPEATED = (
 def rebuild(directory: Path) -> None:
     """Rebuild what is derived from the events: the index and its checksums, and SQLite's own indexes.
 
-    Names that are damaged in one of their two copies are written again. Damaged keyframes are deleted. Of
+    Names that are damaged in one of their two copies are written again. Damaged keyframes are deleted. The
+    tables `ended`, and `pruned` if no event ever was, are made anew if a page of them is damaged. Of
     two rows with one key, which only a damaged index lets in, the one that was written last is kept.
     No service may run on `directory`. Events are not changed; damaged ones stay damaged.
 
@@ -54,6 +58,8 @@ def rebuild(directory: Path) -> None:
         # Before the first write, which could erase the evidence of a loss.
         check_loss(directory, lock.left, whole=not lock.lost_power)
         path = directory / DATABASE
+        remake_ended(path)
+        remake_pruned(path)
         broken, naming = broken_tables(path), _names_in(path)
         with contextlib.closing(connect_writer(path)) as connection:
             if is_old(connection):
@@ -81,7 +87,7 @@ def make_seq_index_again(path: Path) -> None:
 
 
 def _make_seq_index(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> None:
-    _drop(connection, "seq_index", broken)
+    drop_table(connection, "seq_index", broken)
     make_index(connection)
     put_meta(connection, "indexed", b"0")
     seq_index.catch_up(connection, naming)
@@ -114,29 +120,13 @@ def _make_again(
     rows: Iterable[tuple[Value, ...]],
     broken: Mapping[str, bool],
 ) -> None:
-    made = _made_by(connection, table)[0]
-    _drop(connection, table, broken)
+    made = made_by(connection, table)[0]
+    drop_table(connection, table, broken)
     connection.execute(made)
     for row in rows:
         marks = ", ".join("?" * len(row))
         connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608  constants
     connection.execute(f"CREATE UNIQUE INDEX {table}_unique ON {table} ({unique})")
-
-
-def _made_by(connection: sqlite3.Connection, table: str) -> Sequence[str]:
-    """The statements that made `table` and its named indexes, the table's first."""
-    sql = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type = 'index'"
-    return [made for (made,) in connection.execute(sql, (table,))]
-
-
-def _drop(connection: sqlite3.Connection, table: str, broken: Mapping[str, bool]) -> None:
-    """Drop `table`. If it is in `broken`, only forget it: its pages stay in the file, unused."""
-    if table not in broken:
-        connection.execute(f"DROP TABLE {table}")
-        return
-    connection.execute("PRAGMA writable_schema=ON")
-    connection.execute("DELETE FROM sqlite_master WHERE tbl_name = ?", (table,))
-    connection.execute("PRAGMA writable_schema=RESET")
 
 
 def _forget_keyframes(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> None:
@@ -146,8 +136,8 @@ def _forget_keyframes(connection: sqlite3.Connection, broken: Mapping[str, bool]
         connection.execute("REINDEX keyframe")
         connection.execute(f"DELETE FROM keyframe WHERE crc <> row_crc('keyframe', {columns})")  # noqa: S608
         return
-    [sql] = _made_by(connection, "keyframe")
-    _drop(connection, "keyframe", broken)
+    [sql] = made_by(connection, "keyframe")
+    drop_table(connection, "keyframe", broken)
     connection.execute(sql)
 
 
@@ -176,14 +166,14 @@ def _copy(connection: sqlite3.Connection, table: str, key: str, broken: Mapping[
     """Put the rows of `table` into a new one, one for each key: what its index lacks cannot be deleted."""
     columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
     fits = f"crc = row_crc('{table}', {', '.join(SUMMED[table])}) DESC," if table in SUMMED else ""
-    made, *indexes = _made_by(connection, table)
+    made, *indexes = made_by(connection, table)
     connection.execute(made.replace(table, "again", 1))
     connection.execute(
         _UNREPEATED.format(
             table=table, key=key, columns=", ".join(columns), fits=fits, newest=_NEWEST.get(table, "")
         )
     )
-    _drop(connection, table, broken)
+    drop_table(connection, table, broken)
     connection.execute(f"ALTER TABLE again RENAME TO {table}")
     for sql in indexes:
         connection.execute(sql)

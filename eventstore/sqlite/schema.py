@@ -22,7 +22,7 @@ columns before it; in `seq_index` and `pruned` it is the running checksum of the
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -236,6 +236,22 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     seq_index.catch_up(connection, read_naming(connection))
     connection.execute(f"PRAGMA user_version={FORMAT}")
     _log.info("log_is_up_to_date", format=FORMAT)
+
+
+def made_by(connection: sqlite3.Connection, table: str) -> Sequence[str]:
+    """The statements that made `table` and its named indexes, the table's first."""
+    sql = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type = 'index'"
+    return [made for (made,) in connection.execute(sql, (table,))]
+
+
+def drop_table(connection: sqlite3.Connection, table: str, broken: Container[str]) -> None:
+    """Drop `table`. If it is in `broken`, only forget it: its pages stay in the file, unused."""
+    if table not in broken:
+        connection.execute(f"DROP TABLE {table}")
+        return
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("DELETE FROM sqlite_master WHERE tbl_name = ?", (table,))
+    connection.execute("PRAGMA writable_schema=RESET")
 
 
 def make_index(connection: sqlite3.Connection) -> None:

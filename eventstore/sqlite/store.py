@@ -35,7 +35,7 @@ from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
-from huahuo.eventstore.sqlite.loading import load, select_end
+from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
@@ -348,8 +348,7 @@ class SqliteStore:
         self._roll_back()
         self._index_all()
         self._checkpoint("TRUNCATE")
-        position, chain = select_end(self.connection)
-        return Left(log=self._log_id, position=position, chain=chain.hex())
+        return note_of_end(self.connection, self._log_id)
 
     def _index_all(self) -> None:
         """Complete the index, so that the next opening need not search."""

@@ -27,7 +27,8 @@ from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE, sqlite_version
 from huahuo.options import table
 
@@ -188,7 +189,11 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         )
         for finding in await _times(log, ambient):
             yield finding
+        for damaged in log.corruption.places.values():
+            yield Finding("error", "log", damaged)
         reason = await log.probe()
+        if reason == log.corruption.sentence():
+            reason = None
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
         if (told := await open_effects.of_log(log, ambient)) is not None:
             yield Finding(told[0], "effects", told[1])

@@ -13,7 +13,8 @@ from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.errors import EventStoreError, Lost
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
-from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.eventstore.sqlite.wal_frames import read_frames

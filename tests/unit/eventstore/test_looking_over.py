@@ -27,26 +27,6 @@ from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
 
 
-@pytest.mark.parametrize("table", ["counter", "meta"])
-async def test_a_log_that_lost_a_number_is_not_opened(tmp_path: Path, table: str) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, table)
-    with pytest.raises(Corrupt):
-        await opened(tmp_path)
-
-
-@pytest.mark.parametrize(("table", "key"), [("counter", b"mailbox"), ("meta", b"writer_epoch")])
-async def test_a_number_that_its_index_lost_is_found_before_the_opening_writes_anything(
-    tmp_path: Path, table: str, key: bytes
-) -> None:
-    await filled(tmp_path)
-    change_key(tmp_path, f"sqlite_autoindex_{table}_1", key)
-    before = (tmp_path / DATABASE).read_bytes()
-    with pytest.raises(Corrupt, match="missing from index"):
-        await opened(tmp_path)
-    assert (tmp_path / DATABASE).read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("table", "key"), [("command", b"command-1"), ("projection", b"key-1")]
 )  # fmt: skip

@@ -69,8 +69,13 @@ async def test_a_rebuild_makes_a_table_again_whose_pages_cannot_be_read(tmp_path
     await log.close()
 
 
-async def test_a_number_that_a_page_hides_stays_damaged_after_a_rebuild(tmp_path: Path) -> None:
+async def test_a_number_that_a_page_hides_stays_damaged_after_a_rebuild_until_the_log_is_opened(
+    tmp_path: Path,
+) -> None:
     await filled(tmp_path)
     hide_last_row(tmp_path, "counter")
     rebuild(tmp_path)
     assert any("counter" in damage.text for damage in find_damage(tmp_path / DATABASE))
+    log = await opened(tmp_path)
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []

@@ -9,7 +9,8 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed, PutPassed
 from huahuo.eventstore.errors import Corrupt, Unavailable
-from huahuo.eventstore.model import Appended
+from huahuo.eventstore.executor import ThreadExecutor
+from huahuo.eventstore.model import Appended, Duplicate
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -17,6 +18,7 @@ from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
+from tests.support.worlds.spoilt import change_key
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +120,17 @@ async def test_a_node_whose_damage_keeps_it_from_applying_stops_for_good(
     assert (log.head("s").seq, other.head("s").seq) == (0, 1)
     await log.close()
     await other.close()
+
+
+async def test_a_replica_waits_for_the_look_at_its_rows_and_repeats_no_command(tmp_path: Path) -> None:
+    order = MemoryOrder()
+    log = await open_replica(tmp_path, order)
+    await log.append(command("twice", event("s")))
+    await log.close()
+    change_key(tmp_path, "sqlite_autoindex_command_1", b"twice")
+    log = await open_replica(tmp_path, order)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    assert isinstance(await log.append(command("twice", event("s"))), Duplicate)
+    assert log.position == 1
+    await look.stop()
+    await log.close()

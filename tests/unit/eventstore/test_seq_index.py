@@ -21,7 +21,8 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import LOSS_STRIDE, SqliteLog
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore

@@ -1,0 +1,87 @@
+"""The check of a log's newest events against the hash chain, at every opening."""
+
+import sqlite3
+from collections import defaultdict
+
+from huahuo.eventstore.core.chain import GENESIS, merged, misfits
+from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.errors import Corrupt, Damaged
+from huahuo.eventstore.model import Tombstone
+from huahuo.eventstore.sqlite.directory_lock import Left
+from huahuo.eventstore.sqlite.ended import select_head, select_number
+from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.naming import Naming
+from huahuo.eventstore.sqlite.seq_index import Unindexed
+
+TAIL_EVENTS = 1000
+"""How many of the last events are checked against the hash chain at every opening."""
+NOT_INDEXED = "it is not in the index by stream and seq"
+_NAMELESS = "?"
+"""Stands for the stream of an event whose name is lost."""
+
+
+def _with_stand_ins(names: Names, naming: Naming) -> Names:
+    """`names`, with a text for each number that lost its own: such an event does not fit the chain."""
+    if not naming.damages:
+        return names
+    found = Names()
+    found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
+    found.texts = defaultdict(str, names.texts)
+    return found
+
+
+def _check_tail(
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming
+) -> list[Corrupt]:
+    """Check the last events against the chain, starting from the link before them.
+
+    An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
+    is too low, would make new events wrong, and raises Damaged.
+    """
+    start = max(0, loaded.position - TAIL_EVENTS)
+    chain = GENESIS
+    if start:
+        sql = "SELECT chain FROM {} WHERE position = :at"
+        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
+        row = connection.execute(sql, {"at": start}).fetchone()
+        if row is None:
+            raise Damaged(start, "missing")
+        chain = row[0]
+    bounds = (start, loaded.position, TAIL_EVENTS)
+    known = _with_stand_ins(names, naming)
+    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62)
+    pruned: list[Tombstone] = []
+    if len(tail) < loaded.position - start:
+        pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
+    found = [
+        Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
+        for event in misfits(chain, start, {}, merged(tail, pruned))
+    ]
+    for event in tail:
+        if event.stream == _NAMELESS:
+            continue
+        head = loaded.heads.get(event.stream)
+        if head is None and (number := select_number(connection, event.stream)) is not None:
+            head = select_head(connection, unindexed, number, loaded.position)
+        if head is None or head.seq < event.seq:
+            raise Damaged(event.position, NOT_INDEXED)
+    return found
+
+
+def tail_damage(
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming,
+    left: Left | None,
+) -> list[Corrupt]:  # fmt: skip
+    """As `_check_tail`, but events that cannot be read are only noted if the log was closed at this position.
+
+    Then its index holds every head, and no number can be given out again.
+    """
+    try:
+        return _check_tail(connection, names, unindexed, loaded, naming)
+    except (Damaged, sqlite3.DatabaseError) as error:
+        closed_here = left is not None and not left.pid and left.position == loaded.position
+        damage = translated(error) if isinstance(error, sqlite3.Error) else error
+        if not closed_here or not isinstance(damage, Damaged) or damage.reason == NOT_INDEXED:
+            raise
+        return [Corrupt("one of the newest events", damage.reason, position=damage.position)]
