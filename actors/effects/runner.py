@@ -19,7 +19,7 @@ from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEff
 from huahuo.actors.effects.known import Known
 from huahuo.actors.effects.line import Entry, Line, group_of
 from huahuo.actors.effects.part import Part
-from huahuo.actors.effects.spec import Spec
+from huahuo.actors.effects.spec import Spec, backoff_s
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.effects.unknown import UnknownEffect, unknown
@@ -238,6 +238,8 @@ class Effects:
         if wait_ms <= 0 and not self._line.room(row.user):
             self._refused.add(row.user)
             return
+        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
+            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
         entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
         self._known.keep(entry)
         if wait_ms > 0:

@@ -8,7 +8,7 @@ for the stream by its name, which the chain then proves.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, text_in, until_fault
 
 _LOST = "its name is lost in both copies"
+_UNPROVEN = "neither of its two copies is what was written"
 _EVENTS_ASKED = 4
 """A name is proven by one event of its stream. Some more, in case that one is damaged itself."""
 _EVENT = (
@@ -44,6 +45,9 @@ _NUMBERS = (
     " SELECT stream FROM used WHERE stream IS NOT NULL"
 )
 """Every number in an index over (stream, seq), by one seek each."""
+_HAVE_TEXTS = (
+    "SELECT position, stream, type, build FROM event WHERE type IN ({0}) OR build IN ({0}) ORDER BY position"
+)
 _ELSEWHERE = (
     "SELECT DISTINCT stream FROM keyframe",
     "SELECT DISTINCT stream FROM ack",
@@ -65,6 +69,8 @@ class Naming(msgspec.Struct, frozen=True):
     """Streams that have events and no name."""
     wrong: frozenset[str] = frozenset()
     """What stands in their rows, which cannot be the name of a new stream."""
+    unproven: frozenset[int] = frozenset()
+    """Numbers of texts that events have, of which no copy is proven. `texts` has one of them."""
     is_whole: bool = False
     """Whether all was read from the tables alone, and no page of theirs is known to be damaged."""
 
@@ -81,9 +87,11 @@ def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming
     found = _Salvage(connection)
     found.read_texts()
     found.read_streams()
+    if found.prove_texts():
+        found.read_streams()  # some streams are proven by events, and those by their texts
     return Naming(
-        found.streams, found.texts, tuple(found.damages), frozenset(found.hurt), frozenset(found.lost),
-        frozenset(found.wrong),
+        found.streams, found.texts, (*found.text_damages, *found.damages), frozenset(found.hurt),
+        frozenset(found.lost), frozenset(found.wrong), frozenset(found.unproven),
     )  # fmt: skip
 
 
@@ -106,26 +114,77 @@ class _Salvage:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.streams: dict[int, tuple[str, int]] = {}
         self.texts: dict[int, str] = {}
+        self.text_damages: list[Corrupt] = []
         self.damages: list[Corrupt] = []
+        """Those of streams."""
+        self.unproven: set[int] = set()
+        self._undecided: dict[int, list[str]] = {}
+        """Of a text, the copies, where the checksum fits none of them."""
         self.hurt: set[int] = set()
         self.lost: set[int] = set()
         self.wrong: set[str] = set()
         self._connection = connection
 
     def read_texts(self) -> None:
-        """Read `name`. The chain proves a text whenever an event is read, so either copy may be taken."""
+        """Read `name`. Where no copy fits the checksum, `prove_texts` decides."""
         table = self._table("SELECT id, text, crc FROM name")
         index = self._index("name", "text")
         for number in sorted(table.keys() | index.keys()):
             text, crc = table.get(number, (None, None))
-            if isinstance(text, str) and _fits(crc, "name", number, text):
-                self.texts[number] = text
-                continue
-            self.texts[number] = chosen = index.get(number) or str(text)
-            self._note(f"name of a type or build, number {number}", chosen)
+            told = [one for one in dict.fromkeys((text, index.get(number))) if isinstance(one, str)]
+            fitting = next((one for one in told if _fits(crc, "name", number, one)), None)
+            self.texts[number] = chosen = fitting or (told[-1] if told else str(text))
+            if fitting is None:
+                self._undecided[number] = told
+            elif fitting != text:
+                self._note_text(number, chosen)
+
+    def prove_texts(self) -> bool:
+        """Decide by the chain over events what the checksums left open. Whether a text is another one now."""
+        places, changed = self._having(self._undecided.keys()), False
+        for number, told in self._undecided.items():
+            before = self.texts[number]
+            proven = next((one for one in told if self._text_holds(number, one, places[number])), None)
+            self.texts[number] = proven or before
+            changed |= self.texts[number] != before
+            if proven is None and places[number]:
+                self.unproven.add(number)
+                self.text_damages.append(Corrupt(_text_place(number), _UNPROVEN))
+            else:
+                self._note_text(number, self.texts[number])
+        return changed
+
+    def _having(self, numbers: Collection[int]) -> dict[int, list[tuple[int, int]]]:
+        """(position, stream) of a few events with each text, by one walk that ends when all are found."""
+        found: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+        if not found:
+            return found
+        sql = _HAVE_TEXTS.format(", ".join(map(str, found)))
+        with contextlib.suppress(*FAULTS):
+            for position, stream, *texts in self._connection.execute(sql):
+                for number in found.keys() & set(texts):
+                    if len(found[number]) < _EVENTS_ASKED:
+                        found[number].append((position, stream))
+                if all(len(places) >= _EVENTS_ASKED for places in found.values()):
+                    break
+        return found
+
+    def _text_holds(self, number: int, text: str, places: Iterable[tuple[int, int]]) -> bool:
+        self.texts[number] = text
+        for position, stream in places:
+            name, _first = self.streams.get(stream, ("", 0))
+            with contextlib.suppress(*FAULTS):
+                if name and _holds(self._connection, self.texts, position, name):
+                    return True
+        return False
+
+    def _note_text(self, number: int, text: str) -> None:
+        self.text_damages.append(_misfit(_text_place(number), text))
 
     def read_streams(self) -> None:
         """Read `stream`."""
+        for found in (self.streams, self.damages, self.hurt, self.wrong):
+            found.clear()
         table = self._table("SELECT id, name, first, crc FROM stream")
         index = self._index("stream", "name")
         unnamed: set[int] = set()
@@ -203,12 +262,20 @@ class _Salvage:
         return {number: text for number, value in rows if isinstance(text := text_in(value), str)}
 
     def _note(self, place: str, name: str) -> None:
-        self.damages.append(Corrupt(place, f"its row is not what was written; its other copy says {name!r}"))
+        self.damages.append(_misfit(place, name))
 
 
 def is_lost(damage: Corrupt) -> bool:
     """Whether it is a name that no copy tells."""
-    return damage.reason == _LOST
+    return damage.reason in (_LOST, _UNPROVEN)
+
+
+def _misfit(place: str, name: str) -> Corrupt:
+    return Corrupt(place, f"its row is not what was written; its other copy says {name!r}")
+
+
+def _text_place(number: int) -> str:
+    return f"name of a type or build, number {number}"
 
 
 def first_of(connection: sqlite3.Connection, number: int) -> int:

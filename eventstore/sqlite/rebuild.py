@@ -109,8 +109,29 @@ def _write_names(connection: sqlite3.Connection, naming: Naming, broken: Mapping
             if number in naming.lost:
                 rows.append((number, name.decode(errors="replace"), first, crc))
     _make_again(connection, "stream", "name", rows, broken)
-    texts = list(naming.texts.items())
-    _make_again(connection, "name", "text", [(*row, row_crc("name", *row)) for row in texts], broken)
+    _make_again(connection, "name", "text", _texts(connection, naming, broken), broken)
+
+
+def _texts(
+    connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]
+) -> list[tuple[Value, ...]]:
+    """The rows of `name`. One that nothing proves keeps a checksum that it does not fit."""
+    proven = {number: text for number, text in naming.texts.items() if number not in naming.unproven}
+    rows: list[tuple[Value, ...]] = [
+        (number, text, row_crc("name", number, text)) for number, text in proven.items()
+    ]
+    left = {
+        number: (text, row_crc("name", number, text) ^ 1)
+        for number, text in naming.texts.items()
+        if number in naming.unproven
+    }
+    if left and "name" not in broken:
+        sql = "SELECT id, CAST(text AS BLOB), crc FROM name NOT INDEXED"
+        for number, text, crc in connection.execute(sql):
+            if number in left:
+                left[number] = text.decode(errors="replace"), crc
+    taken = set(proven.values())
+    return rows + [(number, *row) for number, row in left.items() if row[0] not in taken]
 
 
 def _make_again(

@@ -33,6 +33,7 @@ CHECKERS: tuple[Checker, ...] = (
     work_side.drains_in_time,
     work_side.back_at_base_line,
     work_side.work_ends,
+    work_side.hooks_get_all,
     trust_side.nodes_agree,
     trust_side.nothing_false_served,
 )

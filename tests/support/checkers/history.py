@@ -102,6 +102,23 @@ class Erased:
 
 
 @dataclass(slots=True)
+class Hook:
+    """A webhook at the end. `due`: the events that it was for; `accepted`: those that its receiver took."""
+
+    name: str
+    number: int = 0
+    since: int = 0
+    """It is for what is behind this position of the log."""
+    streams: tuple[str, ...] = ()
+    due: set[tuple[str, int]] = field(default_factory=set)
+    accepted: set[tuple[str, int]] = field(default_factory=set)
+    may: set[tuple[str, int]] = field(default_factory=set)
+    """All events that it may be given."""
+    false: list[str] = field(default_factory=list)
+    """What its receiver was sent and must not be, such as a body without its signature."""
+
+
+@dataclass(slots=True)
 class History:
     """Everything that a run recorded."""
 
@@ -153,6 +170,7 @@ class History:
     """By node: (position, link of the chain) as it lies there."""
     node_served: list[tuple[str, int, bytes]] = field(default_factory=list)
     """(node, position, link of the chain) of what a node gave to somebody."""
+    hooks: list[Hook] = field(default_factory=list)
     reads: list[tuple[str, bytes, bytes | None]] = field(default_factory=list)
     """(place, what was written there, what was served after damage; None: it was refused)."""
 

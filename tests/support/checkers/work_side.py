@@ -34,6 +34,20 @@ def work_ends(history: History) -> Verdict:
     return tally.verdict("effects and timers that came to their end")
 
 
+def hooks_get_all(history: History) -> Verdict:
+    """I15, I26: a receiver of a webhook gets each event that it is for, signed, and no other one."""
+    tally = Tally("I26")
+    for hook in history.hooks:
+        tally.judged += len(hook.due)
+        for stream, seq in sorted(hook.due - hook.accepted):
+            tally.wrong(f"{hook.name} never got {stream} {seq}")
+        for stream, seq in sorted(hook.accepted - hook.may):
+            tally.wrong(f"{hook.name} was given {stream} {seq}, which it is not for")
+        for text in hook.false:
+            tally.wrong(f"{hook.name}: {text}")
+    return tally.verdict("events that receivers of webhooks got")
+
+
 def drains_in_time(history: History) -> Verdict:
     """I24: each drain takes at most 10 s."""
     tally = Tally("I24")

@@ -32,7 +32,8 @@ from huahuo.transport.client.model import (
 )
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode
-from tests.support.checkers.history import Applied, Asked, Door, Follower, History
+from tests.support.checkers.history import Applied, Door, Follower, History
+from tests.support.simulator.asking import Asks
 from tests.support.simulator.kept import Habits, Kept, Waiting
 from tests.support.simulator.node import HOST, PORT, Node, SimClock
 
@@ -61,7 +62,7 @@ def nonce_of(data: dict[str, Any], digest: str) -> str:
     return given if isinstance(given, str) else "#" + digest
 
 
-class Device:
+class Device(Asks):
     """See the module. `act` is what its user does, called again and again."""
 
     def __init__(self, node: Node, history: History, number: int, user: int, habits: Habits) -> None:
@@ -327,17 +328,6 @@ class Device:
 
     # -- commands
 
-    def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
-        """A command with a nonce of its own, kept until it is answered."""
-        self.kept.made += 1
-        nonce = f"{self.name}.{self.kept.made}"
-        asked = Asked(self.name, self.user, nonce, stream, command=f"c-{nonce}")
-        one = Waiting(asked, action, {**fields, "nonce": nonce})
-        self._history.asked.append(asked)
-        self.kept.outbox.append(one)
-        self._asked.set()
-        return one
-
     async def send(self, one: Waiting) -> dict[str, Any] | None:
         """Send a command, and note the answer. None: there is none yet, or it was refused."""
         client = self.client
@@ -363,24 +353,12 @@ class Device:
         late = self.node.loop.time() - asked_s > AT_ONCE_S or one.asked.command in self._sent_again
         if late or self._over_http(client):
             one.asked.line = 0
-        at = reply.get("at") or {}
-        self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
-        self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")
-        if one.asked.stream in {"", at.get("stream")}:
-            one.asked.stream, one.asked.seq = at["stream"], at["seq"]
+        self._done(one, reply)
         return reply
 
     def _over_http(self, client: Client) -> bool:
         """Whether each command is a request of its own, which has no order."""
         return self.habits.no_websocket or isinstance(client._line.socket, HttpSocket)  # noqa: SLF001
-
-    def _answered(self, one: Waiting, answer: Any, text: str) -> None:
-        self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
-        self.node.marks.sometimes("answered again", one.asked.replies)
-        one.asked.answer = answer
-        one.asked.replies.append(f"{answer} {text}")
-        if one in self.kept.outbox:
-            self.kept.outbox.remove(one)
 
     async def _send_again(self) -> None:
         """What the last life left without an answer, and from then on what timed out."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import errno
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -18,9 +18,13 @@ DAY_MS = 86_400_000
 class Faults:
     """See the module."""
 
-    def __init__(self, node: Node, devices: Sequence[Device], imap: ModelImap, down_s: float) -> None:
+    def __init__(
+        self, node: Node, devices: Sequence[Device], clients: Sequence[Any], imap: ModelImap, down_s: float
+    ) -> None:
+        """`clients`: the devices, and all others that have a connection."""
         self._node = node
         self._devices = devices
+        self._clients = clients
         self._imap = imap
         self._loop = node.loop
         self._chance = Random(f"faults {node.loop.seed}")
@@ -36,6 +40,10 @@ class Faults:
             "drain": node.drain, "restart device": self._restart, "mail server": self._mail,
         }  # fmt: skip
         self._struck: list[str] = []
+        self._days = _in_turns((-1.0, -0.1, 0.01, 0.04, 2.0, 40.0), self._chance)
+        self._mail_troubles = _in_turns(
+            ("bye", "short", "silence", "slow", "limit", "renumber"), Random(f"mail {node.loop.seed}")
+        )
 
     async def strike(self, kind: str, mean_s: float) -> None:
         """Let faults of this kind strike until `heal`."""
@@ -64,7 +72,7 @@ class Faults:
         self._over = True
         self._loop.net.heal()
         self._loop.net.set_defaults(latency=(0.001, 0.02))
-        for device in self._devices:
+        for device in self._clients:
             self._loop.net.set_link(device.name, HOST, latency=(0.001, 0.02))
             self._loop.net.set_link(HOST, device.name, latency=(0.001, 0.02))
             self._loop.go_on(device.name)
@@ -77,9 +85,9 @@ class Faults:
         imap.bye_in_fetch = imap.short_literals = imap.silences = 0
         imap.delay_s, imap.refuse_login = 0.0, ""
 
-    def _some(self) -> list[Device]:
-        count = self._chance.randint(1, len(self._devices))
-        return self._chance.sample(list(self._devices), count)
+    def _some(self) -> list[Any]:
+        count = self._chance.randint(1, len(self._clients))
+        return self._chance.sample(list(self._clients), count)
 
     # -- the service and its disk
 
@@ -116,7 +124,7 @@ class Faults:
         self._node.disk.let_in()
 
     async def _clock(self) -> None:
-        marks, days = self._node.marks, self._chance.choice((-1, -0.1, 0.01, 0.04, 2, 40))
+        marks, days = self._node.marks, next(self._days)
         marks.sometimes("clock back a day", days <= -1)
         marks.sometimes("clock on by days", days >= 2)
         self._node.offset_ms += int(days * DAY_MS)
@@ -155,14 +163,14 @@ class Faults:
             device.cut()
 
     async def _stop_device(self) -> None:
-        device = self._chance.choice(list(self._devices))
+        device = self._chance.choice(list(self._clients))
         self._loop.stop_machine(device.name)
         await asyncio.sleep(self._chance.uniform(2, 120))
         self._loop.go_on(device.name)
         self._node.marks.sometimes("machine stopped and went on")
 
     async def _restart(self) -> None:
-        device = self._chance.choice(list(self._devices))
+        device = self._chance.choice(list(self._clients))
         self._loop.go_on(device.name)
         device.restart()
         self._node.marks.sometimes("device restarted")
@@ -182,13 +190,13 @@ class Faults:
         with contextlib.suppress(ClientError, TimeoutError):
             async with asyncio.timeout(20):
                 await admin.client.send("revoke", user_id=user)
-                for device in self._devices:
+                for device in self._clients:
                     if device.user == user:
                         device.revoked(began_s)
 
     async def _mail(self) -> None:
         imap, chance = self._imap, self._chance
-        kind = chance.choice(("bye", "short", "silence", "slow", "limit", "renumber"))
+        kind = next(self._mail_troubles)
         imap.bye_in_fetch += kind == "bye"
         imap.short_literals += kind == "short"
         imap.silences += kind == "silence"
@@ -199,3 +207,9 @@ class Faults:
             self._node.marks.sometimes("mailbox renumbered")
         await asyncio.sleep(chance.uniform(1, 60))
         imap.delay_s, imap.refuse_login = 0.0, ""
+
+
+def _in_turns[T](some: Sequence[T], chance: Random) -> Iterator[T]:
+    """All of them by chance, each as often as the others."""
+    while True:
+        yield from chance.sample(some, len(some))

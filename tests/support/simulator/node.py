@@ -212,6 +212,7 @@ class Node:
             connections_per_ip=0,
             connections_per_user=0,
             unauthenticated_per_ip=0,
+            webhooks_allow_private=True,
             **self.settings_more,
             plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5)},
         )

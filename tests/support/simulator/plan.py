@@ -16,7 +16,7 @@ faults that strike all the time hide what happens between them.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 FAULTS: Final[dict[str, tuple[float, float]]] = {
     "power": (25, 90),
@@ -44,6 +44,7 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
 KINDS: Final = ("idle", "mixed", *["dying", "returning", "dense"] * 4, "dying", "dying")
 """By the seed's remainder, the kind of its run."""
 
+HEARTBEAT_S: Final = 10
 TOURS: Final = 1_000_000
 """The first seed of `tours`."""
 
@@ -79,12 +80,17 @@ class Plan:
     work: dict[str, float] = field(default_factory=dict)
     down_s: float = 8.0
     """At most so long nobody starts the service again."""
-    heartbeat_s: int = 10
+    heartbeat_s: int = HEARTBEAT_S
     kind: str = "mixed"
     ttl_s: float = 10_000_000.0
     """How long a token of a device lives."""
     over_http: bool = True
     """Whether the network of one device lets no WebSocket through."""
+    readers: int = 0
+    """Programs without a client library, which read a stream by server-sent events or by pages that wait."""
+    browsers: int = 0
+    hooks: bool = False
+    """Whether a user has a webhook."""
 
     @property
     def client_hours(self) -> float:
@@ -97,8 +103,18 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
     chance = Random(f"plan {seed}")
     kind = KINDS[seed % len(KINDS)]
     drawn = _DRAWS[kind](_usual(seed, chance), chance)
-    drawn = replace(drawn, kind=kind, engine=engine or drawn.engine)
+    drawn = replace(drawn, kind=kind, engine=engine or drawn.engine, **_others(seed, drawn))
     return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+
+
+def _others(seed: int, drawn: Plan) -> dict[str, Any]:
+    """Clients that are no devices, where something is to be seen by them."""
+    chance = Random(f"others {seed}")
+    if drawn.heartbeat_s > HEARTBEAT_S or drawn.work == {}:
+        return {}
+    return {
+        "readers": chance.randint(0, 4), "browsers": chance.randint(0, 3), "hooks": chance.random() < 0.5,
+    }  # fmt: skip
 
 
 def _usual(seed: int, chance: Random) -> Plan:
@@ -199,6 +215,7 @@ def _long(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
+_OTHERS: Final = ("readers", "browsers", "hooks")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
     "dense": _dense, "dying": _dying, "idle": _idle, "mixed": _mixed, "returning": _returning,
 }  # fmt: skip
@@ -208,7 +225,18 @@ def tours() -> list[Plan]:
     """Short runs of many kinds of faults and work. Together they reach every mark; gates begin with them."""
     work = dict.fromkeys(WORK, 2.0)
     usual = Plan(
-        TOURS, 300.0, devices=9, users=4, engine="memory", pace_s=4.0, work=work, kind="tour", down_s=2.0
+        TOURS,
+        300.0,
+        devices=9,
+        users=4,
+        engine="memory",
+        pace_s=4.0,
+        work=work,
+        kind="tour",
+        down_s=2.0,
+        readers=4,
+        browsers=2,
+        hooks=True,
     )
     often = {kind: between[0] / 2 for kind, between in FAULTS.items()}
     disk = (
@@ -233,6 +261,7 @@ def tours() -> list[Plan]:
     )
     rest = ("kill", "clock", "drain", "reset", "restart device")
     found = [{kind: often[kind] for kind in kinds} for kinds in (disk, way, rest)]
+    found[-1]["clock"] = 10.0
     found.append({"revoke": 20.0, "kill": 30.0, "mail server": 3.0, "slow link": 20.0})
     return [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
 
@@ -247,6 +276,9 @@ def smaller(whole: Plan) -> list[Plan]:
         replace(whole, work={**whole.work, kind: 0.0})
         for kind, weight in whole.work.items()
         if weight and sum(map(bool, whole.work.values())) > 1
+    ]
+    found += [
+        replace(whole, **{name: type(getattr(whole, name))()}) for name in _OTHERS if getattr(whole, name)
     ]
     if whole.devices > 2:
         found.insert(0, replace(whole, devices=max(2, whole.devices // 2)))

@@ -13,11 +13,13 @@ from huahuo.transport.client.model import ClientError
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.device import Device, canary
 from tests.support.simulator.node import Node
+from tests.support.simulator.receiver import URL, Receiver
 
 type Deed = Callable[[Device], Coroutine[Any, Any, None]]
 
 PARCELS_MAX = 6
 QUERY_S = 30.0
+HOOK_TYPES = ("note", "parcel_noted")
 
 
 class Work:
@@ -139,6 +141,22 @@ class Work:
         """Check its mailbox."""
         if device.kept.mailboxes:
             await _ask(device, "check_emails", email_ids=device.kept.mailboxes)
+
+
+async def hook(device: Device, receiver: Receiver) -> None:
+    """Make one webhook for the user of a device. If the answer was lost, nobody knows its secret."""
+    while True:
+        await asyncio.sleep(1.0)
+        listed = await _ask(device, "list_webhooks")
+        if listed is None:
+            continue
+        if listed["data"]:
+            return
+        asked = {"url": URL, "types": list(HOOK_TYPES), "streams": [f"user/{device.user}", "system"]}
+        made = await _ask(device, "add_webhook", **asked)
+        if made is not None:
+            receiver.secrets[made["webhook_id"]] = made["secret"]
+            return
 
 
 def mail_text(number: int) -> bytes:

@@ -24,9 +24,11 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.verdict import Verdict
 from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
-from tests.support.checkers.history import Fact, History
+from tests.support.checkers.history import Fact, History, Hook
 from tests.support.models.model_imap import ModelImap
 from tests.support.quick_folder import quick_folder
+from tests.support.simulator.bare_reader import BareReader
+from tests.support.simulator.browser import Browser
 from tests.support.simulator.device import Device, digest_of, nonce_of
 from tests.support.simulator.direct import direct_writes
 from tests.support.simulator.faults import Faults
@@ -35,16 +37,19 @@ from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
+from tests.support.simulator.receiver import MACHINE, Receiver
 from tests.support.simulator.repeatable import one_collection, ordered_scopes, virtual_idle_times
 from tests.support.simulator.rot import read_beside_rot
 from tests.support.simulator.shop import Outside, folded
-from tests.support.simulator.work import Work, jobs, mail_text
+from tests.support.simulator.work import HOOK_TYPES, Work, hook, jobs, mail_text
 
 CONVERGE_S = 30.0
 REST_S = 900.0
 """Effects wait for their back-off, checks for their deadlines: so long until all work must have ended."""
 GROUPS = ("red", "blue")
 SECRET_CANARY = "imap-secret-canary"
+
+type Client = Device | BareReader | Browser
 
 
 class Told:
@@ -131,28 +136,38 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     node.settings_more["heartbeat_s"] = plan.heartbeat_s
     work = Work(plan.work, plan.pace_s, imap)
     devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
-    faults = Faults(node, devices, imap, plan.down_s)
+    readers = [_reader(node, history, number, plan) for number in range(plan.readers)]
+    browsers = [_browser(node, history, number, plan) for number in range(plan.browsers)]
+    clients: list[Client] = [*devices, *readers, *browsers]
+    receiver = Receiver(loop, told.marks)
+    loop.net.host(MACHINE).create_task(receiver.serve())
+    faults = Faults(node, devices, clients, imap, plan.down_s)
     await node.start()
     own = [asyncio.ensure_future(faults.revive())]
     for device in devices:
         device.acting = work.act
-        device.switch_on()
+    for client in clients:
+        client.switch_on()
     await asyncio.sleep(5)
     own += [asyncio.ensure_future(faults.strike(kind, mean_s)) for kind, mean_s in plan.faults.items()]
     own.append(asyncio.ensure_future(jobs(node, plan.work.get("job", 0), plan.pace_s, lambda: work.over)))
     own.append(asyncio.ensure_future(_look(node)))
+    own += [asyncio.ensure_future(hook(devices[0], receiver))] if plan.hooks else []
     await asyncio.sleep(plan.seconds)
-    work.over = True
+    work.over = receiver.is_kind = True
+    for browser in browsers:
+        browser.over = True
     faults.heal()
     told.struck.update(faults.struck)
     history.healed_s = loop.time()
     try:
-        await _converge(node, devices, history)
+        await _converge(node, clients, history)
+        settled = 0 if node.app is None else node.app.log.head(LOG_STREAM).seq
         if not history.counts["behind"]:  # else it never rests
-            await _rest(node, devices, work)
+            await _rest(node, clients, devices[0], work)
         # At once, because timers go on until the end and nobody waits for what they say then.
         if node.app is not None:
-            names = {stream for device in devices for stream in device.kept.followers}
+            names = {stream for client in clients for stream in client.kept.followers}
             history.heads = {name: node.app.log.head(name).seq for name in sorted(names)}
         told.rested_s = loop.time() - history.healed_s
         await _states(node, devices, history)
@@ -162,6 +177,18 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     await _failures(own)
     await node.drain()
     await _record(node, devices, outside, imap, told)
+    _hooks(history, receiver, settled)
+
+
+def _reader(node: Node, history: History, number: int, plan: Plan) -> BareReader:
+    user = 1 + number % plan.users
+    stream = "system" if number % 2 else f"user/{user}"
+    return BareReader(node, history, number, user, stream, over_pages=number % 4 >= 2)
+
+
+def _browser(node: Node, history: History, number: int, plan: Plan) -> Browser:
+    habits = Habits(groups=GROUPS[: number % 3], window=(8, 64, 512)[number % 3])
+    return Browser(node, history, number, 1 + number % plan.users, habits, plan.pace_s)
 
 
 def _device(node: Node, history: History, number: int, plan: Plan, chance: Random) -> Device:
@@ -191,28 +218,28 @@ async def _failures(tasks: Sequence[asyncio.Future[None]]) -> None:
             raise result
 
 
-async def _converge(node: Node, devices: Sequence[Device], history: History) -> None:
+async def _converge(node: Node, clients: Sequence[Client], history: History) -> None:
     """I7: wait until every device has the head of all that it follows, at most as long as is allowed."""
     loop = node.loop
     while loop.time() - history.healed_s <= CONVERGE_S + 1:
         await asyncio.sleep(0.5)
-        if node.app is not None and all(_at_head(node, device) for device in devices):
+        if node.app is not None and all(_at_head(node, client) for client in clients):
             break
     history.ended_s = loop.time()
-    behind = [device.name for device in devices if not _at_head(node, device)]
+    behind = [client.name for client in clients if not _at_head(node, client)]
     if behind:
         history.ended_s = history.healed_s + CONVERGE_S + 1
         history.counts["behind"] = len(behind)
 
 
-def _at_head(node: Node, device: Device) -> bool:
+def _at_head(node: Node, client: Client) -> bool:
     app = node.app
     return (
         app is not None
-        and device.online
+        and client.online
         and all(
             not follower.may or _last(follower.applied) >= app.log.head(stream).seq
-            for stream, follower in device.kept.followers.items()
+            for stream, follower in client.kept.followers.items()
         )
     )
 
@@ -221,11 +248,10 @@ def _last(applied: Sequence[Any]) -> int:
     return applied[-1].seq if applied else 0
 
 
-async def _rest(node: Node, devices: Sequence[Device], work: Work) -> None:
+async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work) -> None:
     """Wait until all effects have ended, all mails are told, and everybody has seen it."""
     until_s = node.loop.time() + REST_S
     checked_s = node.loop.time()
-    first = devices[0]
     while node.loop.time() < until_s:
         await asyncio.sleep(5)
         app = node.app
@@ -236,13 +262,15 @@ async def _rest(node: Node, devices: Sequence[Device], work: Work) -> None:
             await work.check(first)
         rows = await app.log.rows("effect", "", limit=1)
         mails = not first.kept.mailboxes or len(set(first.kept.told)) >= work.mails
-        answered = not any(device.kept.outbox for device in devices)
+        answered = not any(client.kept.outbox for client in clients)
+        letters = await app.log.rows("webhook", "", limit=1)
         if (
             not rows
+            and not letters
             and mails
             and answered
             and not node.jobs_running
-            and all(_at_head(node, device) for device in devices)
+            and all(_at_head(node, client) for client in clients)
         ):
             return
 
@@ -287,6 +315,10 @@ async def _record(
             )
         )  # fmt: skip
         kind = event.stream.partition("/")[0]
+        if event.type == "webhook_added":
+            made = body["webhook_id"], body["user_id"], body["since"]
+            history.hooks.append(Hook(f"webhook {made[0]} of user {made[1]}", since=made[2], number=made[0]))
+            history.hooks[-1].streams = (f"user/{made[1]}", "system")
         if kind == "parcel":
             bodies[event.stream].append((event.type, body))
         elif kind == "job":
@@ -318,6 +350,20 @@ async def _record(
     marks.sometimes(
         "effect taken up by the next life", any(len(lives) > 1 for lives in outside.began.values())
     )
+
+
+def _hooks(history: History, receiver: Receiver, settled: int) -> None:
+    """What each webhook was for, and what its receiver took. What came behind `settled` may be on its way."""
+    for one in history.hooks:
+        places = [
+            (fact.position, (fact.stream, fact.seq))
+            for fact in history.log
+            if fact.stream in one.streams and fact.type in HOOK_TYPES and fact.position > one.since
+        ]
+        one.may = {place for _, place in places}
+        one.due = {place for position, place in places if position <= settled}
+        one.accepted = {(stream, seq) for number, _, stream, seq in receiver.accepted if number == one.number}
+        one.false = list(receiver.false)
 
 
 def _folded_at(events: Sequence[tuple[str, dict[str, Any]]], seq: int) -> str:

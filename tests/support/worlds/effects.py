@@ -187,6 +187,8 @@ class Works:
     effects: Effects
 
     def __init__(self, settings: EntitySettings | None = None, *, seed: int = 1, **declared: Any) -> None:
+        self.wrong_ms = 0
+        """By how much the wall clock of the next life is wrong."""
         self.script = Script()
         self.disk = ModelDisk()
         self.lives = 0
@@ -206,6 +208,7 @@ class Works:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         ambient = VirtualAmbient(loop, self.lives)
+        ambient.jump(self.wrong_ms)
         engine = partial(
             FaultyLog.open, self.disk,
             ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor(),

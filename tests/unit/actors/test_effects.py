@@ -167,6 +167,27 @@ def test_the_text_of_an_exception_is_stored_nowhere() -> None:
     in_works(test, retries=1)
 
 
+def test_a_clock_that_is_set_back_by_a_day_holds_up_no_retry() -> None:
+    async def test(works: Works) -> None:
+        tried = asyncio.Event()
+
+        async def fail(_job: Any, _run: EffectRun) -> None:
+            tried.set()
+            raise ConnectionError
+
+        works.script.carry = fail
+        await works.post()
+        await tried.wait()
+        await asyncio.sleep(0.1)
+        works.wrong_ms = -86_400_000
+        works.script.carry = one_step
+        await works.crash()
+        await asyncio.sleep(30)
+        assert await works.open_rows() == 0
+
+    in_works(test, retries=3)
+
+
 def test_a_crash_repeats_a_run_and_counts_for_none() -> None:
     async def test(works: Works) -> None:
         works.script.carry = never

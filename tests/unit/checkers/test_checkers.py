@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.checkers import client_side, log_side, trust_side, work_side
 from tests.support.checkers.all import CHECKERS, Checker, failures, verdicts
-from tests.support.checkers.history import Applied, Asked, Door, Erased, Fact, Follower, History
+from tests.support.checkers.history import Applied, Asked, Door, Erased, Fact, Follower, History, Hook
 
 TWICE = 2
 
@@ -55,6 +55,8 @@ def good() -> History:
     history.nodes = {"north": [(1, b"1"), (2, b"2")], "south": [(1, b"1")]}
     history.node_served = [("north", 2, b"2")]
     history.reads = [("blob 1", b"text", b"text"), ("blob 2", b"text", None)]
+    places = {(stream, 2), (stream, 3)}
+    history.hooks = [Hook("webhook 1", due=places, accepted=set(places), may={*places, (stream, 4)})]
     history.counts.update(crash=1, reconnect=1, ack=3, effect=2, timer=1)
     return history
 
@@ -256,6 +258,18 @@ def serve_nothing_for_something(history: History) -> None:
     history.reads.append(("event 4", b"text", b""))
 
 
+def lose_a_delivery(history: History) -> None:
+    history.hooks[0].accepted.discard(("user/1", 3))
+
+
+def deliver_to_a_stranger(history: History) -> None:
+    history.hooks[0].accepted.add(("user/2", 1))
+
+
+def deliver_unsigned(history: History) -> None:
+    history.hooks[0].false.append("delivery 1.2 is not signed with the secret of its webhook")
+
+
 BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (log_side.acknowledged_is_there, lose),
     (log_side.acknowledged_is_there, acknowledge_elsewhere),
@@ -307,6 +321,9 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (work_side.drains_in_time, drain_slowly),
     (work_side.back_at_base_line, leak),
     (work_side.work_ends, leave_work_open),
+    (work_side.hooks_get_all, lose_a_delivery),
+    (work_side.hooks_get_all, deliver_to_a_stranger),
+    (work_side.hooks_get_all, deliver_unsigned),
 ]
 
 

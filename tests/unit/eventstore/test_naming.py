@@ -10,8 +10,8 @@ from huahuo.eventstore.model import LOG_STREAM, Ack, Append, NewEvent, Pruning
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
-from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import change_in, hide_last_row, opened, spoil
+from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from tests.support.worlds.spoilt import change_in, flip, hide_last_row, opened, page_of, spoil
 
 STREAMS = ("group/a", "group/b", "group/c")
 type Damage = Callable[[Path], None]
@@ -172,4 +172,44 @@ async def test_pruning_does_not_make_a_damaged_name_fit_again(tmp_path: Path) ->
     log = await opened(tmp_path)
     assert log.head("group/b").first == 2
     assert list(log.corruption.places) == ["name of stream number 2"]
+    await log.close()
+
+
+def checksum_of_a_type(directory: Path) -> None:
+    """The checksum stands right behind the text in its row."""
+    start = page_of(directory, "name")
+    data = (directory / DATABASE).read_bytes()
+    flip(directory, data.index(b"said", start, start + PAGE_BYTES) + len(b"said"))
+
+
+async def test_of_two_texts_that_fit_no_checksum_the_one_that_the_chain_proves_is_read_and_rebuilt(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    checksum_of_a_type(tmp_path)
+    change_in(tmp_path, "name_unique", b"said")
+    log = await opened(tmp_path)
+    assert len(await log.read(LOG_STREAM, 0, events_max=99)) == 9
+    await log.close()
+    rebuild(tmp_path)
+    assert find_damage(tmp_path / DATABASE) == []
+    log = await opened(tmp_path)
+    assert await log.verify() == 9
+    await log.close()
+
+
+async def test_a_rebuild_gives_a_text_that_nothing_proves_no_checksum_that_fits(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    row_of_a_type(tmp_path)
+    change_in(tmp_path, "name_unique", b"said")
+    for _ in range(2):
+        found = [one for one in find_damage(tmp_path / DATABASE) if "number" in one.text]
+        assert [one.can_rebuild for one in found] == [False]
+        assert "neither of its two copies" in found[0].text
+        rebuild(tmp_path)
+    log = await opened(tmp_path)
+    with pytest.raises(Corrupt):
+        await log.read(LOG_STREAM, 0, events_max=99)
+    await log.append(Append(ts_ms=0, events=(NewEvent("group/a", "said", b"{}"),)))
+    assert [event.type for event in await log.read("group/a", 3, events_max=9)] == ["said"]
     await log.close()
