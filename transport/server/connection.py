@@ -278,10 +278,7 @@ class Connection(LoopActor):
         asked = self.carry_out(self._session.received(message, now))
         if asked is not None:
             return self._signing_in.do(asked)
-        self._pump.run()  # an ack made room, a subscription began
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.since(principal.name, now.s, self._wires.ambient.monotonic_s())
+        self.went_on(now.s)  # an ack made room, a subscription began
         return None
 
     @property
