@@ -184,7 +184,12 @@ class LogReader:
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""
-        found = await self._read(lambda: self._reads.row(table, part, key))
+        try:
+            found = await self._read(lambda: self._reads.row(table, part, key))
+        except Corrupt:
+            if self.before_lists is None:
+                raise
+            found = None  # what the look finds damaged is made again where it can be
         if found is None and self.before_lists is not None:
             await self.before_lists()
             found = await self._read(lambda: self._reads.row(table, part, key))
