@@ -1,7 +1,7 @@
 """What others ask of an application's entities: their kinds, commands, queries, snapshots and timers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import HandlerExit, place_of
+from huahuo.actors.domain.firing import SERVICE, FiredTogether, TimerCommands
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard, end_left_open
@@ -27,13 +28,13 @@ from huahuo.actors.domain.working import EntityOwners, specs_of
 from huahuo.actors.effects import facts as effect_facts
 from huahuo.actors.effects.book import BookDecider
 from huahuo.actors.effects.book import weigh as weigh_book
+from huahuo.actors.effects.bounds import Bounds as EffectBounds
 from huahuo.actors.effects.facts import Cancel, Start
-from huahuo.actors.effects.runner import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.streams import EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.sharing import NOTHING, WHOLE, Share
 from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.spec import Spec as FollowerSpec
 from huahuo.actors.plugins.actions import Action
@@ -43,17 +44,15 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.plugins.traceparent import carried
 from huahuo.actors.timers.clockwork import Clockwork
 from huahuo.actors.timers.timer import Timer
+from huahuo.eventstore.model import StoredEvent
 
-SERVICE: Final = "service"
-"""The principal of what timers do."""
+EFFECT_STREAMS: Final = f"{effect_facts.KIND}/"
+TIMERS_IDS: Final = "timer/"
+"""What the ids of commands of timers begin with."""
 COUNTER: Final = "entity:"
 """The log's counter of ids of a kind has this prefix."""
 _ENTITY_BYTES: Final = 1_500
 """What an entity with a small state takes in memory."""
-
-
-type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
-"""What timers may send, by kind and stored name."""
 
 
 class EntityApi:
@@ -77,7 +76,7 @@ class EntityApi:
                 host.directory,
                 host.ambient,
                 EntityOwners(catalog, host.directory),
-                one_works=host.shared,
+                running=self._running,
             ),
             specs=specs_of(catalog),
             wait_s=host.wait_s,
@@ -102,11 +101,14 @@ class EntityApi:
             if not holds_secret(cls)
         }
         self.timers = Clockwork(host.log, host.ambient, self)
+        self._share: Share = NOTHING if host.shared else WHOLE
+        self._untap = _nothing
 
     async def work(self) -> None:
         """Go on with the timers, effects and followers of an earlier process, and end its jobs.
 
-        Jobs of a shared log are not ended: those of other nodes go on.
+        Where nodes share the log, `divide` says which of them, and jobs are not ended: those of other nodes
+        go on.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
@@ -114,17 +116,48 @@ class EntityApi:
         now_ms = self._host.ambient.now_ms()
         await rebuilding.finish(self._host.log, self.catalog, now_ms=now_ms)
         await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms)
+        await self.timers.finish_rebuilding()
+        if self._host.shared:
+            return
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
-        if not self._host.shared:
-            await end_left_open(self._host.log, self._end_job)
+        await end_left_open(self._host.log, self._end_job)
         await self.followers.start()
 
-    async def rest(self) -> None:
-        """Another node has the work."""
-        await self.timers.close()
-        await self.effects.rest()
-        await self.followers.close()
+    async def divide(self, share: Share) -> None:
+        """Do this part of what nodes divide, and no other. Raises as `work`."""
+        before, self._share = self._share, share
+        self.timers.divide(share)
+        self.effects.divide(share)
+        if not share.is_nothing and before.is_nothing:
+            self._untap = self._host.feed.tap(self._heard)
+            await self.timers.start(frozenset(self.timer_commands))
+            await self.effects.start()
+            await self.followers.start(share)
+        elif not share.is_nothing:
+            await self.followers.divide(share)
+        elif not before.is_nothing:
+            self._untap()
+            await self.timers.close()
+            await self.effects.rest()
+            await self.followers.close()
+
+    def _running(self, living: frozenset[str]) -> frozenset[str]:
+        return self._share.running(living)
+
+    def _heard(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        """What decisions of other nodes ask for. What is missed here is found in the table of effects."""
+        for stream, events in (by_stream or {}).items():
+            if stream.startswith(EFFECT_STREAMS):
+                for event in events:
+                    self._asked(event)
+
+    def _asked(self, event: StoredEvent) -> None:
+        if event.type == effect_facts.CANCEL_ASKED:
+            self.effects.committed(Cancel(effect_facts.cancelled_in(event)), event.entity)
+        elif event.type == effect_facts.REQUESTED and not event.command_id.startswith(TIMERS_IDS):
+            # A timer's place in a trace stands in the row alone.
+            self.effects.asked(*effect_facts.requested_in(event, carried(event.command_id)))
 
     async def drain(self, timeout_s: float) -> None:
         """Let the effects and deliveries under way come to their end."""
@@ -132,6 +165,7 @@ class EntityApi:
 
     async def close(self) -> None:
         """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
+        self._untap()
         await self.timers.close()
         await self.effects.close()
         await self.followers.close()
@@ -277,7 +311,7 @@ class EntityApi:
         place = f"{place_of(query.answer)}: query({query.action!r})"
         return Action(query.action, query.params, handle, query=True, place=place)
 
-    def together(self) -> "FiredTogether":
+    def together(self) -> FiredTogether:
         """See `Fires`."""
         return FiredTogether(self._host.directory, self.timer_commands)
 
@@ -340,33 +374,8 @@ class EntityApi:
         return Action(query.action, query_params(entity, fields), handle, query=True, place=place)
 
 
-class FiredTogether:
-    """Timers whose entities decide in the same append. See `huahuo.actors.timers.clockwork.Group`."""
-
-    def __init__(self, directory: Directory, commands: TimerCommands) -> None:
-        self._directory = directory
-        self._commands = commands
-        self._together = directory.together(jobs.KIND, SERVICE)
-        self.finish = self._together.finish
-        self.submit = self._together.submit
-        self.give_up = self._together.give_up
-
-    @property
-    def full(self) -> bool:
-        """See `Group`."""
-        return self._together.full
-
-    def add(self, timer: Timer, command_id: str) -> bool:
-        """See `Group`."""
-        inbox = self._directory.resident_inbox(timer.entity)
-        if inbox is None:
-            return False
-        try:
-            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
-        except msgspec.MsgspecError:
-            return False  # `fire` says it
-        sent = Sent(command, command_id=command_id, timer=timer)
-        return self._together.add(inbox, sent, command_id)
+def _nothing() -> None:
+    pass
 
 
 def _weigh(held: Held) -> int:

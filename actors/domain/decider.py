@@ -21,10 +21,11 @@ from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused, To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import HandlerExit, place_of
-from huahuo.actors.domain.fold import EntityFold, Held
+from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, EntityFold, Held
 from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import OverBound
+from huahuo.actors.domain.storable import only_plain_values
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
@@ -34,6 +35,7 @@ from huahuo.actors.plugins.traceparent import carried
 from huahuo.actors.timers.changes import Changes, NotKnown
 from huahuo.actors.timers.missing import TimersMissing
 from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
 NOT_FINAL: Final = frozenset(
     {
@@ -48,8 +50,6 @@ NOT_FINAL: Final = frozenset(
     }
 )
 """Codes after which a client repeats the command: an application's own refusal may have none of them."""
-_COMPARED_BYTES: Final = 4 << 10
-"""A state up to this size is compared before and after a decision, to find handlers that change it."""
 
 
 class Emit(Struct, frozen=True):
@@ -101,6 +101,7 @@ class Bounds(Struct, frozen=True):
 
 DEFAULTS: Final = Bounds()
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_GUARD: Final = Guard("", 0)
 _NO_LONGER: Final = Done(b'{"type":"success"}')
 """The answer to a timer that was replaced or ended before its command was decided."""
@@ -120,6 +121,8 @@ class EntityDecider(EntityFold):
         self._catalog = catalog
         self._bounds = bounds
         self._handlers = entity.decides
+        self._mutable = not only_plain_values(entity.state)
+        """Whether a handler could change a state in place: one up to `MEASURED_BYTES` is then compared."""
 
     def decide(self, state: Held, command: Sent, context: engine.Context) -> engine.Decision[Done, Any]:
         """See `Decider`.
@@ -128,7 +131,7 @@ class EntityDecider(EntityFold):
             Fault: the handler's answer cannot be done. Others: what a handler raised.
             Missing: the entity's timers must be read first.
         """
-        before = self._encode(state.state) if state.size <= _COMPARED_BYTES else None
+        before = self._encode(state.state) if self._mutable and state.size <= MEASURED_BYTES else None
         try:
             return self._decided(state, command, context)
         except NotKnown:
@@ -152,33 +155,97 @@ class EntityDecider(EntityFold):
         )
         if sent.timer is not None and not timers.fire(sent.timer):
             return engine.Decision(reply=_NO_LONGER)
-        decision = self._outcome(state, sent, context, timers)
+        outcome = self._outcome(state, sent, context)
+        if outcome.__class__ is list:  # the usual answer
+            plain = self._plain(state, sent, outcome, context, timers, stream)
+            if plain is not None:
+                return plain
+            outcome = Decision(outcome)
+        if isinstance(outcome, Refused):
+            decision = _refusal(outcome)
+        else:
+            decision = self._written(state, sent, self._decision_of(outcome, sent.command), context, timers)
         if decision.reply.refused:
             timers.only_the_firing()
         return timers.into(decision)
 
-    def _outcome(
-        self, state: Held, sent: Sent, context: engine.Context, timers: Changes
-    ) -> engine.Decision[Done, Any]:
-        if isinstance(sent.command, Emit):
-            return self._written(state, sent, Decision(sent.command.events), context, timers)
-        refused = self._refuses(state, sent, sent.command)
+    def _outcome(self, state: Held, sent: Sent, context: engine.Context) -> Any:
+        """What the handler answers, or why it is not asked."""
+        command: Any = sent.command  # both are compared by their class: `isinstance` asks the metaclass
+        if command.__class__ is Emit:
+            return Decision(command.events)
+        refused = self._refuses(state, sent, command)
         if refused is not None:
-            return _refusal(refused)
-        handler = self._handlers.get(type(sent.command))
+            return refused
+        handler = self._handlers.get(type(command))
         if handler is None:
-            raise Fault(f"{type(sent.command).__name__}: no decide of {self.entity.kind} handles it")
+            raise Fault(f"{type(command).__name__}: no decide of {self.entity.kind} handles it")
         try:
-            outcome = handler(state.state, sent.command, _context(state, sent, context))
+            outcome = handler(state.state, command, _context(state, sent, context))
         except Refused as refusal:
             outcome = refusal
-        if outcome.__class__ is list:  # the usual answer
-            return self._written(state, sent, Decision(outcome), context, timers)
-        if isinstance(outcome, Refused):
-            if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
-                raise self._fault(sent.command, f"the code {outcome.code!r} is not for an application")
-            return _refusal(outcome)
-        return self._written(state, sent, self._decision_of(outcome, sent.command), context, timers)
+        if outcome.__class__ is list or not isinstance(outcome, Refused):
+            return outcome
+        if outcome.code in NOT_FINAL or not writing.CODE.fullmatch(outcome.code):
+            raise self._fault(command, f"the code {outcome.code!r} is not for an application")
+        return outcome
+
+    def _plain(
+        self,
+        state: Held,
+        sent: Sent,
+        outcome: list[Any],
+        context: engine.Context,
+        timers: Changes,
+        stream: str,
+    ) -> engine.Decision[Done, Any] | None:
+        """The decision of own events alone, in few steps: most decisions are one such event.
+
+        None: there is more in it, or something is wrong, which `_written` says.
+        """
+        entity, forms, bounds = self.entity, self._forms, self._bounds
+        if len(outcome) > bounds.decision_events_max or entity.tables or sent.guard is not None:
+            return None
+        timestamp, version, body_bytes = context.timestamp, entity.version, 0
+        command_id = "" if sent.timer is None else sent.command_id
+        events: list[NewEvent] = []
+        own: list[Event] = []
+        try:
+            for event in outcome:
+                form = forms.get(type(event))
+                if form is None:
+                    return None
+                body, read = writing.as_read(form, event, timestamp)
+                own.append(read)
+                events.append(NewEvent(stream, form.name, body, version, stream, command_id))
+                body_bytes += len(body)
+            body = _NO_LONGER.body if sent.timer is not None else self._reply(state, _NO_FIELDS)
+        except (OverBound, TypeError, ValueError, OverflowError, RecursionError):
+            return None
+        if state.size + body_bytes > bounds.state_bytes_max:
+            return None
+        after = state.state
+        for event in own:
+            after = self.after(after, event)
+        if after.__class__ is not entity.state and not isinstance(after, entity.state):
+            return None
+        size = 0
+        if state.size <= MEASURED_BYTES:
+            size = len(self._encode(after))
+            if size > bounds.state_bytes_max:
+                return None
+        elif self._over(state, after, body_bytes):
+            return None
+        facts = timers.facts()
+        rows: Sequence[RowPut | RowDrop] = ()
+        expected = _NOTHING
+        if facts is not None:
+            more, rows, expected = facts
+            events += more
+        return engine.Decision(
+            reply=Done(body), record=body, at_stream=stream, events=tuple(events), expected=expected,
+            rows=tuple(rows), after=Ahead(after, len(own), body_bytes, size),
+        )  # fmt: skip
 
     def _refuses(self, state: Held, sent: Sent, command: Command) -> Refused | None:
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
@@ -229,6 +296,7 @@ class EntityDecider(EntityFold):
             stream,
             context,
             timers,
+            self._forms,
             user=payer,
             trace=timers.trace,
             effect_bytes_max=bounds.effect_bytes_max,
@@ -276,6 +344,7 @@ class EntityDecider(EntityFold):
             rows=(*guard.rows, *write.rows),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),
+            after=Ahead(after, len(write.own), write.own_bytes),
         )
 
     def _ahead(self, state: Held, write: writing.Writing) -> Any:
@@ -309,7 +378,7 @@ class EntityDecider(EntityFold):
     def _over(self, state: Held, after: Any, event_bytes: int) -> bool:
         """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
         guessed = state.size + 2 * (state.since + event_bytes)
-        if state.size > _COMPARED_BYTES and guessed < self._bounds.state_bytes_max // 2:
+        if state.size > MEASURED_BYTES and guessed < self._bounds.state_bytes_max // 2:
             return False
         return len(self.pack(after)) > self._bounds.state_bytes_max
 

@@ -1,5 +1,6 @@
 """The state of an entity, computed from its stream by its `evolve` handlers. Pure."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from huahuo.actors.domain.structs import Event, traits
 from huahuo.actors.timers.known import Known
 from huahuo.eventstore.model import StoredEvent
 
-_MEASURED_BYTES = 4 << 10
+MEASURED_BYTES = 4 << 10
 """A state up to this size is measured after every event; a larger one after events of a part of its size."""
 _MEASURED_PART = 16
 
@@ -30,6 +31,27 @@ class Held(Struct):
     timers: Known = msgspec.field(default_factory=Known)
 
 
+class Form(Struct, frozen=True):
+    """What is known of a class of events: its stored name, how a body is read, and what folds it."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    handler: Handler
+
+
+class Ahead(Struct, frozen=True):
+    """The state after a decision's own events, of which there are `events` with bodies of `body_bytes`.
+
+    It was folded from them as they are read back, so they need not be folded again. `size`: its bytes, 0 if
+    it was not measured.
+    """
+
+    state: Any
+    events: int
+    body_bytes: int
+    size: int = 0
+
+
 class _Frame(Struct, array_like=True):
     exists: bool
     state: msgspec.Raw
@@ -43,9 +65,11 @@ class EntityFold:
     def __init__(self, entity: Entity[Any]) -> None:
         self.entity = entity
         self._evolves = entity.evolves
-        self._readers: dict[str, tuple[msgspec.json.Decoder[Any], Handler]] = {
-            traits(cls).name: (msgspec.json.Decoder(cls), handler) for cls, handler in entity.evolves.items()
+        self._forms: dict[type, Form] = {
+            cls: Form(traits(cls).name, msgspec.json.Decoder(cls).decode, handler)
+            for cls, handler in entity.evolves.items()
         }
+        self._by_name = {form.name: form for form in self._forms.values()}
         self._state = msgspec.msgpack.Decoder(entity.state)
         self._encode = msgspec.msgpack.Encoder().encode
         self.fingerprint = _fingerprint(entity)
@@ -61,19 +85,33 @@ class EntityFold:
         Raises:
             ValueError: the stored body does not have the form of its type. Others: as the handler.
         """
-        known = self._readers.get(event.type)
+        known = self._by_name.get(event.type)
         if known is not None:
-            decoder, handler = known
             try:
                 body = event.body if event.version >= self.entity.version else self.today(event)
-                state.state = handler(state.state, decoder.decode(body))
+                state.state = known.handler(state.state, known.decode(body))
             except SystemExit as error:
-                raise HandlerExit(handler) from error
+                raise HandlerExit(known.handler) from error
             state.since += len(event.body)
         state.exists = True
-        if state.size <= _MEASURED_BYTES or state.since > state.size // _MEASURED_PART:
-            state.size, state.since = len(self._encode(state.state)), 0
+        self._measure(state)
         return state
+
+    def adopt(self, state: Held, after: Ahead) -> int:
+        """See `Kind.adopt`. The same object holds the other state."""
+        if after.events:
+            state.exists = True
+            state.state = after.state
+            if after.size:
+                state.size, state.since = after.size, 0
+            else:
+                state.since += after.body_bytes
+                self._measure(state)
+        return after.events
+
+    def _measure(self, state: Held) -> None:
+        if state.size <= MEASURED_BYTES or state.since > state.size // _MEASURED_PART:
+            state.size, state.since = len(self._encode(state.state)), 0
 
     def today(self, event: StoredEvent) -> bytes:
         """The body of an event as today's version of its type has it."""

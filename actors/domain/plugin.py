@@ -90,7 +90,7 @@ class Entities(Plugin):
             right_types=self.catalog.right_types,
             at_work=effects.at_work,
             work=api.work,
-            rest=api.rest,
+            divide=api.divide,
             drain=api.drain,
             close=api.close,
             trace=effects.trace,

@@ -44,7 +44,7 @@ def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str,
     async def listed(call: Call[_Nothing]) -> Reply:
         del call
         rows = await projections(log, catalog)
-        data = [*rows, *followers.standing(), *(one.standing() for one in kept.values())]
+        data = [*rows, *await followers.standing(), *(one.standing() for one in kept.values())]
         return _said({"type": "get_projections", "data": data, "position": log.position})
 
     def on(act: _Act) -> Callable[[Call[_Named]], Awaitable[Reply]]:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from huahuo.actors.domain.decider import Bounds
-from huahuo.actors.effects.runner import Bounds as EffectBounds
+from huahuo.actors.effects.bounds import Bounds as EffectBounds
 
 
 class EntitySettings(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ _AS_KEYS: Final = (
     inspect.BytesType,
 )
 """What JSON can have as a key: texts, and what is written as one."""
+_PLAIN: Final = (*_AS_KEYS[1:], inspect.NoneType, inspect.BoolType)
+"""Values that cannot be changed, and contain no others."""
 
 
 def unstorable(cls: type) -> str | None:
@@ -31,6 +33,22 @@ def unstorable(cls: type) -> str | None:
     except Exception as error:  # noqa: BLE001  whatever an annotation that cannot be resolved raises
         return one_line(error)
     return next(_wrong(told, "", {}), None)
+
+
+def only_plain_values(cls: type) -> bool:
+    """Whether a state holds only texts, numbers and the like, so that no handler can change it in place."""
+    told = inspect.type_info(cls)
+    if not isinstance(told, inspect.StructType):
+        return False
+    return bool(told.cls.__struct_config__.frozen) and all(_is_plain(field.type) for field in told.fields)
+
+
+def _is_plain(told: inspect.Type) -> bool:
+    if isinstance(told, inspect.Metadata):
+        return _is_plain(told.type)
+    if isinstance(told, inspect.UnionType):
+        return all(map(_is_plain, told.types))
+    return isinstance(told, _PLAIN)
 
 
 def _wrong(told: inspect.Type, field: str, seen: dict[type, None]) -> Iterator[str]:

@@ -46,6 +46,8 @@ class Traits(Struct, frozen=True):
     frees: bool = False
     place: str = ""
     """Where the class is written: file and line."""
+    named: int = 0
+    """Bytes of an event's JSON up to the end of its name: a stored name is ASCII, so as long in JSON."""
 
 
 class _Meta(StructMeta):
@@ -184,7 +186,7 @@ def _traits(name: str, base: type, ours: dict[str, Any]) -> Traits:
     for key in ours.keys() - {"action"}:
         if not isinstance(ours[key], bool):
             _refuse(name, base, f"{key}={ours[key]!r}: write {key}=True, or leave it out")
-    return Traits(stored, place=place_of_caller(_HERE), **ours)
+    return Traits(stored, place=place_of_caller(_HERE), named=len(_TYPE) + len(stored) + 1, **ours)
 
 
 def _unknown_keyword(keyword: str, ours: tuple[str, ...]) -> str:
@@ -220,9 +222,7 @@ def encode(event: Event, timestamp: str) -> bytes:
         TypeError, ValueError: a field holds something that JSON cannot.
     """
     body = _encode(event)
-    end = (
-        len(_TYPE) + len(type(event).__traits__.name) + 1
-    )  # a stored name is plain ASCII, so it is as long in JSON
+    end = type(event).__traits__.named
     return b'%b,"timestamp":"%b"%b' % (body[:end], timestamp.encode(), body[end:])
 
 

@@ -14,6 +14,7 @@ from huahuo.actors.domain import row_facts
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.fold import Form
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import OverBound
@@ -39,7 +40,7 @@ class Writing:
     """
 
     __slots__ = (
-        "_catalog", "_command_id", "_context", "_effect_bytes_max", "_entity", "_evolves", "_stream",
+        "_catalog", "_command_id", "_context", "_effect_bytes_max", "_entity", "_forms", "_stream",
         "_timers", "_trace", "_user", "events", "own", "own_bytes", "rows", "to_start",
     )  # fmt: skip
 
@@ -50,6 +51,7 @@ class Writing:
         stream: str,
         context: Context,
         timers: Changes,
+        forms: Mapping[type, Form],
         *,
         user: UserId | None = None,
         trace: str = "",
@@ -57,7 +59,7 @@ class Writing:
         command_id: str = "",
     ) -> None:
         self._entity = entity
-        self._evolves = entity.evolves
+        self._forms = forms
         self._catalog = catalog
         self._stream = stream
         self._context = context
@@ -78,10 +80,13 @@ class Writing:
         Raises:
             TypeError, ValueError: it is no event, its stream is not the application's, or nothing handles it.
         """
-        if type(event) in self._evolves:
+        form = self._forms.get(type(event))
+        if form is not None:
             assert isinstance(event, Event), "nothing else is handled"
-            self.own_bytes += self._add(self._stream, event)
-            self.own.append(self._as_read(event))
+            body, read = as_read(form, event, self._context.timestamp)
+            self._add(self._stream, form.name, body)
+            self.own_bytes += len(body)
+            self.own.append(read)
             return
         match event:
             case To(stream, inner):
@@ -92,7 +97,7 @@ class Writing:
                     raise ValueError(
                         f"to({stream!r}, …): events go to user/…, group/…, system or a kind without entity"
                     )
-                self._add(stream, inner)
+                self._add(stream, traits(type(inner)).name, checked(inner, self._context.timestamp))
             case Event():
                 name = type(event).__name__
                 raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
@@ -173,21 +178,32 @@ class Writing:
         refuse_lost(fields, command, type(command).__name__)
         self._timers.set(name, stored, fields, round(seconds * 1000), every=every)
 
-    def _as_read(self, event: Event) -> Event:
-        """The last event as every later start reads it. Constructors check no types, so this is the check."""
-        try:
-            return msgspec.json.decode(self.events[-1].body, type=type(event))
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{type(event).__name__} has a value of another type: {error}") from None
-
-    def _add(self, stream: str, event: Event) -> int:
-        name = type(event).__traits__.name
-        body = encode(event, self._context.timestamp)
-        refuse_lost(body, event, type(event).__name__)
-        if len(body) > EVENT_BYTES_MAX:
-            raise OverBound(f"{name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
+    def _add(self, stream: str, name: str, body: bytes) -> None:
         self.events.append(NewEvent(stream, name, body, self._entity.version, self._stream, self._command_id))
-        return len(body)
+
+
+def as_read(form: Form, event: Event, timestamp: str) -> tuple[bytes, Event]:
+    """The body of an event of the entity's own stream, and the event as every later start reads it.
+
+    Constructors check no types, so reading is the check.
+
+    Raises:
+        TypeError, ValueError: it cannot be stored. OverBound: it has too many bytes.
+    """
+    body = checked(event, timestamp)
+    try:
+        return body, form.decode(body)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{type(event).__name__} has a value of another type: {error}") from None
+
+
+def checked(event: Event, timestamp: str) -> bytes:
+    """The body of an event. Raises as `as_read`."""
+    body = encode(event, timestamp)
+    refuse_lost(body, event, type(event).__name__)
+    if len(body) > EVENT_BYTES_MAX:
+        raise OverBound(f"{traits(type(event)).name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
+    return body
 
 
 def secrets(owner: str, named: Mapping[str, Secret | str]) -> tuple[SecretPut, ...]:

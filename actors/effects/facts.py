@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, StoredEvent
 
 KIND: Final = "effect"
 """The first part of the streams, and the kind of the entities that keep books of them."""
@@ -72,6 +72,8 @@ class Ended(_Fact, frozen=True, tag="effect_ended"):
 
 type Fact = Requested | Claimed | Failed | CancelAsked | Ended
 
+REQUESTED: Final = "effect_requested"
+CANCEL_ASKED: Final = "effects_cancelled"
 TYPES: Final = frozenset(
     {"effect_requested", "effect_claimed", "effect_failed", "effects_cancelled", "effect_ended"}
 )
@@ -122,6 +124,19 @@ class Guard(Struct, frozen=True):
     rows: tuple[RowPut | RowDrop, ...] = ()
 
 
+def requested_in(event: StoredEvent, trace: str) -> tuple[int, OpenEffect]:
+    """The effect that an event asks for, and its row but for its place in a trace, which is `trace`."""
+    fact = _decode_requested(event.body)
+    kind, _, key = event.entity.partition("/")
+    user = None if fact.user is UNSET else fact.user
+    return fact.id, OpenEffect(kind, key, fact.effect, fact.job, event.ts_ms, user, trace=trace)
+
+
+def cancelled_in(event: StoredEvent) -> str | None:
+    """The name of the effects that an event cancels, None for all of its entity."""
+    return _decode_cancel(event.body).effect
+
+
 def stream_of(entity: str) -> str:
     """The stream of an entity's effects."""
     return f"{KIND}/{entity}"
@@ -170,6 +185,8 @@ def id_of(key: bytes) -> int:
 
 
 _decode_row = msgspec.json.Decoder(OpenEffect).decode
+_decode_requested = msgspec.json.Decoder(Requested).decode
+_decode_cancel = msgspec.json.Decoder(CancelAsked).decode
 
 
 def read_row(value: bytes) -> OpenEffect:

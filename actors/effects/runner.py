@@ -7,7 +7,6 @@ is looked through again, the oldest first.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,12 +14,16 @@ import structlog
 
 from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
+from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
 from huahuo.actors.effects.known import Known
 from huahuo.actors.effects.line import Entry, Line, group_of
+from huahuo.actors.effects.part import Part
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
+from huahuo.actors.effects.unknown import UnknownEffect, unknown
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
@@ -39,21 +42,6 @@ _LEFT_S: Final = 2.0
 """After a run that the service itself cut short, the next one waits so long."""
 
 
-class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
-    """Open effects have a name that today's code does not know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What may run and wait in memory at a time."""
-
-    at_once: int = 512
-    waiting_max: int = 20_000
-    waiting_per_user_max: int = 10_000
-    sweep_s: float = 30.0
-    """How often the table is looked through for effects that nobody works on."""
-
-
 class Effects:
     """See the module. All methods belong to the loop's thread."""
 
@@ -65,7 +53,7 @@ class Effects:
         books: Books,
         specs: Mapping[tuple[str, str], Spec],
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = Bounds(),  # noqa: B008  frozen
         shared: bool = False,
     ) -> None:
         """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
@@ -92,6 +80,8 @@ class Effects:
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
+        self._part = Part()
+        self._looked_at = -1
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False
@@ -150,6 +140,22 @@ class Effects:
                 for id_ in self._known.of(entity, name):
                     self.cancelled(id_)
 
+    def asked(self, id_: int, row: OpenEffect) -> None:
+        """According to the log a decision, of whichever node, has asked for this effect."""
+        if not self._resting and (row.kind, row.effect) in self._specs:
+            self._offer(id_, row)
+            self._fill()
+
+    def divide(self, share: Share) -> None:
+        """The effects are divided among nodes, and this is our part."""
+        part = self._part
+        part.share = share
+        for entry in list(self._line.waiting.values()):
+            if not part.has(entry.id, entry.spec, entry.group, entry.entity):
+                self._line.remove(entry.id)
+                self.forget(entry)
+        self.look_again()
+
     def cancelled(self, id_: int) -> None:
         """An effect is cancelled according to the log: stop its run, or let it not begin."""
         if (entry := self._known.get(id_)) is not None:
@@ -169,7 +175,7 @@ class Effects:
             for id_, row in self._read(rows):
                 if (row.kind, row.effect) not in self._specs:
                     self.draining = True
-                    raise UnknownEffect(_unknown(row, id_))
+                    raise UnknownEffect(unknown(row, id_))
                 self.opened += 1
                 self._offer(id_, row)
             before = rows[-1][0]
@@ -205,6 +211,8 @@ class Effects:
             self.forget(entry)
         self._asleep.clear()
         self._held.clear()
+        # A task that was cancelled before it began, and a cancelled timer, could not say so.
+        self._sweeping.lap = self._timer = None
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
@@ -221,13 +229,16 @@ class Effects:
         """Take an open effect into memory, where there is room."""
         if id_ in self._known or self.draining or id_ in self._held:
             return
+        spec = self._specs[row.kind, row.effect]
+        job = bytes(row.job)
+        group = group_of(spec, job)
+        if not self._part.has(id_, spec, group, row.entity):
+            return
         wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms <= 0 and not self._line.room(row.user):
             self._refused.add(row.user)
             return
-        spec = self._specs[row.kind, row.effect]
-        job = bytes(row.job)
-        entry = Entry(id_, spec, row, group_of(spec, job), job if len(job) <= _JOB_BYTES_KEPT else None)
+        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
         self._known.keep(entry)
         if wait_ms > 0:
             self._sleep(entry, wait_ms / 1000)
@@ -255,13 +266,14 @@ class Effects:
 
     async def _look_through(self) -> None:
         """Offer every open effect, the oldest first, as long as there is room."""
-        living = self._log.living()
+        living = self._part.share.running(self._log.living())
         self._held = {id_: by for id_, by in self._held.items() if by in living}
+        self._looked_at = self._log.position
         self._refused.clear()
         self._more = False
         before: bytes | None = None
         count, opened = 0, self.opened
-        gone = set(self._known) if self._shared else set()
+        gone = {*self._known, *self._part.begun} if self._shared else set()
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
                 gone.discard(id_)
@@ -273,12 +285,15 @@ class Effects:
                 self._more = True
                 return
             await asyncio.sleep(0)
+        self._part.leaves(gone)
         for id_ in gone:
             self.cancelled(id_)  # another node decided so
         self.opened += count - opened  # an end whose outcome was unknown is not counted when it happens
 
     def _must_look(self) -> bool:
-        return self._shared or not self._log.living().issuperset(self._held.values())
+        living = self._part.share.running(self._log.living())
+        moved = self._part.is_whole or self._looked_at != self._log.position
+        return (self._shared and moved) or not living.issuperset(self._held.values())
 
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not."""
@@ -299,6 +314,7 @@ class Effects:
             match self._line.next(self._wait_s):
                 case Entry() as entry:
                     self.by_user[entry.user] += 1
+                    self._part.begins(entry.id)
                     task = asyncio.get_running_loop().create_task(
                         self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
@@ -352,12 +368,14 @@ class Effects:
     def ended(self, entry: Entry, outcome: str) -> None:
         """See `Keeper`."""
         self.forget(entry)
+        self._part.leaves((entry.id,))
         self.opened -= 1
         self.ends[outcome] += 1
 
     def held(self, entry: Entry, by: str) -> None:
         """See `Keeper`."""
         self._held[entry.id] = by
+        self._part.leaves((entry.id,))
         self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
@@ -382,10 +400,3 @@ class Effects:
         for handle in (self._timer, *self._asleep.values()):
             if handle is not None:
                 handle.cancel()
-
-
-def _unknown(row: OpenEffect, id_: int) -> str:
-    return (
-        f"the effect {row.effect!r} of {row.entity} (number {id_}) is open, and nothing handles it: bring"
-        f" back the class and its @{row.kind}.effect, or name= the new class {row.effect!r}"
-    )

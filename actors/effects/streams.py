@@ -5,7 +5,7 @@ and readers of the entity see no arguments. `book` decides, `desk` puts the runs
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from huahuo.actors.effects import facts
@@ -31,11 +31,12 @@ class EffectStreams:
     table: Final = facts.TABLE
 
     def __init__(
-        self, log: Log, directory: Directory, ambient: Ambient, owners: Owners, *, one_works: bool = False
-    ) -> None:
-        """`one_works`: of several nodes one runs all effects, so it takes over what any other one runs."""
+        self, log: Log, directory: Directory, ambient: Ambient, owners: Owners, *,
+        running: Callable[[frozenset[str]], frozenset[str]] = frozenset,
+    ) -> None:  # fmt: skip
+        """`running`: of the incarnations that live, those whose claims are left to them."""
         self._log = log
-        self._one_works = one_works
+        self._running = running
         self.directory = directory
         self.owners = owners
         self._ambient = ambient
@@ -54,8 +55,7 @@ class EffectStreams:
         """See `Books`."""
         with self._desk(entry.entity) as desk:
             async with desk.lock:
-                living = frozenset[str]() if self._one_works else self._log.living()
-                claim = Claim(entry.id, self._log.incarnation, living)
+                claim = Claim(entry.id, self._log.incarnation, self._running(self._log.living()))
                 answer = await self._ask(entry, claim, 0)
                 if not isinstance(answer.reply, Run):
                     over = answer.reply

@@ -9,7 +9,7 @@ then starts the effects. A refusal is a reply like any other: a value, not an ex
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -71,6 +71,8 @@ class Decision[R, E](msgspec.Struct, frozen=True, kw_only=True):
     shred: tuple[str, ...] = ()
     owner: str = ""
     """See `Append`."""
+    after: Any = None
+    """What `Kind.adopt` takes, if the decider knows the state after its events. None: they are folded."""
 
 
 class Answer[R](msgspec.Struct, frozen=True):

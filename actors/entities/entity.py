@@ -201,14 +201,30 @@ class Entity(LoopActor):
     def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent]) -> None:
         """The append of `decide_now` is durable: these are the decision's events."""
         stream = self._stream
-        ours = [event for event in written if event.stream == stream]
-        if len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
+        if self._adopted(decision):
+            ours: Sequence[StoredEvent] = ()
+        else:
+            ours = [event for event in written if event.stream == stream]
+        if ours and len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
             try:
                 self._take(ours)
             except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
                 _log.exception("fold_failed_after_append", entity=stream, position=written[-1].position)
         if decision.effects:
             self._start(decision, written[-1].position)
+
+    def _adopted(self, decision: Decision[Any, Any]) -> bool:
+        """Take over the state after a durable decision, if its decider has folded its events already.
+
+        The append expected our seq, so the events follow directly.
+        """
+        kind = self._kind
+        if decision.after is None or kind.adopt is None or not kind.decider.guarded:
+            return False
+        if self._seq != _UNLOADED:
+            self._seq += kind.adopt(self._state, decision.after)
+            self._settle()
+        return True
 
     def forget(self) -> None:
         """The outcome of an append is not known, and only the log can tell."""
@@ -272,6 +288,9 @@ class Entity(LoopActor):
     async def _committed(
         self, decision: Decision[Any, Any], outcome: Appended, origin: Origin
     ) -> Answer[Any]:
+        if self._adopted(decision):
+            self._start(decision, outcome.position)
+            return answer_of(decision, outcome)
         ours = [event for event in outcome.events if event.stream == self._stream]
         fairness, now_s = self._kind.fairness, self._kind.ambient.monotonic_s
         try:

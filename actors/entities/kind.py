@@ -23,7 +23,7 @@ class Kind:
     """See the module."""
 
     __slots__ = (
-        "_moment", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
+        "_moment", "adopt", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
         "name", "policy", "stream_prefix", "weigh", "weight",
     )  # fmt: skip
 
@@ -45,6 +45,8 @@ class Kind:
     ) -> None:
         self.name = name
         self.decider = decider
+        self.adopt: Callable[[Any, Any], int] | None = getattr(decider, "adopt", None)
+        """Gives a state what its decider said in `Decision.after`. Returns how many events that covers."""
         self.stream_prefix = stream_prefix
         self.log = log
         self.feed = feed

@@ -65,6 +65,7 @@ class Follower:
         self.paused = False
         self.dead: dict[int, DeadLetter] = {}
         self._again: deque[int] = deque()
+        self._looks_again = False
         self._letters = asyncio.Lock()
         """Held while dead letters are written, so that none comes back that was dealt with."""
         self._changed = asyncio.Event()
@@ -113,10 +114,20 @@ class Follower:
         """Where it stands, for people."""
         return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.error)
 
+    def look_again(self) -> None:
+        """An administrator may have done something with it, on any node: read in the log what."""
+        self._looks_again = True
+        self.tell()
+
     def start_over(self) -> None:
         """Ask its own database for the cursor again: somebody has put that to another place."""
         self._placed = self.spec.cursor is None
         self.tell()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is at work here, or at rest because it is paused."""
+        return self._task is not None and not self._ending
 
     @property
     def idle(self) -> bool:
@@ -158,6 +169,8 @@ class Follower:
 
     async def pause(self, by: str, *, paused: bool) -> None:
         """Begin no further batch, or go on. Raises as `Log.append`."""
+        if not self.runs:
+            await self._take_recorded()  # another node may have changed it
         if self.paused != paused:
             await self._log.append(record.pausing(self.spec.name, by, self._ambient.now_ms(), paused=paused))
             self.paused = paused
@@ -165,6 +178,8 @@ class Follower:
 
     async def retry(self, by: str) -> int:
         """Try all dead letters again, the oldest first, and return how many. Raises as `Log.append`."""
+        if not self.runs:
+            await self._take_recorded()
         async with self._letters:
             if self.dead:
                 now_ms = self._ambient.now_ms()
@@ -205,7 +220,9 @@ class Follower:
     async def _turn(self) -> None:
         self._told.clear()
         self._changed.clear()
-        if self.paused:
+        if self._looks_again:
+            await self._take_recorded()
+        elif self.paused:
             await self._told.wait()
         elif not self._placed:
             await self._place()
@@ -219,6 +236,14 @@ class Follower:
                 if self.cursor - self._saved >= _SAVE_EVERY:
                     await self._pass()
                 await self._changed.wait()
+
+    async def _take_recorded(self) -> None:
+        """Take over whether it is paused, and which dead letters are to be tried again."""
+        self._looks_again = False
+        async with self._letters:
+            kept = await record.read(self._log, self.spec.name)
+            self.paused, self.dead = kept.paused, kept.dead
+            self._again = deque(record.in_order(at for at, letter in kept.dead.items() if letter.again))
 
     async def _place(self) -> None:
         """Go to where the follower's own database is."""

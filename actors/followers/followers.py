@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from huahuo.actors.entities.sharing import WHOLE, Share
+from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
 from huahuo.actors.followers.spec import ReadEvent, Spec
 from huahuo.actors.plugins.plugin import Gauges
@@ -23,6 +25,7 @@ class Followers:
         self, specs: Sequence[Spec], *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent
     ) -> None:
         self._feed = feed
+        self._log = log
         self.by_name = {
             spec.name: Follower(spec, log=log, feed=feed, ambient=ambient, read=read) for spec in specs
         }
@@ -59,13 +62,20 @@ class Followers:
         )
         metrics.total("followers_failed", "Deliveries that failed.", lambda: sum(one.failed for one in each))
 
-    async def start(self) -> None:
-        """Go on where each follower stands. Raises Closed, Unavailable: the log cannot be read."""
-        for one in self.by_name.values():
-            await one.begin()
+    async def start(self, share: Share = WHOLE) -> None:
+        """Go on where each follower of this share stands. Raises Closed, Unavailable: the log is not read."""
         if self.by_name:
             self._untap = self._feed.tap(self._committed)
-            self._committed(None)
+            await self.divide(share)
+
+    async def divide(self, share: Share) -> None:
+        """Followers are divided among nodes by their names: run those of this share, and no others."""
+        for name, one in self.by_name.items():
+            if not share.has(f"follower {name}"):
+                await one.close()
+            elif not one.runs:
+                await one.begin()
+        self._committed(None)
 
     async def drain(self, timeout_s: float) -> None:
         """Let the batches under way come to their end."""
@@ -81,15 +91,22 @@ class Followers:
         while not all(one.idle for one in self.by_name.values()):  # noqa: ASYNC110  only tests wait for it
             await asyncio.sleep(0.05)
 
-    def standing(self) -> list[Standing]:
-        """Where each of them stands."""
-        return [one.standing() for one in self.by_name.values()]
+    async def standing(self) -> list[Standing]:
+        """Where each of them stands, also those that another node runs. Raises Closed, Unavailable."""
+        return [
+            one.standing() if one.runs else await record.standing(self._log, name)
+            for name, one in self.by_name.items()
+        ]
 
     def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         if by_stream is None:
             for one in self.by_name.values():
                 one.wake()
+                one.look_again()
             return
+        for event in by_stream.get(record.AUDIT, ()):
+            if (name := record.told_of(event)) in self.by_name:
+                self.by_name[name].look_again()  # an administrator may have asked another node
         kinds = {stream.partition("/")[0] for stream in by_stream}
         events = by_stream[LOG_STREAM]
         types = {event.type for event in events} if self._chosen else _ANY

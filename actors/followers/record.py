@@ -12,14 +12,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import rfc3339
-from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut
+from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, StoredEvent
 
 TABLE: Final = "follower"
 CURSORS: Final = "cursor"
 PAUSED: Final = "paused"
 _DEAD: Final = "dead/"
-_AUDIT: Final = "audit"
+AUDIT: Final = "audit"
+PAUSED_BY, RESUMED_BY, RETRIED_BY = "follower_paused", "follower_resumed", "follower_retried"
+_TOLD: Final = frozenset((PAUSED_BY, RESUMED_BY, RETRIED_BY))
 _POSITION_BYTES: Final = 8
 _PAGE_ROWS: Final = 1_000
 
@@ -27,6 +30,10 @@ _PAGE_ROWS: Final = 1_000
 class _Cursor(Struct, frozen=True):
     after: int
     at_ms: int
+
+
+class _Told(Struct, frozen=True):
+    follower: str
 
 
 class DeadLetter(Struct, frozen=True):
@@ -78,6 +85,7 @@ class Tables(Protocol):
 
 _decode_cursor: Final = msgspec.json.Decoder(_Cursor).decode
 _decode_dead: Final = msgspec.json.Decoder(DeadLetter).decode
+_decode_told: Final = msgspec.json.Decoder(_Told).decode
 
 
 def put_cursor(name: str, after: int, now_ms: int) -> RowPut:
@@ -99,14 +107,14 @@ def pausing(name: str, by: str, now_ms: int, *, paused: bool) -> Append:
     """Pause a follower, or let it go on."""
     key = name.encode()
     row = RowPut(TABLE, PAUSED, key, b"1") if paused else RowDrop(TABLE, PAUSED, key)
-    what = "follower_paused" if paused else "follower_resumed"
+    what = PAUSED_BY if paused else RESUMED_BY
     return Append(ts_ms=now_ms, events=(_told(what, name, now_ms),), rows=(row,), principal=by)
 
 
 def retrying(name: str, dead: Iterable[tuple[int, DeadLetter]], by: str, now_ms: int) -> Append:
     """Have these dead letters tried again."""
     rows = tuple(put_dead(name, position, replace(letter, again=True)) for position, letter in dead)
-    event = _told("follower_retried", name, now_ms, dead_letters=len(rows))
+    event = _told(RETRIED_BY, name, now_ms, dead_letters=len(rows))
     return Append(ts_ms=now_ms, events=(event,), rows=rows, principal=by)
 
 
@@ -132,9 +140,24 @@ async def read(log: Tables, name: str) -> Recorded:
     return Recorded(name, None if cursor is None else _decode_cursor(cursor).after, paused is not None, dead)
 
 
+async def standing(log: Tables, name: str) -> Standing:
+    """Where a follower stands that another process runs."""
+    kept = await read(log, name)
+    cursor = kept.cursor or 0
+    lag = max(0, log.position - cursor)
+    state = "paused" if kept.paused else "behind" if lag else "up to date"
+    error = next((letter.error for letter in kept.dead.values()), "")
+    return Standing(name, "follower", cursor, lag, state, len(kept.dead), error)
+
+
 def _told(type_: str, name: str, now_ms: int, **more: int) -> NewEvent:
     body = msgspec.json.encode({"type": type_, "timestamp": rfc3339(now_ms), "follower": name, **more})
-    return NewEvent(_AUDIT, type_, body)
+    return NewEvent(AUDIT, type_, body)
+
+
+def told_of(event: StoredEvent) -> str:
+    """The follower with which an administrator did something by this event, "" if it is another event."""
+    return _decode_told(event.body).follower if event.type in _TOLD else ""
 
 
 def in_order(dead: Iterable[int]) -> Sequence[int]:

@@ -19,7 +19,7 @@ _SHAPE: Final = re.compile(r"/[a-z0-9_-]+(?:/(?:[A-Za-z0-9_.-]+|\{[a-z_]+(?::int
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 RESERVED: Final = frozenset(
     {
-        *("streams", "commands", "ds", "seen", "publish", "acks", "ticket", "login", "ws"),
+        *("streams", "commands", "ds", "seen", "publish", "acks", "ticket", "login", "who", "ws"),
         *("healthz", "readyz", "metrics", "assets", "client", "console", "mail-frame", "accounts", "setup"),
         "nodes",
     }

@@ -16,6 +16,7 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
@@ -115,6 +116,10 @@ async def _nothing() -> None:
     pass
 
 
+async def _not_divided(_share: Share) -> None:
+    pass
+
+
 async def _no_drain(_timeout_s: float) -> None:
     pass
 
@@ -172,6 +177,8 @@ class Brought:
     """
     rest: Callable[[], Awaitable[None]] = _nothing
     """Another node has taken the work over: stop it, and leave open what runs."""
+    divide: Callable[[Share], Awaitable[None]] = _not_divided
+    """Where `Host.shared`: do this part of the work that nodes divide, from now on, and no other."""
     drain: Callable[[float], Awaitable[None]] = _no_drain
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing

@@ -5,12 +5,18 @@ rows that a decision replaces are those that it knows, and a due time fires at m
 finds another head or no such timer.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 import msgspec
 from msgspec import UNSET, Raw
 
 from huahuo.actors.entities.decider import Decision
 from huahuo.actors.timers.known import Known
 from huahuo.actors.timers.timer import (
+    DUE_PART,
+    TABLE,
+    TYPES,
     Timer,
     TimerEvent,
     TimerFired,
@@ -23,6 +29,11 @@ from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 _encode = msgspec.json.Encoder().encode
 _MIN_MS = 1
 """A timer is due after the decision that sets it, so that no two of one name have one due time."""
+_UNTOUCHED: Final[dict[str, Timer | None]] = {}
+"""Never written to."""
+
+type Facts = tuple[Sequence[NewEvent], Sequence[RowPut | RowDrop], Mapping[str, int]]
+"""Events, rows and the head that the append expects."""
 
 
 class NotKnown(Exception):  # noqa: N818  a request, not a fault
@@ -31,6 +42,8 @@ class NotKnown(Exception):  # noqa: N818  a request, not a fault
 
 class Changes:
     """See the module. `head` is that of `stream`, the entity's timers.
+
+    A firing alone, which most decisions of timers are, makes neither list nor table of its own.
 
     Raises:
         NotKnown: from any method, the timers that it would replace must be read first.
@@ -57,8 +70,9 @@ class Changes:
         self._command_id = command_id
         known.move(head)
         self._fired: Timer | None = None
-        self._events: list[TimerEvent] = []
-        self._after: dict[str, Timer | None] = {}
+        self._events: list[TimerEvent] | None = None
+        """What follows the firing, None as long as nothing does."""
+        self._after: dict[str, Timer | None] = _UNTOUCHED
         """By name, what becomes of the timers that this decision touches; None: it ends."""
 
     def fire(self, timer: Timer) -> bool:
@@ -72,19 +86,19 @@ class Changes:
         if due_ms is not None and due_ms != timer.due_ms:
             return False
         self._fired = timer
-        self._begin()
         return True
 
     def set(self, name: str, command: str, fields: bytes, delay_ms: int, *, every: bool) -> None:
         """Begin a timer, in place of one of the same name."""
         self._due_before(name)
+        events = self._following()
         delay_ms = max(_MIN_MS, delay_ms)
         due_ms = self._now_ms + delay_ms
         if self._fired is not None and self._fired.name == name:
             due_ms = max(due_ms, self._fired.due_ms + _MIN_MS)  # the clock may have gone back
         timer = Timer(self._entity, name, due_ms, command, fields, delay_ms if every else 0, trace=self.trace)
         self._after[name] = timer
-        self._events.append(
+        events.append(
             TimerSet(self._timestamp, name, command, Raw(fields), due_ms, timer.every_ms, self.trace or UNSET)
         )
 
@@ -93,23 +107,52 @@ class Changes:
         before = self._known.names
         if before is None:
             raise NotKnown
+        events = self._following()
         names = {*before, *self._after} - {name for name, timer in self._after.items() if timer is None}
         if names:
             self._after.update(dict.fromkeys(names))
-            self._events.append(TimersCancelled(self._timestamp, sorted(names)))
+            events.append(TimersCancelled(self._timestamp, sorted(names)))
 
     def only_the_firing(self) -> None:
         """The decision is a refusal: nothing is set or ended, and the firing stands."""
-        self._begin()
+        self._events, self._after = None, _UNTOUCHED
+
+    def facts(self) -> Facts | None:
+        """What the commit of the decision has of all this. None: nothing."""
+        fired = self._fired
+        if self._events:
+            return self._many(self._events)
+        if fired is None:
+            return None
+        name, seq = fired.name, self._head + 1
+        rows: list[RowPut | RowDrop] = [RowDrop(TABLE, DUE_PART, fired.key)]
+        if fired.every_ms:
+            following = self._moved(fired, seq)
+            rows += following.puts()
+            self._known.expect(seq, {name: following.due_ms})
+        else:
+            self._known.expect(seq, {name: 0})
+        return (self._new(self._firing(fired)),), rows, {self._stream: self._head}
 
     def into[R, E](self, decision: Decision[R, E]) -> Decision[R, E]:
         """The decision with all of this in the same commit."""
-        if not self._events:
+        facts = self.facts()
+        if facts is None:
             return decision
-        stream, entity = self._stream, self._entity
-        seq = self._head + len(self._events)
+        events, rows, expected = facts
+        return msgspec.structs.replace(
+            decision,
+            events=(*decision.events, *events),
+            rows=(*decision.rows, *rows),
+            expected={**decision.expected, **expected},
+        )
+
+    def _many(self, following: list[TimerEvent]) -> Facts:
+        fired, entity = self._fired, self._entity
+        events = following if fired is None else [self._firing(fired), *following]
+        seq = self._head + len(events)
         dues: dict[str, int] = {}
-        rows: list[RowPut | RowDrop] = [*decision.rows]
+        rows: list[RowPut | RowDrop] = []
         for name, timer in self._after.items():
             before_ms = self._due_before(name)
             if before_ms:
@@ -120,29 +163,31 @@ class Changes:
                 dues[name] = timer.due_ms
                 rows += msgspec.structs.replace(timer, seq=seq).puts()
         self._known.expect(seq, dues)
-        command_id = "" if self._fired is None else self._command_id
-        facts = [
-            NewEvent(stream, event.__struct_config__.tag, _encode(event), 1, entity, command_id)  # type: ignore[arg-type]
-            for event in self._events
-        ]
-        return msgspec.structs.replace(
-            decision,
-            events=(*decision.events, *facts),
-            rows=tuple(rows),
-            expected={**decision.expected, stream: self._head},
-        )
+        return tuple(map(self._new, events)), rows, {self._stream: self._head}
 
-    def _begin(self) -> None:
-        self._events.clear()
-        self._after.clear()
-        timer = self._fired
-        if timer is None:
-            return
-        next_ms = max(self._now_ms, timer.due_ms) + timer.every_ms if timer.every_ms else 0
-        self._after[timer.name] = msgspec.structs.replace(timer, due_ms=next_ms) if next_ms else None
-        self._events.append(
-            TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms, timer.trace or UNSET)
-        )
+    def _new(self, event: TimerEvent) -> NewEvent:
+        command_id = "" if self._fired is None else self._command_id
+        return NewEvent(self._stream, TYPES[type(event)], _encode(event), 1, self._entity, command_id)
+
+    def _following(self) -> list[TimerEvent]:
+        """The events after the firing, of which there will be some."""
+        if self._events is None:
+            self._events, self._after = [], {}
+            fired = self._fired
+            if fired is not None:
+                self._after[fired.name] = self._moved(fired, 0) if fired.every_ms else None
+        return self._events
+
+    def _firing(self, timer: Timer) -> TimerFired:
+        next_ms = self._next_ms(timer) if timer.every_ms else 0
+        return TimerFired(self._timestamp, timer.name, timer.due_ms, next_ms, timer.trace or UNSET)
+
+    def _moved(self, timer: Timer, seq: int) -> Timer:
+        """An `Every` at its next time."""
+        return msgspec.structs.replace(timer, due_ms=self._next_ms(timer), seq=seq)
+
+    def _next_ms(self, timer: Timer) -> int:
+        return max(self._now_ms, timer.due_ms) + timer.every_ms
 
     def _due_before(self, name: str) -> int:
         """The due time of the pending timer of this name before this decision, 0 if there is none."""

@@ -14,12 +14,13 @@ from itertools import batched
 from typing import Final
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.entities.sharing import WHOLE, Share
 from huahuo.actors.timers import known_commands, rebuilding
 from huahuo.actors.timers.heard import Heard
+from huahuo.actors.timers.limits import Limits
 from huahuo.actors.timers.ports import Fires, Group
 from huahuo.actors.timers.retries import Retries
 from huahuo.actors.timers.timer import (
@@ -64,19 +65,6 @@ type _Members = dict[str, _Due]
 """The timers of a group, by the ids of their commands."""
 
 
-class Limits(Struct, frozen=True):
-    """The bounds of a clockwork."""
-
-    in_memory_max: int = 8_192
-    """Timers that are read ahead; up to twice as many may lie there."""
-    at_once: int = 2_048
-    """Commands that are decided at the same time."""
-    retries_max: int = 1_024
-    """Failed firings that wait; others are found again by the look at the table."""
-    retry_s: float = 1.0
-    retry_max_s: float = 300.0
-
-
 class Clockwork:
     """See the module. All methods belong to the loop's thread."""
 
@@ -112,6 +100,7 @@ class Clockwork:
         self._lost = False
         """A timer was given up until the next look, or a page could not be read."""
         self._forget: Callable[[], None] | None = None
+        self._share: Share = WHOLE
         self.fired = 0
         self.failed = 0
 
@@ -126,14 +115,25 @@ class Clockwork:
         due_ms = self._window.next_due_ms()
         return 0.0 if due_ms is None else max(0.0, (self._ambient.now_ms() - due_ms) / 1000)
 
+    async def finish_rebuilding(self) -> None:
+        """Make the table anew if that was begun and did not come to its end. One node alone does this."""
+        if await rebuilding.was_interrupted(self._log):
+            await rebuilding.rebuild(self._log, now_ms=self._ambient.now_ms())
+
+    def divide(self, share: Share) -> None:
+        """Timers are divided among nodes by their entities: begin no firing but of those of this share."""
+        self._share = share
+        self._window.keep(lambda timer: share.has(timer.entity))
+        self._lost = True
+        if self._forget is not None:
+            self._look()
+
     async def start(self, commands: Collection[str]) -> None:
-        """Begin to fire. `commands`: what the application has, as `<kind>/<stored name>`.
+        """Begin to fire, also again after `close`. `commands`: those of the application, `<kind>/<name>`.
 
         Raises:
             UnknownCommand: a pending timer has another one (`known_commands`).
         """
-        if await rebuilding.was_interrupted(self._log):
-            await rebuilding.rebuild(self._log, now_ms=self._ambient.now_ms())
         await known_commands.check(self._log, commands, now_ms=self._ambient.now_ms())
         self._forget = self._log.listen(self._hear)
         self._look()
@@ -150,6 +150,12 @@ class Clockwork:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._busy.clear()
+        self._retries.clear()
+        self._firing = 0
+        self._reader = None  # a task that was cancelled before it began could not say so
+        self._window.fail_page()
+        self._lost = True  # what was cut short is still in the table
 
     def wake(self) -> None:
         """Look at the wall clock now: it was set."""
@@ -177,14 +183,15 @@ class Clockwork:
         entity, window = event.entity, self._window
         match decode_event(event.body):
             case TimerSet() as begun:
-                window.add(begun.timer(entity, seen))
+                if self._share.has(entity):
+                    window.add(begun.timer(entity, seen))
             case TimerFired(name=name, due_ms=due_ms, next_ms=next_ms):
                 key = due_key(due_ms, entity, name)
-                window.remove(key)
-                timer = self._busy.get(key)
-                if timer is not None and next_ms:
+                waiting = window.remove(key)
+                timer = self._busy.get(key) or waiting
+                if timer is not None and next_ms and self._share.has(entity):
                     window.add(replace(timer, due_ms=next_ms, seq=seen))
-                self._lost |= timer is None
+                self._lost |= timer is None and self._share.has(entity)
             case TimersCancelled(names=names):
                 for name in names:
                     window.remove_named(which(due_key(0, entity, name)))
@@ -252,9 +259,9 @@ class Clockwork:
                 self._heard.begin()
                 rows = await log.rows(TABLE, DUE_PART, after=after, limit=limit)
                 page = [
-                    (key, self._heard.certified(from_row(key, value)))
+                    (key, self._heard.certified(timer))
                     for key, value in rows
-                    if key not in self._busy
+                    if key not in self._busy and self._share.has((timer := from_row(key, value)).entity)
                 ]
                 window.end_page(page, rows[-1][0] if len(rows) == limit else None)
         except EventStoreError as error:

@@ -33,6 +33,11 @@ class Retries:
             return heappop(self.waiting)[1]
         return None
 
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        self.waiting.clear()
+        self.failures.clear()
+
     def succeeded(self, key: bytes) -> None:
         """A firing worked: if the timer fails later, it waits as after a first failure."""
         self.failures.pop(key, None)

@@ -110,6 +110,11 @@ class TimersCancelled(Struct, frozen=True, tag_field="type", tag="timers_cancell
 
 type TimerEvent = TimerSet | TimerFired | TimersCancelled
 
+TYPES: Final[dict[type, str]] = {
+    TimerSet: "timer_set", TimerFired: FIRED, TimersCancelled: "timers_cancelled",
+}  # fmt: skip
+"""Their stored names, which are their tags."""
+
 decode_event: Final = msgspec.json.Decoder(TimerEvent).decode
 
 

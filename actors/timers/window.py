@@ -4,7 +4,7 @@ Invariant: every pending timer whose key is at most `edge` is here, is being fir
 a page was being read. `edge` None: all pending timers are here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
 from huahuo.actors.timers.timer import DUE_BYTES, Timer, which
@@ -66,11 +66,18 @@ class Window:
         elif self._heard is not None:
             self._heard[which(key)] = timer
 
-    def remove(self, key: bytes) -> None:
-        """The timer with this key ended."""
+    def remove(self, key: bytes) -> Timer | None:
+        """The timer with this key ended. Returns it, if it was here."""
         found = self._live.get(which(key))
-        if found is not None and found.key == key:
-            del self._live[which(key)]
+        if found is None or found.key != key:
+            return None
+        del self._live[which(key)]
+        return found
+
+    def keep(self, wanted: Callable[[Timer], bool]) -> None:
+        """Of the timers that are here, keep only these."""
+        self._live = {name_key: timer for name_key, timer in self._live.items() if wanted(timer)}
+        self._sweep()
 
     def remove_named(self, name_key: bytes) -> None:
         """The timer of this name (`which`) ended."""

@@ -230,7 +230,7 @@ class StoreLog(LogReader):
         if self._probed is not None and now_s - self._probed[0] < PROBE_EVERY_S:
             found = self._probed[1]
             if (found is None) == (self.writer.failure is None):
-                return found
+                return found or self.writer.trouble or self.corruption.sentence()
         self._probed = (now_s, self.writer.failure)
         reason: str | None = None
         try:

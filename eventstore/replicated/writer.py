@@ -44,6 +44,7 @@ from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import OLDEST
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
+from huahuo.eventstore.replicated.reaching import Reaching
 from huahuo.eventstore.sequencer.port import (
     Sequencer,
     SequencerError,
@@ -86,6 +87,7 @@ class ReplicaWriter(ApplyingWriter):
         self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
+        self._reaching = Reaching(ambient)
         self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -232,9 +234,16 @@ class ReplicaWriter(ApplyingWriter):
         self._start()
         while not self._halted:
             await asyncio.sleep(HEARTBEAT_S)
+            self._look_whether_it_answers()
             if self._ambient.monotonic_s() - self._spoke_s >= HEARTBEAT_S and not self._outbox:
                 self._announced = False
                 self._start()
+
+    def _look_whether_it_answers(self) -> None:
+        if not self._outbox:
+            self._reaching.answered()
+        elif not self.trouble and not len(self._arrivals) and (silence := self._reaching.silence()):
+            self._reached(silence)
 
     # The one task that runs jobs.
 
@@ -293,6 +302,7 @@ class ReplicaWriter(ApplyingWriter):
         if trouble is not None:
             self.went_away.set()
         if not self._halted:
+            self._reaching.note(trouble)
             self.trouble = trouble
 
     # What was applied.
@@ -319,6 +329,7 @@ class ReplicaWriter(ApplyingWriter):
             self.halt(f"another process runs as the node {self.node}: give one of them another name")
             return None
         proposer.forget(proposal.number)
+        self._reaching.answered()
         if not self._joined.done():
             self._joined.set_result(None)
         return self._outbox.take(proposal.number)

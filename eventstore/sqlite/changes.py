@@ -58,7 +58,7 @@ _COMMAND_WIDTH = 9
 _PUT_ROWS = "INSERT OR REPLACE INTO projection VALUES"
 _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
-_DROP_ROWS = "DELETE FROM projection WHERE (tbl, part, key) IN (VALUES"
+_DROP_ROWS = "DELETE FROM projection WHERE tbl = ? AND part = ? AND key IN ("
 _SHRED = ("DELETE FROM data_key WHERE owner IN (", "DELETE FROM sealed WHERE owner IN (")
 _PUT_BLOB = (
     "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"
@@ -173,7 +173,12 @@ def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
             values[row.table, row.part, row.key] = row.value
         elif isinstance(change, DropRow):
             values[change.row.table, change.row.part, change.row.key] = None
-    yield from _many(_DROP_ROWS, [key for key, value in values.items() if value is None], end=")")
+    dropped: dict[tuple[Value, Value], list[Value]] = {}
+    for (table, part, key), value in values.items():
+        if value is None:
+            dropped.setdefault((table, part), []).append(key)
+    for place, keys in dropped.items():  # a part at a time: SQLite then needs a third of the time for a row
+        yield from _filled(_DROP_ROWS, keys, 1, row="?", end=")", before=place)
     puts = [_summed("projection", *key, value) for key, value in values.items() if value is not None]
     yield from _many(_PUT_ROWS, puts)
 
@@ -188,15 +193,21 @@ def _many(
 
 
 def _filled(
-    start: str, values: list[Value], width: int, *, row: str = "", end: str = ""
+    start: str,
+    values: list[Value],
+    width: int,
+    *,
+    row: str = "",
+    end: str = "",
+    before: tuple[Value, ...] = (),
 ) -> Iterator[tuple[str, Values]]:
-    """As `_many`, of rows of `width` columns that were put one behind the other."""
+    """As `_many`, of rows of `width` columns, one behind the other. `before`: what `start` binds."""
     row = row or f"({', '.join('?' * width)})"
     at = 0
     for count in _ROWS_A_STATEMENT:
         size = count * width
         while len(values) - at >= size:
-            yield f"{start} {', '.join([row] * count)}{end}", tuple(values[at : at + size])
+            yield f"{start} {', '.join([row] * count)}{end}", (*before, *values[at : at + size])
             at += size
 
 

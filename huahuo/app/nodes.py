@@ -19,7 +19,7 @@ from huahuo.app.joining import join
 from huahuo.app.keys import Keys
 from huahuo.build import BUILD
 from huahuo.cluster import formats
-from huahuo.cluster.duty import Call, Duty
+from huahuo.cluster.duty import Call, Divide, Duty
 from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
@@ -225,6 +225,7 @@ def duty_of(
     ambient: Ambient,
     work: Call,
     rest: Call,
+    divide: Divide,
     url: Callable[[], str],
     connections: Callable[[], int],
     takes_clients: Callable[[], bool],
@@ -260,7 +261,8 @@ def duty_of(
         replica.write_format(await formats.read(log))
 
     return Duty(
-        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, turned=turned
+        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, divide=divide,
+        turned=turned,
     )  # fmt: skip
 
 
@@ -315,6 +317,7 @@ def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
             "answers": node in now,
             "takes_clients": member.takes_clients,
             "works": node == duty.holder,
+            "shares": node in duty.sharing,
             "here": node == duty.node,
         }
         for node, member in sorted(known.items())

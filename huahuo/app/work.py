@@ -6,6 +6,7 @@ On a node it begins once the node has joined. What one process does for all begi
 import asyncio
 from collections.abc import Mapping
 
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.plugin import Brought
 from huahuo.app import nodes
 from huahuo.app.stopping import Parts
@@ -47,6 +48,14 @@ class Work:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         await self._webhooks.work()
+
+    async def divide(self, share: Share) -> None:
+        """This node's part of the work that nodes divide is another one now."""
+        try:
+            for brought in self._brought.values():
+                await brought.divide(share)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     async def rest(self) -> None:
         """Another node does that now."""

@@ -17,7 +17,7 @@ def signin(
     data: Annotated[
         Path | None, typer.Option(help="Directory of the running service.", show_default="huahuo-data")
     ] = None,
-    user_id: Annotated[int | None, typer.Option(help="Whose mailbox it is.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="Whose mailbox it is: a number, or a text.")] = None,
     url: Annotated[str | None, typer.Option(help="With a token: where the service listens.")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token of the mailbox's user.")
@@ -30,13 +30,14 @@ def signin(
 ) -> None:
     """Sign a mailbox in with a code that you enter in a browser, on any device."""
     from huahuo.app.loops import run
+    from huahuo.app.tokens import user_id_in
     from huahuo.cli.mailbox_signin import of_directory
     from huahuo.cli.mailbox_signin import signin as body
 
     if token is not None and url is not None:
         where, source = url, token
     elif user_id is not None:
-        where, source = of_directory(settings(data, config_file), user_id)
+        where, source = of_directory(settings(data, config_file), user_id_in(user_id))
     else:
         raise ConfigError("give --user-id (with --data), or --url and --token")
     fields: dict[str, Any] = {"email": address, "mail_type": mail_type}

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import typer
 
+from huahuo.actors.plugins.principal import UserId
 from huahuo.app import keys, service_file
 from huahuo.app.config import Settings
 from huahuo.app.tokens import mint
@@ -22,7 +23,7 @@ _ENDS: Final = {
 }
 
 
-def of_directory(given: Settings, user_id: int) -> tuple[str, str]:
+def of_directory(given: Settings, user_id: UserId) -> tuple[str, str]:
     """The address of the service of a directory, and a token for a user.
 
     Raises:

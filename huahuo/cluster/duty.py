@@ -1,10 +1,16 @@
-"""This node among the others: it says that it lives, and does the work of all if it has it."""
+"""This node among the others: it says that it lives, does the work of all if it has it, and its share.
+
+Some work one node does for all (`work`, `rest`). The other is divided among the nodes that live (`divide`):
+the node that has the work says in the log which those are.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
+from msgspec.structs import replace
 
+from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.cluster import holder, members
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard, Holder
 from huahuo.cluster.members import Member
@@ -17,16 +23,21 @@ from huahuo.ledger import Ledger
 
 BEAT_S = 2.0
 TURN_S = 0.5
-DRAINED = "drained"
+DRAINED, STOPS = "drained", "stops"
 LIVES_MS = 60_000
 """A node whose newest row is older than this is not asked for its keys."""
 _log = structlog.get_logger(__name__)
 
 type Call = Callable[[], Awaitable[None]]
+type Divide = Callable[[Share], Awaitable[None]]
+
+
+async def _not_divided(_share: Share) -> None:
+    pass
 
 
 class Duty:
-    """See the module. `work` and `rest` begin and stop the work; they are never called at once."""
+    """See the module. `work`, `rest` and `divide` are never called at once."""
 
     def __init__(
         self,
@@ -37,9 +48,13 @@ class Duty:
         tell: Callable[[int], Member],
         work: Call,
         rest: Call,
+        divide: Divide = _not_divided,
         turned: Call | None = None,
     ) -> None:
-        """`tell`: what this node says of itself, with its beat. `turned`: called in each turn."""
+        """`tell`: what this node says of itself, with its beat. `turned`: called in each turn.
+
+        `work`, `rest`: begin and stop what one node does for all. `divide`: this node's part of the rest.
+        """
         self._turned = turned
         self.node = node
         self.members: Mapping[str, Member] = {}
@@ -53,6 +68,8 @@ class Duty:
         self._tell = tell
         self._work = work
         self._rest = rest
+        self._divide = divide
+        self._share = NOTHING
         self._holder = Holder()
         self._ledger = Ledger(log, holder.STREAM, self._holder)
         self._heard = Heard()
@@ -68,9 +85,14 @@ class Duty:
         """The node that has the work, "" for none."""
         return self._holder.node
 
+    @property
+    def sharing(self) -> tuple[str, ...]:
+        """The nodes that do a part of the work that is divided."""
+        return self._holder.nodes
+
     def facts(self) -> Member:
         """What this node says of itself now."""
-        return self._tell(self._beat)
+        return replace(self._tell(self._beat), shares=not self._unfit)
 
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
@@ -117,7 +139,7 @@ class Duty:
     async def unfit(self, why: str = DRAINED) -> None:
         """Take no work any more, and leave what this node has to another one."""
         self._unfit.add(why)
-        await self._stop_work()
+        await self._stop_all()
         await self._ledger.change(self._leave)
 
     def fit(self, why: str = DRAINED) -> None:
@@ -132,8 +154,9 @@ class Duty:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ledger.stop()
-        await self._stop_work()
-        if self.holder == self.node:
+        self._unfit.add(STOPS)
+        await self._stop_all()
+        if self.node in (self.holder, *self.sharing):
             try:
                 async with asyncio.timeout(TURN_S * 2):
                     await self._ledger.change(self._leave)
@@ -163,7 +186,7 @@ class Duty:
         if cut_off_s > REST_S:
             # Nothing is ordered, or this node slept: nobody else could be heard either.
             self._heard.forgive(now_s)
-            await self._stop_work()
+            await self._stop_all()
             return
         if self._turned is not None:
             await self._turned()
@@ -175,8 +198,11 @@ class Duty:
             await self._stop_work()
         elif not self._unfit:
             await self._begin_work()
-        else:  # it was taken while this node became unfit, or could not be left then
+            await self._ledger.change(self._say_who_shares)
+        if self._unfit and self.node in (self.holder, *self.sharing):
+            # It was taken while this node became unfit, or could not be left then.
             await self._ledger.change(self._leave)
+        await self._take_share()
 
     def _may_take(self) -> bool:
         if self._unfit or self.holder == self.node:
@@ -186,7 +212,7 @@ class Duty:
     async def _say(self) -> None:
         self._beaten_s = self._ambient.monotonic_s()
         self._beat += 1
-        row = members.put(self.node, self._tell(self._beat))
+        row = members.put(self.node, self.facts())
         try:
             await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
         except EventStoreError as error:
@@ -207,9 +233,27 @@ class Duty:
             _log.info("work_taken", before=before or "nobody")
 
     def _leave(self, state: Holder) -> Append | None:
+        """Leave what this node has, and say in its row, in the same commit, that it takes no part."""
+        if state.node == self.node:
+            leaving = self._append(state, holder.left(self.node))
+        elif self.node in state.nodes:
+            others = tuple(one for one in state.nodes if one != self.node)
+            leaving = self._append(state, holder.divided(others))
+        else:
+            return None
+        return replace(leaving, rows=(members.put(self.node, self.facts()),))
+
+    def _say_who_shares(self, state: Holder) -> Append | None:
+        """Divide among this node and those that live and can do a part. None: that is how it is divided."""
         if state.node != self.node:
             return None
-        return self._append(state, holder.left(self.node))
+        nodes = {self.node}
+        for node, member in self.members.items():
+            known = node in state.nodes or self._heard.spoke(node)
+            if known and member.shares and self.silent_s(node) <= SILENT_S:
+                nodes.add(node)
+        found = tuple(sorted(nodes))
+        return None if found == state.nodes else self._append(state, holder.divided(found))
 
     def _append(self, state: Holder, event: NewEvent) -> Append:
         expected = {holder.STREAM: state.seq}
@@ -232,3 +276,24 @@ class Duty:
             if self.works:
                 self.works = False
                 await self._rest()
+
+    async def _stop_all(self) -> None:
+        await self._set_share(NOTHING)
+        await self._stop_work()
+
+    async def _take_share(self) -> None:
+        """Do the part that is this node's according to the log."""
+        found = Share(self.node, self.sharing)
+        await self._set_share(NOTHING if self._unfit or self.node not in found.nodes else found)
+
+    async def _set_share(self, share: Share) -> None:
+        async with self._changing:
+            if share == self._share or (self._unfit and share != NOTHING):
+                return
+            self._share = share
+            try:
+                await self._divide(share)
+            except EventStoreError:  # the next turn tries it again
+                self._share = NOTHING
+                await self._divide(NOTHING)
+                raise

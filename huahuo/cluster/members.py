@@ -31,6 +31,8 @@ class Member(msgspec.Struct, frozen=True):
     load: float = 0.0
     takes_clients: bool = True
     """Whether it is ready: not drained, its clock not wrong, its replica in order."""
+    shares: bool = False
+    """Whether it does a part of the work that nodes divide. Older versions do none."""
 
 
 def put(node: str, member: Member) -> RowPut:

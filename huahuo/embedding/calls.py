@@ -23,6 +23,7 @@ from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, use
 from huahuo.app.wiring import App
 from huahuo.at import At
 from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.limits import NAME_CHARS_MAX
 from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
@@ -79,6 +80,10 @@ async def send(
     Raises:
         Refused: it was refused.
     """
+    if command_id is not None and not incoming.is_id(command_id, NAME_CHARS_MAX):
+        raise Refused(
+            "invalid_field", "a field is not valid", f"command_id: a text of 1 to {NAME_CHARS_MAX} characters"
+        )
     entities: EntityApi = app.api("entities")
     if as_user is None or isinstance(command, Command):
         return await _as_service(entities, _place(app), command, as_user, command_id, fields)

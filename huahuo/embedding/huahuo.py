@@ -162,7 +162,10 @@ class Huahuo(Application):
     def running(self) -> App:
         """The running service. Raises NotRunning."""
         if self._app is None:
-            raise NotRunning("the service is not running: write `async with app:` or call start() first")
+            raise NotRunning(
+                "the service is not running: write `async with app:` or call start() first; inside an ASGI"
+                " application, pass lifespan=app.lifespan to it"
+            )
         return self._app
 
     @property

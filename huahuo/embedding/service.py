@@ -299,9 +299,11 @@ class Service:
                 after = event["seq"]
                 yield event
 
-    def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 20.0) -> bool:
+    def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
-        return self._call(lambda app: calls.seen(app, stream, seq, client=client, timeout_s=timeout_s))
+        return self._call(
+            lambda app: calls.seen(app, stream, seq, client=client, timeout_s=timeout_s), waits_s=timeout_s
+        )
 
     def notify(self, message: str, level: str = "info") -> int:
         """Send a notice (`info`, `warning` or `error`) to every user. Raises as `update_email_status`."""
@@ -349,12 +351,13 @@ class Service:
             raise NotRunning("the service is not running: call start() first")
         return app
 
-    def _call[T](self, work: _Work[T]) -> T:
+    def _call[T](self, work: _Work[T], waits_s: float = 0) -> T:
+        """Do `work` on the loop. `waits_s`: how long it may wait, besides the time of a call."""
         app, bridge = self._running(), self._bridge
         if bridge is None:
             raise NotRunning("the service is stopping")
         with translated():
-            return bridge.call(lambda: work(app), _CALL_TIMEOUT_S)
+            return bridge.call(lambda: work(app), waits_s + _CALL_TIMEOUT_S)
 
     def _position(self, make: Callable[[App, str], tuple[Append, int]]) -> int:
         """Write the append, and return where the log then ends. `make` also says how large its events are.

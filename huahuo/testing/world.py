@@ -138,8 +138,9 @@ class AppWorld:
         assert self._app is not None, "the service runs from its start to close()"
         return self._app
 
-    def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Let time go by, with everything that happens in it."""
+        hours += 24 * days
         self._loop.run_until_complete(asyncio.sleep(hours * 3600 + minutes * 60 + seconds))
 
     def client(

@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import Start
 from huahuo.actors.effects.run import EffectRun
-from huahuo.actors.effects.runner import Bounds, Effects
+from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.followers.spec import Followed
 from huahuo.actors.plugins.principal import UserId

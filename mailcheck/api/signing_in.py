@@ -159,7 +159,7 @@ class Signins:
         try:
             code = await begin(self._requests, self._ambient, provider, client_id, self._proxy)
         except MailFault as fault:
-            outcome = classify(fault)
+            outcome = classify(fault, over_http=True)
             return error_reply(Refusal("unavailable" if outcome.retry else "invalid_field", outcome.said))
         signin = _Signin(email, code)
         before = self._signins.pop(key, None)
@@ -195,8 +195,8 @@ class Signins:
                 signin.state, signin.details = _ENDS.get(fault.error, "error"), fault.text
                 return
             except MailFault as fault:
-                if not classify(fault).retry:
-                    signin.state, signin.details = "error", classify(fault).said
+                if not classify(fault, over_http=True).retry:
+                    signin.state, signin.details = "error", classify(fault, over_http=True).said
                     return
                 continue
             if isinstance(found, Waiting):

@@ -59,7 +59,8 @@ class OneMail:
             else:
                 await self._over_imap(target, since, sink)
         except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
+            by_graph = isinstance(target, GraphTarget)
+            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
         return Ok(0, since, resynced=False)
 
     async def _by_graph(self, target: GraphTarget, wanted: Wanted) -> None:

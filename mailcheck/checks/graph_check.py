@@ -59,7 +59,7 @@ async def check_graph(
     try:
         return await run.run()
     except MailFault as fault:
-        raise CheckFailed(classify(fault)) from fault
+        raise CheckFailed(classify(fault, over_http=True)) from fault
 
 
 class _Run:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from huahuo.actors.effects.traced import stage
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import Secret
@@ -78,11 +80,16 @@ class SigningIn:
         try:
             proxy = await self.proxy(email_id, plan.user_id)
         except ValueError:
-            raise CheckFailed(outcome_of("proxy")) from None
-        if auth in TOKENS:
-            return await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
-        assert password is not None, "else there is no such way"
-        return await self.over_imap(plan, sink, auth, password, proxy)
+            raise CheckFailed(replace(outcome_of("proxy"), own_way=True)) from None
+        try:
+            if auth in TOKENS:
+                return await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
+            assert password is not None, "else there is no such way"
+            return await self.over_imap(plan, sink, auth, password, proxy)
+        except CheckFailed as failed:
+            if proxy is None or proxy is self._default_proxy:
+                raise
+            raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
 
     async def proxy(self, email_id: int, user_id: UserId) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
@@ -154,7 +161,7 @@ class SigningIn:
             with stage("access token"):
                 return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
         except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
+            raise CheckFailed(classify(fault, over_http=True)) from fault
 
     async def works(self, email_id: int, access: Access) -> None:
         """Remember the way of this token."""

@@ -58,7 +58,8 @@ class SigningInOnly:
             else:
                 await self._over_imap(target, folders)
         except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
+            by_graph = isinstance(target, GraphTarget)
+            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
     async def _by_graph(self, target: GraphTarget, folders: Folders) -> None:

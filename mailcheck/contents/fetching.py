@@ -94,7 +94,8 @@ class ManyMails:
             else:
                 await self._over_imap(target, sink)
         except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
+            by_graph = isinstance(target, GraphTarget)
+            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
     async def _by_graph(self, target: GraphTarget, filler: Filler) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import Start
-from huahuo.actors.effects.runner import Bounds, Effects
+from huahuo.actors.effects.runner import Effects
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query

@@ -17,6 +17,7 @@ from typing import Any
 
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
+from huahuo.mailcheck.imap.http_connect import connect_through
 from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import (
     ConnectFailed,
@@ -166,20 +167,11 @@ class Network:
         return stream
 
     async def _socket(self, address: str, port: int, timeout_s: float, proxy: Proxy | None) -> socket.socket:
-        loop = asyncio.get_running_loop()
         try:
             async with Deadline(self.ambient, timeout_s):
                 if proxy is not None:
                     return await self._through(proxy, address, port, timeout_s)
-                family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                sock.setblocking(False)
-                try:
-                    await loop.sock_connect(sock, (address, port))
-                except BaseException:
-                    sock.close()
-                    raise
-                return sock
+                return await _dialled(address, port)
         except TimeoutError:
             if proxy is not None:
                 raise ProxyFailed("no answer in time", timed_out=True) from None
@@ -188,21 +180,63 @@ class Network:
             raise ConnectFailed(error.strerror or "connection failed") from None
 
     async def _through(self, proxy: Proxy, address: str, port: int, timeout_s: float) -> socket.socket:
-        # Both libraries are loaded by those only who use a proxy.
+        try:
+            if proxy.trusted:
+                hosts = await self.resolver(proxy.host, proxy.port)
+            else:
+                _, hosts = await self.addresses(proxy.host, proxy.port, timeout_s, any_port=True)
+            if proxy.scheme == "http":
+                return await _through_http(proxy, hosts[:_ADDRESSES_MAX], address, port)
+        except OSError as error:
+            raise ProxyFailed("the proxy cannot be reached") from error
+        return await self._through_socks(proxy, hosts[0], address, port, timeout_s)
+
+    async def _through_socks(
+        self, proxy: Proxy, host: str, address: str, port: int, timeout_s: float
+    ) -> socket.socket:
+        # The library is loaded by those only who use such a proxy.
         from python_socks import ProxyError, ProxyType
         from python_socks.async_.asyncio import Proxy as Dialer
 
-        host = proxy.host
-        if not proxy.trusted:
-            _, allowed = await self.addresses(proxy.host, proxy.port, timeout_s, any_port=True)
-            host = allowed[0]
-        kind = ProxyType.HTTP if proxy.scheme == "http" else ProxyType.SOCKS5
-        password = None if proxy.password is None else proxy.password.reveal()
-        dialer = Dialer(kind, host, proxy.port, proxy.user or None, password, rdns=True)
+        password = "" if proxy.password is None else proxy.password.reveal()
+        dialer = Dialer(ProxyType.SOCKS5, host, proxy.port, proxy.user or None, password, rdns=True)
         try:
             sock: socket.socket = await dialer.connect(address, port, timeout=timeout_s)
         except ProxyError as error:
             raise ProxyFailed(str(error)) from error
         except OSError as error:
             raise ProxyFailed("the proxy cannot be reached") from error
+        except Exception as error:  # the library has errors of no common kind, as for an answer cut off
+            raise ProxyFailed("the proxy gave no whole answer") from error
         return sock
+
+
+async def _through_http(proxy: Proxy, hosts: list[str], address: str, port: int) -> socket.socket:
+    """By the first address of the proxy that can be reached. Raises OSError if none can, and ProxyFailed."""
+    fault = OSError("it has no address")
+    for host in hosts:
+        try:
+            sock = await _dialled(host, proxy.port)
+        except OSError as error:
+            fault = error
+            continue
+        try:
+            await connect_through(sock, proxy, address, port)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    raise fault
+
+
+async def _dialled(address: str, port: int) -> socket.socket:
+    """A connected socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

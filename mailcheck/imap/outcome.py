@@ -8,7 +8,7 @@ owner after `sanitise`, but is never the message.
 import base64
 import re
 from collections.abc import Iterable
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 from urllib.parse import quote
 
 import msgspec
@@ -68,6 +68,10 @@ _SPEAKING = (CommandRefused, ServerBye, GrantRefused, HttpFailed)
 _TOO_MANY = 429
 
 
+_AWAY: Final = frozenset({"dns", "connect", "timeout", "lost"})
+"""Kinds of failures that name the mail server."""
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """A classified failure.
 
@@ -84,6 +88,8 @@ class Outcome(msgspec.Struct, frozen=True):
     retry: bool = False
     error_class: str = ""
     advice: str = ""
+    own_way: bool = False
+    """The mailbox has a proxy of its own, so this says nothing of its server."""
 
     @property
     def said(self) -> str:
@@ -91,9 +97,12 @@ class Outcome(msgspec.Struct, frozen=True):
         return f"{self.message}: {self.server_text}" if self.server_text else self.message
 
 
-def classify(fault: MailFault) -> Outcome:
-    """The outcome that `fault` means."""
-    return outcome_of(_kind(fault), fault.text if isinstance(fault, _SPEAKING) else "")
+def classify(fault: MailFault, *, over_http: bool = False) -> Outcome:
+    """The outcome that `fault` means. `over_http`: of the token endpoint or Graph, not of the mail server."""
+    kind = _kind(fault)
+    if over_http and kind in _AWAY:
+        kind = "http_away"
+    return outcome_of(kind, fault.text if isinstance(fault, _SPEAKING) else "")
 
 
 def outcome_of(kind: str, server_text: str = "") -> Outcome:

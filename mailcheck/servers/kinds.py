@@ -176,6 +176,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_WAIT,
             retry=True,
         ),
+        "http_away": Kind(
+            "network",
+            "授权服务器或 Graph 无法连接或没有响应",
+            "the token endpoint or Graph cannot be reached or did not answer",
+            *_WAIT,
+            retry=True,
+        ),
         "http_refused": Kind(
             "protocol",
             "授权服务器或 Graph 拒绝了请求",

@@ -11,7 +11,7 @@ from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.watching.pace import again_s, limited_s
 
 LIMITED: Final = "throttled"
-_DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy"})
+_DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy", "http_away"})
 """Kinds of failures that say something about the server and nothing about one of its mailboxes."""
 TOLD_FROM: Final = 2
 """So many failures in turn are told to users. Most servers restart faster than that."""

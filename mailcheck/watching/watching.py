@@ -288,7 +288,7 @@ class Watching:
         chance = self._ambient.random()
         now = now_s()
         watched.failures += 1
-        if host.failed(outcome, now, chance):
+        if not outcome.own_way and host.failed(outcome, now, chance):
             self._turns.later(watched, max(host.until_s - now, 0.5))
             failures = host.failures
         elif outcome.status == "need_reauth":

@@ -32,10 +32,13 @@ def service(tmp_path: Path, tokens: TokenServer) -> Iterator[Serving]:
         yield server
 
 
-def test_it_shows_the_code_and_ends_when_the_code_was_entered(service: Serving, tokens: TokenServer) -> None:
+@pytest.mark.parametrize("user_id", ["42", "alice@example.com"])
+def test_it_shows_the_code_and_ends_when_the_code_was_entered(
+    service: Serving, tokens: TokenServer, user_id: str
+) -> None:
     tokens.grant(USER)
     tokens.device_state = USER
-    done = huahuo("mailbox", "signin", USER, "--data", str(service.data), "--user-id", "42", **KEYS)
+    done = huahuo("mailbox", "signin", USER, "--data", str(service.data), "--user-id", user_id, **KEYS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "Open https://microsoft.com/devicelogin and enter ABCD-EFGH within 15 minutes.",

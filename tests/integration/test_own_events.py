@@ -175,6 +175,9 @@ class Unknown(Command, action="unknown_thing"): ...
 WORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "a field of another type": ("place_order", {"item": 7, "as_user": 42}),
     "an action of administrators": ("publish", {"stream": "system", "type": "x", "as_user": 42}),
+    "an id that is no text": ("place_order", {"item": "tea", "as_user": 42, "command_id": 7}),
+    "an empty id": ("place_order", {"item": "tea", "command_id": ""}),
+    "an id that the log cannot hold": ("place_order", {"item": "tea", "command_id": "x" * 256}),
     "an id that was used": ("place_order", {"item": "tea", "as_user": 42, "command_id": "a"}),
     "a field that publish has not": ("publish", {"stream": "order/1", "type": "x", "as_user": ROOT}),
 }
@@ -186,6 +189,7 @@ def test_a_command_that_is_refused_says_so_in_english(what: str, world: AppWorld
     action, fields = WORDS[what]
     with pytest.raises(Refused) as caught:
         world.send(action, **fields)
+    assert caught.value.code != "internal"
     assert caught.value.message
     assert str(caught.value).isascii()
     world.close()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -78,21 +79,22 @@ async def test_events_come_before_the_close_that_follows_them(way: Way) -> None:
         assert client.seen[-1]["type"] == "goaway"
 
 
-async def heard(way: Way, seed: int) -> list[list[tuple[int, dict[str, Any]]]]:
-    """What each client got in a random schedule of commits and pauses."""
+async def heard(way: Way, seed: int, size: int) -> list[list[tuple[int, dict[str, Any]]]]:
+    """What each client got in a random schedule of commits, pauses and questions."""
     chance = random.Random(seed)
     settings = TransportSettings(write_buffer_bytes_max=1 << 14, sends=way)
-    async with world(settings) as w, raw(w.url, V1) as a, raw(w.url, V1) as b, raw(w.url, V1) as c:
-        clients: list[RawClient] = [a, b, c]
+    async with world(settings) as w, AsyncExitStack() as stack:
+        clients: list[RawClient] = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(size)]
         for client in clients:
-            await client.authenticate(w.token(), window=chance.choice((64, 4096)))
+            await client.authenticate(w.token(), window=chance.choice((300, 4096)))
         total = 0
-        for _ in range(12):
+        for _ in range(12 + 2 * size):
             texts = [
                 f"{total + n} " + "x" * chance.choice((1, 500, 9_000)) for n in range(chance.randint(1, 5))
             ]
             total += len(texts)
             await w.append("user/42", *texts)
+            await chance.choice(clients).say(action="unsubscribe", id=f"q{total}", stream="group/none")
             transport = chance.choice(clients).ws.transport
             turn: Callable[[], None] = chance.choice((transport.pause_reading, transport.resume_reading))
             turn()
@@ -104,9 +106,10 @@ async def heard(way: Way, seed: int) -> list[list[tuple[int, dict[str, Any]]]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_way_tells_every_client_the_same_over_random_schedules(seed: int) -> None:
+@pytest.mark.parametrize("size", [3, 20])
+async def test_every_way_tells_every_client_the_same_over_random_schedules(seed: int, size: int) -> None:
     told = []
     for way in WAYS:
         need(way)
-        told.append(await heard(way, seed))
+        told.append(await heard(way, seed, size))
     assert all(one == told[0] for one in told)

@@ -17,12 +17,12 @@ from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.fanout import FanOut
-from tests.support.drivers.session import Driver, Message, ModelLog
+from tests.support.drivers.direct import DirectDriver, Sockets
+from tests.support.drivers.session import Message, ModelLog
 from tests.support.worlds.compressed import compression
 
 STREAMS = ("user/42", "system", "group/ops")
 FRAME_BYTES_MAX = 400
-SETTINGS = TransportSettings(frame_bytes_max=FRAME_BYTES_MAX, frame_events_max=4, window=7, messages_per_s=0)
 WHO = (
     ("alice", V1),
     ("alice", V1),
@@ -50,6 +50,7 @@ STEPS = st.lists(
         ),
         st.tuples(st.just("leave"), st.tuples(READERS, st.sampled_from(STREAMS))),
         st.tuples(st.just("turn"), st.none()),
+        st.tuples(st.just("short"), st.tuples(READERS, st.integers(0, 20))),
     ),
     max_size=25,
 )
@@ -58,7 +59,7 @@ STEPS = st.lists(
 class Reader:
     """What one client knows. Raises where it is told anything but what comes next."""
 
-    def __init__(self, driver: Driver, who: str) -> None:
+    def __init__(self, driver: DirectDriver, who: str) -> None:
         self.driver = driver
         self.cursors: dict[str, int] = {}
         answer = driver.login(who)
@@ -100,22 +101,34 @@ class Reader:
 class Crowd:
     """Readers of one log, and the log's writer."""
 
-    def __init__(self, lanes_a_step: int) -> None:
-        """After `lanes_a_step` lanes a hand-out goes on in the loop's next turn."""
+    def __init__(self, lanes_a_step: int, window: int, gather_every: int, *, direct: bool) -> None:
+        """After `lanes_a_step` lanes a hand-out goes on in the loop's next turn.
+
+        `direct`: the readers have sockets that can be written to past their transports.
+        """
+        settings = TransportSettings(
+            frame_bytes_max=FRAME_BYTES_MAX, frame_events_max=4, window=window, messages_per_s=0
+        )
+        sockets = Sockets()
         self.log = ModelLog()
         frames = FrameCache(bytes_max=1 << 20, frame_bytes_max=FRAME_BYTES_MAX)
         self.turns: list[Callable[[], None]] = []
         clock = itertools.count()
         self.fanout = FanOut(
             frames,
-            events_max=SETTINGS.frame_events_max,
+            events_max=settings.frame_events_max,
             monotonic_s=lambda: next(clock) * 0.01,
             later=self.turns.append,
             lanes_a_step=lanes_a_step,
+            sends=sockets.sends() if direct else None,
+            cohorts_from=2,
+            gather_every=gather_every,
         )
         self.readers: list[Reader] = []
         for who, dialect in WHO:
-            driver = Driver(self.log, dialect=dialect, settings=SETTINGS, compression=compression())
+            driver = DirectDriver(
+                sockets, self.log, dialect=dialect, settings=settings, compression=compression()
+            )
             driver.fanout = self.fanout
             self.readers.append(Reader(driver, who))
 
@@ -134,6 +147,7 @@ class Crowd:
                 self.tell(None)
             case "hold", number:
                 driver = self.readers[number].driver
+                driver.go_alone()
                 driver.hold_events = not driver.hold_events
             case "ack", number:
                 self.readers[number].ack()
@@ -145,6 +159,8 @@ class Crowd:
                 self.readers[number].say(action="unsubscribe", id="u", stream=stream)
             case "turn", None:
                 self.turn()
+            case "short", (number, takes_bytes):
+                self.readers[number].driver.takes_bytes = takes_bytes
 
     def tell(self, by_stream: dict[str, list[StoredEvent]] | None) -> None:
         self.fanout.committed(by_stream)
@@ -174,15 +190,46 @@ class Crowd:
                 before = dict(reader.cursors)
                 reader.ack()
 
+    def places(self) -> list[tuple[dict[str, int], int]]:
+        """What the service believes of each reader: its cursors, and how many events it owes an ack for."""
+        found = []
+        for reader in self.readers:
+            delivery = reader.driver.session.delivery
+            found.append((dict(delivery.cursors()), delivery.window.outstanding))
+        return found
 
-@given(steps=STEPS, lanes_a_step=st.sampled_from([1, 2, 100]))
+
+HOW = {
+    "steps": STEPS,
+    "lanes_a_step": st.sampled_from([1, 2, 100]),
+    "window": st.sampled_from([7, 70, 500]),
+    "gather_every": st.sampled_from([1, 3]),
+}
+
+
+@given(**HOW, direct=st.booleans())
 def test_everybody_is_told_everything_once_in_order_and_as_it_was_written(
-    steps: list[tuple[str, Any]], lanes_a_step: int
+    steps: list[tuple[str, Any]], lanes_a_step: int, window: int, gather_every: int, *, direct: bool
 ) -> None:
-    crowd = Crowd(lanes_a_step)
+    crowd = Crowd(lanes_a_step, window, gather_every, direct=direct)
     for what, value in steps:
         crowd.step(what, value)
     crowd.settle()
     for reader in crowd.readers:
         assert reader.cursors == {stream: crowd.log.head(stream).seq for stream in reader.driver.watched}
         assert reader.driver.session.delivery.window.outstanding == 0
+
+
+@given(**HOW)
+def test_with_and_without_cohorts_each_reader_is_told_the_same_after_each_step(
+    steps: list[tuple[str, Any]], lanes_a_step: int, window: int, gather_every: int
+) -> None:
+    together, alone = (Crowd(lanes_a_step, window, gather_every, direct=direct) for direct in (True, False))
+    for what, value in steps:
+        for crowd in (together, alone):
+            crowd.step(what, value)
+        if not (together.turns or alone.turns):
+            assert [reader.cursors for reader in together.readers] == [
+                reader.cursors for reader in alone.readers
+            ]
+            assert together.places() == alone.places()

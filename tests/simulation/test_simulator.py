@@ -19,7 +19,7 @@ from tests.support.proofs import WHOLE
 from tests.support.simulator import loop, repeatable
 from tests.support.simulator.__main__ import KEPT, _timed
 from tests.support.simulator.marks import SOMETIMES, Marks
-from tests.support.simulator.plan import FAULTS, Plan, plan, smaller, words
+from tests.support.simulator.plan import FAULTS, KINDS, Plan, plan, smaller, tours, words
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
 
 SEEDS = range(1000, 1040) if WHOLE else range(1001, 1003)
@@ -141,6 +141,11 @@ def test_what_runs_without_a_pause_ends_its_run(monkeypatch: pytest.MonkeyPatch)
     spinning.close()
 
 
+def test_every_kind_of_run_is_in_sixteen_seeds() -> None:
+    assert [plan(seed).kind for seed in range(16)] == list(KINDS)
+    assert {plan(seed).engine for seed in range(32) if plan(seed).kind == "dying"} == {"memory", "sqlite"}
+
+
 def test_every_kind_of_fault_is_in_some_plan() -> None:
     struck = Counter(kind for seed in range(200) for kind in plan(seed).faults)
     assert set(struck) == set(FAULTS)
@@ -162,6 +167,40 @@ def test_a_plan_can_be_repeated_from_its_text() -> None:
     again = msgspec.json.decode(msgspec.json.encode(HARD), type=Plan)
     assert again == HARD
     assert "5 devices" in words(again)
+
+
+def test_a_task_is_found_in_the_set_of_all_tasks_by_its_number() -> None:
+    """The constructor puts it there. With one hash for all, each new one would be compared with all."""
+    simulated = loop.Loop(1)
+
+    async def found() -> list[bool]:
+        some = [asyncio.ensure_future(asyncio.sleep(1)) for _ in range(10)]
+        known = [task in asyncio.tasks._scheduled_tasks for task in some]  # type: ignore[attr-defined]  # noqa: SLF001
+        await asyncio.gather(*some)
+        return known
+
+    assert simulated.run_until_complete(found()) == [True] * 10
+    simulated.close()
+
+
+@pytest.mark.slow
+def test_the_tours_reach_every_mark_and_judge_every_predicate() -> None:
+    total = Sum()
+    for one in tours():
+        total.add(run(one))
+    assert total.missing() == []
+    assert total.failed == []
+
+
+def test_the_table_says_of_each_goal_whether_it_was_reached() -> None:
+    total = Sum()
+    total.add(msgspec.structs.replace(_nothing(HARD), counts={"crash": 5_000, "reconnect": 99_999}))
+    assert total.goals() == [
+        "MISSED: client-hours 0 of 1,000", "reached: crash 5,000 of 5,000",
+        "MISSED: reconnect 99,999 of 100,000",
+    ]  # fmt: skip
+    assert total.short_of_goals() == ["client-hours: 0 of 1,000", "reconnect: 99,999 of 100,000"]
+    assert "reached: crash 5,000 of 5,000" in total.table("0-9", 1.0)
 
 
 def test_a_mark_that_was_never_hit_is_missed() -> None:

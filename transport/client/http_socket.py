@@ -19,9 +19,9 @@ import msgspec
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from huahuo.transport.client.place_over_http import Asked, Json, place_of, user_of
+from huahuo.transport.client.place_over_http import Asked, Json, place_of
 from huahuo.transport.client.socket import SUBPROTOCOL
-from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.kinds import MOVING
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _SPANS: Final = tuple(sorted(MOVING - {"events", "snapshot"}))
 """The kinds that move the place and hold no events: a page has a list of each under its name."""
 _PAGE_EVENTS: Final = 500
-_HEARTBEAT_S: Final = 30
 LATE_S: Final = 10.0
 """So long after a comment of the server was due, its connection counts as dead."""
 _PAGE_S: Final = 20.0
@@ -90,6 +89,7 @@ class HttpSocket:
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._places: dict[str, int] = {}
         self._token = self._client = self._log = self._language = ""
+        self._user: int | str = ""
 
     @property
     def transport(self) -> "HttpSocket":
@@ -139,22 +139,27 @@ class HttpSocket:
                 await self._command(message)
 
     async def _authenticate(self, message: Json) -> None:
-        first = not self._token
-        self._token = message["token"]
         self._language = message.get("language", self._language)
-        user, expires_at = user_of(self._token)
+        before, self._token = self._token, message["token"]
+        said = await self._ask("who")
+        user: Json = said["user"]
         places: list[tuple[str, Json, Json | None]]
-        if first:
-            self._client = message.get("client", "")
+        if not before:
+            self._client, self._user = message.get("client", ""), user["user_id"]
             places = await self._begin(message.get("resume") or {}, user)
-        else:  # another token of the same user
+        elif user["user_id"] != self._user:
+            self._token = before
+            self._say(type="error", code=ErrorCode.USER_MISMATCH, message="")
+            return
+        else:
             places = [
                 (stream, {"outcome": "resumed", "after": seq, "first": 1, "head": seq}, None)
                 for stream, seq in self._places.items()
             ]
         self._say(
             type="authentication_result", success=True, message="", code="", session="http", log=self._log,
-            user=user, expires_at=expires_at, heartbeat_s=_HEARTBEAT_S, window=message.get("window", 512),
+            user=user, expires_at=said["expires_at"], heartbeat_s=said["heartbeat_s"],
+            window=message.get("window", 512),
             streams={stream: place for stream, place, _page in places},
         )  # fmt: skip
         for stream, _place, page in places:

@@ -313,9 +313,11 @@ class Serving:
             keep = NO_STORE
         elif part.at_end and not part.closed:
             keep = f"{who}, no-cache"
+        of_somebody = not self._shared and visit.verified is not ANYBODY
         head = (
             ("Content-Type", part.state.content_type),
             ("Cache-Control", keep),
+            *((("Vary", "Authorization"),) if of_somebody else ()),
             *_end_headers(part),
             *live,
         )

@@ -35,6 +35,7 @@ from huahuo.transport.http.routes import PluginRoutes, Target
 from huahuo.transport.http.seeing import Acked, Seeing
 from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
 from huahuo.transport.http.tickets import TICKET_S
+from huahuo.transport.http.who import who
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
 from huahuo.transport.protocol.problem import PROBLEM
@@ -222,6 +223,8 @@ class Api:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, http_zh.NO_PASSWORDS)
                 return await login(self._sign_in, body, visit.address)
+            case Target.WHO:
+                return who(visit, self._wires)
             case Target.TICKET:
                 ticket = self._admission.tickets.make(visit.token, self._wires.ambient.monotonic_s())
                 said = {"ticket": ticket, "expires_in_s": TICKET_S}

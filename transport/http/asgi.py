@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.origin import origin_allowed
@@ -16,10 +17,12 @@ from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
 from huahuo.transport.http.event_socket import Reader
+from huahuo.transport.http.heads import HEAD_BYTES_MAX
 from huahuo.transport.http.messages import Answer, Headers, Request, origin_form
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
 from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.server import Server
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
@@ -46,10 +49,16 @@ class AsgiTransport:
         try:
             query = bytes(scope.get("query_string") or b"").decode("ascii")
             _, headers = origin_form(str(scope["path"]), scope["headers"])
-            method, root = str(scope["method"]), _root(scope)
+            method, root = str(scope["method"]), root_of(scope)
             request = Request.at(method, path_of(scope), query, headers, _peer(scope), root)
         except ValueError:
             await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET))
+            return
+        if _head_bytes(scope) > HEAD_BYTES_MAX:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            await self._say(
+                scope, send, problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True)
+            )
             return
         if scope.get("http_version") == "1.1" and len(request.all("host")) != 1:
             await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_HOST))
@@ -100,7 +109,10 @@ class AsgiTransport:
 
     async def _say(self, scope: Scope, send: Send, answer: Answer) -> None:
         answer = worded(answer, self._api.speech(_all_of(scope, b"accept-language")))
-        await send(_start(answer.status, _whole_headers(answer)))
+        headers = _whole_headers(answer)
+        if answer.ends and str(scope.get("http_version", "1.1")).startswith("1."):
+            headers = (*headers, ("Connection", "close"))
+        await send(_start(answer.status, headers))
         body = b"" if scope["method"] == "HEAD" or answer.status in _BODILESS else answer.body
         await send({"type": "http.response.body", "body": body})
 
@@ -146,7 +158,7 @@ class AsgiTransport:
         socket = AsgiSocket(
             receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
             address=address, negotiated=negotiated, over_limit=over,
-            root=_root(scope),
+            root=root_of(scope),
         )  # fmt: skip
         self._server.connected(socket)
         serving = asyncio.ensure_future(self._server.attend(socket))
@@ -279,15 +291,29 @@ class AsgiOutlet:
 def path_of(scope: Scope) -> str:
     """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
     path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
-    root = _root(scope)
+    root = str(scope.get("root_path") or "").rstrip("/")
     while root and not (path == root or path.startswith(f"{root}/")):
         # A proxy took the beginning of the root away, which the application was told to be below.
         root = root[root.find("/", 1) :] if "/" in root[1:] else ""
     return "/" + path[len(root) :].strip("/")
 
 
-def _root(scope: Scope) -> str:
-    return str(scope.get("root_path") or "").rstrip("/")
+def root_of(scope: Scope) -> str:
+    """Where the application is mounted, without a slash at the end."""
+    root = str(scope.get("root_path") or "").rstrip("/")
+    return root or _taken_away(scope)
+
+
+def _taken_away(scope: Scope) -> str:
+    """The beginning of the path that a framework took away without naming it (Litestar does)."""
+    raw, rest = scope.get("raw_path"), "/" + str(scope["path"]).strip("/")
+    if not raw:
+        return ""
+    whole, _ = origin_form(unquote(bytes(raw).decode("latin-1")), ())
+    whole = whole.rstrip("/")
+    if rest == "/":
+        return whole
+    return whole.removesuffix(rest).rstrip("/") if whole.endswith(rest) else ""
 
 
 def _all_of(scope: Scope, name: bytes) -> list[str]:
@@ -297,6 +323,10 @@ def _all_of(scope: Scope, name: bytes) -> list[str]:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+def _head_bytes(scope: Scope) -> int:
+    return sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _start(status: HTTPStatus, headers: Headers) -> Message:

@@ -25,13 +25,18 @@ _CLOSE_REASON_BYTES_MAX: Final = 120
 
 
 class Unwrapped:
-    """The messages in frames; the last frame's are remembered."""
+    """The messages in frames; the last frame's are remembered until the loop's next turn.
 
-    __slots__ = ("_frame", "_messages")
+    A hand-out gives one frame to many sockets in a turn. A frame may also be the state of one user, of up to
+    16 MiB, which nothing should hold for longer.
+    """
+
+    __slots__ = ("_forgets", "_frame", "_messages")
 
     def __init__(self) -> None:
         self._frame = b""
         self._messages: list[tuple[Message, int]] = []
+        self._forgets = False
 
     def messages(self, frame: bytes) -> list[tuple[Message, int]]:
         """Each message in `frame` as ASGI has it, with its size. Pings are left out."""
@@ -42,7 +47,13 @@ class Unwrapped:
                 if kind in (TEXT, BINARY)
             ]
             self._frame = frame
+            if not self._forgets:
+                self._forgets = True
+                asyncio.get_running_loop().call_soon(self._forget)
         return self._messages
+
+    def _forget(self) -> None:
+        self._forgets, self._frame, self._messages = False, b"", []
 
 
 def _message(kind: int, payload: bytes) -> Message:
@@ -114,6 +125,12 @@ class AsgiSocket:
     def has_room(self) -> bool:
         """See `Socket`."""
         return self._open and not self.out.paused
+
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
+        """See `Socket`."""
 
     def bound_buffer(self, bytes_max: int) -> None:
         """See `Socket`."""

@@ -11,7 +11,7 @@ _HEADERS = (
     "Stream-Closed, Stream-Expires-At, Stream-Seq, Stream-TTL, Producer-Id, Producer-Epoch, Producer-Seq"
 )
 _EXPOSED = (
-    "ETag, Huahuo-Heartbeat, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, "
+    "ETag, Huahuo-Heartbeat, Link, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, "
     "Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, "
     "Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq"
 )
@@ -19,10 +19,13 @@ _PREFLIGHT_S = 7200
 
 
 def cors_headers(request: Request, origins: Sequence[str]) -> Headers | None:
-    """What lets the page read the answer. None: its origin is refused."""
+    """What lets the page read the answer. None: its origin is refused.
+
+    Every answer varies: a cache must not give a page one that was made for a request without an origin.
+    """
     said = request.all("origin")
     if not said:
-        return (("Vary", "Origin"),) if origins else ()
+        return (("Vary", "Origin"),)
     if not origin_allowed(said, request.all("host"), origins):
         return None
     return (

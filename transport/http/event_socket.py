@@ -182,6 +182,12 @@ class EventSocket:
         """See `Socket`."""
         return not self._closed and not self._outlet.paused
 
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
+        """See `Socket`."""
+
     def bound_buffer(self, bytes_max: int) -> None:
         """See `Socket`."""
         self._outlet.bound(bytes_max)

@@ -103,8 +103,15 @@ class Answer(msgspec.Struct, frozen=True):
     is_refusal: bool = False
 
     def adding(self, headers: Headers) -> "Answer":
-        """The same with more headers."""
-        return msgspec.structs.replace(self, headers=(*self.headers, *headers)) if headers else self
+        """The same with more headers. There is one `Vary`, since some caches read the last one only."""
+        if not headers:
+            return self
+        varies = [value for name, value in (*self.headers, *headers) if name == "Vary"]
+        if len(varies) > 1:
+            others = [one for one in (*self.headers, *headers) if one[0] != "Vary"]
+            headers = (*others, ("Vary", ", ".join(dict.fromkeys(varies))))
+            return msgspec.structs.replace(self, headers=headers)
+        return msgspec.structs.replace(self, headers=(*self.headers, *headers))
 
 
 def json_answer(body: bytes, headers: Headers = (), status: HTTPStatus = HTTPStatus.OK) -> Answer:

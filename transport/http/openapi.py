@@ -114,6 +114,20 @@ _OPERATIONS: Final[Mapping[Target, _Said]] = {
         },
         status=201,
     ),
+    Target.WHO: _Said(
+        "Who the token is",
+        answer={
+            "type": "object",
+            "required": ["type", "user", "expires_at", "log", "heartbeat_s"],
+            "properties": {
+                "type": {"const": "who"},
+                "user": _ANY_OBJECT,
+                "expires_at": _TEXT,
+                "log": _TEXT,
+                "heartbeat_s": {"type": "number"},
+            },
+        },
+    ),
     Target.LOGIN: _Said(
         "A token for a name and a password",
         body={

@@ -57,9 +57,14 @@ def matches(etag: str, asked: Sequence[str]) -> bool:
 
 
 def page_headers(page: Page, after: After, limit: int, etag: str, *, shared: bool) -> Headers:
-    """`shared`: caches between the reader and us may keep closed pages; who may read is theirs to check."""
+    """`shared`: caches between the reader and us may keep closed pages; who may read is theirs to check.
+
+    A kept page answers neither a reader of server-sent events at the same URL nor, in a browser that several
+    people use, another user.
+    """
     closed = page.more and page.outcome is Outcome.RESUMED and after.log == page.log
     who = "public" if shared else "private"
     keep = f"{who}, max-age={_KEPT_S}, immutable" if closed else "private, no-cache"
     following = f'<?after={page.log}:{page.following}&limit={limit}>; rel="next"'
-    return (("ETag", etag), ("Cache-Control", keep), ("Link", following))
+    vary = "Accept" if shared else "Accept, Authorization"
+    return (("ETag", etag), ("Cache-Control", keep), ("Vary", vary), ("Link", following))

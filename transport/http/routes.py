@@ -22,6 +22,7 @@ class Target(Enum):
     COMMAND = auto()
     ACKS = auto()
     TICKET = auto()
+    WHO = auto()
     DURABLE = auto()
     LOGIN = auto()
     PLUGIN = auto()
@@ -46,6 +47,7 @@ EXACT: Final[Mapping[str, Route]] = {
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
+    "/who": Route(Target.WHO, _READ),
     "/login": Route(Target.LOGIN, _WRITE),
 }
 BELOW: Final[Mapping[str, Route]] = {

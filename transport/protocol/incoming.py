@@ -6,7 +6,7 @@ put a password into the wrong field.
 """
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeGuard, cast
 
 import msgspec
 
@@ -204,8 +204,12 @@ def converted[T](fields: dict[str, Any], request_id: str | None, wanted: type[T]
 
 def _id_of(fields: dict[str, Any]) -> tuple[bool, str | None]:
     value = fields.get("id")
-    valid = isinstance(value, str) and 1 <= len(value) <= ID_CHARS_MAX and is_unicode(value)
-    return value is not None, value if valid else None
+    return value is not None, value if is_id(value) else None
+
+
+def is_id(value: object, chars_max: int = ID_CHARS_MAX) -> TypeGuard[str]:
+    """Whether a value can be the id of a command."""
+    return isinstance(value, str) and 1 <= len(value) <= chars_max and is_unicode(value)
 
 
 def _secret(wanted: type, value: object) -> object:

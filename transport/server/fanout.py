@@ -4,6 +4,8 @@ After a commit, almost every subscriber's cursor is right before the new events.
 events are framed once for each kind of frame, and a loop hands the frames out, which are written together
 at its end (`sends`); neither the log, nor the memory of recent events, nor the frame cache is asked.
 
+Most subscribers of a stream that many watch need not even that: they stand together in `cohorts`.
+
 A subscriber that is behind, full, or owed another message first is woken to read the log itself (`pump`).
 
 A hand-out to many takes turns with everything else of the loop. The events of a stream still come in order:
@@ -18,8 +20,8 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.protocol.frames import FrameCache, Framed
+from huahuo.transport.server.cohorts import Cohort, Marcher
 from huahuo.transport.server.sends import Sends
-from huahuo.transport.session.session import Session
 
 LANES_A_STEP: Final = 256
 """So many frames are written before the clock is looked at: 2 to 3 ms."""
@@ -28,16 +30,14 @@ _SLICE_S = 0.0025
 _KEPT_EVENTS_MAX = 8192
 """Beyond this many new events during one hand-out, all subscribers are woken to read the log itself."""
 
+_COHORTS_FROM: Final = 16
+_GATHER_EVERY: Final = 8
+
 _log = structlog.get_logger(__name__)
 
 
-class Lane(Protocol):
+class Lane(Marcher, Protocol):
     """A connection's way out."""
-
-    @property
-    def session(self) -> Session:
-        """The session of this connection."""
-        ...
 
     def has_room(self) -> bool:
         """Whether frames may be written now."""
@@ -45,6 +45,10 @@ class Lane(Protocol):
 
     def write_events(self, frame: bytes, count: int) -> None:
         """Write a frame of `count` events."""
+        ...
+
+    def count_written(self, events: int, size_bytes: int) -> None:
+        """So much was written to connections of this server."""
         ...
 
     def woken(self, stream: str) -> None:
@@ -62,18 +66,62 @@ class Lane(Protocol):
 
 
 class _Members:
-    """The lanes that watch one stream. `snapshot` is rebuilt only after a change."""
+    """The lanes that watch one stream. `alone` are those in no cohort, as a tuple in `snapshot`."""
 
-    __slots__ = ("lanes", "snapshot")
+    __slots__ = ("alone", "cohorts", "lanes", "served", "snapshot")
 
     def __init__(self) -> None:
         self.lanes: dict[Lane, None] = {}
+        self.alone: dict[Lane, None] = {}
+        self.cohorts: list[Cohort[Lane]] = []
+        self.served = 0
         self.snapshot: tuple[Lane, ...] | None = None
 
-    def now(self) -> tuple[Lane, ...]:
+    def join(self, lane: Lane) -> None:
+        """One more."""
+        if lane not in self.lanes:
+            self.lanes[lane] = None
+            self.on_its_own(lane)
+
+    def leave(self, lane: Lane) -> None:
+        """One less, if it is one."""
+        if lane in self.lanes:
+            if lane not in self.alone:
+                lane.session.delivery.leave_pace()
+            del self.lanes[lane], self.alone[lane]
+            self.snapshot = None
+
+    def on_its_own(self, lane: Lane) -> None:
+        """This lane is served by itself from now on."""
+        self.alone[lane] = None
+        self.snapshot = None
+
+    def served_alone(self) -> tuple[Lane, ...]:
+        """Those who are in no cohort."""
         if self.snapshot is None:
-            self.snapshot = tuple(self.lanes)
+            self.snapshot = tuple(self.alone)
         return self.snapshot
+
+    def gather(self, stream: str, sent: int, size_max: int) -> None:
+        """Let those who are served alone join cohorts, behind event `sent`."""
+        open_: dict[str, list[Cohort[Lane]]] = {}
+        for cohort in self.cohorts:
+            if cohort.pace.sent == sent and len(cohort.members) < size_max:
+                open_.setdefault(cohort.kind, []).append(cohort)
+        for lane in self.served_alone():
+            session = lane.session
+            fitting = open_.setdefault(session.delivery.kind, [])
+            if not fitting:
+                fitting.append(Cohort(sent, session))
+            cohort = fitting[-1]
+            if not cohort.admit(stream, lane, self.on_its_own):
+                continue
+            del self.alone[lane]
+            self.snapshot = None
+            if len(cohort.members) == 1 and cohort not in self.cohorts:
+                self.cohorts.append(cohort)
+            if len(cohort.members) >= size_max:
+                fitting.pop()
 
 
 class FanOut:
@@ -88,9 +136,13 @@ class FanOut:
         sends: Sends | None = None,
         later: Callable[[Callable[[], None]], object] | None = None,
         lanes_a_step: int = LANES_A_STEP,
+        cohorts_from: int = _COHORTS_FROM,
+        gather_every: int = _GATHER_EVERY,
     ) -> None:
         """A frame holds at most `events_max` events.
 
+        A stream with fewer than `cohorts_from` subscribers has no cohorts. So many hand-outs of a stream as
+        `gather_every` says pass until those who are served alone are asked again to join one.
         `later` calls a function in the loop's next turn. Without it a commit is handed out in one turn.
         """
         self._frames = frames
@@ -99,6 +151,8 @@ class FanOut:
         self._sends = sends or Sends()
         self._later = later
         self._lanes_a_step = lanes_a_step
+        self._cohorts_from = cohorts_from
+        self._gather_every = gather_every
         self._work: Iterator[None] | None = None  # the hand-out that goes on
         self._next: dict[str, list[StoredEvent]] = {}  # what was committed meanwhile
         self._kept = 0
@@ -114,16 +168,14 @@ class FanOut:
         members = self._streams.get(stream)
         if members is None:
             members = self._streams[stream] = _Members()
-        members.lanes[lane] = None
-        members.snapshot = None
+        members.join(lane)
 
     def leave(self, stream: str, lane: Lane) -> None:
         """Stop serving `lane` with `stream`. Idempotent."""
         members = self._streams.get(stream)
         if members is None:
             return
-        members.lanes.pop(lane, None)
-        members.snapshot = None
+        members.leave(lane)
         if not members.lanes:
             del self._streams[stream]
 
@@ -133,7 +185,7 @@ class FanOut:
         `user_id`: only the connections of this user.
         """
         members = self._streams.get(stream)
-        for lane in () if members is None else members.now():
+        for lane in () if members is None else tuple(members.lanes):
             principal = lane.session.principal
             if user_id is not None and (principal is None or principal.user_id != user_id):
                 continue
@@ -185,7 +237,7 @@ class FanOut:
         self._sends.begin()
         try:
             for stream, members in tuple(self._streams.items()):
-                for lane in members.now():
+                for lane in tuple(members.lanes):
                     _wake(lane, stream)
                     count += 1
                     if not count % self._lanes_a_step:
@@ -221,16 +273,24 @@ class FanOut:
                 members = self._streams.get(stream)
                 if members is None:
                     continue
-                lanes = members.now()
+                among = len(members.lanes)
+                if members.cohorts or (among >= self._cohorts_from and self._sends.direct):
+                    for served in self._serve_together(stream, events, members):
+                        count += served
+                        if count >= a_step:
+                            count = 0
+                            yield
+                    now_s = self._monotonic_s()
+                lanes = members.served_alone()
                 for at in range(0, len(lanes), a_step):
                     chosen = lanes
                     if len(lanes) > a_step:  # some may have left since the step before
                         chosen = tuple(lane for lane in lanes[at : at + a_step] if lane in members.lanes)
                     try:
-                        if len(lanes) == 1 and len(events) <= self._events_max:
+                        if among == 1 and len(events) <= self._events_max:
                             self._serve_one(stream, events, lanes[0], now_s)
                         else:
-                            self._serve(stream, events, chosen, now_s, shared=len(lanes) > 1)
+                            self._serve(stream, events, chosen, now_s, shared=among > 1)
                     except Exception:  # noqa: BLE001  framing failed: subscribers read the log itself
                         _log.exception("events_not_framed", stream=stream)
                         for lane in chosen:
@@ -241,6 +301,44 @@ class FanOut:
                         yield
                         now_s = self._monotonic_s()
             by_stream, self._next, self._kept = self._next, {}, 0
+
+    def _serve_together(self, stream: str, events: Sequence[StoredEvent], members: _Members) -> Iterator[int]:
+        """Hand events out to cohorts. Yields how many lanes were served, after each."""
+        head = events[-1]
+        first = (head.seq if head.stream == stream else head.position) - len(events) + 1
+        members.served += 1
+        if not members.served % self._gather_every:
+            self._sends.flush()  # so that sockets have nothing to write
+            members.gather(stream, first - 1, self._lanes_a_step)
+        for cohort in tuple(members.cohorts):
+            size = len(cohort.members)
+            if size:
+                self._serve_cohort(stream, first, events, cohort)
+                yield size
+            if not cohort.members:
+                members.cohorts.remove(cohort)
+
+    def _serve_cohort(
+        self, stream: str, first: int, events: Sequence[StoredEvent], cohort: Cohort[Lane]
+    ) -> None:
+        """Write events to a cohort; if that is not possible in one frame for all, each goes on by itself."""
+        pace, count = cohort.pace, len(events)
+        if pace.sent != first - 1 or count > self._events_max or not pace.admits(pace.sent + count):
+            cohort.dissolve()
+            return
+        framed = self._frames.run(stream, first, events, batch=cohort.batched, framer=cohort.framer)
+        if framed.count != count:
+            cohort.dissolve()
+            return
+        pace.moved(pace.sent + count, self._monotonic_s())
+        size = len(cohort.members)
+        cohort.members[0].lane.count_written(size * count, size * len(framed.data))
+        try:
+            self._sends.write_all(cohort.sockets, cohort.descriptors, framed.data)
+        except Exception:  # noqa: BLE001  nobody knows to whom it was written
+            _log.exception("events_not_written", stream=stream)
+            for lane in cohort.dissolve():
+                _end(lane)
 
     def _serve_one(self, stream: str, events: Sequence[StoredEvent], lane: Lane, now_s: float) -> None:
         """As `_serve`, for the usual case of a stream that one reads: a frame of its own holds all events."""

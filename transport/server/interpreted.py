@@ -216,6 +216,12 @@ class Interpreted:
         """See `Socket`."""
         return self._ws.has_room()
 
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
+        """See `Socket`."""
+
     def bound_buffer(self, bytes_max: int) -> None:
         """See `Socket`."""
         self._ws.bound_buffer(bytes_max)

@@ -24,6 +24,7 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.budget import Purse
 from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.server.sends import Direct
 from huahuo.transport.server.snapshots import Snapshots
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.supply import Supply, Tally
@@ -111,10 +112,22 @@ class Pump:
 
     def write_events(self, frame: bytes, count: int) -> None:
         """See `fanout.Lane`."""
-        tally = self._tally
-        tally.events += count
-        tally.size_bytes += len(frame)
+        self.count_written(count, len(frame))
         self._ws.write(frame)
+
+    def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
+        """See `cohorts.Marcher`."""
+        return self._ws.direct(leave)
+
+    def on_its_own(self) -> None:
+        """See `cohorts.Marcher`."""
+        self._ws.on_its_own()
+
+    def count_written(self, events: int, size_bytes: int) -> None:
+        """See `fanout.Lane`."""
+        tally = self._tally
+        tally.events += events
+        tally.size_bytes += size_bytes
 
     def woken(self, stream: str) -> None:
         """See `fanout.Lane`."""

@@ -8,7 +8,7 @@ socket does not take go to its transport, which waits for room and learns of fau
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import structlog
@@ -63,10 +63,11 @@ class Sends:
 
     __slots__ = ("_descriptors", "_frames", "_ring", "_send_each", "_sockets", "_way", "collecting")
 
-    def __init__(self, way: Way = "transport") -> None:
+    def __init__(self, way: Way = "transport", send_each: native.SendEach | None = None) -> None:
+        """`send_each` stands for the part in C. None: `open` looks for that."""
         self._way = way
         self._ring: object | None = None
-        self._send_each: native.SendEach | None = None
+        self._send_each = send_each
         self._sockets: list[Direct] = []
         self._descriptors: list[int] = []
         self._frames: list[bytes] = []
@@ -87,6 +88,19 @@ class Sends:
             _log.info("io_uring_not_used", reason=errno.errorcode.get(error.errno or 0, "unknown"))
             return "send"
         return "io_uring"
+
+    @property
+    def direct(self) -> bool:
+        """Whether sockets are written to past their transports at all."""
+        return self._send_each is not None
+
+    def write_all(self, sockets: Sequence[Direct], descriptors: Sequence[int], frame: bytes) -> None:
+        """Write one frame to all these sockets now. None of them has a frame that was collected."""
+        assert self._send_each is not None, "asked only where there is a direct way"
+        frames = [frame] * len(descriptors)
+        short = self._send_each(self._ring, descriptors, frames)
+        if short:
+            self._finish(tuple(sockets), frames, short)
 
     def begin(self) -> None:
         """Collect frames from now on."""
@@ -122,6 +136,11 @@ class Sends:
             short: Iterable[tuple[int, int]] = ((at, 0) for at in range(len(frames)))
         else:
             short = self._send_each(self._ring, descriptors, frames)
+        self._finish(sockets, frames, short)
+
+    @staticmethod
+    def _finish(sockets: Sequence[Direct], frames: Sequence[bytes], short: Iterable[tuple[int, int]]) -> None:
+        """Let the transports write what their sockets did not take."""
         for at, written in short:
             try:
                 if written == _NOT_KNOWN:

@@ -1,10 +1,12 @@
 """What a connection needs of its client's socket. Implemented by `WebSocket`, and in `transport.http`."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.server.sends import Direct
 
 
 class Socket(Protocol):
@@ -45,6 +47,17 @@ class Socket(Protocol):
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound."""
+        ...
+
+    def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
+        """Itself and its descriptor, if it has nothing to write and may be written to without its transport.
+
+        `leave` is called before anything else is written to it, until `on_its_own`. None: always by `write`.
+        """
+        ...
+
+    def on_its_own(self) -> None:
+        """`leave` need not be called any more."""
         ...
 
     def bound_buffer(self, bytes_max: int) -> None:

@@ -9,6 +9,7 @@ matter which side began it; at the deadline the transport is aborted.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -16,7 +17,7 @@ from websockets.protocol import OPEN
 
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.listener import Listener
-from huahuo.transport.server.sends import Sends, descriptor_of
+from huahuo.transport.server.sends import Direct, Sends, descriptor_of
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _REPLIES_WAITING_MAX = 4
@@ -28,7 +29,7 @@ class WritingSocket(ServerConnection):
     """See the module."""
 
     __slots__ = (
-        "_abort", "_clean", "_descriptor", "_sends", "_settings", "collected", "listener",
+        "_abort", "_clean", "_descriptor", "_leave", "_sends", "_settings", "collected", "listener",
     )  # fmt: skip
 
     def __init__(self, *args: Any, settings: TransportSettings, sends: Sends, **kwargs: Any) -> None:
@@ -38,6 +39,7 @@ class WritingSocket(ServerConnection):
         self._sends = sends
         self._descriptor = -1  # a number, while it may be written to without the transport
         self._clean = False  # the transport is known to have nothing to write
+        self._leave: Callable[[], None] | None = None
         self.collected = -1
         self._abort: asyncio.TimerHandle | None = None
 
@@ -65,6 +67,8 @@ class WritingSocket(ServerConnection):
 
     def write(self, frame: bytes) -> None:
         """Write a complete frame, or nothing if the connection is no longer open."""
+        if self._leave is not None:
+            self._leave()
         if self.protocol.state is not OPEN:
             return
         if (
@@ -78,6 +82,8 @@ class WritingSocket(ServerConnection):
 
     def write_rest(self, frame: bytes, written: int) -> None:
         """See `sends.Direct`."""
+        if self._leave is not None:
+            self._leave()
         self._clean = False
         self.transport.write(frame[written:] if written else frame)
         if self.paused:
@@ -85,7 +91,22 @@ class WritingSocket(ServerConnection):
 
     def abort(self) -> None:
         """See `sends.Direct`."""
+        if self._leave is not None:
+            self._leave()
         self.transport.abort()
+
+    def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
+        """See `socket.Socket`."""
+        if self._descriptor < 0 or self.collected >= 0 or self._leave is not None or not self.has_room():
+            return None
+        if not (self._clean or self._is_clean()):
+            return None
+        self._leave = leave
+        return self, self._descriptor
+
+    def on_its_own(self) -> None:
+        """See `socket.Socket`."""
+        self._leave = None
 
     def _is_clean(self) -> bool:
         transport = self.transport
@@ -113,6 +134,8 @@ class WritingSocket(ServerConnection):
 
     def send_data(self) -> None:
         """The library has something to send, or wants to close."""
+        if self._leave is not None:
+            self._leave()
         if self.collected >= 0:
             self._sends.flush()  # frames that were written before come before
         self._clean = False
@@ -126,6 +149,8 @@ class WritingSocket(ServerConnection):
 
     def _end_writing(self) -> None:
         """TCP is gone: the descriptor may soon be that of another socket."""
+        if self._leave is not None:
+            self._leave()
         self._descriptor = -1
         if self._abort is not None:
             self._abort.cancel()

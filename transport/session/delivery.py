@@ -6,10 +6,12 @@ A subscription gets no turn while it waits for a snapshot, for a page from the s
 command of this connection whose event is next: a reply is sent before all events that its command caused.
 
 `next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for it.
-When events come, a subscription is nearly always LIVE: `take` is the short way for that case.
+When events come, a subscription is nearly always LIVE: `take` is the short way for that case. If it stays
+so, it may keep the pace of others (`pace`): then what was sent is counted there, for all of them at once,
+until `leave_pace`. Everything that moves a subscription or uses the window does that first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, cast
 
 from huahuo.eventstore.core.chain import check_of
@@ -18,6 +20,7 @@ from huahuo.transport.protocol.frames import EventTexts, FrameCache, Framer, kin
 from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
+from huahuo.transport.session.pace import Pace
 
 # Read or taken for each delivery or run:
 _LIVE: Final = DeliveryState.LIVE
@@ -27,6 +30,9 @@ _HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
 _TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
 _AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
 _BEHIND: Final = TABLE.column(Step.BEHIND)
+
+_PACED_CREDIT_MIN: Final = 64
+"""With less room in the window, a pace would be left after a few events."""
 
 type Cause = tuple[str, str]
 """(principal, command id), as stored with the events that a command causes."""
@@ -94,8 +100,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "_failed", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready",
-        "batched", "framer", "kind", "parked", "subs", "window",
+        "_failed", "_frames", "_lag_at_s", "_left", "_log", "_pace", "_paced", "_past", "_past_max",
+        "_pending", "_ready", "batched", "framer", "kind", "parked", "subs", "window",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +127,9 @@ class Delivery:
         self.parked: list[Subscription] = []
         """Subscriptions in state PARKED, first parked first."""
         self._lag_at_s: float | None = None
+        self._pace: Pace | None = None
+        self._paced: Subscription | None = None  # the one that keeps it
+        self._left: Callable[[], None] | None = None
         self.subs: dict[str, Subscription] = {}
         self.window = Window(window)
 
@@ -135,6 +144,7 @@ class Delivery:
 
     def drop(self, stream: str) -> bool:
         """End a subscription. What was sent may still be acked."""
+        self.leave_pace()
         sub = self.subs.pop(stream, None)
         if sub is None:
             return False
@@ -147,12 +157,14 @@ class Delivery:
 
     def end(self) -> None:
         """The connection ends, and every subscription with it."""
+        self.leave_pace()
         for sub in self.subs.values():
             self._end(sub)
         self.subs.clear()
 
     def settle(self, sub: Subscription) -> list[bytes]:
         """Put `sub` in line if the log is ahead of it, else it is live. Returns `live` for the first time."""
+        self.leave_pace()
         if self._log.head(sub.stream).seq > sub.flow.sent:
             sub.state = _BEHIND[sub.state]
             self._ready[sub.stream] = sub
@@ -171,6 +183,7 @@ class Delivery:
 
     def wake(self, stream: str) -> None:
         """The stream's head moved."""
+        self.leave_pace()
         sub = self.subs.get(stream)
         if sub is not None:
             sub.state = state = _HEAD_MOVED[sub.state]
@@ -183,6 +196,8 @@ class Delivery:
         False: another message must be sent first, or the window has no room for all of them. Nothing has
         changed then; call `wake`.
         """
+        if self._pace is not None:
+            self.leave_pace()
         sub = self.subs.get(stream)
         if sub is None or sub.state is not _LIVE or self._ready or self._pending:
             return False
@@ -196,6 +211,48 @@ class Delivery:
         else:
             window.sent(flow, first - 1 + count, now_s)
         return True
+
+    def keep_pace(self, stream: str, pace: Pace, left: Callable[[], None]) -> bool:
+        """From now on `pace` counts what is sent of `stream`, until `left` is called.
+
+        False: the subscription is not ready for the event after `pace.sent`, or its window has not much room.
+        """
+        sub = self.subs.get(stream)
+        if (
+            sub is None or sub.state is not _LIVE or sub.flow.sent != pace.sent
+            or self._ready or self._pending or self._pace is not None or not self.batched
+            or self.window.credit < max(_PACED_CREDIT_MIN, self.window.size // 2)
+        ):  # fmt: skip
+            return False
+        pace.bound(pace.sent + self.window.credit)
+        self._pace, self._paced, self._left = pace, sub, left
+        return True
+
+    def catch_up(self) -> None:
+        """Count for this connection what was sent to all who keep its pace.
+
+        If its window was empty, the wait for an ack begins with the newest of these events: it is looked at
+        every few seconds.
+        """
+        pace, sub = self._pace, self._paced
+        if pace is not None and sub is not None and pace.sent > sub.flow.sent:
+            self.window.sent(sub.flow, pace.sent, pace.moved_s)
+
+    def leave_pace(self) -> None:
+        """Go on alone. Nothing happens if that is so."""
+        if self._pace is None:
+            return
+        self.catch_up()
+        left = self._left
+        self._pace = self._paced = self._left = None
+        assert left is not None
+        left()
+
+    @property
+    def unacked_since_s(self) -> float | None:
+        """Since when an ack is owed. See `Window`."""
+        self.catch_up()
+        return self.window.waiting_since_s
 
     @property
     def backlog(self) -> bool:
@@ -236,6 +293,7 @@ class Delivery:
 
     def retry(self) -> None:
         """Try again what `fetch_failed`."""
+        self.leave_pace()
         for sub in self._failed:
             sub.state = TABLE[sub.state, Step.RETRIED]
             self._ready[sub.stream] = sub
@@ -251,6 +309,7 @@ class Delivery:
 
     def took(self, sub: Subscription, run: RunLike, now_s: float) -> list[bytes]:
         """Frames of the run that was read for `sub`, whose turn it is. Empty if `sub` has ended meanwhile."""
+        self.leave_pace()
         if sub.state is not _TURN:
             if sub.state is DeliveryState.GONE:
                 return []
@@ -287,6 +346,7 @@ class Delivery:
 
     def may_ack(self, stream: str, seq: int) -> bool:
         """Whether events of `stream` up to `seq` were ever sent."""
+        self.catch_up()
         sub = self.subs.get(stream)
         return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)
 
@@ -314,6 +374,7 @@ class Delivery:
 
     def expect(self, cause: Cause) -> None:
         """A command of this connection runs: hold its events until `answered`."""
+        self.leave_pace()
         self._pending[cause] = self._pending.get(cause, 0) + 1
 
     def answered(self, cause: Cause) -> None:
@@ -330,6 +391,7 @@ class Delivery:
 
     def cursors(self) -> Mapping[str, int]:
         """The last seq sent, per stream."""
+        self.catch_up()
         return {stream: sub.flow.sent for stream, sub in self.subs.items()}
 
     def _end(self, sub: Subscription) -> None:

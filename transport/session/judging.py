@@ -69,6 +69,7 @@ class Judging:
 
     def hold(self, stream: str) -> bool:
         """Send nothing more of `stream` until its verdict. False: it is not subscribed."""
+        self._delivery.leave_pace()
         sub = self._delivery.subs.get(stream)
         if sub is None:
             return False

@@ -193,7 +193,7 @@ class Lifetime:
     def quiet_until_s(self, now: Now) -> float:
         """Before then `tick` finds nothing, if the session is not busy and gets no other token."""
         left_ms = self._verified.expires_at_ms - now.ms if self._verified is not None else None
-        return self.liveness.quiet_until_s(now.s, self.delivery.window.waiting_since_s, left_ms)
+        return self.liveness.quiet_until_s(now.s, self.delivery.unacked_since_s, left_ms)
 
     def tick(self, now: Now) -> list[Output]:
         """Check the deadlines. Called about once a second, unless it is quiet."""
@@ -202,7 +202,7 @@ class Lifetime:
         overdue = self.liveness.overdue(
             now.s,
             connected=self._state is State.CONNECTED,
-            unacked_since_s=self.delivery.window.waiting_since_s,
+            unacked_since_s=self.delivery.unacked_since_s,
         )
         if overdue is not None:
             return self.close(*overdue)

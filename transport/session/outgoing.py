@@ -56,7 +56,7 @@ def authenticated(
         message=text,
         session=session,
         log=log,
-        user=_user(verified),
+        user=shown_user(verified),
         expires_at=timestamp(verified.expires_at_ms),
         heartbeat_s=int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s,
         window=window,
@@ -103,7 +103,8 @@ def goaway(code: CloseCode, reason: str) -> bytes:
     return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
 
 
-def _user(verified: Verified) -> dict[str, object]:
+def shown_user(verified: Verified) -> dict[str, object]:
+    """The user, as the token names it."""
     principal = verified.principal
     return {
         "user_id": principal.user_id if verified.told_id is None else verified.told_id,

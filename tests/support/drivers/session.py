@@ -256,6 +256,15 @@ class Driver:
     def write_events(self, frame: bytes, _count: int) -> None:
         self.write(frame)
 
+    def direct(self, _leave: Callable[[], None]) -> None:
+        """Frames go by `write_events`. `drivers.direct` has sockets."""
+
+    def on_its_own(self) -> None:
+        raise AssertionError("it was in no cohort")
+
+    def count_written(self, events: int, size_bytes: int) -> None:
+        raise AssertionError("it was in no cohort")
+
     def woken(self, stream: str) -> None:
         self.session.woken(stream)
         self.pump()

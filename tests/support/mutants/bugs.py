@@ -217,6 +217,20 @@ _ALL: Final = (
         tests=_unit("property/test_fanout_property", "property/test_delivery_walk"),
     ),
     Bug(
+        "a cohort is written to although it is not right before the events",
+        "huahuo.transport.server.fanout",
+        "pace.sent != first - 1 or",
+        "",
+        tests=_unit("property/test_fanout_property", "unit/transport/test_cohorts"),
+    ),
+    Bug(
+        "a cohort is sent more than a window of it holds",
+        "huahuo.transport.server.fanout",
+        "or not pace.admits(pace.sent + count)",
+        "",
+        tests=_unit("property/test_fanout_property", "unit/transport/test_cohorts"),
+    ),
+    Bug(
         "a reader at the head is not woken",
         "huahuo.transport.session.delivery",
         "            if state is _READY:\n                self._ready[stream] = sub",

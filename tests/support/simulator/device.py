@@ -156,7 +156,10 @@ class Device:
             group.create_task(self._until_stopped(client))
 
     async def _until_stopped(self, client: Client) -> None:
-        raise await client.wait_stopped()
+        stopped = await client.wait_stopped()
+        self.node.marks.sometimes("revoked", stopped.code == CloseCode.REVOKED)
+        self.node.marks.sometimes("two incarnations of a client", stopped.code == CloseCode.SUPERSEDED)
+        raise stopped
 
     async def _follow_more(self, client: Client, group: asyncio.TaskGroup) -> None:
         while True:
@@ -185,8 +188,6 @@ class Device:
             case Offline(code=code):
                 self.online, self._door = False, None
                 marks.sometimes("token expired", code == CloseCode.TOKEN_EXPIRED)
-                marks.sometimes("revoked", code == CloseCode.REVOKED)
-                marks.sometimes("two incarnations of a client", code == CloseCode.SUPERSEDED)
             case TokenExpiring():
                 self._history.counts["renewal"] += 1
             case Lag():

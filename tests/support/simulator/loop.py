@@ -111,9 +111,7 @@ class Loop(SimLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """See `NumberedFuture`."""
-        future = NumberedFuture(loop=self)
-        future.number = next(self._numbers)
-        return future
+        return NumberedFuture(loop=self, number=next(self._numbers))
 
     def create_task(
         self, coro: Any, *, name: str | None = None, context: Any = None, eager_start: bool | None = None
@@ -121,8 +119,8 @@ class Loop(SimLoop):
         """See `NumberedTask`. It belongs to the machine whose code makes it."""
         assert not eager_start, "each step is drawn"
         self._check_closed()
-        task = NumberedTask(coro, loop=self, name=name, context=context)
-        task.number = next(self._numbers)
+        number = next(self._numbers)
+        task = NumberedTask(coro, loop=self, name=name, context=context, number=number)
         host = _current_host.get()
         crew = self._net._tasks[host]
         crew.append(task)

@@ -311,6 +311,7 @@ class Node:
             return
         began_s = self._awake_s()
         self.up.clear()
+        self.marks.sometimes("drain with clients", app.hub.joined_count)
         stopping = self._host.create_task(_quietly(app.stop()))
         while not stopping.done() and (left_s := began_s + 60 - self._awake_s()) > 0:
             await asyncio.wait({stopping}, timeout=left_s)

@@ -3,6 +3,8 @@
 Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds are known beforehand:
 
 * `dense`: two or three minutes in which the service dies every few seconds, in turns on each engine.
+* `dying`: few devices and a small log, and a service that lives for two or three seconds.
+* `returning`: many devices that say next to nothing, and lose their connections again and again.
 * `idle`: many devices for two or three hours, of which most only keep their
   connections; tokens end, faults are rare.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
@@ -11,6 +13,7 @@ Swarm testing: each seed leaves out most kinds of faults and draws the rates of 
 faults that strike all the time hide what happens between them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
@@ -38,8 +41,11 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
 }
 """By kind: between which two mean times, in seconds, a seed draws its own."""
 
-KINDS: Final = ("idle", "mixed", "mixed", *["dense"] * 13)
+KINDS: Final = ("idle", "mixed", *["dying", "returning", "dense"] * 4, "dying", "dying")
 """By the seed's remainder, the kind of its run."""
+
+TOURS: Final = 1_000_000
+"""The first seed of `tours`."""
 
 WORK: Final[dict[str, float]] = {
     "publish": 6,
@@ -90,7 +96,7 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
     """The run of a seed. `hours`: how long its service lives; None: the seed says."""
     chance = Random(f"plan {seed}")
     kind = KINDS[seed % len(KINDS)]
-    drawn = {"dense": _dense, "idle": _idle, "mixed": _mixed}[kind](_usual(seed, chance), chance)
+    drawn = _DRAWS[kind](_usual(seed, chance), chance)
     drawn = replace(drawn, kind=kind, engine=engine or drawn.engine)
     return drawn if hours is None else replace(drawn, seconds=hours * 3600)
 
@@ -131,8 +137,31 @@ def _dense(usual: Plan, chance: Random) -> Plan:
     devices = chance.choice((20, 24, 30, 40, 60))
     return replace(
         usual, seconds=chance.choice((120.0, 150.0, 180.0)), devices=devices, down_s=chance.uniform(0.2, 1.0),
-        users=max(2, devices // chance.randint(1, 3)), engine="sqlite" if usual.seed % 2 else "memory",
+        users=max(2, devices // chance.randint(1, 3)), engine="sqlite" if usual.seed // 16 % 2 else "memory",
         pace_s=chance.uniform(10, 60), faults=faults, over_http=chance.random() < 0.3,
+    )  # fmt: skip
+
+
+def _dying(usual: Plan, chance: Random) -> Plan:
+    """Lives of two or three seconds over a small log, in turns on each engine: many crashes, little else."""
+    faults = {way: chance.uniform(4.0, 8.0) for way in chance.sample(["kill", "power", "cut in sync"], 2)}
+    devices = chance.randint(3, 8)
+    return replace(
+        usual, seconds=chance.choice((240.0, 300.0)), devices=devices, down_s=chance.uniform(0.15, 0.4),
+        users=max(2, devices // 2), engine="sqlite" if usual.seed // 16 % 2 else "memory",
+        pace_s=chance.uniform(4, 12), faults=faults, over_http=False,
+    )  # fmt: skip
+
+
+def _returning(usual: Plan, chance: Random) -> Plan:
+    """Many devices that say next to nothing. Their connections are reset all the time."""
+    faults = {"reset": chance.uniform(1.0, 2.0), "kill": chance.uniform(10, 30)}
+    some = chance.choice(sorted(usual.faults))
+    devices = chance.choice((30, 40, 50))
+    return replace(
+        usual, seconds=chance.choice((150.0, 180.0)), devices=devices, down_s=chance.uniform(0.2, 1.0),
+        users=max(2, devices // chance.randint(1, 3)), engine="memory", pace_s=chance.uniform(200, 400),
+        faults={some: usual.faults[some], **faults}, over_http=False,
     )  # fmt: skip
 
 
@@ -168,6 +197,44 @@ def _long(usual: Plan, chance: Random) -> Plan:
         usual, seconds=chance.choice((5400.0, 10800.0)), pace_s=chance.uniform(300, 1200), faults=faults,
         heartbeat_s=chance.choice((25, 60)),
     )  # fmt: skip
+
+
+_DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
+    "dense": _dense, "dying": _dying, "idle": _idle, "mixed": _mixed, "returning": _returning,
+}  # fmt: skip
+
+
+def tours() -> list[Plan]:
+    """Short runs of many kinds of faults and work. Together they reach every mark; gates begin with them."""
+    work = dict.fromkeys(WORK, 2.0)
+    usual = Plan(
+        TOURS, 300.0, devices=9, users=4, engine="memory", pace_s=4.0, work=work, kind="tour", down_s=2.0
+    )
+    often = {kind: between[0] / 2 for kind, between in FAULTS.items()}
+    disk = (
+        "power",
+        "kill",
+        "cut in sync",
+        "write fails",
+        "sync fails",
+        "disk full",
+        "fence",
+        "second writer",
+    )
+    way = (
+        "kill",
+        "partition",
+        "slow link",
+        "reset",
+        "stop server",
+        "stop device",
+        "restart device",
+        "expire",
+    )
+    rest = ("kill", "clock", "drain", "reset", "restart device")
+    found = [{kind: often[kind] for kind in kinds} for kinds in (disk, way, rest)]
+    found.append({"revoke": 20.0, "kill": 30.0, "mail server": 3.0, "slow link": 20.0})
+    return [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
 
 
 def smaller(whole: Plan) -> list[Plan]:

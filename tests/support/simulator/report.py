@@ -86,7 +86,7 @@ class Sum:
     runs: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     cut_short: int = 0
-    """Seeds that had begun when the time was up: nothing of them is counted."""
+    """Seeds that were not over, or had not begun, when the time was up: nothing of them is counted."""
     client_hours: float = 0.0
     events: int = 0
     steps: int = 0
@@ -128,14 +128,24 @@ class Sum:
             f"{self.counts['reconnect']:,} reconnects, {len(self.failed)} failed"
         )
 
+    def goals(self) -> list[str]:
+        """Each goal, and whether these runs reach it."""
+        return [
+            f"{'reached' if reached >= least else 'MISSED'}: {name} {reached:,.0f} of {least:,}"
+            for name, reached, least in self._goals()
+        ]
+
     def short_of_goals(self) -> list[str]:
         """Of which goals these runs fall short."""
-        sums = {**self.counts, "client-hours": self.client_hours}
         return [
-            f"{name}: {sums.get(name, 0):,.0f} of {least:,}"
-            for name, least in GOALS.items()
-            if sums.get(name, 0) < least
+            f"{name}: {reached:,.0f} of {least:,}"
+            for name, reached, least in self._goals()
+            if reached < least
         ]
+
+    def _goals(self) -> list[tuple[str, float, int]]:
+        sums: dict[str, float] = {**self.counts, "client-hours": self.client_hours}
+        return [(name, sums.get(name, 0), least) for name, least in GOALS.items()]
 
     def table(self, seeds: str, seconds: float) -> str:
         """As `make proof` prints it."""
@@ -154,6 +164,7 @@ class Sum:
             ("faults", ", ".join(f"{name} {count:,}" for name, count in sorted(self.struck.items()))),
             ("predicates", ", ".join(f"{name} {count}" for name, count in sorted(self.shown.items()))),
             ("marks", f"{len(self.marks)} of {len(SOMETIMES)}"),
+            *(("goal", text) for text in self.goals()),
             ("not reached", "; ".join([*self.missing(), *self.short_of_goals()]) or "nothing"),
             ("violations", f"{len(self.failed)}"),
         ]

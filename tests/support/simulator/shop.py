@@ -107,6 +107,10 @@ class Outside:
     began: dict[str, set[int]] = field(default_factory=dict)
     """By job: in which lives of the service it ran."""
     running: int = 0
+    opened: dict[int, int] = field(default_factory=dict)
+    """By parcel: in which life of the service it was opened, and its timer set."""
+    rang_later: int = 0
+    """How many timers fired in a later life than the one in which they were set."""
 
 
 def parcels(outside: Outside) -> Entity[Parcel]:
@@ -136,6 +140,7 @@ def parcels(outside: Outside) -> Entity[Parcel]:
     @parcel.decide
     def open_(state: Parcel, command: Open, ctx: Context) -> Outcome:
         owner = int(ctx.user_id or 0)
+        outside.opened[int(ctx.id)] = outside.life
         draw = crc32(command.nonce.encode())
         noted = to(f"user/{owner}", Noted(int(ctx.id), command.text))
         job = Carry(command.nonce, 1 + draw % 3, draw // 3 % 2)
@@ -157,6 +162,7 @@ def parcels(outside: Outside) -> Entity[Parcel]:
 
     @parcel.decide
     def ring(state: Parcel, command: Ring, ctx: Context) -> Outcome:
+        outside.rang_later += outside.opened.get(int(ctx.id), outside.life) < outside.life
         return [Rang(state.rings + 1)]
 
     @parcel.decide

@@ -34,7 +34,7 @@ from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
 from tests.support.simulator.plan import Plan
-from tests.support.simulator.repeatable import ordered_scopes, virtual_idle_times
+from tests.support.simulator.repeatable import one_collection, ordered_scopes, virtual_idle_times
 from tests.support.simulator.rot import read_beside_rot
 from tests.support.simulator.shop import Outside, folded
 from tests.support.simulator.work import Work, jobs, mail_text
@@ -60,6 +60,8 @@ class Told:
         """How long it took after the last fault until all work had ended."""
         self.fault = ""
         """What stopped the run itself."""
+        self.unhandled: list[str] = []
+        """What tasks raised that nobody waited for."""
 
 
 def play(plan: Plan, until_s: float = math.inf) -> Told:
@@ -68,10 +70,13 @@ def play(plan: Plan, until_s: float = math.inf) -> Told:
     Raises:
         OutOfTime: it was not over at `until_s` of `time.monotonic`.
     """
-    with _hushed(), quick_starts(), ordered_scopes(), virtual_idle_times():
+    with _hushed(), quick_starts(), one_collection(), ordered_scopes(), virtual_idle_times():
         told = _play(plan, until_s)
+        gc.collect()  # of what crashes left, while nobody is warned of it; a task that failed is told now
     if told is None:
         raise OutOfTime
+    if told.unhandled and not told.fault:
+        told.fault = f"unhandled: {told.unhandled[0]}"
     return told
 
 
@@ -89,7 +94,6 @@ def _hushed() -> Iterator[None]:
             warnings.simplefilter("ignore", ResourceWarning)
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             yield
-            gc.collect()  # of what crashes left, while nobody is warned of it
     finally:
         structlog.configure(**kept)
         logging.disable(level)
@@ -98,6 +102,7 @@ def _hushed() -> Iterator[None]:
 def _play(plan: Plan, until_s: float) -> Told | None:
     told = Told()
     loop = Loop(plan.seed, until_s)
+    told.unhandled = loop.unhandled
     threads = threading.active_count()
     with tempfile.TemporaryDirectory(prefix="sim-", dir=quick_folder()) as folder:
         try:
@@ -109,8 +114,6 @@ def _play(plan: Plan, until_s: float) -> Told | None:
         finally:
             told.trace, told.steps = loop.trace_hash(), loop.steps
             _end(loop)
-    if loop.unhandled and not told.fault:
-        told.fault = f"unhandled: {loop.unhandled[0]}"
     if threading.active_count() > threads and not told.fault:
         told.fault = "a thread was started: the run cannot be repeated"
     return told
@@ -309,6 +312,7 @@ async def _record(
             )  # the service's clock was not that of the run: nobody can say what is late
     history.canaries = {f"canary-of-{user}-": user for user in range(1, 1 + len(devices))}
     history.canaries[SECRET_CANARY] = 0
+    marks.sometimes("timer fired in a later life", outside.rang_later)
     marks.sometimes(
         "effect taken up by the next life", any(len(lives) > 1 for lives in outside.began.values())
     )

@@ -25,8 +25,10 @@ from huahuo import (
     Refused,
     Secret,
 )
+from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.effects.runner import Effects
+from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.replicated.opening import open_replica
@@ -191,6 +193,9 @@ class Works:
         self.order: MemoryOrder | None = None
         """Of several nodes; `node` is the name of this one."""
         self.node = "one"
+        self.shared = False
+        """Whether nodes divide the work, by `divide`."""
+        self.declare: Callable[[Entities], None] | None = None
         self._settings = settings
         self._declared = declared
         self._chance = Random(seed)
@@ -207,7 +212,9 @@ class Works:
         )  # fmt: skip
         self.log = await (engine() if self.order is None else self._join(engine, ambient))
         declared = [parcels(self.script, **self._declared)] if entities is None else list(entities)
-        self.engine = Engine(self.log, declared, self._settings, ambient=ambient)
+        self.engine = Engine(
+            self.log, declared, self._settings, ambient=ambient, declare=self.declare, shared=self.shared
+        )
         self.effects = self.engine.api.effects
         await self.engine.brought.work()
 
@@ -220,6 +227,10 @@ class Works:
         assert isinstance(log.writer, ReplicaWriter)
         await log.writer.joined()
         return log
+
+    async def divide(self, *nodes: str) -> None:
+        """Do the part of this node, of what these divide."""
+        await self.engine.brought.divide(Share(self.node, nodes))
 
     async def close(self, drain_s: float = 5.0) -> None:
         """An orderly end."""

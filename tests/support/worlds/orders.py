@@ -157,6 +157,8 @@ class Engine:
         settings: EntitySettings | None = None,
         ambient: Ambient | None = None,
         declare: Callable[[Entities], None] | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         loop, ambient = asyncio.get_running_loop(), ambient or FakeAmbient()
         self.log = log
@@ -180,6 +182,7 @@ class Engine:
                 wait_s=lambda _user: 0.0,
                 metrics=Nothing(),
                 settings=settings,
+                shared=shared,
             )
         )
         for kind in brought.kinds:

@@ -14,8 +14,8 @@ from huahuo.actors.effects.book import Run
 from huahuo.actors.effects.desk import Desk
 from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.runner import UnknownEffect
 from huahuo.actors.effects.streams import EffectStreams, StreamHold
+from huahuo.actors.effects.unknown import UnknownEffect
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, one_step, parcels
 

@@ -5,7 +5,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Entity, Event
+from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.fold import EntityFold
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
@@ -109,3 +109,39 @@ def test_a_keyframe_gives_back_what_it_was_made_of() -> None:
     held.state, held.exists = Order(42, "tea", 5, "placed"), True
     again = fold.load("order/7", fold.dump(held))
     assert (again.key, again.state, again.exists) == (7, held.state, True)
+
+
+class Add(Command, action="add", creates=True, open=True):
+    by: int
+
+
+def test_what_a_decision_has_folded_is_not_folded_again_after_its_commit() -> None:
+    asked: list[int] = []
+    counter = Entity("counter", Counter, key=str)
+
+    @counter.evolve
+    def counted(state: Counter, event: Counted) -> Counter:
+        asked.append(event.by)
+        return replace(state, total=state.total + event.by)
+
+    @counter.decide
+    def add(state: Counter, command: Add, ctx: Context) -> Outcome:
+        return [Counted(by=command.by), Counted(by=10 * command.by)]
+
+    async def test(engine: Engine) -> None:
+        for by in (1, 2, 3):
+            await engine.send("add", counter_id="a", by=by)
+        assert await engine.api.state("counter", "a") == (Counter(66), 6)
+        assert asked == [1, 10, 2, 20, 3, 30]
+
+    in_engine(test, [counter])
+
+
+def test_the_state_after_a_decision_is_the_one_that_its_stored_events_give() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.send("place_order", item="tea")
+        await engine.send("give_order", order_id=1, to=7)
+        loaded = await load(engine.log, "order/1", EntityFold(orders()))
+        assert (loaded.state.state, loaded.seq) == await engine.api.state("order", 1)
+
+    in_engine(test)

@@ -9,6 +9,7 @@ import pytest
 
 from huahuo.actors.timers import clockwork, rebuilding
 from huahuo.actors.timers.known_commands import UnknownCommand
+from huahuo.actors.timers.limits import Limits
 from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import TABLE
 from huahuo.eventstore.care.compaction import Policy, compact
@@ -164,7 +165,7 @@ def test_a_handler_that_fails_is_asked_again_and_keeps_no_other_timer_back() -> 
 def test_more_failing_timers_than_are_remembered_keep_no_other_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = clockwork.Limits(in_memory_max=4, at_once=2, retries_max=3)
+    limits = Limits(in_memory_max=4, at_once=2, retries_max=3)
     monkeypatch.setattr(clockwork.Clockwork.__init__, "__defaults__", (limits,))
 
     async def test(tower: Tower) -> None:
@@ -265,7 +266,7 @@ def test_a_wall_clock_that_jumps_a_day_loses_no_timer(days: int) -> None:
 def test_of_many_timers_only_the_next_are_in_memory_and_all_fire_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = clockwork.Limits(in_memory_max=16, at_once=4)
+    limits = Limits(in_memory_max=16, at_once=4)
     monkeypatch.setattr(clockwork.Clockwork.__init__, "__defaults__", (limits,))
 
     async def test(tower: Tower) -> None:

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from huahuo.actors.entities.sharing import NOTHING, Share
+from huahuo.cluster import members
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.model import Append
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
@@ -57,7 +60,9 @@ class Worker:
             ),
             work=self._work,
             rest=self._rest,
+            divide=self._divide,
         )
+        self.share = NOTHING
 
     async def _work(self) -> None:
         assert not self.working
@@ -65,6 +70,9 @@ class Worker:
         if self.fails:
             self.fails -= 1
             raise Unavailable("not now")
+
+    async def _divide(self, share: Share) -> None:
+        self.share = share
 
     async def _rest(self) -> None:
         await self.may_rest.wait()
@@ -152,3 +160,59 @@ async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun
         await wait(made, 2.0)
         assert sorted(worker.fails for worker in each[1:]) == [0, 1]
         assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1
+
+
+def parts(each: list[Worker]) -> list[tuple[str, ...]]:
+    """The nodes that each of these divides the work with, none for one that has no part."""
+    return [worker.share.nodes for worker in each]
+
+
+async def test_all_nodes_divide_the_work_alike() -> None:
+    async with workers() as (made, each):
+        await wait(made, 4.0)
+        assert parts(each) == [("a", "b", "c")] * 3
+        assert [worker.share.node for worker in each] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds(dies: int) -> None:
+    async with workers() as (made, each):
+        await wait(made, 4.0)
+        await made.nodes[dies].crash()
+        others = [worker for worker in each if worker is not each[dies]]
+        await wait(made, 10.0)
+        assert parts(others) == [tuple(worker.node.name for worker in others)] * 2
+        await made.nodes[dies].start()
+
+
+async def test_a_drained_node_has_no_part_and_gets_one_when_it_is_taken_back() -> None:
+    async with workers() as (made, each):
+        await wait(made, 4.0)
+        await each[2].duty.unfit()
+        assert each[2].share == NOTHING
+        await wait(made, 1.0)
+        assert parts(each[:2]) == [("a", "b")] * 2
+        each[2].duty.fit()
+        await wait(made, 4.0)
+        assert parts(each) == [("a", "b", "c")] * 3
+
+
+async def test_a_node_that_stops_leaves_its_part_to_the_others_at_once() -> None:
+    async with workers() as (made, each):
+        await wait(made, 4.0)
+        await each[1].duty.stop()
+        await wait(made, 1.0)
+        assert parts([each[0], each[2]]) == [("a", "c")] * 2
+
+
+async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
+    async with workers() as (made, each):
+        for worker in each:
+            await worker.duty.stop()
+        gone = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0, shares=True)
+        await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put("gone", gone),)))
+        again = Worker(made.nodes[1])
+        await again.duty.start()
+        await wait(made, 3.0)
+        assert again.share.nodes == ("b",)
+        await again.duty.stop()

@@ -147,3 +147,18 @@ def test_a_secret_at_the_cut_leaves_no_piece_of_itself() -> None:
     secret = "canary-password"
     for lead in range(SERVER_TEXT_CHARS_MAX - 20, SERVER_TEXT_CHARS_MAX + 1):
         assert "cana" not in sanitise("x" * lead + secret, [Secret(secret)])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [TimedOut("no answer"), ConnectionLost("ended"), DnsFailed("no address"), ConnectFailed("refused")],
+)
+def test_a_token_endpoint_that_is_away_is_not_called_a_mail_server(fault: MailFault) -> None:
+    outcome = classify(fault, over_http=True)
+    assert (outcome.kind, outcome.error_class, outcome.status, outcome.retry) == (
+        "http_away",
+        "network",
+        "error",
+        True,
+    )
+    assert "mail server" not in outcome.said

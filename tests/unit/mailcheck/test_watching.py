@@ -156,6 +156,22 @@ def test_one_mailbox_tries_a_server_that_was_away_before_the_others() -> None:
     in_mail_world(test, watch=SLOW)
 
 
+def test_a_mailbox_whose_own_proxy_is_broken_keeps_no_other_one_of_its_server_waiting() -> None:
+    async def test(world: MailWorld) -> None:
+        broken, *others = await watched(world, 4)
+        await world.do("update_email", email_id=broken, proxy="http://203.0.113.7:3128")
+        for _ in range(30):
+            look = await world.script.next()
+            if look.target.proxy is None:
+                look.finish()
+            else:
+                refuse(look, "proxy")
+            assert world.mail.watching.hosts_left_alone == 0
+        assert len(others) == 3
+
+    in_mail_world(test, watch=Pace(poll_s=5.0))
+
+
 def test_a_failure_is_told_when_it_happened_twice_and_the_return_once() -> None:
     async def test(world: MailWorld) -> None:
         await watched(world, 1)

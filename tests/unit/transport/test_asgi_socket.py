@@ -1,6 +1,7 @@
 """What a connection writes, as an ASGI server gets it; and what waits while that server does not take it."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,13 @@ async def test_what_many_get_is_taken_apart_once() -> None:
     assert unwrapped.messages(frame) is unwrapped.messages(frame)
     assert unwrapped.messages(binary_frame(b"zstd")) == [({"type": "websocket.send", "bytes": b"zstd"}, 4)]
     assert unwrapped.messages(PING) == [], "pings are the server's"
+
+
+async def test_what_was_taken_apart_is_not_kept_beyond_its_turn() -> None:
+    unwrapped, frame = Unwrapped(), text_frame(b'{"type":"snapshot"}')
+    taken = unwrapped.messages(frame)
+    await asyncio.sleep(0)
+    assert not [one for one in gc.get_referents(unwrapped) if one is taken or one is frame]
 
 
 async def test_a_queue_is_full_until_three_quarters_of_it_were_taken() -> None:

@@ -1,5 +1,6 @@
 """New events go to all subscribers at the head at once; a subscriber elsewhere reads the log itself."""
 
+from collections.abc import Callable
 from typing import Any
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
@@ -117,6 +118,15 @@ class Broken:
 
     def woken(self, stream: str) -> None:
         raise OSError(stream)
+
+    def direct(self, leave: Callable[[], None]) -> None:
+        raise OSError(f"{leave}")
+
+    def on_its_own(self) -> None:
+        raise AssertionError("it was in no cohort")
+
+    def count_written(self, events: int, size_bytes: int) -> None:
+        raise AssertionError("it was in no cohort")
 
     def hold(self, stream: str) -> None:
         raise OSError(stream)

@@ -1,14 +1,15 @@
 """Small pure parts of the API over HTTP: routes, tickets, origins, problems, caching, texts of events."""
 
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 import pytest
 
-from huahuo.transport.http.asgi import path_of
+from huahuo.transport.http.asgi import path_of, root_of
 from huahuo.transport.http.asked import After
 from huahuo.transport.http.cors import cors_headers
-from huahuo.transport.http.messages import Request
+from huahuo.transport.http.messages import Request, json_answer
 from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
 from huahuo.transport.http.problems import from_close, from_error, problem
 from huahuo.transport.http.routes import Target, route_of
@@ -114,7 +115,7 @@ def test_pages_of_the_own_host_and_of_named_origins_may_read_the_answer() -> Non
     assert named is not None
     assert ("Access-Control-Allow-Origin", "https://app.org") in named
     assert cors_headers(request(origin="https://evil.org", host="api.org"), ["https://app.org"]) is None
-    assert cors_headers(request(host="api.org"), []) == ()
+    assert cors_headers(request(host="api.org"), []) == (("Vary", "Origin"),), "what a cache keeps of it"
 
 
 def test_a_problem_says_its_code_and_when_to_come_back() -> None:
@@ -175,6 +176,14 @@ def test_only_a_closed_page_of_a_named_log_may_be_kept() -> None:
     assert kept(page(more=True, outcome=Outcome.FRESH), After(last=1)) == "private, no-cache"
 
 
+@pytest.mark.parametrize(("shared", "vary"), [(False, "Accept, Authorization"), (True, "Accept")])
+def test_a_kept_page_is_for_requests_of_its_kind_and_user(*, shared: bool, vary: str) -> None:
+    headers = page_headers(page(more=True), After(7, "a7c1"), 1, '"e"', shared=shared)
+    assert dict(headers)["Vary"] == vary
+    answer = json_answer(b"{}", headers).adding((("Vary", "Origin"),))
+    assert [value for name, value in answer.headers if name == "Vary"] == [f"{vary}, Origin"]
+
+
 def test_a_tag_is_matched_among_several_and_if_a_proxy_weakened_it() -> None:
     tag = etag_of(b"x")
     assert matches(tag, [f'"a", W/{tag}'])
@@ -212,6 +221,22 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
     assert path_of({"path": path, "root_path": root}) == below
+
+
+@pytest.mark.parametrize(
+    ("scope", "root"),
+    [
+        ({"root_path": "/live/", "path": "/live/who"}, "/live"),
+        ({"root_path": "", "path": "/who", "raw_path": b"/a%20b/live/who"}, "/a b/live"),
+        ({"root_path": "", "path": "/", "raw_path": b"/a/live/"}, "/a/live"),
+        ({"root_path": "", "path": "/who/", "raw_path": b"/live/who"}, "/live"),
+        ({"root_path": "", "path": "/who", "raw_path": b"/who"}, ""),
+        ({"root_path": "", "path": "//who", "raw_path": b"//who"}, ""),
+        ({"path": "/who", "raw_path": None}, ""),
+    ],
+)
+def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str, Any], root: str) -> None:
+    assert root_of(scope) == root
 
 
 def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:

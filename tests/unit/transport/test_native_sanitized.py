@@ -12,7 +12,7 @@ from tests.support.drivers import native_fuzz
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 
-CALLS = 20_000 if WHOLE else 100
+CALLS = 5_000 if WHOLE else 100
 
 
 def library(name: str) -> str:

@@ -140,6 +140,37 @@ describe("tokens", () => {
     expect(tab.client.state.value).toMatchObject({ error: { code: "misuse" } });
   });
 
+  test("that name nobody are of the user that the server says", async () => {
+    const whose = vi.fn(() => Promise.resolve("42"));
+    const tab = await online(world, { token: "opaque", whose });
+    expect(whose.mock.calls).toEqual([["ws://server.test/", "opaque"]]);
+    expect(state(tab)).toBe("online");
+    whose.mockClear();
+    await online(world, { token: tokenOf(42), whose });
+    expect(whose).not.toHaveBeenCalled();
+  });
+
+  test("that name nobody never join two users' tabs", async () => {
+    const alice = world.tab({ token: "a", whose: () => Promise.resolve("42") });
+    const bob = world.tab({ token: "b", whose: () => Promise.resolve("43") });
+    await until(() => expect([alice.client.owner.value, bob.client.owner.value]).toEqual([true, true]));
+  });
+
+  test("that name nobody wait while the server cannot say whose they are", async () => {
+    let count = 0;
+    const whose = () => (++count < 3 ? Promise.reject(new Error("down")) : Promise.resolve("42"));
+    await online(world, { token: "opaque", whose });
+    expect(count).toBe(3);
+  });
+
+  test("that name nobody and are another user's after a while stop the client", async () => {
+    const tab = await online(world, { token: "opaque", whose: () => Promise.resolve("42") });
+    world.user = 43;
+    world.connection?.socket.end(1006);
+    await until(() => expect(state(tab)).toBe("stopped"));
+    expect(tab.client.state.value).toMatchObject({ error: { code: "misuse" } });
+  });
+
   test.each([undefined, null, 7, ""])("that are no text (%s) stop the client", async (given) => {
     const tab = world.tab({ getToken: () => given as unknown as string });
     await until(() => expect(state(tab)).toBe("stopped"));

@@ -4,13 +4,16 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { HttpSocket } from "../src/client/http_socket.js";
 
 const PAGE = { log: "a", outcome: "resumed", events: [], next: 0, more: false };
-const TOKEN = `x.${btoa(JSON.stringify({ user_id: 1, exp: 4_000_000_000 }))}.x`;
+const WHO = { user: { user_id: "alice" }, expires_at: "2099-01-01T00:00:00Z", heartbeat_s: 5 };
 
 let say: (text: string) => void;
 let opened: number;
+let asked: string[];
 
 /** A server whose streams begin, and say only what the test lets them say. */
-function answer(_url: string, init?: RequestInit): Promise<Response> {
+function answer(url: string, init?: RequestInit): Promise<Response> {
+  asked.push(new URL(url).pathname);
+  if (url.endsWith("/who")) return Promise.resolve(Response.json(WHO));
   const headers = new Headers(init?.headers);
   if (headers.get("Accept") !== "text/event-stream") return Promise.resolve(Response.json(PAGE));
   const body = new ReadableStream<Uint8Array>({
@@ -27,13 +30,14 @@ function answer(_url: string, init?: RequestInit): Promise<Response> {
 function connected(fetch: typeof answer): { closed: number[] } {
   const socket = new HttpSocket("ws://host:1/ws", fetch), closed: number[] = [];
   socket.onclose = ({ code }) => closed.push(code);
-  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token: TOKEN, client: "c" }));
+  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token: "opaque", client: "c" }));
   return { closed };
 }
 
 beforeEach(() => {
   say = () => undefined;
   opened = 0;
+  asked = [];
   vi.useFakeTimers();
 });
 afterEach(() => void vi.useRealTimers());
@@ -55,4 +59,10 @@ test("it ends if a page is not answered for twenty seconds", async () => {
   expect(closed).toEqual([]);
   await vi.advanceTimersByTimeAsync(1_100);
   expect(closed).toEqual([1006]);
+});
+
+test("the server says whose stream is followed, so a token may be anything", async () => {
+  connected(answer);
+  await vi.advanceTimersByTimeAsync(10);
+  expect(asked.slice(0, 3)).toEqual(["/who", "/streams/user/alice", "/streams/system"]);
 });

@@ -38,6 +38,16 @@ test("everything is under 19 kB", async () => {
   expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(19_000);
 });
 
+test.each([
+  ["huahuo-client/core", "./core.js"],
+  ["huahuo-client", "./index.js"],
+  ["huahuo-client/importing", "./client/importing.js"],
+])("the README says how large %s is", async (name, module) => {
+  const told = readFileSync(here("../README.md"), "utf8").match(new RegExp(`\\| \`${name}\` \\| ([\\d.]+) kB`));
+  const kB = zipped(await bundle(`export * from "${module}";`)) / 1000;
+  expect(Math.abs(kB - Number(told?.[1])), `${kB} kB`).toBeLessThan(0.6);
+});
+
 test("what is not used is left out", async () => {
   const code = await bundle('export { Session } from "./core.js";');
   expect(code).not.toMatch(/WebSocket|indexedDB|BroadcastChannel/);

@@ -201,7 +201,7 @@ function play(seed: number): { given: number; cuts: number; states: number } {
         bench.session.closed(null, "", bench.now);
       }
     } else if (!connection) {
-      connection = new ModelConnection(log, 1 + pick(4));
+      connection = new ModelConnection(log, 42, 1 + pick(4));
       down = connection.take(JSON.stringify(bench.connect()));
     }
     bench.now += pick(120);

@@ -6,7 +6,7 @@ import { type CursorStore, IndexedDbCursors, MemoryCursors } from "./cursors.js"
 import { Engine } from "../session/engine.js";
 import { fromData, HuahuoError, misuse } from "../model/errors.js";
 import { browserHost, type Host } from "../session/host.js";
-import { HttpSocket } from "./http_socket.js";
+import { HttpSocket, whose } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
@@ -18,7 +18,7 @@ import { abortable, Outbox } from "../session/outbox.js";
 import { Retry } from "../session/retry.js";
 import { type Source, type SubscribeOptions, Subscription } from "./subscription.js";
 import { type Applied, Tabs } from "./tabs.js";
-import { TokenSource } from "./token.js";
+import { otherUser, TokenSource } from "./token.js";
 
 /** Where a loop over a stream begins. */
 export type Place = Pick<SubscribeOptions, "after" | "tabs">;
@@ -45,6 +45,8 @@ export class Client {
   private readonly page: string;
   private store: CursorStore;
   private scope = "";
+  /** Whose cursors, and tabs, these are: what the token says, else what the server says. */
+  private user = "";
   private client = "";
   private readonly token: TokenSource;
   private readonly opened: Promise<void>;
@@ -64,7 +66,12 @@ export class Client {
   constructor(private readonly options: ClientOptions) {
     this.token = new TokenSource(options);
     this.language = options.language;
-    this.host = options.host ?? { ...browserHost(), overHttp: (url) => new HttpSocket(url, fetch.bind(globalThis)) as unknown as WebSocket };
+    const ask = (...request: Parameters<typeof fetch>) => fetch(...request);
+    this.host = options.host ?? {
+      ...browserHost(),
+      overHttp: (url) => new HttpSocket(url, ask) as unknown as WebSocket,
+      whose: (url, token) => whose(url, token, ask),
+    };
     if (typeof this.host.WebSocket !== "function") throw misuse("there is no WebSocket here; the client runs in a browser");
     this.url = socketUrl(options.url, this.host.base);
     this.page = this.host.id();
@@ -203,19 +210,21 @@ export class Client {
   private async open(): Promise<void> {
     const { host } = this;
     const retry = new Retry(() => host.random(), ...(this.options.backoffMs ?? []));
-    while (!this.token.claims) {
+    for (let user: string | null = null; user === null; ) {
       try {
-        await this.token.current(false);
+        const token = await this.token.current(false);
+        user = this.token.claims?.user || ((await host.whose?.(this.url, token)) ?? "");
+        this.user = user;
       } catch (error) {
         if (error instanceof HuahuoError) return this.stop(error);
         const { delayMs } = retry.closed(null, host.now());
-        this.states.set({ name: "offline", code: null, reason: "getToken failed", retryMs: delayMs });
+        const reason = this.token.claims ? "no user" : "getToken failed";
+        this.states.set({ name: "offline", code: null, reason, retryMs: delayMs });
         await new Promise((resolve) => setTimeout(resolve, delayMs));
       }
       if (this.over.signal.aborted) return;
     }
-    const { user } = this.token.claims;
-    this.scope = `${new URL(this.url).host}/${user}`;
+    this.scope = `${new URL(this.url).host}/${this.user}`;
     const id = await this.store.identity(this.scope).catch((error: unknown) => {
       this.tell({ type: "problem", code: "storage_failed", message: String(error) });
       this.store = new MemoryCursors(host.id());
@@ -314,7 +323,13 @@ export class Client {
 
   private changed(state: StateData): void {
     if (state.name === "stopped") this.stop(fromData(state.error));
+    else if (state.name === "online" && this.isOther(String(state.user.user_id))) this.stop(otherUser());
     else if (state.name !== "connecting" || this.states.value.name !== "connecting") this.states.set(state);
+  }
+
+  /** Whether the server says another user than at the start, which a token that names nobody cannot show. */
+  private isOther(user: string): boolean {
+    return this.user !== "" && this.token.claims?.user === "" && user !== this.user;
   }
 
   private stop(error: HuahuoError): void {

@@ -5,7 +5,6 @@
  * the engine comes back with its cursors, as after any lost connection.
  */
 
-import { claimsOf } from "../wire/address.js";
 import { MOVING } from "../wire/kinds.js";
 
 type Json = Record<string, unknown>;
@@ -27,7 +26,6 @@ interface Asked {
 /** The kinds that move the place and hold no events: a page has a list of each under its name. */
 const SPANS = [...MOVING].filter((name) => name !== "events" && name !== "snapshot");
 const PAGE_EVENTS = 500;
-const HEARTBEAT_S = 30;
 /** So long after a comment of the server was due, its connection counts as dead. */
 const LATE_S = 10;
 /** If no answer began for so long, its connection counts as dead. A command is sent again, by its id. */
@@ -60,13 +58,14 @@ export class HttpSocket {
   private readonly readers = new Map<string, AbortController>();
   private readonly places = new Map<string, number>();
   private token = "";
+  private user = "";
   private client = "";
   private log = "";
   private language = "";
 
   /** @param url the WebSocket's address; the API is below its directory */
   constructor(url: string, private readonly fetch: Fetch) {
-    this.base = new URL(".", url.replace(/^ws/, "http")).href;
+    this.base = baseOf(url);
     queueMicrotask(() => {
       if (this.readyState !== 0) return;
       this.readyState = 1;
@@ -107,30 +106,33 @@ export class HttpSocket {
   }
 
   private async authenticate(message: Json): Promise<void> {
-    const first = this.token === "";
+    const before = this.token;
     this.token = String(message["token"]);
     this.language = String(message["language"] ?? this.language);
-    const { user, log, places } = first ? await this.begin(message) : { user: claims(this.token), log: this.log, places: this.standing() };
+    const { user, expires_at, heartbeat_s } = await this.ask("who");
+    const id = String((user as Json)["user_id"]);
+    if (before !== "" && id !== this.user) {
+      this.token = before;
+      return this.say({ type: "error", code: "user_mismatch", message: "" });
+    }
+    this.user = id;
+    const places = before === "" ? await this.begin(message) : this.standing();
     this.say({
-      type: "authentication_result", success: true, message: "", code: "", session: "http", log, user,
-      expires_at: new Date(Math.min(claimsOf(this.token).expiresAtMs, 8.64e15)).toISOString(),
-      heartbeat_s: HEARTBEAT_S, window: message["window"] ?? 512, streams: Object.fromEntries(places.map(([name, place]) => [name, place])),
+      type: "authentication_result", success: true, message: "", code: "", session: "http", log: this.log, user,
+      expires_at, heartbeat_s, window: message["window"] ?? 512, streams: Object.fromEntries(places.map(([name, place]) => [name, place])),
     });
     for (const [stream, , page] of places) if (page) this.follow(stream, page);
   }
 
-  private async begin(message: Json): Promise<{ user: Json; log: string; places: [string, Json, Page | null][] }> {
+  private begin(message: Json): Promise<[string, Json, Page | null][]> {
     this.client = String(message["client"] ?? "");
-    const user = claims(this.token);
     const resume = (message["resume"] ?? { log: null, cursors: {} }) as { log: string | null; cursors: Record<string, number> };
-    const own = `user/${String(user["user_id"])}`;
-    const asked = [...new Set([own, "system", ...Object.keys(resume.cursors)])].map((stream): Asked =>
+    const asked = [...new Set([`user/${this.user}`, "system", ...Object.keys(resume.cursors)])].map((stream): Asked =>
       ({ stream, after: resume.cursors[stream] ?? "head", log: resume.log }));
-    const places = await Promise.all(asked.map(async (one): Promise<[string, Json, Page | null]> => {
+    return Promise.all(asked.map(async (one): Promise<[string, Json, Page | null]> => {
       const page = await this.page(one);
       return [one.stream, place(one, page), page];
     }));
-    return { user, log: this.log, places };
   }
 
   /** The places of what is followed, for another token of the same user. */
@@ -294,14 +296,20 @@ function place({ after }: Asked, page: Page | null): Json {
   return { outcome: page.outcome, after: begin, first: 1, head: page.next };
 }
 
-/** The user that a token names. The server has verified it by then. */
-function claims(token: string): Json {
-  const { user } = claimsOf(token);
-  try {
-    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    const { username = user, is_admin = false, groups = [], user_id = user } = JSON.parse(atob(payload)) as Json;
-    return { user_id, username, is_admin: Boolean(is_admin), groups };
-  } catch {
-    return { user_id: user, username: user, is_admin: false, groups: [] };
-  }
+/** The API's address: it is below the directory of the WebSocket's. */
+function baseOf(url: string): string {
+  return new URL(".", url.replace(/^ws/, "http")).href;
+}
+
+/**
+ * The user that a token names, as the server says; "" if it refuses the token, which a connection then explains.
+ *
+ * @throws the server cannot be reached, or cannot say it now
+ */
+export async function whose(url: string, token: string, fetch: Fetch): Promise<string> {
+  const answer = await fetch(`${baseOf(url)}who`, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
+  if (answer.status === 401 || answer.status === 403) return "";
+  if (!answer.ok) throw answer;
+  const { user } = (await answer.json()) as { user: Json };
+  return String(user["user_id"]);
 }

@@ -6,6 +6,9 @@ import { type Claims, claimsOf } from "../wire/address.js";
 /** A token that expires sooner is not used for a new connection. */
 const SPARE_MS = 5_000;
 
+/** The error of a client whose application changes the user under it. */
+export const otherUser = () => misuse("`getToken` gave a token of another user: close this client and make a new one");
+
 /** Where the token comes from: one of both is given. */
 export interface TokenOptions {
   readonly token?: string | undefined;
@@ -41,7 +44,7 @@ export class TokenSource {
     if (typeof given !== "string" || given === "") throw misuse("`getToken` must give a token as a text");
     const claims = claimsOf(given);
     if (known && known.user !== claims.user) {
-      throw misuse("`getToken` gave a token of another user: close this client and make a new one");
+      throw otherUser();
     }
     this.claims = claims;
     return given;

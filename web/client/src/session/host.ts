@@ -10,6 +10,8 @@ export interface Host {
   readonly WebSocket: typeof WebSocket;
   /** Opens what looks like a WebSocket where none gets through. Undefined: there is no other way. */
   readonly overHttp?: (url: string) => WebSocket;
+  /** Asks the server at a WebSocket's address whom a token names. Undefined: it cannot be asked. */
+  readonly whose?: (url: string, token: string) => Promise<string>;
   readonly indexedDB: IDBFactory | null;
   readonly locks: LockManager | null;
   readonly BroadcastChannel: typeof BroadcastChannel | null;

@@ -56,7 +56,7 @@ export class ModelConnection {
   hold = false;
   denied = new Set<string>();
 
-  constructor(readonly log: ModelLog, private readonly runMax = 4) {}
+  constructor(readonly log: ModelLog, private readonly user = 42, private readonly runMax = 4) {}
 
   /** A message of the client; the frames that leave at once. */
   take(text: string): Frame[] {
@@ -125,7 +125,7 @@ export class ModelConnection {
   private authenticate(message: Message): Frame[] {
     const result = (streams: Frame) => ({
       type: "authentication_result", success: true, message: "ok", session: "s-1", log: this.log.id,
-      user: { user_id: 42, username: "alice", is_admin: false, groups: [] }, heartbeat_s: 30,
+      user: { user_id: this.user, username: "alice", is_admin: false, groups: [] }, heartbeat_s: 30,
       window: this.window, streams, dictionary: this.log.dictionary,
     });
     if (this.authenticated) {

@@ -13,7 +13,12 @@ export const ZSTD = "huahuo.v1.zstd";
 export const tokenOf = (user: number, more: object = {}): string =>
   `h.${btoa(JSON.stringify({ user_id: user, ...more })).replaceAll("=", "")}.s`;
 
+/** Options of a page, and how its server says whom a token names. */
+export type PageOptions = Partial<ClientOptions> & Pick<Host, "whose">;
+
 export class World {
+  /** Whom the server signs in. */
+  user = 42;
   readonly log = new ModelLog();
   readonly connections: { model: ModelConnection; socket: FakeSocket; tab: Tab }[] = [];
   readonly locks = new Locks();
@@ -32,7 +37,7 @@ export class World {
     return this.connections.at(-1);
   }
 
-  tab(options: Partial<ClientOptions> = {}): Tab {
+  tab(options: PageOptions = {}): Tab {
     return new Tab(this, ++this.count, options);
   }
 
@@ -54,7 +59,7 @@ export class World {
 
   opened(socket: FakeSocket, tab: Tab): void {
     for (const other of [...this.connections]) other.socket.end(4009, true); // one client id: the newer takes over
-    this.connections.push({ model: new ModelConnection(this.log), socket, tab });
+    this.connections.push({ model: new ModelConnection(this.log, this.user), socket, tab });
   }
 
   closed(socket: FakeSocket): void {
@@ -75,9 +80,9 @@ export class Tab {
   alive = true;
   private ids = 0;
 
-  constructor(readonly world: World, readonly number: number, options: Partial<ClientOptions>) {
+  constructor(readonly world: World, readonly number: number, { whose, ...options }: PageOptions) {
     const token = options.token === undefined && options.getToken === undefined ? { token: tokenOf(42) } : {};
-    this.client = new Client({ host: this.host(), backoffMs: [1, 5], ...token, ...options });
+    this.client = new Client({ host: { ...this.host(), ...(whose && { whose }) }, backoffMs: [1, 5], ...token, ...options });
   }
 
   /** The renderer dies: nothing of the tab runs any more, the browser lets go of what it held. */

@@ -1,0 +1,46 @@
+"""Timers that are due together, as one append of their entities' decisions."""
+
+from typing import Any
+
+import msgspec
+
+from huahuo.actors.domain import jobs
+from huahuo.actors.domain.decider import Sent
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.timers.timer import Timer
+
+SERVICE = "service"
+"""The principal of what timers do."""
+
+type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
+"""What timers may send, by kind and stored name."""
+
+
+class FiredTogether:
+    """Timers whose entities decide in the same append. See `huahuo.actors.timers.clockwork.Group`."""
+
+    def __init__(self, directory: Directory, commands: TimerCommands) -> None:
+        self._directory = directory
+        self._commands = commands
+        self._together = directory.together(jobs.KIND, SERVICE)
+        self.finish = self._together.finish
+        self.submit = self._together.submit
+        self.give_up = self._together.give_up
+
+    @property
+    def full(self) -> bool:
+        """See `Group`."""
+        return self._together.full
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        """See `Group`."""
+        inbox = self._directory.resident_inbox(timer.entity)
+        if inbox is None:
+            return False
+        try:
+            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
+        except msgspec.MsgspecError:
+            return False  # `fire` says it
+        sent = Sent(command, command_id=command_id, timer=timer)
+        return self._together.add(inbox, sent, command_id)

@@ -1,0 +1,38 @@
+"""Whether the ordered log answers this node: logged when it does not any more, and when it does again."""
+
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+
+SILENT_S = 6.0
+"""A log that has not put a proposal of this node in order for so long is called silent: a lost network drops
+packets without a word, so no request fails. The logs' own fail-over takes 4 to 9 s."""
+_log = structlog.get_logger(__name__)
+
+
+class Reaching:
+    """See the module."""
+
+    def __init__(self, ambient: Ambient) -> None:
+        self._ambient = ambient
+        self._answered_s = ambient.monotonic_s()
+        self._away_s: float | None = None
+
+    def answered(self) -> None:
+        """A proposal of this node was put in order, or none waits."""
+        self._answered_s = self._ambient.monotonic_s()
+
+    def silence(self) -> str | None:
+        """What to say of a log that has been silent for too long, None if it has not."""
+        silent_s = self._ambient.monotonic_s() - self._answered_s
+        return f"the ordered log has not answered for {silent_s:.0f} s" if silent_s > SILENT_S else None
+
+    def note(self, trouble: str | None) -> None:
+        """The log can't be reached, for this reason; or it answers (None)."""
+        now_s = self._ambient.monotonic_s()
+        if trouble is not None and self._away_s is None:
+            self._away_s = now_s
+            _log.warning("ordered_log_away", reason=trouble)
+        elif trouble is None and self._away_s is not None:
+            _log.info("ordered_log_back", after_s=round(now_s - self._away_s, 1))
+            self._away_s = None

@@ -1,0 +1,95 @@
+"""Tokens that do not tell their bearer whose they are: of an application's own accounts, and API keys.
+
+The service says it (`GET /who`), so that clients without a WebSocket know which stream is their user's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from huahuo import Huahuo, Principal
+from huahuo.transport.client.client import Client
+from huahuo.transport.client.http_socket import HttpSocket
+from huahuo.transport.client.model import Online
+from tests.support.drivers.clients import BACKOFF_S, Heard, collect
+from tests.support.drivers.http import client as http_client
+from tests.support.patience import WITHIN_S
+from tests.support.servers.refusing_proxy import refusing_proxy
+from tests.support.worlds.everywhere import WAYS, running
+
+USERS = {
+    "alice-1": Principal("alice@example.com", "Alice", groups=("ops",)),
+    "alice-2": Principal("alice@example.com", "Alice", groups=("ops",)),
+    "bob-1": Principal(7),
+}
+
+
+def application(tmp_path: Path) -> Huahuo:
+    return Huahuo(data=tmp_path / "data", port=0, authenticate=USERS.get)
+
+
+@asynccontextmanager
+async def blocked(app: Huahuo) -> AsyncIterator[str]:
+    """The address of a proxy in front of the application that refuses every upgrade."""
+    async with (
+        asyncio.timeout(WITHIN_S),
+        running(app, "own port") as url,
+        refusing_proxy(urlsplit(url).port or 0) as proxy,
+    ):
+        yield f"http://127.0.0.1:{proxy.port}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_service_says_who_a_token_is(tmp_path: Path, way: str) -> None:
+    app = application(tmp_path)
+    async with running(app, way) as url, http_client(url, "alice-1") as alice:
+        answer = await alice.get("/who")
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+        said = answer.json()
+        assert said["user"] == {
+            "user_id": "alice@example.com", "username": "Alice", "is_admin": False, "groups": ["ops"]
+        }  # fmt: skip
+        page = (await alice.get("/streams/system")).json()
+        assert (said["type"], said["log"], said["heartbeat_s"]) == ("who", page["log"], 30)
+        async with http_client(url, "nobody") as stranger:
+            assert (await stranger.get("/who")).status_code == 401
+        async with http_client(url) as stranger:
+            assert (await stranger.get("/who")).status_code == 401
+
+
+async def test_a_client_without_a_websocket_gets_the_events_of_its_user(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    async with blocked(app) as url, Client(url, token="alice-1", backoff_s=BACKOFF_S) as client:
+        heard = Heard(client)
+        async with client.events("user/alice@example.com", "start") as events:
+            await app.publish("user/alice@example.com", "parcel_seen", {"n": 1})
+            (event,) = await collect(events, 1)
+            assert event.data["n"] == 1
+        assert (await heard.wait(Online)).user["user_id"] == "alice@example.com"
+
+
+async def test_over_http_a_token_of_another_user_is_refused_and_the_connection_goes_on(
+    tmp_path: Path,
+) -> None:
+    app = application(tmp_path)
+    async with asyncio.timeout(WITHIN_S), running(app, "own port") as url:
+        socket = HttpSocket(f"{url.replace('http', 'ws')}/ws", timeout_s=WITHIN_S)
+
+        async def told(**message: str) -> dict[str, Any]:
+            await socket.send(msgspec.json.encode(message))
+            while (said := msgspec.json.decode(await socket.recv()))["type"] == "live":
+                pass
+            return dict(said)
+
+        for token in ("alice-1", "alice-2"):
+            assert (await told(action="authenticate", token=token))["user"]["user_id"] == "alice@example.com"
+        assert (await told(action="authenticate", token="bob-1"))["code"] == "user_mismatch"
+        placed = await told(action="subscribe", id="1", stream="user/7")
+        assert placed["outcome"] == "denied", "the token before still holds"
+        await socket.close()

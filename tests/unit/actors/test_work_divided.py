@@ -1,0 +1,268 @@
+"""Effects, timers and followers divided among nodes: each is done once, wherever it was asked for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Every, Followed, Outcome
+from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.entities.sharing import Share
+from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.worlds.effects import Works, parcels
+
+BOTH = ("a", "b")
+MANY = 20
+
+
+class Hung(Event, type="bell_hung"): ...
+
+
+class Rang(Event, type="bell_rang"): ...
+
+
+class Bell(Struct, frozen=True):
+    rings: int = 0
+
+
+class Hang(Command, action="hang_bell", creates=True):
+    seconds: float
+    again: bool = False
+
+
+class Ring(Command): ...
+
+
+def bells() -> Entity[Bell]:
+    bell = Entity("bell", Bell)
+
+    @bell.evolve
+    def hung(state: Bell, event: Hung) -> Bell:
+        return state
+
+    @bell.evolve
+    def rang(state: Bell, event: Rang) -> Bell:
+        return replace(state, rings=state.rings + 1)
+
+    @bell.decide
+    def hang(state: Bell, command: Hang, ctx: Context) -> Outcome:
+        timer = Every(command.seconds, Ring()) if command.again else After(command.seconds, Ring())
+        return Decision([Hung()], effects=[timer])
+
+    @bell.decide
+    def ring(state: Bell, command: Ring, ctx: Context) -> Outcome:
+        return [Rang()]
+
+    return bell
+
+
+def on_nodes(test: Callable[[Works, Works], Awaitable[None]], **rules: Any) -> None:
+    """Run `test` on two nodes that divide nothing yet. `rules`: of the effect."""
+
+    async def run() -> None:
+        order = MemoryOrder()
+        one, other = Works(seed=1, **rules), Works(seed=2, **rules)
+        for node, name in ((one, "a"), (other, "b")):
+            node.order, node.node, node.shared = order, name, True
+            node.declare = follows(node)
+            await node.open([parcels(node.script, **rules), bells()])
+        await test(one, other)
+        for node in (one, other):
+            await node.close(0)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+FOLLOWERS = [f"crm-{number}" for number in range(6)]
+
+
+def noting(got: list[str]) -> Callable[[Sequence[Followed]], Awaitable[None]]:
+    async def take(events: Sequence[Followed]) -> None:
+        got.extend(event.stream for event in events)
+
+    return take
+
+
+def follows(node: Works) -> Callable[[Entities], None]:
+    """Followers that note in `node.followed` what they got."""
+    node.followed = {name: [] for name in FOLLOWERS}  # type: ignore[attr-defined]
+
+    def declare(entities: Entities) -> None:
+        for name in FOLLOWERS:
+            entities.following.follower(name, kinds=["parcel"])(noting(node.followed[name]))  # type: ignore[attr-defined]
+
+    return declare
+
+
+async def both(one: Works, other: Works, *nodes: str) -> None:
+    await asyncio.gather(one.divide(*nodes), other.divide(*nodes))
+
+
+async def never(_job: Any, _run: EffectRun) -> None:
+    await asyncio.Event().wait()
+
+
+def test_effects_that_one_node_decides_run_on_all_and_each_once() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, *BOTH)
+        posted = [await one.post() for _ in range(MANY)]
+        await asyncio.sleep(3)
+        runs = [len(one.script.runs), len(other.script.runs)]
+        assert sum(runs) == MANY
+        assert all(runs)
+        for parcel in posted:
+            assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
+
+    on_nodes(test)
+
+
+def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at_the_table() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, "b")
+        await one.post()
+        await asyncio.sleep(0.2)
+        assert (len(one.script.runs), len(other.script.runs)) == (0, 1)
+
+    on_nodes(test)
+
+
+def test_an_effect_that_is_cancelled_on_another_node_stops() -> None:
+    async def test(one: Works, other: Works) -> None:
+        other.script.carry = never
+        await both(one, other, "b")
+        parcel = await one.post()
+        await asyncio.sleep(1)
+        await one.send("stop_parcel", parcel_id=parcel)
+        await asyncio.sleep(1)
+        assert (await one.types(parcel))[-1] == "effect_ended cancelled"
+
+    on_nodes(test)
+
+
+def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_part() -> None:
+    async def test(one: Works, other: Works) -> None:
+        free = asyncio.Event()
+
+        async def wait(_job: Any, _run: EffectRun) -> None:
+            await free.wait()
+
+        one.script.carry = wait
+        await both(one, other, "a")
+        posted = [await one.post() for _ in range(MANY)]
+        await asyncio.sleep(1)
+        await both(one, other, *BOTH)
+        await asyncio.sleep(30)
+        free.set()
+        await asyncio.sleep(2)
+        assert (len(one.script.runs), len(other.script.runs)) == (MANY, 0)
+        for parcel in posted:
+            assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
+
+    on_nodes(test)
+
+
+def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other() -> None:
+    async def test(one: Works, other: Works) -> None:
+        one.script.carry = never
+        await both(one, other, "a")
+        parcel = await one.post()
+        await asyncio.sleep(1)
+        await both(one, other, "b")
+        await asyncio.sleep(3)
+        assert (len(one.script.runs), len(other.script.runs)) == (1, 1)
+        assert (await other.types(parcel))[-1] == "effect_ended done"
+
+    on_nodes(test)
+
+
+def test_effects_with_a_bound_are_one_part_so_that_the_bound_holds_over_all_nodes() -> None:
+    async def test(one: Works, other: Works) -> None:
+        one.script.carry = other.script.carry = never
+        await both(one, other, *BOTH)
+        for _ in range(MANY):
+            await one.post()
+        await asyncio.sleep(3)
+        assert sorted((len(one.script.runs), len(other.script.runs))) == [0, 2]
+
+    on_nodes(test, at_once=2)
+
+
+def rung(node: Works) -> int:
+    return node.engine.api.timers.fired
+
+
+def test_timers_fire_once_and_on_both_nodes() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, *BOTH)
+        hung = [(await one.send("hang_bell", seconds=10))["bell_id"] for _ in range(MANY)]
+        await asyncio.sleep(30)
+        assert rung(one) + rung(other) == MANY
+        assert rung(one)
+        assert rung(other)
+        for bell in hung:
+            state, _ = await one.engine.api.state("bell", bell)
+            assert state.rings == 1
+
+    on_nodes(test)
+
+
+def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, *BOTH)
+        for _ in range(6):
+            await one.send("hang_bell", seconds=2, again=True)
+        await asyncio.sleep(20)
+        await one.divide()
+        await other.divide("b")
+        before = rung(one), rung(other)
+        await asyncio.sleep(20)
+        assert rung(one) == before[0]
+        assert rung(other) - before[1] >= 6 * 9
+        await both(one, other, *BOTH)
+        await asyncio.sleep(20)
+        assert rung(one) > before[0]
+
+    on_nodes(test)
+
+
+def test_each_follower_runs_on_one_node_and_moves_with_its_place() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, *BOTH)
+        first = await one.post()
+        await asyncio.sleep(3)
+        mine = [name for name in FOLLOWERS if Share("a", BOTH).has(f"follower {name}")]
+        assert 0 < len(mine) < len(FOLLOWERS)
+        for name in FOLLOWERS:
+            here, there = (one, other) if name in mine else (other, one)
+            assert f"parcel/{first}" in here.followed[name]  # type: ignore[attr-defined]
+            assert there.followed[name] == []  # type: ignore[attr-defined]
+        await one.divide()
+        await other.divide("b")
+        second = await one.post()
+        await asyncio.sleep(3)
+        for name in mine:
+            assert set(other.followed[name]) == {f"parcel/{second}"}  # type: ignore[attr-defined]
+
+    on_nodes(test)
+
+
+def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, "b")
+        name = FOLLOWERS[0]
+        assert (await one.send("pause_projection", name=name))["type"] == "success"
+        await one.post()
+        await asyncio.sleep(2)
+        assert other.followed[name] == []  # type: ignore[attr-defined]
+        for node in (one, other):
+            rows = (await node.send("get_projections"))["data"]
+            assert {row["name"]: row["state"] for row in rows}[name] == "paused"
+        assert (await one.send("resume_projection", name=name))["type"] == "success"
+        await asyncio.sleep(2)
+        assert other.followed[name]  # type: ignore[attr-defined]
+
+    on_nodes(test)

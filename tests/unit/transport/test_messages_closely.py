@@ -1,0 +1,79 @@
+"""The rarer ways through the readers of messages, and what they answer."""
+
+from typing import Any
+
+import pytest
+
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.fingerprints import fingerprint
+from huahuo.transport.protocol.listed import listed
+from huahuo.transport.protocol.parts import merge
+from huahuo.transport.protocol.strict_json import decode_closely
+
+EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
+PUBLISH = b'{"action":"publish","id":"p","events":[' + EVENT + b"]}"
+
+
+def parsed(data: bytes) -> incoming.Parsed | incoming.Invalid:
+    return incoming.parse(data, bytes_max=1 << 20, depth_max=32)
+
+
+def test_a_list_of_events_in_the_usual_form_is_read_at_once() -> None:
+    found = listed(PUBLISH)
+    assert found is not None
+    assert (found[0], [event.stream for event in found[1]]) == ("p", ["group/ops"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PUBLISH.replace(b'{"action"', b'{ "action"'),
+        PUBLISH.replace(b'"fields":{}', b'"fields":{"a":[1]}'),
+        PUBLISH.replace(b'"fields":{}', b'"fields":{"a":1.50}'),
+        PUBLISH.replace(b'"p"', b'"\xff"'),
+    ],
+)
+def test_a_list_in_another_form_is_looked_at_closely(data: bytes) -> None:
+    assert listed(data) is None
+
+
+def test_a_list_is_the_same_publish_by_either_way() -> None:
+    close = incoming.parse_closely(PUBLISH, bytes_max=1 << 20, depth_max=32)
+    at_once = parsed(PUBLISH)
+    assert isinstance(close, incoming.Parsed)
+    assert isinstance(at_once, incoming.Parsed)
+    assert (at_once.action, at_once.id) == (close.action, close.id)
+
+
+def test_an_action_that_is_no_text_is_refused_by_its_name() -> None:
+    refused = parsed(b'{"action":7,"id":"a"}')
+    assert isinstance(refused, incoming.Invalid)
+    assert refused.code == ErrorCode.INVALID_FIELD
+    assert refused.id == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"a":1e400}', "a number out of range"),
+        ('{"a":NaN}', "NaN or Infinity"),
+        ('{"a":["\\ud800"]}', "a lone surrogate"),
+        ('{"\\ud800":1}', "a lone surrogate"),
+        ('{"a":[1,null]}', ""),
+    ],
+)
+def test_what_json_does_not_have_is_a_fault(text: str, fault: str) -> None:
+    assert fault in decode_closely(text)[1]
+    assert bool(fault) == bool(decode_closely(text)[1])
+
+
+def test_the_id_of_a_command_is_no_part_of_its_fingerprint() -> None:
+    assert fingerprint({"id": "a", "x": 1}, b"k") == fingerprint({"x": 1, "id": "b"}, b"k")
+    assert fingerprint({"x": 1}, b"k") != fingerprint({"x": 2}, b"k")
+
+
+def test_parts_merge_objects_lists_and_the_rest() -> None:
+    whole: dict[str, Any] = {"a": {"x": [1], "y": {"z": 1}}, "b": 1}
+    merge(whole, {"a": {"x": [2], "y": {"w": 2}}, "b": 2, "c": 3})
+    assert whole == {"a": {"x": [1, 2], "y": {"z": 1, "w": 2}}, "b": 2, "c": 3}

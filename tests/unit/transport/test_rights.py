@@ -1,0 +1,30 @@
+"""Which streams an application is asked about."""
+
+import pytest
+
+from huahuo.actors.plugins.principal import Principal
+from huahuo.transport.access.rights import Judged
+
+ALICE = Principal(42, "alice")
+ADMIN = Principal(1, "root", is_admin=True)
+
+
+@pytest.mark.parametrize(
+    ("judged", "who", "stream", "asks"),
+    [
+        (Judged(), ALICE, "order/1", False),
+        (Judged(kinds=frozenset({"order"})), ALICE, "order/1", True),
+        (Judged(kinds=frozenset({"order"})), ADMIN, "order/1", True),
+        (Judged(kinds=frozenset({"order"})), ALICE, "group/ops", False),
+        (Judged(others=True), ALICE, "group/ops", True),
+        (Judged(others=True), ADMIN, "group/ops", False),
+        (Judged(others=True), ALICE, "user/42", False),
+        (Judged(others=True), ALICE, "user/43", True),
+        (Judged(others=True), ALICE, "system", False),
+        (Judged(others=True), ALICE, "mailbox/1", False),
+    ],
+)
+def test_an_application_is_asked_where_its_rules_and_no_rule_of_ours_decide(
+    judged: Judged, who: Principal, stream: str, asks: bool
+) -> None:
+    assert judged.asks(who, stream) is asks
