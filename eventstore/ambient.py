@@ -4,9 +4,11 @@ All other code takes an `Ambient` by injection, so that a test or a simulated wo
 random numbers. This module does not know what they are for.
 """
 
+import os
 import random
 import secrets
 import time
+from collections import deque
 from typing import Protocol
 
 import msgspec
@@ -48,6 +50,36 @@ class Ambient(Protocol):
         ...
 
 
+class _Drawn:
+    """Unpredictable bytes, drawn 4 KiB at a time.
+
+    Each draw is a system call during which other threads may take the interpreter, and after a restart
+    thousands of clients need an id at once. Several threads may ask.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        os.register_at_fork(after_in_child=self._pieces.clear)  # a child must not repeat what its parent drew
+
+    def take(self, count: int) -> bytes:
+        """`count` bytes, which nobody else gets."""
+        if count > _PIECE_BYTES:
+            return secrets.token_bytes(count)
+        while True:
+            try:
+                return self._pieces.popleft()[:count]
+            except IndexError:
+                drawn = secrets.token_bytes(_PIECES * _PIECE_BYTES)
+                self._pieces.extend(
+                    drawn[at : at + _PIECE_BYTES] for at in range(0, len(drawn), _PIECE_BYTES)
+                )
+
+
+_PIECE_BYTES = 16
+_PIECES = 256
+_drawn = _Drawn()
+
+
 class SystemAmbient:
     """The machine's own clock and chance."""
 
@@ -80,7 +112,7 @@ class SystemAmbient:
 
     def token(self, count: int = 12) -> str:
         """See `Ambient`."""
-        return secrets.token_hex(count)
+        return _drawn.take(count).hex()
 
 
 class FakeAmbient:

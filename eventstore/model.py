@@ -107,8 +107,9 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The ends of a stream: `first` = oldest seq still kept, `seq` = newest (0: empty).
 
-    `link` is the link of the hash chain at the newest event. It is empty until `Log.links` reads it or an
-    event is appended: reading it for every stream would slow down the opening of a log.
+    `link` is the link of the hash chain at the newest event. If the opening of the log did not check that
+    event, it is empty until `Log.links` reads it or an event is appended: reading it for every stream would
+    slow down the opening.
     """
 
     first: int = 1

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The whole suite, with each slow proof in full, on every Python from 3.12 on that this machine has, each in an environment of its own
-# (.venv-3.12, …). Interpreters that are absent are named. Called by make check-all.
+# The suite on every Python from 3.12 on that this machine has, each in an environment of its own (.venv-3.12, …), and each slow
+# proof in full on one of them: they prove the same on each, and take an hour. Interpreters that are absent are named. Called by
+# make check-all.
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf 'check-all: %s\n' "$*" >&2; }
@@ -32,7 +33,13 @@ install() { # install python3.12 .venv-3.12: everything into the environment, un
         touch "$stamp"
 }
 
-export HUAHUO_WHOLE=1 # tests/support/proofs.py
+whole=
+for version in 3.13 3.12 3.14; do
+    if find_python "$version" >/dev/null; then
+        whole=$version
+        break
+    fi
+done
 absent='' broken='' failed='' ran=''
 for version in 3.12 3.13 3.14; do
     if ! python=$(find_python "$version"); then
@@ -45,21 +52,24 @@ for version in 3.12 3.13 3.14; do
         broken="$broken $version"
         continue
     fi
-    say "the suite on Python $version"
-    if "$venv/bin/python" scripts/suite.py "$@"; then ran="$ran $version"; else failed="$failed $version"; fi
+    proofs='' in_full=''
+    [ "$version" != "$whole" ] || proofs=1 in_full=', with each proof in full'
+    say "the suite on Python $version$in_full"
+    # HUAHUO_WHOLE: tests/support/proofs.py
+    if HUAHUO_WHOLE=$proofs "$venv/bin/python" scripts/suite.py "$@"; then ran="$ran $version"; else failed="$failed $version"; fi
 done
 if [ -n "$ran" ]; then
     set -- $ran
-    say "the programs with two workers, on Python $1"
+    case " $ran " in *" $whole "*) one=$whole ;; *) one=$1 ;; esac
+    say "the programs with two workers, on Python $one"
     # shellcheck disable=SC2046  a list of files
-    HUAHUO_WORKERS=2 ".venv-$1/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
-fi
-if [ -n "$ran" ]; then
-    say "branch coverage, on Python $1"
-    ".venv-$1/bin/python" scripts/coverage.py || failed="$failed (coverage)"
+    HUAHUO_WORKERS=2 ".venv-$one/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
+    say "branch coverage, on Python $one"
+    ".venv-$one/bin/python" scripts/coverage.py || failed="$failed (coverage)"
 fi
 for version in $absent; do
-    say "Python $version is not here: Debian 13, PyPI and npm bring none; \`pyenv install $version\` or \`uv python install $version\` do"
+    say "Python $version is not here: PyPI and npm bring none; \`pyenv install $version\` or \`uv python install $version\` do, and"
+    say "  scripts/debian_python.sh runs tests with that of a later Debian (3.14: \`scripts/debian_python.sh forky 3.14 tests/unit\`)"
 done
 say "passed on:${ran:- none}; failed on:${failed:- none}; not installed for:${broken:- none}; absent here:${absent:- none}"
 [ -z "$failed$broken" ] && [ -n "$ran" ]

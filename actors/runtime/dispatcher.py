@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
 from typing import Any, cast
 
-from pykka import ActorDeadError, ActorRegistry
+from pykka import Actor, ActorDeadError, ActorRegistry
 
 from huahuo.actors.actor import watch
 from huahuo.actors.actor.errors import HandlerCancelled
@@ -56,8 +56,16 @@ class Dispatcher:
         self._background: set[asyncio.Task[None]] = set()
 
     def begin(self, inbox: Inbox) -> None:
-        """Start the inbox's actor, and then let it handle waiting messages."""
+        """Start the inbox's actor, and then let it handle waiting messages.
+
+        An actor without `on_start` is idle at once: a turn for nothing costs as much as a short message.
+        """
+        actor: Any = inbox.actor
         with self.lock:
+            if type(actor).on_start is Actor.on_start and not inbox.queue:
+                inbox.queue = None
+                inbox.state = IDLE
+                return
             inbox.queue = inbox.queue if inbox.queue is not None else deque()
             inbox.queue.appendleft(Control(Order.START))
             self.received += 1
@@ -137,7 +145,7 @@ class Dispatcher:
 
     def _handle(self, inbox: Inbox, envelope: Envelope[Any]) -> Coroutine[Any, Any, Any] | None:
         """Handle one message. The coroutine of an async handler is returned."""
-        actor = cast("LoopActor", inbox.actor)
+        actor: Any = inbox.actor  # no `cast`: it is a call
         try:
             if isinstance(envelope, Control):
                 if isinstance(envelope, Urgent):
@@ -149,7 +157,7 @@ class Dispatcher:
             else:
                 result = actor._handle_receive(envelope.message)  # noqa: SLF001  pykka's own
             if result is not None and iscoroutine(result):
-                return cast("Coroutine[Any, Any, Any]", result)
+                return result
             if envelope.reply_to is not None:
                 answer(envelope, result)
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's

@@ -28,7 +28,7 @@ from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
-from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret
+from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Head, Keyframe, Secret
 from huahuo.eventstore.port import Hearer, Listener
 
 PROBE_EVERY_S = 1.0
@@ -67,6 +67,11 @@ class StoreLog(LogReader):
         self._probed: tuple[float, str | None] | None = None
         self.pruning = asyncio.Lock()
         """Held while events are chosen and pruned, so that no event is pruned twice."""
+
+    def head(self, stream: str) -> Head:
+        """See `Log`. Asked for several times for each client that comes back, so without further calls."""
+        head = self.writer.place.heads.get(stream)
+        return super().head(stream) if head is None else head
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`.

@@ -22,7 +22,7 @@ CLOSE_S = 0.5
 PING_S = 3
 """A server that leaves two pings unanswered has gone."""
 AGAIN_S = 0.5
-"""What nobody has answered is sent again: while a log has no leader, servers drop it without a word."""
+"""An unanswered request is sent again: while a log has no leader, servers drop requests silently."""
 AGAIN_BYTES_MAX = 256 << 10
 """What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)

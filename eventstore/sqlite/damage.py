@@ -28,7 +28,7 @@ _BETWEEN = "; "
 _NEVER_USED = re.compile(r"Page \d+: never used")
 """A rebuild leaves the damaged pages of a table that it makes anew. Nothing refers to them."""
 _LINES_MAX = 5
-"""At most this many faults of a table are told."""
+"""At most this many faults of a table are reported."""
 _INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
 """The first byte of a page of an index, by SQLite's file format (1.6)."""
 

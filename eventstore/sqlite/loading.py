@@ -14,7 +14,7 @@ from huahuo.eventstore.sqlite.ended import EndedFilter
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.seq_index import Links, Unindexed
 from huahuo.eventstore.sqlite.small_tables import sum_of_counters
 
 _ENDS = (
@@ -23,16 +23,23 @@ _ENDS = (
     " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id"
 )
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
+_NO_LINK = (0, b"")
 _IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
 def load(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, naming: Naming, *, summed: bool
+    connection: sqlite3.Connection,
+    names: Names,
+    unindexed: Unindexed,
+    naming: Naming,
+    *,
+    summed: bool,
+    links: Links | None = None,
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet.
+    that are not indexed yet. `links`: those that are known, for the heads.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.
@@ -40,6 +47,7 @@ def load(
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
     ended = EndedFilter()
+    known = links or {}
     seq_index.look(connection, unindexed, naming, summed=summed)
     for number, has_ended, seq in _ends(connection, naming):
         name, first = naming.streams[number]
@@ -47,7 +55,9 @@ def load(
             ended.add(name)
             continue
         streams[name] = number
-        heads[name] = Head(first, unindexed.last(number) or (first - 1 if seq is None else seq))
+        last = unindexed.last(number) or (first - 1 if seq is None else seq)
+        at, link = known.get(number, _NO_LINK)
+        heads[name] = Head(first, last, link if at == last else b"")
     ids = {text: number for number, text in naming.texts.items()}
     names.replace(streams, ids, ended, naming.lost)
     counters: dict[str, int] = {}

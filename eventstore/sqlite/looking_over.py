@@ -155,7 +155,7 @@ def faults_said(connection: sqlite3.Connection, pragma: str) -> list[str]:
     try:
         for (text,) in connection.execute(pragma):
             lines += text.splitlines()
-    except sqlite3.DatabaseError as error:  # a page that is none of a table's
+    except sqlite3.DatabaseError as error:  # it is no page of a table
         if not isinstance(translated(error), Corrupt):
             raise
         if not lines:

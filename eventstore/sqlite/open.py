@@ -306,7 +306,7 @@ def _checked(
     if lost:
         _move_on(connection)
     naming = torn_naming or read_naming(connection)
-    seq_index.catch_up(connection, naming)
+    links = seq_index.catch_up(connection, naming)
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -323,7 +323,7 @@ def _checked(
     for damage in torn.values():
         reads.corruption.note(damage)
     reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=True)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=links)
     loaded = msgspec.structs.replace(loaded, first_number=_first_number(connection), age=_age(connection))
     loaded = with_passed(connection, loaded)
     for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):

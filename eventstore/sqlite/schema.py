@@ -192,7 +192,10 @@ def prepare(connection: sqlite3.Connection) -> bool:
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
-        raise EventStoreError(f"the log has format {version}; this program knows {FORMAT}")
+        raise EventStoreError(
+            f"a newer version of huahuo wrote this log: it has format {version}, and this one knows up to"
+            f" {FORMAT}. Update huahuo, or restore a backup of before"
+        )
     if version:
         connection.execute(MAKE_ENDED)
         connection.execute(MAKE_USAGE)

@@ -41,6 +41,10 @@ type Row = tuple[int, int, int, int]
 """Stream, seq, position, and the running checksum of the stream."""
 
 
+type Links = dict[int, tuple[int, bytes]]
+"""By the number of a stream: the seq of an event, and its link of the hash chain."""
+
+
 class Piece(NamedTuple):
     """Consecutive events of one stream: the seq of the first, and the position and checksum of each."""
 
@@ -252,14 +256,20 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
     put_meta(connection, "indexed", str(position).encode())
 
 
-def catch_up(connection: sqlite3.Connection, naming: Naming) -> None:
+def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
-    A damaged event gets a checksum that does not fit, so that no reader is served it.
+    A damaged event gets a checksum that does not fit, so that no reader is served it. Returns the links of
+    the newest event of each stream, if that was among them and is what was written.
     """
     mark, end = _mark(connection), _end(connection)
     rows: list[Row] = []
+    links: Links = {}
     for one in walk(connection, mark, naming):
+        if one.fits:
+            links[one.stream] = (one.seq, one.link)
+        else:
+            links.pop(one.stream, None)
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
         else:
@@ -270,6 +280,7 @@ def catch_up(connection: sqlite3.Connection, naming: Naming) -> None:
             _log.info("index_made", position=one.position, upto=end)
     _insert_all(connection, [value for one in sorted(rows) for value in one])
     put_mark(connection, end)
+    return links
 
 
 def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:

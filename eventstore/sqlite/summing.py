@@ -34,7 +34,10 @@ def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> 
 
 
 class Walked(NamedTuple):
-    """An event or a tombstone. `fits`: it is what was written; if it is not, `crc` is made not to fit."""
+    """An event or a tombstone. `fits`: it is what was written; if it is not, `crc` is made not to fit.
+
+    `link`: its link of the hash chain.
+    """
 
     stream: int
     seq: int
@@ -42,6 +45,7 @@ class Walked(NamedTuple):
     crc: int
     is_pruned: bool
     fits: bool
+    link: bytes
 
 
 def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator[Walked]:
@@ -77,7 +81,7 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
             if not fits:
                 crc = unlike(crc)
             known[stream] = (seq, crc)
-            yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits)
+            yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits, row[-1])
 
 
 def _link_at(connection: sqlite3.Connection, position: int) -> bytes | None:

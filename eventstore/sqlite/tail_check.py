@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Sequence
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import Corrupt, Damaged
-from huahuo.eventstore.model import Tombstone
+from huahuo.eventstore.model import Head, StoredEvent, Tombstone
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
@@ -66,7 +67,17 @@ def _check_tail(
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, NOT_INDEXED)
+    if not found:
+        _note_links(tail, loaded.heads)
     return found
+
+
+def _note_links(proven: Sequence[StoredEvent], heads: dict[str, Head]) -> None:
+    """Keep the links of the newest events in memory: each client that comes back needs that of its stream."""
+    for event in proven:
+        head = heads.get(event.stream)
+        if head is not None and head.seq == event.seq and not head.link:
+            heads[event.stream] = Head(head.first, head.seq, event.chain)
 
 
 def tail_damage(

@@ -6,6 +6,7 @@ It takes the place of a check (`SigningIn`), so it signs in as a check of the ma
 from imapclient.imap_utf7 import encode as encode_utf7
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.mailcheck.checks.graph_check import graph_of
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
@@ -14,7 +15,6 @@ from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import Place
-from huahuo.mailcheck.web.graph import Graph
 from huahuo.mailcheck.web.requests import Requests
 
 
@@ -66,10 +66,7 @@ class OneMail:
     async def _by_graph(self, target: GraphTarget, wanted: Wanted) -> None:
         if not wanted.remote_id:
             return  # it was found over IMAP, and has no name there
-        graph = Graph(
-            self._requests, self._ambient, url=target.url, token=target.token, renew=target.renew,
-            proxy=target.proxy,
-        )  # fmt: skip
+        graph = graph_of(target, self._requests, self._ambient)
         answer = await graph.mail(wanted.remote_id, self._limits.mail_bytes_max)
         wanted.source = None if answer is None else answer.body
 

@@ -36,6 +36,13 @@ _PAGES_MAX = 100_000
 """A listing with more pages goes round in a circle."""
 
 
+def graph_of(target: GraphTarget, requests: Requests, ambient: Ambient) -> Graph:
+    """The way to the mails of a mailbox."""
+    return Graph(
+        requests, ambient, url=target.url, token=target.token, renew=target.renew, proxy=target.proxy
+    )
+
+
 async def check_graph(
     target: GraphTarget,
     since: UidCursor | None,
@@ -52,10 +59,9 @@ async def check_graph(
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
-    reads = Graph(
-        requests, ambient, url=target.url, token=target.token, renew=target.renew, proxy=target.proxy
+    run = _Run(
+        graph_of(target, requests, ambient), target, since, sink, limits, large_mails, executor, ambient
     )
-    run = _Run(reads, target, since, sink, limits, large_mails, executor, ambient)
     try:
         return await run.run()
     except MailFault as fault:

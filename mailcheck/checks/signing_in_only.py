@@ -5,6 +5,7 @@ It takes the place of a check (`SigningIn`), so it signs in as a check of the ma
 
 from huahuo.actors.effects.traced import stage
 from huahuo.eventstore.ambient import Ambient
+from huahuo.mailcheck.checks.graph_check import graph_of
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
@@ -12,7 +13,6 @@ from huahuo.mailcheck.imap.folders import chosen, selectable
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.servers.faults import MailFault
-from huahuo.mailcheck.web.graph import Graph
 from huahuo.mailcheck.web.requests import Requests
 
 
@@ -63,14 +63,7 @@ class SigningInOnly:
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
     async def _by_graph(self, target: GraphTarget, folders: Folders) -> None:
-        graph = Graph(
-            self._requests,
-            self._ambient,
-            url=target.url,
-            token=target.token,
-            renew=target.renew,
-            proxy=target.proxy,
-        )
+        graph = graph_of(target, self._requests, self._ambient)
         folders.names = [name for _, name in await graph.folders()]
 
     async def _over_imap(self, target: Target, folders: Folders) -> None:

@@ -134,7 +134,7 @@ def _ranked(*found: Iterable[Announcement]) -> list[Announcement]:
 
 
 def _has(lower: str, words: tuple[str, ...], *, wide: bool) -> bool:
-    """Whether one of them stands anywhere, in other words too."""
+    """Whether one of them occurs anywhere, also inside other words."""
     for word in words if wide else _narrow(words):  # noqa: SIM110  `any` takes twice as long
         if word in lower:
             return True

@@ -33,7 +33,7 @@ _DATE = re.compile(
     r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}"
 )
 _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
-"""Digit by digit, as nobody writes a number of anything else."""
+"""Digit by digit: only codes are written like this."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")

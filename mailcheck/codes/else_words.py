@@ -1,4 +1,4 @@
-"""What people write beside a number that is no code, in lower case and eight languages. Data only."""
+"""What people write next to a number that is no code, in lower case and eight languages. Data only."""
 
 from typing import Final
 

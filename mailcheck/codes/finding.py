@@ -129,7 +129,7 @@ def code_of(subject: str, text: str, markup: str) -> Code | None:
 
 def _only(shown: str, numbers: list[Candidate], said: Announced) -> Candidate | None:
     """The number of a mail that has one number, if it stands by itself."""
-    if len({number.text for number in numbers}) > 1:  # others are beside it, in an address or a footer
+    if len({number.text for number in numbers}) > 1:  # there are others, in an address or a footer
         numbers = [number for number in numbers if is_firm(number) and stands_alone(shown, number)]
     one = numbers[0] if len({number.text for number in numbers}) == 1 else None
     if one is None or len(one.text) > _ONLY_CHARS_MAX[one.text.isdecimal()]:

@@ -16,7 +16,7 @@ _ASCII_TOKEN = re.compile(r"[a-z]+")
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
-    """Where a word stands, and how surely a code beside it is one."""
+    """Where a word stands, and how surely a number next to it is a code."""
 
     start: int
     end: int

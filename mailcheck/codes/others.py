@@ -1,4 +1,4 @@
-"""Whether a number is something else than a code, by what stands directly before and after it. Pure."""
+"""Whether a number is something other than a code, by what stands directly before and after it. Pure."""
 
 import re
 

@@ -112,7 +112,7 @@ CLOSE: Final = listed(
     вот они
     """
 )
-"""A code is directly beside it, in a mail about signing in."""
+"""A code is directly next to it, in a mail about signing in."""
 
 ATTACHED: Final = listed(
     """

@@ -16,6 +16,7 @@ from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.attachments.own_mails import OnServer
 from huahuo.mailcheck.checks.fetching import RawMail, Reader, batches
+from huahuo.mailcheck.checks.graph_check import graph_of
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
@@ -24,7 +25,6 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.mime.mail import content_document, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, MailFault
-from huahuo.mailcheck.web.graph import Graph
 from huahuo.mailcheck.web.requests import Requests
 
 GONE = json_bytes({"text": "", "html": "", "attachments": [], "to": "", "cc": "", "truncated": True})
@@ -99,14 +99,7 @@ class ManyMails:
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
     async def _by_graph(self, target: GraphTarget, filler: Filler) -> None:
-        graph = Graph(
-            self._requests,
-            self._ambient,
-            url=target.url,
-            token=target.token,
-            renew=target.renew,
-            proxy=target.proxy,
-        )
+        graph = graph_of(target, self._requests, self._ambient)
         while page := await filler.page():
             for one in page:
                 remote_id = "" if one.place is None else one.place.remote_id

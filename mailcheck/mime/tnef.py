@@ -168,7 +168,7 @@ def _value(cursor: _Cursor, kind: int) -> bytes:
     """The first of its values, and past all of them."""
     fixed = _FIXED_BYTES.get(kind & ~_SEVERAL)
     if fixed is None and kind & ~_SEVERAL not in (_UNICODE, _NARROW, _OBJECT, _BINARY):
-        raise _Cut  # nobody knows how long it is
+        raise _Cut  # its length is unknown
     several = kind & _SEVERAL or fixed is None
     first = b""
     for index in range(cursor.number() if several else 1):

@@ -21,7 +21,7 @@ LINES_MAX: Final = 20_000
 LINES_A_STRETCH: Final = 32
 """Lines read between two pauses: about 0.2 ms of work."""
 SEPARATOR: Final = "----"
-"""Matched from the left, so a field may begin with a hyphen but not end with one."""
+"""Matched from the left, so a field may begin with a hyphen; what follows shows whether one ends with it."""
 _OTHERS: Final = ("\t", "|")
 _COLUMNS: Final = ("email", "password", "client_id", "refresh_token")
 FIELDS_OAUTH: Final = 4
@@ -113,12 +113,25 @@ def parse(
 
 def _fields(line: str) -> list[str]:
     if SEPARATOR in line:
-        found = line.split(SEPARATOR)
+        found = _with_hyphens([field.strip() for field in line.split(SEPARATOR)])
     elif other := next((one for one in _OTHERS if one in line), ""):
         found = line.split(other)
     else:
         found = _comma_separated(line)
+    while len(found) > FIELDS_OAUTH and not found[-1].strip():
+        found.pop()  # a separator at the end
     return [field.strip() for field in found]
+
+
+def _with_hyphens(fields: list[str]) -> list[str]:
+    """Fields between separators, where one ends with a hyphen or the separators are longer than four."""
+    if len(fields) > FIELDS_MIN and all(field.startswith("-") for field in fields[1:]):
+        return [fields[0], *(field.lstrip("-") for field in fields[1:])]
+    for index in range(1, len(fields)):
+        rest = fields[index][1:]
+        if fields[index].startswith("-") and (_UUID.fullmatch(rest) or is_address(rest)):
+            fields[index - 1], fields[index] = fields[index - 1] + "-", rest
+    return fields
 
 
 def _comma_separated(line: str) -> list[str]:

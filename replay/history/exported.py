@@ -111,7 +111,9 @@ def parse_lines(lines: Iterable[bytes]) -> tuple[Header, Iterator[StoredEvent]]:
     except msgspec.MsgspecError:
         raise ValueError("not an export: its first line does not say so") from None
     if head.huahuo_export != FORMAT:
-        raise ValueError(f"an export of format {head.huahuo_export}; this program knows {FORMAT}")
+        raise ValueError(
+            f"an export of format {head.huahuo_export}, and this program knows {FORMAT}: update huahuo"
+        )
     return head, _events(source)
 
 

@@ -7,6 +7,7 @@ head. A tap serves many readers. It may also be told that events are missing, an
 log themselves.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -151,14 +152,21 @@ class Feed:
             return Run(stream, after)
         return await self._reads.get((stream, after, events_max, bytes_max))
 
-    async def fetch_joined(self, stream: str, after: int, *, events_max: int, bytes_max: int) -> Run:
-        """As `fetch`, with the bodies in `joined` (`bytes_max` includes the commas) and without `events`.
+    def ask(
+        self, stream: str, after: int, *, events_max: int, bytes_max: int, joined: bool
+    ) -> asyncio.Future[Run]:
+        """As `fetch`, without a task that waits. Cancel the answer if it is wanted no more.
 
-        For any stream but `log`.
+        `joined`: with the bodies in `joined` (`bytes_max` includes the commas) and without `events`. For any
+        stream but `log`.
         """
         if after >= self._log.head(stream).seq:
-            return Run(stream, after)
-        return await self._pages.get(Page(stream, after, events_max, bytes_max))
+            answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+            answer.set_result(Run(stream, after))
+            return answer
+        if joined:
+            return self._pages.ask(Page(stream, after, events_max, bytes_max))
+        return self._reads.ask((stream, after, events_max, bytes_max))
 
     def peek_link(self, stream: str, seq: int) -> bytes | None:
         """The link of the hash chain at an event, from memory. None if `links` must read it."""

@@ -167,7 +167,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (row_changed, "error", "content", "--rebuild|restore"),
     (name_changed, "error", "content", "what is damaged is refused"),
     (place_gone, "error", "content", "--rebuild"),
-    (newer_format, "error", "log", "knows 3"),
+    (newer_format, "error", "log", "a newer version of huahuo wrote this log"),
     (page_spoilt, "error", "log|content", ""),
     (database_gone, "error", "log", "restore"),
     (master_gone, "error", "keys", "put the key"),

@@ -110,6 +110,14 @@ def test_a_compact_object_is_read_by_the_short_way_as_by_the_long_one(fields: di
 
 
 @given(
+    fields=st.dictionaries(st.text("abc _:,", max_size=8), st.integers(0, 9) | st.text("ab :,", max_size=9))
+)
+def test_spaces_between_the_parts_do_not_close_the_short_way(fields: dict[str, Any]) -> None:
+    data = json.dumps({"action": "note", **fields}).encode()
+    assert compact_object(data, 32) == {"action": "note", **fields}
+
+
+@given(
     text=st.one_of(
         st.sampled_from(ODD + ODD_OBJECTS),
         st.text(max_size=60),

@@ -55,11 +55,14 @@ class Judged(msgspec.Struct, frozen=True):
 
     def asks(self, principal: Principal, stream: str) -> bool:
         """Whether the right of this user to read `stream` is."""
-        if not self or not principal.may(READ) or not self.concerns(stream):
+        # In one frame: asked for each stream of each client that comes back.
+        if not (self.others or self.kinds) or not principal.may(READ):
             return False
         kind = stream.partition("/")[0]
         if kind in self.kinds:
             return True
+        if not self.others or kind in _INTERNAL or stream in (SYSTEM_STREAM, LOG_STREAM):
+            return False
         by_rule = principal.is_admin and kind in ("user", "group")
         return stream != principal.name and not by_rule
 

@@ -31,7 +31,12 @@ PING = b"\x89\x00"
 
 def text_frame(payload: bytes) -> bytes:
     """`payload` (UTF-8) as one text frame."""
-    return _frame(TEXT, payload)
+    size = len(payload)
+    if size < _LEN_16:
+        return b"\x81%c%b" % (size, payload)
+    if size < 1 << 16:
+        return _HEAD_16.pack(TEXT, _LEN_16, size) + payload
+    return _HEAD_64.pack(TEXT, _LEN_64, size) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:

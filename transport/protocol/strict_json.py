@@ -1,6 +1,6 @@
 """JSON of strangers, read strictly: no key twice, no NaN, no lone surrogate, no huge number, no depth. Pure.
 
-`compact_object` reads in a fifth of the time what encoders of compact JSON write. `decode_closely` reads the
+`compact_object` reads in a fifth of the time what encoders of JSON write. `decode_closely` reads the
 rest, and names what is wrong with it.
 """
 
@@ -25,10 +25,11 @@ _HUGE = object()
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_format = msgspec.json.format
 
 
 def compact_object(data: str | bytes, depth_max: int) -> dict[str, Any] | None:
-    """The object, if it is written as encoders of compact JSON write it. None: look at it closely.
+    """The object, if it is written as encoders of JSON write it, with spaces or without. None: look closely.
 
     What gives the same bytes again when it is encoded has no key twice, no number out of range, no NaN and no
     lone surrogate. This takes a fifth of the time of `parse_closely`.
@@ -48,7 +49,9 @@ def compact_object(data: str | bytes, depth_max: int) -> dict[str, Any] | None:
         # A message of few brackets cannot be too deep.
         elif raw.count(b"{") + raw.count(b"[") > depth_max and _is_deeper(value, depth_max):
             return None
-        return value if _encode(value) == raw else None
+        encoded = _encode(value)
+        # Without the spaces between its parts, which `json.dumps` writes, the rest is as it came.
+        return value if encoded == raw or encoded == _format(raw, indent=-1) else None
     except (ValueError, RecursionError):
         return None
 

@@ -1,10 +1,9 @@
 """Admission at the listening socket: plain HTTP, origins, and the limits per address."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
@@ -98,6 +97,8 @@ class Admission:
 
 def peer_of(transport: object) -> str:
     """The address at the other end of the socket, "" where it has none."""
-    with contextlib.suppress(TypeError, IndexError, AttributeError):
-        return str(cast("asyncio.BaseTransport", transport).get_extra_info("peername")[0])
-    return ""
+    known: Any = transport
+    try:
+        return str(known.get_extra_info("peername")[0])
+    except (TypeError, IndexError, AttributeError):
+        return ""

@@ -41,7 +41,7 @@ class Shell(Protocol):
         """Wait for the connection's next happening."""
         ...
 
-    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that ends with the connection."""
         ...
 
@@ -66,7 +66,7 @@ class Answering:
     def execute(self, asked: Execute) -> None:
         """Begin a command or a query."""
         if asked.spec.query:
-            self._shell.start_query(self._answer(asked, tuple(self._begun.values())))
+            self._shell.start_task(self._answer(asked, tuple(self._begun.values())))
             return
         try:
             self._begun[id(asked)] = self._wires.gate.begin(

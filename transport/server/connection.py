@@ -13,7 +13,6 @@ An idle connection keeps no timer and no task except the handler's.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from typing import Any, ClassVar, cast
 
 import structlog
@@ -54,10 +53,11 @@ _log = structlog.get_logger(__name__)
 class Connection(LoopActor):
     """See the module. Others hold its `ConnectionRef`.
 
-    Implements `Shell` of `answering` and of `signing_in`.
+    Implements `Shell` of `answering`, of `pump` and of `signing_in`.
     """
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
+    _actor_ref: ConnectionRef
 
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
@@ -69,8 +69,7 @@ class Connection(LoopActor):
         self._session = Session(
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
-        self._reads: set[asyncio.Task[None]] = set()
-        self._queries: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] | None = None  # an idle connection has none
         self._free: asyncio.Future[None] | None = None
         self._slowed = False
         self._quiet_until_s = 0.0
@@ -78,6 +77,7 @@ class Connection(LoopActor):
         self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
+            self,
             ws,
             self._session,
             feed=wires.feed,
@@ -86,29 +86,19 @@ class Connection(LoopActor):
             settings=settings,
             supply=wires.supply,
             tally=wires.tally,
-            start=partial(self._start, self._reads),
-            perform=self.carry_out,
-            door=self._ref,
-            change=self.change,
-            hold=self.hold,
+            door=self._actor_ref,
         )
-        self._answering = Answering(
-            self, self._ref, ws=ws, session=self._session, pump=self._pump, wires=wires
-        )
+        self._answers: Answering | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
-        ws.listener = self._ref
-        wires.hub.opened(self._ref)
+        ws.listener = self._actor_ref
+        wires.hub.opened(self._actor_ref)
 
     @classmethod
     def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
         return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
-
-    @property
-    def _ref(self) -> ConnectionRef:
-        return cast("ConnectionRef", self._actor_ref)
 
     # Urgent messages: one step each, also while a message waits ---------------------------------------
 
@@ -177,9 +167,8 @@ class Connection(LoopActor):
         self.carry_out(self._session.tick(now))
         self._quiet_until_s = self._session.quiet_until_s(now)
         self._pump.retry()
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.settle(principal.name)
+        if self._session.user:
+            self._bill.settle(self._session.user)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
 
@@ -216,8 +205,8 @@ class Connection(LoopActor):
         return self._handle_when_free(message) if must_wait else self._handle(message)
 
     def _owes_time(self) -> bool:
-        principal = self._session.principal
-        return principal is not None and self._wires.supply.turns.must_wait(principal.name)
+        user = self._session.user
+        return bool(user) and self._wires.supply.turns.must_wait(user)
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -235,11 +224,10 @@ class Connection(LoopActor):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self.change()
-        principal = self._session.principal
-        if principal is not None:
+        if self._session.user:
             self._slowed = True
             try:
-                await self._wires.supply.turns.fair(principal.name)
+                await self._wires.supply.turns.fair(self._session.user)
             finally:
                 self._slowed = False
         pending = self._handle(message)
@@ -263,27 +251,36 @@ class Connection(LoopActor):
                 if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
                     self._answering.execute(todo[0])
                 elif (asked := self.carry_out(todo)) is not None:
-                    waits = self._signing_in.do(asked)
+                    waits = self._signing_in.do(asked, now)
                     break
             if not session.takes_more or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began
-            if session.principal is not None:
-                self._bill.since(session.principal.name, began_s, ambient.monotonic_s())
+            if session.user:
+                self._bill.since(session.user, began_s, ambient.monotonic_s())
         return waits
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         now = self._now()
         asked = self.carry_out(self._session.received(message, now))
         if asked is not None:
-            return self._signing_in.do(asked)
+            return self._signing_in.do(asked, now)
         self.went_on(now.s)  # an ack made room, a subscription began
         return None
 
     @property
+    def _answering(self) -> Answering:
+        """Made at the first command: many connections only read."""
+        if self._answers is None:
+            self._answers = Answering(
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+            )
+        return self._answers
+
+    @property
     def _signing_in(self) -> SigningIn:
-        return SigningIn(self, self._ref, ws=self._ws, session=self._session, wires=self._wires)
+        return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
@@ -345,22 +342,25 @@ class Connection(LoopActor):
             frames.clear()
 
     def _note(self, acked: Iterable[outputs.Acked]) -> None:
-        principal = self._session.principal
-        assert principal is not None, "an ack before any event was sent"
+        user = self._session.user
+        assert user, "an ack before any event was sent"
         for one in acked:
-            self._wires.hub.note_ack(principal.name, self._session.client, one.stream, one.seq)
+            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
 
     def went_on(self, began_s: float) -> None:
         """See `Shell`."""
         self.go_on()
-        principal = self._session.principal
-        if principal is not None:
-            self._bill.since(principal.name, began_s, self._wires.ambient.monotonic_s())
+        if self._session.user:
+            self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
-    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `Shell`."""
-        self._start(self._queries, work)
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(task)  # else it might be garbage-collected
+        task.add_done_callback(self._ended)
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -380,12 +380,12 @@ class Connection(LoopActor):
         self._ws.listener = None
         self._leave()
         # Commands are not cancelled, so that one that has not begun yet is not lost.
-        for task in (*self._reads, *self._queries):
+        for task in tuple(self._tasks or ()):
             task.cancel()
 
     def _leave(self) -> None:
         """Leave the hub and stop reading for this connection."""
-        self._wires.hub.leave(self._ref)
+        self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()
 
@@ -394,17 +394,14 @@ class Connection(LoopActor):
         if free is not None and not free.done():
             free.set_result(None)
 
-    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
-        """Start `work` as a task. Its steps come by the door, so it must not begin in this call (eagerly)."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop())
-        tasks.add(task)  # else it might be garbage-collected
-        task.add_done_callback(partial(self._ended, tasks))
-
-    def _ended(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-        tasks.discard(task)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        assert self._tasks is not None, "the task was started here"
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._tasks = None
         fault = None if task.cancelled() else task.exception()
         if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
-            self._ref.fault(fault)
+            self._actor_ref.fault(fault)
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())

@@ -335,7 +335,7 @@ class FanOut:
         cohort.members[0].lane.count_written(size * count, size * len(framed.data))
         try:
             self._sends.write_all(cohort.sockets, cohort.descriptors, framed.data)
-        except Exception:  # noqa: BLE001  nobody knows to whom it was written
+        except Exception:  # noqa: BLE001  its recipients are unknown
             _log.exception("events_not_written", stream=stream)
             for lane in cohort.dissolve():
                 _end(lane)

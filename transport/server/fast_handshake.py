@@ -7,8 +7,6 @@ library would refuse, and all refusals are written in one place.
 """
 
 import asyncio
-import base64
-import binascii
 import re
 from email.utils import formatdate
 from functools import lru_cache
@@ -23,27 +21,33 @@ from huahuo.transport.server.lobby import Lobby
 
 _HEAD_BYTES_MAX = 4096
 _HEADERS_MAX = 64
-_KEY_BYTES = 16
 _OFFERS_KEPT = 64
 _OFFER_CHARS_MAX = 128
 
+_HEADS_KEPT = 64
+"""A head has at most 4 KiB, so these are 256 KiB at most."""
+_KEY = re.compile(rb"\r\nsec-websocket-key:[ \t]*([0-9A-Za-z+/]{22}==)[ \t]*\r\n", re.IGNORECASE)
+"""Any other key is none: base64 of 16 bytes has this form."""
 _HEAD = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n(?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t -~]*\r\n)+\r\n")
 _CONNECTION = frozenset({"upgrade", "keep-alive, upgrade"})
 _NOT_HERE = frozenset({"content-length", "transfer-encoding"})
 
 
+type _Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A valid WebSocket handshake. Origin and connection limits are checked later.
 
-    The list of a header that was not sent is empty. `size_bytes` is the size of the head.
+    What was not sent is empty. `size_bytes` is the size of the head.
     """
 
     size_bytes: int
     accept: str
     offered: tuple[str, ...]
-    origins: list[str]
-    hosts: list[str]
-    forwarded_for: list[str]
+    origins: tuple[str, ...]
+    hosts: tuple[str, ...]
+    forwarded_for: tuple[str, ...]
 
 
 class Greeter(Protocol):
@@ -90,15 +94,29 @@ class Greeting(asyncio.Protocol):
 
 def understood(data: bytes) -> Asked | None:
     """The request, if `data` begins with a complete and usual one. None: the library must parse it."""
-    match = _HEAD.match(data, 0, _HEAD_BYTES_MAX)
-    if match is None:
+    end = data.find(b"\r\n\r\n", 0, _HEAD_BYTES_MAX) + len(b"\r\n\r\n")
+    found = _KEY.search(data, 0, end)
+    if found is None:
         return None
-    lines = match[0].decode("ascii").split("\r\n")[1:-2]
+    asked = _without_key(data[: found.start(1)] + data[found.end(1) : end])
+    if asked is None:
+        return None
+    return Asked(end, accept_key(found[1].decode("ascii")), *asked)
+
+
+@lru_cache(maxsize=_HEADS_KEPT)
+def _without_key(head: bytes) -> _Asked | None:
+    """What a head asks for, whose key was cut out.
+
+    Clients of one kind send the same head but for the key, and after a restart they all come at once.
+    """
+    if _HEAD.fullmatch(head) is None:
+        return None
+    lines = head.decode("ascii").split("\r\n")[1:-2]
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         fields[name.lower()] = value.strip(" \t")
-    key, version = fields.get("sec-websocket-key", ""), fields.get("sec-websocket-version")
     offered = _offered(fields.get("sec-websocket-protocol"))
     in_order = (
         len(fields) == len(lines) <= _HEADERS_MAX
@@ -106,19 +124,12 @@ def understood(data: bytes) -> Asked | None:
         and "host" in fields
         and fields.get("upgrade", "").lower() == "websocket"
         and fields.get("connection", "").lower() in _CONNECTION
-        and version == "13"
-        and _is_key(key)
+        and fields.get("sec-websocket-version") == "13"
+        and fields.get("sec-websocket-key") == ""
     )
     if not in_order or offered is None:
         return None
-    return Asked(
-        len(match[0]),
-        accept_key(key),
-        offered,
-        _listed(fields, "origin"),
-        _listed(fields, "host"),
-        _listed(fields, "x-forwarded-for"),
-    )
+    return offered, _listed(fields, "origin"), _listed(fields, "host"), _listed(fields, "x-forwarded-for")
 
 
 class Welcomes:
@@ -140,13 +151,6 @@ class Welcomes:
         ).encode("ascii")
 
 
-def _is_key(key: str) -> bool:
-    try:
-        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
-    except binascii.Error:
-        return False
-
-
 def _offered(value: str | None) -> tuple[str, ...] | None:
     if value is None:
         return ()
@@ -161,6 +165,6 @@ def _parsed_offer(value: str) -> tuple[str, ...] | None:
         return None
 
 
-def _listed(fields: dict[str, str], name: str) -> list[str]:
+def _listed(fields: dict[str, str], name: str) -> tuple[str, ...]:
     value = fields.get(name)
-    return [] if value is None else [value]
+    return () if value is None else (value,)

@@ -13,7 +13,6 @@ from typing import Protocol, cast
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request
-from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -26,6 +25,7 @@ from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.ports import PlainHttp, Usher
 from huahuo.transport.server.web_socket import Owner, WebSocket
+from huahuo.transport.server.welcomed import WelcomedProtocol
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.speech import Speech
 
@@ -111,10 +111,10 @@ class Handshakes:
         """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
         negotiated = self.negotiate(asked.offered)
         chosen = negotiated.subprotocol
-        protocol = ServerProtocol(state=OPEN, max_size=self._settings.first_bytes_max)
-        protocol.subprotocol = cast("Subprotocol | None", chosen)
+        protocol = WelcomedProtocol(self._settings.first_bytes_max, cast("Subprotocol | None", chosen))
         ws = self._socket(protocol)
         ws.request = _WELCOMED
+        del ws.request_rcvd  # only the library's handshake waits for it
         ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
         transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
         _attach(ws, transport, data[asked.size_bytes :])

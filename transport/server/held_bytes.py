@@ -23,9 +23,13 @@ class HeldBytes[S]:
         if not held:
             del self._of_address[address], self._sums[address]
 
-    def of(self, socket: S, address: str) -> int:
-        """What it holds."""
-        return self._of_address.get(address, {}).get(socket, 0)
+    def drop(self, socket: S, address: str) -> int:
+        """Forget the socket; returns what it held."""
+        held = self._of_address.get(address)
+        count = 0 if held is None else held.get(socket, 0)
+        if count:
+            self.put(socket, address, 0)
+        return count
 
     def too_many(self, bytes_max: int) -> Iterator[S]:
         """Sockets to end until the others hold at most `bytes_max`: always the fullest address's fullest.

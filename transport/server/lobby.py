@@ -91,7 +91,7 @@ class Lobby:
     def enter(self, socket: HasTransport, address: str = "") -> None:
         """TCP is connected, or the client's `address` is now known ("": take the transport's)."""
         address = address or self._address_of(socket.transport)
-        held_bytes = self._leave(socket)
+        held_bytes = self._leave(socket) if socket in self._inside else 0
         if self._closed:
             socket.transport.abort()
             return
@@ -101,7 +101,8 @@ class Lobby:
             self._cut_off(next(iter(of_address or self._inside)))
         self._inside[socket] = address
         self._of_address.setdefault(address, {})[socket] = None
-        self._held.put(socket, address, held_bytes)
+        if held_bytes:
+            self._held.put(socket, address, held_bytes)
 
     def hold(self, socket: HasTransport, held_bytes: int) -> None:
         """The socket holds this many bytes that are not handled. Ignored if it is not in the lobby."""
@@ -130,7 +131,8 @@ class Lobby:
 
     def leave(self, socket: HasTransport) -> None:
         """The client authenticated, or TCP is gone. Idempotent."""
-        self._leave(socket)
+        if socket in self._inside:
+            self._leave(socket)
         self._silent.pop(socket, None)
 
     def close(self) -> None:
@@ -149,9 +151,7 @@ class Lobby:
         del of_address[socket]
         if not of_address:
             del self._of_address[address]
-        held_bytes = self._held.of(socket, address)
-        self._held.put(socket, address, 0)
-        return held_bytes
+        return self._held.drop(socket, address)
 
     def _cut_off(self, socket: HasTransport) -> None:
         self.cut_off_count += 1

@@ -32,16 +32,25 @@ class _Total(Collector):
         return [CounterMetricFamily(self._name, self._text, value=self._value())]
 
 
-class _Labelled(dict[str, Counter]):
-    """The counters by label value. The library's own lookup takes a lock, several times a sign-in."""
+class _Counts(Collector):
+    """Counters by the value of one label, as plain numbers until a scrape: several are counted a sign-in."""
 
-    def __init__(self, family: Counter) -> None:
-        super().__init__()
-        self._family = family
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._counts: dict[str, int] = {}
 
-    def __missing__(self, value: str) -> Counter:
-        counter = self[value] = self._family.labels(value)
-        return counter
+    def inc(self, value: str) -> None:
+        """One more of this value."""
+        self._counts[value] = self._counts.get(value, 0) + 1
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The family."""
+        family = CounterMetricFamily(self._name, self._text, labels=(self._label,))
+        for value, count in self._counts.items():
+            family.add_metric((value,), count)
+        return [family]
 
 
 class Metrics:
@@ -51,12 +60,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._events = self._counter("events_delivered", "Events written to connections.")
         self._bytes = self._counter("bytes_sent", "Bytes of frames written to connections.")
-        self._resumes = _Labelled(self._counter("resumes", "Subscriptions begun, by outcome.", "outcome"))
+        self._resumes = self._counts("resumes", "Subscriptions begun, by outcome.", "outcome")
         self._ahead = self._counter(
             "cursor_ahead", "Cursors beyond the head of the log, or with a check that differs: an alarm."
         )
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
-        self._auth = _Labelled(self._counter("authentications", "Authentications, by result.", "result"))
+        self._auth = self._counts("authentications", "Authentications, by result.", "result")
         self._answers = AnswerCounts(_LATENCY_S)
         self.registry.register(self._answers)
         self.command = self._answers.count
@@ -78,7 +87,7 @@ class Metrics:
 
     def resumed(self, outcome: str) -> None:
         """A subscription began. `outcome` is one of PROTOCOL 3.1's."""
-        self._resumes[outcome].inc()
+        self._resumes.inc(outcome)
 
     def cursor_ahead(self) -> None:
         """A client was ahead of the log, or saw other events: history was lost or replaced."""
@@ -90,7 +99,7 @@ class Metrics:
 
     def authenticated(self, result: str) -> None:
         """A token was checked. `result`: `ok` or the code of the failure."""
-        self._auth[result].inc()
+        self._auth.inc(result)
 
     def committed(self, seconds: float) -> None:
         """The log committed a group."""
@@ -99,6 +108,11 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _counts(self, name: str, text: str, label: str) -> _Counts:
+        counts = _Counts(f"huahuo_{name}", text, label)
+        self.registry.register(counts)
+        return counts
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"huahuo_{name}", text, labels, registry=self.registry)

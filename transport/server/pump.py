@@ -1,8 +1,8 @@
 """Moves events from the log to one socket: the shell around `delivery`.
 
 New events come from `fanout`: as frames that many connections share, or as a wake-up by a plain call. After
-a wake-up, events that the feed holds in memory are framed and written at once. One task fetches all others,
-and another one takes snapshots (`snapshots`).
+a wake-up, events that the feed holds in memory are framed and written at once. All others are fetched, a page
+at a time, and a task takes snapshots (`snapshots`).
 
 While the socket's buffer is full, nothing is read: the log is the buffer.
 
@@ -11,9 +11,9 @@ Tasks and timers change the session only in steps of the connection's actor (`Co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -45,22 +45,38 @@ _ROOM_LOOK_S = 0.1
 _log = structlog.get_logger(__name__)
 
 
-class Pump:
-    """See the module.
+class Shell(Protocol):
+    """What the pump needs of the connection's actor."""
 
-    `start` runs a coroutine as a task of the connection, `perform` carries out the session's outputs, `door`
-    lets in steps of tasks, `change` waits for the connection's next happening. Implements `fanout.Lane` and
-    `snapshots.Room`.
-    """
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task that ends with the connection."""
+        ...
+
+    def carry_out(self, todo: Iterable[Output]) -> object:
+        """Carry out outputs of the session."""
+        ...
+
+    async def change(self) -> None:
+        """Wait for the connection's next happening."""
+        ...
+
+    def hold(self, stream: str) -> None:
+        """Send nothing more of a stream until the right to read it has been judged again."""
+        ...
+
+
+class Pump:
+    """See the module. `door` lets in steps of tasks. Implements `fanout.Lane` and `snapshots.Room`."""
 
     __slots__ = (
-        "_ambient", "_change", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_perform",
-        "_purse", "_read_bytes_max", "_snapshots", "_soon", "_start", "_supply", "_tally",
-        "_watched", "_ws", "has_room", "hold", "session",
+        "_ambient", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_page", "_purse",
+        "_read_bytes_max", "_shell", "_snapshots", "_soon", "_supply", "_tally", "_watched", "_ws",
+        "has_room", "session",
     )  # fmt: skip
 
     def __init__(
         self,
+        shell: Shell,
         ws: Socket,
         session: Session,
         *,
@@ -70,12 +86,9 @@ class Pump:
         settings: TransportSettings,
         supply: Supply,
         tally: Tally,
-        start: Callable[[Coroutine[Any, Any, None]], None],
-        perform: Callable[[Iterable[Output]], object],
         door: ConnectionRef,
-        change: Callable[[], Awaitable[None]],
-        hold: Callable[[str], None],
     ) -> None:
+        self._shell = shell
         self._ws = ws
         self.session = session
         self._delivery = session.delivery
@@ -87,17 +100,13 @@ class Pump:
         self._read_bytes_max = settings.frame_bytes_max - _ENVELOPE_BYTES
         self._supply = supply
         self._tally = tally
-        self._start = start
-        self._perform = perform
         self._door = door
-        self._change = change
-        self.hold = hold
-        """See `fanout.Lane`."""
         self._watched: set[str] = set()
         self._snapshots: Snapshots | None = None  # made on demand: few connections want one
         self._purse: Purse | None = None
         # Which subscriptions wait for what is their own state. These are facts about this shell:
-        self._fetching = False  # the task that fetches pages runs
+        self._fetching = False  # a page is being fetched, or waits to be sent
+        self._page: asyncio.Future[Run] | None = None  # the one that is being fetched
         self._soon = False  # the timer for the next `run` runs
 
     def watch(self, stream: str) -> None:
@@ -137,6 +146,10 @@ class Pump:
         self.session.woken(stream)
         self.run()
 
+    def hold(self, stream: str) -> None:
+        """See `fanout.Lane`."""
+        self._shell.hold(stream)
+
     def failed(self) -> None:
         """See `fanout.Lane`."""
         self._door.fault(RuntimeError("events were counted as sent, and may not have been written"))
@@ -150,8 +163,8 @@ class Pump:
                 self,
                 ambient=self._ambient,
                 supply=self._supply,
-                start=self._start,
-                perform=self._perform,
+                start=self._shell.start_task,
+                perform=self._shell.carry_out,
                 door=self._door,
             )
         self._snapshots.want(sub)
@@ -162,7 +175,7 @@ class Pump:
         if self._purse is None:
             principal = self.session.principal
             assert principal is not None, "nothing large is built for a stranger"
-            self._purse = self._supply.budget.purse(principal.name)
+            self._purse = self._supply.budget.purse(self.session.user)
         return self._purse
 
     def count_unsent(self) -> None:
@@ -178,7 +191,9 @@ class Pump:
         return self._purse.stuck_s(now_s) >= stuck_s
 
     def gone(self) -> None:
-        """The socket is closed: give its bytes back to the budget."""
+        """The socket is closed: give its bytes back to the budget, and wait for no page."""
+        if self._page is not None:
+            self._page.cancel()
         if self._purse is not None:
             self._purse.close()
 
@@ -228,6 +243,8 @@ class Pump:
             self._fetch_parked()
         if self._snapshots:
             self._snapshots.take()
+        if not self._delivery.backlog:
+            return
         session, now_s = self.session, self._ambient.monotonic_s()
         for _ in range(RUNS_A_TURN):
             sub = session.next_read()
@@ -264,75 +281,84 @@ class Pump:
 
     def charge(self, began_s: float) -> float:
         """Charge the user for the loop's time since `began_s`; returns how long others go first, in s."""
-        principal = self.session.principal
-        if principal is None:
+        user = self.session.user
+        if not user:
             return 0.0
-        self._supply.turns.charge_since(principal.name, began_s)
-        return self._wait_s()
-
-    def _wait_s(self) -> float:
-        principal = self.session.principal
-        if principal is None:
-            return 0.0
-        return self._supply.turns.shares.wait_s(principal.name, self._ambient.monotonic_s())
+        self._supply.turns.charge_since(user, began_s)
+        return self._supply.turns.wait_s(user)
 
     def _run_now(self) -> None:
         self._soon = False
-        wait_s = self._wait_s()
+        wait_s = self._supply.turns.wait_s(self.session.user)
         if wait_s > 0:  # another connection of this user went first
             self._run_soon(wait_s)
         else:
             self.run()
 
     def _fetch_parked(self) -> None:
-        if not self._fetching:
-            self._fetching = True
-            self._start(self._fetch())
+        """Fetch the next page that is not in memory, first parked first, unless one is being fetched.
 
-    async def _fetch(self) -> None:
-        """Fetch events that are not in memory, a page at a time, first parked first."""
+        A future with a callback: in a storm of clients that come back, a task for each costs more than the
+        page.
+        """
+        if self._fetching:
+            return
+        sub = self._delivery.next_fetch()
+        if sub is None:
+            return
+        session, joins = self.session, self._delivery.joins(sub)
+        self._fetching = True
+        self._page = page = self._feed.ask(
+            sub.stream,
+            sub.flow.sent,
+            events_max=session.page_events_max(sub) if joins else session.read_events_max(sub),
+            bytes_max=self._read_bytes_max,
+            joined=joins,
+        )
+        page.add_done_callback(partial(self._page_came, sub))
+
+    def _page_came(self, sub: Subscription, page: asyncio.Future[Run]) -> None:
+        self._page = None
+        if not page.cancelled():  # else the connection has ended
+            self._door.tell_step(partial(self._take_page, sub, page))
+
+    def _take_page(self, sub: Subscription, page: asyncio.Future[Run]) -> None:
+        """Send the page that came. Pages of users that owe time are sent in turns with those of others."""
+        self._fetching = False
+        error = page.exception()
+        if error is None:
+            user, turns = self.session.user, self._supply.turns
+            began_s = self._ambient.monotonic_s()
+            if turns.shares.owes(user) and turns.shares.contended(began_s):
+                self._fetching = True
+                self._shell.start_task(self._send_in_turn(sub, page.result(), user))
+                return
+            self._send(sub, page.result(), began_s)
+            turns.charge_since(user, began_s)
+        elif isinstance(error, Corrupt):
+            self.end_corrupt(sub)
+        elif isinstance(error, EventStoreError):
+            _log.warning("stream_not_read", stream=sub.stream)
+            self._delivery.fetch_failed(sub)
+        else:
+            raise error
+        self.run()
+
+    async def _send_in_turn(self, sub: Subscription, run: Run, user: str) -> None:
+        turns = self._supply.turns
         try:
-            while self._ws.has_room() and (sub := self._delivery.next_fetch()) is not None:
-                try:
-                    run = await self._page(sub)
-                except Corrupt:
-                    self._door.step(partial(self.end_corrupt, sub))
-                    continue
-                except EventStoreError:
-                    _log.warning("stream_not_read", stream=sub.stream)
-                    self._delivery.fetch_failed(sub)
-                    continue
-                await self._send_page(sub, run)
-                del run  # a page is large, and the next fetch may take a while
-                self._door.step(self.run)
+            await turns.paid(user)
+            send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
+            await turns.slice(user, send)
         finally:
             self._fetching = False
-
-    async def _send_page(self, sub: Subscription, run: Run) -> None:
-        """Frame and write a page. Pages of users that owe time are sent one at a time."""
-        principal, turns = self.session.principal, self._supply.turns
-        began_s = self._ambient.monotonic_s()
-        if principal is None or not (turns.shares.owes(principal.name) and turns.shares.contended(began_s)):
-            self._door.step(partial(self._send, sub, run, began_s))
-            self.charge(began_s)
-            return
-        await turns.paid(principal.name)
-        send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
-        await turns.slice(principal.name, send)
-
-    def _page(self, sub: Subscription) -> Awaitable[Run]:
-        session, bytes_max = self.session, self._read_bytes_max
-        if self._delivery.joins(sub):
-            count = session.page_events_max(sub)
-            return self._feed.fetch_joined(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
-        count = session.read_events_max(sub)
-        return self._feed.fetch(sub.stream, sub.flow.sent, events_max=count, bytes_max=bytes_max)
+        self._door.step(self.run)
 
     async def room(self) -> None:
         """Wait until the socket has room for something large, and let others have their turn."""
         await asyncio.sleep(0)
         while not self._ws.has_room():
-            await self._change()
+            await self._shell.change()
 
     async def reserve(self, size: int) -> bool:
         """Reserve bytes of the budget. Waits at most 3 s for bytes that are being sent."""
@@ -348,4 +374,4 @@ class Pump:
 
     def end_corrupt(self, sub: Subscription) -> None:
         """See `snapshots.Room`."""
-        self._perform(self.session.corrupt(sub))
+        self._shell.carry_out(self.session.corrupt(sub))

@@ -43,7 +43,7 @@ class Shell(Protocol):
         """Wait for the connection's next happening."""
         ...
 
-    def start_query(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that ends with the connection."""
         ...
 
@@ -62,31 +62,31 @@ class SigningIn:
         self._session = session
         self._wires = wires
 
-    def do(self, asked: outputs.Verify | outputs.LookUp) -> Coroutine[Any, Any, None] | None:
+    def do(self, asked: outputs.Verify | outputs.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
         """Do what the session asked for."""
-        return self._verify(asked) if isinstance(asked, outputs.Verify) else self._look_up(asked)
+        return self._verify(asked, now) if isinstance(asked, outputs.Verify) else self._look_up(asked, now)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
         principal = self._session.principal
         if principal is not None and self._session.hold(stream):
             verdict = self._wires.verdicts.of(principal, stream)
-            self._shell.start_query(self._judged_late(stream, verdict))
+            self._shell.start_task(self._judged_late(stream, verdict))
 
-    def _verify(self, asked: outputs.Verify) -> Coroutine[Any, Any, None] | None:
-        verdict = self._wires.verifier.verify(asked.token, self._now.ms)
+    def _verify(self, asked: outputs.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
+        verdict = self._wires.verifier.verify(asked.token, now.ms)
         if not isinstance(verdict, Verified | AuthFailure):
             return self._later(verdict, self._tell_verdict)
-        return self._tell_verdict(verdict)
+        return self._tell_verdict(verdict, now)
 
     async def _later[T](self, fact: Awaitable[T], then: _Then[T]) -> None:
         pending = then(await fact)
         if pending is not None:
             await pending
 
-    def _tell_verdict(self, verdict: Verdict) -> Coroutine[Any, Any, None] | None:
+    def _tell_verdict(self, verdict: Verdict, now: Now | None = None) -> Coroutine[Any, Any, None] | None:
         hold_s = note_verdict(self._wires, verdict, self._ws.address)
-        return self._judge(verdict) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
+        return self._judge(verdict, now) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
 
     async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
         if not isinstance(hold_s, float):
@@ -98,7 +98,9 @@ class SigningIn:
         if (pending := self._judge(verdict)) is not None:
             await pending
 
-    def _judge(self, verdict: Verified | AuthFailure) -> Coroutine[Any, Any, None] | None:
+    def _judge(
+        self, verdict: Verified | AuthFailure, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
         hub = self._wires.hub
         admitted: bool | Awaitable[bool] = True
         if isinstance(verdict, Verified):
@@ -107,18 +109,22 @@ class SigningIn:
                 admitted = hub.join(self._ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._ref, verdict)
-        then = partial(self._admit, verdict)
-        return then(admitted) if isinstance(admitted, bool) else self._later(admitted, then)
+        if isinstance(admitted, bool):
+            return self._admit(verdict, admitted, now)
+        return self._later(admitted, partial(self._admit, verdict))
 
-    def _admit(self, verdict: Verdict, admitted: bool) -> Coroutine[Any, Any, None] | None:
-        asked = self._shell.carry_out(self._session.verdict(verdict, self._now, admitted=admitted))
+    def _admit(
+        self, verdict: Verdict, admitted: bool, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        now = now or self._now
+        asked = self._shell.carry_out(self._session.verdict(verdict, now, admitted=admitted))
         self._shell.token_judged()
         if isinstance(asked, outputs.LookUp):
-            return self._look_up(asked)
+            return self._look_up(asked, now)
         self._shell.go_on()
         return None
 
-    def _look_up(self, asked: outputs.LookUp) -> Coroutine[Any, Any, None] | None:
+    def _look_up(self, asked: outputs.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
         """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
         if asked.judge:
             return self._look_up_and_judge(asked)
@@ -126,7 +132,7 @@ class SigningIn:
         links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
         if len(links) < len(asked.places):
             return self._look_up_in_store(asked)
-        self._looked_up(links)
+        self._looked_up(links, now=now)
         return None
 
     async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
@@ -139,7 +145,7 @@ class SigningIn:
         links = await found_links(self._wires.feed, asked.places) if asked.places else {}
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
-            self._shell.start_query(self._judged_late(stream, verdict))
+            self._shell.start_task(self._judged_late(stream, verdict))
 
     async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
         readable = await verdict
@@ -151,9 +157,13 @@ class SigningIn:
         self._ref.step(step)
 
     def _looked_up(
-        self, links: Mapping[tuple[str, int], bytes], verdicts: Mapping[str, bool | None] | None = None
+        self,
+        links: Mapping[tuple[str, int], bytes],
+        verdicts: Mapping[str, bool | None] | None = None,
+        *,
+        now: Now | None = None,
     ) -> None:
-        self._shell.carry_out(self._session.looked_up(links, self._now, verdicts))
+        self._shell.carry_out(self._session.looked_up(links, now or self._now, verdicts))
         self._shell.token_judged()
         self._shell.go_on()
 

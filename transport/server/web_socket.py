@@ -6,6 +6,7 @@ and waits for its turn; so do all other frames.
 """
 
 import asyncio
+from collections import deque
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -16,6 +17,7 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
@@ -178,6 +180,7 @@ class WebSocket(WritingSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
+        self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque[Frame]())
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -191,6 +194,8 @@ class WebSocket(WritingSocket):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._untouched and self._began(data):
+            return
         if not self.trusted:
             self._hold(len(data))
         if self._rest:
@@ -212,12 +217,20 @@ class WebSocket(WritingSocket):
                 text = short_text(data)
                 if text is not None and listener.took(text):
                     return
-            elif self._untouched:
-                text = first_text(data)
-                if text is not None and listener.began(text):
-                    self._untouched, self._whole = False, True
-                    return
         self._through_library(data)
+
+    def _began(self, data: bytes) -> bool:
+        """Offer the first message to the listener. Its bytes are counted unless it signs in at once."""
+        listener = self.listener
+        if listener is None or self._rest or self.protocol.state is not OPEN:
+            return False
+        text = first_text(data)
+        if text is None or not listener.began(text):
+            return False
+        self._untouched, self._whole = False, True
+        if not self.trusted:
+            self._hold(len(data))
+        return True
 
     def _through_library(self, data: bytes) -> None:
         """Let the library read bytes, and see what it makes of them."""

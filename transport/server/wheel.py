@@ -40,6 +40,7 @@ class Wheel:
         self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
+        self._entered = 0
 
     def __len__(self) -> int:
         return len(self._bucket_of)
@@ -69,7 +70,10 @@ class Wheel:
     def enter(self, connection: LiveConnection) -> None:
         """Tick it from now on. Idempotent."""
         if connection not in self._bucket_of:
-            bucket = min(self._buckets, key=len)
+            # The emptier of two, which are others each time: as even as the emptiest of all, and cheaper.
+            self._entered += 2
+            one, other = self._buckets[self._entered % BUCKETS], self._buckets[(self._entered + 1) % BUCKETS]
+            bucket = other if len(other) < len(one) else one
             self._bucket_of[connection] = bucket
             bucket[connection] = None
 

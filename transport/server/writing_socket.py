@@ -18,6 +18,7 @@ from websockets.protocol import OPEN
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.sends import Direct, Sends, descriptor_of
+from huahuo.transport.server.welcomed import LOGGER
 
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _REPLIES_WAITING_MAX = 4
@@ -34,6 +35,7 @@ class WritingSocket(ServerConnection):
 
     def __init__(self, *args: Any, settings: TransportSettings, sends: Sends, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = self.protocol.logger = LOGGER  # in place of an adapter with a dict of its own
         self.listener: Listener | None = None
         self._settings = settings
         self._sends = sends

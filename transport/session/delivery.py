@@ -162,15 +162,20 @@ class Delivery:
             self._end(sub)
         self.subs.clear()
 
-    def settle(self, sub: Subscription) -> list[bytes]:
-        """Put `sub` in line if the log is ahead of it, else it is live. Returns `live` for the first time."""
+    def settle(self, sub: Subscription, head: Head | None = None) -> list[bytes]:
+        """Put `sub` in line if the log is ahead of it, else it is live. Returns `live` for the first time.
+
+        `head`: of its stream, if it was just asked for.
+        """
         self.leave_pace()
-        if self._log.head(sub.stream).seq > sub.flow.sent:
+        if head is None:
+            head = self._log.head(sub.stream)
+        if head.seq > sub.flow.sent:
             sub.state = _BEHIND[sub.state]
             self._ready[sub.stream] = sub
             return []
         sub.state = _AT_HEAD[sub.state]
-        return [] if sub.told_live else self._live(sub)
+        return [] if sub.told_live else self._live(sub, head)
 
     def part_sent(self, sub: Subscription) -> None:
         """A part of the snapshot was sent. More follow."""
@@ -435,9 +440,9 @@ class Delivery:
         else:
             self.window.skipped(flow, to)  # no ack is owed
 
-    def _live(self, sub: Subscription) -> list[bytes]:
+    def _live(self, sub: Subscription, head: Head) -> list[bytes]:
         sub.told_live = True
-        head, check = self._log.head(sub.stream), None
+        check = None
         if self.batched and head.link and head.seq == sub.flow.sent:
             check = check_of(head.link)
         return [outgoing.message(type="live", stream=sub.stream, seq=sub.flow.sent, check=check)]

@@ -48,6 +48,10 @@ class Judging:
         """Whether the right to read `stream` is for the application to judge."""
         return self._judged.asks(principal, stream)
 
+    def by_rule(self, principal: Principal, stream: str) -> bool | None:
+        """Whether `principal` may read `stream`, None if that is for the application to judge."""
+        return None if self._judged.asks(principal, stream) else may_read(principal, stream)
+
     def readable(self, principal: Principal, stream: str, verdicts: Verdicts) -> bool | None:
         """Whether `principal` may read `stream`, None if that is not known yet."""
         if self.asks(principal, stream):

@@ -17,7 +17,7 @@ from huahuo.transport.session.outputs import Close, LookUp, Now, Output, Verify
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
-from huahuo.transport.session.subscriptions import BEHIND, Links, Readers
+from huahuo.transport.session.subscriptions import BEHIND, Links, Plan, Readers
 from huahuo.transport.words import zh
 
 
@@ -26,7 +26,7 @@ class Lifetime:
 
     __slots__ = (
         "_asked", "_client", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared", "_speech",
-        "_state", "_verified", "delivery", "id", "liveness", "parts",
+        "_state", "_verified", "delivery", "id", "liveness", "parts", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -42,6 +42,8 @@ class Lifetime:
         self._asked: tuple[incoming.Authenticate, str | None] | None = None
         self._go_on: Callable[[Links, Verdicts, Now], list[Output]] | None = None  # after `looked_up`
         self._client = ""
+        self.user = ""
+        """The authenticated user's name, `user/42`; "" before authentication."""
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
@@ -124,12 +126,11 @@ class Lifetime:
         known = self.principal
         if known is None:
             resume = asked.resume or incoming.Resume()
-            places = self._readers.unknown(verdict.principal, resume)
-            judge = self._readers.to_judge(verdict.principal, resume)
-            if not places and not judge:
-                return self._open(asked, verdict, {}, {}, now)
-            self._go_on = partial(self._open, asked, verdict)
-            return [LookUp(places, judge, verdict.principal)]
+            plan = self._readers.plan(verdict.principal, resume)
+            if not plan.places and not plan.judge:
+                return self._open(asked, verdict, plan, None, {}, now)
+            self._go_on = partial(self._open, asked, verdict, plan)
+            return [LookUp(plan.places, plan.judge, verdict.principal)]
         self._move("accepted")
         if known.user_id != verdict.principal.user_id:
             return [self._speech.error(ErrorCode.USER_MISMATCH, zh.OTHER_USER, request_id=request_id)]
@@ -155,20 +156,21 @@ class Lifetime:
         self,
         asked: incoming.Authenticate,
         verified: Verified,
-        links: Links,
+        plan: Plan,
+        links: Links | None,
         verdicts: Verdicts,
         now: Now,
     ) -> list[Output]:
         self._move("accepted")
         self._verified = verified
+        self.user = plan.user
         self._client = asked.client or ""
         self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)
-        resume = asked.resume or incoming.Resume()
-        if self._readers.is_behind(resume, links):
+        if self._readers.is_behind(plan, links or {}):
             return self.close(CloseCode.DRAINING, BEHIND)
-        streams, begun = self._readers.open(verified.principal, resume, links, verdicts)
+        streams, begun = self._readers.open(plan, links, verdicts)
         return [self._result(verified, streams), *begun, *self._warning(now)]
 
     def _refresh(self, verified: Verified, verdicts: Verdicts, now: Now) -> list[Output]:

@@ -9,7 +9,7 @@ ack, at a tick, or when it goes another way than the others (`Delivery.catch_up`
 class Pace:
     """The last seq that was sent to all who keep this pace, and when.
 
-    No window of theirs ends before seq `limit`. None: nobody keeps it yet.
+    No window of theirs ends before seq `limit`. None: it is not kept yet.
     """
 
     __slots__ = ("limit", "moved_s", "sent")

@@ -86,7 +86,11 @@ class Session(Lifetime):
 
         Then too many commands run, a token is verified, or links are looked up.
         """
-        return self.full or self._go_on is not None or self._state in (State.VERIFYING, State.REFRESHING)
+        return (
+            self._go_on is not None
+            or self._state in (State.VERIFYING, State.REFRESHING)
+            or self._calls.outstanding >= self._shared.settings.commands_outstanding_max
+        )
 
     @property
     def owes(self) -> bool:

@@ -1,8 +1,8 @@
 """The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +32,23 @@ type EventPlace = tuple[str, int]
 type Links = Mapping[EventPlace, bytes]
 """Links of the hash chain."""
 
+type First = tuple[str, bool | None, Head]
+"""A stream, whether the user may read it (None: the application judges), and its head."""
+
+
+class Plan(NamedTuple):
+    """The first streams of a connection.
+
+    `places` and `judge`: what `open` needs to be looked up and judged before.
+    """
+
+    user: str
+    resume: incoming.Resume
+    firsts: Sequence[First]
+    places: tuple[EventPlace, ...]
+    judge: tuple[str, ...]
+
+
 BEHIND = "this node has not applied what you have seen: another one has"
 _NO_VERDICTS: Verdicts = {}
 
@@ -50,29 +67,44 @@ class Readers:
         self._delivery = delivery
         self.judging = Judging(shared.judged, delivery)
 
-    def unknown(self, principal: Principal, resume: incoming.Resume) -> tuple[EventPlace, ...]:
-        """The events whose links `open` needs and that are not in memory."""
-        wanted: dict[EventPlace, None] = {}
-        same_log = resume.log == self._shared.log.log_id
-        for stream in islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max):
-            check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
-            wanted |= self._unknown(principal, stream, check)
-            if same_log:
-                wanted |= self._ahead(stream, resume.cursors.get(stream))
-        return tuple(wanted)
+    def plan(self, principal: Principal, resume: incoming.Resume) -> Plan:
+        """What is known about a connection's first streams, and what must be found out before `open`."""
+        shared = self._shared
+        log, by_rule = shared.log, self.judging.by_rule
+        same_log = resume.log == log.log_id
+        firsts: list[First] = []
+        places: dict[EventPlace, None] = {}
+        judge: list[str] = []
+        looked_up_max = shared.settings.subscriptions_max
+        user = principal.name
+        own = (user, SYSTEM_STREAM) if self._own_streams else ()
+        for stream in dict.fromkeys((*own, *resume.cursors)):
+            readable, head = by_rule(principal, stream), log.head(stream)
+            firsts.append((stream, readable, head))
+            if len(firsts) > looked_up_max:
+                continue
+            if readable is None:
+                judge.append(stream)
+            if readable is not False:
+                check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
+                self._want_links(stream, head, check, places)
+            if same_log and shared.shared_log:
+                self._want_ahead(stream, head, resume.cursors.get(stream), places)
+        return Plan(user, resume, firsts, tuple(places), tuple(judge))
 
-    def _ahead(self, stream: str, cursor: object) -> dict[EventPlace, None]:
+    def _want_ahead(self, stream: str, head: Head, cursor: object, places: dict[EventPlace, None]) -> None:
         """The cursor, if it is beyond the head here, and the log may be longer elsewhere."""
-        if not self._shared.shared_log or not isinstance(cursor, int):
-            return {}
-        return {(stream, cursor): None} if cursor > self._shared.log.head(stream).seq else {}
+        if isinstance(cursor, int) and cursor > head.seq:
+            places[stream, cursor] = None
 
-    def is_behind(self, resume: incoming.Resume, links: Links) -> bool:
+    def is_behind(self, plan: Plan, links: Links) -> bool:
         """Whether this node is behind a client, and could not find out whether the log is too."""
-        if resume.log != self._shared.log.log_id:
+        if not self._shared.shared_log or plan.resume.log != self._shared.log.log_id:
             return False
+        head = self._shared.log.head
         return any(
-            self._ahead(stream, cursor).keys() - links.keys() for stream, cursor in resume.cursors.items()
+            cursor > head(stream).seq and (stream, cursor) not in links
+            for stream, cursor in plan.resume.cursors.items()
         )
 
     def is_behind_of(self, parsed: Parsed, links: Links) -> bool:
@@ -80,70 +112,73 @@ class Readers:
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid) or asked.log != self._shared.log.log_id:
             return False
-        return bool(self._ahead(asked.stream, asked.after).keys() - links.keys())
-
-    def to_judge(self, principal: Principal, resume: incoming.Resume) -> tuple[str, ...]:
-        """The streams that the application must judge before `open`."""
-        firsts = islice(self._firsts(principal, resume), self._shared.settings.subscriptions_max)
-        return tuple(stream for stream in firsts if self.judging.asks(principal, stream))
+        places: dict[EventPlace, None] = {}
+        if self._shared.shared_log:
+            self._want_ahead(asked.stream, self._shared.log.head(asked.stream), asked.after, places)
+        return bool(places.keys() - links.keys())
 
     def to_judge_of(self, parsed: Parsed, principal: Principal) -> tuple[str, ...]:
-        """As `to_judge`, for a `subscribe`."""
+        """The stream of a `subscribe`, if the application must judge it before `subscribe`."""
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid) or not self.judging.asks(principal, asked.stream):
             return ()
         return (asked.stream,)
 
     def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
-        """As `unknown`, for a `subscribe`."""
+        """The events whose links `subscribe` needs and that are not in memory."""
         asked = incoming.convert(parsed, incoming.Subscribe)
         if isinstance(asked, Invalid):
             return ()
+        stream, head = asked.stream, self._shared.log.head(asked.stream)
         same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
-        wanted = self._unknown(principal, asked.stream, asked.check if same_log else None)
-        return tuple(wanted | self._ahead(asked.stream, asked.after) if same_log else wanted)
-
-    def _unknown(
-        self, principal: Principal, stream: str, check: incoming.Check | None
-    ) -> dict[EventPlace, None]:
-        judging = self.judging
-        if not judging.asks(principal, stream) and not judging.readable(principal, stream, _NO_VERDICTS):
-            return {}
-        if not self._shared.knows(stream):
-            return {(stream, 0): None, (stream, check[0] if check else 0): None}
-        head = self._shared.log.head(stream)
         wanted: dict[EventPlace, None] = {}
-        if head.seq and not head.link and self._delivery.batched:  # a classic client is told no check
-            wanted[stream, head.seq] = None
+        if self.judging.by_rule(principal, stream) is not False:
+            self._want_links(stream, head, asked.check if same_log else None, wanted)
+        if same_log and self._shared.shared_log:
+            self._want_ahead(stream, head, asked.after, wanted)
+        return tuple(wanted)
+
+    def _want_links(
+        self, stream: str, head: Head, check: incoming.Check | None, places: dict[EventPlace, None]
+    ) -> None:
+        """Add the events of a stream whose links are needed and are not in memory."""
         seq = check[0] if check else 0
-        if 0 < seq < head.seq or (seq == head.seq and seq and not head.link):
-            wanted[stream, seq] = None
-        return wanted
+        if not self._shared.knows(stream):
+            places[stream, 0] = places[stream, seq] = None
+            return
+        if head.seq and not head.link:
+            if self._delivery.batched:  # a classic client is told no check
+                places[stream, head.seq] = None
+            if seq == head.seq:
+                places[stream, seq] = None
+        if 0 < seq < head.seq:
+            places[stream, seq] = None
 
     def open(
-        self, principal: Principal, resume: incoming.Resume, links: Links, verdicts: Verdicts = _NO_VERDICTS
+        self, plan: Plan, links: Links | None = None, verdicts: Verdicts = _NO_VERDICTS
     ) -> tuple[Places, list[Output]]:
         """Begin the first subscriptions: the user's own stream, `system`, and the streams of the cursors.
 
-        `links`: the known links of the events that `unknown` named. `verdicts`: about the streams that
-        `to_judge` named.
+        `links`: the known links of the events that the plan named; None: nothing was looked up, so that
+        nothing happened since the plan was made. `verdicts`: about the streams that it names.
         """
-        same_log = resume.log == self._shared.log.log_id
+        resume, log = plan.resume, self._shared.log
+        same_log = resume.log == log.log_id
         streams: Places = {}
         begun: list[Output] = []
-        for stream in self._firsts(principal, resume):
-            head = self._shared.log.head(stream)
+        for stream, by_rule, was_head in plan.firsts:
+            head = was_head if links is None else log.head(stream)
             where = DENIED
-            readable = self.judging.readable(principal, stream, verdicts)
+            readable = verdicts.get(stream, False) if by_rule is None else by_rule
             cursor = resume.cursors.get(stream)
-            check = resume.checks.get(stream)
             after = "head" if cursor is None else cursor
             if readable is None:
                 where = PENDING
-                late = incoming.Subscribe(stream, after, resume.log, check)
-                self.judging.pend(stream, partial(self._late, late, None, links))
+                late = incoming.Subscribe(stream, after, resume.log, resume.checks.get(stream))
+                self.judging.pend(stream, partial(self._late, late, None, links or {}))
             elif readable and self._has_room(stream):
-                differs = _differs(head, stream, check, links)
+                check = resume.checks.get(stream)
+                differs = check is not None and _differs(head, stream, check, links or {})
                 where = place(head, after, same_log=same_log, differs=differs)
                 begun += self._begin(stream, where, cursor, head, check)
             streams[stream] = outgoing.placed(where, head)
@@ -257,11 +292,6 @@ class Readers:
         ack = self._delivery.ack
         return [Acked(stream, seq) for stream, seq in cursors.items() if ack(stream, seq, now_s)]
 
-    def _firsts(self, principal: Principal, resume: incoming.Resume) -> Iterable[str]:
-        """A connection's first streams: the user's own, `system`, and the streams of the cursors."""
-        own = (principal.name, SYSTEM_STREAM) if self._own_streams else ()
-        return dict.fromkeys((*own, *resume.cursors))
-
     def _has_room(self, stream: str) -> bool:
         subs = self._delivery.subs
         return stream in subs or len(subs) < self._shared.settings.subscriptions_max
@@ -277,7 +307,7 @@ class Readers:
         if where.needs_snapshot:
             begun.append(TakeSnapshot(sub))
         else:
-            begun += self._delivery.settle(sub)
+            begun += self._delivery.settle(sub, head)
         return begun
 
     def _end(self, stream: str, reason: str, retry_s: float | None = None) -> list[Output]:

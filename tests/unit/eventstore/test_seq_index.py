@@ -167,6 +167,38 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
     assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
 
 
+def as_killed(directory: Path, copy: Path) -> Path:
+    """The files as a killed process leaves them."""
+    copy.mkdir()
+    for suffix in ("", "-wal"):
+        (copy / (DATABASE + suffix)).write_bytes((directory / (DATABASE + suffix)).read_bytes())
+    return copy
+
+
+async def test_the_links_that_the_opening_checked_are_in_memory(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "log")
+    await log.append(append(event("a"), event("b"), event("a")))
+    killed = as_killed(tmp_path / "log", tmp_path / "killed")
+    links = dict(zip("ab", await log.links([("a", 2), ("b", 1)]), strict=True))
+    await log.close()
+    for directory in (killed, tmp_path / "log"):
+        again = await opened(directory)
+        assert {stream: again.head(stream).link for stream in "ab"} == links
+        await again.close()
+
+
+async def test_the_link_of_a_damaged_event_is_not_kept(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "log")
+    await log.append(append(event("a"), event("b")))
+    killed = as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    sql(killed, "UPDATE event SET body = x'5b5d' WHERE stream = (SELECT id FROM stream WHERE name = 'a')")
+    again = await opened(killed)
+    assert again.head("a").link == b""
+    assert again.head("b").link != b""
+    await again.close()
+
+
 @pytest.mark.usefixtures("small")
 async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -> None:
     log = await opened(tmp_path)

@@ -175,3 +175,31 @@ def test_a_first_line_that_names_columns_says_where_the_fields_are(separator: st
 def test_a_grant_for_another_type_may_have_its_fields_in_any_order() -> None:
     [account] = parse(f"{UUID}----a@gmail.com----{TOKEN}----pw", "gmail").accounts
     assert fields(account) == ("a@gmail.com", "pw", UUID, TOKEN)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"a@x.com----pw----{UUID}----{TOKEN}----",
+        f"a@x.com-----pw-----{UUID}-----{TOKEN}",
+        f"a@x.com------pw------{UUID}------{TOKEN}",
+        f"a@x.com|pw|{UUID}|{TOKEN}|",
+    ],
+)
+def test_a_separator_at_the_end_and_longer_ones_are_separators(line: str) -> None:
+    data = parse(line, "outlook")
+    assert [fields(account) for account in data.accounts] == [("a@x.com", "pw", UUID, TOKEN)]
+
+
+@pytest.mark.parametrize(
+    "order", ["{t}----{c}----{p}----{e}", "{p}----{t}----{c}----{e}", "{c}----{t}----{e}----{p}"]
+)
+def test_a_token_that_ends_with_a_hyphen_keeps_it_before_an_address_or_client_id(order: str) -> None:
+    line = order.format(e="a@x.com", p="pw", c=UUID, t=TOKEN + "-")
+    assert [fields(account) for account in parse(line, "outlook").accounts] == [
+        ("a@x.com", "pw", UUID, TOKEN + "-")
+    ]
+
+
+def test_a_password_may_begin_with_a_hyphen() -> None:
+    assert accounts(parse("a@x.com-----pw", "imap")) == [(1, "a@x.com", {"password": "-pw"})]

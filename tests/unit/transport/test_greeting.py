@@ -70,13 +70,13 @@ def test_what_was_sent_is_told() -> None:
     assert asked.accept == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455"
     assert asked.offered == ("huahuo.v1.zstd", "huahuo.v1")
     assert (asked.origins, asked.hosts, asked.forwarded_for) == (
-        ["https://example.org"],
-        ["example.org:8765"],
-        ["1.2.3.4"],
+        ("https://example.org",),
+        ("example.org:8765",),
+        ("1.2.3.4",),
     )
     bare = understood(head(Origin=None, Sec_WebSocket_Protocol=None))
     assert bare is not None
-    assert (bare.origins, bare.forwarded_for, bare.offered) == ([], [], ())
+    assert (bare.origins, bare.forwarded_for, bare.offered) == ((), (), ())
 
 
 @pytest.mark.parametrize(

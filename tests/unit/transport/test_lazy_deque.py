@@ -1,0 +1,44 @@
+"""The queue of a connection's frames behaves as the library's own, and takes nothing while it is empty."""
+
+import inspect
+import re
+import sys
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.asyncio import messages
+
+from huahuo.transport.server.lazy_deque import LazyDeque
+
+
+@given(st.lists(st.one_of(st.integers(), st.just("take"), st.lists(st.integers(), max_size=3))))
+def test_it_gives_what_a_deque_gives(steps: list[object]) -> None:
+    ours, theirs = LazyDeque[object](), deque[object]()
+    for step in steps:
+        if step == "take":
+            assert (ours.popleft() if len(ours) else None) == (theirs.popleft() if theirs else None)
+        elif isinstance(step, list):
+            ours.extendleft(step)
+            theirs.extendleft(step)
+        else:
+            ours.append(step)
+            theirs.append(step)
+        assert (len(ours), bool(ours)) == (len(theirs), bool(theirs))
+
+
+def test_nothing_is_left_of_what_was_taken() -> None:
+    queue = LazyDeque[int]()
+    empty = sys.getsizeof(queue)
+    queue.append(1)
+    queue.popleft()
+    assert queue._items is None  # noqa: SLF001  what it keeps is the point
+    assert empty < sys.getsizeof(deque())
+    with pytest.raises(IndexError):
+        queue.popleft()
+
+
+def test_the_library_uses_nothing_else_of_it() -> None:
+    source = inspect.getsource(messages.SimpleQueue)
+    assert set(re.findall(r"self\.queue\.(\w+)", source)) == {"append", "popleft", "extendleft"}
