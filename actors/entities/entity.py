@@ -198,10 +198,23 @@ class Entity(LoopActor):
         except Exception:  # noqa: BLE001  as a message, it is decided again
             return None
 
-    def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent]) -> None:
-        """The append of `decide_now` is durable: these are the decision's events."""
+    def advance(self, decision: Decision[Any, Any]) -> bool:
+        """Take over the state after a decision that is not durable yet, for a caller who holds this entity.
+
+        The append expects our seq, so the events follow directly. False: its decider has not folded them.
+        """
+        kind = self._kind
+        if decision.after is None or kind.adopt is None or not kind.decider.guarded:
+            return False
+        self._seq += kind.adopt(self._state, decision.after)
+        return True
+
+    def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent], *, advanced: bool) -> None:
+        """The append of `decide_now` is durable: these are the decision's events. `advanced`: see there."""
         stream = self._stream
-        if self._adopted(decision):
+        if advanced:
+            if self._seq != _UNLOADED:
+                self._settle()
             ours: Sequence[StoredEvent] = ()
         else:
             ours = [event for event in written if event.stream == stream]
@@ -212,19 +225,6 @@ class Entity(LoopActor):
                 _log.exception("fold_failed_after_append", entity=stream, position=written[-1].position)
         if decision.effects:
             self._start(decision, written[-1].position)
-
-    def _adopted(self, decision: Decision[Any, Any]) -> bool:
-        """Take over the state after a durable decision, if its decider has folded its events already.
-
-        The append expected our seq, so the events follow directly.
-        """
-        kind = self._kind
-        if decision.after is None or kind.adopt is None or not kind.decider.guarded:
-            return False
-        if self._seq != _UNLOADED:
-            self._seq += kind.adopt(self._state, decision.after)
-            self._settle()
-        return True
 
     def forget(self) -> None:
         """The outcome of an append is not known, and only the log can tell."""
@@ -288,7 +288,8 @@ class Entity(LoopActor):
     async def _committed(
         self, decision: Decision[Any, Any], outcome: Appended, origin: Origin
     ) -> Answer[Any]:
-        if self._adopted(decision):
+        if self._seq != _UNLOADED and self.advance(decision):
+            self._settle()
             self._start(decision, outcome.position)
             return answer_of(decision, outcome)
         ours = [event for event in outcome.events if event.stream == self._stream]
@@ -379,6 +380,8 @@ class Entity(LoopActor):
         keyframes = self._kind.keyframes
         events = self._seq - self._framed
         if events > 0 and self._kind.policy.due(events, size=self._frame_bytes, leaving=leaving):
+            if self._seq > self._kind.feed.head(self._stream).seq:
+                return  # ahead of an append that is not durable
             size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
             if size is not None:
                 self._framed, self._frame_bytes = self._seq, size

@@ -4,13 +4,20 @@ A message costs several steps of the loop and a task, and an append of its own a
 and its share of every check. Most commands of timers meet an entity that is in memory, idle and up to date.
 
 The append is one: either all its decisions are durable, or none is. Each names its own command on its events.
+
+An entity may decide several commands of one append: each on the state after the one before, which it takes
+over at once (`Entity.advance`). Nobody sees that state before the append is durable, as the entity is held.
+If nothing was written, the state is dropped and loaded again.
 """
 
 import asyncio
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import batched
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from huahuo.actors.actor.inbox import Inbox
 from huahuo.actors.entities.decider import Context, Decision
@@ -26,7 +33,8 @@ BYTES_MAX: Final = 256 << 10
 _A_STEP: Final = 128
 """After as many entities, other work on the loop has its turn."""
 
-type _Part = tuple[Inbox, Entity, Decision[Any, Any]]
+type _Part = tuple[Inbox, Entity, Decision[Any, Any], bool]
+"""The last: whether the entity has taken over the state after it."""
 
 
 class Together:
@@ -35,20 +43,23 @@ class Together:
     Call `add` for each command, then `submit`, then `finish`. `context` is the moment of all decisions.
     """
 
-    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_log", "_parts", "_principal",
-                 "_rows", "_streams", "_written")  # fmt: skip
+    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_heads", "_held", "_log", "_owners",
+                 "_parts", "_principal", "_rows", "_written")  # fmt: skip
 
     def __init__(self, door: Door, log: Log, context: Context, principal: str) -> None:
         self._door = door
         self._log = log
-        self._context = context
+        self._heads: dict[str, int] = {}
+        """Of all streams that get an event: the seq after what was decided so far."""
+        self._context = replace(context, head=partial(_head, self._heads, context.head))
         self._principal = principal
         self._parts: list[_Part] = []
         self._events: list[NewEvent] = []
         self._rows: list[RowPut | RowDrop] = []
         self._expected: dict[str, int] = {}
-        self._streams: set[str] = set()
-        """All streams that get an event."""
+        self._owners: dict[str, Entity] = {}
+        """Of all streams whose heads are expected: whose decisions count on them."""
+        self._held: dict[Inbox, Entity] = {}
         self._bytes = 0
         self._written: Future[Appended | Duplicate] | None = None
 
@@ -64,34 +75,44 @@ class Together:
         will tell.
         """
         door = self._door
-        entity = door.hold(inbox)
-        if entity is None:
-            return False
+        entity: Any = self._held.get(inbox)
+        fresh = entity is None
+        if fresh:
+            entity = door.hold(inbox)
+            if entity is None:
+                return False
         if entity.__class__ is Entity or isinstance(entity, Entity):  # the class's metaclass is slow to ask
             decision = entity.decide_now(command, self._context)
-            if decision is not None and self._join(entity.guard, decision, command_id):
-                self._parts.append((inbox, entity, decision))
+            if decision is not None and self._join(entity, decision, command_id):
+                if fresh:
+                    self._held[inbox] = entity
+                self._parts.append((inbox, entity, decision, entity.advance(decision)))
                 return True
-        door.let_go(inbox)
+        if fresh:
+            door.let_go(inbox)
         return False
 
-    def _join(self, guard: tuple[str, int] | None, decision: Decision[Any, Any], command_id: str) -> bool:
+    def _join(self, entity: Entity, decision: Decision[Any, Any], command_id: str) -> bool:
         if not decision.events or not _is_plain(decision):
             return False
-        expected, streams = self._expected, self._streams
-        if guard is not None and (guard[0] in streams or guard[0] in expected):
-            return False
-        for stream in decision.expected:
-            if stream in streams or stream in expected:
+        guard, owners, heads = entity.guard, self._owners, self._heads
+        expects = decision.expected if guard is None else {guard[0]: guard[1], **decision.expected}
+        for stream in expects:
+            if owners.get(stream, entity) is not entity or (stream in heads and stream not in owners):
                 return False
         for event in decision.events:  # nothing that another decision counts on
-            if event.stream in expected:
+            if owners.get(event.stream, entity) is not entity:
                 return False
-        if guard is not None:
-            expected[guard[0]] = guard[1]
-        expected.update(decision.expected)
+        for stream, seq in expects.items():
+            if stream not in owners:  # else it is the head after a decision of this append
+                owners[stream] = entity
+                self._expected[stream] = seq
         for event in decision.events:
-            streams.add(event.stream)
+            stream = event.stream
+            head = heads.get(stream)
+            if head is None:
+                head = expects.get(stream)
+            heads[stream] = (self._context.head(stream) if head is None else head) + 1
             self._bytes += len(event.body)
             if not event.command_id:
                 event = NewEvent(  # noqa: PLW2901  the same, with the id of its command
@@ -115,8 +136,7 @@ class Together:
         try:
             self._written = self._log.submit(append)
         except (TooLarge, QueueFull, Closed, ValueError):
-            self._let_go(self._parts)
-            self._parts = []
+            self.give_up()
 
     async def finish(self) -> bool:
         """Wait for the log, and let the entities go on. False: nothing was written, so send messages.
@@ -130,8 +150,7 @@ class Together:
         try:
             outcome = await written
         except (Conflict, CommandMismatch, TooLarge, QueueFull, Closed):
-            self._let_go(self._parts)
-            self._parts = []
+            self.give_up()
             return False
         except BaseException:
             self.give_up()
@@ -141,31 +160,36 @@ class Together:
         return True
 
     def give_up(self) -> None:
-        """Wait no longer: the outcome of what is left stays unknown."""
-        for _, entity, _ in self._parts:
+        """Wait no longer: the outcome of what is left stays unknown, or nothing of it was written."""
+        for inbox, entity in self._held.items():
             entity.forget()
-        self._let_go(self._parts)
+            self._door.let_go(inbox)
+        self._held.clear()
         self._parts = []
 
     async def _take(self, events: Sequence[StoredEvent]) -> None:
         at = done = 0
         try:
             for some in batched(self._parts, _A_STEP):
-                for inbox, entity, decision in some:
+                for _, entity, decision, advanced in some:
                     following = at + len(decision.events)
-                    entity.finish(decision, events[at:following])
-                    self._door.let_go(inbox)
+                    entity.finish(decision, events[at:following], advanced=advanced)
                     at = following
-                    done += 1
+                done += len(some)
                 if done < len(self._parts):
                     await asyncio.sleep(0)
+            for inbox in self._held:
+                self._door.let_go(inbox)
+            self._held.clear()
+            self._parts = []
         finally:
-            self._parts = self._parts[done:]
             self.give_up()
 
-    def _let_go(self, parts: Sequence[_Part]) -> None:
-        for inbox, _, _ in parts:
-            self._door.let_go(inbox)
+
+def _head(heads: Mapping[str, int], durable: Callable[[str], int], stream: str) -> int:
+    """The head of a stream after what was decided for an append."""
+    head = heads.get(stream)
+    return durable(stream) if head is None else head
 
 
 def _is_plain(decision: Decision[Any, Any]) -> bool:

@@ -52,6 +52,8 @@ _ALARM_LEAST_S: Final = 0.001
 _LOAD_S: Final = 5.0
 _PASS_SHARE: Final = 16
 """A pass that fires less than this part of what is left is the last one."""
+_WAITS_MAX: Final = 16
+"""As often a pass that found every entity busy waits for an append of another round."""
 _STRETCH: Final = 128
 """After as many decisions, other work on the loop has its turn."""
 _PAGE_ROWS: Final = 1_024
@@ -88,6 +90,9 @@ class Clockwork:
             count_max=limits.retries_max, first_s=limits.retry_s, longest_s=limits.retry_max_s
         )
         self._rounds: set[asyncio.Task[None]] = set()
+        self._in_log: set[Group] = set()
+        """Groups whose append is on its way."""
+        self._landing: asyncio.Future[None] | None = None
         self._firing = 0
         self._reader: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -277,18 +282,23 @@ class Clockwork:
     async def _round(self, timers: list[_Due]) -> None:
         """Fire these, those that can be in shared appends.
 
-        First those whose entities can decide now; the other entities are loaded together for that. Of an
-        entity with several timers one is decided in each pass. What is left is sent as a message. A slow
-        one holds no place but its own while it is decided.
+        First those whose entities can decide now; the other entities are loaded together for that. What is
+        left is sent as a message. A slow one holds no place but its own while it is decided.
         """
         others = await self._together(timers)
         if others:
             with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
                 async with asyncio.timeout(_LOAD_S):
                     await self._entities.load([timer for _, timer in others])
-        left = len(timers) + 1
-        while others and len(others) < left:
-            left = len(others) - len(others) // _PASS_SHARE
+        left, waits = len(timers) + 1, 0
+        while others:
+            if len(others) < left:
+                left, waits = len(others) - len(others) // _PASS_SHARE, 0
+            elif self._in_log and waits < _WAITS_MAX:
+                waits += 1  # their entities are in an append of another round
+                await self._next_landing()
+            else:
+                break
             others = await self._together(others)
         if others:
             await asyncio.gather(*(self._one(*due) for due in others))
@@ -309,10 +319,10 @@ class Clockwork:
                     members[command_id] = due
                     self._deciding[command_id] = timer
                     if group.full:
-                        group.submit()
+                        self._submit(group, members)
                         group, members = self._new_group(groups)
                 await asyncio.sleep(0)
-            group.submit()
+            self._submit(group, members)
             while groups:
                 group, members = groups[0]
                 others += await self._finished(group, members)
@@ -320,8 +330,26 @@ class Clockwork:
         finally:
             for group, members in groups:
                 group.give_up()
+                self._landed(group)
                 self._no_longer(members)
         return others
+
+    def _submit(self, group: Group, members: _Members) -> None:
+        group.submit()
+        if members:
+            self._in_log.add(group)
+
+    def _landed(self, group: Group) -> None:
+        self._in_log.discard(group)
+        if self._landing is not None:
+            self._landing.set_result(None)
+            self._landing = None
+
+    async def _next_landing(self) -> None:
+        """Return when an append of a group has come to its end."""
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._landing])
 
     def _new_group(self, groups: deque[tuple[Group, _Members]]) -> tuple[Group, _Members]:
         groups.append((self._entities.together(), {}))
@@ -337,6 +365,7 @@ class Clockwork:
             self._ended(len(members))
             return ()
         finally:
+            self._landed(group)
             self._no_longer(members)
         if not written:
             return members.values()

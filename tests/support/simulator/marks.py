@@ -4,7 +4,9 @@ from collections import Counter
 from typing import Final
 
 SOMETIMES: Final = (
+    "a socket takes a part of a frame",
     "ack lost",
+    "an event for many in one call",
     "answered again",
     "clock back a day",
     "clock on by days",

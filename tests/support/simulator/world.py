@@ -28,6 +28,7 @@ from tests.support.checkers.history import Fact, History
 from tests.support.models.model_imap import ModelImap
 from tests.support.quick_folder import quick_folder
 from tests.support.simulator.device import Device, digest_of, nonce_of
+from tests.support.simulator.direct import direct_writes
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.kept import Habits
 from tests.support.simulator.loop import Loop, OutOfTime
@@ -106,7 +107,8 @@ def _play(plan: Plan, until_s: float) -> Told | None:
     threads = threading.active_count()
     with tempfile.TemporaryDirectory(prefix="sim-", dir=quick_folder()) as folder:
         try:
-            loop.run_until_complete(_world(loop, plan, Path(folder), told))
+            with direct_writes(plan.seed, told.marks):
+                loop.run_until_complete(_world(loop, plan, Path(folder), told))
         except OutOfTime:
             return None
         except Exception as error:  # noqa: BLE001  it is reported as the failure of this seed

@@ -282,6 +282,40 @@ def test_of_many_timers_only_the_next_are_in_memory_and_all_fire_in_order(
     in_tower(test)
 
 
+def test_many_due_timers_of_one_entity_are_decided_in_one_append() -> None:
+    async def test(tower: Tower) -> None:
+        for number in range(100):
+            await tower.do(SetOnce(1000, name=f"n{number}"))
+        await tower.again()
+        tower.log.appends.clear()
+        await asyncio.sleep(1100)
+        assert len(await tower.rings()) == 100
+        assert len([append for append in tower.log.appends if append.events]) <= 2
+        kept = await tower.engine.api.state("bell", "b")
+        await tower.again()
+        assert await tower.engine.api.state("bell", "b") == kept
+        assert await tower.pending() == []
+
+    in_tower(test)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_append_of_many_timers_of_one_entity_that_fails_leaves_each_to_fire_once(moment: str) -> None:
+    async def test(tower: Tower) -> None:
+        for number in range(20):
+            await tower.do(SetOnce(1000, name=f"n{number}"))
+        await asyncio.sleep(900)
+        tower.log.lose += [moment, moment]
+        await asyncio.sleep(3600)
+        ids = [ring.id for ring in await tower.rung()]
+        assert len(ids) == len(set(ids)) == 20
+        kept = await tower.engine.api.state("bell", "b")
+        await tower.again()
+        assert await tower.engine.api.state("bell", "b") == kept
+
+    in_tower(test)
+
+
 def test_a_start_that_finds_timers_of_an_unknown_command_is_refused_with_its_name() -> None:
     async def test(tower: Tower) -> None:
         await tower.do(SetOnce(60))
