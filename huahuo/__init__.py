@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Outcome,
         Put,
         Refused,
+        To,
         to,
     )
     from huahuo.actors.domain.entity import Entity
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from huahuo.actors.plugins.past import Past
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
     from huahuo.actors.plugins.principal import Principal, UserId
+    from huahuo.at import At
     from huahuo.embedding.huahuo import Huahuo
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
@@ -45,6 +47,7 @@ __all__ = [
     "Action",
     "After",
     "ApiRefused",
+    "At",
     "Brought",
     "Call",
     "CancelEffects",
@@ -86,6 +89,7 @@ __all__ = [
     "RunOver",
     "Secret",
     "Service",
+    "To",
     "Unknown",
     "UserId",
     "to",
@@ -102,6 +106,7 @@ _HOMES = {
     "Action": "huahuo.actors.plugins.actions",
     "After": _DECISION,
     "ApiRefused": _PLUGIN,
+    "At": "huahuo.at",
     "Brought": _PLUGIN,
     "Call": _CALLS,
     "CancelEffects": _DECISION,
@@ -138,6 +143,7 @@ _HOMES = {
     "Rows": "huahuo.actors.domain.lists",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
+    "To": _DECISION,
     "UserId": _PRINCIPAL,
     "to": _DECISION,
 }

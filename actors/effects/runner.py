@@ -130,7 +130,7 @@ class Effects:
     def committed(self, item: Start | Cancel, entity: str) -> None:
         """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
         if self._resting:
-            return  # the node that has the work finds it in the table
+            return  # another node finds it in the log or in the table
         match item:
             case Start(id_, row):
                 self.opened += 1

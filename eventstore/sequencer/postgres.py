@@ -19,7 +19,8 @@ from typing import Any
 import asyncpg
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer import postgres_statements as statements
+from huahuo.eventstore.sequencer.address import Host, LogAddress
 from huahuo.eventstore.sequencer.credentials import password_of
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
@@ -30,7 +31,9 @@ from huahuo.eventstore.sequencer.port import (
     Trimmed,
     Unreachable,
 )
+from huahuo.eventstore.sequencer.postgres_entry import Entry
 from huahuo.eventstore.sequencer.postgres_link import LOST, Link, first_line, open_link
+from huahuo.eventstore.sequencer.postgres_succession import Succession
 
 PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
 """What one proposal may have, and the size below which nodes cut theirs."""
@@ -46,52 +49,6 @@ QUEUE_MAX = 4_096
 OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
 """Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
 
-_INSERT = """
-WITH place AS (UPDATE {s}.head SET last = last + cardinality($1::text[])
-               RETURNING last - cardinality($1::text[]) AS base)
-INSERT INTO {s}.proposals (position, id, body)
-SELECT base + n, id, body FROM place, unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS new(id, body, n)
-RETURNING position
-"""
-_KNOWN = "SELECT position FROM {s}.proposals WHERE id = $1"
-_LAST = "UPDATE {s}.head SET last = last RETURNING last"
-_PAGE = """
-SELECT head.first, head.last, page.position, page.body
-FROM {s}.head LEFT JOIN LATERAL (
-    SELECT position, body FROM (
-        SELECT position, body, octet_length(body) AS size,
-               sum(octet_length(body)) OVER (ORDER BY position) AS total
-        FROM (SELECT position, body FROM {s}.proposals WHERE position > $1 ORDER BY position LIMIT $2) AS next
-    ) AS sums WHERE total - size < $3
-) AS page ON true ORDER BY page.position
-"""
-_TRIM = """
-WITH edge AS (UPDATE {s}.head SET first = greatest(first, least($1, last + 1)) RETURNING first)
-DELETE FROM {s}.proposals USING edge WHERE position < edge.first
-"""
-
-
-class _Entry:
-    """One proposal on its way, and the future of its caller."""
-
-    __slots__ = ("body", "future", "id", "sent")
-
-    def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
-        self.body = body
-        self.id = proposal_id
-        self.future = future
-        self.sent = False
-
-    def expire(self) -> None:
-        if self.sent:
-            self.fail(InDoubt("the log has not said whether it keeps the proposal"))
-        else:
-            self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
-
-    def fail(self, error: SequencerError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
 
 class PostgresSequencer:
     """`Sequencer` on PostgreSQL. `trouble` says why the log can't be reached, and is empty when it can."""
@@ -100,10 +57,11 @@ class PostgresSequencer:
         self.address = address
         self.trouble = ""
         self._hosts = list(address.hosts)
+        self._succession = Succession(address, self._move)
         self._ambient = ambient
         self._log = ""
         """The id of the log, once known: another one later means that the database was replaced."""
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._wake = asyncio.Event()
         self._hints: set[asyncio.Event] = set()
         self._own: dict[int, bytes] = {}
@@ -152,7 +110,7 @@ class PostgresSequencer:
         if self._closed or len(self._queue) >= QUEUE_MAX:
             raise Unreachable("the log is closed" if self._closed else "the log's queue is full")
         loop = asyncio.get_running_loop()
-        entry = _Entry(proposal, proposal_id, loop.create_future())
+        entry = Entry(proposal, proposal_id, loop.create_future())
         self._queue.append(entry)
         self._wake.set()
         if self._writing is None:
@@ -165,11 +123,11 @@ class PostgresSequencer:
 
     async def last(self) -> int:
         """See `Sequencer`. A commit of its own: a server that was replaced by its standby can't give one."""
-        return int(await self._aside(_LAST))
+        return int(await self._aside(statements.LAST))
 
     async def trim(self, before: int) -> None:
         """See `Sequencer`."""
-        await self._aside(_TRIM, before)
+        await self._aside(statements.TRIM, before)
 
     async def follow(self, after: int) -> AsyncGenerator[Ordered]:
         """See `Sequencer`."""
@@ -185,7 +143,9 @@ class PostgresSequencer:
                         await self._compare(link, last, digest)
                     while True:
                         hint.clear()
-                        rows = await link.connection.fetch(self._sql(_PAGE), last, PAGE_MAX, PAGE_BYTES_MAX)
+                        rows = await link.connection.fetch(
+                            self._sql(statements.PAGE), last, PAGE_MAX, PAGE_BYTES_MAX
+                        )
                         for body in self._judge(rows, last):
                             last, digest = last + 1, hashlib.sha256(body).digest()
                             yield Ordered(last, body)
@@ -211,6 +171,7 @@ class PostgresSequencer:
         for task in (self._announcing, self._writing):
             if task is not None:
                 task.cancel()
+        self._succession.close()
         for link in list(self._links):
             self._drop(link)
         for task in (self._announcing, self._writing):
@@ -258,7 +219,7 @@ class PostgresSequencer:
 
     async def _compare(self, link: Link, last: int, digest: bytes) -> None:
         """After a lost connection: the proposal that was read last must still be at its place."""
-        found = await link.connection.fetch(self._sql(_PAGE), last - 1, 1, 1)
+        found = await link.connection.fetch(self._sql(statements.PAGE), last - 1, 1, 1)
         if found[0]["first"] > last:
             return
         bodies = self._judge(found, last - 1)
@@ -287,8 +248,8 @@ class PostgresSequencer:
                     self._drop(link)
                     link = None
 
-    def _take_batch(self) -> list[_Entry]:
-        batch: list[_Entry] = []
+    def _take_batch(self) -> list[Entry]:
+        batch: list[Entry] = []
         size = 0
         while self._queue and len(batch) < BATCH_MAX:
             size += len(self._queue[0].body)
@@ -299,14 +260,17 @@ class PostgresSequencer:
                 batch.append(entry)
         return batch
 
-    async def _commit(self, link: Link, batch: list[_Entry]) -> bool:
+    async def _commit(self, link: Link, batch: list[Entry]) -> bool:
         """Commit `batch`; False if the connection is of no more use."""
         for entry in batch:
             entry.sent = True
         try:
-            rows = await link.connection.fetch(
-                self._sql(_INSERT), [entry.id for entry in batch], [entry.body for entry in batch]
-            )
+            with self._succession.attended(link):
+                rows = await link.connection.fetch(
+                    self._sql(statements.INSERT),
+                    [entry.id for entry in batch],
+                    [entry.body for entry in batch],
+                )
             first = min(row["position"] for row in rows)
         except asyncpg.UniqueViolationError:  # nothing of the batch was written: at least one id is known
             if len(batch) > 1:
@@ -328,11 +292,12 @@ class PostgresSequencer:
         self._settle([(entry, first + n) for n, entry in enumerate(batch)])
         return True
 
-    async def _find(self, link: Link, entry: _Entry) -> bool:
+    async def _find(self, link: Link, entry: Entry) -> bool:
         """The offset of a proposal that the log has already, once a later commit of ours is durable too."""
         try:
-            known = await link.connection.fetchval(self._sql(_KNOWN), entry.id)
-            await link.connection.fetchval(self._sql(_LAST))
+            with self._succession.attended(link):
+                known = await link.connection.fetchval(self._sql(statements.KNOWN), entry.id)
+                await link.connection.fetchval(self._sql(statements.LAST))
         except (*LOST, asyncpg.PostgresError):
             return self._doubt([entry])
         if link.broken_wait or known is None:
@@ -340,7 +305,7 @@ class PostgresSequencer:
         self._settle([(entry, known)])
         return True
 
-    def _settle(self, settled: list[tuple[_Entry, int]]) -> None:
+    def _settle(self, settled: list[tuple[Entry, int]]) -> None:
         for entry, offset in settled:
             if not entry.future.done():
                 entry.future.set_result(offset)
@@ -350,7 +315,7 @@ class PostgresSequencer:
         if self._announcing is None or self._announcing.done():
             self._announcing = asyncio.get_running_loop().create_task(self._announce())
 
-    def _doubt(self, batch: Sequence[_Entry]) -> bool:
+    def _doubt(self, batch: Sequence[Entry]) -> bool:
         for entry in batch:
             entry.fail(InDoubt("the connection to the log ended before it answered"))
         return False
@@ -377,7 +342,8 @@ class PostgresSequencer:
                 self._side = await self._connect()
             link = self._side
             try:
-                found = await link.connection.fetchval(self._sql(statement), *values)
+                with self._succession.attended(link):
+                    found = await link.connection.fetchval(self._sql(statement), *values)
             except (*LOST, asyncpg.PostgresError) as error:
                 self._drop(link)
                 self._side = None
@@ -410,8 +376,9 @@ class PostgresSequencer:
             await asyncio.sleep(pause_s)
         try:
             link = await open_link(
-                self.address, password_of(self.address), self._hosts, self._ambient.token()
-            )
+                self.address, password_of(self.address), self._hosts, self._ambient.token(),
+                self._succession.timeline,
+            )  # fmt: skip
         except SequencerError as error:
             self.trouble = str(error)
             raise
@@ -422,8 +389,16 @@ class PostgresSequencer:
             link.drop()
             raise Unreachable("the log is closed")
         self._log, self.trouble, self._tried_s = link.log, "", -RETRY_S
+        self._succession.timeline = link.timeline
         self._links.add(link)
         return link
+
+    def _move(self, host: Host) -> None:
+        """This server is the primary now: leave all others, whatever is under way there."""
+        self._hosts.sort(key=lambda one: one != host)
+        for link in list(self._links):
+            if link.host != host:
+                self._drop(link)
 
     def _drop(self, link: Link) -> None:
         link.drop()

@@ -34,6 +34,8 @@ SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') 
        current_setting('synchronous_standby_names') AS standbys, pg_is_in_recovery() AS standby,
        current_setting('server_version_num')::int AS version
 """
+TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+"""The timeline of a primary: a promotion raises it."""
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {schema}.head (
@@ -50,11 +52,13 @@ compressed by their proposer."""
 
 
 class Link:
-    """One connection to the primary. `log` is the id of the log found there."""
+    """One connection to the primary at `host`. `log`: the log found there, `timeline`: see `TIMELINE`."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, host: Host) -> None:
         self.connection = connection
+        self.host = host
         self.log = ""
+        self.timeline = 0
         self.broken_wait = False
         """A wait for the synchronous standby was ended by somebody: the commit may be on this server only."""
         connection.add_log_listener(self._hear)
@@ -71,8 +75,12 @@ class Link:
         self.connection.terminate()
 
 
-async def open_link(address: LogAddress, password: str, hosts: Sequence[Host], log_id: str) -> Link:
+async def open_link(
+    address: LogAddress, password: str, hosts: Sequence[Host], log_id: str, timeline: int = 0
+) -> Link:
     """A checked connection to the first of `hosts` that is the primary. `log_id` names a log that is made.
+
+    `timeline`: a primary on an earlier one was replaced by another.
 
     Raises:
         Unreachable: none of them answers as a primary.
@@ -82,7 +90,7 @@ async def open_link(address: LogAddress, password: str, hosts: Sequence[Host], l
     reasons: list[SequencerError] = []
     for host in hosts:
         try:
-            return await _open(address, password, host, log_id)
+            return await _open(address, password, host, log_id, timeline)
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError, TimeoutError) as error:
@@ -92,7 +100,7 @@ async def open_link(address: LogAddress, password: str, hosts: Sequence[Host], l
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
 
 
-async def _open(address: LogAddress, password: str, host: Host, log_id: str) -> Link:
+async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
     try:
         connection: Any = await asyncpg.connect(
             host=host.name,
@@ -107,10 +115,11 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str) -> 
         )
     except _SIGN_IN as error:
         raise SignInRefused(f"{host} refuses to let us in: {first_line(error)}") from None
-    link = Link(connection)
+    link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
             await _check(connection)
+            link.timeline = await _timeline(connection, timeline)
             link.log = await _log_of(connection, address, log_id)
         connection.remove_log_listener(link._hear)  # noqa: SLF001  warnings of making tables mean nothing
         link.broken_wait = False
@@ -139,6 +148,13 @@ async def _check(connection: Any) -> None:
         )
     if found["version"] >= TRANSACTION_TIMEOUT_SINCE:
         await connection.execute("SET transaction_timeout = 0")
+
+
+async def _timeline(connection: Any, newest: int) -> int:
+    found = int(await connection.fetchval(TIMELINE))
+    if found < newest:
+        raise ConnectionError("another server was promoted in its place: stop it")
+    return found
 
 
 async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:

@@ -73,7 +73,8 @@ def retry(name: Name, data: Data = None, config_file: ConfigFile = None) -> None
     from huahuo.eventstore.ambient import SystemAmbient
 
     count = _run(standing.retry(settings(data, config_file), SystemAmbient(), name, followers()))
-    typer.echo(f"{name}: {count} dead letters are tried again")
+    many = "1 dead letter is" if count == 1 else f"{count} dead letters are"
+    typer.echo(f"{name}: {many} tried again")
 
 
 def _run[T](work: Coroutine[Any, Any, T]) -> T:

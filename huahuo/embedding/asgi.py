@@ -21,7 +21,8 @@ import structlog
 from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.errors import InUse
-from huahuo.transport.http.asgi import AsgiTransport, path_of
+from huahuo.transport.http.asgi import AsgiTransport
+from huahuo.transport.http.asgi_scope import path_of
 
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -5,6 +5,7 @@ The contract itself runs over it in test_sequencer.py.
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -227,6 +228,32 @@ if WHOLE:  # a minute: `make check-all`
             kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
             assert offsets.items() <= kept.items()
             assert sorted(kept) == list(range(1, last + 1))
+            await one.close()
+
+    @pytest.mark.slow
+    async def test_a_primary_that_is_frozen_and_replaced_is_left_for_good_also_when_it_wakes() -> None:
+        with postgres() as server, server.standby() as standby:
+            url = server.url.replace(f":{server.port}/", f":{server.port},127.0.0.1:{standby.port}/")
+            one = PostgresSequencer(LogAddress(url), SystemAmbient())
+            before = [await put(one, b"%d" % n) for n in range(5)]
+            server.send(signal.SIGSTOP)
+            under_way = asyncio.ensure_future(put(one, b"under way"))
+            await asyncio.to_thread(standby.promote)
+            await asyncio.to_thread(standby.run, "ALTER SYSTEM RESET synchronous_standby_names")
+            await asyncio.to_thread(standby.run, "SELECT pg_reload_conf()")
+            offset = await under_way
+            server.send(signal.SIGCONT)
+            assert [await put(one, b"later %d" % n) for n in range(5)] == list(range(offset + 1, offset + 6))
+            kept = [ordered.offset for ordered in await read(one, 0, offset + 5)]
+            assert kept == [*range(1, offset + 6)]
+            assert before == kept[:5]
+            fresh = PostgresSequencer(LogAddress(url), SystemAmbient())  # it finds the old one first
+            async with asyncio.timeout(WITHIN_S):
+                while True:
+                    with contextlib.suppress(Unreachable):
+                        assert await fresh.last() == offset + 5
+                        break
+            await fresh.close()
             await one.close()
 
     @pytest.mark.slow

@@ -129,7 +129,7 @@ def test_a_running_service_tells_pauses_resumes_and_retries(desk: Desk) -> None:
         assert desk.run("resume", "notes-to-file") == "notes-to-file: goes on\n"
         desk.until(lambda: desk.wrote()[-1] == "note/4")
         (desk.folder / "repaired").touch()
-        assert desk.run("retry", "notes-to-file") == "notes-to-file: 1 dead letters are tried again\n"
+        assert desk.run("retry", "notes-to-file") == "notes-to-file: 1 dead letter is tried again\n"
         desk.until(lambda: desk.wrote()[-1] == "note/2")
         assert desk.listed()["notes-to-file"]["dead_letters"] == 0
         refused = desk.run("rebuild", "notes", code=1)

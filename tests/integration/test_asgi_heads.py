@@ -39,3 +39,25 @@ async def test_http_2_has_no_header_that_ends_a_connection(tmp_path: Path) -> No
     async with Huahuo(data=tmp_path / "data", port=0) as app:
         status, headers = await answered(app, "2", (b"x", b"y" * (70 << 10)))
         assert (status, headers.get(b"connection")) == (431, None)
+
+
+async def test_what_is_sent_of_a_refused_body_is_taken_so_that_the_client_gets_the_answer(
+    tmp_path: Path,
+) -> None:
+    happened: list[str] = []
+    parts = iter([True, True, False])
+
+    async def receive() -> dict[str, Any]:
+        happened.append("taken")
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": next(parts)}
+
+    async def send(message: Any) -> None:
+        happened.append(
+            "more" if message.get("more_body") else message["type"].removeprefix("http.response.")
+        )
+
+    head = [(b"host", b"x"), (b"content-length", b"3000")]
+    scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": "1.1", "headers": head}
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        await app.asgi(scope, receive, send)
+    assert happened == ["start", "more", "taken", "taken", "taken", "body"]

@@ -69,6 +69,8 @@ async def test_a_fault_while_a_message_waits_ends_that_too() -> None:
         await client.say(action="authenticate", token="wrong")  # the verdict is held back
         await until(lambda: w.connections[0].session.busy)
         w.metrics.delivered = breaks  # type: ignore[method-assign]
+        await w.append(STREAM, "b")  # a tick of the server's own may have told of the first one already
+        await client.until("events")
         w.tick(1)
         await ended_by_a_fault(w, client)
 

@@ -6,15 +6,24 @@ reads before it hands it on. Lifespan events are not for this module.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
-from urllib.parse import unquote
 
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
+from huahuo.transport.http.asgi_scope import (
+    Scope,
+    all_of,
+    has_body,
+    head_bytes,
+    one_at_a_time,
+    path_of,
+    peer_of,
+    root_of,
+)  # fmt: skip
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
 from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.heads import HEAD_BYTES_MAX
@@ -27,9 +36,8 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
 
-type Scope = Mapping[str, Any]
-
 _DENIAL: Final = "websocket.http.response"
+_LINGER_S: Final = 1.0
 _BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -50,11 +58,11 @@ class AsgiTransport:
             query = bytes(scope.get("query_string") or b"").decode("ascii")
             _, headers = origin_form(str(scope["path"]), scope["headers"])
             method, root = str(scope["method"]), root_of(scope)
-            request = Request.at(method, path_of(scope), query, headers, _peer(scope), root)
+            request = Request.at(method, path_of(scope), query, headers, peer_of(scope), root)
         except ValueError:
             await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET))
             return
-        if _head_bytes(scope) > HEAD_BYTES_MAX:
+        if head_bytes(scope) > HEAD_BYTES_MAX:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             await self._say(
                 scope, send, problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True)
@@ -70,13 +78,13 @@ class AsgiTransport:
             answer = await self._api.site(request) if found is None else found
             if answer.hold_s:
                 await asyncio.sleep(answer.hold_s)
-            await self._say(scope, send, answer)
+            await self._say(scope, send, answer, receive)
             return
         purse = found.purse
         try:
             body = await self._body(found, receive)
             if isinstance(body, Answer):
-                await self._say(scope, send, body)
+                await self._say(scope, send, body, receive)
             elif body is not None and self._api.wants_events(found):
                 following = self._follow(found, scope, receive, send)
                 del found, body, request  # some KiB, unused while the reader waits
@@ -107,13 +115,19 @@ class AsgiTransport:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    async def _say(self, scope: Scope, send: Send, answer: Answer) -> None:
-        answer = worded(answer, self._api.speech(_all_of(scope, b"accept-language")))
-        headers = _whole_headers(answer)
-        if answer.ends and str(scope.get("http_version", "1.1")).startswith("1."):
+    async def _say(self, scope: Scope, send: Send, answer: Answer, unread: Receive | None = None) -> None:
+        """Send an answer. `unread`: gives the rest of a body, if there is one that was not read."""
+        answer = worded(answer, self._api.speech(all_of(scope, b"accept-language")))
+        headers, ends = _whole_headers(answer), answer.ends and one_at_a_time(scope)
+        if ends:
             headers = (*headers, ("Connection", "close"))
         await send(_start(answer.status, headers))
         body = b"" if scope["method"] == "HEAD" or answer.status in _BODILESS else answer.body
+        if ends and unread is not None and has_body(scope):
+            # Closed with bytes unread, TCP would take the answer from a client that is still sending.
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _let_send(unread)
+            body = b""
         await send({"type": "http.response.body", "body": body})
 
     async def _follow(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,9 +157,9 @@ class AsgiTransport:
         headers = [
             (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
         ]
-        refusal, address, over = self._admitted(headers, _peer(scope))
+        refusal, address, over = self._admitted(headers, peer_of(scope))
         if refusal is not None:
-            refusal = worded(refusal, self._api.speech(_all_of(scope, b"accept-language")))
+            refusal = worded(refusal, self._api.speech(all_of(scope, b"accept-language")))
             await _deny(scope, send, refusal)
             return
         negotiated = self._server.handshakes.negotiate(tuple(scope.get("subprotocols") or ()))
@@ -288,45 +302,12 @@ class AsgiOutlet:
             self.socket.drained()
 
 
-def path_of(scope: Scope) -> str:
-    """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
-    path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
-    root = str(scope.get("root_path") or "").rstrip("/")
-    while root and not (path == root or path.startswith(f"{root}/")):
-        # A proxy took the beginning of the root away, which the application was told to be below.
-        root = root[root.find("/", 1) :] if "/" in root[1:] else ""
-    return "/" + path[len(root) :].strip("/")
-
-
-def root_of(scope: Scope) -> str:
-    """Where the application is mounted, without a slash at the end."""
-    root = str(scope.get("root_path") or "").rstrip("/")
-    return root or _taken_away(scope)
-
-
-def _taken_away(scope: Scope) -> str:
-    """The beginning of the path that a framework took away without naming it (Litestar does)."""
-    raw, rest = scope.get("raw_path"), "/" + str(scope["path"]).strip("/")
-    if not raw:
-        return ""
-    whole, _ = origin_form(unquote(bytes(raw).decode("latin-1")), ())
-    whole = whole.rstrip("/")
-    if rest == "/":
-        return whole
-    return whole.removesuffix(rest).rstrip("/") if whole.endswith(rest) else ""
-
-
-def _all_of(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for known, value in scope["headers"] if known.lower() == name]
-
-
-def _peer(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
-def _head_bytes(scope: Scope) -> int:
-    return sum(len(name) + len(value) for name, value in scope["headers"])
+async def _let_send(receive: Receive) -> None:
+    """Throw away the rest of a body, for a short time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def _start(status: HTTPStatus, headers: Headers) -> Message:

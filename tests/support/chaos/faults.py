@@ -2,17 +2,28 @@
 
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tests.support.chaos.relay import Network
-from tests.support.servers.serving import Serving
 
 
 class LogServer(Protocol):
     """A server of the ordered log."""
 
     def kill(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def send(self, number: signal.Signals) -> None: ...
+
+
+class Node(Protocol):
+    """A server of clients."""
+
+    def kill(self) -> None: ...
+
+    def stop(self) -> int: ...
 
     def start(self) -> None: ...
 
@@ -29,7 +40,7 @@ class Faults:
 
     def __init__(
         self,
-        nodes: dict[str, Serving],
+        nodes: Mapping[str, Node],
         servers: Sequence[LogServer],
         network: Network,
         chance: random.Random,

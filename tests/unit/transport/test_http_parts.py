@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.transport.http.asgi import path_of, root_of
+from huahuo.transport.http.asgi_scope import path_of, root_of
 from huahuo.transport.http.asked import After
 from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.messages import Request, json_answer

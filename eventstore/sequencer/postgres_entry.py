@@ -1,0 +1,29 @@
+"""One proposal on its way to PostgreSQL, and the future of its caller."""
+
+import asyncio
+
+from huahuo.eventstore.sequencer.port import InDoubt, SequencerError, Unreachable
+
+
+class Entry:
+    """See the module."""
+
+    __slots__ = ("body", "future", "id", "sent")
+
+    def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
+        self.body = body
+        self.id = proposal_id
+        self.future = future
+        self.sent = False
+
+    def expire(self) -> None:
+        """The caller has waited for long enough."""
+        if self.sent:
+            self.fail(InDoubt("the log has not said whether it keeps the proposal"))
+        else:
+            self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
+
+    def fail(self, error: SequencerError) -> None:
+        """Tell the caller why, unless it knows already."""
+        if not self.future.done():
+            self.future.set_exception(error)
