@@ -104,6 +104,8 @@ class Corrupt(Damaged):
         at = f" at position {position}" if position else ""
         self.args = (f"{place} is damaged{at}: {reason}",)
         self.place = place
+        self.wrote_nothing = False
+        """Whether a commit that met it is known to have written nothing, and nothing must be looked up."""
 
 
 class Detached(EventStoreError):  # noqa: N818

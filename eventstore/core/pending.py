@@ -14,7 +14,7 @@ from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES
 from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
-from huahuo.eventstore.port import Hearer
+from huahuo.eventstore.port import Hearer, Listener
 
 PETTY_S = 50e-6
 """Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
@@ -101,3 +101,12 @@ def bill(items: list[Pending], spent_s: float, charge: Charge) -> None:
     for principal, cost in costs.items():
         if (part_s := spent_s * cost / total) > PETTY_S:
             charge(principal, part_s)
+
+
+def tell_listeners(listeners: Sequence[Listener], events: Sequence[StoredEvent]) -> None:
+    """Tell of durable events."""
+    for listener in tuple(listeners) if events else ():
+        try:
+            listener(events)
+        except Exception:  # noqa: BLE001  one bad listener must not end the writer
+            _log.exception("listener_failed")

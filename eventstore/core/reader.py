@@ -184,9 +184,15 @@ class LogReader:
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""
-        found = await self._read(lambda: self._reads.row(table, part, key))
-        if found is None and self.before_lists is not None:
-            await self.before_lists()
+        wait = self.before_lists  # now: the look may end while this is read
+        try:
+            found = await self._read(lambda: self._reads.row(table, part, key))
+        except Corrupt:
+            if wait is None:
+                raise
+            found = None  # what the look finds damaged is made again where it can be
+        if found is None and wait is not None:
+            await wait()
             found = await self._read(lambda: self._reads.row(table, part, key))
         if found is None:
             self.corruption.must_not_hide("projection")

@@ -18,13 +18,14 @@ import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
+from huahuo.eventstore.core.commit_job import commit_job
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.fair_queue import FairQueue
-from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, decided, tell_hearers
+from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, tell_hearers, tell_listeners
 from huahuo.eventstore.core.queue_room import has_room
 from huahuo.eventstore.core.seal import Prepared, Vault
-from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutAge, PutCounter, Reads, Store
+from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutCounter, Reads, Store
 from huahuo.eventstore.errors import (
     Closed,
     Corrupt,
@@ -45,6 +46,8 @@ QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
 _COMMIT_PAGES_BYTES = 64 << 10
+_TRIES_MAX = 64
+"""Commits of parts of one group, where a damaged page refuses the whole: some ms each."""
 _log = structlog.get_logger(__name__)
 
 
@@ -190,14 +193,12 @@ class Writer:
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
-    def _has_room(self, owner: str, size: int) -> bool:
-        return has_room(
-            self._queue, owner, size, bytes_per_user=self.queue_bytes_per_user, bytes_max=self.queue_bytes_max
-        )
-
     def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
-        if self._queue.bytes + size > self.queue_bytes_per_user and not self._has_room(owner, size):
+        limits = {"bytes_per_user": self.queue_bytes_per_user, "bytes_max": self.queue_bytes_max}
+        if self._queue.bytes + size > self.queue_bytes_per_user and not has_room(
+            self._queue, owner, size, **limits
+        ):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
         if self._closed is not None:
@@ -247,6 +248,13 @@ class Writer:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
         if self.before_commands is not None and any(one.append and one.append.command for one in items):
             await self.before_commands()
+        await self._commit(items, _TRIES_MAX)
+
+    async def _commit(self, items: list[Pending], tries: int) -> int:
+        """Commit a group. Returns how many tries of `tries` are left.
+
+        Where a damaged page refuses it, its halves are tried, so that only those fail that need the page.
+        """
         counters = [PutCounter(name, self._counters[name]) for name in sorted(self._taken)]
         self._taken.clear()
         began_s = self._ambient.monotonic_s()
@@ -260,8 +268,18 @@ class Writer:
             wrote = commit.wrote
             if wrote and self.observe is not None:
                 self.observe(self._ambient.monotonic_s() - began_s)
+        except Corrupt as error:
+            if len(items) > 1 and tries > 0 and await self._wrote_nothing(error):
+                self._taken.update(put.counter for put in counters)
+                half = len(items) // 2
+                return await self._commit(items[half:], await self._commit(items[:half], tries - 1))
+            if error.wrote_nothing:
+                outcomes: Sequence[Outcome] = [Corrupt(error.place, error.reason) for _ in items]
+                self._resolve(items, outcomes)
+            else:
+                outcomes = await self._fail(items, error)
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
-            outcomes: Sequence[Outcome] = await self._fail(items, error)
+            outcomes = await self._fail(items, error)
         else:
             outcomes = commit.outcomes
             came_s = self._ambient.monotonic_s()
@@ -272,6 +290,19 @@ class Writer:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
         tell_hearers(items, outcomes)  # last: they charge their own time
+        return tries
+
+    async def _wrote_nothing(self, error: Corrupt) -> bool:
+        """Whether a commit that met a damaged page wrote nothing. What it wrote all the same is told."""
+        if error.wrote_nothing:
+            return True
+        self._in_doubt = True
+        try:
+            missed = await self._find_out()
+        except Exception:  # noqa: BLE001  asked again before the next group
+            return False
+        self._tell(missed)
+        return not missed
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
@@ -345,40 +376,15 @@ class Writer:
         return missed
 
     def _tell(self, events: Sequence[StoredEvent]) -> None:
-        if not events:
-            return
-        for listener in tuple(self._listeners):
-            try:
-                listener(events)
-            except Exception:  # noqa: BLE001  one bad listener must not end the writer
-                _log.exception("listener_failed")
+        tell_listeners(self._listeners, events)
 
     # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
 
     def _job(self, items: list[Pending], counters: list[PutCounter], age_ms: int) -> Commit:
         # Without anybody to charge, the time is not read: it takes two system calls.
-        thread_s = _nothing_s if self.charge is None else self._ambient.thread_s
-        began_s = thread_s()
+        thread_s = None if self.charge is None else self._ambient.thread_s
         draft = Draft(self.place, self._store, self._build, age_ms)
-        keys = [one.append.command.key for one in items if one.append and one.append.command]
-        if len(keys) > 1:
-            draft.look_up(keys)
-        outcomes = [decided(draft, pending, self._vault) for pending in items]
-        wrote = bool(draft.events or draft.changes)
-        if wrote:
-            draft.changes[:0] = counters
-            note = self._ages.note_due()
-            if note is not None:
-                draft.changes.append(PutAge(note))
-            self._store.commit(draft.group())
-            if note is not None:
-                self._ages.noted(note)
-        newest = {event.stream: event for event in draft.events}
-        spent_s = thread_s() - began_s
-        return Commit(
-            outcomes, draft.events, newest, draft.firsts, draft.ended,
-            draft.position, draft.chain, wrote, spent_s,
-        )  # fmt: skip
+        return commit_job(self._store, draft, items, counters, self._ages, self._vault, thread_s)
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place
@@ -392,7 +398,3 @@ class Writer:
         elif found.position < place.position or found.chain != place.chain:
             raise Damaged(place.position, f"acknowledged events are gone, the log ends at {found.position}")
         return found, missed
-
-
-def _nothing_s() -> float:
-    return 0.0

@@ -16,9 +16,18 @@ def is_corrupt(error: sqlite3.Error) -> bool:
     return found_here or (code is not None and code & _PRIMARY_CODE in _CORRUPT)
 
 
-def translated(error: sqlite3.Error, place: str = "the log's file") -> EventStoreError:
-    """The log's own error for one of the library. It contains no parameters of the statement."""
-    return Corrupt(place, str(error)) if is_corrupt(error) else Unavailable(str(error))
+def translated(
+    error: sqlite3.Error, place: str = "the log's file", *, wrote_nothing: bool = False
+) -> EventStoreError:
+    """The log's own error for one of the library. It contains no parameters of the statement.
+
+    `wrote_nothing`: see `Corrupt`.
+    """
+    if not is_corrupt(error):
+        return Unavailable(str(error))
+    corrupt = Corrupt(place, str(error))
+    corrupt.wrote_nothing = wrote_nothing
+    return corrupt
 
 
 def text_of(value: bytes) -> str:

@@ -28,12 +28,21 @@ FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
 TWICE = {"name": "the table of type names", "stream": "the table of stream names"}
 """Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
-LATER = ("projection", "data_key", "command", "sealed", "blob")
+LATER = ("projection", "data_key", "command", "ack", "usage", "sealed", "keyframe", "blob")
 """What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page.
 
 First what a start reads, then what the first commands ask for: whoever waits for their records also waits for
 the keys, of which an owner must not get a second one. Last the contents, which may take minutes.
 """
+DERIVED = {
+    "keyframe": "states are folded again",
+    "ack": "clients tell where they are",
+    "usage": "the events of users are counted again, and their contents from now on",
+}
+"""Those of them that are made anew, empty, if a page is damaged: what they hold comes again by itself. Writes
+to a damaged page are refused, and any group of appends may write to these."""
+SALVAGED = frozenset({"projection", "data_key", "command", "sealed"})
+"""Those that are made again from their rows and the keys in their index."""
 HOLD_S = {"projection": 2.0, "command": 10.0}
 """Seconds after the start for which lists of rows, and groups with commands, wait for the look at these."""
 _SMALL = frozenset({"meta", "counter"})
@@ -87,7 +96,7 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return corrupt(f"a row of table {table}", said)
-    if _only_of_indexes(connection, said) and not has_misfits(connection, table):
+    if _only_of_indexes(connection, said) and (table not in SUMMED or not has_misfits(connection, table)):
         return corrupt(index_of(table), hiding)
     return corrupt(f"table {table}", hiding or said)
 
@@ -163,16 +172,23 @@ def corrupt(place: str, said: list[str]) -> Corrupt:
 class LookingOver:
     """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503.
 
-    Where only an index is damaged, `mend` makes it again.
+    Where only an index is damaged, `mend` makes it again; where a page of a table is, `salvage` makes that
+    again from its index, and says how many rows are lost.
     """
 
     def __init__(
-        self, path: Path, corruption: Corruption, executor: Executor, mend: Callable[[str], Awaitable[None]]
+        self,
+        path: Path,
+        corruption: Corruption,
+        executor: Executor,
+        mend: Callable[[str], Awaitable[None]],
+        salvage: Callable[[str], Awaitable[int]],
     ) -> None:
         self._path = path
         self._corruption = corruption
         self._executor = executor
         self._mend = mend
+        self._salvage = salvage
         self._passed = {table: asyncio.Event() for table in LATER}
         self._hold_until = {
             table: asyncio.get_running_loop().time() + seconds for table, seconds in HOLD_S.items()
@@ -232,8 +248,10 @@ class LookingOver:
     async def _look_at(self, table: str) -> None:
         try:
             found = await self._executor.run(functools.partial(self._look, table))
-            if found is not None and found.place == index_of(table):
+            if found is not None and (found.place == index_of(table) or table in DERIVED):
                 found = await self._mended(table, found)
+            elif found is not None and table in SALVAGED and found.place == f"table {table}":
+                found = await self._salvaged(table, found)
         except Corrupt as error:
             found = error
         except EventStoreError as error:  # it is being stopped, or the file cannot be read now
@@ -244,15 +262,30 @@ class LookingOver:
             self._corruption.note(found)
 
     async def _mended(self, table: str, found: Corrupt) -> Corrupt:
-        """Make the indexes of `table` again. What is said of it after that."""
+        """Make `table` or its indexes again. What is said of it after that."""
         try:
             await self._mend(table)
             left = await self._executor.run(functools.partial(self._look, table))
         except EventStoreError as error:
-            return Corrupt(f"table {table}", f"{found.reason}; its index cannot be made again: {error}")
+            return Corrupt(f"table {table}", f"{found.reason}; it cannot be made again: {error}")
         if left is None:
-            return Corrupt(found.place, f"{found.reason}; it was made again")
+            then = f" anew: {DERIVED[table]}" if table in DERIVED else " again"
+            return Corrupt(found.place, f"{found.reason}; it was made{then}")
         return Corrupt(f"table {table}", left.reason)
+
+    async def _salvaged(self, table: str, found: Corrupt) -> Corrupt:
+        """Make `table` again from what can be read of it. What is said of it after that."""
+        try:
+            lost = await self._salvage(table)
+            left = await self._executor.run(functools.partial(self._look, table))
+        except EventStoreError as error:
+            return Corrupt(found.place, f"{found.reason}; it cannot be made again from its index: {error}")
+        if left is not None:
+            return left
+        if not lost:
+            return Corrupt(index_of(table), f"{found.reason}; it was made again")
+        rows = "one row of it is" if lost == 1 else f"{lost} rows of it are"
+        return Corrupt(f"rows of table {table}", f"{found.reason}; it was made again, but {rows} lost")
 
     def _look(self, table: str) -> Corrupt | None:
         """A connection of its own for each table, so that no snapshot is kept for longer than one takes."""

@@ -35,6 +35,7 @@ from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
+from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
@@ -124,10 +125,20 @@ class SqliteLog(StoreLog):
         """
         store = self._store
 
-        async def mend(table: str) -> None:
-            await self.writer.between_commits(lambda: store.make_index_again(table))
+        async def mend_table(table: str) -> None:
+            await self.writer.between_commits(lambda: mend(store, table))
 
-        looking = LookingOver(self._database, self.corruption, executor, mend)
+        async def salvage_table(table: str) -> int:
+            lost = 0
+
+            def job() -> None:
+                nonlocal lost
+                lost = salvage(self._database, store, table)
+
+            await self.writer.between_commits(job)
+            return lost
+
+        looking = LookingOver(self._database, self.corruption, executor, mend_table, salvage_table)
         self.before_commands = functools.partial(looking.passed, "command")
         self.writer.before_commands = self.before_commands
         self.before_lists = functools.partial(looking.passed, "projection")

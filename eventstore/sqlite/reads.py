@@ -230,11 +230,19 @@ class SqliteReads:
             return select_command(connection, key)
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
-        """See `Reads`. Not compared with a checksum, since sealing binds both to their names."""
-        sql = "SELECT wrapped, box FROM sealed JOIN data_key USING (owner) WHERE owner = ? AND name = ?"
+        """See `Reads`. Sealing binds the box to its names; a lost one that stands for it does not fit."""
+        sql = (
+            "SELECT wrapped, box, data_key.crc, sealed.crc FROM sealed JOIN data_key USING (owner)"
+            " WHERE owner = ? AND name = ?"
+        )
         with self._connection(f"secret {name} of {owner}") as connection:
-            row: tuple[bytes, bytes] | None = connection.execute(sql, (owner, name)).fetchone()
-            return row
+            row = connection.execute(sql, (owner, name)).fetchone()
+            if row is None:
+                return None
+            wrapped, box, key_crc, box_crc = row
+            must_fit(key_crc, "data_key", owner, wrapped)
+            must_fit(box_crc, "sealed", owner, name, box)
+            return wrapped, box
 
     def blob(self, blob_id: str) -> bytes | None:
         """See `Reads`. The caller compares the content with its name, which is its hash."""

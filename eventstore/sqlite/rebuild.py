@@ -26,7 +26,7 @@ from huahuo.eventstore.sqlite.schema import (
     make_index,
 )
 
-_ROW_OF = {
+ROW_OF = {
     "meta": "key", "counter": "name", "command": "user, client, id", "data_key": "owner",
     "sealed": "owner, name", "blob": "id", "projection": "tbl, part, key",
     "ack": "user, client, stream", "pruned": "position",
@@ -167,7 +167,7 @@ def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> 
 
     A table whose own pages or rows are damaged is left: its index is then the evidence of what is missing.
     """
-    for table, key in _ROW_OF.items():
+    for table, key in ROW_OF.items():
         only_indexes = broken.get(table)
         if only_indexes is False or (table in SUMMED and has_misfits(connection, table)):
             continue
@@ -180,7 +180,7 @@ def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> 
 
 def copy_table(connection: sqlite3.Connection, table: str) -> None:
     """Make `table` anew from its rows, where only pages of its indexes are damaged. In a transaction."""
-    _copy(connection, table, _ROW_OF[table], {table: True})
+    _copy(connection, table, ROW_OF[table], {table: True})
 
 
 def _copy(connection: sqlite3.Connection, table: str, key: str, broken: Mapping[str, bool]) -> None:

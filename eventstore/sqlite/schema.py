@@ -130,6 +130,12 @@ SUMMED: dict[str, tuple[str, ...]] = {
     if "crc" in columns and name != "pruned"
 }
 """The tables whose rows carry a checksum of their own, each with the columns that it covers, in order."""
+STAND_INS: dict[str, list[str | bytes | int]] = {
+    name: [kind() for kind in columns.values()][:-1]
+    for name, (columns, _) in _TABLES.items()
+    if name in SUMMED
+}
+"""Of each of them an empty value for every column of `SUMMED`."""
 COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
 """A condition for the writer's statements: the command record fits its checksum."""
 _FIRST_WITH_SUMS = 3

@@ -25,7 +25,7 @@ from huahuo.eventstore.core.storage_port import (
 )
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
 from huahuo.eventstore.sqlite.commands import select_commands
@@ -40,7 +40,6 @@ from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.rebuild import copy_table
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
@@ -163,22 +162,20 @@ class SqliteStore:
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
         if self._detached:
             raise Detached(self._detached)
-        connection = self.connection
+        connection, names = self.connection, self._names
+        known = len(names.streams), len(names.ids)
+        begins = True
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
-            rows: list[Row] = []
-            if group.events:
-                streams = number_streams(connection, self._names, group.events)
-                rows = self._sums.rows(group.events, streams)
-                insert_events(connection, self._names, group.events, rows)
-                self._tally.add(group.events)
+            rows = self._write_events(group.events) if group.events else []
             moving = self._moving(group)
             if moving.pieces or moving.mark is not None:
                 seq_index.write(connection, moving)
             if group.changes:
                 for sql, values in statements_of(group.changes, self._tally):
                     connection.execute(sql, values)
+            begins = False
             self.kept.bound(group)
             connection.execute("COMMIT")
             self.commits += 1
@@ -197,7 +194,8 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
-                raise translated(error) from None
+                new_names = known != (len(names.streams), len(names.ids))
+                raise translated(error, wrote_nothing=begins and not new_names) from None
             raise
         self._check_files()
         if group.events:
@@ -211,33 +209,28 @@ class SqliteStore:
             self._erasing = True
             self._truncate(_TRUNCATE_WAIT_MS)
 
-    def make_index_again(self, table: str) -> None:
-        """Make the indexes of `table` again, from its rows. Raises EventStoreError."""
+    def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Make `change` in a transaction of its own.
+
+        Raises:
+            EventStoreError: it was not made.
+        """
         if self._detached:
             raise Detached(self._detached)
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        # The second way if a page of the index cannot even be cleared.
-        for remake in (lambda: self.connection.execute(f"REINDEX {table}"), self._copying(table)):
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-                self._fence()
-                remake()
-                self.connection.execute("COMMIT")
-            except BaseException as error:
-                with contextlib.suppress(sqlite3.Error):
-                    self._roll_back()
-                if not isinstance(error, sqlite3.Error):
-                    raise
-                failure = translated(error)
-                if not isinstance(failure, Corrupt):
-                    break  # two rows have one key: which of them counts is the operator's decision
-            else:
-                return
-        raise failure
-
-    def _copying(self, table: str) -> Callable[[], None]:
-        return lambda: copy_table(self.connection, table)
+        self._tally.forget()
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self._fence()
+            change(self.connection)
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from None
+            raise
 
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.
@@ -358,6 +351,14 @@ class SqliteStore:
         self.connection.execute("COMMIT")
 
     # -- inside a transaction
+
+    def _write_events(self, events: list[StoredEvent]) -> list[Row]:
+        """Returns their places in the index."""
+        streams = number_streams(self.connection, self._names, events)
+        rows = self._sums.rows(events, streams)
+        insert_events(self.connection, self._names, events, rows)
+        self._tally.add(events)
+        return rows
 
     def _moving(self, group: Group) -> seq_index.Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""

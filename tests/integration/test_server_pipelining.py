@@ -100,15 +100,50 @@ async def test_frames_in_the_segment_of_the_upgrade_are_read(connection: str) ->
 
 
 @both_ways
-async def test_what_was_said_before_a_half_close_is_carried_out(connection: str) -> None:
+async def test_what_was_said_before_a_half_close_is_carried_out_and_answered(connection: str) -> None:
     async with world() as w:
         frames = text(action="authenticate", token=w.token()) + text(action="note", id="n", text="x")
         answer = await exchange(w, upgrade(connection) + frames, half_close=True)
         assert answer.startswith(b"HTTP/1.1 101 ")
+        assert answer.index(b"authentication_result") < answer.index(b'"type":"success"')
         await until(lambda: w.log.head("user/42").seq == 1)
         await until(
             lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.handler_tasks)
         )
+
+
+@both_ways
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_sign_in_before_a_half_close_is_answered(connection: str, good: bool) -> None:
+    async with world() as w:
+        token = w.token() if good else "nonsense"
+        frames = text(action="authenticate", token=token)
+        answer = await exchange(w, upgrade(connection) + frames, half_close=True)
+        assert b'"type":"authentication_result","success":%s' % str(good).lower().encode() in answer
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+
+
+async def test_a_client_that_asked_nothing_more_is_gone_with_its_half_close() -> None:
+    async with world() as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(upgrade("Upgrade") + text(action="authenticate", token=w.token()))
+        async with asyncio.timeout(WITHIN_S):
+            await reader.readuntil(b"authentication_result")
+            writer.write_eof()
+            await reader.read()
+        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
+        writer.close()
+
+
+async def test_a_command_that_is_never_answered_holds_a_half_closed_socket_for_a_bounded_time() -> None:
+    async with world(TransportSettings(close_timeout_s=0.1)) as w:
+        w.hold = asyncio.Event()
+        frames = text(action="authenticate", token=w.token()) + text(action="note", id="n", text="x")
+        with contextlib.suppress(ConnectionError):
+            answer = await exchange(w, upgrade("Upgrade") + frames, half_close=True)
+            assert b'"type":"success"' not in answer
+        w.hold.set()
+        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
 
 
 @both_ways

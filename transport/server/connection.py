@@ -266,9 +266,7 @@ class Connection(LoopActor):
         asked = self.carry_out(self._session.received(message, now))
         if asked is not None:
             return self._signing_in.do(asked, now)
-        self._pump.run()  # an ack made room, a subscription began
-        if self._session.user:
-            self._bill.since(self._session.user, now.s, self._wires.ambient.monotonic_s())
+        self.went_on(now.s)  # an ack made room, a subscription began
         return None
 
     @property

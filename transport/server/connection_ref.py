@@ -137,6 +137,11 @@ class ConnectionRef(LoopRef[Any]):
             pass
         return True
 
+    def owes(self) -> bool:
+        """See `web_socket.Listener`."""
+        actor: Any = self.actor_inbox.actor
+        return actor is not None and (actor.session.owes or not self.actor_inbox.empty())
+
     def ponged(self) -> None:
         """See `web_socket.Listener`."""
         self._tell(Signal.PONG)

@@ -13,7 +13,7 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.awake import AwakeAmbient
-from huahuo.eventstore.errors import Closed, Unavailable
+from huahuo.eventstore.errors import Closed, Corrupt, Unavailable
 from huahuo.eventstore.model import Ack
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
@@ -344,7 +344,7 @@ class AckCollector:
         for start in range(0, len(acks), _ACKS_A_COMMIT):
             try:
                 await self._log.save_acks(acks[start : start + _ACKS_A_COMMIT])
-            except (Unavailable, Closed):
+            except (Unavailable, Corrupt, Closed):
                 for ack in acks[start:]:
                     self.note(ack.user, ack.client, ack.stream, ack.seq)
                 _log.warning("acks_not_saved", count=len(acks) - start)

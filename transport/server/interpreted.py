@@ -272,6 +272,10 @@ class _Ears:
         """See `Listener`. A client of ours is served at once, as without tongues."""
         return _HINT not in text and self._socket.decide(text) and self._listener.began(text)
 
+    def owes(self) -> bool:
+        """See `Listener`."""
+        return self._listener.owes()
+
     def ponged(self) -> None:
         """See `Listener`."""
         self._listener.ponged()

@@ -23,6 +23,10 @@ class Listener(Protocol):
         """The connection's first message came. False: it must wait for its turn."""
         ...
 
+    def owes(self) -> bool:
+        """Whether a message of the client waits, or is not answered yet."""
+        ...
+
     def ponged(self) -> None:
         """A pong came."""
         ...

@@ -86,7 +86,7 @@ class WebSocket(WritingSocket):
         self.open_by_s = 0.0
         self._owner = owner
         self._answered = False  # a request that the library cannot read
-        self._half_closed = False  # the client sent EOF before its request was answered
+        self._half_closed = False  # the client sent EOF before all it had asked was answered
         self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
         self._queued = False  # the library holds a message, or its reader has one in hand
@@ -112,6 +112,8 @@ class WebSocket(WritingSocket):
 
     def handled(self) -> None:
         """All messages that were handed out before have been handled."""
+        if self._half_closed:
+            self._end_if_answered()
         if self._whole and not len(self.recv_messages.frames):
             self._hold(-self._held_bytes)
 
@@ -125,6 +127,20 @@ class WebSocket(WritingSocket):
         if self._later and not self._going_on:
             self._going_on = True
             self.loop.call_soon(self._go_on)
+        elif self._half_closed:
+            self.loop.call_soon(self._end_if_answered)
+
+    def _owes(self) -> bool:
+        """Whether a message that came is not answered yet."""
+        if self._later or len(self.recv_messages.frames) or (self._queued and self._whole):
+            return True
+        return self.listener is not None and self.listener.owes()
+
+    def _end_if_answered(self) -> None:
+        """End the connection of a client that sends nothing more, and has all its answers."""
+        if self.is_open and not self.transport.is_closing() and not self._owes():
+            super().eof_received()
+            self.transport.close()
 
     def _go_on(self) -> None:
         self._going_on = False
@@ -151,8 +167,13 @@ class WebSocket(WritingSocket):
         self._resume_reading()
         self.data_received(b"")
         if self._half_closed:
-            super().eof_received()
-            self.transport.close()
+            self._answer_only()
+
+    def _answer_only(self) -> None:
+        """End when it has its answers. Most such clients have gone, which TCP does not tell."""
+        self._half_closed = True
+        self.abort_within(self._settings.close_timeout_s)
+        self._end_if_answered()
 
     # What the event loop and the library call -------------------------------------------------------
 
@@ -276,11 +297,14 @@ class WebSocket(WritingSocket):
             super().data_received(rest)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
-        """The client sent EOF. True keeps the socket open for the answer to its request."""
+        """The client sent EOF. True keeps the socket open for the answers to what it has asked."""
         if self.protocol.state is CONNECTING and self.request is not None:
             self._half_closed = True
             if self.protocol.eof_sent:
                 self.transport.close()
+            return True
+        if self.is_open and self._owes():
+            self._answer_only()
             return True
         self._give_rest()
         super().eof_received()

@@ -93,6 +93,11 @@ class Session(Lifetime):
         )
 
     @property
+    def owes(self) -> bool:
+        """Whether a message that was handed in is not answered yet."""
+        return self._calls.outstanding > 0 or self.busy
+
+    @property
     def takes_more(self) -> bool:
         """Whether the next message may be handed in, and is not the first one of a connection."""
         return (

@@ -47,6 +47,10 @@ class Echo:
         """See `Listener`."""
         return self.took(text)
 
+    def owes(self) -> bool:
+        """See `Listener`."""
+        return False
+
     def ponged(self) -> None:
         """See `Listener`."""
 
