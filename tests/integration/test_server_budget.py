@@ -83,7 +83,7 @@ async def test_a_client_that_does_not_read_is_closed_when_others_need_the_room()
     async with world(SMALL_BUDGET) as w, raw(w.url, V1) as one:
         await hoarders(w, [one])
         budget = w.delivering.budget
-        await until(lambda: budget.used > 0)
+        await until(lambda: any(ws.paused for ws in w.delivering.sockets))
         w.tick(1)
         w.tick(6)
         assert w.hub.joined_count == 1
