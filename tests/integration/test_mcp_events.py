@@ -110,7 +110,8 @@ async def test_a_store_that_cannot_tell_sessions_apart_refuses_to_store(app: Hua
 @asynccontextmanager
 async def serving(app: Huahuo, server: MCPServer) -> AsyncIterator[str]:
     store = HuahuoEventStore(app)
-    inner = server.streamable_http_app(event_store=store, retry_interval=10)
+    # The SDK misses what a tool says between the replay and the new stream, so clients come back later.
+    inner = server.streamable_http_app(event_store=store, retry_interval=2_000)
     outer = store.around(inner)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         other = QuietUvicorn(uvicorn.Config(outer, lifespan="on", log_config=None))

@@ -27,6 +27,8 @@ async def asked(target: str, headers: Mapping[str, str], *, within_s: float) -> 
     """Send a GET. Raises OSError, TimeoutError or Broken; so do the parts of the body."""
     async with asyncio.timeout(within_s):
         reader, writer = await asyncio.open_connection(HOST, PORT)
+    if writer.is_closing():  # it was reset before anything was asked, and simloop raises for such a write
+        raise Broken("the connection was reset")
     try:
         lines = [f"GET {target} HTTP/1.1", f"Host: {HOST}:{PORT}", *(f"{k}: {v}" for k, v in headers.items())]
         writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())

@@ -65,6 +65,8 @@ class Receiver:
             writer.transport.abort()
             return
         status = "204 No Content" if not how else "503 Service Unavailable\r\ncontent-length: 0"
+        if writer.is_closing():  # simloop raises for a write to a connection that was reset
+            return
         writer.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
         writer.close()
 
