@@ -120,12 +120,13 @@ class Ok(msgspec.Struct, frozen=True):
     """A check succeeded: the sink has every mail up to `cursor`.
 
     `resynced`: the folder's UIDVALIDITY differed from that of the first cursor, so the whole folder was
-    read again.
+    read again. `own_way`: as in `Outcome`.
     """
 
     new_count: int
     cursor: UidCursor
     resynced: bool
+    own_way: bool = False
 
 
 class CheckFailed(Exception):  # noqa: N818  a fact about the check, named like its events

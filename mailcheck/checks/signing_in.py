@@ -81,15 +81,18 @@ class SigningIn:
             proxy = await self.proxy(email_id, plan.user_id)
         except ValueError:
             raise CheckFailed(replace(outcome_of("proxy"), own_way=True)) from None
+        own_way = proxy is not None and proxy is not self._default_proxy
         try:
             if auth in TOKENS:
-                return await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
-            assert password is not None, "else there is no such way"
-            return await self.over_imap(plan, sink, auth, password, proxy)
+                done = await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
+            else:
+                assert password is not None, "else there is no such way"
+                done = await self.over_imap(plan, sink, auth, password, proxy)
         except CheckFailed as failed:
-            if proxy is None or proxy is self._default_proxy:
+            if not own_way:
                 raise
             raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
+        return replace(done, own_way=True) if own_way else done
 
     async def proxy(self, email_id: int, user_id: UserId) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""

@@ -20,7 +20,7 @@ from huahuo.mailcheck.codes.else_words import (
     PAID,
 )
 from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
-from huahuo.mailcheck.codes.names import WIDE, Announcement, Kind, Names, is_wide
+from huahuo.mailcheck.codes.names import TOKEN, WIDE, Announcement, Kind, Names, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -91,8 +91,8 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         return Announced(_ranked(strong))
     strong += found(_DOUBLE)
     once = found(_ONCE)
-    weak = [one for one in _weak(lower, tokens, found(_WEAK)) if not _inside(one, strong)]
-    close = [one for one in found(_CLOSE) if not _inside(one, strong)]
+    weak = _outside(_weak(lower, tokens, found(_WEAK)), strong)
+    close = _outside(found(_CLOSE), strong)
     orders = found(_ENTER) + found(_USE) + found(_ASKS_AFTER)
     if wide:
         orders += [_of(match, WEAK_WORTH, "after") for match in ASKED_AFTER.finditer(lower)]
@@ -102,7 +102,7 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
     if told or not (deal or _has(lower, PAID, wide=wide)):
         strong += found(_BOUGHT)
     else:  # nor does the last word of such a name announce one
-        weak = [one for one in weak if not _inside(one, found(_BOUGHT))]
+        weak = _outside(weak, found(_BOUGHT))
     if not (about or _asked_to_enter(weak, orders) or _is_put_in(lower, orders)):
         labels = [one for one in weak if _is_label(lower, one)]
         return Announced(_ranked(strong, *(() if deal else (labels, orders))), "none" if deal else "firm")
@@ -150,17 +150,33 @@ def _weak(lower: str, tokens: set[str], named: list[Announcement]) -> Iterator[A
     for one in named:
         if not _is_other_kind(lower, one.start, one.end) and not _has_own(lower, one.end):
             yield one
-    for end in COMPOUND_ENDS:
-        ended = (token for token in tokens if token.endswith(end) and len(token) > len(end) + 1)
-        made = tuple(sorted(token for token in ended if token.removesuffix(end) not in KINDS))
-        yield from Names(made, WEAK_WORTH).places(lower, tokens, wide=False) if made else ()
+    made = {token for token in tokens if token.endswith(COMPOUND_ENDS) and _is_made(token)}
+    for match in TOKEN.finditer(lower) if made else ():  # one look at the text, however many they are
+        if match[0] in made:
+            yield _of(match, WEAK_WORTH, "near")
     for match in _COMPOUND_WIDE.finditer(lower) if "码" in lower else ():
         if not lower.endswith(KINDS_WIDE, 0, match.start()):
             yield Announcement(match.start(), match.end(), WEAK_WORTH)
 
 
-def _inside(one: Announcement, others: list[Announcement]) -> bool:
-    return any(other.start <= one.start and one.end <= other.end for other in others)
+def _is_made(token: str) -> bool:
+    """Whether a beginning that is no other kind's stands before one of the ends."""
+    return any(
+        token.endswith(end) and len(token) > len(end) + 1 and token.removesuffix(end) not in KINDS
+        for end in COMPOUND_ENDS
+    )
+
+
+def _outside(ones: Iterable[Announcement], others: list[Announcement]) -> list[Announcement]:
+    """Those that are part of none of the others. Both are gone through once, as there may be thousands."""
+    found: list[Announcement] = []
+    left, end = sorted(others, key=lambda other: other.start, reverse=True), 0
+    for one in sorted(ones, key=lambda one: one.start):
+        while left and left[-1].start <= one.start:
+            end = max(end, left.pop().end)
+        if one.end > end:
+            found.append(one)
+    return found
 
 
 def _is_label(lower: str, word: Announcement) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from huahuo.mailcheck.servers.faults import ProxyFailed
 from huahuo.mailcheck.servers.proxies import Proxy
 
-_HEAD_BYTES_MAX: Final = 16 * 1024
+_HEAD_BYTES_MAX: Final = 4 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: ([ -~]{0,80}))?")
 _OK: Final = 200
 
@@ -30,7 +30,7 @@ async def connect_through(sock: socket.socket, proxy: Proxy, host: str, port: in
     request = f"CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n{_sign_in(proxy)}\r\n"
     await loop.sock_sendall(sock, request.encode())
     head = bytearray()
-    while not head.endswith((b"\r\n\r\n", b"\n\n")):
+    while not head.endswith((b"\n\r\n", b"\n\n")):
         byte = await loop.sock_recv(sock, 1)
         if not byte or len(head) >= _HEAD_BYTES_MAX:
             raise ProxyFailed("the proxy gave no whole answer")

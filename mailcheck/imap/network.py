@@ -187,7 +187,7 @@ class Network:
                 _, hosts = await self.addresses(proxy.host, proxy.port, timeout_s, any_port=True)
             if proxy.scheme == "http":
                 return await _through_http(proxy, hosts[:_ADDRESSES_MAX], address, port)
-        except OSError as error:
+        except (OSError, DnsFailed) as error:
             raise ProxyFailed("the proxy cannot be reached") from error
         return await self._through_socks(proxy, hosts[0], address, port, timeout_s)
 

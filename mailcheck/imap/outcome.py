@@ -68,8 +68,13 @@ _SPEAKING = (CommandRefused, ServerBye, GrantRefused, HttpFailed)
 _TOO_MANY = 429
 
 
-_AWAY: Final = frozenset({"dns", "connect", "timeout", "lost"})
-"""Kinds of failures that name the mail server."""
+_OVER_HTTP: Final = {
+    **dict.fromkeys(("dns", "connect", "timeout", "lost"), "http_away"),
+    "certificate": "http_certificate",
+    "tls": "http_tls",
+    "protocol": "http_protocol",
+}
+"""Kinds of failures that are said of the mail server, and the same of a token endpoint or Graph."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -100,8 +105,8 @@ class Outcome(msgspec.Struct, frozen=True):
 def classify(fault: MailFault, *, over_http: bool = False) -> Outcome:
     """The outcome that `fault` means. `over_http`: of the token endpoint or Graph, not of the mail server."""
     kind = _kind(fault)
-    if over_http and kind in _AWAY:
-        kind = "http_away"
+    if over_http:
+        kind = _OVER_HTTP.get(kind, kind)
     return outcome_of(kind, fault.text if isinstance(fault, _SPEAKING) else "")
 
 

@@ -1,6 +1,7 @@
 """The parts of a mail with those that Outlook packed into `winmail.dat` in its place. Pure; never raises."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
@@ -14,31 +15,36 @@ _TEXT, _HTML = b"text/plain; charset=utf-8", b"text/html; charset=utf-8"
 
 
 def opened(parts: list[Part]) -> list[Part]:
-    """The parts; a `winmail.dat` gives way to its files, and to its text if the mail has none of its own."""
+    """The parts; a `winmail.dat` gives way to its files, and to its text if the mail has none of its own.
+
+    Its first file has its place and the others stand behind all parts, so that a file behind it keeps its
+    number. For the same reason one without files stays if a file stands behind it.
+    """
     if not any(_is_packed(part) for part in parts):
         return parts
     has_text = any(
         part.type.startswith("text/") and part.body.strip() and not is_attachment(part) for part in parts
     )
     found: list[Part] = []
-    for part in parts:
+    behind: list[Part] = []
+    for at, part in enumerate(parts):
         packed = unpack(part.decoded(_BYTES_MAX)) if _is_packed(part) else None
-        inner = list(_parts(packed, with_text=not has_text)) if packed else []
-        found += inner or [part]
-    return found
+        texts = list(_texts(packed)) if packed and not has_text else []
+        files = [_file(file) for file in packed.files] if packed else []
+        stays = not texts or any(is_attachment(other) for other in parts[at + 1 :])
+        found += texts + (files[:1] or [part] * stays)
+        behind += files[1:]
+    return found + behind
 
 
 def _is_packed(part: Part) -> bool:
     return part.type in _TYPES or (part.type.startswith("application/") and part.name.lower() == _NAME)
 
 
-def _parts(packed: Packed, *, with_text: bool) -> Iterator[Part]:
-    if with_text:
-        for kind, text in ((_TEXT, packed.text), (_HTML, packed.html)):
-            if text.strip():
-                yield Part({"content-type": kind}, text.encode("utf-8", "replace"))
-    for file in packed.files:
-        yield _file(file)
+def _texts(packed: Packed) -> Iterator[Part]:
+    for kind, text in ((_TEXT, packed.text), (_HTML, packed.html)):
+        if text.strip():
+            yield Part({"content-type": kind}, text.encode("utf-8", "replace"))
 
 
 def _file(file: File) -> Part:
@@ -59,18 +65,15 @@ def _attached(kind: str, name: str, content: bytes) -> Part:
 
 
 def _source(packed: Packed) -> bytes:
-    """An attached mail as the Internet has it."""
-    boundary = b"=_of_winmail_dat"
-    while boundary in packed.text.encode("utf-8", "replace") or any(
-        boundary in one.content for one in packed.files
-    ):
-        boundary += b"_"
+    """An attached mail as the Internet has it. No content can hold the boundary, which is a hash of all."""
+    parts = [*_texts(packed), *(_file(file) for file in packed.files)]
+    boundary = b"=_" + sha256(b"".join(part.body for part in parts)).hexdigest().encode()
     subject = " ".join(packed.subject.split()).encode("utf-8", "replace")
     pieces = [
         b"Subject: " + subject + b"\r\nMIME-Version: 1.0\r\n"
         b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n'
     ]
-    for part in _parts(packed, with_text=True):
+    for part in parts:
         head = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in part.headers.items())
         pieces.append(b"--" + boundary + b"\r\n" + head + b"\r\n" + part.body + b"\r\n")
     return b"".join(pieces) + b"--" + boundary + b"--\r\n"

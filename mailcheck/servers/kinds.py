@@ -183,6 +183,26 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_WAIT,
             retry=True,
         ),
+        "http_certificate": Kind(
+            "tls",
+            "授权服务器或 Graph 的证书无效",
+            "the certificate of the token endpoint or Graph is not valid for its name",
+            *_OPERATOR,
+        ),
+        "http_tls": Kind(
+            "tls",
+            "无法与授权服务器或 Graph 建立加密连接",
+            "no encrypted connection to the token endpoint or Graph could be made",
+            *_WAIT,
+            retry=True,
+        ),
+        "http_protocol": Kind(
+            "protocol",
+            "授权服务器或 Graph 响应异常",
+            "the token endpoint or Graph sent an invalid response",
+            *_WAIT,
+            retry=True,
+        ),
         "http_refused": Kind(
             "protocol",
             "授权服务器或 Graph 拒绝了请求",

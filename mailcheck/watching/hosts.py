@@ -11,8 +11,10 @@ from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.watching.pace import again_s, limited_s
 
 LIMITED: Final = "throttled"
-_DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy", "http_away"})
+_DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy"})
 """Kinds of failures that say something about the server and nothing about one of its mailboxes."""
+_ELSEWHERE: Final = frozenset({"http_away", "http_certificate", "http_tls", "http_protocol", "http_down"})
+"""Kinds that say something about a token endpoint or Graph, and nothing about the server."""
 TOLD_FROM: Final = 2
 """So many failures in turn are told to users. Most servers restart faster than that."""
 
@@ -46,6 +48,9 @@ class Host:
 
     def failed(self, outcome: Outcome, now_s: float, chance: float) -> bool:
         """A look failed. True: the fault is the server's, and it is left alone until `until_s`."""
+        if outcome.kind in _ELSEWHERE:
+            self.tries = False
+            return False
         if outcome.kind not in _DOWN and outcome.kind != LIMITED:
             self.answered()
             return False

@@ -32,7 +32,7 @@ from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.tables.records import WATCHED, number_of
 from huahuo.mailcheck.watching import pace
-from huahuo.mailcheck.watching.hosts import TOLD_FROM, Host
+from huahuo.mailcheck.watching.hosts import LIMITED, TOLD_FROM, Host
 from huahuo.mailcheck.watching.looking import Cutting, Looking, MailboxGone, Seen
 from huahuo.mailcheck.watching.turns import Turns, now_s
 from huahuo.mailcheck.watching.watched import NEVER_S, Watched
@@ -223,8 +223,9 @@ class Watching:
         seen = Seen(self._mailboxes, self._known, watched.email_id, plan)
         try:
             if client is None:
-                await self._signing.check(watched.email_id, plan, seen)
-                host.answered()
+                done = await self._signing.check(watched.email_id, plan, seen)
+                if not done.own_way:
+                    host.answered()
             else:
                 await self._looking.again(client, plan, seen, renews=not watched.news)
         except CheckFailed as failed:
@@ -297,7 +298,8 @@ class Watching:
             self._turns.later(watched, pace.hopeless_s(chance))
             failures = TOLD_FROM
         else:
-            self._turns.later(watched, pace.again_s(watched.failures, chance))
+            wait_s = pace.limited_s if outcome.kind == LIMITED else pace.again_s
+            self._turns.later(watched, wait_s(watched.failures, chance))
             failures = watched.failures
         if failures >= TOLD_FROM:
             await self._tell(watched, outcome)

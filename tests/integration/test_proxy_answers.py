@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -76,6 +76,45 @@ async def test_an_answer_may_come_byte_by_byte(scheme: str) -> None:
 
     async with proxy(scheme, play) as through:
         assert await greeting(through) == GREETING
+
+
+@pytest.mark.parametrize(
+    "answer", [OK, OK.replace(b"\r", b""), OK[:-4] + b"\n\r\n", OK[:-4] + b"\r\n\n", OK[:-2] + b"x: y\n\r\n"]
+)
+async def test_an_answer_ends_with_an_empty_line_however_its_lines_end(answer: bytes) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer + GREETING + b"\r\n")
+        await reader.read()
+
+    async with proxy("http", play) as through:
+        assert await greeting(through) == GREETING
+
+
+@pytest.mark.parametrize(("line_bytes", "read"), [(2_000, True), (5_000, False)])
+async def test_the_head_of_an_answer_is_bounded(line_bytes: int, read: bool) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK[:-2] + b"X-Pad: " + b"x" * line_bytes + b"\r\n\r\n" + GREETING + b"\r\n")
+        with suppress(ConnectionResetError):
+            await reader.read()
+
+    async with proxy("http", play) as through:
+        if read:
+            assert await greeting(through) == GREETING
+        else:
+            with pytest.raises(ProxyFailed):
+                await greeting(through)
+
+
+async def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy() -> None:
+    async def resolver(host: str, _port: int) -> list[str]:
+        if host == "proxy.invalid":
+            raise OSError("unknown")
+        return ["93.184.216.34"]
+
+    through = parse_proxy("http://proxy.invalid:3128")
+    network = Network(resolver=resolver)
+    with pytest.raises(ProxyFailed):
+        await network.open_stream("imap.example", 993, use_ssl=True, timeout_s=WITHIN_S, proxy=through)
 
 
 @pytest.mark.parametrize(

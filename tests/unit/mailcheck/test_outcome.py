@@ -162,3 +162,19 @@ def test_a_token_endpoint_that_is_away_is_not_called_a_mail_server(fault: MailFa
         True,
     )
     assert "mail server" not in outcome.said
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (TlsFailed("expired", certificate=True), "http_certificate"),
+        (TlsFailed("handshake failed"), "http_tls"),
+        (BrokenProtocol("no HTTP"), "http_protocol"),
+    ],
+)
+def test_a_token_endpoint_that_fails_is_not_called_a_mail_server(fault: MailFault, kind: str) -> None:
+    outcome, of_mail = classify(fault, over_http=True), classify(fault)
+    assert outcome.kind == kind
+    assert (outcome.error_class, outcome.retry) == (of_mail.error_class, of_mail.retry)
+    assert "mail server" not in outcome.said
+    assert "邮箱服务器" not in outcome.said

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from hashlib import sha256
 
 import pytest
 
@@ -125,6 +126,81 @@ def test_an_attached_mail_is_listed_and_can_be_read() -> None:
         "inner text",
         ["i.bin"],
     )
+
+
+def with_another(packed: bytes) -> bytes:
+    """A mail with `b.pdf` behind its `winmail.dat`."""
+    other = b"--b\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=b.pdf\r\n\r\n"
+    return mail_with(packed).replace(b"\r\n--b--", b"\r\n" + other + b"%PDF b\r\n--b--")
+
+
+@pytest.mark.parametrize(
+    ("packed", "names"),
+    [
+        (a_file("1.txt", b"1") + a_file("2.txt", b"2"), ["1.txt", "b.pdf", "2.txt"]),
+        (attribute(BODY, b"only a text\0"), ["winmail.dat", "b.pdf"]),
+        (attribute(BODY, b"a text\0") + a_file("1.txt", b"1"), ["1.txt", "b.pdf"]),
+    ],
+    ids=["two files", "a text", "a text and a file"],
+)
+def test_a_file_behind_winmail_dat_keeps_its_number(packed: bytes, names: list[str]) -> None:
+    raw = with_another(SIGNATURE + packed)
+    assert [one.name for one in parse_mail(raw).attachments] == names
+    found = attached(raw, 1, 100)
+    assert found is not None
+    assert (found[0].name, found[1]) == ("b.pdf", b"%PDF b")
+
+
+def packed_mail(inner: bytes) -> bytes:
+    """A mail attached to another one."""
+    told = properties((CONTENT, 0x0D, b"\0" * 16 + SIGNATURE + inner))
+    return attribute(FILE, b"\0" * 14, 2) + attribute(FILE_PROPERTIES, told, 2)
+
+
+def files_of_first(packed: bytes) -> list[tuple[Attachment, bytes]]:
+    """The files of the mail that is the first attachment."""
+    raw = attached(mail_with(SIGNATURE + packed, "x"), 0, 100_000)
+    assert raw is not None
+    found = [attached(raw[1], number, 100_000) for number in range(len(parse_mail(raw[1]).attachments))]
+    return [one for one in found if one is not None]
+
+
+def test_a_file_behind_a_mail_in_an_attached_mail_is_found() -> None:
+    innermost = packed_mail(attribute(BODY, b"innermost\0") + a_file("deep.txt", b"deep"))
+    found = files_of_first(packed_mail(innermost + a_file("behind.txt", b"behind")))
+    assert [about.name for about, _ in found] == ["mail.eml", "behind.txt"]
+    assert found[1][1] == b"behind"
+    assert [one.name for one in parse_mail(found[0][1]).attachments] == ["deep.txt"]
+
+
+def test_no_content_of_an_attached_mail_is_taken_for_its_boundary() -> None:
+    def source(*contents: bytes) -> bytes:
+        files = b"".join(a_file(f"{n}.bin", content) for n, content in enumerate(contents))
+        raw = attached(mail_with(SIGNATURE + packed_mail(files), "x"), 0, 100_000)
+        assert raw is not None
+        return raw[1]
+
+    boundary = source(b"first").partition(b'boundary="')[2].partition(b'"')[0]
+    content = b"first\r\n--" + boundary + b"\r\n\r\nno part\r\n--" + boundary + b"--\r\n"
+    raw = source(content, b"second")
+    assert [attached(raw, number, 10_000) for number in range(2)] == [
+        (Attachment("0.bin", "application/octet-stream", len(content)), content),
+        (Attachment("1.bin", "application/octet-stream", 6), b"second"),
+    ]
+
+
+def test_contents_are_not_searched_for_a_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that holds every boundary of a series made each of them be looked for in all files."""
+    hashed: list[int] = []
+
+    def counted(data: bytes) -> object:
+        hashed.append(len(data))
+        return sha256(data)
+
+    monkeypatch.setattr("huahuo.mailcheck.mime.opening.sha256", counted)
+    content = b"".join(b"=_of_winmail_dat" + b"_" * n + b"\n" for n in range(200))
+    files_of_first(packed_mail(a_file("a.bin", content)))
+    assert set(hashed) == {len(content)}
 
 
 def test_one_without_files_or_text_is_listed_as_it_came() -> None:

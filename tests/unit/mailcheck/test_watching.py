@@ -6,6 +6,7 @@ import pytest
 
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.watching.hosts import Host
 from huahuo.mailcheck.watching.looking import MailboxGone
 from huahuo.mailcheck.watching.pace import Pace
 from tests.support.models.mail_book import USER, mail
@@ -170,6 +171,52 @@ def test_a_mailbox_whose_own_proxy_is_broken_keeps_no_other_one_of_its_server_wa
         assert len(others) == 3
 
     in_mail_world(test, watch=Pace(poll_s=5.0))
+
+
+@pytest.mark.parametrize("kind", ["http_away", "http_certificate", "http_tls", "http_protocol", "http_down"])
+def test_a_token_endpoint_that_is_away_closes_no_mail_server(kind: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 4)
+        refuse(await world.script.next(), kind)
+        await asyncio.sleep(0.5)
+        assert world.mail.watching.hosts_left_alone == 0
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_token_endpoint_that_is_away_opens_no_mail_server() -> None:
+    host = Host()
+    host.failed(outcome_of("connect"), 0.0, 1.0)
+    host.begin()
+    assert not host.failed(outcome_of("http_away"), 10.0, 1.0)
+    assert (host.failures, host.tries) == (1, False)
+
+
+def test_a_mailbox_that_is_limited_behind_its_own_proxy_waits_as_for_a_limit() -> None:
+    async def test(world: MailWorld) -> None:
+        (number,) = await watched(world, 1)
+        (await world.script.next()).finish()
+        await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
+        refuse(await world.script.next(), "throttled")
+        assert await looks(world, 29) == []
+        assert world.mail.watching.hosts_left_alone == 0
+        assert len(await looks(world, 40)) == 1
+
+    in_mail_world(test, watch=SLOW)
+
+
+def test_a_way_of_ones_own_says_nothing_good_of_a_server_either() -> None:
+    async def test(world: MailWorld) -> None:
+        (number,) = await watched(world, 1)
+        refuse(await world.script.next(), "connect")
+        await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
+        own = await world.script.next()
+        assert own.target.proxy is not None
+        own.finish()
+        await asyncio.sleep(1)
+        assert world.mail.watching.hosts_left_alone == 1
+
+    in_mail_world(test, watch=SLOW)
 
 
 def test_a_failure_is_told_when_it_happened_twice_and_the_return_once() -> None:
