@@ -1,14 +1,17 @@
 """Effects, timers and followers divided among nodes: each is done once, wherever it was asked for."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Every, Followed, Outcome
 from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.effects.unknown import UnknownEffect
 from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
@@ -264,5 +267,23 @@ def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there() -
         assert (await one.send("resume_projection", name=name))["type"] == "success"
         await asyncio.sleep(2)
         assert other.followed[name]  # type: ignore[attr-defined]
+
+    on_nodes(test)
+
+
+def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read() -> None:
+    async def test(one: Works, other: Works) -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        await both(one, other, "a")
+        one.script.carry = never
+        await one.post()
+        await one.close(0)
+        await one.open([parcels(one.script, carries=False), bells()])
+        with pytest.raises(UnknownEffect, match="carry"):
+            await one.divide("a")
+        await asyncio.sleep(1)
+        gc.collect()
+        assert faults == []
 
     on_nodes(test)
