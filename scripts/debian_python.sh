@@ -46,10 +46,10 @@ fi
 
 mkdir -p "$root$checkout"
 git archive HEAD | tar -x -C "$root$checkout"
+trap 'umount "$root/proc" || true; umount -R "$root/dev" || true' EXIT
 mount --bind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --make-rslave "$root/dev"
-trap 'umount "$root/proc"; umount -R "$root/dev"' EXIT
 venv=.venv-$version
 in_root "[ -x $venv/bin/pytest ] || { python$version -m venv $venv && $venv/bin/python -m pip install -q 'pip>=25.1' &&
     $venv/bin/python -m pip install -q -c constraints.txt --group dev -e '.[demo,flask,postgres,nats]'; }"

@@ -41,7 +41,8 @@ class Principal(msgspec.Struct, frozen=True):
     `expires_at`, a moment with a time zone or seconds since 1970.
 
     `signed_in_ms`: when the user proved who it is; 0: that is not known.
-    `rights`: what an API key may do for the user; None for a token, which may do everything.
+    `rights`: what an API key may do for the user; None for a token, which may do everything. The service sets
+    it; `authenticate` leaves it out.
     """
 
     user_id: UserId

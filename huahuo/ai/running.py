@@ -162,7 +162,7 @@ class Running:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(HuahuoError, Refused):  # the next one may be written again
                 await self._app.send(Keep(), answer_id=self._key)
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from huahuo import Huahuo, HuahuoError, Refused
 from huahuo.ai import answer, resumable, ui_message_stream
-from huahuo.ai.answers import LEASE_S
+from huahuo.ai.answers import LEASE_S, Keep
+from huahuo.errors import OutcomeUnknown
 from huahuo.testing.world import AppWorld
 from tests.support.drivers.http import Reader, reader
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.snippets import run, snippet
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.everywhere import running
 
 STREAM = "answer/a1"
@@ -111,6 +113,28 @@ async def test_a_model_that_fails_ends_it_and_what_it_said_stays(app: Huahuo) ->
         assert await writing == "failed"
         state = await writing.state()
         assert (state.text, state.status, state.error) == ("Once ", "failed", "RuntimeError")
+
+
+async def test_an_answer_is_kept_although_one_keeping_of_it_could_not_be_written(
+    app: Huahuo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, again, model = app.send, asyncio.Event(), Model()
+    faults = iter([OutcomeUnknown("the log is busy")])
+
+    async def refused_once(command: Any, **more: Any) -> dict[str, Any]:
+        if isinstance(command, Keep):
+            for fault in faults:
+                raise fault
+            again.set()
+        return await send(command, **more)
+
+    monkeypatch.setattr("huahuo.ai.running.LEASE_S", 0.03)
+    monkeypatch.setattr(app, "send", refused_once)
+    async with asyncio.timeout(WITHIN_S), app:
+        writing = await resumable(STREAM, model.answer(), public=True)
+        await again.wait()
+        model.say(None)
+        assert await writing == "done"
 
 
 def test_an_answer_whose_process_died_is_interrupted_and_nobody_waits_for_ever(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from huahuo import Huahuo
 
 SCOPE: dict[str, Any] = {
@@ -61,3 +63,47 @@ async def test_what_is_sent_of_a_refused_body_is_taken_so_that_the_client_gets_t
     async with Huahuo(data=tmp_path / "data", port=0) as app:
         await app.asgi(scope, receive, send)
     assert happened == ["start", "more", "taken", "taken", "taken", "body"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"host", b"x"), (b"x", b"y" * (70 << 10))], 431),
+        ([], 400),
+        ([(b"host", b"x"), (b"host", b"y")], 400),
+    ],
+)
+async def test_the_body_behind_a_refused_head_is_taken(
+    tmp_path: Path, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        said, taken = await posted(app, [*headers, (b"content-length", b"2000")], True, False)
+    assert (said[0]["status"], dict(said[0]["headers"])[b"connection"]) == (status, b"close")
+    assert taken == 2
+
+
+async def test_nothing_is_waited_for_behind_a_body_that_came_whole_and_is_too_large(tmp_path: Path) -> None:
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        headers = [(b"host", b"x"), (b"authorization", f"Bearer {app.token(7)}".encode())]
+        headers.append((b"transfer-encoding", b"chunked"))
+        said, taken = await posted(app, headers, False, body=b"x" * (2 << 20))
+    assert (said[0]["status"], taken) == (413, 1)
+
+
+async def posted(
+    app: Huahuo, headers: list[tuple[bytes, bytes]], *more: bool, body: bytes = b"x" * 1000
+) -> tuple[list[dict[str, Any]], int]:
+    """What is answered to a body that comes in these parts, and how many of them were taken."""
+    said: list[dict[str, Any]] = []
+    parts = list(more)
+
+    async def receive() -> dict[str, Any]:
+        assert parts, "nothing more comes"
+        return {"type": "http.request", "body": body, "more_body": parts.pop(0)}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": "1.1", "headers": headers}
+    await app.asgi(scope, receive, send)
+    return said, len(more) - len(parts)

@@ -29,6 +29,11 @@ type Authenticate = Callable[[str], Found | Awaitable[Found]]
 type Right = Literal["read", "publish"]
 type Authorize = Callable[[Principal, str, Right], bool | Awaitable[bool]]
 
+_RIGHTS: Final = (
+    "rights are those of API keys, so leave them out; for a program that may do less than its user, make a"
+    " key (`huahuo key add`, or the command `add_key`); for streams that a user may not read, `authorize=`"
+)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -125,6 +130,8 @@ def _fault(given: Mapping[str, object]) -> str:
         return f"groups is a tuple of at most {GROUPS_MAX} names"
     if not all(isinstance(name, str) and GROUP_NAME.fullmatch(name) for name in groups):
         return "the name of a group has 1 to 64 letters, digits or _ . -"
+    if given["rights"] is not None:
+        return _RIGHTS
     if (isinstance(ends, datetime) and ends.tzinfo is None) or not isinstance(
         ends, datetime | int | float | None
     ):

@@ -19,7 +19,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from huahuo.transport.client.place_over_http import Asked, Json, place_of
+from huahuo.transport.client.place_over_http import Asked, Json, place_of, said_by
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.kinds import MOVING
@@ -38,6 +38,11 @@ _PAGE_S: Final = 20.0
 _COMMAND_S: Final = 60.0
 """Without anything of an answer for so long, its connection counts as dead. A command is sent again."""
 _FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+_OLDER: Final = (
+    "the server is older than this client and cannot say whom this token names: update the server, or use a"
+    " token with the claim user_id or sub"
+)
 _CLOSES: Final[Mapping[str, CloseCode]] = {
     "token_expired": CloseCode.TOKEN_EXPIRED,
     "token_invalid": CloseCode.TOKEN_INVALID,
@@ -141,7 +146,7 @@ class HttpSocket:
     async def _authenticate(self, message: Json) -> None:
         self._language = message.get("language", self._language)
         before, self._token = self._token, message["token"]
-        said = await self._ask("who")
+        said = await self._who()
         user: Json = said["user"]
         places: list[tuple[str, Json, Json | None]]
         if not before:
@@ -165,6 +170,17 @@ class HttpSocket:
         for stream, _place, page in places:
             if page is not None:
                 self._follow(stream, page)
+
+    async def _who(self) -> Json:
+        try:
+            return await self._ask("who")
+        except _Refused as refused:
+            if refused.status != _NOT_FOUND:
+                raise
+        said = said_by(self._token)
+        if said is None:
+            raise OSError(_OLDER)
+        return said
 
     async def _begin(self, resume: Json, user: Json) -> list[tuple[str, Json, Json | None]]:
         cursors: Mapping[str, int] = resume.get("cursors") or {}
@@ -293,7 +309,12 @@ class HttpSocket:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            work.close()  # the task may have been cancelled before it began
+
+        task.add_done_callback(ended)
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:

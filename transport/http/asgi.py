@@ -60,16 +60,17 @@ class AsgiTransport:
             method, root = str(scope["method"]), root_of(scope)
             request = Request.at(method, path_of(scope), query, headers, peer_of(scope), root)
         except ValueError:
-            await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET))
+            await self._say(
+                scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True), receive
+            )
             return
         if head_bytes(scope) > HEAD_BYTES_MAX:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            await self._say(
-                scope, send, problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True)
-            )
+            refusal = problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True)
+            await self._say(scope, send, refusal, receive)
             return
         if scope.get("http_version") == "1.1" and len(request.all("host")) != 1:
-            await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_HOST))
+            await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_HOST, ends=True), receive)
             return
         found = self._api.admit(request)
         if not isinstance(found, Visit | Answer | None):
@@ -82,9 +83,9 @@ class AsgiTransport:
             return
         purse = found.purse
         try:
-            body = await self._body(found, receive)
+            body, more = await self._body(found, receive)
             if isinstance(body, Answer):
-                await self._say(scope, send, body, receive)
+                await self._say(scope, send, body, receive if more else None)
             elif body is not None and self._api.wants_events(found):
                 following = self._follow(found, scope, receive, send)
                 del found, body, request  # some KiB, unused while the reader waits
@@ -96,24 +97,25 @@ class AsgiTransport:
         finally:
             purse.close()
 
-    async def _body(self, visit: Visit, receive: Receive) -> bytes | Answer | None:
-        """The body. None: the client has left."""
+    async def _body(self, visit: Visit, receive: Receive) -> tuple[bytes | Answer | None, bool]:
+        """The body, and whether more of it comes. None: the client has left."""
         announced = visit.request.header("content-length")
         chunked = visit.request.header("transfer-encoding") is not None
         size = int(announced) if announced is not None and announced.isdecimal() else 0
         refusal = self._api.make_room(visit, self._api.body_bytes_max(visit) if chunked else size)
         if refusal is not None:
-            return refusal
+            return refusal, True
         parts: list[bytes] = []
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return None
+                return None, False
             parts.append(message.get("body", b""))
+            more = bool(message.get("more_body", False))
             if sum(map(len, parts)) > self._api.body_bytes_max(visit):
-                return self._api.too_large(visit)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+                return self._api.too_large(visit), more
+            if not more:
+                return b"".join(parts), False
 
     async def _say(self, scope: Scope, send: Send, answer: Answer, unread: Receive | None = None) -> None:
         """Send an answer. `unread`: gives the rest of a body, if there is one that was not read."""

@@ -30,8 +30,9 @@ def _taken_away(scope: Scope) -> str:
     raw, rest = scope.get("raw_path"), "/" + str(scope["path"]).strip("/")
     if not raw:
         return ""
-    whole, _ = origin_form(unquote(bytes(raw).decode("latin-1")), ())
-    whole = whole.rstrip("/")
+    # Some servers leave the query in it. With two slashes first, a `Location` would be another host.
+    whole, _ = origin_form(unquote(bytes(raw).partition(b"?")[0].decode("latin-1")), ())
+    whole = f"/{whole.lstrip('/')}".rstrip("/")
     if rest == "/":
         return whole
     return whole.removesuffix(rest).rstrip("/") if whole.endswith(rest) else ""

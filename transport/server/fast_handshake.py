@@ -28,6 +28,8 @@ _HEADS_KEPT = 64
 """A head has at most 4 KiB, so these are 256 KiB at most."""
 _KEY = re.compile(rb"\r\nsec-websocket-key:[ \t]*([0-9A-Za-z+/]{22}==)[ \t]*\r\n", re.IGNORECASE)
 """Any other key is none: base64 of 16 bytes has this form."""
+_PRIVATE = re.compile(rb"\A[^\r\n]*\?|\r\n(?:proxy-)?(?:authorization|cookie):", re.IGNORECASE)
+"""A secret of the sender may be in these lines, and in the parameters of a query."""
 _HEAD = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n(?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[\t -~]*\r\n)+\r\n")
 _CONNECTION = frozenset({"upgrade", "keep-alive, upgrade"})
 _NOT_HERE = frozenset({"content-length", "transfer-encoding"})
@@ -98,18 +100,21 @@ def understood(data: bytes) -> Asked | None:
     found = _KEY.search(data, 0, end)
     if found is None:
         return None
-    asked = _without_key(data[: found.start(1)] + data[found.end(1) : end])
+    head = data[: found.start(1)] + data[found.end(1) : end]
+    asked = _kept(head) if _PRIVATE.search(head) is None else _without_key(head)
     if asked is None:
         return None
     return Asked(end, accept_key(found[1].decode("ascii")), *asked)
 
 
 @lru_cache(maxsize=_HEADS_KEPT)
-def _without_key(head: bytes) -> _Asked | None:
-    """What a head asks for, whose key was cut out.
+def _kept(head: bytes) -> _Asked | None:
+    """See `_without_key`. Clients of one kind send the same head, and come together after a restart."""
+    return _without_key(head)
 
-    Clients of one kind send the same head but for the key, and after a restart they all come at once.
-    """
+
+def _without_key(head: bytes) -> _Asked | None:
+    """What a head asks for, whose key was cut out."""
     if _HEAD.fullmatch(head) is None:
         return None
     lines = head.decode("ascii").split("\r\n")[1:-2]

@@ -27,6 +27,9 @@ QUERIES_WAIT = "too many queries of this user wait: try again later"
 NO_PASSWORDS = "this service has no users with passwords"
 NAME_AND_PASSWORD = "send username and password as a JSON object"  # noqa: S105  a text
 NOT_YOURS_TO_READ = "this stream is not yours to read"
+KEY_CANNOT_CONNECT = (
+    "this key can neither read streams nor send commands: make one with the right `read` or `write`"
+)
 RIGHT_NOT_KNOWN = "who may read this stream is not known yet: try again later"
 NOT_SERVED_NOW = "the service cannot answer now: try again later"
 SERVICE_STOPS = "the service stops: try again later"

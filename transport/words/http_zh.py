@@ -27,6 +27,7 @@ QUERIES_WAIT = "该用户等待中的查询过多，请稍后重试"
 NO_PASSWORDS = "此服务没有使用密码的用户"
 NAME_AND_PASSWORD = "请以 JSON 对象发送 username 和 password"  # noqa: S105  a text
 NOT_YOURS_TO_READ = "无权读取该流"
+KEY_CANNOT_CONNECT = "此密钥既不能读取流，也不能发送命令：请创建具有 `read` 或 `write` 权限的密钥"
 RIGHT_NOT_KNOWN = "暂时无法确定谁可以读取该流，请稍后重试"
 NOT_SERVED_NOW = "服务暂时无法回答，请稍后重试"
 SERVICE_STOPS = "服务正在停止，请稍后重试"

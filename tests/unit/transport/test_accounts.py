@@ -104,6 +104,12 @@ async def test_a_user_whose_time_is_over_has_expired(expires_at: Any) -> None:
     assert code == "token_expired"
 
 
+async def test_rights_are_refused_with_what_to_write() -> None:
+    _, reason = await failure(asking(lambda _token: Principal(7, rights=("write",))), "t")
+    assert "leave them out" in reason
+    assert "add_key" in reason
+
+
 async def test_none_is_an_invalid_token() -> None:
     assert (await failure(asking(lambda _token: None), "t"))[0] == "token_invalid"
 
@@ -142,7 +148,7 @@ async def test_a_refusal_has_its_code_and_its_reason_is_for_the_log(
         Principal(1, groups=("a b",)),
         Principal(1, groups=("g",) * 129), Principal(1, expires_at=datetime.fromtimestamp(NOW_S)),  # noqa: DTZ006
         Principal(1, expires_at="soon"), Principal(1, is_admin="yes"), Principal(1, username=7),  # type: ignore[arg-type]
-        Principal(1, groups="ops"),  # type: ignore[arg-type]
+        Principal(1, rights=("write",)), Principal(1, groups="ops"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 async def test_an_answer_that_cannot_be_says_nothing_about_the_token(answer: Any) -> None:

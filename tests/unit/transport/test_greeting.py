@@ -8,6 +8,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
+from huahuo.transport.server import fast_handshake
 from huahuo.transport.server.fast_handshake import Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
 
@@ -179,3 +180,19 @@ async def test_a_socket_that_comes_after_the_lobby_was_closed_is_cut_off() -> No
     lobby.close()
     _, cut = arrive(lobby)
     assert (cut.aborted, len(lobby)) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        (head(Origin="https://kept.example"), 1),
+        (head("Authorization: Bearer canary"), 0),
+        (head("COOKIE:session=canary"), 0),
+        (head("Proxy-Authorization: Basic canary"), 0),
+        (head(first="GET /ws?access_token=canary HTTP/1.1"), 0),
+    ],
+)
+def test_a_head_with_a_secret_is_understood_and_not_kept(data: bytes, kept: int) -> None:
+    before = fast_handshake._kept.cache_info().misses  # noqa: SLF001  what stays in memory
+    assert understood(data) is not None
+    assert fast_handshake._kept.cache_info().misses - before == kept  # noqa: SLF001

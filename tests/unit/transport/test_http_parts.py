@@ -233,6 +233,10 @@ def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, belo
         ({"root_path": "", "path": "/who", "raw_path": b"/who"}, ""),
         ({"root_path": "", "path": "//who", "raw_path": b"//who"}, ""),
         ({"path": "/who", "raw_path": None}, ""),
+        ({"root_path": "", "path": "/", "raw_path": b"/?ticket=secret"}, ""),
+        ({"root_path": "", "path": "/", "raw_path": b"/live/?ticket=secret"}, "/live"),
+        ({"root_path": "", "path": "/", "raw_path": b"//evil.example/"}, "/evil.example"),
+        ({"root_path": "", "path": "/who", "raw_path": b"/%2Fevil.example/who"}, "/evil.example"),
     ],
 )
 def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str, Any], root: str) -> None:

@@ -156,6 +156,24 @@ describe("tokens", () => {
     await until(() => expect([alice.client.owner.value, bob.client.owner.value]).toEqual([true, true]));
   });
 
+  test("that the server refuses at first never join two users' tabs", async () => {
+    const names: Record<string, string> = { "good-alice": "42", "good-bob": "43" };
+    const page = (name: string) => {
+      let count = 0;
+      return world.tab({ getToken: () => (count++ ? `good-${name}` : "old"), whose: (_, token) => Promise.resolve(names[token] ?? "") });
+    };
+    const alice = page("alice"), bob = page("bob");
+    await until(() => expect([alice.client.owner.value, bob.client.owner.value]).toEqual([true, true]));
+    expect(world.channels.size).toBe(2);
+    expect(new Set([...world.channels].map(({ name }) => name)).size).toBe(2);
+  });
+
+  test("that the server never says whose they are share nothing with other tabs", async () => {
+    const [alice, bob] = [1, 2].map(() => world.tab({ token: "old", whose: () => Promise.resolve("") }));
+    await until(() => expect([alice?.client.owner.value, bob?.client.owner.value]).toEqual([true, true]));
+    expect(world.channels.size).toBe(0);
+  });
+
   test("that name nobody wait while the server cannot say whose they are", async () => {
     let count = 0;
     const whose = () => (++count < 3 ? Promise.reject(new Error("down")) : Promise.resolve("42"));

@@ -1,7 +1,7 @@
 /** The protocol over plain HTTP: when a connection that says nothing more counts as dead. */
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { HttpSocket } from "../src/client/http_socket.js";
+import { HttpSocket, whose } from "../src/client/http_socket.js";
 
 const PAGE = { log: "a", outcome: "resumed", events: [], next: 0, more: false };
 const WHO = { user: { user_id: "alice" }, expires_at: "2099-01-01T00:00:00Z", heartbeat_s: 5 };
@@ -59,6 +59,31 @@ test("it ends if a page is not answered for twenty seconds", async () => {
   expect(closed).toEqual([]);
   await vi.advanceTimersByTimeAsync(1_100);
   expect(closed).toEqual([1006]);
+});
+
+test.each([
+  [`h.${btoa('{"user_id":7,"username":"Eve","exp":4102444800}')}.s`, ["/who", "/streams/user/7", "/streams/system"]],
+  ["opaque", ["/who"]],
+])("a server that is older than /who is followed as the token says: %s", async (token, paths) => {
+  const older = (url: string, init?: RequestInit) => {
+    const found = answer(url, init);
+    return url.endsWith("/who") ? Promise.resolve(new Response("{}", { status: 404 })) : found;
+  };
+  const socket = new HttpSocket("ws://host:1/ws", older), said: string[] = [], ends: string[] = [];
+  socket.onmessage = ({ data }) => said.push(data);
+  socket.onclose = ({ reason }) => ends.push(reason);
+  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token, client: "c" }));
+  await vi.advanceTimersByTimeAsync(10);
+  expect(asked.slice(0, 3)).toEqual(paths);
+  if (token === "opaque") expect(ends).toEqual([expect.stringMatching(/older than this client.*update it/)]);
+  else {
+    const user = { user_id: 7, username: "Eve", is_admin: false, groups: [] };
+    expect(JSON.parse(said[0] ?? "")).toMatchObject({ user });
+  }
+});
+
+test.each([401, 403, 404])("a token that the server does not say the user of (%s) is nobody's", async (status) => {
+  expect(await whose("ws://host:1/ws", "t", () => Promise.resolve(new Response("", { status })))).toBe("");
 });
 
 test("the server says whose stream is followed, so a token may be anything", async () => {

@@ -34,8 +34,8 @@ test("the protocol alone is under 10 kB", async () => {
   expect(zipped(await bundle('export * from "./core.js";'))).toBeLessThan(10_000);
 });
 
-test("everything is under 19 kB", async () => {
-  expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(19_000);
+test("everything is under 19.1 kB", async () => {
+  expect(zipped(await bundle('export * from "./index.js";'))).toBeLessThan(19_100);
 });
 
 test.each([

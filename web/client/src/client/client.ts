@@ -210,11 +210,11 @@ export class Client {
   private async open(): Promise<void> {
     const { host } = this;
     const retry = new Retry(() => host.random(), ...(this.options.backoffMs ?? []));
-    for (let user: string | null = null; user === null; ) {
+    for (let known = false; !known; ) {
       try {
-        const token = await this.token.current(false);
-        user = this.token.claims?.user || ((await host.whose?.(this.url, token)) ?? "");
-        this.user = user;
+        this.user = await this.named(false);
+        if (!this.user && this.token.renewable) this.user = await this.named(true);
+        known = true;
       } catch (error) {
         if (error instanceof HuahuoError) return this.stop(error);
         const { delayMs } = retry.closed(null, host.now());
@@ -224,15 +224,17 @@ export class Client {
       }
       if (this.over.signal.aborted) return;
     }
-    this.scope = `${new URL(this.url).host}/${this.user}`;
+    // If nobody knows whose page this is, it shares nothing with others.
+    if (!this.user && !this.options.cursors) this.store = new MemoryCursors(this.page);
+    this.scope = `${new URL(this.url).host}/${this.user || this.page}`;
     const id = await this.store.identity(this.scope).catch((error: unknown) => {
       this.tell({ type: "problem", code: "storage_failed", message: String(error) });
-      this.store = new MemoryCursors(host.id());
+      this.store = new MemoryCursors(this.page);
       return this.store.identity(this.scope);
     });
     if (this.over.signal.aborted) return;
     const { client, share = true } = this.options;
-    if (share && Tabs.possible(host)) this.tabs = this.makeTabs();
+    if (share && this.user && Tabs.possible(host)) this.tabs = this.makeTabs();
     // Without sharing, each page needs a client id of its own, so that a second page does not take over.
     this.client = client || (this.tabs ? id : `${id}-${this.page}`.slice(0, ID_CHARS_MAX));
     watchPage(host, this.over.signal, {
@@ -242,6 +244,12 @@ export class Client {
     });
     this.isOpen();
     this.join();
+  }
+
+  /** The user that the token names, or the server says; "" if the token names nobody and the server refuses it. */
+  private async named(fresh: boolean): Promise<string> {
+    const token = await this.token.current(fresh);
+    return this.token.claims?.user || ((await this.host.whose?.(this.url, token)) ?? "");
   }
 
   private join(): void {
@@ -323,13 +331,13 @@ export class Client {
 
   private changed(state: StateData): void {
     if (state.name === "stopped") this.stop(fromData(state.error));
-    else if (state.name === "online" && this.isOther(String(state.user.user_id))) this.stop(otherUser());
+    else if (state.name === "online" && this.isOther(state.user)) this.stop(otherUser());
     else if (state.name !== "connecting" || this.states.value.name !== "connecting") this.states.set(state);
   }
 
   /** Whether the server says another user than at the start, which a token that names nobody cannot show. */
-  private isOther(user: string): boolean {
-    return this.user !== "" && this.token.claims?.user === "" && user !== this.user;
+  private isOther({ user_id }: { user_id: unknown }): boolean {
+    return this.user !== "" && !this.token.claims?.user && this.user !== String(user_id);
   }
 
   private stop(error: HuahuoError): void {

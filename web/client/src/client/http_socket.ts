@@ -5,6 +5,8 @@
  * the engine comes back with its cursors, as after any lost connection.
  */
 
+import { AUTH_CLOSES, LOST } from "../model/codes.js";
+import { claimsOf, payloadOf } from "../wire/address.js";
 import { MOVING } from "../wire/kinds.js";
 
 type Json = Record<string, unknown>;
@@ -32,9 +34,7 @@ const LATE_S = 10;
 const PAGE_S = 20, COMMAND_S = 60;
 /** The engine's timers hold no more than 24 days. */
 const TIMER_S_MAX = 2_000_000;
-const LOST = 1006;
-const TOKEN_INVALID = 4500;
-const CLOSES: Readonly<Record<string, number>> = { token_expired: 4003, token_invalid: TOKEN_INVALID, token_revoked: 4503 };
+const NOT_FOUND = 404;
 
 /** What `HttpSocket` needs of the browser. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
@@ -57,7 +57,7 @@ export class HttpSocket {
   private readonly over = new AbortController();
   private readonly readers = new Map<string, AbortController>();
   private readonly places = new Map<string, number>();
-  private token = "";
+  token = "";
   private user = "";
   private client = "";
   private log = "";
@@ -65,7 +65,7 @@ export class HttpSocket {
 
   /** @param url the WebSocket's address; the API is below its directory */
   constructor(url: string, private readonly fetch: Fetch) {
-    this.base = baseOf(url);
+    this.base = new URL(".", url.replace(/^ws/, "http")).href;
     queueMicrotask(() => {
       if (this.readyState !== 0) return;
       this.readyState = 1;
@@ -93,14 +93,10 @@ export class HttpSocket {
         this.places.delete(stream);
         return this.say({ type: "unsubscribed", stream, id: message["id"] });
       }
-      case "ack": {
-        await this.ask("acks", { client: this.client, cursors: message["cursors"] });
-        return;
-      }
-      case "heartbeat": {
+      case "ack": return void (await this.ask("acks", { client: this.client, cursors: message["cursors"] }));
+      case "heartbeat":
         await this.ask("healthz");
         return this.say({ type: "heartbeat_response" });
-      }
       default: return this.command(message);
     }
   }
@@ -109,7 +105,7 @@ export class HttpSocket {
     const before = this.token;
     this.token = String(message["token"]);
     this.language = String(message["language"] ?? this.language);
-    const { user, expires_at, heartbeat_s } = await this.ask("who");
+    const { user, expires_at, heartbeat_s } = await this.who();
     const id = String((user as Json)["user_id"]);
     if (before !== "" && id !== this.user) {
       this.token = before;
@@ -119,9 +115,19 @@ export class HttpSocket {
     const places = before === "" ? await this.begin(message) : this.standing();
     this.say({
       type: "authentication_result", success: true, message: "", code: "", session: "http", log: this.log, user,
-      expires_at, heartbeat_s, window: message["window"] ?? 512, streams: Object.fromEntries(places.map(([name, place]) => [name, place])),
+      expires_at, heartbeat_s, window: message["window"] ?? 512, streams: Object.fromEntries(places) as Json,
     });
     for (const [stream, , page] of places) if (page) this.follow(stream, page);
+  }
+
+  private who(): Promise<Json> {
+    return this.ask("who").catch((error: Refused) => {
+      if (error.status !== NOT_FOUND) throw error;
+      // A server that is older than /who. It verifies the token at the requests that follow.
+      const { user } = claimsOf(this.token);
+      if (!user) throw new Error("the server is older than this client: update it, or use a JWT");
+      return { user: { user_id: user, username: user, is_admin: false, groups: [], ...payloadOf(this.token) } };
+    });
   }
 
   private begin(message: Json): Promise<[string, Json, Page | null][]> {
@@ -156,10 +162,9 @@ export class HttpSocket {
     try {
       reply = await this.ask(`commands/${String(action)}`, fields, headers);
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      const { code, detail, retry_s, duplicate } = error.problem;
-      if (CLOSES[String(code)] !== undefined) throw error;
-      reply = { type: "error", code, message: detail, ...(retry_s === undefined ? {} : { retry_s }), ...(duplicate ? { duplicate } : {}) };
+      const { code, detail, retry_s, duplicate } = (error as Partial<Refused>).problem ?? {};
+      if (!code || AUTH_CLOSES[code as string]) throw error;
+      reply = { type: "error", code, message: detail, retry_s, duplicate };
     }
     this.say({ ...reply, id });
   }
@@ -172,7 +177,7 @@ export class HttpSocket {
       this.log = String(page["log"]);
       return page as unknown as Page;
     } catch (error) {
-      if (error instanceof Refused && error.status === 403) return null;
+      if ((error as Refused).status === 403) return null;
       throw error;
     }
   }
@@ -194,11 +199,12 @@ export class HttpSocket {
     const ended = AbortSignal.any([signal, this.over.signal]);
     const url = `streams/${encodeURI(stream)}?after=${encodeURIComponent(`${this.log}:${after}`)}`;
     const answer = await this.asked(url, { headers: { Accept: "text/event-stream" }, signal: ended });
-    const told = answer.headers.get("Huahuo-Heartbeat"); // a version before it does not say when it is due
-    const silenceS = told === null ? Infinity : Number(told) + LATE_S;
+    // A version before this header does not say when a comment is due.
+    const silenceS = Number(answer.headers.get("Huahuo-Heartbeat") ?? Infinity) + LATE_S;
     const parts = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
     let rest = "", name = "", data = "";
-    for (let part = await this.within(silenceS, parts.read()); !part.done; part = await this.within(silenceS, parts.read())) {
+    const next = () => this.within(silenceS, parts.read());
+    for (let part = await next(); !part.done; part = await next()) {
       const split = (rest + part.value).split("\n");
       rest = split.pop() ?? "";
       for (const line of split) {
@@ -232,7 +238,7 @@ export class HttpSocket {
       case "live": return this.say({ type: "live", stream, seq: this.places.get(stream) ?? 0 });
       case "unsubscribed":
         this.readers.delete(stream);
-        return this.say({ ...data, type: "unsubscribed", stream });
+        return this.say({ ...data, type: name, stream });
       case "token_expiring": return this.say({ ...data, type: name });
       case "goaway":
         this.say({ ...data, type: name });
@@ -247,18 +253,15 @@ export class HttpSocket {
   }
 
   private event(stream: string, event: Json): void {
-    const seq = Number(event["seq"]);
-    const body = Object.fromEntries(Object.entries(event).filter(([name]) => name !== "stream" && name !== "seq"));
-    this.places.set(stream, seq);
+    const { stream: _, seq, ...body } = event;
+    this.places.set(stream, seq as number);
     this.say({ type: "events", stream, seq, events: [body] });
   }
 
-  private async ask(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Json> {
-    const init: RequestInit = { signal: this.over.signal, headers };
-    if (body !== undefined) Object.assign(init, { method: "POST", body: JSON.stringify(body) });
-    const answer = await this.asked(path, init);
-    const text = await this.within(body === undefined ? PAGE_S : COMMAND_S, answer.text());
-    return text.startsWith("{") ? (JSON.parse(text) as Json) : {};
+  async ask(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Json> {
+    const post = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+    const answer = await this.asked(path, { signal: this.over.signal, headers, ...post });
+    return this.within(body === undefined ? PAGE_S : COMMAND_S, objectOf(answer));
   }
 
   private async asked(path: string, init: RequestInit): Promise<Response> {
@@ -266,8 +269,7 @@ export class HttpSocket {
     const seconds = init.method === "POST" ? COMMAND_S : PAGE_S;
     const answer = await this.within(seconds, this.fetch(this.base + path, { ...init, headers, cache: "no-store" }));
     if (answer.ok) return answer;
-    const text = await this.within(seconds, answer.text());
-    throw new Refused(answer.status, text.startsWith("{") ? (JSON.parse(text) as Json) : {});
+    throw new Refused(answer.status, await this.within(seconds, objectOf(answer)));
   }
 
   private say(message: Json): void {
@@ -275,11 +277,10 @@ export class HttpSocket {
   }
 
   private failed(error: unknown): void {
-    const code = error instanceof Refused ? CLOSES[String(error.problem["code"])] : undefined;
-    if (code !== undefined) {
-      this.say({ type: "authentication_result", success: false, code: (error as Refused).problem["code"], message: "" });
-    }
-    this.end(code ?? LOST, error instanceof Error ? error.message : "");
+    const { problem, message } = error as Partial<Refused>;
+    const code = problem?.["code"] as string, close = AUTH_CLOSES[code];
+    if (close) this.say({ type: "authentication_result", success: false, code, message: "" });
+    this.end(close ?? LOST, message ?? "");
   }
 
   private end(code: number, reason: string): void {
@@ -290,26 +291,30 @@ export class HttpSocket {
   }
 }
 
+async function objectOf(answer: Response): Promise<Json> {
+  const text = await answer.text();
+  return text.startsWith("{") ? (JSON.parse(text) as Json) : {};
+}
+
 function place({ after }: Asked, page: Page | null): Json {
   if (!page) return { outcome: "denied", after: 0, first: 0, head: 0 };
   const begin = typeof after === "number" && page.outcome === "resumed" ? after : page.events.length > 0 ? Number(page.events[0]?.["seq"]) - 1 : page.next;
   return { outcome: page.outcome, after: begin, first: 1, head: page.next };
 }
 
-/** The API's address: it is below the directory of the WebSocket's. */
-function baseOf(url: string): string {
-  return new URL(".", url.replace(/^ws/, "http")).href;
-}
-
 /**
- * The user that a token names, as the server says; "" if it refuses the token, which a connection then explains.
+ * The user that a token names, as the server says; "" if it refuses the token, which a connection then explains,
+ * or is too old to say it.
  *
  * @throws the server cannot be reached, or cannot say it now
  */
 export async function whose(url: string, token: string, fetch: Fetch): Promise<string> {
-  const answer = await fetch(`${baseOf(url)}who`, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
-  if (answer.status === 401 || answer.status === 403) return "";
-  if (!answer.ok) throw answer;
-  const { user } = (await answer.json()) as { user: Json };
-  return String(user["user_id"]);
+  const socket = new HttpSocket(url, fetch);
+  socket.token = token;
+  try {
+    return String(((await socket.ask("who"))["user"] as Json)["user_id"]);
+  } catch (error) {
+    if ((error as Refused).status <= NOT_FOUND) return ""; // a server that is older than /who says that
+    throw error;
+  }
 }
