@@ -301,8 +301,11 @@ class Effects:
         return (self._shared and moved) or not living.issuperset(self._held.values())
 
     def look_again(self) -> None:
-        """Look through the table for what does not run: the books may read now what they did not."""
-        if not self.draining:
+        """Look through the table for what does not run: the books may read now what they did not.
+
+        Nothing happens before `start`, which first looks for effects that nobody knows.
+        """
+        if not (self.draining or self._resting):
             self._sweeping.again()
 
     def _room_again(self) -> bool:

@@ -129,6 +129,7 @@ class Clockwork:
         """Timers are divided among nodes by their entities: begin no firing but of those of this share."""
         self._share = share
         self._window.keep(lambda timer: share.has(timer.entity))
+        self._window.start_again()  # also of a page that is on its way
         self._lost = True
         if self._forget is not None:
             self._look()

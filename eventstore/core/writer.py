@@ -298,11 +298,11 @@ class Writer:
             return True
         self._in_doubt = True
         try:
-            missed = await self._find_out()
+            written = await self._find_out()
         except Exception:  # noqa: BLE001  asked again before the next group
             return False
-        self._tell(missed)
-        return not missed
+        self._tell(written)
+        return not written
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""

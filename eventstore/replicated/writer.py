@@ -112,7 +112,8 @@ class ReplicaWriter(ApplyingWriter):
         Raises:
             Unavailable: this replica stopped.
         """
-        await asyncio.shield(self._joined)
+        await asyncio.wait((self._joined,))  # and it goes on if the one who waits is cancelled
+        self._joined.result()
 
     async def applied(self, offset: int) -> None:
         """Wait until the proposal at `offset` is applied here. Raises as `joined`."""

@@ -10,6 +10,7 @@ and when its socket does not take a whole frame. It is then served by itself, an
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from huahuo.transport.protocol.frames import EventTexts, Framer
@@ -74,6 +75,77 @@ class Cohort[M: Marcher]:
         for lane in lanes:
             lane.session.delivery.leave_pace()
         return lanes
+
+
+class Members[M: Marcher]:
+    """Who watches one stream. `alone` are those in no cohort; `served_alone` has them as a tuple."""
+
+    __slots__ = ("_alone", "_asked", "_snapshot", "_to_ask", "all", "cohorts")
+
+    def __init__(self) -> None:
+        self.all: dict[M, None] = {}
+        self._alone: dict[M, None] = {}
+        self.cohorts: list[Cohort[M]] = []
+        self._snapshot: tuple[M, ...] | None = None
+        self._asked = 0
+        self._to_ask = 0
+
+    def join(self, lane: M) -> None:
+        """One more."""
+        if lane not in self.all:
+            self.all[lane] = None
+            self._on_its_own(lane)
+
+    def leave(self, lane: M) -> None:
+        """One less, if it is one."""
+        if lane in self.all:
+            if lane not in self._alone:
+                lane.session.delivery.leave_pace()
+            del self.all[lane], self._alone[lane]
+            self._snapshot = None
+
+    def _on_its_own(self, lane: M) -> None:
+        self._alone[lane] = None
+        self._snapshot = None
+
+    def served_alone(self) -> tuple[M, ...]:
+        """Those who are in no cohort."""
+        if self._snapshot is None:
+            self._snapshot = tuple(self._alone)
+        return self._snapshot
+
+    def due_to_gather(self, every: int) -> bool:
+        """Called for each hand-out. All who are served alone are asked, then nobody for `every` hand-outs."""
+        if not self._to_ask:
+            self._asked += 1
+            if not self._asked % every:
+                self._to_ask = len(self._alone)
+        return self._to_ask > 0
+
+    def gather(self, stream: str, sent: int, size_max: int) -> int:
+        """Ask the next ones to join a cohort behind event `sent`. Returns how many: at most `size_max`."""
+        open_: dict[str, list[Cohort[M]]] = {}
+        for cohort in self.cohorts:
+            if cohort.pace.sent == sent and cohort.pace.lasts and len(cohort.members) < size_max:
+                open_.setdefault(cohort.kind, []).append(cohort)
+        asked = tuple(islice(self._alone, min(size_max, self._to_ask)))
+        self._to_ask = self._to_ask - len(asked) if asked else 0
+        for lane in asked:
+            fitting = open_.setdefault(lane.session.delivery.kind, [])
+            if not fitting:
+                fitting.append(Cohort(sent, lane.session))
+            cohort = fitting[-1]
+            joined = cohort.admit(stream, lane, self._on_its_own)
+            del self._alone[lane]
+            if not joined:
+                self._alone[lane] = None  # behind all others
+                continue
+            if len(cohort.members) == 1 and cohort not in self.cohorts:
+                self.cohorts.append(cohort)
+            if len(cohort.members) >= size_max:
+                fitting.pop()
+        self._snapshot = None
+        return len(asked)
 
 
 class _Member[M: Marcher]:

@@ -20,7 +20,7 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.protocol.frames import FrameCache, Framed
-from huahuo.transport.server.cohorts import Cohort, Marcher
+from huahuo.transport.server.cohorts import Cohort, Marcher, Members
 from huahuo.transport.server.sends import Sends
 
 LANES_A_STEP: Final = 256
@@ -65,65 +65,6 @@ class Lane(Marcher, Protocol):
         ...
 
 
-class _Members:
-    """The lanes that watch one stream. `alone` are those in no cohort, as a tuple in `snapshot`."""
-
-    __slots__ = ("alone", "cohorts", "lanes", "served", "snapshot")
-
-    def __init__(self) -> None:
-        self.lanes: dict[Lane, None] = {}
-        self.alone: dict[Lane, None] = {}
-        self.cohorts: list[Cohort[Lane]] = []
-        self.served = 0
-        self.snapshot: tuple[Lane, ...] | None = None
-
-    def join(self, lane: Lane) -> None:
-        """One more."""
-        if lane not in self.lanes:
-            self.lanes[lane] = None
-            self.on_its_own(lane)
-
-    def leave(self, lane: Lane) -> None:
-        """One less, if it is one."""
-        if lane in self.lanes:
-            if lane not in self.alone:
-                lane.session.delivery.leave_pace()
-            del self.lanes[lane], self.alone[lane]
-            self.snapshot = None
-
-    def on_its_own(self, lane: Lane) -> None:
-        """This lane is served by itself from now on."""
-        self.alone[lane] = None
-        self.snapshot = None
-
-    def served_alone(self) -> tuple[Lane, ...]:
-        """Those who are in no cohort."""
-        if self.snapshot is None:
-            self.snapshot = tuple(self.alone)
-        return self.snapshot
-
-    def gather(self, stream: str, sent: int, size_max: int) -> None:
-        """Let those who are served alone join cohorts, behind event `sent`."""
-        open_: dict[str, list[Cohort[Lane]]] = {}
-        for cohort in self.cohorts:
-            if cohort.pace.sent == sent and len(cohort.members) < size_max:
-                open_.setdefault(cohort.kind, []).append(cohort)
-        for lane in self.served_alone():
-            session = lane.session
-            fitting = open_.setdefault(session.delivery.kind, [])
-            if not fitting:
-                fitting.append(Cohort(sent, session))
-            cohort = fitting[-1]
-            if not cohort.admit(stream, lane, self.on_its_own):
-                continue
-            del self.alone[lane]
-            self.snapshot = None
-            if len(cohort.members) == 1 and cohort not in self.cohorts:
-                self.cohorts.append(cohort)
-            if len(cohort.members) >= size_max:
-                fitting.pop()
-
-
 class FanOut:
     """See the module. All methods belong to the loop's thread; `committed` is a `replay.live.feed.Tap`."""
 
@@ -156,7 +97,7 @@ class FanOut:
         self._work: Iterator[None] | None = None  # the hand-out that goes on
         self._next: dict[str, list[StoredEvent]] = {}  # what was committed meanwhile
         self._kept = 0
-        self._streams: dict[str, _Members] = {}
+        self._streams: dict[str, Members[Lane]] = {}
 
     @property
     def stream_count(self) -> int:
@@ -167,7 +108,7 @@ class FanOut:
         """Serve `lane` with the events of `stream`. Idempotent."""
         members = self._streams.get(stream)
         if members is None:
-            members = self._streams[stream] = _Members()
+            members = self._streams[stream] = Members[Lane]()
         members.join(lane)
 
     def leave(self, stream: str, lane: Lane) -> None:
@@ -176,7 +117,7 @@ class FanOut:
         if members is None:
             return
         members.leave(lane)
-        if not members.lanes:
+        if not members.all:
             del self._streams[stream]
 
     def hold(self, stream: str, user_id: UserId | None = None) -> None:
@@ -185,7 +126,7 @@ class FanOut:
         `user_id`: only the connections of this user.
         """
         members = self._streams.get(stream)
-        for lane in () if members is None else tuple(members.lanes):
+        for lane in () if members is None else tuple(members.all):
             principal = lane.session.principal
             if user_id is not None and (principal is None or principal.user_id != user_id):
                 continue
@@ -237,7 +178,7 @@ class FanOut:
         self._sends.begin()
         try:
             for stream, members in tuple(self._streams.items()):
-                for lane in tuple(members.lanes):
+                for lane in tuple(members.all):
                     _wake(lane, stream)
                     count += 1
                     if not count % self._lanes_a_step:
@@ -273,7 +214,7 @@ class FanOut:
                 members = self._streams.get(stream)
                 if members is None:
                     continue
-                among = len(members.lanes)
+                among = len(members.all)
                 if members.cohorts or (among >= self._cohorts_from and self._sends.direct):
                     for served in self._serve_together(stream, events, members):
                         count += served
@@ -285,7 +226,7 @@ class FanOut:
                 for at in range(0, len(lanes), a_step):
                     chosen = lanes
                     if len(lanes) > a_step:  # some may have left since the step before
-                        chosen = tuple(lane for lane in lanes[at : at + a_step] if lane in members.lanes)
+                        chosen = tuple(lane for lane in lanes[at : at + a_step] if lane in members.all)
                     try:
                         if among == 1 and len(events) <= self._events_max:
                             self._serve_one(stream, events, lanes[0], now_s)
@@ -302,14 +243,15 @@ class FanOut:
                         now_s = self._monotonic_s()
             by_stream, self._next, self._kept = self._next, {}, 0
 
-    def _serve_together(self, stream: str, events: Sequence[StoredEvent], members: _Members) -> Iterator[int]:
-        """Hand events out to cohorts. Yields how many lanes were served, after each."""
+    def _serve_together(
+        self, stream: str, events: Sequence[StoredEvent], members: Members[Lane]
+    ) -> Iterator[int]:
+        """Hand events out to cohorts. Yields how many lanes were asked to join one, or served, after each."""
         head = events[-1]
         first = (head.seq if head.stream == stream else head.position) - len(events) + 1
-        members.served += 1
-        if not members.served % self._gather_every:
+        if members.due_to_gather(self._gather_every):
             self._sends.flush()  # so that sockets have nothing to write
-            members.gather(stream, first - 1, self._lanes_a_step)
+            yield members.gather(stream, first - 1, self._lanes_a_step)
         for cohort in tuple(members.cohorts):
             size = len(cohort.members)
             if size:

@@ -70,7 +70,7 @@ class Wheel:
     def enter(self, connection: LiveConnection) -> None:
         """Tick it from now on. Idempotent."""
         if connection not in self._bucket_of:
-            # The emptier of two, which are others each time: as even as the emptiest of all, and cheaper.
+            # The emptier of two, others each time: nearly as even as the emptiest of all, and cheaper.
             self._entered += 2
             one, other = self._buckets[self._entered % BUCKETS], self._buckets[(self._entered + 1) % BUCKETS]
             bucket = other if len(other) < len(one) else one

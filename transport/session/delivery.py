@@ -20,7 +20,7 @@ from huahuo.transport.protocol.frames import EventTexts, FrameCache, Framer, kin
 from huahuo.transport.protocol.window import Flow, Window
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
-from huahuo.transport.session.pace import Pace
+from huahuo.transport.session.pace import LASTS_EVENTS, Pace
 
 # Read or taken for each delivery or run:
 _LIVE: Final = DeliveryState.LIVE
@@ -30,9 +30,6 @@ _HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
 _TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
 _AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
 _BEHIND: Final = TABLE.column(Step.BEHIND)
-
-_PACED_CREDIT_MIN: Final = 64
-"""With less room in the window, a pace would be left after a few events."""
 
 type Cause = tuple[str, str]
 """(principal, command id), as stored with the events that a command causes."""
@@ -226,7 +223,7 @@ class Delivery:
         if (
             sub is None or sub.state is not _LIVE or sub.flow.sent != pace.sent
             or self._ready or self._pending or self._pace is not None or not self.batched
-            or self.window.credit < max(_PACED_CREDIT_MIN, self.window.size // 2)
+            or self.window.credit < max(LASTS_EVENTS, self.window.size // 2)
         ):  # fmt: skip
             return False
         pace.bound(pace.sent + self.window.credit)

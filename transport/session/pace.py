@@ -5,6 +5,11 @@ was sent to them is counted once, here. A connection counts it for itself only w
 ack, at a tick, or when it goes another way than the others (`Delivery.catch_up`, `Delivery.leave_pace`).
 """
 
+from typing import Final
+
+LASTS_EVENTS: Final = 64
+"""With less room in a window, a pace would be left after a few events."""
+
 
 class Pace:
     """The last seq that was sent to all who keep this pace, and when.
@@ -19,6 +24,11 @@ class Pace:
         self.sent = sent
         self.moved_s = 0.0
         self.limit: int | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for some events: else it is not worth joining."""
+        return self.limit is not None and self.limit - self.sent >= LASTS_EVENTS
 
     def admits(self, seq: int) -> bool:
         """Whether all may be sent the events up to `seq` without a look at each."""

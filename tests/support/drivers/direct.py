@@ -45,6 +45,7 @@ class DirectDriver(Driver):
         self.collected = -1
         self.takes_bytes: int | None = None
         self.aborted = False
+        self.takes_direct = True
         self.failures = 0
         self._descriptor = len(sockets.drivers)
         self._leave: Callable[[], None] | None = None
@@ -57,7 +58,7 @@ class DirectDriver(Driver):
 
     def direct(self, leave: Callable[[], None]) -> tuple["DirectDriver", int] | None:  # type: ignore[override]
         assert self._leave is None, "it is in a cohort already"
-        if self.hold_events:
+        if self.hold_events or not self.takes_direct:
             return None
         self._leave = leave
         return self, self._descriptor

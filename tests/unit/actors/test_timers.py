@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.entities.sharing import NOTHING, WHOLE
 from huahuo.actors.timers import clockwork, rebuilding
 from huahuo.actors.timers.known_commands import UnknownCommand
 from huahuo.actors.timers.limits import Limits
@@ -278,6 +279,25 @@ def test_of_many_timers_only_the_next_are_in_memory_and_all_fire_in_order(
         assert len(rings) == 200
         assert rings == sorted(rings)
         assert await tower.pending() == []
+
+    in_tower(test)
+
+
+def test_timers_that_a_node_gains_while_it_reads_the_table_are_not_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clockwork, "_PAGE_ROWS", 2)
+
+    async def test(tower: Tower) -> None:
+        for number in range(8):
+            await tower.do(SetOnce(30, name=f"n{number}"))
+        timers = tower.engine.api.timers
+        timers.divide(NOTHING)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        timers.divide(WHOLE)
+        await asyncio.sleep(31)
+        assert len(await tower.rings()) == 8
 
     in_tower(test)
 

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Every, Followed, Outcome
 from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.effects.unknown import UnknownEffect
 from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
@@ -340,3 +343,21 @@ def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes() ->
         assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
 
     on_nodes(test, at_once=1, backoff_s=60.0)
+
+
+def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read() -> None:
+    async def test(one: Works, other: Works) -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        await both(one, other, "a")
+        one.script.carry = never
+        await one.post()
+        await one.close(0)
+        await one.open([parcels(one.script, carries=False), bells()])
+        with pytest.raises(UnknownEffect, match="carry"):
+            await one.divide("a")
+        await asyncio.sleep(1)
+        gc.collect()
+        assert faults == []
+
+    on_nodes(test)

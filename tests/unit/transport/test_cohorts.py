@@ -188,6 +188,24 @@ def test_a_cohort_is_at_most_one_step_of_a_hand_out() -> None:
     assert many.told() == [["a", "b", "c"]] * 5
 
 
+def test_a_hand_out_asks_no_more_connections_to_join_than_one_step_has() -> None:
+    many = Crowd(6, a_step=2)
+    joined = []
+    for text in ("a", "b", "c"):
+        many.commit(text)
+        joined.append(sum(reader.is_in_step for reader in many.readers))
+    assert joined == [2, 4, 6]
+
+
+def test_a_connection_that_cannot_join_keeps_no_other_from_it() -> None:
+    many = Crowd(6, a_step=2)
+    many.readers[0].takes_direct = False
+    for text in ("a", "b", "c", "d"):
+        many.commit(text)
+    assert [reader.is_in_step for reader in many.readers] == [False, *[True] * 5]
+    assert many.told() == [["a", "b", "c", "d"]] * 6
+
+
 def test_a_commit_of_more_events_than_a_frame_holds_reaches_each_member_in_order() -> None:
     many = Crowd(3)
     many.commit("a")
