@@ -13,3 +13,9 @@ async def cancel_all(tasks: Collection[asyncio.Future[Any]], timeout_s: float) -
         return 0
     _, late = await asyncio.wait(tasks, timeout=timeout_s)
     return len(late)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether somebody cancels this task, rather than what it calls something of its own."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -5,7 +5,7 @@ What began here stays here until it ends, also when it would be another node's b
 
 from collections.abc import Iterable
 
-from huahuo.actors.effects.line import Group
+from huahuo.actors.effects.line import Entry, Group
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.entities.sharing import WHOLE, Share
 
@@ -34,6 +34,10 @@ class Part:
             return self.share.has(entity)
         per = f" {group[2]!r}" if isinstance(group[2], str | int) else ""
         return self.share.has(f"{spec.kind} {spec.name}{per}")
+
+    def keeps(self, entry: Entry) -> bool:
+        """As `has`, of an effect in memory."""
+        return self.has(entry.id, entry.spec, entry.group, entry.entity)
 
     def begins(self, id_: int) -> None:
         """A run of it begins here."""

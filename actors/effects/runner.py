@@ -151,7 +151,7 @@ class Effects:
         part = self._part
         part.share = share
         for entry in list(self._line.waiting.values()):
-            if not part.has(entry.id, entry.spec, entry.group, entry.entity):
+            if not part.keeps(entry):
                 self._line.remove(entry.id)
                 self.forget(entry)
         self.look_again()
@@ -209,8 +209,8 @@ class Effects:
         for entry in list(self._known.values()):
             self._line.remove(entry.id)
             self.forget(entry)
-        self._asleep.clear()
-        self._held.clear()
+        for kept in (self._asleep, self._held, self._part.begun):
+            kept.clear()
         # A task that was cancelled before it began, and a cancelled timer, could not say so.
         self._sweeping.lap = self._timer = None
 
@@ -260,8 +260,11 @@ class Effects:
 
     def _wake(self, entry: Entry) -> None:
         del self._asleep[entry.id]
-        self._stand(entry)
-        self._fill()
+        if self._part.keeps(entry):
+            self._stand(entry)
+            self._fill()
+        else:
+            self.forget(entry)  # meanwhile it is another node's
 
     def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
         return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
@@ -363,9 +366,6 @@ class Effects:
         self._line.remove(entry.id)
         if (handle := self._asleep.pop(entry.id, None)) is not None:
             handle.cancel()
-        self._end_cancelled(entry)
-
-    def _end_cancelled(self, entry: Entry) -> None:
         task = asyncio.get_running_loop().create_task(self._attempts.cancelled(entry))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -29,7 +29,7 @@ from huahuo.actors.followers.spec import (
 )
 from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.cancelling import cancel_all
+from huahuo.eventstore.cancelling import cancel_all, is_cancelled
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, RowDrop, RowPut, StoredEvent
 from huahuo.eventstore.port import Log
@@ -130,6 +130,11 @@ class Follower:
         return self._task is not None and not self._ending
 
     @property
+    def late(self) -> asyncio.Task[None] | None:
+        """Its task, if that was closed and still runs: its function outlasts its cancellation."""
+        return None if self._task is None or self._task.done() or not self._ending else self._task
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
         stuck = self.paused or (self.full and bool(self.error))
@@ -137,8 +142,7 @@ class Follower:
         return stopped or (self._placed and not self.lag and not self._again and self._begun_ms is None)
 
     async def begin(self) -> None:
-        """Read where it stands, and start. Raises Closed, Unavailable: that cannot be read or stored."""
-        self._ending = False
+        """Read where it stands, and start; not while it is `late`. Raises as `Log.append`."""
         kept = await record.read(self._log, self.spec.name)
         self.paused, self.dead = kept.paused, kept.dead
         self._again.clear()
@@ -150,6 +154,7 @@ class Follower:
             await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
         self._saved = after
         self._course = Course(after, self.spec.batch)
+        self._ending = False
         self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"follower {self.spec.name}")
 
     def heard(self, kinds: AbstractSet[str], types: AbstractSet[str], first: int, last: int) -> None:
@@ -253,7 +258,7 @@ class Follower:
             if not 0 <= cursor <= self._log.position:
                 raise ValueError(f"its own cursor is {cursor!r}, and the log ends at {self._log.position}")  # noqa: TRY301
         except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if _is_ours(error):
+            if is_cancelled(error):
                 raise
             self._misplaced += 1
             self._say(error, "follower_cursor_not_read", attempt=self._misplaced)
@@ -335,7 +340,7 @@ class Follower:
         try:
             await self.spec.call([self._read_event(event) for event in batch], run)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if _is_ours(error):
+            if is_cancelled(error):
                 raise
             self.failed += 1
             about = {"stream": batch[0].stream, "seq": batch[0].seq} if batch else {}
@@ -390,9 +395,3 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._told.wait()
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether somebody cancels the follower's task, rather than its function something of its own."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -11,11 +11,15 @@ from huahuo.actors.followers.spec import ReadEvent, Spec
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
+from huahuo.eventstore.errors import EventStoreError, Unavailable
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 
 _ANY: Final[frozenset[str]] = frozenset()
+_AGAIN_S: Final = 1.0
+"""After a follower could not begin."""
 
 
 class Followers:
@@ -32,6 +36,8 @@ class Followers:
         self._chosen = any(one.spec.types for one in self.by_name.values())
         """Whether one of them wants only some types of events."""
         self._untap = _nothing
+        self._behind: list[asyncio.Task[None]] = []
+        """Each begins a follower once its task of before has ended: two would deliver each event twice."""
 
     def show(self, metrics: Gauges) -> None:
         """What can be seen of followers from outside."""
@@ -70,9 +76,13 @@ class Followers:
 
     async def divide(self, share: Share) -> None:
         """Followers are divided among nodes by their names: run those of this share, and no others."""
+        await self._stop_behind()
         for name, one in self.by_name.items():
             if not share.has(f"follower {name}"):
                 await one.close()
+            elif (late := one.late) is not None:
+                begins = self._begin_behind(late, one)
+                self._behind.append(asyncio.get_running_loop().create_task(begins, name=f"{name} begins"))
             elif not one.runs:
                 await one.begin()
         self._committed(None)
@@ -84,6 +94,7 @@ class Followers:
     async def close(self) -> None:
         """Cut short what runs. Idempotent."""
         self._untap()
+        await self._stop_behind()
         await asyncio.gather(*(one.close() for one in self.by_name.values()))
 
     async def idle(self) -> None:
@@ -97,6 +108,22 @@ class Followers:
             one.standing() if one.runs else await record.standing(self._log, name)
             for name, one in self.by_name.items()
         ]
+
+    async def _begin_behind(self, late: asyncio.Task[None], one: Follower) -> None:
+        await asyncio.wait({late})
+        while True:
+            try:
+                await one.begin()
+            except Unavailable:
+                await asyncio.sleep(_AGAIN_S)
+            except EventStoreError:  # the log is closed
+                return
+            else:
+                return
+
+    async def _stop_behind(self) -> None:
+        behind, self._behind = self._behind, []
+        await cancel_all(behind, _AGAIN_S)
 
     def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         if by_stream is None:

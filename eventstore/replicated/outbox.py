@@ -101,8 +101,8 @@ class Outbox:
             id_ = f"{first_id}.{ignored}" if ignored else first_id
             try:
                 offset = await self._sequencer.propose(sent.data, id_)
-                self._reached(None)
                 await self._arrivals.applied(offset)
+                self._reached(None)  # not before: a log may take proposals and give none back
             except ProposalTooLarge as error:
                 self._empty(proposer, sent, str(error))
             except (Unreachable, InDoubt) as error:

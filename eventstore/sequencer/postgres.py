@@ -376,9 +376,10 @@ class PostgresSequencer:
             await asyncio.sleep(pause_s)
         try:
             link = await open_link(
-                self.address, password_of(self.address), self._hosts, self._ambient.token(),
+                self.address, password_of(self.address), tuple(self._hosts), self._ambient.token(),
                 self._succession.timeline,
             )  # fmt: skip
+            self._succession.meet(link)
         except SequencerError as error:
             self.trouble = str(error)
             raise
@@ -389,7 +390,6 @@ class PostgresSequencer:
             link.drop()
             raise Unreachable("the log is closed")
         self._log, self.trouble, self._tried_s = link.log, "", -RETRY_S
-        self._succession.timeline = link.timeline
         self._links.add(link)
         return link
 

@@ -14,7 +14,7 @@ import structlog
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
 from huahuo.eventstore.sequencer.credentials import password_of, tls_context
-from huahuo.eventstore.sequencer.port import SequencerError
+from huahuo.eventstore.sequencer.port import SequencerError, Unreachable
 from huahuo.eventstore.sequencer.postgres_link import LOST, TIMELINE, Link
 
 LOOK_S = 1.0
@@ -44,6 +44,17 @@ class Succession:
         finally:
             handle.cancel()
             self._waiting.discard(link)
+
+    def meet(self, link: Link) -> None:
+        """Take note of the timeline of a new link.
+
+        Raises:
+            Unreachable: its server was replaced while the link was opened. It is dropped.
+        """
+        if link.timeline < self.timeline:
+            link.drop()
+            raise Unreachable(f"{link.host}: another server was promoted in its place: stop it")
+        self.timeline = link.timeline
 
     def close(self) -> None:
         """Look no more."""

@@ -94,6 +94,12 @@ class DirectoryLock:
             else:
                 self._trusted = False
 
+    def note_counters(self, counters: str) -> None:
+        """Note the checksum of counters that were made again, so that the next opening compares with it."""
+        if not self.left.pid and self.left.counters:
+            self.left = msgspec.structs.replace(self.left, counters=counters)
+            self._write(self.left)
+
     def leave(self, left: Left | None) -> None:
         """Release the lock; with `left`, note a clean close. If the note fails, the close is unclean."""
         try:

@@ -184,8 +184,9 @@ def _open(
             check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
         remade = remake_small(
-            path, marks=read_marks(directory) or [], left=lock.left, vault=vault, ambient=ambient
-        )
+            path, marks=read_marks(directory) or [], lock=lock, vault=vault, ambient=ambient,
+            compared=not (restored or accept_loss),
+        )  # fmt: skip
         check = functools.partial(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,

@@ -19,7 +19,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, EventStoreError, SealBroken, WrongKey
-from huahuo.eventstore.sqlite.directory_lock import Left
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 from huahuo.eventstore.sqlite.looking_over import faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import Mark
@@ -43,9 +43,11 @@ _log = structlog.get_logger(__name__)
 
 
 def remake_small(
-    path: Path, *, marks: list[Mark], left: Left, vault: Vault, ambient: Ambient
+    path: Path, *, marks: list[Mark], lock: DirectoryLock, vault: Vault, ambient: Ambient, compared: bool
 ) -> list[Corrupt]:
     """Make `meta` and `counter` again if they are damaged. Returns what was wrong, and what was done.
+
+    `compared`: the counters must be those that the last close noted, since the log is not an older one.
 
     Raises:
         WrongKey: no data key opens with this master key.
@@ -55,7 +57,8 @@ def remake_small(
         if is_old(connection) or not made_by(connection, "meta"):
             return []
         meta, counter = read_small(connection, "meta"), read_small(connection, "counter")
-        counter = _compared(counter, left)
+        if compared:
+            counter = _compared(counter, lock.left)
         found = [one.damage for one in (meta, counter) if one.damage is not None]
         if not found:
             return []
@@ -65,12 +68,14 @@ def remake_small(
                 f"{found[0].reason}; this is the replica of a node, which gets a whole one from the others:"
                 " empty its data directory, but keep the keys, and start it again",
             )
-        values, told = _values(connection, meta, marks, left, vault, ambient)
+        values, told = _values(connection, meta, marks, lock.left, vault, ambient)
     first = _first_number(meta, counter)
     if first is not None:
         values[FIRST_NUMBER] = str(first).encode()
         told.append(f"numbers go on from {first}")
     _write(path, meta, counter, values)
+    if counter.damage is not None:
+        lock.note_counters(sum_of_counters(counter.rows))
     done = "; ".join(["made again from what is whole", *told])
     _log.warning("small_tables_made_again", found=[str(one) for one in found], done=done)
     return [Corrupt(one.place, f"{one.reason}; {done}") for one in found]

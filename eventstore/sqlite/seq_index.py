@@ -260,13 +260,14 @@ def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
     A damaged event gets a checksum that does not fit, so that no reader is served it. Returns the links of
-    the newest event of each stream, if that was among them and is what was written.
+    the newest event of each stream, if that was among them and is what was written. A tombstone gives none:
+    nothing proves its own.
     """
     mark, end = _mark(connection), _end(connection)
     rows: list[Row] = []
     links: Links = {}
     for one in walk(connection, mark, naming):
-        if one.fits:
+        if one.fits and not one.is_pruned:
             links[one.stream] = (one.seq, one.link)
         else:
             links.pop(one.stream, None)

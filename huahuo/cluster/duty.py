@@ -6,10 +6,12 @@ the node that has the work says in the log which those are.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
 
+from huahuo.actors.actor.errors import where
 from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.cluster import holder, members
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard, Holder
@@ -115,6 +117,7 @@ class Duty:
         await self._say()
         await self._turn()
         self._task = asyncio.create_task(self._run(), name="node")
+        self._task.add_done_callback(_say_end)
 
     def _must_share_keys(self) -> None:
         now_ms = self._ambient.now_ms()
@@ -173,7 +176,8 @@ class Duty:
             except ConfigError as error:
                 # The work has something that this node's code does not know.
                 _log.error("work_not_begun", reason=str(error))
-                await self.unfit()
+                with suppress(EventStoreError):  # the next turn leaves it
+                    await self.unfit()
 
     async def _turn(self) -> None:
         """Beat if it is time, look who lives, and work or rest accordingly."""
@@ -226,7 +230,10 @@ class Duty:
         def take(state: Holder) -> Append | None:
             if state.node != before:
                 return None  # another node was faster
-            return self._append(state, holder.taken(self.node))
+            # With its row, which may still say that this node takes no part.
+            return replace(
+                self._append(state, holder.taken(self.node)), rows=(members.put(self.node, self.facts()),)
+            )
 
         await self._ledger.change(take)
         if self.holder == self.node:
@@ -284,7 +291,13 @@ class Duty:
     async def _take_share(self) -> None:
         """Do the part that is this node's according to the log."""
         found = Share(self.node, self.sharing)
-        await self._set_share(NOTHING if self._unfit or self.node not in found.nodes else found)
+        none = self._unfit or self.node not in found.nodes or self._holder_divides_nothing()
+        await self._set_share(NOTHING if none else found)
+
+    def _holder_divides_nothing(self) -> bool:
+        """Whether an older version has the work: it does all of it, whatever was divided before."""
+        member = self.members.get(self.holder)
+        return self.holder != self.node and member is not None and not member.shares
 
     async def _set_share(self, share: Share) -> None:
         async with self._changing:
@@ -297,3 +310,9 @@ class Duty:
                 self._share = NOTHING
                 await self._divide(NOTHING)
                 raise
+
+
+def _say_end(task: asyncio.Task[None]) -> None:
+    """The node takes no turns any more, and nobody waits for that task: say why."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("node_turns_ended", error=type(error).__name__, at=where(error))

@@ -9,14 +9,17 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.sequencer import postgres as postgres_log
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
 from huahuo.eventstore.sequencer.postgres import PROPOSAL_BYTES_MAX, PostgresSequencer
+from huahuo.eventstore.sequencer.postgres_link import Link, open_link
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.postgres import PASSWORD, Postgres, postgres
@@ -206,6 +209,25 @@ async def test_a_log_that_is_not_reachable_says_so_at_each_call(name: str) -> No
             await call
     assert one.trouble
     await one.close()
+
+
+async def test_a_connection_that_was_opened_before_a_promotion_and_is_ready_after_it_is_not_used(
+    server: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest timeline does not go back, so the replaced server is not taken for the primary again."""
+    promoted = 99
+    async with opened(server, name) as one:
+
+        async def late(*how: Any) -> Link:
+            link = await open_link(*how)
+            one._succession.timeline = promoted  # noqa: SLF001  what `Succession` finds meanwhile
+            return link
+
+        monkeypatch.setattr(postgres_log, "open_link", late)
+        with pytest.raises(Unreachable, match="another server was promoted in its place"):
+            await one.last()
+        assert one._succession.timeline == promoted  # noqa: SLF001
+        assert "another server was promoted" in one.trouble
 
 
 if WHOLE:  # a minute: `make check-all`

@@ -3,6 +3,7 @@
 `make sim` and `make proof` run many more: docs/testing.md.
 """
 
+import argparse
 import asyncio
 import os
 import subprocess
@@ -16,8 +17,10 @@ import pytest
 
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.proofs import WHOLE
+from tests.support.simulator import __main__ as simulator
 from tests.support.simulator import loop, repeatable
-from tests.support.simulator.__main__ import KEPT, _timed
+from tests.support.simulator.__main__ import EVERY_SAME, KEPT, _timed
+from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import FAULTS, KINDS, Plan, plan, smaller, tours, words
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
@@ -125,6 +128,46 @@ def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_a_run_whose_time_is_up_neither_passed_nor_failed() -> None:
     assert _timed(replace(HARD, seconds=20), until_s=0.0) is None
+
+
+def test_a_seed_that_failed_has_failed_also_if_there_is_no_time_for_its_second_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = msgspec.structs.replace(_nothing(HARD), failed=("I1: lost",))
+    runs = iter([broken])
+
+    def in_time(_plan: Plan, _until_s: float) -> Result:
+        try:
+            return next(runs)
+        except StopIteration:
+            raise OutOfTime from None
+
+    monkeypatch.setattr(simulator, "run", in_time)
+    assert _timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) == (broken, None)
+    assert _timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) is None
+
+
+def test_a_gate_that_finished_no_seed_has_proved_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(simulator, "tours", list)
+    monkeypatch.setattr(Sum, "missing", lambda _sum, **_how: [])
+    options = argparse.Namespace(gate=True, within_s=1e-9, hours=None, engine=None, jobs=1, shrink=False)
+    assert simulator._many(range(2), options)  # noqa: SLF001
+    assert "NOT PROVED: no seed was over in time" in capsys.readouterr().out
+
+
+def test_a_run_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STEPS_MAX", 1000)
+    endless = loop.Loop(seed=1)
+
+    def tick() -> None:
+        endless.call_later(1.0, tick)
+
+    tick()
+    with pytest.raises(RuntimeError, match="the run is not over"):
+        endless.run_forever()
+    endless.close()
 
 
 def test_what_runs_without_a_pause_ends_its_run(monkeypatch: pytest.MonkeyPatch) -> None:

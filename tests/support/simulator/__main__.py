@@ -96,7 +96,8 @@ def _many(seeds: range, options: argparse.Namespace) -> int:
     began_s, total, same = time.monotonic(), Sum(), 0
     said_s = began_s
     until_s = began_s + options.within_s if options.within_s else math.inf
-    waiting = deque((one, math.inf) for one in tours()) if options.gate else deque()
+    first = tours() if options.gate else ()
+    waiting = deque((one, math.inf) for one in first)
     waiting.extend((plan(seed, options.hours, options.engine), until_s) for seed in seeds)
     with ProcessPoolExecutor(options.jobs, initializer=_prepare) as pool:
         running: dict[Future[_Ran], int] = {}
@@ -132,6 +133,8 @@ def _many(seeds: range, options: argparse.Namespace) -> int:
     short = total.short_of_goals()
     if options.gate and not total.cut_short:
         missing += short
+    if options.gate and total.runs <= len(first):
+        missing.append("no seed was over in time")
     for text in missing:
         print(f"NOT PROVED: {text}")
     if total.cut_short and short:
@@ -140,12 +143,20 @@ def _many(seeds: range, options: argparse.Namespace) -> int:
 
 
 def _timed(asked: Plan, until_s: float) -> _Ran:
-    """A run, and the trace of a second one if this seed has one. None: the time was up before its end."""
+    """A run, and the trace of a second one if this seed has one and there was time for it.
+
+    None: the time was up before the end of the first.
+    """
     try:
         done = run(asked, until_s)
-        return done, run(asked, until_s).trace if asked.seed % EVERY_SAME == EVERY_SAME - 1 else None
     except OutOfTime:
         return None
+    if asked.seed % EVERY_SAME != EVERY_SAME - 1:
+        return done, None
+    try:
+        return done, run(asked, until_s).trace
+    except OutOfTime:
+        return done, None
 
 
 def _tell(one: Result, *, shrink: bool) -> None:

@@ -28,6 +28,8 @@ _LOOK_STEPS = 256
 _CREW_LEAST = 64
 STANDING_STEPS_MAX = 300_000
 """So many steps at one moment are a loop without a pause: the run ends, where it would never end."""
+STEPS_MAX = 20_000_000
+"""So many steps, though the clock goes on, are a run that does not end by itself."""
 
 
 class OutOfTime(Exception):  # noqa: N818  nothing is wrong with the run
@@ -99,6 +101,7 @@ class Loop(SimLoop):
         self._draw = Random(f"{seed} schedule").random
         self._until_s = until_s
         self._moment_began = 0
+        self._steps_max = STEPS_MAX
         self._stopped: dict[str, list[Any]] = {}
         self._stopped_at_s: dict[str, float] = {}
         self._stood_s: dict[str, float] = {}
@@ -226,6 +229,9 @@ class Loop(SimLoop):
             raise OutOfTime
         if self.steps - self._moment_began > STANDING_STEPS_MAX:
             raise RuntimeError(f"the clock stands at {self._now}: something runs without a pause")
+        if self.steps > self._steps_max:
+            self._steps_max += STEPS_MAX  # what is left to end may run
+            raise RuntimeError(f"the run is not over at {self._now} s, after {self.steps} steps")
 
     def _advance_clock(self) -> None:
         timers, ready = self._timers, self._ready

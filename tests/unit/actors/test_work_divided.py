@@ -1,6 +1,8 @@
 """Effects, timers and followers divided among nodes: each is done once, wherever it was asked for."""
 
 import asyncio
+import contextlib
+import dataclasses
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -269,6 +271,78 @@ def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there() -
         assert other.followed[name]  # type: ignore[attr-defined]
 
     on_nodes(test)
+
+
+def test_a_follower_whose_function_outlasts_its_end_runs_once_when_its_place_comes_back() -> None:
+    async def test(one: Works, other: Works) -> None:
+        name, free = FOLLOWERS[0], asyncio.Event()
+        calls: list[int] = []
+        follower = one.engine.api.followers.by_name[name]
+
+        async def deaf(events: Sequence[Followed]) -> None:
+            calls.extend(event.seq for event in events)
+            while not free.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await free.wait()
+
+        follower.spec = dataclasses.replace(follower.spec, handler=deaf, wants_run=False)
+        await one.divide("a")
+        await one.post()
+        await asyncio.sleep(1)
+        await one.divide()
+        await one.divide("a")
+        await asyncio.sleep(1)
+        others = [each for each in FOLLOWERS if each != name]
+        assert all(one.engine.api.followers.by_name[each].runs for each in others)
+        assert not follower.runs
+        free.set()
+        await asyncio.sleep(3)
+        calls.clear()
+        await one.post()
+        await asyncio.sleep(3)
+        assert calls == [1, 2]
+        assert follower.runs
+
+    on_nodes(test)
+
+
+async def fails(_job: Any, _run: EffectRun) -> None:
+    raise ValueError("not yet")
+
+
+def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its_class() -> None:
+    async def test(one: Works, other: Works) -> None:
+        here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
+        here.script.carry = fails
+        await both(one, other, here.node)
+        await here.post()
+        await asyncio.sleep(1)
+        here.script.carry = never
+        there.effects._ambient.jump(5000)  # type: ignore[attr-defined]  # noqa: SLF001  it is the first to wake
+        await both(one, other, there.node)
+        await asyncio.sleep(1)
+        await both(one, other, *BOTH)
+        await asyncio.sleep(200)
+        assert (len(here.script.runs), len(there.script.runs)) == (2, 0)
+
+    on_nodes(test, at_once=1, backoff_s=60.0)
+
+
+def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes() -> None:
+    async def test(one: Works, other: Works) -> None:
+        here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
+        there.script.carry = fails
+        await both(one, other, there.node)
+        await there.post()
+        await asyncio.sleep(1)
+        await both(one, other, here.node)
+        await asyncio.sleep(1)
+        here.script.carry = never
+        await both(one, other, *BOTH)
+        await asyncio.sleep(200)
+        assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
+
+    on_nodes(test, at_once=1, backoff_s=60.0)
 
 
 def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read() -> None:

@@ -110,6 +110,41 @@ async def test_an_older_page_of_the_counters_is_noticed_by_the_note_of_the_close
     await log.close()
 
 
+@pytest.mark.parametrize("how", ["restored", "accept_loss"])
+async def test_an_older_copy_that_takes_the_place_of_the_files_is_no_damage_of_its_counters(
+    tmp_path: Path, how: str
+) -> None:
+    await filled(tmp_path)
+    older = (tmp_path / DATABASE).read_bytes()
+    log = await opened(tmp_path)
+    log.take("mailbox")
+    await log.append(ONE)
+    await log.close()
+    for path in tmp_path.glob(f"{DATABASE}*"):
+        path.unlink()
+    (tmp_path / DATABASE).write_bytes(older)
+    log = await SqliteLog.open(
+        tmp_path, ambient=FakeAmbient(2), master_key=MASTER_KEY, build="b",
+        restored=how == "restored", accept_loss=how == "accept_loss",
+    )  # fmt: skip
+    assert await log.probe() is None
+    assert log.take("mailbox") == (4 if how == "restored" else 4 + LOSS_STRIDE)
+    await log.close()
+
+
+async def test_counters_that_were_made_again_are_not_damaged_at_the_next_start_if_this_one_fails(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    changed(tmp_path, "UPDATE counter SET crc = crc + 1")
+    for _ in range(3):
+        with pytest.raises(WrongKey):
+            await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=bytes(32), build="b")
+    log = await opened(tmp_path)
+    assert log.take("mailbox") == 1 + LOSS_STRIDE
+    await log.close()
+
+
 @pytest.mark.parametrize("harm", [hide_last_row, spoil])
 async def test_an_index_of_counters_that_is_damaged_moves_none(tmp_path: Path, harm: object) -> None:
     await filled(tmp_path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.care.verify import verify
+from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Damaged, Lost, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
@@ -196,6 +197,26 @@ async def test_the_link_of_a_damaged_event_is_not_kept(tmp_path: Path) -> None:
     again = await opened(killed)
     assert again.head("a").link == b""
     assert again.head("b").link != b""
+    await again.close()
+
+
+async def test_the_link_of_a_tombstone_is_not_kept(tmp_path: Path) -> None:
+    """Nothing proves it: what it was made from is gone."""
+    log = await opened(tmp_path / "log")
+    await log.append(append(event("a"), event("b")))
+    killed = as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    [(number,)] = sql(killed, "SELECT id FROM stream WHERE name = 'a'")
+    assert isinstance(number, int)
+    fits = row_crc("stream", number, "a", 2)
+    sql(
+        killed,
+        "INSERT INTO pruned SELECT position, stream, seq, zeroblob(32), 0 FROM event WHERE position = 1",
+        f"UPDATE stream SET first = 2, crc = {fits} WHERE name = 'a'",
+        "DELETE FROM event WHERE position = 1",
+    )
+    again = await opened(killed)
+    assert again.head("a").link == b""
     await again.close()
 
 

@@ -1,14 +1,15 @@
 """An ordered log that is silent: a lost network drops packets, so no request fails and none is answered."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.replicated.reaching import SILENT_S
-from huahuo.eventstore.sequencer.memory import MemorySequencer
-from huahuo.eventstore.sequencer.port import InDoubt
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import InDoubt, Ordered
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Node, cluster
 
@@ -60,3 +61,36 @@ async def test_a_node_without_anything_to_say_does_not_call_the_order_silent() -
             await wait(made.nodes[0], 4 * SILENT_S)
             assert made.nodes[0].writer.trouble is None
         assert about_the_order(said) == []
+
+
+class Mute(MemorySequencer):
+    """While `mute`, it takes what is proposed and gives nothing back."""
+
+    def __init__(self, order: MemoryOrder) -> None:
+        super().__init__(order)
+        self.speaks = asyncio.Event()
+        self.speaks.set()
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        async for ordered in super().follow(after):
+            await self.speaks.wait()
+            yield ordered
+
+
+async def test_an_order_that_takes_proposals_and_gives_none_back_stays_silent() -> None:
+    async with cluster("a", way=lambda order, _: Mute(order)) as made:
+        node = made.nodes[0]
+        assert isinstance(node.sequencer, Mute)
+        await wait(node, 5)
+        with capture_logs() as said:
+            node.sequencer.speaks.clear()
+            waiting = [node.log.submit(append(event("s")))]
+            await wait(node, SILENT_S + 5)
+            waiting.append(node.log.submit(append(event("s"))))
+            await wait(node, 1)
+            assert "the ordered log has not answered for" in str(node.writer.trouble)
+            node.sequencer.speaks.set()
+            await asyncio.gather(*waiting)
+            await wait(node, 3)
+            assert node.writer.trouble is None
+        assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]

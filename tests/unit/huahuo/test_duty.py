@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.actors.entities.sharing import NOTHING, Share
-from huahuo.cluster import members
+from huahuo.cluster import holder, members
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard
 from huahuo.cluster.members import Member
@@ -44,6 +45,11 @@ class Worker:
         self.working = False
         self.fails = 0
         """How often the log is yet to refuse the beginning of the work."""
+        self.knows = True
+        """Whether its code knows all that the work has."""
+        self.breaks = False
+        self.leaves = 0
+        """How often the log does not let it leave the work."""
         self.may_rest = asyncio.Event()
         self.may_rest.set()
         self.duty = Duty(
@@ -66,6 +72,10 @@ class Worker:
 
     async def _work(self) -> None:
         assert not self.working
+        if self.breaks:
+            raise KeyError("a fault")
+        if not self.knows:
+            raise ConfigError("this effect is not known")
         self.working = True
         if self.fails:
             self.fails -= 1
@@ -76,8 +86,10 @@ class Worker:
 
     async def _rest(self) -> None:
         await self.may_rest.wait()
-        assert self.working
         self.working = False
+        if self.leaves:
+            self.leaves -= 1
+            raise Unavailable("not now")
 
 
 @contextlib.asynccontextmanager
@@ -216,3 +228,51 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
         await wait(made, 3.0)
         assert again.share.nodes == ("b",)
         await again.duty.stop()
+
+
+async def test_while_an_older_version_has_the_work_a_newer_node_does_no_part_of_it() -> None:
+    """It does all of it, also what was divided before it took the work."""
+    async with workers() as (made, each):
+        await wait(made, 4.0)
+        for worker in each:
+            await worker.duty.stop()
+        older = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0)
+        newer = Worker(made.nodes[1])
+        await newer.duty.start()
+        await wait(made, 1.0)
+        await newer.duty.unfit()
+        taken = (holder.divided(("b",)), holder.taken("old"))
+        await made.nodes[0].log.append(Append(ts_ms=0, events=taken, rows=(members.put("old", older),)))
+        newer.duty.fit()
+        await wait(made, 1.0)
+        assert (newer.duty.holder, newer.duty.sharing) == ("old", ("b",))
+        assert newer.share == NOTHING
+        await wait(made, 2 * SILENT_S)  # the older one is gone
+        assert (newer.duty.holder, newer.share.nodes) == ("b", ("b",))
+        await newer.duty.stop()
+
+
+async def test_a_node_that_does_not_know_the_work_goes_on_when_the_log_does_not_let_it_leave() -> None:
+    async with workers() as (made, each):
+        await each[0].duty.stop()
+        last = each[1:]
+        for worker in last:
+            worker.knows = False
+            worker.leaves = 1
+        await wait(made, 2.0)
+        assert sorted(worker.leaves for worker in last) == [0, 0]
+        for worker in last:
+            worker.duty.fit()
+            worker.knows = True
+        await wait(made, 2.0)
+        assert sum(worker.working for worker in last) == 1
+
+
+async def test_an_unexpected_end_of_a_nodes_turns_is_logged() -> None:
+    async with workers() as (made, each):
+        with capture_logs() as said:
+            await each[0].duty.stop()
+            for worker in each[1:]:
+                worker.breaks = True
+            await wait(made, 2.0)
+        assert ("node_turns_ended", "KeyError") in [(one["event"], one.get("error")) for one in said]
