@@ -122,7 +122,7 @@ class Tab:
         try:
             async with asyncio.timeout(OPEN_S):
                 socket = await connect(f"ws://{HOST}:{PORT}", ping_interval=None, **AS_A_STRANGER)
-        except (OSError, TimeoutError, InvalidHandshake, EOFError):
+        except (OSError, TimeoutError, InvalidHandshake, EOFError, ConnectionClosed):
             raise Lost(None) from None
         self._begin(socket)
         tasks = [asyncio.ensure_future(work()) for work in (self._receive, self._send_on, self._watch)]
