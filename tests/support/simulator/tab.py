@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 OPEN_S: Final = 10.0
 ANSWER_S: Final = 10.0
+SIGN_IN_S: Final = 5.0
+"""How long a new connection may be silent, until the service has said its heartbeat."""
 ACK_S: Final = 0.25
 STABLE_S: Final = 5.0
 AGAIN_S: Final = 2.0
@@ -60,7 +62,7 @@ class Tab:
         self._pipes: dict[str, Pipe] = {}
         self._sent: set[str] = set()
         self._door: Door | None = None
-        self._log, self._heartbeat_s = "", 30.0
+        self._log, self._heartbeat_s = "", SIGN_IN_S
         self._goaway: Lost | None = None
         self._heard_s = self._online_s = 0.0
         self._acks_at_s = math.inf
