@@ -40,15 +40,18 @@ def only_plain_values(cls: type) -> bool:
     told = inspect.type_info(cls)
     if not isinstance(told, inspect.StructType):
         return False
-    return bool(told.cls.__struct_config__.frozen) and all(_is_plain(field.type) for field in told.fields)
+    return bool(told.cls.__struct_config__.frozen) and all(
+        _is_of(field.type, _PLAIN) for field in told.fields
+    )
 
 
-def _is_plain(told: inspect.Type) -> bool:
+def _is_of(told: inspect.Type, kinds: tuple[type[inspect.Type], ...]) -> bool:
+    """Whether each value of a type is of one of these kinds."""
     if isinstance(told, inspect.Metadata):
-        return _is_plain(told.type)
+        return _is_of(told.type, kinds)
     if isinstance(told, inspect.UnionType):
-        return all(map(_is_plain, told.types))
-    return isinstance(told, _PLAIN)
+        return all(_is_of(one, kinds) for one in told.types)
+    return isinstance(told, kinds)
 
 
 def _wrong(told: inspect.Type, field: str, seen: dict[type, None]) -> Iterator[str]:
@@ -56,7 +59,7 @@ def _wrong(told: inspect.Type, field: str, seen: dict[type, None]) -> Iterator[s
     if isinstance(told, inspect.CustomType):
         yield f"{_of(field)} has the type {_name(told.cls)}"
         return
-    if isinstance(told, inspect.DictType) and not _is_key(told.key_type):
+    if isinstance(told, inspect.DictType) and not _is_of(told.key_type, _AS_KEYS):
         kind = type(told.key_type).__name__.removesuffix("Type").removeprefix("Var").lower()
         yield f"{_of(field)} is a dict with keys of the type {kind}, and JSON has texts and numbers as keys"
     cls: Any = getattr(told, "cls", None)
@@ -78,14 +81,6 @@ def _parts(told: inspect.Type) -> Iterator[tuple[inspect.Type, str]]:
                 yield part.type, part.name
             elif isinstance(part, inspect.Type):
                 yield part, ""
-
-
-def _is_key(told: inspect.Type) -> bool:
-    if isinstance(told, inspect.Metadata):
-        return _is_key(told.type)
-    if isinstance(told, inspect.UnionType):
-        return all(map(_is_key, told.types))
-    return isinstance(told, _AS_KEYS)
 
 
 def _of(field: str) -> str:

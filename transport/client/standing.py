@@ -1,4 +1,4 @@
-"""Where a client's connection stands: who is told of it, and who waits for it to change."""
+"""The state of a client's connection: listeners that are told of it, and tasks that wait for a change."""
 
 import asyncio
 from collections.abc import Callable

@@ -4,7 +4,7 @@ After a commit, almost every subscriber's cursor is right before the new events.
 events are framed once for each kind of frame, and a loop hands the frames out, which are written together
 at its end (`sends`); neither the log, nor the memory of recent events, nor the frame cache is asked.
 
-Most subscribers of a stream that many watch need not even that: they stand together in `cohorts`.
+Where many watch a stream, most of them are not even looked at one by one: they form `cohorts`.
 
 A subscriber that is behind, full, or owed another message first is woken to read the log itself (`pump`).
 

@@ -1,4 +1,4 @@
-"""Failed firings wait longer each time, and at most so many of them."""
+"""A firing that fails again waits longer each time, and the number of those that wait has a bound."""
 
 from huahuo.actors.timers.retries import Retries
 from huahuo.actors.timers.timer import Timer

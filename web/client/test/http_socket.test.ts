@@ -64,7 +64,7 @@ test("it ends if a page is not answered for twenty seconds", async () => {
 test.each([
   [`h.${btoa('{"user_id":7,"username":"Eve","exp":4102444800}')}.s`, ["/who", "/streams/user/7", "/streams/system"]],
   ["opaque", ["/who"]],
-])("a server that is older than /who is followed as the token says: %s", async (token, paths) => {
+])("with a server that has no /who yet, the token says who the user is: %s", async (token, paths) => {
   const older = (url: string, init?: RequestInit) => {
     const found = answer(url, init);
     return url.endsWith("/who") ? Promise.resolve(new Response("{}", { status: 404 })) : found;
