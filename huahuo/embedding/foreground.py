@@ -55,7 +55,7 @@ async def serve(
         link = app.first_link()
         if link is not None:
             print(f"make the first administrator (works once): {link}", flush=True)  # noqa: T201  for a person
-        with Tidier(loop, collects=True):
+        with Tidier(loop, collects=True, let_go=app.server.frames.clear):
             await stopping.wait()
         _log.info("draining", seconds_max=settings.drain_timeout_s)
         await app.stop()

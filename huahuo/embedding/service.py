@@ -396,7 +396,7 @@ class Service:
         self._bridge = Bridge(asyncio.get_running_loop())
         starting.done.set()
         # Return freed memory to the system, but leave the garbage collector to the application.
-        with Tidier(asyncio.get_running_loop(), collects=False):
+        with Tidier(asyncio.get_running_loop(), collects=False, let_go=app.server.frames.clear):
             await self._stopping.wait()
 
     async def _drain(self, app: App, timeout_s: float) -> None:
