@@ -152,7 +152,7 @@ class Gate:
         if not may_call(call.principal, spec):
             return self._keep(run, _forbidden(call))
         if self.refuse_growth is not None and not spec.frees:
-            refusal = self.refuse_growth(call.principal.name)
+            refusal = self.refuse_growth(call.principal.name, call.principal.is_admin)
             if refusal is not None:
                 return self._soon(run, error_reply(refusal))
         seen = 0 if self._settle is None else self._log.position  # read before the handler decides
