@@ -32,7 +32,7 @@ KEPT = Path(__file__).with_name("failing_seeds.txt")
 SAY_S = 60.0
 """Seconds between two lines of progress."""
 EVERY_SAME = 33
-"""One seed in so many runs twice: its trace must be the same."""
+"""One seed in this many runs twice: its trace must be the same."""
 
 
 def main() -> int:

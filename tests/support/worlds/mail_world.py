@@ -116,7 +116,7 @@ def failed(status: str = "error", message: str = "无法连接", server_text: st
 
 
 class SlowExecutor(InlineExecutor):
-    """Jobs on the loop that take so long."""
+    """Jobs on the loop, each of which takes the same time."""
 
     def __init__(self, job_s: float) -> None:
         self._job_s = job_s

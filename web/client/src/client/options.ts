@@ -30,7 +30,7 @@ export interface ClientOptions {
    * reconnects without compression.
    */
   readonly decoder?: () => Promise<Decoder>;
-  /** In which the server says texts for people (`Client.speak` changes it). Default: its own setting. */
+  /** The language of the server's texts for people (`Client.speak` changes it). Default: its own setting. */
   readonly language?: Language;
   /** Replaces the browser in tests. */
   readonly host?: Host;

@@ -45,7 +45,7 @@ export interface SessionOptions {
 export class Session extends Readers {
   /** The last token cannot be used again. */
   needsToken = false;
-  /** In which texts for people come. Undefined: in the one of the server's setting. */
+  /** The language of the server's texts for people. Undefined: its own setting. */
   language: Language | undefined = undefined;
   /** The dictionary of this connection's binary messages, null if they need none. */
   dictionary: DictionaryPlace | null = null;
