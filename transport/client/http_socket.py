@@ -101,6 +101,11 @@ class HttpSocket:
         """What can be aborted."""
         return self
 
+    @property
+    def reason(self) -> str:
+        """Why it ended; "": it has not, or nobody said."""
+        return "" if self._end is None else self._end[1]
+
     async def recv(self) -> str:
         """The next message. Raises ConnectionClosedError: the socket has ended."""
         text = await self._inbox.get()
