@@ -9,6 +9,7 @@ _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _CANDIDATES_MAX = 400
 _PHRASE_WORTH = -0.4
 """Of words with dashes: only a name that is a code's alone makes them one."""
+_VOUCHER_WORTH = -0.25
 UNSURE = -0.1
 """What is worth less needs a name close by."""
 _SIX_DIGITS = 6
@@ -36,6 +37,8 @@ _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
 """Digit by digit: only codes are written like this."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
+_VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
+"""`SPRING25`: a word that is easily remembered. A code that is made by chance hardly looks like it."""
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
 _PREFIXED = re.compile(r"[A-Z]{1,3}-([0-9]{4,8})")
 
@@ -103,7 +106,7 @@ def _word(word: str) -> tuple[str, float] | None:
         return None
     digits = sum(char.isdecimal() for char in joined)
     if joined.isupper() and digits:
-        return word, -0.05 if digits > 1 else -0.2
+        return word, _VOUCHER_WORTH if _VOUCHER.fullmatch(word) else -0.05 if digits > 1 else -0.2
     if joined.isupper() and "-" in word and _of_equal_groups(word):
         return word, -0.2
     if digits > 1 and _of_equal_groups(word) and len(joined) >= 5:  # noqa: PLR2004  `2fa`, `h264` and the like are shorter
