@@ -20,7 +20,7 @@ from huahuo.mailcheck.codes.else_words import (
     PAID,
 )
 from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
-from huahuo.mailcheck.codes.names import TOKEN, WIDE, Announcement, Kind, Names, is_wide
+from huahuo.mailcheck.codes.names import TOKEN, Announcement, Kind, Names, has_wide, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -74,12 +74,12 @@ class Announced(msgspec.Struct, frozen=True, gc=False):
 
 def named(lower: str, tokens: set[str]) -> list[Announcement]:
     """Where names of codes stand in a text of these words (`tokens_of`)."""
-    return _ranked(_strong(lower, tokens, wide=WIDE.search(lower) is not None))
+    return _ranked(_strong(lower, tokens, wide=has_wide(lower)))
 
 
 def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announced:
     """`names` first and orders last: of a long mail only the first count."""
-    wide = WIDE.search(lower) is not None
+    wide = has_wide(lower)
 
     def found(names: Names) -> list[Announcement]:
         return names.places(lower, tokens, wide=wide)

@@ -15,7 +15,7 @@ from huahuo.mailcheck.codes.announcing import Announced, mentions
 from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, POSTAL, SOON, WITH, WON
 from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, stands_alone
 from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
-from huahuo.mailcheck.codes.names import WIDE
+from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
 from huahuo.mailcheck.codes.weights import WEIGHTS
 from huahuo.mailcheck.codes.words import ENDS, SIGN_IN, TELLS, WEAK
@@ -131,7 +131,7 @@ def _measures(mail: Mail) -> dict[str, float]:
 def _said(mail: Mail) -> dict[str, float]:
     """What the words of a mail say."""
     lower = mail.lower[:_CHARS_MAX]
-    wide = WIDE.search(lower) is not None
+    wide = has_wide(lower)
     said = [name for name, words in _LISTS.items() if mentions(lower, words, wide=wide)]
     said += [name for name, pattern in _PATTERNS.items() if pattern.search(lower)]
     if not _ABOUT_YOU.intersection(said):
@@ -174,7 +174,7 @@ def _place(mail: Mail, candidate: Candidate) -> Iterator[str]:
     if WITH.search(before):
         yield "with"
     asked = lines[-_LINE_CHARS:] if alone else before[-_NEAR_CHARS:]
-    near, wide = after[:_NEAR_CHARS], WIDE.search(before + after) is not None
+    near, wide = after[:_NEAR_CHARS], has_wide(before + after)
     if mentions(f"{asked}|{near}", ASKS, wide=wide):
         yield "asked beside"
     elif not alone and mentions(f"{before}|{after}", ASKS, wide=wide):
