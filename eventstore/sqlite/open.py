@@ -329,11 +329,10 @@ def _checked(
     loaded = with_passed(connection, loaded)
     for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):
         reads.corruption.note(damage)
-    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
+    counted = sum(loaded.counters.values())
+    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))
     try:
-        store = SqliteStore(
-            path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark, limits
-        )
+        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded, mark, limits)
         lock.hold()
     except BaseException:
         mark.close()
