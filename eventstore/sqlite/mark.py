@@ -7,7 +7,7 @@ never ahead of the log.
 
 The writer alternates between two slots, so that a torn write leaves the other slot intact:
 
-    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 of these (4) | counters (8) | CRC-32 of all (4)
+    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 (4) | counters (8) | CRC-32 of all (4)
 
 `counters` is the sum of the next numbers of all counters. Counters never go back, so a log whose sum is
 lower has lost the newest state of one. Earlier versions neither write nor read what follows the first CRC-32.

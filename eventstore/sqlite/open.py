@@ -48,6 +48,7 @@ from huahuo.eventstore.sqlite.remaking import (
     remake_pruned,
     remake_small,
 )
+from huahuo.eventstore.sqlite.remaking_events import complete_file, remake_events
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
@@ -178,20 +179,22 @@ def _open(
         raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
     try:
         path = directory / DATABASE
-        if accept_loss:
-            settle_loss(directory, lock)
-        elif not restored:
-            check_loss(directory, lock.left, whole=not lock.lost_power)
+        marks = read_marks(directory) or []
+        complete_file(path)
+        remade = _settled(directory, lock, marks) if accept_loss else []
+        if not (accept_loss or restored):
+            remade = _nothing_lost(directory, lock, marks)
         _make(path)
-        remade = remake_small(
-            path, marks=read_marks(directory) or [], lock=lock, vault=vault, ambient=ambient,
+        remade += remake_small(
+            path, marks=marks, lock=lock, vault=vault, ambient=ambient,
             compared=not (restored or accept_loss),
         )  # fmt: skip
         check = functools.partial(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        return _checked_or_mended(path, check, remade)
+        events = functools.partial(_mend_events, marks=[] if restored else marks, accept=accept_loss)
+        return _checked_or_mended(path, check, remade, events)
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error):
@@ -203,11 +206,41 @@ def _open(
         raise
 
 
+def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
+    """Decide what is kept of a log with a loss. Raises as `settle_loss`."""
+    try:
+        settle_loss(directory, lock)
+    except EventStoreError:  # its end is there, or no file of it can be read as a whole
+        damage = _mend_events(directory / DATABASE, None, marks=marks, accept=True)
+        if damage is None:
+            raise
+        return [damage]
+    return []
+
+
+def _nothing_lost(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
+    """As `check_loss`, but events that SQLite cannot read are looked for first. Returns what was mended."""
+
+    def check() -> None:
+        check_loss(directory, lock.left, whole=not lock.lost_power)
+
+    try:
+        check()
+    except Damaged as error:
+        damage = _mend_events(directory / DATABASE, error, marks=marks, accept=False)
+        if damage is None:
+            raise
+        check()
+        return [damage]
+    return []
+
+
 def _checked_or_mended(
-    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt]
-) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt],
+    events: Callable[[Path, Exception], Corrupt | None],
+) -> tuple[SqliteStore, SqliteReads, Loaded]:  # fmt: skip
     """What keeps an opening from its end, and can be made again, is made again: each at most once."""
-    mends: list[Callable[[Path, Exception], Corrupt | None]] = [_mend_index, remake_ended, remake_pruned]
+    mends = [events, _mend_index, remake_ended, remake_pruned]
     while True:
         try:
             store, reads, loaded = check()
@@ -222,6 +255,14 @@ def _checked_or_mended(
             for damage in mended:
                 reads.corruption.note(damage)
             return store, reads, loaded
+
+
+def _mend_events(path: Path, error: Exception | None, *, marks: list[Mark], accept: bool) -> Corrupt | None:
+    """If SQLite cannot read all events, they are searched for in the pages of the file."""
+    damage = remake_events(path, error, marks=marks, accept=accept)
+    if damage is not None:
+        make_seq_index_again(path)
+    return damage
 
 
 def _mend_index(path: Path, error: Exception) -> Corrupt | None:
