@@ -1,4 +1,4 @@
-"""Runs the suite as pytest processes, four at a time, and sums them up. For make test and make check-all.
+"""Runs the suite as pytest processes, five at a time, and sums them up. For make test and make check-all.
 
     .venv/bin/python -m scripts.suite                   every test
     .venv/bin/python -m scripts.suite -m "not slow"     each process gets the options
@@ -18,26 +18,26 @@ from scripts.lanes import Lane, Screen, Work, clock, pytest, run_all
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
-    "browser a": ("browser/test_c*",),
     "unit": ("architecture", "unit"),
-    "e2e a": ("e2e/test_[a-b]*",),
     "integration": ("contract", "integration"),
-    "simulation": ("simulation",),
+    "browser a": ("browser/test_c*",),
     "e2e r": ("e2e/test_[q-z]*",),
-    "e2e c": ("e2e/test_c*",),
-    "browser f": ("browser/test_[a-bd-z]*",),
-    "e2e d": ("e2e/test_[d-f]*",),
+    "e2e a": ("e2e/test_[a-b]*",),
+    "simulation": ("simulation",),
     "e2e p": ("e2e/test_p*",),
+    "e2e d": ("e2e/test_[d-f]*",),
+    "e2e g": ("e2e/test_[g-o]*",),
+    "e2e c": ("e2e/test_c*",),
     "property": ("property",),
     "crash": ("crash",),
-    "e2e g": ("e2e/test_[g-o]*",),
+    "browser f": ("browser/test_[a-bd-z]*",),
 }
 """Folders and files of `tests`, by lane: fixed, so that a test has the same neighbours in each run.
 
 Lanes begin in this order, the long ones first, each as soon as one before it has ended.
 """
-AT_ONCE = 4
-"""Lanes that run at a time. Most of them wait for programs, disks and pages: two cores have room for four."""
+AT_ONCE = 5
+"""Lanes that run at a time. Most of them wait for programs, disks and pages: two cores have room for five."""
 ALONE = {
     "--basetemp",
     "--capture",
