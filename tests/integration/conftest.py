@@ -10,7 +10,7 @@ from huahuo.users import passwords
 
 @pytest.fixture(autouse=True, scope="session")
 def cheap_hashes() -> Iterator[None]:
-    """Passwords cost as little as argon2id can: a fifth of a second of processor time else, some 100 times."""
+    """Passwords cost as little as argon2id can, instead of a fifth of a second of processor time each."""
     with pytest.MonkeyPatch.context() as patch:
         quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         patch.setattr(passwords, "HASHER", quick)
