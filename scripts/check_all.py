@@ -79,7 +79,7 @@ def works(of: Asked, kept: Path) -> Iterator[Work]:
         return Work(name, pytest(python, name, [*of.options, *words]), environment)
 
     for path in BY_THEMSELVES:
-        lane = f"{of.full} {path.removeprefix('tests/').removesuffix('.py').replace('/test_', ' ')}"
+        lane = f"{of.full} {_named(path)}"
         yield part(lane, [path], whole)
     for each in range(MUTANT_LANES):
         yield part(f"{of.full} mutants {each + 1}", _mutants(each), whole)
@@ -95,6 +95,11 @@ def works(of: Asked, kept: Path) -> Iterator[Work]:
             for lane, folders in suite.LANES.items():
                 name = f"{version} {lane}"
                 yield Work(name, pytest(other, name, [*of.options, *suite.paths(folders)]), short)
+
+
+def _named(path: str) -> str:
+    """Words that may be the name of a file: crash log_power."""
+    return path.removeprefix("tests/").removesuffix(".py").replace("/test_", " ").replace("/", " ")
 
 
 def _mutants(lane: int) -> list[str]:
