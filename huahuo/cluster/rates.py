@@ -29,7 +29,7 @@ _A_KEY_BYTES: Final = 12
 
 
 class Rate(Protocol):
-    """One limit. `spent`: what each key took here and nobody was told of yet; None while nobody listens."""
+    """One limit. `spent`: what each key took here that no other node was told of; None while there are none."""
 
     spent: Counter[str] | None
 
