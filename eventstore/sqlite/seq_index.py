@@ -186,7 +186,7 @@ class Unindexed:
     def due(self, events: int, wanted: int = 0) -> Slice:
         """The slice that moves with a commit of `events` events. Call `moved` when it is durable.
 
-        `wanted`: so many move at least, although there is room in memory. A stream moves once its
+        `wanted`: at least this many move, although there is room in memory. A stream moves once its
         checksums are known. The mark moves with a round that began when all were known.
         """
         if not self._todo:
