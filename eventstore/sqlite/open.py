@@ -346,18 +346,7 @@ def _checked(
     with contextlib.closing(connect_reader(path)) as looking:
         torn = check_first(looking)
         torn_naming = read_naming(looking, whole=False) if torn else None
-    if prepare(connection):
-        put_meta(connection, "log", (log_id or ambient.token()).encode())
-        put_meta(connection, "writer_epoch", b"0")
-        put_meta(connection, "master_key", vault.mark())
-    elif restored or lost:
-        put_meta(connection, "log", ambient.token().encode())
-        leave_order(connection)
-    elif alone and get_meta(connection, SHARED_KEY) is not None:
-        raise EventStoreError(
-            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
-            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
-        )
+    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
     if lost:
         _move_on(connection)
     naming = torn_naming or read_naming(connection)
@@ -397,6 +386,31 @@ def _checked(
         raise
     store.proof = Proof(path, unindexed, naming, reads.corruption, indexed, loaded.position, loaded.heads)
     return store, reads, loaded
+
+
+def _identify(
+    connection: sqlite3.Connection,
+    path: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    log_id: str,
+    anew: bool,
+    alone: bool,
+) -> None:
+    """Give a new log its id, and one that was restored or lost events another."""
+    if prepare(connection):
+        put_meta(connection, "log", (log_id or ambient.token()).encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
+    elif anew:
+        put_meta(connection, "log", ambient.token().encode())
+        leave_order(connection)
+    elif alone and get_meta(connection, SHARED_KEY) is not None:
+        raise EventStoreError(
+            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
+            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
+        )
 
 
 def _move_on(connection: sqlite3.Connection) -> None:
