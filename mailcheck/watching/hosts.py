@@ -20,7 +20,7 @@ _ELSEWHERE: Final = frozenset(
 )
 """Kinds that say something about a token endpoint or Graph, and nothing about the server."""
 TOLD_FROM: Final = 2
-"""So many failures in turn are told to users. Most servers restart faster than that."""
+"""Users are told from this failure in turn on. Most servers restart faster than that."""
 
 
 class Host:
