@@ -46,7 +46,7 @@ class Keeper(Protocol):
         ...
 
     def retry(self, entry: Entry, seconds: float) -> None:
-        """Its run has failed: run it again so much later."""
+        """Its run has failed: run it again after `seconds`."""
         ...
 
     def left(self, entry: Entry, error: BaseException) -> None:

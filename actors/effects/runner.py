@@ -41,7 +41,7 @@ SHARED_SWEEP_S: Final = 1.0
 """With several nodes: how often the one that has the work looks for what other nodes asked for,
 and how soon the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
-"""After a run that the service itself cut short, the next one waits so long."""
+"""The pause after a run that the service itself cut short."""
 
 
 class Effects:

@@ -43,7 +43,7 @@ _SAVE_EVERY: Final = 10_000
 """A cursor that only passed events of other kinds is stored after as many. A start reads them again."""
 _AGAIN_S: Final = 1.0
 _AGAIN_S_MAX: Final = 60.0
-"""After the log could not be read or written: at first so long, and then twice as long each time."""
+"""The first and the longest pause after the log could not be read or written. It doubles each time."""
 _CLOSE_S: Final = 1.0
 
 

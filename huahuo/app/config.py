@@ -236,6 +236,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
         ),
     ] = 0
+    streams_begun_per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="streams that one user may begin within a day, mailboxes included; then"
+            " `rate_limited`; administrators are not bounded; 0 = no limit",
+        ),
+    ] = 250_000
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),

@@ -5,7 +5,7 @@ from huahuo.cli.open_effects import Told, age, metrics_of
 from huahuo.eventstore.port import Log
 
 _STUCK_S = 600.0
-"""A delivery that has been under way for so long may never return."""
+"""A delivery that has been under way for this long may never return."""
 _LIST = "see `huahuo projections list`"
 
 
