@@ -152,6 +152,13 @@ class SqliteLog(StoreLog):
         looking.then(over)
         return looking
 
+    async def forget_pages(self) -> None:
+        """Free the pages of the database that the writer keeps for speed; commits read what they need."""
+        with contextlib.suppress(sqlite3.Error):  # a commit will meet it, too
+            await self.writer.between_commits(
+                lambda: self._store.connection.execute("PRAGMA shrink_memory").close()
+            )
+
     async def prove_newest(self) -> None:
         """Prove what a killed process wrote last, if an opening left that for later, and index it.
 
@@ -348,18 +355,7 @@ def _checked(
     with contextlib.closing(connect_reader(path)) as looking:
         torn = check_first(looking)
         torn_naming = read_naming(looking, whole=False) if torn else None
-    if prepare(connection):
-        put_meta(connection, "log", (log_id or ambient.token()).encode())
-        put_meta(connection, "writer_epoch", b"0")
-        put_meta(connection, "master_key", vault.mark())
-    elif restored or lost:
-        put_meta(connection, "log", ambient.token().encode())
-        leave_order(connection)
-    elif alone and get_meta(connection, SHARED_KEY) is not None:
-        raise EventStoreError(
-            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
-            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
-        )
+    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
     if lost:
         _move_on(connection)
     naming, indexed = torn_naming or read_naming(connection), seq_index.mark_of(connection)
@@ -396,6 +392,31 @@ def _checked(
         raise
     store.proof = Proof(path, unindexed, naming, reads.corruption, indexed, loaded.position, loaded.heads)
     return store, reads, loaded
+
+
+def _identify(
+    connection: sqlite3.Connection,
+    path: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    log_id: str,
+    anew: bool,
+    alone: bool,
+) -> None:
+    """Give a new log its id, and one that was restored or lost events another."""
+    if prepare(connection):
+        put_meta(connection, "log", (log_id or ambient.token()).encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
+    elif anew:
+        put_meta(connection, "log", ambient.token().encode())
+        leave_order(connection)
+    elif alone and get_meta(connection, SHARED_KEY) is not None:
+        raise EventStoreError(
+            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
+            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
+        )
 
 
 def _move_on(connection: sqlite3.Connection) -> None:
