@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("untimed")
 
 SLOW_S = 2.0
 _slow: dict[str, float] = {}
-"""Tests that took so long without the mark `slow`, and how long."""
+"""Tests without the mark `slow` that took longer than `SLOW_S`, and how long."""
 _skipped: dict[str, list[str]] = {}
 """The tests that were skipped, by reason."""
 _absent: dict[str, list[str]] = {}

@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.actors.domain import jobs, rebuilding
+from huahuo.actors.domain.bounds import Bounds
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.decider import Bounds, Done, EntityDecider, Sent
+from huahuo.actors.domain.decider import EntityDecider
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity, EntityQuery
 from huahuo.actors.domain.errors import HandlerExit, place_of
@@ -22,6 +23,7 @@ from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_
 from huahuo.actors.domain.names import is_key, key_of
 from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
+from huahuo.actors.domain.sent import Done, Sent
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import Command, holds_secret, traits
 from huahuo.actors.domain.working import EntityOwners, specs_of

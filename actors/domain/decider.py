@@ -9,97 +9,34 @@ event that cannot be folded would make the entity unreadable for ever.
 """
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from huahuo.actors.domain import derived, writing
+from huahuo.actors.domain.bounds import DEFAULTS, BoundedFold, Bounds
 from huahuo.actors.domain.catalog import Catalog, creates
-from huahuo.actors.domain.decision import Context, Decision, Refused, To
+from huahuo.actors.domain.decision import Context, Decision, Refused
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import HandlerExit, place_of
-from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, EntityFold, Held
+from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
+from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, Held
 from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.numbers import refuse_lost
+from huahuo.actors.domain.refusals import NOT_FINAL, not_found, refusal, too_large, too_many
 from huahuo.actors.domain.row_facts import OverBound
+from huahuo.actors.domain.sent import Done, Emit, Sent
 from huahuo.actors.domain.storable import only_plain_values
 from huahuo.actors.domain.structs import Command, Event, traits
 from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
-from huahuo.actors.plugins.calls import Refusal, error_body
-from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.traceparent import carried
 from huahuo.actors.timers.changes import Changes, NotKnown
 from huahuo.actors.timers.missing import TimersMissing
-from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.actors.timers.timer import STREAMS
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
 
-NOT_FINAL: Final = frozenset(
-    {
-        "unavailable",
-        "busy",
-        "rate_limited",
-        "internal",
-        "unauthenticated",
-        "corrupt",
-        "storage_full",
-        "quota_exceeded",
-    }
-)
-"""Codes after which a client repeats the command: an application's own refusal may have none of them."""
-
-
-class Emit(Struct, frozen=True):
-    """Events that a run of an effect appends: a decision that is made already."""
-
-    events: tuple[Event | To, ...]
-
-
-class Sent(Struct, frozen=True):
-    """A command on its way to an entity. `who` is None for the service, timers and effects.
-
-    `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
-    for `who`, the effects of its decision will be. `timer`: the one that sends it. It ends, or moves to its
-    next time, with whatever is decided. `trace`: the place in a trace of what it comes from, if that is
-    not its id. `readable`: the application's `authorize` lets `who` read it.
-    """
-
-    command: Command | Emit
-    who: Principal | None = None
-    command_id: str = ""
-    guard: Guard | None = None
-    payer: UserId | None = None
-    timer: Timer | None = None
-    readable: bool = False
-    trace: str = ""
-
-
-class Done(Struct, frozen=True):
-    """The answer of an entity: the JSON object of the reply. `refused`: it is an error.
-
-    `moved`: the command's guard does not hold at this place of the books, so nothing was decided. `state`:
-    that after the decision, for a run of an effect.
-    """
-
-    body: bytes
-    refused: bool = False
-    moved: bool = False
-    state: Any = None
-
-
-class Bounds(Struct, frozen=True):
-    """What one decision and one state may hold."""
-
-    decision_events_max: int = 5_000
-    state_bytes_max: int = 15 << 20
-    """Below the 16 MiB of a snapshot's frame."""
-    effect_bytes_max: int = 64 << 10
-
-
-DEFAULTS: Final = Bounds()
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_GUARD: Final = Guard("", 0)
@@ -107,19 +44,14 @@ _NO_LONGER: Final = Done(b'{"type":"success"}')
 """The answer to a timer that was replaced or ended before its command was decided."""
 
 
-class Fault(Exception):  # noqa: N818  the log's word
-    """A handler answered something that cannot be done. The text says what, and where it is written."""
-
-
-class EntityDecider(EntityFold):
+class EntityDecider(BoundedFold):
     """See the module."""
 
     guarded: Final = True
 
     def __init__(self, entity: Entity[Any], catalog: Catalog, bounds: Bounds = DEFAULTS) -> None:
-        super().__init__(entity)
+        super().__init__(entity, bounds)
         self._catalog = catalog
-        self._bounds = bounds
         self._handlers = entity.decides
         self._mutable = not only_plain_values(entity.state)
         """Whether a handler could change a state in place: one up to `MEASURED_BYTES` is then compared."""
@@ -162,7 +94,7 @@ class EntityDecider(EntityFold):
                 return plain
             outcome = Decision(outcome)
         if isinstance(outcome, Refused):
-            decision = _refusal(outcome)
+            decision = refusal(outcome)
         else:
             decision = self._written(state, sent, self._decision_of(outcome, sent.command), context, timers)
         if decision.reply.refused:
@@ -234,7 +166,7 @@ class EntityDecider(EntityFold):
             size = len(self._encode(after))
             if size > bounds.state_bytes_max:
                 return None
-        elif self._over(state, after, body_bytes):
+        elif self.over(state, after, body_bytes):
             return None
         facts = timers.facts()
         rows: Sequence[RowPut | RowDrop] = ()
@@ -251,10 +183,10 @@ class EntityDecider(EntityFold):
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
         entity, cls = self.entity, type(command)
         if not state.exists:
-            return None if creates(entity, cls) else _not_found(entity)
+            return None if creates(entity, cls) else not_found(entity)
         if sent.who is None or sent.readable or traits(cls).open or self.readable(state, sent.who):
             return None
-        return _not_found(entity)
+        return not_found(entity)
 
     def readable(self, state: Held, who: Principal) -> bool:
         """Whether `who` may read the entity. An entity without events has no readers but administrators."""
@@ -288,7 +220,7 @@ class EntityDecider(EntityFold):
                 sent.command, "events, effects and rows are lists: write [ ] around one"
             ) from error
         if many:
-            return _too_many(decision, most)
+            return too_many(decision, most)
         payer = sent.payer if sent.who is None else sent.who.user_id
         write = writing.Writing(
             self.entity,
@@ -313,26 +245,26 @@ class EntityDecider(EntityFold):
             asked = sent.timer is None or decision.reply  # else nobody reads the reply
             body = self._reply(state, decision.reply) if asked else _NO_LONGER.body
         except OverBound as over:
-            return _too_large(str(over))
+            return too_large(str(over))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
         if len(body) > bounds.state_bytes_max:  # the same bound: both are parts of one frame
-            return _too_large(f"a reply of {len(body)} bytes, at most {bounds.state_bytes_max}")
+            return too_large(f"a reply of {len(body)} bytes, at most {bounds.state_bytes_max}")
         try:
-            after = self._ahead(state, write)
+            after = self.ahead(state, write.own, write.own_bytes)
         except OverBound as over:
-            return _too_large(str(over))
+            return too_large(str(over))
         if self.entity.tables and write.own:
             try:
                 before = derived.rows_of(self.entity, state.state, state.key) if state.exists else {}
                 changes = derived.changes(before, derived.rows_of(self.entity, after, state.key))
             except OverBound as over:
-                return _too_large(str(over))
+                return too_large(str(over))
             if len(changes) > bounds.decision_events_max:
-                return _too_large(f"a decision of {len(changes)} rows, at most {bounds.decision_events_max}")
+                return too_large(f"a decision of {len(changes)} rows, at most {bounds.decision_events_max}")
             write.rows += changes
-        if after is not state.state and self._over(state, after, write.own_bytes):
-            return _too_large(self._state_over())
+        if after is not state.state and self.over(state, after, write.own_bytes):
+            return too_large(self.said())
         guard = sent.guard or _NO_GUARD
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),
@@ -346,41 +278,6 @@ class EntityDecider(EntityFold):
             shred=(stream,) if decision.shred else (),
             after=Ahead(after, len(write.own), write.own_bytes),
         )
-
-    def _ahead(self, state: Held, write: writing.Writing) -> Any:
-        """The state after the decision. Raises OverBound: it is too large after some of the events."""
-        after, events = state.state, write.own
-        if state.size + write.own_bytes > self._bounds.state_bytes_max:
-            after = self._measured(state, events)
-        else:
-            for event in events:
-                after = self.after(after, event)
-        if not isinstance(after, self.entity.state):
-            what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
-            raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
-        return after
-
-    def _measured(self, state: Held, events: Sequence[Event]) -> Any:
-        """As `_ahead`, for events that may make the state too large: a large state costs time to copy."""
-        after, grown = state.state, state.size
-        for event in events:
-            after = self.after(after, event)
-            grown += len(self._encode(event))
-            if grown > self._bounds.state_bytes_max:
-                grown = len(self._encode(after))
-                if grown > self._bounds.state_bytes_max:
-                    raise OverBound(self._state_over())
-        return after
-
-    def _state_over(self) -> str:
-        return f"the state would have more than {self._bounds.state_bytes_max} bytes"
-
-    def _over(self, state: Held, after: Any, event_bytes: int) -> bool:
-        """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
-        guessed = state.size + 2 * (state.since + event_bytes)
-        if state.size > MEASURED_BYTES and guessed < self._bounds.state_bytes_max // 2:
-            return False
-        return len(self.pack(after)) > self._bounds.state_bytes_max
 
     def _reply(self, state: Held, fields: Mapping[str, Any]) -> bytes:
         own = f"{self.entity.kind}_id"
@@ -412,26 +309,3 @@ def _context(state: Held, sent: Sent, context: engine.Context) -> Context:
 def _trace(sent: Sent) -> str:
     """The place in a trace of all that the decision asks for."""
     return sent.trace or carried(sent.command_id) if sent.timer is None else sent.timer.trace
-
-
-def _not_found(entity: Entity[Any]) -> Refused:
-    return Refused("not_found", f"there is no such {entity.kind}")
-
-
-def _refusal(refused: Refused) -> engine.Decision[Done, Any]:
-    body = error_body(Refusal(refused.code, refused.message, refused.details))
-    return engine.Decision(reply=Done(body, refused=True), record=body)
-
-
-def _too_many(decision: Decision, most: int) -> engine.Decision[Done, Any]:
-    counts = {
-        "events": len(decision.events),
-        "effects": len(decision.effects),
-        "rows": len(decision.rows),
-    }
-    what, count = max(counts.items(), key=itemgetter(1))
-    return _too_large(f"a decision of {count} {what}, at most {most}")
-
-
-def _too_large(why: str) -> engine.Decision[Done, Any]:
-    return _refusal(Refused("too_large", why))

@@ -48,3 +48,7 @@ def place_of_caller(package: str) -> str:
 def place_of_user() -> str:
     """Where the application's own code is that runs now, such as its call of `Huahuo(…)`."""
     return place_of_caller("huahuo.")
+
+
+class Fault(Exception):  # noqa: N818  the log's word
+    """A handler answered something that cannot be done. The text says what, and where it is written."""

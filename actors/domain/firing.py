@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from huahuo.actors.domain import jobs
-from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.sent import Sent
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.timers.timer import Timer
 

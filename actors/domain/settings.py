@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from huahuo.actors.domain.decider import Bounds
+from huahuo.actors.domain.bounds import Bounds
 from huahuo.actors.effects.bounds import Bounds as EffectBounds
 
 

@@ -9,11 +9,11 @@ import structlog
 
 from huahuo.actors.actor.errors import where
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.decider import Done, Emit, Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.sent import Done, Emit, Sent
 from huahuo.actors.domain.structs import EffectFailed, traits
 from huahuo.actors.effects.attempts import LEFT_OPEN
 from huahuo.actors.effects.facts import Guard

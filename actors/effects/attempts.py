@@ -46,7 +46,7 @@ class Keeper(Protocol):
         ...
 
     def retry(self, entry: Entry, seconds: float) -> None:
-        """Its run has failed: run it again so much later."""
+        """Its run has failed: run it again after `seconds`."""
         ...
 
     def left(self, entry: Entry, error: BaseException) -> None:
@@ -67,7 +67,7 @@ class Attempts:
         self._books = books
         self._keeper = keeper
         self.traced: TracesRuns | None = None
-        """Who hears of runs whose command was traced."""
+        """The listener for runs whose command was traced."""
 
     async def perform(self, entry: Entry) -> None:
         """One run from its claim to what is recorded of its end."""

@@ -39,7 +39,7 @@ SHARED_SWEEP_S: Final = 1.0
 """With several nodes: how often the one that has the work looks for what other nodes asked for,
 and how soon the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
-"""After a run that the service itself cut short, the next one waits so long."""
+"""The pause after a run that the service itself cut short."""
 
 
 class Effects:
@@ -303,7 +303,7 @@ class Effects:
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not.
 
-        Nothing happens before `start`, which first looks for effects that nobody knows.
+        Nothing happens before `start`, which first looks for effects that are not in memory.
         """
         if not (self.draining or self._resting):
             self._sweeping.again()

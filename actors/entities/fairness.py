@@ -15,5 +15,5 @@ class Fairness(Protocol):
         ...
 
     def charge(self, principal: str, spent_s: float) -> None:
-        """So much was spent for `principal`."""
+        """Charge `principal` for this time."""
         ...

@@ -85,8 +85,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """With `busy`: seconds after which a retry may succeed."""
 
 
-type RefuseGrowth = Callable[[str], Refusal | None]
-"""Why a principal (`user/42`, `service`) may store nothing more now; None: it may."""
+type RefuseGrowth = Callable[[str, bool], Refusal | None]
+"""Why a principal (`user/42`, `service`) may store nothing more now; None: it may. True: an administrator."""
 
 
 def error_reply(refusal: Refusal) -> Reply:

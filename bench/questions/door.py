@@ -57,7 +57,7 @@ def ways(app: Huahuo) -> tuple[dict[str, Way], dict[str, Way]]:
 
 
 async def flood(way: Way, at_once: int, seconds: float) -> tuple[int, float, float]:
-    """Call for a while, with so many calls under way: how many, in which time and processor time."""
+    """Call for `seconds` with `at_once` calls under way: how many calls, elapsed time, processor time."""
     calls = 0
     start_cpu_s, start_s = time.process_time(), time.perf_counter()
 

@@ -23,7 +23,7 @@ AHEAD_MIN = 8
 AHEAD_S = 1.0
 """How many events are on their way doubles while they all arrive within this time, within those bounds."""
 WARM = 0.7
-"""So long does a flood go on, of the time that is measured then, before anything counts."""
+"""The warm-up of a flood, as a share of the time that is measured after it."""
 
 PEERS = ("huahuo", "socket.io", "ws", "python-socketio", "websockets", "nats", "centrifugo")
 METRICS = (

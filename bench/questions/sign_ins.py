@@ -75,7 +75,7 @@ class Tokens:
         self.keys = msgspec.json.encode({"keys": [{**one, "key_ops": ["verify"]} for one in jwks]})
 
     def make(self, case: str, count: int) -> list[str]:
-        """So many, each of another user."""
+        """`count` tokens, each of another user."""
         if case == CALLED:
             return [f"user-{number}" for number in range(count)]
         exp = SystemAmbient().now_ms() // 1000 + 3600

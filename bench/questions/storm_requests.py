@@ -10,9 +10,12 @@ IDS = 1_000
 IMPORT_LINES = 2_000
 """At most; a user with fewer mailboxes imports as many as it has."""
 PUBLISHED_BYTES = 16 << 10
+LISTED_EVENTS = 64
+"""Of one `publish` with a list, of 256 bytes each."""
+PAGE_ROWS = 2_000
 _STREAMS = 200
 _PADDING = "x" * PUBLISHED_BYTES
-ADMIN_ONLY = frozenset({"audit", "publishes", "subscribes"})
+ADMIN_ONLY = frozenset({"audit", "lists of events", "publishes", "subscribes"})
 """What only an admin may do: these storms come from admins."""
 
 
@@ -62,6 +65,25 @@ def _publish(_sender: Sender, _number: int) -> dict[str, Any]:
     return {"action": "publish", "stream": "group/storm", "type": "storm", "body": _PADDING}
 
 
+def _list_of_events(_sender: Sender, _number: int) -> dict[str, Any]:
+    event = {"stream": "group/storm", "type": "storm", "fields": {"body": _PADDING[:256]}}
+    return {"action": "publish", "events": [event] * LISTED_EVENTS}
+
+
+def _page(_sender: Sender, number: int) -> dict[str, Any]:
+    sort = ("email", "-email", "status", "-last_check_time")[number % 4]
+    filter_ = {"text": f"{number % 10}"} if number % 2 else {}
+    return {"action": "get_all_emails", "limit": PAGE_ROWS, "sort": sort, "filter": filter_}
+
+
+def _labels(sender: Sender, number: int) -> dict[str, Any]:
+    return {"action": "label_emails", "email_ids": sender.ids(number), "add_tags": [f"tag-{number % 3}"]}
+
+
+def _watch(sender: Sender, number: int) -> dict[str, Any]:
+    return {"action": "watch_emails", "email_ids": sender.ids(number // 2), "on": number % 2 == 0}
+
+
 REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "lists": lambda _sender, _number: {"action": "get_all_emails"},
     "snapshots": lambda s, _: {"action": "subscribe", "stream": s.stream, "after": "snapshot"},
@@ -72,6 +94,13 @@ REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "subscribes": _subscribe,
     "publishes": _publish,
     "checks": lambda sender, number: {"action": "check_emails", "email_ids": sender.ids(number)},
+    "pages": _page,
+    "exports": lambda _s, _n: {"action": "export_emails", "limit": IDS, "secrets": True},
+    "searches": lambda _s, number: {"action": "search_mails", "query": f"code {number}", "limit": 200},
+    "reports": lambda _s, _n: {"action": "get_failures", "limit": IDS},
+    "labels": _labels,
+    "watches": _watch,
+    "lists of events": _list_of_events,
 }
 
 

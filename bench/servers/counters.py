@@ -121,7 +121,7 @@ async def serve(folder: Path) -> None:
 
 
 async def fill(folder: Path, entities: int) -> dict[str, float]:
-    """Give so many counters a history."""
+    """Give `entities` counters a history."""
     async with service(folder) as app:
         left = iter(range(entities * EVENTS_EACH))
 

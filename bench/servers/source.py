@@ -73,7 +73,7 @@ class Source[Content]:
         return self._durable_ns is not None
 
     def durable(self, count: int) -> None:
-        """So many events have become durable, in the order of the calls. For a server that can tell."""
+        """`count` events have become durable, in the order of the calls. For a server that can tell."""
         if self._durable_ns is not None:
             self._durable_ns += [time.monotonic_ns()] * count
 

@@ -122,6 +122,10 @@ class StoreLog(LogReader):
         if isinstance(self._readers, FairExecutor):
             self._readers.bill(charge, self._ambient.thread_s)
 
+    def tell_begun(self, began: Callable[[str], None]) -> None:
+        """From now on, call `began` with the principal of each stream that begins. It must not raise."""
+        self.writer.began = began
+
     def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
         """Bound the bytes of appends that wait for their commit: of one user, and of all together."""
         self.writer.queue_bytes_per_user = bytes_per_user

@@ -166,7 +166,7 @@ class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 PASSED_KEPT = 4096
-"""Of so many proposals a replica knows what it had after each."""
+"""A replica knows what it had after each of its newest proposals, at most this many."""
 
 
 class PutPassed(_Change, frozen=True):

@@ -90,6 +90,8 @@ class Writer:
         """Called with the seconds that each group commit took."""
         self.charge: Charge | None = None
         """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
+        self.began: Callable[[str], None] | None = None
+        """Called with the principal of each stream that began, once that is durable."""
         self.before_commands: Callable[[], Awaitable[None]] | None = None
         """Awaited before a group with commands is decided: their records may not have been looked at yet."""
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
@@ -293,7 +295,7 @@ class Writer:
         return tries
 
     async def _wrote_nothing(self, error: Corrupt) -> bool:
-        """Whether a commit that met a damaged page wrote nothing. What it wrote all the same is told."""
+        """Whether a commit that met a damaged page wrote nothing. What it wrote in spite of that is told."""
         if error.wrote_nothing:
             return True
         self._in_doubt = True
@@ -306,9 +308,11 @@ class Writer:
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
-        place = self.place
+        place, began = self.place, self.began
         for stream, event in commit.newest.items():
             known = place.heads.get(stream)
+            if known is None and began is not None:
+                began(event.principal)
             place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
         for stream, first in commit.firsts.items():
             head = place.heads.get(stream)

@@ -47,24 +47,24 @@ class MemoryStore:
         self._disk = disk
         self._ticket = ticket
         self._birth = birth
-        self._tables = Tables()
+        self.tables = Tables()
         self.corruption = Corruption()
 
     # -- Store
 
     def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
         """See `Lookup`."""
-        commands, times = self._tables.commands, self._tables.command_times
+        commands, times = self.tables.commands, self.tables.command_times
         return {key: commands[key] for key in keys if times.get(key, since_ms - 1) >= since_ms}
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
         """See `Lookup`."""
-        keys = self._tables.keys
+        keys = self.tables.keys
         return {owner: keys[owner] for owner in owners if owner in keys}
 
     def has_row(self, table: str, part: str, key: bytes) -> bool:
         """See `Lookup`."""
-        return key in self._tables.rows.get((table, part), {})
+        return key in self.tables.rows.get((table, part), {})
 
     def commit(self, group: Group) -> None:
         """See `Store`."""
@@ -73,7 +73,7 @@ class MemoryStore:
             self._disk.sync(self._ticket)
         except OSError as error:
             raise Unavailable(error.strerror or "the disk failed") from None
-        self._tables.add(group)
+        self.tables.add(group)
 
     def recover(self) -> Loaded:
         """See `Store`. Cuts off what was never synced, then reads everything again."""
@@ -84,7 +84,7 @@ class MemoryStore:
         """Read the disk."""
         payloads, good_bytes = payloads_of(self._disk.read())
         self._disk.truncate(self._ticket, good_bytes)
-        tables = self._tables = Tables()
+        tables = self.tables = Tables()
         for payload in payloads[1:]:
             tables.add(msgspec.msgpack.decode(payload, type=Group))
         history = merged(tables.events, tables.pruned)
@@ -121,7 +121,7 @@ class MemoryStore:
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
     ) -> list[StoredEvent]:
         """See `Reads`."""
-        tables = self._tables
+        tables = self.tables
         kept, place = (
             (tables.events, position) if stream == LOG_STREAM else (tables.streams.get(stream, []), _seq)
         )
@@ -146,7 +146,7 @@ class MemoryStore:
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Reads`."""
-        tables = self._tables
+        tables = self.tables
         if stream not in tables.ended:
             return None
         kept = bisect_right(tables.streams[stream], upto, key=position)
@@ -157,15 +157,15 @@ class MemoryStore:
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
-        return [name for name in self._tables.ended if name.startswith(prefix)]
+        return [name for name in self.tables.ended if name.startswith(prefix)]
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
-        return [stone for stone in self._tables.pruned if after < stone.position <= upto][:limit]
+        return [stone for stone in self.tables.pruned if after < stone.position <= upto][:limit]
 
     def chains(self, after: int, upto: int) -> list[bytes]:
         """See `Reads`."""
-        tables = self._tables
+        tables = self.tables
         return [one.chain for one in merged(tables.events, tables.pruned) if after < one.position <= upto]
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
@@ -175,23 +175,23 @@ class MemoryStore:
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
-        return self._tables.commands.get(key)
+        return self.tables.commands.get(key)
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
         """See `Reads`."""
-        box = self._tables.sealed.get(owner, {}).get(name)
-        return None if box is None else (self._tables.keys[owner], box)
+        box = self.tables.sealed.get(owner, {}).get(name)
+        return None if box is None else (self.tables.keys[owner], box)
 
     def blob(self, blob_id: str) -> bytes | None:
         """See `Reads`."""
-        kept = self._tables.blobs.get(blob_id)
+        kept = self.tables.blobs.get(blob_id)
         return None if kept is None else kept[1]
 
     def rows(
         self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
-        rows = self._tables.rows.get((table, part), {})
+        rows = self.tables.rows.get((table, part), {})
         keys = sorted(rows)
         if after is not None:
             first = bisect_right(keys, after)
@@ -201,11 +201,11 @@ class MemoryStore:
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""
-        return self._tables.rows.get((table, part), {}).get(key)
+        return self.tables.rows.get((table, part), {}).get(key)
 
     def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
         """See `Reads`."""
-        frames = self._tables.frames.get((stream, fold), [])
+        frames = self.tables.frames.get((stream, fold), [])
         upto = bisect_right(frames, at, key=lambda frame: frame.seq)
         fitting = [frame for frame in frames[:upto] if frame.fingerprint == fingerprint]
         return fitting[-1] if fitting else None
@@ -220,7 +220,7 @@ class MemoryStore:
 
     def acks(self, user: str | None) -> list[Ack]:
         """See `Reads`."""
-        kept = sorted(self._tables.acks.items())
+        kept = sorted(self.tables.acks.items())
         return [Ack(*key, seq) for key, seq in kept if user is None or key[0] == user]
 
 

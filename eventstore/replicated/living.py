@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from huahuo.eventstore.replicated.shared import Member
 
 HEARTBEAT_S = 2.0
-"""A node that has nothing to propose for so long proposes nothing at all: an empty proposal."""
+"""A node that had nothing to propose for this long makes an empty proposal."""
 LIVING_S = 8.0
-"""A node of which nothing was heard for so long counts as gone."""
+"""A node counts as gone when the log has had nothing of it for this long."""
 
 
 def name_of(node: str, epoch: int) -> str:

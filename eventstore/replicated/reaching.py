@@ -5,8 +5,8 @@ import structlog
 from huahuo.eventstore.ambient import Ambient
 
 SILENT_S = 6.0
-"""A log that has not put a proposal of this node in order for so long is called silent: a lost network drops
-packets without a word, so no request fails. The logs' own fail-over takes 4 to 9 s."""
+"""A log is called silent when a proposal of this node has waited this long for its place: a network that was
+lost drops packets without a word, so no request fails. The logs' own fail-over takes 4 to 9 s."""
 _log = structlog.get_logger(__name__)
 
 

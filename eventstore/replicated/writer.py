@@ -77,7 +77,7 @@ class ReplicaWriter(ApplyingWriter):
         self.trouble = "this node has not read the ordered log yet"
         self.went_away = asyncio.Event()
         """Set once the ordered log could not be reached."""
-        self._sequencer = sequencer
+        self.sequencer = sequencer
         self._log_id, self._key = loaded.log_id, key
         self._outbox = Outbox(
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
@@ -140,13 +140,13 @@ class ReplicaWriter(ApplyingWriter):
             SequencerError: as `Sequencer.propose`.
         """
         again = Birth(birth.FORMAT, self._log_id, self._vault.mark())
-        return await self._sequencer.propose(
+        return await self.sequencer.propose(
             birth.dump_again(again, self._key), f"birth.{self.node}.{self._ambient.token(8)}"
         )
 
     async def trim(self, before: int) -> None:
         """Let the ordered log forget what is before a birth told again. Raises as `Sequencer.trim`."""
-        await self._sequencer.trim(before)
+        await self.sequencer.trim(before)
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`."""
@@ -195,7 +195,7 @@ class ReplicaWriter(ApplyingWriter):
             await asyncio.wait([self._running])
         if self._care_timer is not None:
             self._care_timer.cancel()
-        await self._sequencer.close()
+        await self.sequencer.close()
         await self._executor.run(self._store.close)
 
     # Starting.
@@ -290,7 +290,7 @@ class ReplicaWriter(ApplyingWriter):
         self._spoke_s = self._ambient.monotonic_s()
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX) if self._queue else []
         parts: list[Part] = [*self._numbers.next_wanted(), *items]
-        seen, bytes_max = self.agreement.last, self._sequencer.proposal_bytes_max
+        seen, bytes_max = self.agreement.last, self.sequencer.proposal_bytes_max
         made = await self._executor.run(lambda: proposer.make(parts, seen, bytes_max))
         self._tell_outcomes([pending for pending, _ in made.refused], [error for _, error in made.refused])
         if self._halted:
@@ -343,7 +343,7 @@ class ReplicaWriter(ApplyingWriter):
         if verdict == "others differ":
             _log.error("replicas_differ", nodes=others)
             return
-        if self.proposer is not None:  # the others judge too; nobody waits for it
+        if self.proposer is not None:  # the others judge too; no task waits for it
             farewell = self.proposer.make((), self.agreement.last, 0)
             self._outbox.send_once(self.proposer, farewell)
         reason = (
@@ -376,7 +376,7 @@ class ReplicaWriter(ApplyingWriter):
         self._arrivals.end(reason)
         if not self._joined.done():
             self._joined.set_exception(Unavailable(reason))
-            self._joined.exception()  # nobody need wait for it
+            self._joined.exception()  # it counts as retrieved, so asyncio does not log it
 
     def _unknown(self, items: Sequence[Pending]) -> list[Outcome]:
         return [Unavailable(f"the log cannot write: {self._closed}") for _ in items]

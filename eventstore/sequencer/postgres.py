@@ -20,34 +20,28 @@ import asyncpg
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer import postgres_statements as statements
-from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import password_of
+from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
-    Misconfigured,
     Ordered,
     ProposalTooLarge,
     SequencerError,
-    Trimmed,
     Unreachable,
 )
 from huahuo.eventstore.sequencer.postgres_entry import Entry
-from huahuo.eventstore.sequencer.postgres_link import LOST, Link, first_line, open_link
-from huahuo.eventstore.sequencer.postgres_succession import Succession
+from huahuo.eventstore.sequencer.postgres_link import LOST, Link, first_line
+from huahuo.eventstore.sequencer.postgres_links import Links
+from huahuo.eventstore.sequencer.postgres_page import OwnNewest, compare, judge
 
 PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
 """What one proposal may have, and the size below which nodes cut theirs."""
 ANSWER_S = 10.0
 """How long a call waits for the log."""
-RETRY_S = 0.2
-"""Between two attempts to connect, so that a log that is down is not asked without pause."""
 POLL_S = 0.5
 """How often a follower looks by itself: a hint may be lost."""
 BATCH_MAX, BATCH_BYTES_MAX = 256, 16 << 20
 PAGE_MAX, PAGE_BYTES_MAX = 256, 4 << 20
 QUEUE_MAX = 4_096
-OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
-"""Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
 
 
 class PostgresSequencer:
@@ -55,25 +49,22 @@ class PostgresSequencer:
 
     def __init__(self, address: LogAddress, ambient: Ambient) -> None:
         self.address = address
-        self.trouble = ""
-        self._hosts = list(address.hosts)
-        self._succession = Succession(address, self._move)
-        self._ambient = ambient
-        self._log = ""
-        """The id of the log, once known: another one later means that the database was replaced."""
+        self.links = Links(address, ambient)
         self._queue: deque[Entry] = deque()
         self._wake = asyncio.Event()
         self._hints: set[asyncio.Event] = set()
-        self._own: dict[int, bytes] = {}
-        self._own_bytes = 0
+        self._own = OwnNewest()
         self._writing: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
         self._announce_again = False
         self._side: Link | None = None
         self._side_lock = asyncio.Lock()
-        self._links: set[Link] = set()
-        self._tried_s = -RETRY_S
         self._closed = False
+
+    @property
+    def trouble(self) -> str:
+        """See the class."""
+        return self.links.trouble
 
     @property
     def proposal_bytes_max(self) -> int:
@@ -87,13 +78,13 @@ class PostgresSequencer:
             Unreachable: it does not answer.
             Misconfigured: it may lose commits.
         """
-        link = await self._connect()
+        link = await self.links.connect()
         try:
             alone = not await link.connection.fetchval("SELECT current_setting('synchronous_standby_names')")
         except LOST as error:
             raise Unreachable(f"the log at {self.address} went away: {type(error).__name__}") from None
         finally:
-            self._drop(link)
+            self.links.drop(link)
         if alone:
             return [
                 (
@@ -136,17 +127,18 @@ class PostgresSequencer:
         last, digest = after, b""
         try:
             while not self._closed:
-                link = await self._wait_for_link()
+                link = await self.links.wait()
                 try:
                     await link.connection.add_listener(self.address.name, lambda *_: hint.set())
                     if digest:
-                        await self._compare(link, last, digest)
+                        here = await link.connection.fetch(self._sql(statements.PAGE), last - 1, 1, 1)
+                        compare(here, last, digest)
                     while True:
                         hint.clear()
                         rows = await link.connection.fetch(
                             self._sql(statements.PAGE), last, PAGE_MAX, PAGE_BYTES_MAX
                         )
-                        for body in self._judge(rows, last):
+                        for body in judge(rows, last):
                             last, digest = last + 1, hashlib.sha256(body).digest()
                             yield Ordered(last, body)
                         if rows[0]["position"] is None:
@@ -156,9 +148,9 @@ class PostgresSequencer:
                                     last, digest = last + 1, hashlib.sha256(own).digest()
                                     yield Ordered(last, own)
                 except (*LOST, asyncpg.PostgresError) as error:
-                    self.trouble = f"the log at {self.address} went away: {first_line(error)}"
+                    self.links.trouble = f"the log at {self.address} went away: {first_line(error)}"
                 finally:
-                    self._drop(link)
+                    self.links.drop(link)
         finally:
             self._hints.discard(hint)
 
@@ -171,9 +163,7 @@ class PostgresSequencer:
         for task in (self._announcing, self._writing):
             if task is not None:
                 task.cancel()
-        self._succession.close()
-        for link in list(self._links):
-            self._drop(link)
+        self.links.close()
         for task in (self._announcing, self._writing):
             if task is not None:
                 with contextlib.suppress(asyncio.CancelledError, SequencerError):
@@ -182,52 +172,11 @@ class PostgresSequencer:
             hint.set()
 
     async def _hinted(self, hint: asyncio.Event) -> bool:
-        """Wait for a hint; False: there was none for a while, so the table is looked at all the same."""
+        """Wait for a hint; False: there was none for a while, so the table is read nevertheless."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await hint.wait()
         return hint.is_set()
-
-    def _keep(self, offset: int, body: bytes) -> None:
-        """Keep a proposal of this node that is durable, for its followers."""
-        self._own[offset] = body
-        self._own_bytes += len(body)
-        while len(self._own) > OWN_MAX or self._own_bytes > OWN_BYTES_MAX:
-            self._own_bytes -= len(self._own.pop(next(iter(self._own))))
-
-    def _judge(self, rows: Sequence[Any], last: int) -> list[bytes]:
-        """The bodies of a page, if it goes on from `last` without a gap."""
-        head = rows[0]
-        if head["last"] < last:
-            raise Misconfigured(
-                f"the log went back: it ends at offset {head['last']}, and {last} was applied here."
-                " It was restored from an older copy, or a fail-over lost commits: see docs/scaling.md"
-            )
-        if head["first"] > last + 1:
-            raise Trimmed(
-                f"the log begins at offset {head['first']}, and {last + 1} is needed", head["first"]
-            )
-        bodies = []
-        for row in rows:
-            if row["position"] is None:
-                break
-            last += 1
-            if row["position"] != last:
-                raise Misconfigured(f"the log has no offset {last}: somebody deleted a row of its table")
-            bodies.append(row["body"])
-        return bodies
-
-    async def _compare(self, link: Link, last: int, digest: bytes) -> None:
-        """After a lost connection: the proposal that was read last must still be at its place."""
-        found = await link.connection.fetch(self._sql(statements.PAGE), last - 1, 1, 1)
-        if found[0]["first"] > last:
-            return
-        bodies = self._judge(found, last - 1)
-        if not bodies or hashlib.sha256(bodies[0]).digest() != digest:
-            raise Misconfigured(
-                f"the log has another proposal at offset {last} than the one that was read here:"
-                " a fail-over lost commits; docs/scaling.md says what to do"
-            )
 
     async def _write(self) -> None:
         """Commit what is queued, one transaction at a time. Runs until `close`."""
@@ -238,14 +187,14 @@ class PostgresSequencer:
             while batch := self._take_batch():
                 if link is None or link.connection.is_closed():
                     try:
-                        link = await self._connect()
+                        link = await self.links.connect()
                     except SequencerError as error:
                         for entry in batch:
                             entry.fail(Unreachable(str(error)))
                         continue
                 batch = [entry for entry in batch if not entry.future.done()]
                 if batch and not await self._commit(link, batch):
-                    self._drop(link)
+                    self.links.drop(link)
                     link = None
 
     def _take_batch(self) -> list[Entry]:
@@ -265,7 +214,7 @@ class PostgresSequencer:
         for entry in batch:
             entry.sent = True
         try:
-            with self._succession.attended(link):
+            with self.links.succession.attended(link):
                 rows = await link.connection.fetch(
                     self._sql(statements.INSERT),
                     [entry.id for entry in batch],
@@ -288,14 +237,14 @@ class PostgresSequencer:
         if link.broken_wait:
             return self._doubt(batch)
         for n, entry in enumerate(batch):
-            self._keep(first + n, entry.body)
+            self._own.keep(first + n, entry.body)
         self._settle([(entry, first + n) for n, entry in enumerate(batch)])
         return True
 
     async def _find(self, link: Link, entry: Entry) -> bool:
         """The offset of a proposal that the log has already, once a later commit of ours is durable too."""
         try:
-            with self._succession.attended(link):
+            with self.links.succession.attended(link):
                 known = await link.connection.fetchval(self._sql(statements.KNOWN), entry.id)
                 await link.connection.fetchval(self._sql(statements.LAST))
         except (*LOST, asyncpg.PostgresError):
@@ -339,77 +288,27 @@ class PostgresSequencer:
     async def _on_side(self, statement: str, values: Sequence[object]) -> Any:
         async with self._side_lock:
             if self._side is None or self._side.connection.is_closed():
-                self._side = await self._connect()
+                self._side = await self.links.connect()
             link = self._side
             try:
-                with self._succession.attended(link):
+                with self.links.succession.attended(link):
                     found = await link.connection.fetchval(self._sql(statement), *values)
             except (*LOST, asyncpg.PostgresError) as error:
-                self._drop(link)
+                self.links.drop(link)
                 self._side = None
                 raise Unreachable(f"the log at {self.address} went away: {type(error).__name__}") from None
             if link.broken_wait:
-                self._drop(link)
+                self.links.drop(link)
                 self._side = None
                 raise Unreachable("a wait for the synchronous standby was cancelled on the server")
             return found
-
-    async def _wait_for_link(self) -> Link:
-        while True:
-            try:
-                return await self._connect()
-            except Unreachable:
-                if self._closed:
-                    raise
-
-    def _is_closed(self) -> bool:
-        """Asked again after an await: it may have been closed meanwhile."""
-        return self._closed
-
-    async def _connect(self) -> Link:
-        """A checked connection. After a failed attempt the next one waits for `RETRY_S`."""
-        if self._closed:
-            raise Unreachable("the log is closed")
-        pause_s = self._tried_s + RETRY_S - self._ambient.monotonic_s()
-        self._tried_s = self._ambient.monotonic_s() + max(pause_s, 0.0)
-        if pause_s > 0:
-            await asyncio.sleep(pause_s)
-        try:
-            link = await open_link(
-                self.address, password_of(self.address), tuple(self._hosts), self._ambient.token(),
-                self._succession.timeline,
-            )  # fmt: skip
-            self._succession.meet(link)
-        except SequencerError as error:
-            self.trouble = str(error)
-            raise
-        if self._log and link.log != self._log:
-            link.drop()
-            raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
-        if self._is_closed():
-            link.drop()
-            raise Unreachable("the log is closed")
-        self._log, self.trouble, self._tried_s = link.log, "", -RETRY_S
-        self._links.add(link)
-        return link
-
-    def _move(self, host: Host) -> None:
-        """This server is the primary now: leave all others, whatever is under way there."""
-        self._hosts.sort(key=lambda one: one != host)
-        for link in list(self._links):
-            if link.host != host:
-                self._drop(link)
-
-    def _drop(self, link: Link) -> None:
-        link.drop()
-        self._links.discard(link)
 
     def _sql(self, statement: str) -> str:
         return statement.replace("{s}", self.address.name)
 
 
 def _retrieve(task: Awaitable[Any]) -> None:
-    """Take note of a failure that nobody waits for any more."""
+    """Take note of a failure for which no caller waits any more."""
     assert isinstance(task, asyncio.Task)
     if not task.cancelled():
         task.exception()

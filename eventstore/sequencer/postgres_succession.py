@@ -18,7 +18,7 @@ from huahuo.eventstore.sequencer.port import SequencerError, Unreachable
 from huahuo.eventstore.sequencer.postgres_link import LOST, TIMELINE, Link
 
 LOOK_S = 1.0
-"""If a statement has not ended after so long, the other servers are looked at, and again after as long."""
+"""While a statement runs longer than this, the other servers are looked at, again after each such span."""
 _CONNECT_S = 2.0
 _log = structlog.get_logger(__name__)
 

@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=64,
-            description="processes that serve WebSockets beside the one with the log; 1: that one does it",
+            description="processes that serve WebSockets besides the one with the log; 1: that one does it",
         ),
     ] = 1
     jwt_secret: Annotated[
@@ -236,6 +236,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
         ),
     ] = 0
+    streams_begun_per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="streams that one user may begin within a day, mailboxes included; then"
+            " `rate_limited`; administrators are not bounded; 0 = no limit",
+        ),
+    ] = 250_000
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),

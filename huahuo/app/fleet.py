@@ -26,7 +26,7 @@ MODULE: Final = "huahuo.embedding.worker_process"
 START_S: Final = 30.0
 """For how long a worker may start."""
 SILENT_S: Final = 10.0
-"""A worker that says nothing for so long is killed and replaced."""
+"""A worker that says nothing for this long is killed and replaced."""
 STEADY_S: Final = 5.0
 """A worker that lived this long is replaced at once, any other after a pause."""
 _PAUSES_S: Final = (0.1, 0.5, 2.0, 5.0)

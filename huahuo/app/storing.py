@@ -47,6 +47,8 @@ class Storing:
         settings, log = self._settings, host.log
         if not isinstance(log, StoreLog):
             return
+        if settings.streams_begun_per_day:
+            log.tell_begun(self.room.count_begun(settings.streams_begun_per_day, host.ambient).note)
         files = [settings.data / name for plugin in plugins for name in plugin.projections.values()]
         self.quotas = Quotas(
             log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)
@@ -54,7 +56,7 @@ class Storing:
         StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
-        """Let nobody store more through these doors while there is no room."""
+        """Refuse growth by these ways while there is no room."""
         self.room.guard(lambda ask: setattr(gate, "refuse_growth", ask), of_users=True)
         self.room.guard(lambda ask: setattr(publisher, "refuse_growth", ask), of_users=False)
         self.room.guard(api.refuse_growth, of_users=True)
@@ -159,6 +161,10 @@ class Storing:
             lambda: room.stage.is_low,
         )  # fmt: skip
         metrics.gauge("users_over_quota", "Users that have used up their quota.", lambda: len(room.over))
+        metrics.gauge(
+            "users_over_streams", "Users that have begun too many streams within a day.",
+            lambda: 0 if room.begun is None else len(room.begun.over),
+        )  # fmt: skip
         metrics.total("storage_refused", "Refused for want of room, or by a quota.", lambda: room.refused)
         metrics.total(
             "retention_pruned",

@@ -7,7 +7,7 @@ from huahuo.eventstore.port import Log
 
 _TIMEOUT_S = 2.0
 _OLD_S = 3600.0
-"""An effect that has been open for so long may never return."""
+"""An effect that has been open for this long may never return."""
 _ADVICE = "it may never return: look at it in the service's log, and end it with CancelEffects"
 
 type Told = tuple[str, str] | None

@@ -106,7 +106,7 @@ class Trimmer:
             if not self._behind(mark):
                 break
             await asyncio.sleep(LOOK_S)
-        if (why := self._refusal(mark, alone=alone)) is not None:
+        if (why := self.refusal(mark, alone=alone)) is not None:
             raise NotTrimmed(why)
         await self._trim(mark)
         return mark
@@ -124,7 +124,7 @@ class Trimmer:
                 self._marks.append((now_s, mark))
         old = [mark for at_s, mark in self._marks if now_s - at_s >= self._keep_s]
         for mark in reversed(old):
-            why = self._refusal(mark)
+            why = self.refusal(mark)
             if why is None:
                 await self._trim(mark)
                 self._marks = [one for one in self._marks if one[1].offset > mark.offset]
@@ -154,7 +154,7 @@ class Trimmer:
             node for node, one in others if duty.silent_s(node) < LIVES_S and one.applied < mark.offset
         ]
 
-    def _refusal(self, mark: Mark, *, alone: bool = False) -> str | None:
+    def refusal(self, mark: Mark, *, alone: bool = False) -> str | None:
         """Why the log may not be trimmed before this mark."""
         if behind := self._behind(mark):
             return f"{', '.join(behind)} has not applied all before offset {mark.offset}"

@@ -84,6 +84,29 @@ class Asgi:
             self._signals.restore()
             await self._owner.stop()
 
+    async def live_with(self, other: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the lifespan of `other`, which needs the service: it starts before and stops after it."""
+        if self._owner.app is not None:
+            await other(scope, receive, send)
+            return
+        begun: list[MutableMapping[str, Any]] = [await receive()]
+        async with contextlib.AsyncExitStack() as living:
+            try:
+                await living.enter_async_context(self.lifespan())
+            except HuahuoError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+
+            async def receive_next() -> MutableMapping[str, Any]:
+                return begun.pop() if begun else await receive()
+
+            async def send_when_ended(message: MutableMapping[str, Any]) -> None:
+                if message["type"] != "lifespan.startup.complete":
+                    await living.aclose()
+                await send(message)
+
+            await other(scope, receive_next, send_when_ended)
+
     async def running(self) -> App:
         """The service, which is started if it is not running. Raises HuahuoError."""
         app = self._owner.app

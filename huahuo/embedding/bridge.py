@@ -32,7 +32,7 @@ class Bridge:
         """Held, except when the last of them has come."""
         self._all_back.acquire()
         self._rest = 0
-        """So many commits are told without a wait."""
+        """How many more commits are told without a wait."""
         self.back_s = _BACK_S
         """How long the loop waits at most for threads that it told."""
 

@@ -12,10 +12,10 @@ import msgspec
 
 from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.domain.api import EntityApi
-from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import RESERVED_KINDS, is_own_stream, key_of
+from huahuo.actors.domain.sent import Sent
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.calls import Call

@@ -3,43 +3,31 @@
 Every call blocks its thread until the event is durable, and returns the event's position in the log.
 """
 
-import asyncio
-import contextlib
 import os
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self
 
-from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
-from huahuo.actors.plugins.plugin import ApiRefused, Plugin
+from huahuo.actors.plugins.plugin import Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
-from huahuo.app.loops import run
-from huahuo.app.memory import Tidier
 from huahuo.app.plugins import with_mail
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
-from huahuo.embedding.bridge import Bridge
 from huahuo.embedding.jobs import BlockingJob
-from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
+from huahuo.embedding.service_thread import ServiceThread
+from huahuo.errors import NotRunning
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
-from huahuo.eventstore.model import Append, Appended
 from huahuo.transport.accounts.application import Authenticate, Authorize
-from huahuo.transport.commands.published_events import PublishRefused
 
-_CALL_TIMEOUT_S = 30.0
 _LOOK_S = 5.0
 """One step of `follow` asks the loop again after this long: shorter than a call may take."""
-_DRAIN_SHARE = 0.9
-"""The share of a stop's time for the drain; the rest is for the end of the loop and of the thread."""
 
 
 type ReportedStatus = Literal["processing", "ok", "error", "need_reauth", "cancelled"]
@@ -60,32 +48,6 @@ class MailApi(Protocol):
 def _mail(app: App) -> MailApi:
     api: MailApi = app.api("mail")
     return api
-
-
-class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
-    """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
-
-
-type _Work[T] = Callable[[App], Coroutine[Any, Any, T]]
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Translate exceptions of the floors below into the errors of this API."""
-    try:
-        yield
-    except (HuahuoError, Refused):
-        raise
-    except PublishRefused as error:
-        raise PublicationRefused(*calls.refused(error).args) from error
-    except (ApiRefused, ValueError) as error:
-        raise HuahuoError(str(error)) from error
-    except (Unavailable, TimeoutError) as error:
-        raise OutcomeUnknown("whether the event was written is not known") from error
-    except (Closed, RuntimeError) as error:
-        raise NotRunning(str(error)) from error
-    except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
 
 
 class Service:
@@ -120,13 +82,8 @@ class Service:
             flags={"data": Path(data), **settings},
         )
         self._ambient = SystemAmbient()
-        self._app: App | None = None
-        self._draining: App | None = None
-        self._bridge: Bridge | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = 0
-        """Id of the process that called `start`, 0 before."""
-        self._lock = threading.Lock()
+        self._thread = ServiceThread(self._make, self._ambient)
+        self._call, self._position = self._thread.call, self._thread.position
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -148,20 +105,8 @@ class Service:
             HuahuoError: it could not start. The text has the reason. No thread is left running.
             NotRunning: this process was forked from one that has started it.
         """
-        self._must_not_be_a_fork()
-        with self._lock:
-            if self._thread is not None:
-                raise HuahuoError("the service has been started already")
-            logs.configure_unless_done(self._settings.log_level, as_json=self._settings.log_json)
-            starting = _Starting()
-            self._pid = os.getpid()
-            self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
-            self._thread.start()
-            starting.done.wait()
-            if starting.error is not None:
-                self._thread.join()
-                self._thread = None
-                raise starting.error
+        logs.configure_unless_done(self._settings.log_level, as_json=self._settings.log_json)
+        self._thread.start()
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Drain and stop. Idempotent. Running checks continue after the next start.
@@ -171,26 +116,7 @@ class Service:
         Raises:
             HuahuoError: the service's thread is blocked, so that it cannot end. Call `stop` again later.
         """
-        stop_by_s = self._ambient.monotonic_s() + timeout_s
-        self._must_not_be_a_fork()
-        with self._lock:
-            if self._thread is None or self._bridge is None:
-                return
-            bridge, thread = self._bridge, self._thread
-            self._draining, self._app = self._app or self._draining, None  # new calls raise NotRunning
-            app = self._draining
-            try:
-                if app is not None and thread.is_alive():
-                    with translated(), contextlib.suppress(TimeoutError):
-                        bridge.call(lambda: self._drain(app, timeout_s * _DRAIN_SHARE), timeout_s)
-            finally:
-                thread.join(max(0.0, stop_by_s - self._ambient.monotonic_s()))
-                if not thread.is_alive():
-                    self._bridge = self._thread = self._draining = None
-            if thread.is_alive():
-                raise HuahuoError(
-                    f"the service did not stop within {timeout_s:g} s: something blocks its thread"
-                )
+        self._thread.stop(timeout_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -204,12 +130,12 @@ class Service:
     @property
     def url(self) -> str:
         """The service's address, e.g. `http://127.0.0.1:8765`. Raises NotRunning."""
-        return self._running().url
+        return self._thread.running().url
 
     @property
     def port(self) -> int:
         """The service's TCP port. Raises NotRunning."""
-        return self._running().port
+        return self._thread.running().port
 
     def token(
         self,
@@ -289,7 +215,7 @@ class Service:
 
         Raises NotRunning: it does not run at the first step.
         """
-        self._running()
+        self._thread.running()
         while True:
             try:
                 event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
@@ -331,84 +257,5 @@ class Service:
 
         self._call(changed)
 
-    def _must_not_be_a_fork(self) -> None:
-        """Refuse a forked process: it has this object but not its thread, so a call would block.
-
-        Raises:
-            NotRunning: this process was forked after `start`.
-        """
-        if self._pid not in (0, os.getpid()):
-            raise NotRunning(
-                f"process {self._pid} started the service, and this process was forked from it: start the"
-                " service after the fork and in one process only, and let the others publish as clients"
-                " (docs/embedding.md)"
-            )
-
-    def _running(self) -> App:
-        self._must_not_be_a_fork()
-        app = self._app
-        if app is None:
-            raise NotRunning("the service is not running: call start() first")
-        return app
-
-    def _call[T](self, work: _Work[T], waits_s: float = 0) -> T:
-        """Do `work` on the loop. `waits_s`: how long it may wait, besides the time of a call."""
-        app, bridge = self._running(), self._bridge
-        if bridge is None:
-            raise NotRunning("the service is stopping")
-        with translated():
-            return bridge.call(lambda: work(app), waits_s + _CALL_TIMEOUT_S)
-
-    def _position(self, make: Callable[[App, str], tuple[Append, int]]) -> int:
-        """Write the append, and return where the log then ends. `make` also says how large its events are.
-
-        It gets the place in a trace of the thread that publishes.
-        """
-        app, bridge = self._running(), self._bridge
-        if bridge is None:
-            raise NotRunning("the service is stopping")
-        here = app.publisher.here
-        trace = "" if here is None else here()
-
-        def begin(post: object) -> None:
-            append, size = make(app, trace)
-            app.log.submit_for(bridge, post, append, events_bytes=size)
-
-        with translated():
-            return cast("Appended", bridge.post(begin, _CALL_TIMEOUT_S)).position
-
-    def _run(self, starting: "_Starting") -> None:
-        """The body of the thread: one loop from start to stop."""
-        try:
-            run(self._main(starting))
-        except BaseException as error:  # noqa: BLE001  handed to the thread that waits in start()
-            starting.error = error
-        finally:
-            if self._bridge is not None:
-                self._bridge.stop()
-            starting.done.set()
-
-    async def _main(self, starting: "_Starting") -> None:
-        self._stopping = asyncio.Event()
-        app = App(self._settings, self._ambient, plugins=self._plugins, asked=self._given.asked)
-        await app.start()
-        self._app = app
-        self._bridge = Bridge(asyncio.get_running_loop())
-        starting.done.set()
-        # Return freed memory to the system, but leave the garbage collector to the application.
-        with Tidier(asyncio.get_running_loop(), collects=False):
-            await self._stopping.wait()
-
-    async def _drain(self, app: App, timeout_s: float) -> None:
-        try:
-            await app.stop(timeout_s)
-        finally:
-            self._stopping.set()
-
-
-class _Starting:
-    """The result of starting, for the thread that waits for it."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.error: BaseException | None = None
+    def _make(self) -> App:
+        return App(self._settings, self._ambient, plugins=self._plugins, asked=self._given.asked)

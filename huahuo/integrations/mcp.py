@@ -57,15 +57,19 @@ class HuahuoEventStore(EventStore):
         self._streams: OrderedDict[bytes, str] = OrderedDict()
 
     def around(self, application: _Application) -> _Application:
-        """The SDK's ASGI application, with sessions told apart."""
+        """The SDK's ASGI application, with sessions told apart. The service starts and stops with it."""
 
         async def told_apart(scope: _Scope, receive: _Receive, send: _Send) -> None:
+            if scope["type"] == "lifespan":
+                await self._app.asgi.live_with(application, scope, receive, send)
+                return
             if scope["type"] != "http":
                 await application(scope, receive, send)
                 return
+            running = await self._app.asgi.running()
             session = _header(scope["headers"], _SESSION)
             stream = self._streams.get(session) if session else None
-            stream = stream or f"{KIND}/{self._app.running.clock.token(16)}"
+            stream = stream or f"{KIND}/{running.clock.token(16)}"
             token = _stream.set(stream)
 
             async def noting(message: MutableMapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ import structlog
 
 from huahuo.actors.plugins.calls import Refusal, RefuseGrowth
 from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.ambient import Ambient
+from huahuo.storage.begun import Begun
 from huahuo.storage.stage import Stage
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
@@ -27,12 +29,14 @@ class Room:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
+        self.begun: Begun | None = None
+        """The users who have begun too many streams. None: they are not counted."""
         self.over: frozenset[str] = _NOBODY
         self.refused = 0
         """Commands, publications and requests that were refused for want of room."""
         self._doors: list[tuple[Tell, bool]] = []
 
-    def refuse(self, principal: str) -> Refusal | None:
+    def refuse(self, principal: str, is_admin: bool = False) -> Refusal | None:
         """Why `principal` may store nothing more now; None: it may. See `RefuseGrowth`."""
         if self.stage.is_low:
             self.refused += 1
@@ -40,6 +44,9 @@ class Room:
         if principal in self.over:
             self.refused += 1
             return Refusal(ErrorCode.QUOTA_EXCEEDED, zh.QUOTA_EXCEEDED)
+        if self.begun is not None and not is_admin and (wait_s := self.begun.wait_s(principal)):
+            self.refused += 1
+            return Refusal(ErrorCode.RATE_LIMITED, zh.TOO_MANY_STREAMS, retry_s=wait_s)
         return None
 
     def has_room(self, user_id: UserId) -> bool:
@@ -79,7 +86,16 @@ class Room:
             f" refused until {stage.enough_bytes >> 20} MiB are"
         )
 
+    def count_begun(self, per_day: int, ambient: Ambient) -> Begun:
+        """Bound the streams that each user begins. Tell the result of each."""
+        self.begun = Begun(per_day, ambient, self._tell)
+        return self.begun
+
+    @property
+    def _began_too_many(self) -> bool:
+        return self.begun is not None and bool(self.begun.over)
+
     def _tell(self) -> None:
         for tell, of_users in self._doors:
-            asked = self.stage.is_low or (of_users and bool(self.over))
+            asked = self.stage.is_low or (of_users and bool(self.over or self._began_too_many))
             tell(self.refuse if asked else None)

@@ -14,11 +14,12 @@ from typing import Any, Self
 import msgspec
 
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.decider import EntityDecider, Sent
+from huahuo.actors.domain.decider import EntityDecider
 from huahuo.actors.domain.decision import To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.row_facts import STREAMS as ROW_STREAMS
+from huahuo.actors.domain.sent import Sent
 from huahuo.actors.domain.structs import Command, Event, encode, holds_secret, traits
 from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.principal import Principal, UserId

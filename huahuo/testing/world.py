@@ -60,13 +60,14 @@ class TestClient:
 
     def __init__(self, world: "AppWorld", client: Client) -> None:
         self._world = world
-        self._client = client
+        self.client = client
+        """The Python client underneath."""
         self._seen: dict[str, list[dict[str, Any]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def send(self, action: str, **fields: Any) -> dict[str, Any]:
         """Send a command or query and return its reply. Raises CommandError: it was refused."""
-        return self._world.run(self._client.send(action, **fields))
+        return self._world.run(self.client.send(action, **fields))
 
     def follow(self, stream: str) -> None:
         """Collect the events of `stream` from its beginning. Raises StreamDenied: it may not be read."""
@@ -81,7 +82,7 @@ class TestClient:
 
     def drop_connection(self) -> None:
         """Lose the connection. The client comes back by itself as time goes on."""
-        socket = self._client._line.socket  # noqa: SLF001  an application has no reason to cut its own connection
+        socket = self.client._line.socket  # noqa: SLF001  an application has no reason to cut its own connection
         if socket is not None:
             socket.transport.abort()
 
@@ -90,11 +91,11 @@ class TestClient:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.close()
+        await self.client.close()
 
     async def _follow(self, stream: str) -> None:
         seen = self._seen.setdefault(stream, [])
-        events = self._client.events(stream, first="start")
+        events = self.client.events(stream, first="start")
         await events.ready()
 
         async def collect() -> None:

@@ -63,7 +63,7 @@ class Login:
     ) -> None:
         """`registration`: the setting, which holds until an administrator says otherwise."""
         self._book = book
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._ambient = ambient
         self._token_ttl_s = token_ttl_s
         self._by_name = Failures()
@@ -161,7 +161,7 @@ class Login:
     def token_for(self, user: User, signed_in_ms: int = 0) -> SignedIn:
         """A new token. `signed_in_ms` 0: the user has just signed in."""
         now_ms = self._ambient.now_ms()
-        token = self._authenticator.mint(
+        token = self.authenticator.mint(
             Principal(user.user_id, user.name, is_admin=user.is_admin, signed_in_ms=signed_in_ms or now_ms),
             now_ms=now_ms,
             ttl_s=self._token_ttl_s,

@@ -46,7 +46,7 @@ class Reading:
     ) -> None:
         """`folders`: besides INBOX; None: those of the limits.
 
-        `newest`: of a folder that was never read, only so many; and nothing of what earlier ones left.
+        `newest`: at most this many mails of a folder that was never read, and none that earlier checks left.
         """
         self._cursors = cursors
         self._newest = newest

@@ -20,7 +20,7 @@ from huahuo.mailcheck.codes.else_words import (
     PAID,
 )
 from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
-from huahuo.mailcheck.codes.names import TOKEN, WIDE, Announcement, Kind, Names, is_wide
+from huahuo.mailcheck.codes.names import TOKEN, Announcement, Kind, Names, has_wide, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -74,19 +74,21 @@ class Announced(msgspec.Struct, frozen=True, gc=False):
 
 def named(lower: str, tokens: set[str]) -> list[Announcement]:
     """Where names of codes stand in a text of these words (`tokens_of`)."""
-    return _ranked(_strong(lower, tokens, wide=WIDE.search(lower) is not None))
+    return _ranked(_strong(lower, tokens, wide=has_wide(lower)))
 
 
 def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announced:
     """`names` first and orders last: of a long mail only the first count."""
-    wide = WIDE.search(lower) is not None
+    wide = has_wide(lower)
 
     def found(names: Names) -> list[Announcement]:
         return names.places(lower, tokens, wide=wide)
 
     strong = list(names)
-    told = _has(lower, TELLS, wide=wide)
-    elsewhere = _has(lower, ELSEWHERE, wide=wide) or ("%" in lower and _DISCOUNT.search(lower) is not None)
+    told = mentions(lower, TELLS, wide=wide)
+    elsewhere = mentions(lower, ELSEWHERE, wide=wide) or (
+        "%" in lower and _DISCOUNT.search(lower) is not None
+    )
     if not told and elsewhere:
         return Announced(_ranked(strong))
     strong += found(_DOUBLE)
@@ -96,10 +98,10 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
     orders = found(_ENTER) + found(_USE) + found(_ASKS_AFTER)
     if wide:
         orders += [_of(match, WEAK_WORTH, "after") for match in ASKED_AFTER.finditer(lower)]
-    about = told or once or any(_has(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
+    about = told or once or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
     about = about or lower.partition("\n")[0].strip(" :.!-") in _NAMES_ALONE
-    deal = _has(lower, DEALS, wide=wide)
-    if told or not (deal or _has(lower, PAID, wide=wide)):
+    deal = mentions(lower, DEALS, wide=wide)
+    if told or not (deal or mentions(lower, PAID, wide=wide)):
         strong += found(_BOUGHT)
     else:  # nor does the last word of such a name announce one
         weak = _outside(weak, found(_BOUGHT))
@@ -133,7 +135,7 @@ def _ranked(*found: Iterable[Announcement]) -> list[Announcement]:
     ]
 
 
-def _has(lower: str, words: tuple[str, ...], *, wide: bool) -> bool:
+def mentions(lower: str, words: tuple[str, ...], *, wide: bool) -> bool:
     """Whether one of them occurs anywhere, also inside other words."""
     for word in words if wide else _narrow(words):  # noqa: SIM110  `any` takes twice as long
         if word in lower:

@@ -9,13 +9,36 @@ _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _CANDIDATES_MAX = 400
 _PHRASE_WORTH = -0.4
 """Of words with dashes: only a name that is a code's alone makes them one."""
+_VOUCHER_WORTH = -0.25
 UNSURE = -0.1
 """What is worth less needs a name close by."""
 _SIX_DIGITS = 6
 """By far the usual length."""
 
 _LETTER: Final = r"A-Za-z0-9_À-ɏЀ-ӿ"
-_RUN = re.compile(rf"(?<![{_LETTER}])[+#]?[0-9]+(?:[-., /:'][0-9]+)*(?![{_LETTER}])")
+_RUN = re.compile(rf"[0-9](?<![{_LETTER}][0-9])[0-9]*(?:[-., /:'][0-9]+)*(?![{_LETTER}])")
+"""What begins with a digit is found four times as fast as what begins with a look behind it."""
+_MARKED = re.compile(rf"(?<![{_LETTER}])[+#]")
+"""Directly before a number: it is one to call, or that of an issue."""
+_KINDS = (
+    bytes(
+        ord(
+            "0"
+            if char.isdecimal()
+            else "A"
+            if char.isupper()
+            else "a"
+            if char.islower()
+            else "-"
+            if char == "-"
+            else " "
+        )
+        for char in map(chr, range(128))
+    )
+    + b" " * 128
+)
+_MADE_OF_BOTH = (b"A0", b"0A", b"a0", b"0a", b"A-0", b"0-A", b"a-0", b"0-a", b"A-A", b"AAAA")
+"""What a text has, by the kinds of its characters, in which a word that `_word` takes can be."""
 _MIXED = re.compile(
     rf"(?<![{_LETTER}.-])(?=[A-Z]*[0-9]|[A-Z0-9-]{{4}}|[A-Za-z-]+[0-9])"
     rf"[A-Za-z0-9]{{2,10}}(?:-[A-Za-z0-9]{{2,10}}){{0,3}}(?![{_LETTER}-])"
@@ -36,6 +59,8 @@ _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
 """Digit by digit: only codes are written like this."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
+_VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
+"""`SPRING25`: a word that is easily remembered. A code that is made by chance hardly looks like it."""
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
 _PREFIXED = re.compile(r"[A-Z]{1,3}-([0-9]{4,8})")
 
@@ -60,7 +85,7 @@ def candidates(shown: str) -> list[Candidate]:
     found: list[Candidate] = []
     for match in _RUN.finditer(shown):
         code = _number(match[0])
-        if code:
+        if code and not _MARKED.match(shown, match.start() - 1):
             spelled = _SPELLED.fullmatch(match[0]) is not None
             alone = 0.05 if len(code) == _SIX_DIGITS else 0.0
             grouped = 0.0 if spelled or match[0] == code else -0.15 if _RANGE.fullmatch(match[0]) else -0.06
@@ -68,16 +93,18 @@ def candidates(shown: str) -> list[Candidate]:
             postcode = -0.15 if _POSTCODE.match(shown, max(0, match.start() - 2), match.end()) else 0.0
             worth = alone + grouped + year + postcode
             found.append(Candidate(match.start(), match.end(), code, worth, spelled))
-    for match in _MIXED.finditer(shown):
+    kinds = shown.encode("ascii", "replace").translate(_KINDS)
+    mixed = any(kind in kinds for kind in _MADE_OF_BOTH)
+    for match in _MIXED.finditer(shown) if mixed else ():
         made = _word(match[0])
         if made is not None:
             if "-" in match[0]:  # a number in it is a part of it
                 found = [one for one in found if not match.start() <= one.start < match.end()]
             found.append(Candidate(match.start(), match.end(), *made))
-    found += [
-        Candidate(*match.span(1), match[1].replace(" ", ""), UNSURE / 2) for match in _PAIRS.finditer(shown)
-    ]
-    found += [Candidate(*match.span(1), match[1], _PHRASE_WORTH) for match in _PHRASE.finditer(shown)]
+    for match in _PAIRS.finditer(shown) if mixed else ():
+        found.append(Candidate(*match.span(1), match[1].replace(" ", ""), UNSURE / 2))
+    for match in _PHRASE.finditer(shown) if shown.count("-") > 1 else ():
+        found.append(Candidate(*match.span(1), match[1], _PHRASE_WORTH))
     return found[:_CANDIDATES_MAX]
 
 
@@ -103,7 +130,7 @@ def _word(word: str) -> tuple[str, float] | None:
         return None
     digits = sum(char.isdecimal() for char in joined)
     if joined.isupper() and digits:
-        return word, -0.05 if digits > 1 else -0.2
+        return word, _VOUCHER_WORTH if _VOUCHER.fullmatch(word) else -0.05 if digits > 1 else -0.2
     if joined.isupper() and "-" in word and _of_equal_groups(word):
         return word, -0.2
     if digits > 1 and _of_equal_groups(word) and len(joined) >= 5:  # noqa: PLR2004  `2fa`, `h264` and the like are shorter

@@ -97,41 +97,48 @@ LABELS: Final = listed(
 
 UNITS: Final = listed(
     """
-    others | vouchers | codes | new | reviews | photos | likes | followers | orders | places | seats |
-    messages | usd | eur | gbp | cny | rmb | jpy | krw | rub | € | $ | £ | ¥ | ₽ | ₩ | euro | euros |
-    dollars | minutes | minute | min | hours | days | seconds | people | users | points | items | km |
-    kg | gb | mb | kb | % | percent | members | subscribers | readers | stars | mal | punkte | minuten |
-    stunden | tage | uhr | jahre | puntos | minutos | personnes | personas | ans | años | steps |
-    commits | words | km/h | m² | downloads | jobs | stellen | offres | ofertas | participants |
-    teilnehmer | participantes | kunden | clients | clientes | pasos | seiten | pages | páginas | mails |
-    fälle | cas | casos | customers | companies | visitors | changes | zeilen | lignes | líneas | sq | m |
-    m2 | 元 | 円 | 分钟 | 分 | 点 | 年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 |
-    本 | 冊 | 行 | 回 | 票 | 页 | 篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 |
-    ポイント | 원 | 건 | 줄 | 회 | 장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей |
-    евро | года | год | году | г. | минут | баллов | человек | дней | лет | бонусов | вакансий |
-    участников | клиентов | страниц | случаев | строк | изменений
+    others | vouchers | codes | new | neue | nouveaux | nouvelles | nuevos | nuevas | новых | новые |
+    reviews | photos | likes | followers | orders | places | seats | messages | usd | eur | gbp | cny |
+    rmb | jpy | krw | rub | € | $ | £ | ¥ | ₽ | ₩ | euro | euros | dollars | minutes | minute | min |
+    hours | days | seconds | people | users | points | items | km | kg | gb | mb | kb | % | percent |
+    members | subscribers | readers | stars | mal | punkte | minuten | stunden | tage | uhr | jahre |
+    puntos | minutos | personnes | personas | ans | años | steps | commits | words | km/h | m² |
+    downloads | jobs | stellen | offres | ofertas | participants | teilnehmer | participantes | kunden |
+    clients | clientes | pasos | seiten | pages | páginas | mails | fälle | cas | casos | customers |
+    companies | visitors | changes | zeilen | lignes | líneas | sq | m | m2 | 元 | 円 | 分钟 | 分 | 点 |
+    年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 | 本 | 冊 | 行 | 回 | 票 | 页 |
+    篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 | ポイント | 원 | 건 | 줄 | 회 |
+    장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей | евро | года | год | году |
+    г. | минут | баллов | человек | дней | лет | бонусов | вакансий | участников | клиентов | страниц |
+    случаев | строк | изменений
     """
 )
 """Directly after a number: it is an amount, a time or a year."""
 
 ELSEWHERE: Final = listed(
     """
-    meeting id | webinar | dial in | dial-in | video call | conference id | check-in | checkout before |
-    at checkout | boarding | conference call | your cart | warenkorb | panier | carrito | корзин |
-    购物车 | カート | 장바구니 | itinerary | reservation is | your booking | your stay | redeem |
-    voucher | coupon | % off | save up to | discount | gift card | pull request | commit | build failed |
-    exit code | parcel | package | courier | locker | licence key | license key | front door | gate code |
-    door code | subscribers | meeting-id | besprechung | telefoneinwahl | buchungscode | buchungsnummer |
-    abfahrt | abflug | gutschein | rabatt | packstation | abhol | sendungsnummer | paket |
-    schlüsseltresor | schlüsselbox | ferienwohnung | wlan-passwort | visioconférence | id de réunion |
-    embarquement | dossier de voyage | billet | code promo | remise | colis | retrait | digicode |
-    portail | videollamada | id de reunión | localizador | embarque | vuelo | código de descuento |
-    cupón | recogida | código promocional | paquete | portal de la casa | 会议号 | 会议 id | 會議號 |
-    会议密码 | 航班 | 车次 | 入住 | 登机 | 出票 | 优惠码 | 優惠碼 | 折扣码 | 满减 | 邀请码 | 邀請碼 |
-    取件 | 快递 | 驿站 | 包裹 | 兑换码 | 门禁 | ミーティングid | 会議 | 予約 | ご搭乗 | 便名 | クーポン |
-    割引 | 宅配 | お届け | ライセンスキー | シリアル | 회의 id | 화상회의 | 항공권 | 예약 | 탑승 | 쿠폰 |
-    할인 | 택배 | 배송 | 공동현관 | 초대 코드 | конференци | видеовстреч | рейс | бронирован | билет |
-    промокод | скидк | посылк | постамат | выдач | домофон
+    meeting id | webinar | webinaire | seminario web | вебинар | webseminar | 网络研讨会 | 웨비나 |
+    gift card | geschenkkarte | carte cadeau | tarjeta regalo | подарочная карта | подарочной карт |
+    礼品卡 | 禮品卡 | ギフトカード | 선물카드 | 기프트카드 | % de descuento | de descuento |
+    de réduction | % rabatt | wi-fi: | wifi: | réseau : | 와이파이: | locker | schließfach | casier |
+    taquilla | ячейк | 智能柜 | 快递柜 | ロッカー | 보관함 | 사물함 | dial in | dial-in | video call |
+    conference id | check-in | checkout before | at checkout | boarding | conference call | your cart |
+    warenkorb | panier | carrito | корзин | 购物车 | カート | 장바구니 | itinerary | reservation is |
+    your booking | your stay | redeem | voucher | coupon | % off | save up to | discount | gift card |
+    pull request | commit | build failed | exit code | parcel | package | courier | locker |
+    licence key | license key | front door | gate code | door code | subscribers | meeting-id |
+    besprechung | telefoneinwahl | buchungscode | buchungsnummer | abfahrt | abflug | gutschein |
+    rabatt | packstation | abhol | sendungsnummer | paket | schlüsseltresor | schlüsselbox |
+    ferienwohnung | wlan-passwort | visioconférence | id de réunion | embarquement | dossier de voyage |
+    billet | code promo | remise | colis | point de retrait | retrait en | digicode | portail s'ouvre |
+    code du portail | code portail | le portail de la | videollamada | id de reunión | localizador |
+    embarque | vuelo | código de descuento | cupón | recogida | código promocional | paquete |
+    portal de la casa | 会议号 | 会议 id | 會議號 | 会议密码 | 航班 | 车次 | 入住 | 登机 | 出票 |
+    优惠码 | 優惠碼 | 折扣码 | 满减 | 邀请码 | 邀請碼 | 取件 | 快递 | 驿站 | 包裹 | 兑换码 | 门禁 |
+    ミーティングid | 会議 | ウェビナー | 予約 | ご搭乗 | 便名 | クーポン | 割引 | 宅配 | お届け |
+    ライセンスキー | シリアル | 회의 id | 화상회의 | 항공권 | 예약 | 탑승 | 쿠폰 | 할인 | 택배 | 배송 |
+    공동현관 | 초대 코드 | конференци | видеовстреч | рейс | бронирован | билет | промокод | скидк |
+    посылк | постамат | выдач | домофон
     """
 )
 """What the mail is about instead: a meeting, a journey, a delivery, a discount, a door, a program."""

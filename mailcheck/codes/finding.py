@@ -2,6 +2,7 @@
 
 What could be a code by its form (`candidates`) is judged by what announces one near it (`announcing`), by its
 place, and by what stands directly before and after it. The best is the code if it reaches `CONFIDENCE_MIN`.
+Where none does, all that a mail shows is weighed (`evidence`).
 """
 
 import re
@@ -17,12 +18,15 @@ from huahuo.mailcheck.codes.announcing import (
 )
 from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, candidates, is_firm, stands_alone
 from huahuo.mailcheck.codes.else_words import TO_CONTACT
+from huahuo.mailcheck.codes.evidence import NUMBERS_MAX, Mail, emphasised, weighed
 from huahuo.mailcheck.codes.names import Announcement, tokens_of
 from huahuo.mailcheck.codes.others import CLAUSE, is_else
 from huahuo.mailcheck.codes.plain import folded, plain, stripped
 from huahuo.mailcheck.codes.words import FILLERS, LEADS
 
 CONFIDENCE_MIN = 0.5
+LIKELY_MIN = 0.7
+"""Least probability of a number that no rule takes for the code."""
 _AHEAD_CHARS = 160
 """How far after its announcement a code may stand."""
 _BEHIND_CHARS = 60
@@ -77,30 +81,77 @@ class Code(msgspec.Struct, frozen=True, gc=False):
 
 def find_code(subject: str, text: str) -> Code | None:
     """The code of a mail, None if there seems to be none."""
+    mail, found = _by_rules(subject, text)
+    return found or _weighed(mail, frozenset())
+
+
+def code_of(subject: str, text: str, markup: str) -> Code | None:
+    """The code of a mail by its plain part, else by its HTML: some plain parts only say "see the HTML"."""
+    mail, found = _by_rules(subject, text) if text.strip() or not markup else (None, None)
+    if not found and markup:
+        as_shown, found = _by_rules(subject, stripped(markup))
+        found = found or _weighed(as_shown, emphasised(markup))
+    return found or _weighed(mail, frozenset())
+
+
+def _by_rules(subject: str, text: str) -> tuple[Mail | None, Code | None]:
+    """The mail, None if it has no number, and its code if it is announced."""
     head = plain(subject)
     shown = head + "\n" + plain(text)
     numbers = candidates(shown)
     if not numbers:
-        return None
+        return None, None
     lower = folded(shown)
     tokens = tokens_of(lower)
     names = named(lower, tokens)
     if names:  # most mails with a code say its name directly before it, and need no second look
         best, score, _ = _best(head, shown, lower, numbers, Announced(names))
         if best is not None and score >= _SURE:
-            return Code(best.text, 1.0)
+            return None, Code(best.text, 1.0)
     said = announced(lower, tokens, names)
     best, score, others = _best(head, shown, lower, numbers, said)
     if best is None and said.unnamed != "none":
         best, score = _only(shown, others, said), _ONLY
-    return None if best is None else Code(best.text, round(min(score, 1.0), 2))
+    mail = Mail(len(head), shown, lower, numbers, said)
+    return mail, None if best is None else Code(best.text, round(min(score, 1.0), 2))
+
+
+def _weighed(mail: Mail | None, bold: frozenset[str]) -> Code | None:
+    """The number that all that a mail shows speaks for, where no rule found one."""
+    found = None if mail is None else weighed(mail, ruled(mail), bold)
+    if found is None or found[1] < LIKELY_MIN:
+        return None
+    return Code(found[0].text, round(CONFIDENCE_MIN + (found[1] - LIKELY_MIN) / 2, 2))
+
+
+def mail_of(subject: str, text: str) -> Mail | None:
+    """A mail as it is weighed; None if it has no number."""
+    head = plain(subject)
+    shown = head + "\n" + plain(text)
+    numbers, lower = candidates(shown), folded(shown)
+    tokens = tokens_of(lower)
+    said = announced(lower, tokens, named(lower, tokens))
+    return Mail(len(head), shown, lower, numbers, said) if numbers else None
+
+
+def ruled(mail: Mail) -> dict[int, float]:
+    """How likely each number of a mail with few is by what announces it, by where it starts."""
+    if len(mail.numbers) > NUMBERS_MAX:
+        return {}
+    return {
+        number.start: max(
+            (_score(mail.shown, mail.lower, number, one) for one in mail.said.found), default=0.0
+        )
+        for number in mail.numbers
+    }
 
 
 def _best(
     head: str, shown: str, lower: str, numbers: list[Candidate], said: Announced
 ) -> tuple[Candidate | None, float, list[Candidate]]:
-    """The likeliest number, how likely it is, and all that are nothing else."""
+    """The likeliest number, how likely it is, and all that are nowhere in the mail something else."""
     best, best_score, others = None, CONFIDENCE_MIN, []
+    of_else: set[str] = set()
     for candidate in numbers:
         score, word = 0.0, None
         for one in said.found:
@@ -113,18 +164,13 @@ def _best(
         if score <= best_score and candidate.worth < UNSURE:
             continue
         if is_else(shown, lower, candidate, word, said.found):
+            of_else.add(candidate.text)
             continue
         if candidate.worth >= UNSURE:
             others.append(candidate)
         if score > best_score:
             best, best_score = candidate, score
-    return best, best_score, others
-
-
-def code_of(subject: str, text: str, markup: str) -> Code | None:
-    """The code of a mail by its plain part, else by its HTML: some plain parts only say "see the HTML"."""
-    found = find_code(subject, text) if text.strip() or not markup else None
-    return found or (find_code(subject, stripped(markup)) if markup else None)
+    return best, best_score, [one for one in others if one.text not in of_else]
 
 
 def _only(shown: str, numbers: list[Candidate], said: Announced) -> Candidate | None:

@@ -31,6 +31,11 @@ MADE: Final = tuple(
                 "security | reset | unlock | pairing | recovery | approval | validation",
                 "code | pin | passcode | token | digits",
             ),
+            *_pairs("reset | unlock | recovery", "number | numbers"),
+            *_pairs(
+                "withdrawal | payout | transfer | signing | signature",
+                "code | pin | passcode | password | digits",
+            ),
             *_pairs(
                 "temporäres | temporärer | vorläufiges | vorübergehendes | einmaliges | einmaliger |"
                 " temporäre | einmalige | vorläufige",
@@ -40,10 +45,12 @@ MADE: Final = tuple(
                 f"{first}{second}"
                 for first, second in product(
                     _words(
-                        "einmal | verifizierungs | sicherheits | anmelde | login | prüf | freigabe | tages"
+                        "einmal | verifizierungs | sicherheits | anmelde | login | prüf | freigabe | tages |"
+                        " aktivierungs | freischalt | zugangs | registrierungs | rücksetz |"
+                        " wiederherstellungs | auszahlungs | überweisungs | unterschrifts | signatur"
                     ),
                     _words(
-                        "pin | tan | passwort | kennwort | wort | ziffern | zahl | zahlenfolge |"
+                        "pin | tan | passwort | kennwort | wort | ziffer | ziffern | zahl | zahlenfolge |"
                         " schlüssel | kennzahl"
                     ),
                 )
@@ -53,21 +60,38 @@ MADE: Final = tuple(
                 "de connexion | de vérification | à usage unique | temporaire | provisoire | dynamique |"
                 " d'authentification | d’authentification | de validation",
             ),
+            *_pairs(
+                "code | numéro | clé | chiffres",
+                "de réinitialisation | de récupération | de déblocage | de virement | de signature",
+            ),
             *_pairs("chiffre | chiffres | combinaison | clé", "d'accès | d’accès | de sécurité"),
             *_pairs(
                 "código | clave | contraseña | número | token | pin | cifra",
                 "de verificación | de un solo uso | temporal | dinámico | dinámica | de inicio de sesión |"
                 " de autenticación | de ingreso | de un uso",
             ),
+            *_pairs(
+                "código | clave | número | cifras | dígitos",
+                "de restablecimiento | de recuperación | de desbloqueo | de transferencia | de firma",
+            ),
+            *_pairs("dígitos | cifras", "de acceso | de seguridad | de verificación | de confirmación"),
             *_pairs("clave | contraseña | token | pin", "de acceso | de seguridad"),
+            *_pairs("код | номер | пароль | цифры | число", "для сброса | сброса | для восстановления"),
+            *_pairs("код | пароль", "вывода | для вывода | для перевода | для подписи"),
+            *_pairs("проверочные | защитные | секретные", "цифры"),
             *_pairs("sms", "code | pin | tan | passcode | password"),
             *_pairs("code | código | clave | pin", "sms | recibido por sms | reçu par sms"),
-            *_words("einmalnummer | loginnummer | login-nummer | verifizierungsnummer"),
+            *_words(
+                "einmalnummer | aktivierungsnummer | freischaltnummer | freigabenummer | rücksetznummer |"
+                " wiederherstellungsnummer | auszahlungscode | unterschriftscode | signaturcode |"
+                " loginnummer | login-nummer | verifizierungsnummer"
+            ),
             *_words("sms-code | смс-код | sms-код | код из смс | код из sms"),
             *_pairs(
                 "код | кода | кодом | пароль | пароля | паролем | ключ | число | номер | пин | пин-код |"
                 " токен",
-                "для входа | входа | подтверждения | проверки | безопасности",
+                "для входа | входа | подтверждения | проверки | безопасности | для подтверждения |"
+                " для проверки | для авторизации | авторизации входа | для восстановления | для сброса",
             ),
             *_pairs(
                 "одноразовый | временный | разовый | проверочный | защитный",
@@ -81,11 +105,11 @@ MADE: Final = tuple(
 
 MADE_WIDE: Final = re.compile(
     simple(
-        r"(?:登录|登入|登陆|验证|校验|动态|一次性|临时|身份|鉴权|短信){1,2}(?:用的?|所需的?|所用的?)?"
+        r"(?:登录|登入|登陆|验证|校验|动态|一次性|临时|身份|鉴权|短信|重置|重设|找回|解锁|提现|提币|转账){1,2}(?:用的?|所需的?|所用的?)?"
         r"(?:码|密码|口令|代码|数字|密令|暗号|字符|凭码)"
-        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階){1,2}(?:用の?|の)?"
+        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階|再設定|リセット|出金|送金|署名者?){1,2}(?:用の?|の)?"
         r"(?:コード|番号|パスワード|キー|pin|ピン|ナンバー|トークン|数字|暗号)"
-        r"|(?:(?:인증|로그인|일회용|일회성|임시|본인 ?확인|보안|접속)용? ?){1,2}"
+        r"|(?:(?:인증|로그인|일회용|일회성|임시|본인 ?확인|보안|접속|재설정|초기화|출금|송금|서명)용? ?){1,2}"
         r"(?:번호|코드|비밀번호|숫자|문자열|키|pin|토큰)"
     )
 )

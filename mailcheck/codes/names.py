@@ -3,16 +3,18 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from string import ascii_lowercase
 from typing import Literal
 
 import msgspec
 
-WIDE = re.compile(r"[⺀-\U0010ffff]")
+_WIDE = re.compile(r"[⺀-\U0010ffff]")
 
 type Kind = Literal["near", "close", "enter", "use", "after"]
 TOKEN = re.compile(r"[^\W\d_⺀-\U0010ffff]+")
 """A word of a script with blanks between words."""
-_ASCII_TOKEN = re.compile(r"[a-z]+")
+_LETTERS = bytes(code if chr(code) in ascii_lowercase else ord(" ") for code in range(256))
+"""Blanks for all else: ten times as fast as an expression."""
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +53,14 @@ class Names:
 
 def tokens_of(lower: str) -> set[str]:
     """The words of a text in lower case, as `Names.places` takes them."""
-    return set((_ASCII_TOKEN if lower.isascii() else TOKEN).findall(lower))
+    if lower.isascii():
+        return set(lower.encode("ascii").translate(_LETTERS).decode("ascii").split())
+    return set(TOKEN.findall(lower))
+
+
+def has_wide(text: str) -> bool:
+    """Whether it has characters of a script without blanks between words."""
+    return not text.isascii() and _WIDE.search(text) is not None
 
 
 def is_wide(char: str) -> bool:

@@ -62,6 +62,16 @@ def is_else(
     return any(_is_label(text.rstrip(" :#(№.-")) for text in {before, label})
 
 
+def is_measured(before: str, after: str) -> bool:
+    """Whether it is an amount, by the text directly before and after it."""
+    return _MONEY_BEFORE.search(before) is not None or _UNIT.match(after.lstrip(" ")) is not None
+
+
+def is_number_of(lines: str) -> bool:
+    """Whether the text before a number, with its line breaks, ends with `number` in some language."""
+    return _NUMBER_OF.search(lines[-_LABEL_CHARS:]) is not None
+
+
 def _is_label(ending: str) -> bool:
     for label in LABELS if ending.endswith(LABELS) else ():
         if ending.endswith(label):

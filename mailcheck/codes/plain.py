@@ -22,6 +22,7 @@ _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1
 _BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
+_CELL = re.compile(r"\n\s{0,8}[0-9A-Z]\s{0,8}\n")
 _SPACED = str.maketrans(
     {
         "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
@@ -73,12 +74,16 @@ def plain(text: str) -> str:
         shown = _ADDRESS.sub(" ", shown)
     if "  " in shown or "\t" in shown or not shown.isascii():
         shown = _BLANKS.sub(" ", shown)
+    if not _CELL.search(shown):
+        return shown
     return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
 
 
 def folded(shown: str) -> str:
     """`shown` as the lists of words have it: in lower case and simplified characters, at the same places."""
     lower = shown.lower()
+    if lower.isascii():
+        return lower
     if len(lower) != len(shown):  # a letter whose small form is longer
         lower = "".join(char.lower() if len(char.lower()) == 1 else char for char in shown)
     return simple(lower)

@@ -63,7 +63,8 @@ STRONG: Final = listed(
 DOUBLE: Final = listed(
     """
     confirmation code | access code | passcode | pass code | zugangscode | code d'accès | code d’accès |
-    code secret | código de acceso | 確認番号 | パスコード | код доступа
+    code secret | código de acceso | code de retrait | código de retiro | código de retirada | 確認番号 |
+    パスコード | код доступа
     """
 )
 """A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
@@ -116,7 +117,7 @@ CLOSE: Final = listed(
 
 ATTACHED: Final = listed(
     """
-    登録 | 連携 | 接続 | 再設定 | 解除 | 承認 | 取引 | 送金 | 端末 | 追加 | 회원가입 | 등록 | 연결 |
+    用 | 登録 | 連携 | 接続 | 再設定 | 解除 | 承認 | 取引 | 送金 | 端末 | 追加 | 회원가입 | 등록 | 연결 |
     접속 | 재설정 | 해제 | 승인 | 연동 | 입력
     """
 )
@@ -189,6 +190,7 @@ TELLS: Final = listed(
     never share | never read | do not read this | don't read this | stops working | stop working |
     minutes | nicht weiter | ignorieren | nicht angefordert | waren sie das nicht | minuten gültig |
     verfällt in | läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine |
+    teilen sie ihn mit niemand | teilen sie sie mit niemand | teile ihn mit niemand | mit niemandem |
     ne le communiquez | ne la communiquez | ne partagez | ne communiquez | ignorez ce |
     si ce n'est pas vous | à l'origine de cette demande | dans dix minutes | no la compartas |
     no lo compartas | no compartas | ignora este | ignore este | si no has sido tú | si no lo has |

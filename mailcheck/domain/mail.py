@@ -8,12 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection
 
-import msgspec
-
-from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import Start
-from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.spec import Spec
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action
@@ -26,33 +21,24 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.adding_mails import AddingMails
 from huahuo.mailcheck.api.belongings import Belongings
 from huahuo.mailcheck.api.code_route import CodeRoute
-from huahuo.mailcheck.api.exporting import Exporting
-from huahuo.mailcheck.api.folders import AskingFolders
 from huahuo.mailcheck.api.group_proxies import GroupProxies
-from huahuo.mailcheck.api.grouping import Grouping
-from huahuo.mailcheck.api.handlers import ROSTER, Handlers
-from huahuo.mailcheck.api.mail_queries import MailQueries
-from huahuo.mailcheck.api.searching import Searching
-from huahuo.mailcheck.api.signing_in import Signins
-from huahuo.mailcheck.api.testing_login import TestingLogin
-from huahuo.mailcheck.api.watch_emails import WatchEmailsHandler
+from huahuo.mailcheck.api.handlers import ROSTER
 from huahuo.mailcheck.attachments.own_mails import OwnMails
-from huahuo.mailcheck.attachments.reading import Attachments
-from huahuo.mailcheck.checks.books import CHECK, CheckBooks, start_of
+from huahuo.mailcheck.checks.books import start_of
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.checks.run import Checking
 from huahuo.mailcheck.checks.signing_in import CheckMail
 from huahuo.mailcheck.classic.adopting import Adopting
 from huahuo.mailcheck.contents.filling import Filling
 from huahuo.mailcheck.contents.keeping import Keeping
 from huahuo.mailcheck.contents.opening import Opening
 from huahuo.mailcheck.domain.bounds import MailSettings
+from huahuo.mailcheck.domain.commands import Commands
 from huahuo.mailcheck.domain.readers import Readers
 from huahuo.mailcheck.domain.reports import Reports
+from huahuo.mailcheck.domain.work import checks_of, purges_of
 from huahuo.mailcheck.effects import (
     Effect,
     LookAgain,
@@ -71,7 +57,6 @@ from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 from huahuo.mailcheck.streams import user_of
 from huahuo.mailcheck.tables.purge import Purging
-from huahuo.mailcheck.tables.records import OpenCheck
 from huahuo.mailcheck.watching.watching import Watching
 
 _LOOK_S = 2.0
@@ -134,29 +119,8 @@ class MailDomain:
             per_host=settings.checks_per_host_max,
             has_room=has_room,
         )
-        check = Spec(
-            kind=MAILBOX,
-            name=CHECK,
-            handler=Checking(readers.checks.check, readers.sign_in.check, known, mailboxes.tell).perform,
-            read=msgspec.json.Decoder(OpenCheck).decode,
-            key=int,
-            retries=0,
-            at_once=settings.checks_per_host_max,
-            per=_host_of,
-        )
-        self._checks = Effects(
-            log=log,
-            ambient=ambient,
-            books=CheckBooks(log, mailboxes, ambient, one_works=shared),
-            specs={(MAILBOX, CHECK): check},
-            wait_s=wait_s,
-            shared=shared,
-            bounds=Bounds(
-                at_once=settings.checks_max,
-                waiting_max=settings.checks_waiting_max,
-                waiting_per_user_max=settings.checks_waiting_per_user_max,
-                sweep_s=settings.sweep_s,
-            ),
+        self._checks = checks_of(
+            log, ambient, settings, readers, mailboxes, known, shared=shared, wait_s=wait_s
         )
         self.trace = self._checks.trace
         self._purging = (
@@ -164,15 +128,7 @@ class MailDomain:
             if index is None
             else Purging(log, ambient, MAILBOX, index.forgetting)
         )
-        purge = self._purging.spec()
-        self._purges = Effects(
-            log=log,
-            ambient=ambient,
-            books=self._purging,
-            specs={(MAILBOX, purge.name): purge},
-            shared=shared,
-            bounds=Bounds(at_once=1, sweep_s=settings.sweep_s),
-        )
+        self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
         own = OwnMails(log, directory)
         keeping = Keeping(log, mailboxes, known)
         self.opening = Opening(
@@ -188,45 +144,11 @@ class MailDomain:
             known=known,
             ambient=ambient,
         )
-        self._handlers = Handlers(
-            log,
-            directory,
-            executor,
-            pauses,
-            lines_max=settings.import_lines_max,
-            lines_a_part=settings.import_lines_a_part,
-            providers=settings.providers,
-            jobs=jobs,
-        )
-        self._signins = Signins(log, directory, readers.requests, ambient, settings.providers, settings.proxy)
-        attachments = Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient)
-        folders = AskingFolders(
-            own, readers.sign_in.check, mailboxes.plan_of, settings.check.folders, ambient
-        )
-        logins = TestingLogin(
-            own,
-            mailboxes,
-            stored=readers.sign_in.check,
-            given=readers.login,
-            providers=settings.providers,
-            proxy=settings.proxy,
-            ambient=ambient,
-        )
-        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
-        self.searching = None if index is None else Searching(log, directory, index)
-        self._actions = [
-            *self._handlers.actions(),
-            *MailQueries(log, own, self.opening).actions(),
-            *self._signins.actions(),
-            *WatchEmailsHandler(log, directory, a_part=settings.ids_max).actions(),
-            *attachments.actions(),
-            *folders.actions(),
-            *logins.actions(),
-            *adding.actions(),
-            *Grouping(log, directory).actions(),
-            *Exporting(log, directory, ambient).actions(),
-            *([] if self.searching is None else self.searching.actions()),
-        ]
+        self._commands = Commands(
+            log, directory, executor, ambient, settings, readers, mailboxes, own, self.opening,
+            known=known, pauses=pauses, index=index, jobs=jobs,
+        )  # fmt: skip
+        self.searching = self._commands.searching
         self.belongings = Belongings(log, directory, pauses)
         self.adopting = Adopting(directory, mailboxes, ambient)
         """Takes over what another service has."""
@@ -244,7 +166,7 @@ class MailDomain:
 
     def actions(self) -> list[Action]:
         """The commands and queries of clients."""
-        return list(self._actions)
+        return list(self._commands.actions)
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
@@ -336,8 +258,7 @@ class MailDomain:
         await self.watching.close()
         await self._filling.close()
         await self._checks.close(self._settings.close_timeout_s)
-        await self._signins.close()
-        await self._handlers.close()
+        await self._commands.close()
         await self._readers.close(self._settings.close_timeout_s)
         await self._purges.close()
         if self._index is not None:
@@ -386,10 +307,6 @@ class MailDomain:
                 self.tokens.forget(effect.email_id)
                 row = self._purging.effect_of(effect.email_id)
                 self._purges.committed(Start(effect.email_id, row), row.entity)
-
-
-def _host_of(check: OpenCheck) -> str:
-    return check.host.lower()
 
 
 def _cut(seq: int, state: Roster) -> tuple[int, RowsCut]:

@@ -4,17 +4,17 @@ Called by `check` and `fetching`. Each method sends one command and reads its an
 byte budget. Every failure is an `ImapError`, after which the connection cannot be used.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.imap import folders, wire
+from huahuo.mailcheck.imap.exchange import ANSWER_BYTES_MAX, LINE_BYTES_MAX, Exchange
 from huahuo.mailcheck.imap.idle import Idle
-from huahuo.mailcheck.imap.outcome import classify, sanitise
+from huahuo.mailcheck.imap.outcome import classify
 from huahuo.mailcheck.imap.stream import ImapStream
-from huahuo.mailcheck.imap.wire import Fetched, Folder, Part, Status
+from huahuo.mailcheck.imap.wire import Fetched, Folder, Part
 from huahuo.mailcheck.servers.faults import (
     BrokenProtocol,
     ClearTextRefused,
@@ -22,15 +22,10 @@ from huahuo.mailcheck.servers.faults import (
     ImapError,
     NoMechanism,
     ServerBye,
-    TimedOut,
 )
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Tls
 
 UNSEEN_WINDOW = 1_000
-_LINE_BYTES_MAX = 32 * 1024
-_ANSWER_BYTES_MAX = 512 * 1024
-_RESPONSES_MAX = 20_000
-_LITERALS_MAX = 64
 _HEADERS_BYTES = 8 * 1024 * 1024
 """Of one command that asks for headers. Longer ones are asked for again, mail by mail."""
 _SEARCH_MAILS_MAX = 100_000
@@ -41,12 +36,6 @@ _META_BYTES_MAX = 1024
 _OF_FOLDER = frozenset({"UIDVALIDITY", "UIDNEXT"})
 _IDENTITY = b'ID ("name" "huahuo" "version" "1")\r\n'
 
-type OnData = Callable[[list[Part]], None]
-
-
-def _ignore(parts: list[Part]) -> None:
-    """Drop data that was not requested."""
-
 
 class ImapClient:
     """One session. Call `greet`, `secure`, `sign_in`, `identify`, `examine`, then search and fetch."""
@@ -56,17 +45,14 @@ class ImapClient:
     ) -> None:
         self._stream = stream
         self._ambient = ambient
-        self._command_timeout_s = command_timeout_s
+        self._exchange = Exchange(stream, ambient, command_timeout_s)
         self._fetch_timeout_s = fetch_timeout_s
-        self._tags = 0
-        self._secrets: tuple[Secret, ...] = ()
-        self._capabilities: frozenset[str] = frozenset()
         self._idle: Idle | None = None
 
     @property
     def idles(self) -> bool:
         """Whether the server offers IDLE."""
-        return "IDLE" in self._capabilities
+        return "IDLE" in self._exchange.capabilities
 
     @property
     def lost(self) -> bool:
@@ -75,14 +61,14 @@ class ImapClient:
 
     async def greet(self) -> None:
         """Read the server's greeting. PREAUTH is refused, because that login is not ours."""
-        async with self._deadline("greeting", self._command_timeout_s):
-            self._stream.budget = _ANSWER_BYTES_MAX
-            greeting = wire.status(await self._stream.read_line(_LINE_BYTES_MAX))
+        async with self._exchange.deadline("greeting", self._exchange.timeout_s):
+            self._stream.budget = ANSWER_BYTES_MAX
+            greeting = wire.status(await self._stream.read_line(LINE_BYTES_MAX))
         if greeting is None or greeting.tag != b"*" or greeting.status not in {"OK", "BYE"}:
             raise BrokenProtocol("the greeting is none")
         if greeting.status == "BYE":
-            raise ServerBye(self._clean(greeting.text))
-        self._learn(greeting)
+            raise ServerBye(self._exchange.clean(greeting.text))
+        self._exchange.learn(greeting)
 
     async def secure(self, tls: Tls = "offered") -> None:
         """Ensure that a password may be sent: under TLS, or to a server in a private network.
@@ -95,18 +81,18 @@ class ImapClient:
             must = self._stream.public or tls == "starttls"
             # Dovecot repeats its capabilities after the login only to a client that did not ask before, so
             # that each question costs two round trips. A greeting may name only a part of them.
-            if "STARTTLS" not in self._capabilities and (must or not self._capabilities):
-                await self._ask_capabilities()
-            if "STARTTLS" in self._capabilities:
-                await self._command("STARTTLS", [b"STARTTLS\r\n"])
-                async with self._deadline("STARTTLS", self._command_timeout_s):
+            if "STARTTLS" not in self._exchange.capabilities and (must or not self._exchange.capabilities):
+                await self._exchange.ask_capabilities()
+            if "STARTTLS" in self._exchange.capabilities:
+                await self._exchange.command("STARTTLS", [b"STARTTLS\r\n"])
+                async with self._exchange.deadline("STARTTLS", self._exchange.timeout_s):
                     await self._stream.start_tls()
                 # Capabilities sent before TLS are not authenticated.
-                self._capabilities = frozenset()
+                self._exchange.capabilities = frozenset()
             elif must:
                 raise ClearTextRefused("no TLS offered")
-        if not self._capabilities:
-            await self._ask_capabilities()
+        if not self._exchange.capabilities:
+            await self._exchange.ask_capabilities()
 
     async def sign_in(self, auth: Auth, user: str, secret: Secret, *, host: str = "", port: int = 0) -> None:
         """Sign in with a password or an access token.
@@ -123,39 +109,41 @@ class ImapClient:
         if mechanism == "LOGIN":
             pieces = wire.login_pieces(user, secret)
         else:
-            initial = "SASL-IR" in self._capabilities
+            initial = "SASL-IR" in self._exchange.capabilities
             pieces = wire.authenticate_pieces(mechanism, user, secret, host=host, port=port, initial=initial)
-        self._secrets = (secret,)
-        before = self._capabilities
-        self._capabilities = frozenset()
-        await self._command("AUTHENTICATE" if auth in TOKENS else "LOGIN", pieces)
-        if not self._capabilities:
-            await self._ask_capabilities()
-        self._capabilities |= before & {"ID"}
+        self._exchange.secrets = (secret,)
+        before = self._exchange.capabilities
+        self._exchange.capabilities = frozenset()
+        await self._exchange.command("AUTHENTICATE" if auth in TOKENS else "LOGIN", pieces)
+        if not self._exchange.capabilities:
+            await self._exchange.ask_capabilities()
+        self._exchange.capabilities |= before & {"ID"}
 
     def _mechanism(self, auth: Auth) -> str:
         """The mechanism for `auth` that the server offers. The two for tokens stand in for one another."""
         if auth in ("xoauth2", "oauthbearer"):
             wanted = auth.upper()
-            offered = [name for name in ("OAUTHBEARER", "XOAUTH2") if f"AUTH={name}" in self._capabilities]
+            offered = [
+                name for name in ("OAUTHBEARER", "XOAUTH2") if f"AUTH={name}" in self._exchange.capabilities
+            ]
             if wanted in offered or not offered:
-                if any(name.startswith("AUTH=") for name in self._capabilities) and not offered:
+                if any(name.startswith("AUTH=") for name in self._exchange.capabilities) and not offered:
                     raise NoMechanism("the server takes no access tokens")
                 return wanted
             return offered[0]
         if auth == "plain":
             return "PLAIN"
-        if "LOGINDISABLED" in self._capabilities:
-            if self._stream.encrypted and "AUTH=PLAIN" in self._capabilities:
+        if "LOGINDISABLED" in self._exchange.capabilities:
+            if self._stream.encrypted and "AUTH=PLAIN" in self._exchange.capabilities:
                 return "PLAIN"
             raise ClearTextRefused("the server takes no LOGIN on this connection")
         return "LOGIN"
 
     async def identify(self) -> None:
         """Send ID if the server supports it. Some servers refuse to open a folder otherwise."""
-        if "ID" in self._capabilities:
+        if "ID" in self._exchange.capabilities:
             try:
-                await self._command("ID", [_IDENTITY])
+                await self._exchange.command("ID", [_IDENTITY])
             except CommandRefused:
                 return
 
@@ -171,7 +159,7 @@ class ImapClient:
 
         name = wire.quoted(folder)
         assert name is not None
-        statuses = await self._command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
+        statuses = await self._exchange.command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
         told = {s.code: wire.number(s.argument) for s in statuses if s.code in _OF_FOLDER}
         uidvalidity = told.get("UIDVALIDITY")
         if not uidvalidity:
@@ -187,7 +175,7 @@ class ImapClient:
             if folder is not None:
                 found.append(folder)
 
-        await self._command("LIST", [b'LIST "" "*"\r\n'], on_data=on_data)
+        await self._exchange.command("LIST", [b'LIST "" "*"\r\n'], on_data=on_data)
         return found
 
     async def search_up_to(self, uid: int) -> list[int]:
@@ -223,7 +211,7 @@ class ImapClient:
 
     async def fetch_sizes(self, uids: Sequence[int]) -> dict[int, Fetched]:
         """Size and arrival date of mails, without those that are gone."""
-        return await self._fetch(uids, b"UID RFC822.SIZE INTERNALDATE", 0, self._command_timeout_s)
+        return await self._fetch(uids, b"UID RFC822.SIZE INTERNALDATE", 0, self._exchange.timeout_s)
 
     async def fetch_bodies(
         self, uids: Sequence[int], *, bytes_expected: int, bytes_max_each: int | None = None
@@ -246,25 +234,24 @@ class ImapClient:
         `on_news` is called once: a mail came, the connection ended, or what came cannot be understood. Then,
         or before half an hour is over (RFC 2177), call `end_idle`, which raises what is wrong.
         """
-        self._tags += 1
-        tag = b"h%d" % self._tags
-        idle = Idle(self._stream, tag, on_news, self._secrets)
-        async with self._deadline("IDLE", self._command_timeout_s):
-            await idle.begin(_LINE_BYTES_MAX)
+        exchange = self._exchange
+        idle = Idle(self._stream, exchange.next_tag(), on_news, exchange.secrets)
+        async with self._exchange.deadline("IDLE", self._exchange.timeout_s):
+            await idle.begin(LINE_BYTES_MAX)
         self._idle = idle
 
     async def end_idle(self) -> None:
         """End it. Raises as any command."""
         idle, self._idle = self._idle, None
         if idle is not None:
-            async with self._deadline("IDLE", self._command_timeout_s):
-                await idle.end(_LINE_BYTES_MAX)
+            async with self._exchange.deadline("IDLE", self._exchange.timeout_s):
+                await idle.end(LINE_BYTES_MAX)
 
     async def logout(self, timeout_s: float) -> None:
         """Log out if the server answers in time, and cut the connection in any case."""
         try:
             async with Deadline(self._ambient, timeout_s):
-                await self._command("LOGOUT", [b"LOGOUT\r\n"])
+                await self._exchange.command("LOGOUT", [b"LOGOUT\r\n"])
         except (ImapError, TimeoutError):
             pass
         finally:
@@ -282,7 +269,7 @@ class ImapClient:
             if word == b"SEARCH":
                 found.extend(wire.search_uids(rest))
 
-        await self._command(
+        await self._exchange.command(
             "UID SEARCH",
             [b"UID SEARCH " + criteria + b"\r\n"],
             on_data=on_data,
@@ -304,11 +291,11 @@ class ImapClient:
                 found.setdefault(mail.uid, mail)
 
         try:
-            await self._command(
+            await self._exchange.command(
                 "UID FETCH",
                 [b"UID FETCH " + wire.uid_set(uids) + b" (" + items + b")\r\n"],
                 on_data=on_data,
-                budget=_ANSWER_BYTES_MAX + budget + _META_BYTES_MAX * len(uids),
+                budget=ANSWER_BYTES_MAX + budget + _META_BYTES_MAX * len(uids),
                 timeout_s=timeout_s,
             )
         except CommandRefused as refused:
@@ -316,91 +303,3 @@ class ImapClient:
             if refused.status != "NO" or classify(refused).kind == "throttled":
                 raise
         return found
-
-    async def _ask_capabilities(self) -> frozenset[str]:
-        def on_data(parts: list[Part]) -> None:
-            word, rest = wire.word(parts)
-            if word == b"CAPABILITY":
-                self._capabilities = wire.capabilities(rest)
-
-        await self._command("CAPABILITY", [b"CAPABILITY\r\n"], on_data=on_data)
-        return self._capabilities
-
-    async def _command(
-        self,
-        name: str,
-        pieces: Sequence[bytes],
-        *,
-        on_data: OnData = _ignore,
-        budget: int = _ANSWER_BYTES_MAX,
-        line_bytes_max: int = _LINE_BYTES_MAX,
-        timeout_s: float | None = None,
-    ) -> list[Status]:
-        """Send a command, read until its tagged OK, and return the untagged statuses before it.
-
-        Raises:
-            CommandRefused: NO or BAD.
-            ServerBye: the server sent BYE instead.
-            ConnectionLost: the connection ended without a BYE.
-            TimedOut: the deadline passed.
-            BrokenProtocol: the answer is not IMAP or exceeds a bound.
-        """
-        self._tags += 1
-        tag = b"h%d" % self._tags
-        unsent = iter(pieces[1:])
-        statuses: list[Status] = []
-        self._stream.budget = budget
-        async with self._deadline(name, timeout_s or self._command_timeout_s):
-            self._stream.write(tag + b" " + pieces[0])
-            for _ in range(_RESPONSES_MAX):
-                line = await self._stream.read_line(line_bytes_max)
-                if line.startswith(b"+"):
-                    self._go_on(unsent)
-                    continue
-                said = wire.status(line)
-                if said is None:
-                    on_data(await self._whole(line[2:]))
-                    continue
-                self._learn(said)
-                if said.tag == tag:
-                    if said.status != "OK":
-                        raise CommandRefused(name, said.status, said.code, self._clean(said.text))
-                    return statuses
-                if said.tag != b"*" or said.status == "PREAUTH":
-                    raise BrokenProtocol("an answer to no command")
-                if said.status == "BYE":
-                    raise ServerBye(self._clean(said.text))
-                statuses.append(said)
-        raise BrokenProtocol("too many responses to one command")
-
-    def _go_on(self, unsent: Iterator[bytes]) -> None:
-        piece = next(unsent, None)
-        if piece is None:
-            raise BrokenProtocol("the server waits for nothing we have")
-        self._stream.write(piece)
-
-    async def _whole(self, text: bytes) -> list[Part]:
-        """A response with the literals that belong to it."""
-        parts: list[Part] = []
-        while (size := wire.literal_size(text)) is not None:
-            if len(parts) == _LITERALS_MAX:
-                raise BrokenProtocol("too many literals in one response")
-            parts.append((text, await self._stream.read_exactly(size)))
-            text = await self._stream.read_line(_LINE_BYTES_MAX)
-        parts.append(text)
-        return parts
-
-    def _learn(self, said: Status) -> None:
-        if said.code == "CAPABILITY":
-            self._capabilities = wire.capabilities(said.argument)
-
-    def _clean(self, text: bytes) -> str:
-        return sanitise(text, self._secrets)
-
-    @asynccontextmanager
-    async def _deadline(self, what: str, timeout_s: float) -> AsyncIterator[None]:
-        try:
-            async with Deadline(self._ambient, timeout_s):
-                yield
-        except TimeoutError:
-            raise TimedOut(what) from None

@@ -16,7 +16,7 @@ _DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy"})
 _ELSEWHERE: Final = frozenset({"http_away", "http_certificate", "http_tls", "http_protocol", "http_down"})
 """Kinds that say something about a token endpoint or Graph, and nothing about the server."""
 TOLD_FROM: Final = 2
-"""So many failures in turn are told to users. Most servers restart faster than that."""
+"""Users are told from this failure in turn on. Most servers restart faster than that."""
 
 
 class Host:

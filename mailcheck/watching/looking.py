@@ -25,7 +25,7 @@ from huahuo.mailcheck.servers.faults import MailFault, TimedOut
 from huahuo.mailcheck.web.requests import Requests
 
 _NEWEST: Final = 100
-"""Of a folder that nobody has read, a watcher tells so many mails. The rest is for a check."""
+"""A watcher tells at most this many mails of a folder that was never read. The rest is for a check."""
 
 
 class MailboxGone(Exception):  # noqa: N818  a fact about the mailbox

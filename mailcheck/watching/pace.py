@@ -41,7 +41,7 @@ def renew_s(pace: Pace, chance: float) -> float:
 
 
 def again_s(failures: int, chance: float) -> float:
-    """Until the next try after so many failures in turn."""
+    """The pause before the next try, after `failures` in turn."""
     return _doubled(_AGAIN_S, _AGAIN_S_MAX, failures) * (0.5 + 0.5 * chance)
 
 

@@ -39,7 +39,7 @@ def is_passing(fault: MailFault) -> bool:
 
 
 def pause_s(fault: MailFault, failures: int, chance: float) -> float:
-    """How long to wait after so many failures: doubled each time, never less than the server asked for."""
+    """The pause after `failures` in turn: doubled each time, never less than the server asked for."""
     backoff: float = min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(failures - 1, 10)) * (0.75 + chance / 2)
     asked = fault.retry_after_s if isinstance(fault, HttpFailed) else None
     return max(backoff, asked or 0.0)

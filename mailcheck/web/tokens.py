@@ -40,8 +40,8 @@ from huahuo.mailcheck.web.retrying import with_retries
 RENEW_BEFORE_S: Final = 600.0
 """An access token is replaced this long before it ends, or in the middle of its life if that is shorter."""
 CLAIMED_MAX_S: Final = 120.0
-"""For so long a node waits for another one that has claimed the grant. With all its tries a refresh at one
-endpoint takes 37 s, and a node that ended is not heard of after 8 s."""
+"""How long a node waits for another one that has claimed the grant. With all its tries a refresh at one
+endpoint takes 37 s, and a node that ended counts as gone after 8 s."""
 _LOOK_S: Final = 0.5
 _LEAVE_TRIES: Final = 3
 TOKENS_MAX: Final = 20_000

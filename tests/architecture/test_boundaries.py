@@ -17,7 +17,7 @@ THREADS = {
     "huahuo/app/watching.py",  # looks at a loop that may be blocked
     "huahuo/app/tracing.py",  # the library that exports blocks when it ends
     "huahuo/embedding/bridge.py",  # foreign threads meet the loop
-    "huahuo/embedding/service.py",  # the embedding API's own thread
+    "huahuo/embedding/service_thread.py",  # the embedding API's own thread
 }
 CHANCE_AND_TIME = {"time", "random", "secrets", "uuid"}
 

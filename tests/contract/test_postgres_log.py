@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer import postgres as postgres_log
+from huahuo.eventstore.sequencer import postgres_links
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
@@ -220,13 +220,13 @@ async def test_a_connection_that_was_opened_before_a_promotion_and_is_ready_afte
 
         async def late(*how: Any) -> Link:
             link = await open_link(*how)
-            one._succession.timeline = promoted  # noqa: SLF001  what `Succession` finds meanwhile
+            one.links.succession.timeline = promoted
             return link
 
-        monkeypatch.setattr(postgres_log, "open_link", late)
+        monkeypatch.setattr(postgres_links, "open_link", late)
         with pytest.raises(Unreachable, match="another server was promoted in its place"):
             await one.last()
-        assert one._succession.timeline == promoted  # noqa: SLF001
+        assert one.links.succession.timeline == promoted
         assert "another server was promoted" in one.trouble
 
 

@@ -34,7 +34,7 @@ async def hang() -> None:
     if len(calls) >= {HANGS_AFTER} and not Path("free").exists():
         await asyncio.Event().wait()
 """
-"""Each life of the service delivers so many events at most, so that no kill comes too late."""
+"""At most how many events one life of the service delivers, so that no kill comes too late."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -154,7 +154,7 @@ def test_a_service_that_does_not_run_says_so(tmp_path: Path) -> None:
 
 
 def test_seen_may_wait_longer_than_a_call_may_take(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.embedding.service._CALL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("huahuo.embedding.service_thread._CALL_TIMEOUT_S", 0.2)
     assert not service.seen("user/1", 1, client="nobody", timeout_s=0.4)
 
 

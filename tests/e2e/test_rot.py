@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 
 
 async def fill(data: Path) -> None:
-    """Two streams, and so much behind them that an opening does not look at them."""
+    """Two streams, followed by more events than an opening looks at."""
     log = await SqliteLog.open(
         data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
     )

@@ -206,10 +206,11 @@ async def test_the_application_of_the_page_answers_and_resumes(
             await events.until("message", type="answer_ended")
             text = "".join(said.data.get("text", "") for said in events.seen if said.data)
             assert text.startswith("You asked: why.")
-        message = {"id": "c1", "messages": [{"role": "user", "parts": [{"type": "text", "text": "who"}]}]}
-        said = await http.post("/api/chat", json=message)
+        question = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "who"}]}
+        asked = {"id": "c1", "trigger": "submit-message", "messages": [question]}
+        said = await http.post("/api/chat", json=asked)
         assert said.headers["x-vercel-ai-ui-message-stream"] == "v1"
-        again = await http.get("/api/chat/c1.1/stream")
+        again = await http.get("/api/chat/c1/stream")
         assert "You asked: who." in again.text
         assert again.text.endswith("data: [DONE]\n\n")
-        assert (await http.get("/api/chat/nothing/stream")).status_code == 404
+        assert (await http.get("/api/chat/nothing/stream")).status_code == 204

@@ -1,11 +1,13 @@
 """What an ASGI server hands on of a request's head is bounded here, as some servers bound nothing."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from huahuo import Huahuo
+from huahuo.transport.http import asgi
 
 SCOPE: dict[str, Any] = {
     "type": "http", "method": "GET", "path": "/readyz", "root_path": "", "query_string": b"",
@@ -63,6 +65,20 @@ async def test_what_is_sent_of_a_refused_body_is_taken_so_that_the_client_gets_t
     async with Huahuo(data=tmp_path / "data", port=0) as app:
         await app.asgi(scope, receive, send)
     assert happened == ["start", "more", "taken", "taken", "taken", "body"]
+
+
+@pytest.mark.virtual_time
+async def test_a_refused_body_that_comes_slowly_is_taken_to_its_end() -> None:
+    parts = iter([*[True] * 10, False])
+    taken: list[bool] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.8)
+        taken.append(next(parts))
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": taken[-1]}
+
+    await asgi.let_send(receive)
+    assert taken == [*[True] * 10, False]
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_a_log_that_cannot_be_read_is_a_passing_problem() -> None:
 def test_a_user_that_asks_too_often_is_told_when_to_come_back() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c, http(w, ADMIN) as other:
-            w.api.users._per_s = 1  # noqa: SLF001  a limit that a test can reach
+            w.api.users.per_s = 1
             answers = [await c.get("/streams/system") for _ in range(6)]
             assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
             assert answers[-1].headers["retry-after"] == "1"

@@ -164,7 +164,7 @@ def test_the_python_client_watches_a_job_to_its_end_and_cancels_it(world: AppWor
     running = world.begin(work())
     world.advance(seconds=1)
     alice = world.client(42)
-    seen = world.run(watch(alice._client))  # noqa: SLF001  the client that an application has
+    seen = world.run(watch(alice.client))
     assert seen == [(40, "4 of 10 files", status) for status in ("running", "cancelling", "cancelled")]
     with contextlib.suppress(asyncio.CancelledError):
         world.run(asyncio.wait_for(running, 1))
@@ -177,5 +177,5 @@ def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
             pass
 
     with pytest.raises(StreamDenied):
-        world.run(watch(world.client(43)._client))  # noqa: SLF001  the client that an application has
+        world.run(watch(world.client(43).client))
     world.close()

@@ -125,6 +125,26 @@ async def serving(app: Huahuo, server: MCPServer) -> AsyncIterator[str]:
 
 
 @pytest.mark.slow
+async def test_the_application_of_the_sdk_starts_and_stops_the_service(app: Huahuo) -> None:
+    server = MCPServer("tests")
+
+    @server.tool()
+    async def work() -> str:
+        return "done"
+
+    async with serving(app, server) as url, asyncio.timeout(WITHIN_S):
+        async with (
+            streamable_http_client(url) as (reading, writing, *_),
+            ClientSession(reading, writing) as client,
+        ):
+            await client.initialize()
+            result = await client.call_tool("work")
+            assert result.content[0].text == "done"  # type: ignore[union-attr]
+        assert app.app is not None
+    assert app.app is None
+
+
+@pytest.mark.slow
 async def test_a_client_of_the_sdk_loses_nothing_when_its_stream_is_closed_under_it(app: Huahuo) -> None:
     server = MCPServer("tests")
     told: list[str] = []

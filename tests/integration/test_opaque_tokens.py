@@ -149,7 +149,7 @@ async def test_of_a_server_that_is_older_than_the_client_the_token_says_it(
         if told is None:
             with pytest.raises(ConnectionClosedError):
                 await socket.recv()
-            assert "update the server" in str(socket._end)  # noqa: SLF001  the reason of an end without a code
+            assert "update the server" in socket.reason
         else:
             assert msgspec.json.decode(await socket.recv())["user"] == told
         await socket.close()

@@ -14,6 +14,7 @@ from huahuo import Command, ConfigError, Context, Entity, Event, Huahuo, Princip
 from huahuo.actors.plugins.principal import UserId
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientStopped, CommandError, StreamDenied
+from huahuo.transport.commands.types_of_users import TYPES_PER_USER
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.http import reader
 from tests.support.drivers.rawclient import connected, raw
@@ -224,6 +225,20 @@ async def test_with_authorize_a_group_in_the_token_is_a_right_only_if_authorize_
             await client.events("group/ops").ready()
         accounts.let(ALICE, "read group/ops")
         await client.events("group/ops").ready()
+
+
+async def test_a_user_who_publishes_ever_new_types_of_events_is_refused(
+    tmp_path: Path, accounts: Accounts
+) -> None:
+    app = application(tmp_path, accounts, authorize=accounts.authorize)
+    accounts.let(ALICE, "publish room/1")
+    async with running(app, "own port") as url, Client(url, token="alice-1") as alice:
+        for start in range(0, TYPES_PER_USER, 50):
+            events = [{"stream": "room/1", "type": f"said-{start + n}"} for n in range(50)]
+            await alice.send("publish", events=events)
+        with pytest.raises(CommandError, match="quota_exceeded"):
+            await alice.send("publish", stream="room/1", type="said-too")
+        await alice.send("publish", stream="room/1", type="said-7")
 
 
 async def test_a_users_own_stream_and_system_need_no_answer_of_authorize(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from huahuo.transport.client.client import Client
@@ -79,3 +80,17 @@ async def test_who_has_used_up_its_quota_is_still_known_after_a_restart(tmp_path
             await one.send("add_email", **mailbox("one-more"))
         ids = [row["id"] for row in (await one.send("get_all_emails"))["data"]]
         await one.send("delete_emails", email_ids=ids)
+
+
+async def test_a_user_that_begins_too_many_streams_is_refused_and_its_streams_go_on(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data", streams_begun_per_day=20) as s, s.client(2) as other:
+        headers = {"Authorization": f"Bearer {s.token(1)}", "Content-Type": "text/plain"}
+        async with httpx.AsyncClient(base_url=s.app.url, headers=headers) as http:
+            answers = [await http.put(f"/ds/user/1/{number}", content="a") for number in range(30)]
+            codes = [answer.status_code for answer in answers]
+            made = codes.count(201)
+            assert codes == [201] * made + [429] * (30 - made)
+            assert 5 <= made <= 20
+            assert int(answers[-1].headers["retry-after"]) > 0
+            assert (await http.get("/ds/user/1/0")).text == "a"
+        await other.send("add_email", **mailbox("other"))

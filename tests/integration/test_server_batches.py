@@ -24,7 +24,7 @@ class Ticking(FakeAmbient):
 
 
 def publishes(first: int, count: int) -> bytes:
-    """So many commands, with ids."""
+    """`count` commands, with ids."""
     texts = [
         {"action": "publish", "id": f"p{number}", "stream": "user/7", "type": "tick", "n": number}
         for number in range(first, first + count)

@@ -153,7 +153,7 @@ def test_a_gate_that_finished_no_seed_has_proved_nothing(
     monkeypatch.setattr(simulator, "tours", list)
     monkeypatch.setattr(Sum, "missing", lambda _sum, **_how: [])
     options = argparse.Namespace(gate=True, within_s=1e-9, hours=None, engine=None, jobs=1, shrink=False)
-    assert simulator._many(range(2), options)  # noqa: SLF001
+    assert simulator.run_many(range(2), options)
     assert "NOT PROVED: no seed was over in time" in capsys.readouterr().out
 
 

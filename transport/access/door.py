@@ -103,7 +103,7 @@ class RequestLimit:
     """
 
     def __init__(self, per_s: int, keys_max: int = _THROTTLED_ADDRESSES_MAX) -> None:
-        self._per_s = per_s
+        self.per_s = per_s
         self._keys_max = keys_max
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self.refused_count = 0
@@ -115,7 +115,7 @@ class RequestLimit:
 
     def take(self, key: str, now_s: float) -> float:
         """Count a request and return 0, or return the seconds until one is allowed."""
-        if self._per_s <= 0:
+        if self.per_s <= 0:
             return 0.0
         bucket = self._bucket(key, now_s)
         if bucket.take(now_s):
@@ -127,13 +127,13 @@ class RequestLimit:
 
     def charge(self, key: str, count: int, now_s: float) -> None:
         """The key was allowed `count` requests on another node."""
-        if self._per_s > 0:
+        if self.per_s > 0:
             self._bucket(key, now_s).charge(now_s, count)
 
     def _bucket(self, key: str, now_s: float) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(self._per_s, _REQUESTS_BURST * self._per_s, now_s)
+            bucket = self._buckets[key] = TokenBucket(self.per_s, _REQUESTS_BURST * self.per_s, now_s)
             if len(self._buckets) > self._keys_max:
                 self._buckets.popitem(last=False)
         else:

@@ -33,10 +33,10 @@ _SPANS: Final = tuple(sorted(MOVING - {"events", "snapshot"}))
 """The kinds that move the place and hold no events: a page has a list of each under its name."""
 _PAGE_EVENTS: Final = 500
 LATE_S: Final = 10.0
-"""So long after a comment of the server was due, its connection counts as dead."""
+"""A connection counts as dead when a comment of the server is overdue by this."""
 _PAGE_S: Final = 20.0
 _COMMAND_S: Final = 60.0
-"""Without anything of an answer for so long, its connection counts as dead. A command is sent again."""
+"""A connection counts as dead when an answer has not begun after this. A command is sent again."""
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _OLDER: Final = (
@@ -100,6 +100,11 @@ class HttpSocket:
     def transport(self) -> "HttpSocket":
         """What can be aborted."""
         return self
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; "": it has not, or nobody said."""
+        return "" if self._end is None else self._end[1]
 
     async def recv(self) -> str:
         """The next message. Raises ConnectionClosedError: the socket has ended."""

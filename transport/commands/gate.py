@@ -13,13 +13,9 @@ from typing import Any
 import msgspec
 import structlog
 
-from huahuo.actors.actor.errors import HandlerCancelled, InboxFull
-from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.actions import Action, OneAppend
 from huahuo.actors.plugins.calls import (
-    BUSY_RETRY_S,
     Call,
-    Refusal,
     RefuseGrowth,
     Reply,
     error_reply,
@@ -28,21 +24,23 @@ from huahuo.actors.plugins.calls import (
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.fair_executor import acting_for
-from huahuo.eventstore.errors import (
-    Closed,
-    CommandMismatch,
-    Conflict,
-    Corrupt,
-    QueueFull,
-    TooLarge,
-    Unavailable,
-)
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.rights import may_call
+from huahuo.transport.commands.answers import (
+    BEHIND,
+    BUSY,
+    MISMATCH,
+    answer_of,
+    append_of,
+    error_code,
+    fault,
+    forbidden,
+    outcome_of,
+    recorded,
+)
 from huahuo.transport.commands.running import Done, Running
-from huahuo.transport.protocol.codes import ErrorCode, recordable
-from huahuo.transport.words import zh
+from huahuo.transport.protocol.codes import recordable
 
 RUNNING_MAX = 10_000
 
@@ -55,32 +53,6 @@ type Traced = Callable[[Call[Any], str, float], None]
 
 _log = structlog.get_logger(__name__)
 CANCEL_TIMEOUT_S = 1.0
-_ERROR = b'{"type":"error"'
-
-_BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
-_UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
-_BEHIND = Refusal(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND, retry_s=BUSY_RETRY_S)
-_CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
-_MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
-_TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
-_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
-_KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.NO_RIGHT_OF_KEY)
-
-
-class _Code(msgspec.Struct):
-    code: str
-
-
-def outcome_of(reply: Reply) -> str:
-    """`duplicate`, the code of an error, or `ok`."""
-    if reply.duplicate:
-        return "duplicate"
-    return _error_code(reply) or "ok"
-
-
-def _error_code(reply: Reply) -> str:
-    """The code of a reply made by `error_reply`, else "". Large answers are not decoded."""
-    return msgspec.json.decode(reply.body, type=_Code).code if reply.body.startswith(_ERROR) else ""
 
 
 class Gate:
@@ -148,18 +120,18 @@ class Gate:
         if first is not None:
             return self._repeat(run, first)
         if len(self._by_key) + len(self._nameless) + self._queries >= self._running_max:
-            return self._soon(run, error_reply(_BUSY))
+            return self._soon(run, error_reply(BUSY))
         if not may_call(call.principal, spec):
-            return self._keep(run, _forbidden(call))
+            return self._keep(run, forbidden(call))
         if self.refuse_growth is not None and not spec.frees:
-            refusal = self.refuse_growth(call.principal.name)
+            refusal = self.refuse_growth(call.principal.name, call.principal.is_admin)
             if refusal is not None:
                 return self._soon(run, error_reply(refusal))
         seen = 0 if self._settle is None else self._log.position  # read before the handler decides
         try:
             work = spec.handler(call)
         except (Exception, SystemExit) as error:  # noqa: BLE001  as of a coroutine
-            return self._soon(run, self._fault(call, error))
+            return self._soon(run, fault(call, error, self._ambient))
         if isinstance(work, OneAppend):
             return self._append(run, work)
         if isinstance(work, Reply) and not self._may_be_behind(work):
@@ -183,7 +155,7 @@ class Gate:
         for run, outcome in outcomes:
             try:
                 if isinstance(outcome, Exception):
-                    self._end(run, self._fault(run.call, outcome), now_s)
+                    self._end(run, fault(run.call, outcome, self._ambient), now_s)
                 else:
                     self._end(run, run.reply_to(outcome), now_s)
             except Exception:  # noqa: BLE001  one answer that cannot be told is no other's
@@ -213,9 +185,9 @@ class Gate:
 
     async def _query(self, call: Call[Any], spec: Action) -> Reply:
         if not may_call(call.principal, spec):
-            return _forbidden(call)
+            return forbidden(call)
         if self.running >= self._running_max:
-            return error_reply(_BUSY)
+            return error_reply(BUSY)
         self._queries += 1
         try:
             with acting_for(call.principal.name):
@@ -226,7 +198,7 @@ class Gate:
     def _repeat(self, run: Running, first: Running) -> Running:
         """Answer as the running execution, marked as a repeat if its answer is final."""
         if first.call.fingerprint != run.call.fingerprint:
-            return self._soon(run, error_reply(_MISMATCH))
+            return self._soon(run, error_reply(MISMATCH))
         if first.others is None:
             first.others = [run]
         else:
@@ -241,26 +213,26 @@ class Gate:
             if self._may_be_behind(reply):
                 reply = await self._settled(call, spec, reply, seen)
         kept = self._record_of(call, reply)
-        return reply if kept is None else _kept(await self._log.append(kept), reply)
+        return reply if kept is None else recorded(await self._log.append(kept), reply)
 
     def _may_be_behind(self, reply: Reply) -> bool:
         """Whether this refuses a command, maybe only since this node has not applied all that was ordered."""
         if self._settle is None or reply.recorded:
             return False
-        code = _error_code(reply)
+        code = error_code(reply)
         return bool(code) and recordable(code)
 
     async def _settled(self, call: Call[Any], spec: Action, refusal: Reply, seen: int) -> Reply:
         """The answer to a command that was refused when the log was at `seen` here."""
         assert self._settle is not None, "asked by `_may_be_behind`"
         if not await self._settle():
-            return error_reply(_BEHIND)
+            return error_reply(BEHIND)
         if self._log.position == seen:
             return refusal
         work = spec.handler(call)
         if not isinstance(work, OneAppend):
             return await answer_of(work)
-        written = await self._log.append(_append_of(call, work))
+        written = await self._log.append(append_of(call, work))
         if isinstance(written, Duplicate):
             return from_record(written.command)
         stream = work.events[-1].stream
@@ -269,7 +241,7 @@ class Gate:
     def _append(self, run: Running, one: OneAppend) -> Running:
         """Write the events and the answer in one commit, then answer."""
         run.answers(one.body, one.events[-1].stream)
-        return self._submit(run, _append_of(run.call, one), one.events_bytes)
+        return self._submit(run, append_of(run.call, one), one.events_bytes)
 
     def _keep(self, run: Running, reply: Reply) -> Running:
         """Answer, after the answer is in the log if it must be recorded and is not yet."""
@@ -280,7 +252,7 @@ class Gate:
         return self._submit(run, append)
 
     def _record_of(self, call: Call[Any], reply: Reply) -> Append | None:
-        if call.key is None or reply.recorded or not recordable(_error_code(reply)):
+        if call.key is None or reply.recorded or not recordable(error_code(reply)):
             return None
         at_stream, at_seq = reply.at or ("", 0)
         return Append(
@@ -294,7 +266,7 @@ class Gate:
         try:
             self._log.submit_for(self, run, append, events_bytes=events_bytes)
         except Exception as error:  # noqa: BLE001  as of a coroutine
-            return self._soon(run, self._fault(run.call, error))
+            return self._soon(run, fault(run.call, error, self._ambient))
         self._enter(run)
         return run
 
@@ -325,7 +297,7 @@ class Gate:
             del self._by_key[key]  # first: a fault in telling must not leave it running
         self._tell(run, reply, now_s)
         if run.others is not None:
-            if reply is not None and recordable(_error_code(reply)):
+            if reply is not None and recordable(error_code(reply)):
                 reply = msgspec.structs.replace(reply, duplicate=True)
             for other in run.others:
                 self._tell(other, reply)
@@ -345,57 +317,4 @@ class Gate:
         try:
             return await work
         except (Exception, SystemExit) as error:  # noqa: BLE001  each one has an answer
-            return self._fault(call, error)
-
-    def _fault(self, call: Call[Any], error: BaseException) -> Reply:
-        """The answer for an exception of a handler or of the log. No text of it reaches the client."""
-        match error:
-            case CommandMismatch():
-                return error_reply(_MISMATCH)
-            case TooLarge():
-                return error_reply(_TOO_LARGE)
-            case Corrupt():
-                return error_reply(_CORRUPT)
-            case Unavailable() | Closed() | Degraded() | HandlerCancelled():
-                return error_reply(_UNAVAILABLE)
-            case TimeoutError() | Busy() | InboxFull() | QueueFull() | Conflict():
-                return error_reply(_BUSY)
-        correlation_id = self._ambient.token(8)
-        _log.error(
-            "command_failed",
-            action=call.action,
-            command_id=call.command_id,
-            principal=call.principal.name,
-            correlation_id=correlation_id,
-            exc_info=error,
-        )
-        return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
-
-
-def _append_of(call: Call[Any], one: OneAppend) -> Append:
-    record = None
-    if call.key is not None:
-        record = CommandRecord(call.key, call.fingerprint, one.body, one.events[-1].stream)
-    return Append(
-        ts_ms=one.ts_ms,
-        events=one.events,
-        command=record,
-        principal=call.user,
-        command_id=call.command_id,
-        shred=one.shred,
-    )
-
-
-def _forbidden(call: Call[Any]) -> Reply:
-    return error_reply(_FORBIDDEN if call.principal.rights is None else _KEY_FORBIDDEN)
-
-
-def _kept(written: Appended | Duplicate, reply: Reply) -> Reply:
-    return from_record(written.command) if isinstance(written, Duplicate) else reply
-
-
-async def answer_of(work: Awaitable[Reply] | OneAppend | Reply) -> Reply:
-    """What a handler answers that appends nothing by way of `OneAppend`. Raises TypeError: it does."""
-    if isinstance(work, OneAppend):
-        raise TypeError("only a command may append")
-    return work if isinstance(work, Reply) else await work
+            return fault(call, error, self._ambient)

@@ -19,6 +19,7 @@ from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
 from huahuo.transport.commands.published_events import EventMaker, PublishRefused
+from huahuo.transport.commands.types_of_users import TypesOfUsers
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.listed import EVENTS_MAX, ListedEvent
 from huahuo.transport.words import zh
@@ -61,6 +62,7 @@ class Publisher:
         self._ambient = ambient
         self._registry = registry
         self._maker = EventMaker(registry)
+        self._types = TypesOfUsers()
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before the service itself publishes. The gate asks for clients."""
         self.here: Callable[[], str] | None = None
@@ -213,6 +215,8 @@ class Publisher:
         for stream in dict.fromkeys(event.stream for event in asked.events):
             if not await may(call.principal, stream):
                 return error_reply(Refusal(ErrorCode.FORBIDDEN, zh.NOT_YOURS_TO_WRITE))
+        if not self._types.admit(call.principal.name, [event.type for event in asked.events]):
+            return error_reply(Refusal(ErrorCode.QUOTA_EXCEEDED, zh.TOO_MANY_TYPES))
         stream, record = asked.events[-1].stream, None
         if call.key is not None:
             record = CommandRecord(call.key, call.fingerprint, asked.body, stream)
@@ -258,7 +262,7 @@ class Publisher:
         return "" if self.here is None else self.here()
 
     def _need_room(self, principal: str) -> None:
-        refusal = None if self.refuse_growth is None else self.refuse_growth(principal)
+        refusal = None if self.refuse_growth is None else self.refuse_growth(principal, True)
         if refusal is not None:
             raise PublishRefused(refusal)
 

@@ -27,7 +27,7 @@ PIECE_BYTES_MAX: Final = 128 << 10
 MESSAGES_MAX: Final = 10_000
 _ROOM_BYTES: Final = 256
 _CONTINUED_MAX: Final = 3
-"""A character of UTF-8 goes on for so many bytes at most."""
+"""The most bytes of a character of UTF-8 after its first one."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 

@@ -220,7 +220,7 @@ class Serving:
         """Raise NoRoom if this user may store nothing more now."""
         if self.refuse_growth is None:
             return
-        refusal = self.refuse_growth(visit.principal.name)
+        refusal = self.refuse_growth(visit.principal.name, visit.principal.is_admin)
         if refusal is not None:
             raise NoRoom(refusal)
 

@@ -30,6 +30,7 @@ from huahuo.transport.http.heads import HEAD_BYTES_MAX
 from huahuo.transport.http.messages import Answer, Headers, Request, origin_form
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
 from huahuo.transport.http.problems import problem, worded
+from huahuo.transport.http.time_limit import LINGER_S, LINGER_SILENCE_S
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.server import Server
@@ -37,7 +38,6 @@ from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
 
 _DENIAL: Final = "websocket.http.response"
-_LINGER_S: Final = 1.0
 _BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -128,7 +128,7 @@ class AsgiTransport:
         if ends and unread is not None and has_body(scope):
             # Closed with bytes unread, TCP would take the answer from a client that is still sending.
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await _let_send(unread)
+            await let_send(unread)
             body = b""
         await send({"type": "http.response.body", "body": body})
 
@@ -304,12 +304,14 @@ class AsgiOutlet:
             self.socket.drained()
 
 
-async def _let_send(receive: Receive) -> None:
-    """Throw away the rest of a body, for a short time."""
+async def let_send(receive: Receive) -> None:
+    """Throw away the rest of a body while it comes, for a short time."""
+    loop = asyncio.get_running_loop()
+    ends_s, more = loop.time() + LINGER_S, True
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER_S):
-            while (await receive()).get("more_body", False):
-                pass
+        while more:
+            async with asyncio.timeout_at(min(ends_s, loop.time() + LINGER_SILENCE_S)):
+                more = (await receive()).get("more_body", False)
 
 
 def _start(status: HTTPStatus, headers: Headers) -> Message:

@@ -54,7 +54,7 @@ class Outlet(Protocol):
         ...
 
     def bound(self, bytes_max: int) -> None:
-        """Be paused from so many bytes on."""
+        """Be paused from `bytes_max` on."""
         ...
 
     def refuse(self, answer: Answer) -> None:

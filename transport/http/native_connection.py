@@ -23,7 +23,7 @@ from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
 from huahuo.transport.http.problems import problem, worded
-from huahuo.transport.http.time_limit import TimeLimit
+from huahuo.transport.http.time_limit import LINGER_S, LINGER_SILENCE_S, TimeLimit
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.admission import peer_of
@@ -37,7 +37,6 @@ BODY_S: Final = 60.0
 """A body must have come within this."""
 HALF_CLOSED_S: Final = 10.0
 """A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
-_LINGER_S: Final = 1.0
 _PIPELINED_BYTES_MAX: Final = 64 << 10
 
 _log = structlog.get_logger(__name__)
@@ -92,6 +91,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._discards:
+            self._limit.set(LINGER_SILENCE_S)
             return
         if not self._trusted:
             self._held_bytes += len(data)
@@ -343,7 +343,8 @@ class HttpConnection(asyncio.Protocol):
             # Unread bytes would turn the close into a reset, and the answer would be lost.
             self._discards = True
             self._resume_reading()
-            self._limit.set(_LINGER_S)
+            self._limit.set_last(LINGER_S)
+            self._limit.set(LINGER_SILENCE_S)
         else:
             self.transport.close()
 

@@ -40,7 +40,7 @@ class OutQueue:
         return self._paused
 
     def bound(self, bytes_max: int) -> None:
-        """Be full from so many bytes on."""
+        """Be full from `bytes_max` on."""
         self._bytes_max = bytes_max
 
     def put(self, message: Message, size: int) -> None:

@@ -3,6 +3,12 @@
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Final
+
+LINGER_SILENCE_S: Final = 1.0
+"""A client that still sends a body which was refused is read until it pauses for this long."""
+LINGER_S: Final = 10.0
+"""At most this long. Closed with bytes unread, TCP would take the answer from such a client."""
 
 
 class TimeLimit:

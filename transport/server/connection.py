@@ -11,13 +11,12 @@ connections share (`Delivery.take`, ADR 30).
 An idle connection keeps no timer and no task except the handler's.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, cast
 
 import structlog
 
-from huahuo.actors import LoopActor, LoopRef
+from huahuo.actors import LoopRef
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.server.alarms import tell_alarm
@@ -25,7 +24,6 @@ from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.batch import Batch, is_utf8
 from huahuo.transport.server.connection_ref import (
     Close,
-    ConnectionEnded,
     ConnectionRef,
     Fault,
     Signal,
@@ -35,6 +33,7 @@ from huahuo.transport.server.connection_ref import (
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.task_keeper import TaskKeeper
 from huahuo.transport.server.turns import Bill
 from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.server.wires import Wires
@@ -50,7 +49,7 @@ _FAULT = "internal error"
 _log = structlog.get_logger(__name__)
 
 
-class Connection(LoopActor):
+class Connection(TaskKeeper):
     """See the module. Others hold its `ConnectionRef`.
 
     Implements `Shell` of `answering`, of `pump` and of `signing_in`.
@@ -69,8 +68,6 @@ class Connection(LoopActor):
         self._session = Session(
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
-        self._tasks: set[asyncio.Task[None]] | None = None  # an idle connection has none
-        self._free: asyncio.Future[None] | None = None
         self._slowed = False
         self._quiet_until_s = 0.0
         """See `Session.quiet_until_s`."""
@@ -297,11 +294,6 @@ class Connection(LoopActor):
         self._tell_free()
         self._pump.run()
 
-    async def change(self) -> None:
-        """See `Shell`: a waiting message may then go on."""
-        self._free = self._free or asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._free)
-
     # Carrying out what the session says --------------------------------------------------------------
 
     def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
@@ -354,14 +346,6 @@ class Connection(LoopActor):
             self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())
         self._ws.go_on_soon()
 
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop())
-        if self._tasks is None:
-            self._tasks = set()
-        self._tasks.add(task)  # else it might be garbage-collected
-        task.add_done_callback(self._ended)
-
     # The end ------------------------------------------------------------------------------------------
 
     def _say_close(self, said: outputs.Close) -> None:
@@ -379,29 +363,13 @@ class Connection(LoopActor):
         self._pump.gone()
         self._ws.listener = None
         self._leave()
-        # Commands are not cancelled, so that one that has not begun yet is not lost.
-        for task in tuple(self._tasks or ()):
-            task.cancel()
+        self._cancel_tasks()
 
     def _leave(self) -> None:
         """Leave the hub and stop reading for this connection."""
         self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()
-
-    def _tell_free(self) -> None:
-        free, self._free = self._free, None
-        if free is not None and not free.done():
-            free.set_result(None)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        assert self._tasks is not None, "the task was started here"
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._tasks = None
-        fault = None if task.cancelled() else task.exception()
-        if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
-            self._actor_ref.fault(fault)
 
     def _now(self) -> Now:
         return Now(self._wires.ambient.monotonic_s(), self._wires.ambient.now_ms())

@@ -24,7 +24,7 @@ from huahuo.transport.server.cohorts import Cohort, Marcher, Members
 from huahuo.transport.server.sends import Sends
 
 LANES_A_STEP: Final = 256
-"""So many frames are written before the clock is looked at: 2 to 3 ms."""
+"""How many frames are written before the next look at the clock: 2 to 3 ms."""
 _SLICE_S = 0.0025
 """After this time and the step that was begun, others have the loop: at most some 5 ms."""
 _KEPT_EVENTS_MAX = 8192
@@ -48,7 +48,7 @@ class Lane(Marcher, Protocol):
         ...
 
     def count_written(self, events: int, size_bytes: int) -> None:
-        """So much was written to connections of this server."""
+        """Count what was written to connections of this server."""
         ...
 
     def woken(self, stream: str) -> None:
@@ -82,8 +82,8 @@ class FanOut:
     ) -> None:
         """A frame holds at most `events_max` events.
 
-        A stream with fewer than `cohorts_from` subscribers has no cohorts. So many hand-outs of a stream as
-        `gather_every` says pass until those who are served alone are asked again to join one.
+        A stream with fewer than `cohorts_from` subscribers has no cohorts. One that is served alone is
+        asked to join one again after `gather_every` hand-outs of the stream.
         `later` calls a function in the loop's next turn. Without it a commit is handed out in one turn.
         """
         self._frames = frames

@@ -101,14 +101,14 @@ def understood(data: bytes) -> Asked | None:
     if found is None:
         return None
     head = data[: found.start(1)] + data[found.end(1) : end]
-    asked = _kept(head) if _PRIVATE.search(head) is None else _without_key(head)
+    asked = kept(head) if _PRIVATE.search(head) is None else _without_key(head)
     if asked is None:
         return None
     return Asked(end, accept_key(found[1].decode("ascii")), *asked)
 
 
 @lru_cache(maxsize=_HEADS_KEPT)
-def _kept(head: bytes) -> _Asked | None:
+def kept(head: bytes) -> _Asked | None:
     """See `_without_key`. Clients of one kind send the same head, and come together after a restart."""
     return _without_key(head)
 

@@ -28,9 +28,9 @@ from huahuo.transport.server.sends import Direct
 from huahuo.transport.server.snapshots import Snapshots
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.supply import Supply, Tally
-from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
+from huahuo.transport.session.subscription import Subscription
 
 _JOINED_BYTES_MAX: Final = 64 << 10
 _ALL_JOINED_BYTES_MAX: Final = 1 << 20

@@ -16,10 +16,10 @@ from huahuo.transport.server.pictures import Picture
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.supply import Supply
 from huahuo.transport.server.turns import Crowded
-from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.delivery_states import IllegalStepError
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
+from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.wanted import Want, Wanted
 
 _SNAPSHOT = "snapshot"

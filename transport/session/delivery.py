@@ -12,15 +12,18 @@ until `leave_pace`. Everything that moves a subscription or uses the window does
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
 from huahuo.transport.protocol.frames import EventTexts, FrameCache, Framer, kind_of
-from huahuo.transport.protocol.window import Flow, Window
+from huahuo.transport.protocol.window import Flow
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
+from huahuo.transport.session.delivery_states import TABLE, DeliveryState, Step
 from huahuo.transport.session.pace import LASTS_EVENTS, Pace
+from huahuo.transport.session.pace_keeper import PaceKeeper
+from huahuo.transport.session.ports import LogView, RunLike
+from huahuo.transport.session.subscription import Cause, Subscription
 
 # Read or taken for each delivery or run:
 _LIVE: Final = DeliveryState.LIVE
@@ -31,65 +34,8 @@ _TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
 _AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
 _BEHIND: Final = TABLE.column(Step.BEHIND)
 
-type Cause = tuple[str, str]
-"""(principal, command id), as stored with the events that a command causes."""
 
-
-class LogView(Protocol):
-    """The facts about the log that are in memory."""
-
-    @property
-    def log_id(self) -> str:
-        """See `huahuo.eventstore.port.Log`."""
-        ...
-
-    def head(self, stream: str) -> Head:
-        """See `huahuo.eventstore.port.Log`."""
-        ...
-
-
-class RunLike(Protocol):
-    """A piece of a stream as `huahuo.replay.live.feed.Feed` reads it."""
-
-    @property
-    def after(self) -> int:
-        """The cursor it was read for."""
-        ...
-
-    @property
-    def events(self) -> tuple[StoredEvent, ...]:
-        """The events that follow `after`."""
-        ...
-
-    @property
-    def joined(self) -> Joined | None:
-        """The bodies of the events, in place of `events`. Given only if `Delivery.joins`."""
-        ...
-
-    @property
-    def skipped_to(self) -> int:
-        """All events up to this seq were compacted away (0: none were)."""
-        ...
-
-
-class Subscription:
-    """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped.
-
-    Three things are kept besides the state: two facts that outlast it, and what HELD waits for.
-    """
-
-    __slots__ = ("apart", "flow", "held_for", "state", "stream", "told_live")
-
-    def __init__(self, stream: str, after: int, peak: int) -> None:
-        self.stream = stream
-        self.flow = Flow(after, peak)
-        self.state: DeliveryState = START
-        self.told_live = False
-        self.apart = False  # a joined page could not be used: the next page comes as events
-        self.held_for: Cause | None = None
-
-
-class Delivery:
+class Delivery(PaceKeeper):
     """See the module.
 
     The window bounds a `batched` connection. For others the write buffer is the only bound, and an ack only
@@ -97,8 +43,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "_failed", "_frames", "_lag_at_s", "_left", "_log", "_pace", "_paced", "_past", "_past_max",
-        "_pending", "_ready", "batched", "framer", "kind", "parked", "subs", "window",
+        "_failed", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready", "batched",
+        "framer", "kind", "parked", "subs",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +57,7 @@ class Delivery:
         past_max: int,
         framer: Framer | EventTexts | None = None,
     ) -> None:
+        super().__init__(window)
         self._log = log
         self._frames = frames
         self.batched = batched
@@ -124,11 +71,7 @@ class Delivery:
         self.parked: list[Subscription] = []
         """Subscriptions in state PARKED, first parked first."""
         self._lag_at_s: float | None = None
-        self._pace: Pace | None = None
-        self._paced: Subscription | None = None  # the one that keeps it
-        self._left: Callable[[], None] | None = None
         self.subs: dict[str, Subscription] = {}
-        self.window = Window(window)
 
     def add(self, stream: str, after: int, *, waiting: bool) -> Subscription:
         """Subscribe, or move a subscription. Reading starts with `settle`; if `waiting`, with `place`."""
@@ -229,32 +172,6 @@ class Delivery:
         pace.bound(pace.sent + self.window.credit)
         self._pace, self._paced, self._left = pace, sub, left
         return True
-
-    def catch_up(self) -> None:
-        """Count for this connection what was sent to all who keep its pace.
-
-        If its window was empty, the wait for an ack begins with the newest of these events: it is looked at
-        every few seconds.
-        """
-        pace, sub = self._pace, self._paced
-        if pace is not None and sub is not None and pace.sent > sub.flow.sent:
-            self.window.sent(sub.flow, pace.sent, pace.moved_s)
-
-    def leave_pace(self) -> None:
-        """Go on alone. Nothing happens if that is so."""
-        if self._pace is None:
-            return
-        self.catch_up()
-        left = self._left
-        self._pace = self._paced = self._left = None
-        assert left is not None
-        left()
-
-    @property
-    def unacked_since_s(self) -> float | None:
-        """Since when an ack is owed. See `Window`."""
-        self.catch_up()
-        return self.window.waiting_since_s
 
     @property
     def backlog(self) -> bool:

@@ -12,9 +12,10 @@ import msgspec
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.access.rights import Judged, may_read
 from huahuo.transport.protocol.place import Outcome, Place
-from huahuo.transport.session.delivery import Delivery, Subscription
+from huahuo.transport.session.delivery import Delivery
 from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.outputs import Output, TakeSnapshot
+from huahuo.transport.session.subscription import Subscription
 
 type Verdicts = Mapping[str, bool | None]
 """By stream: whether the user may read it, None if that is not known yet."""

@@ -12,7 +12,7 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.place import Outcome
-from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.subscription import Subscription
 
 
 class Now(NamedTuple):

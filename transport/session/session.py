@@ -32,13 +32,14 @@ from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.protocol.token_bucket import TokenBucket
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.calls import Calls
-from huahuo.transport.session.delivery import RunLike, Subscription
 from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.lifetime import Lifetime
 from huahuo.transport.session.outputs import Acked, Execute, LookUp, Now, Output, Record
+from huahuo.transport.session.ports import RunLike
 from huahuo.transport.session.replies import Replies
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.state import State
+from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.subscriptions import BEHIND
 from huahuo.transport.words import zh
 

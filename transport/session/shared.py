@@ -10,7 +10,7 @@ from huahuo.transport.access.rights import Judged
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import EventTexts, FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.delivery import LogView
+from huahuo.transport.session.ports import LogView
 
 
 def knows_all(_stream: str) -> bool:

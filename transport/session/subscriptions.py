@@ -15,12 +15,13 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.protocol.place import Outcome, Place, place
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.delivery import Delivery, Subscription
+from huahuo.transport.session.delivery import Delivery
 from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.judging import DENIED, PENDING, Judging, Verdicts
 from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
+from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.words import zh
 
 type Places = dict[str, Mapping[str, object]]

@@ -6,7 +6,7 @@ There is one for each stream: a new subscription replaces an older one, and its 
 from collections.abc import Callable
 from typing import Final
 
-from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.subscription import Subscription
 
 FIRST_S: Final = 0.5
 LONGEST_S: Final = 10.0

@@ -32,7 +32,7 @@ CLOCKS = Path(__file__).with_name("clock")
 SETTLE_S = 180.0
 """How long the first clients may take before the first fault, and the last ones after the last fault."""
 ANSWER_S = 3.0
-"""A node that does not answer the balancer for so long is frozen, and not only slow."""
+"""A node that does not answer the balancer for this long counts as frozen, and not only as slow."""
 
 
 def main() -> int:

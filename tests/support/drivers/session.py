@@ -25,7 +25,6 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.outputs import (
     Acked,
     Alarm,
@@ -42,6 +41,7 @@ from huahuo.transport.session.outputs import (
 )
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
+from huahuo.transport.session.subscription import Subscription
 from tests.support.worlds.compressed import unpacked
 from tests.support.worlds.people import ALICE, BOB, ROOT
 

@@ -52,7 +52,7 @@ class Stage:
         await self._admin.send("revoke", user_id=user_id)
 
     async def connection_lasts(self, user: str, seconds: float) -> None:
-        """Wait until the token of the user's only connection holds for so long."""
+        """Wait until the token of the user's only connection holds for `seconds` more."""
         while True:
             (row,) = [one for one in (await self._admin.send("get_clients"))["data"] if one["user"] == user]
             ends, began = (datetime.fromisoformat(row[name]) for name in ("expires_at", "connected_at"))

@@ -6,6 +6,10 @@ import hmac
 import json
 from typing import Any
 
+from huahuo.eventstore.model import StoredEvent
+from huahuo.transport.access.revocations import Revocations
+from huahuo.transport.access.tokens import Authenticator
+
 SECRET = b"canary-5ec7e7-0123456789-abcdefgh"
 NOW_MS = 1_790_000_000_123
 NOW_S = NOW_MS / 1000
@@ -23,3 +27,12 @@ def forge(payload: bytes, header: dict[str, Any] | bytes | None = None, secret: 
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
     signed = f"{b64(head)}.{b64(payload)}"
     return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+
+
+def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
+    """An authenticator that has seen one revocation."""
+    revocations = Revocations()
+    revocations.apply(
+        StoredEvent(1, "auth", 1, "revoked", json.dumps(body).encode(), 1, at_ms, "", "", "", 0, "", b"")
+    )
+    return Authenticator(SECRET, revocations=revocations)

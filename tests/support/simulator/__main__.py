@@ -32,7 +32,7 @@ KEPT = Path(__file__).with_name("failing_seeds.txt")
 SAY_S = 60.0
 """Seconds between two lines of progress."""
 EVERY_SAME = 33
-"""One seed in so many runs twice: its trace must be the same."""
+"""One seed in this many runs twice: its trace must be the same."""
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
         return _one(plan(options.seed, options.hours, options.engine), shrink=options.shrink)
     first, _, last = options.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    return _many(seeds, options)
+    return run_many(seeds, options)
 
 
 def _options() -> argparse.Namespace:
@@ -92,7 +92,7 @@ def _one(asked: Plan, *, shrink: bool) -> int:
     return bool(done.failed)
 
 
-def _many(seeds: range, options: argparse.Namespace) -> int:
+def run_many(seeds: range, options: argparse.Namespace) -> int:
     began_s, total, same = time.monotonic(), Sum(), 0
     said_s = began_s
     until_s = began_s + options.within_s if options.within_s else math.inf

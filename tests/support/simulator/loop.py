@@ -27,9 +27,9 @@ _BATCH = 8192
 _LOOK_STEPS = 256
 _CREW_LEAST = 64
 STANDING_STEPS_MAX = 300_000
-"""So many steps at one moment are a loop without a pause: the run ends, where it would never end."""
+"""More steps at one moment are a loop without a pause, which would never end: the run fails."""
 STEPS_MAX = 20_000_000
-"""So many steps, though the clock goes on, are a run that does not end by itself."""
+"""More steps, though the clock goes on, are a run that does not end by itself."""
 
 
 class OutOfTime(Exception):  # noqa: N818  nothing is wrong with the run

@@ -79,7 +79,7 @@ class Plan:
     faults: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     down_s: float = 8.0
-    """At most so long nobody starts the service again."""
+    """How long at most the service stays down before it is started again."""
     heartbeat_s: int = HEARTBEAT_S
     kind: str = "mixed"
     ttl_s: float = 10_000_000.0

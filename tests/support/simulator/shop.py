@@ -35,7 +35,7 @@ from huahuo.app.application import Application
 from huahuo.mailcheck import mail
 
 RINGS = 3
-"""After so many a bell of a parcel is silent."""
+"""How often the bell of a parcel rings."""
 
 
 class Opened(Event, type="parcel_opened"):

@@ -45,7 +45,7 @@ from tests.support.simulator.work import HOOK_TYPES, Work, hook, jobs, mail_text
 
 CONVERGE_S = 30.0
 REST_S = 900.0
-"""Effects wait for their back-off, checks for their deadlines: so long until all work must have ended."""
+"""When all work must have ended: effects wait for their back-off, checks for their deadlines."""
 GROUPS = ("red", "blue")
 SECRET_CANARY = "imap-secret-canary"
 

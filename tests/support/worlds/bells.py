@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import After, CancelEffects, Command, Context, Decision, Entity, Event, Every, Outcome, Refused
-from huahuo.actors.domain.decider import Sent
+from huahuo.actors.domain.sent import Sent
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.timers.pending import PendingTimers
 from huahuo.actors.timers.timer import STREAMS, TABLE, Timer, from_row

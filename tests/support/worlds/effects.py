@@ -207,7 +207,7 @@ class Works:
         self.lives += 1
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        ambient = VirtualAmbient(loop, self.lives)
+        ambient = self.ambient = VirtualAmbient(loop, self.lives)
         ambient.jump(self.wrong_ms)
         engine = partial(
             FaultyLog.open, self.disk,

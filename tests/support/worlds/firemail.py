@@ -60,7 +60,7 @@ class Running:
 
     def token(self, user_id: int = 42) -> str:
         login = self.app.login
-        return login._authenticator.mint(  # noqa: SLF001  the tests' own way to a token
+        return login.authenticator.mint(
             Principal(user_id, f"u{user_id}"),
             now_ms=self.app.clock.now_ms(),
             ttl_s=3600,

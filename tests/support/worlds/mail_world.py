@@ -36,7 +36,7 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
-from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.commands.answers import answer_of
 from huahuo.transport.server.metrics import Metrics
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
@@ -116,7 +116,7 @@ def failed(status: str = "error", message: str = "无法连接", server_text: st
 
 
 class SlowExecutor(InlineExecutor):
-    """Jobs on the loop that take so long."""
+    """Jobs on the loop, each of which takes the same time."""
 
     def __init__(self, job_s: float) -> None:
         self._job_s = job_s

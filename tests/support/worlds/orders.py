@@ -23,7 +23,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
-from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.commands.answers import answer_of
 from huahuo.transport.protocol import incoming
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns

@@ -80,7 +80,7 @@ class Node:
 
     def tables(self) -> dict[str, Any]:
         """All of the replicated state that is durable here, as plain values."""
-        tables = self.log.store._tables  # type: ignore[attr-defined]  # noqa: SLF001  of the in-memory engine
+        tables = self.log.store.tables  # type: ignore[attr-defined]  # of the in-memory engine
         return {
             "events": tables.events,
             "pruned": tables.pruned,

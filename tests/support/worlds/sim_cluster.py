@@ -350,5 +350,5 @@ class SimCluster:
 def durable(node: SimNode) -> Any:
     """What the replica of a node holds."""
     assert node.log is not None
-    tables = vars(node.log.store._tables)  # type: ignore[attr-defined]  # noqa: SLF001  of the in-memory engine
+    tables = vars(node.log.store.tables)  # type: ignore[attr-defined]  # of the in-memory engine
     return {name: value for name, value in tables.items() if name != "frames"}

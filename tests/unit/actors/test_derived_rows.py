@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from huahuo import Command, Context, Decision, Entity, Event, Outcome, Put
 from huahuo.actors.domain import rebuilding
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.decider import Sent
 from huahuo.actors.domain.projections import at_rest
+from huahuo.actors.domain.sent import Sent
 from huahuo.actors.entities.decider import Origin
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog

@@ -1,4 +1,4 @@
-"""The line of effects: bounded, fair between users, so many of a group at once."""
+"""The line of effects: bounded, fair between users, with a bound on each group."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def free(_user: object) -> float:
 
 
 def ids(made: Line, count: int) -> list[int]:
-    """The ids of the next so many."""
+    """The ids of the next `count`."""
     found = [made.next(free) for _ in range(count)]
     return [one.id for one in found if isinstance(one, Entry)]
 

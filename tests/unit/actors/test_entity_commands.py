@@ -22,7 +22,7 @@ from huahuo import (
     Refused,
     to,
 )
-from huahuo.actors.domain.decider import Fault
+from huahuo.actors.domain.errors import Fault
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.eventstore.model import Secret
 from tests.support.worlds.orders import (

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw, Struct
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Put, to
-from huahuo.actors.domain.decider import Fault
+from huahuo.actors.domain.errors import Fault
 from huahuo.actors.domain.numbers import refuse_lost
 from tests.support.worlds.orders import Engine, in_engine
 

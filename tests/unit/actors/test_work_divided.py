@@ -318,7 +318,7 @@ def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its_class
         await here.post()
         await asyncio.sleep(1)
         here.script.carry = never
-        there.effects._ambient.jump(5000)  # type: ignore[attr-defined]  # noqa: SLF001  it is the first to wake
+        there.ambient.jump(5000)  # it is the first to wake
         await both(one, other, there.node)
         await asyncio.sleep(1)
         await both(one, other, *BOTH)

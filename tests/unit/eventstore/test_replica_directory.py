@@ -80,7 +80,7 @@ async def test_an_append_that_waits_when_the_node_closes_is_told_that_nobody_kno
     log = await open_replica(tmp_path, order)
     assert isinstance(log.writer, ReplicaWriter)
     await log.writer.joined()
-    await log.writer._sequencer.close()  # noqa: SLF001  as if the ordered log were gone
+    await log.writer.sequencer.close()  # as if the ordered log were gone
     waiting = log.submit(append(event("s")))
     closing = asyncio.ensure_future(log.close())
     with pytest.raises(Unavailable):

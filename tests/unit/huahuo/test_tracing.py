@@ -18,9 +18,9 @@ PLACE = Place(0xABC, 0x123, sampled=True)
 class Traced:
     def __init__(self, kept_max: int = 100) -> None:
         self.ambient = FakeAmbient(1)
-        self._exporter = InMemorySpanExporter()
+        self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.spans = Spans(provider.get_tracer("tests"), self.ambient, kept_max=kept_max)
 
     def commit(self, seq: int, command_id: str = str(PLACE)) -> None:
@@ -39,7 +39,7 @@ class Traced:
         """The spans so far: name and seq."""
         return [
             (span.name, None if span.attributes is None else int(str(span.attributes.get("huahuo.seq"))))
-            for span in self._exporter.get_finished_spans()
+            for span in self.exporter.get_finished_spans()
         ]
 
     def delivered(self) -> list[int | None]:
@@ -50,7 +50,7 @@ def test_a_commit_and_its_acks_are_of_the_trace_of_the_command() -> None:
     traced = Traced()
     traced.commit(1)
     traced.ack(1)
-    commit, delivery = traced._exporter.get_finished_spans()  # noqa: SLF001
+    commit, delivery = traced.exporter.get_finished_spans()
     assert {span.context.trace_id for span in (commit, delivery) if span.context} == {PLACE.trace_id}
     assert commit.parent is not None
     assert commit.parent.span_id == PLACE.span_id

@@ -97,8 +97,8 @@ async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:
 async def test_a_living_node_that_has_not_applied_it_is_waited_for_and_named() -> None:
     async with parts() as (made, each):
         mark = Mark(made.order.last + 1000, 0, 0)
-        assert each[0].trimmer._refusal(mark) is not None  # noqa: SLF001  the rule itself
-        assert "b" in (each[0].trimmer._refusal(mark) or "")  # noqa: SLF001
+        assert each[0].trimmer.refusal(mark) is not None
+        assert "b" in (each[0].trimmer.refusal(mark) or "")
 
 
 async def test_the_only_copy_is_not_left_to_one_disk() -> None:

@@ -17,7 +17,7 @@ SLOW = Pace(poll_s=1_000.0)
 
 
 async def watched(world: MailWorld, count: int, server: str = "imap.a.com") -> list[int]:
-    """So many watched mailboxes at a server."""
+    """`count` watched mailboxes at a server."""
     numbers = [await world.add(f"{n}@{server}", server=server) for n in range(count)]
     await world.do("watch_emails", email_ids=numbers, on=True)
     return numbers

@@ -16,7 +16,7 @@ from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.accounts import APPLICATION_TOKEN_CHARS_MAX, Accounts, Issuer
 from huahuo.transport.accounts.application import AskApplication, AskRights, Authenticate
 from huahuo.transport.accounts.key_server import KeyServer
-from tests.support.models.forged import NOW_MS, NOW_S, SECRET, forge
+from tests.support.models.forged import NOW_MS, NOW_S, SECRET, forge, revoked
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
 
 ALICE = Principal("alice", "alice")
@@ -27,12 +27,17 @@ def asking(authenticate: Authenticate) -> Accounts:
     return Accounts(Authenticator(SECRET), application=AskApplication(authenticate))
 
 
-def issued(names: ClaimNames = OWN_NAMES, issuer: str = ISSUER, audience: str = AUDIENCE) -> Accounts:
+def issued(
+    names: ClaimNames = OWN_NAMES,
+    issuer: str = ISSUER,
+    audience: str = AUDIENCE,
+    own: Authenticator | None = None,
+) -> Accounts:
     async def fetch(_url: str, _timeout_s: float) -> bytes:
         return key_set(KEY)
 
     keys = KeyServer("https://issuer.example/keys", FakeAmbient(1), fetch)
-    return Accounts(Authenticator(SECRET), issuer=Issuer(keys, names, issuer, audience))
+    return Accounts(own or Authenticator(SECRET), issuer=Issuer(keys, names, issuer, audience))
 
 
 async def judged(accounts: Accounts, token: str) -> Verdict:
@@ -213,8 +218,7 @@ async def test_without_an_application_the_reason_is_that_of_the_key_set_or_of_th
 
 
 async def test_a_revoked_user_is_out_also_with_a_token_of_the_issuer() -> None:
-    accounts = issued()
-    accounts._own.revocations._users["alice"] = NOW_MS  # noqa: SLF001  as the stream `auth` would
+    accounts = issued(own=revoked({"user_id": "alice"}))
     assert (await failure(accounts, KEY.token(iat=NOW_S - 1)))[0] == "token_revoked"
     assert (await principal(accounts, KEY.token(iat=NOW_S + 1))).user_id == "alice"
 

@@ -14,14 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.words import Language, Words
-from huahuo.eventstore.model import StoredEvent
-from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import en, zh
-from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge
+from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revoked
 
 OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
 ALICE = Principal(user_id=42, username="alice", groups=("ops", "dev"))
@@ -315,15 +313,6 @@ def test_a_failure_tells_the_user_what_to_do(language: Language, says: str) -> N
     words = Words()
     words.add(zh, en)
     assert says in Speech(words, language).refused(failure)
-
-
-def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
-    """An authenticator that has seen one revocation."""
-    revocations = Revocations()
-    revocations.apply(
-        StoredEvent(1, "auth", 1, "revoked", json.dumps(body).encode(), 1, at_ms, "", "", "", 0, "", b"")
-    )
-    return Authenticator(SECRET, revocations=revocations)
 
 
 def outcome(auth: Authenticator, text: str, now_ms: int = NOW_MS) -> str:

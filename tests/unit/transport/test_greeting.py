@@ -193,6 +193,6 @@ async def test_a_socket_that_comes_after_the_lobby_was_closed_is_cut_off() -> No
     ],
 )
 def test_a_head_with_a_secret_is_understood_and_not_kept(data: bytes, kept: int) -> None:
-    before = fast_handshake._kept.cache_info().misses  # noqa: SLF001  what stays in memory
+    before = fast_handshake.kept.cache_info().misses
     assert understood(data) is not None
-    assert fast_handshake._kept.cache_info().misses - before == kept  # noqa: SLF001
+    assert fast_handshake.kept.cache_info().misses - before == kept

@@ -4,12 +4,16 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
+import pytest
+
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.http.messages import Answer
 from huahuo.transport.http.native_connection import HttpConnection
+from huahuo.transport.http.time_limit import LINGER_S, LINGER_SILENCE_S
 from huahuo.transport.session.speech import Speech
 
 ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+REFUSED = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 
 
 class FullTransport(asyncio.Transport):
@@ -67,3 +71,48 @@ async def test_nothing_more_is_read_while_an_answer_waits_for_its_client() -> No
         read += 1
     assert read < 64
     connection.connection_lost(None)
+
+
+class RefusingTransport(FullTransport):
+    """To a client that reads at once, and sends on behind its refused request."""
+
+    aborted = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def refused() -> tuple[HttpConnection, RefusingTransport]:
+    owner: Any = Everything()
+    transport = RefusingTransport()
+    connection = HttpConnection(owner, transport, asyncio.get_running_loop().time() + 10)
+    connection.data_received(REFUSED)
+    return connection, transport
+
+
+@pytest.mark.virtual_time
+async def test_a_client_that_sends_on_behind_a_refusal_is_read_until_it_pauses() -> None:
+    connection, transport = refused()
+    for _ in range(10):
+        connection.data_received(b"x" * 1000)
+        await asyncio.sleep(0.9 * LINGER_SILENCE_S)
+    assert not transport.aborted
+    await asyncio.sleep(0.2 * LINGER_SILENCE_S)
+    assert transport.aborted
+
+
+@pytest.mark.virtual_time
+async def test_a_client_that_never_ceases_to_send_behind_a_refusal_is_read_for_ten_seconds() -> None:
+    connection, transport = refused()
+    for _ in range(int(LINGER_S / 0.5) - 1):
+        await asyncio.sleep(0.5)
+        connection.data_received(b"x" * 1000)
+    assert not transport.aborted
+    await asyncio.sleep(0.6)
+    assert transport.aborted

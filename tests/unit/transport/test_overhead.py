@@ -6,7 +6,7 @@ from huahuo.transport.server.overhead import FACTOR_MAX, LOOK_S, Overhead
 
 
 def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:
-    """After `looks` spans of `LOOK_S`, in each of which so much was charged and spent."""
+    """After `looks` spans of `LOOK_S`, with the same charge and the same time spent in each."""
     overhead = Overhead(0.0, 0.0)
     for n in range(1, looks + 1):
         overhead.charged(charged_s)

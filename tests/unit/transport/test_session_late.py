@@ -10,10 +10,10 @@ from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import V1_ZSTD
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.delivery import Subscription
 from huahuo.transport.session.outputs import Execute, Output, Verify
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.state import State
+from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.wanted import Wanted
 from tests.support.drivers.session import PEOPLE, Driver, note_command
 from tests.support.worlds.compressed import compression

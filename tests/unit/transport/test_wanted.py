@@ -1,6 +1,6 @@
 """Wanted snapshots: one for each stream, retried with back-off, and never taken once superseded."""
 
-from huahuo.transport.session.delivery import Subscription
+from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S, Wanted
 
 

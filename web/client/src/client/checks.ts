@@ -38,7 +38,7 @@ export function checkSubscription(stream: string, options: SubscribeOptions): vo
  */
 export function encodeCommand(action: string, id: string, fields: object): string {
   if (typeof action !== "string" || action === "") throw misuse("an action is a text");
-  if (OWN_ACTIONS.includes(action)) throw misuse(`${action} is said by the client itself`);
+  if (OWN_ACTIONS.includes(action)) throw misuse(`the client sends ${action} itself`);
   if (typeof id !== "string" || id === "" || id.length > ID_CHARS_MAX) throw misuse("an id has 1 to 64 characters");
   if (typeof fields !== "object" || fields === null) throw misuse("the fields of a command are an object");
   if ("action" in fields || "id" in fields) throw misuse("`action` and `id` are not fields of a command");

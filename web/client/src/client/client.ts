@@ -8,10 +8,11 @@ import { fromData, HuahuoError, misuse } from "../model/errors.js";
 import { browserHost, type Host } from "../session/host.js";
 import { HttpSocket, whose } from "./http_socket.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
+import { userOf } from "./identity.js";
 import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Cursor, Item, Language, Reply, State, Status, StreamEvent } from "../model/model.js";
-import type { ClientOptions, SendOptions } from "./options.js";
+import type { ClientOptions, Rest, SendOptions, Undeclared } from "./options.js";
 import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
 import { abortable, Outbox } from "../session/outbox.js";
@@ -25,13 +26,6 @@ export type Place = Pick<SubscribeOptions, "after" | "tabs">;
 
 const ID_CHARS_MAX = 64;
 const ignore = () => undefined; // the loop itself throws the error
-
-/** The arguments behind an action: its fields may be left out if none of them is needed. */
-type Rest<Fields> = object extends Fields
-  ? [fields?: Fields, options?: SendOptions]
-  : [fields: Fields, options?: SendOptions];
-/** An action that `Commands` does not have: the fields of those that it has are checked. */
-type Undeclared<A extends string> = A extends keyof Commands ? never : A;
 
 export class Client {
   /** The connection's state as an observable: `state.value`, `state.subscribe(…)`. */
@@ -80,7 +74,7 @@ export class Client {
     this.store = options.cursors ?? (this.host.indexedDB ? new IndexedDbCursors() : new MemoryCursors(this.page));
     this.outbox = new Outbox(options.commandsMax ?? 1000, (message) => this.up(message));
     this.opened = new Promise((resolve) => (this.isOpen = resolve));
-    void this.open();
+    this.open().catch((error: HuahuoError) => this.stop(error));
   }
 
   // -- streams ------------------------------------------------------------------------------------
@@ -207,23 +201,12 @@ export class Client {
     this.stop(new HuahuoError("stopped", "the client was closed by the application"));
   }
 
+  /** @throws HuahuoError `misuse`: the token cannot be used */
   private async open(): Promise<void> {
     const { host } = this;
     const retry = new Retry(() => host.random(), ...(this.options.backoffMs ?? []));
-    for (let known = false; !known; ) {
-      try {
-        this.user = await this.named(false);
-        if (!this.user && this.token.renewable) this.user = await this.named(true);
-        known = true;
-      } catch (error) {
-        if (error instanceof HuahuoError) return this.stop(error);
-        const { delayMs } = retry.closed(null, host.now());
-        const reason = this.token.claims ? "no user" : "getToken failed";
-        this.states.set({ name: "offline", code: null, reason, retryMs: delayMs });
-        await new Promise((resolve) => setTimeout(resolve, delayMs));
-      }
-      if (this.over.signal.aborted) return;
-    }
+    this.user = await userOf(this.token, host, this.url, retry, this.over.signal, this.states);
+    if (this.over.signal.aborted) return;
     // If nobody knows whose page this is, it shares nothing with others.
     if (!this.user && !this.options.cursors) this.store = new MemoryCursors(this.page);
     this.scope = `${new URL(this.url).host}/${this.user || this.page}`;
@@ -244,12 +227,6 @@ export class Client {
     });
     this.isOpen();
     this.join();
-  }
-
-  /** The user that the token names, or the server says; "" if the token names nobody and the server refuses it. */
-  private async named(fresh: boolean): Promise<string> {
-    const token = await this.token.current(fresh);
-    return this.token.claims?.user || ((await this.host.whose?.(this.url, token)) ?? "");
   }
 
   private join(): void {
@@ -337,7 +314,7 @@ export class Client {
 
   /** Whether the server says another user than at the start, which a token that names nobody cannot show. */
   private isOther({ user_id }: { user_id: unknown }): boolean {
-    return this.user !== "" && !this.token.claims?.user && this.user !== String(user_id);
+    return !!this.user && !this.token.claims?.user && this.user !== String(user_id);
   }
 
   private stop(error: HuahuoError): void {

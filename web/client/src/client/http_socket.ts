@@ -25,14 +25,14 @@ interface Asked {
   readonly log: string | null;
 }
 
-/** The kinds that move the place and hold no events: a page has a list of each under its name. */
+/** The kinds that move a position and hold no events. A page has a list of each, under its name. */
 const SPANS = [...MOVING].filter((name) => name !== "events" && name !== "snapshot");
 const PAGE_EVENTS = 500;
-/** So long after a comment of the server was due, its connection counts as dead. */
+/** A connection counts as dead when a comment of the server is overdue by this. */
 const LATE_S = 10;
-/** If no answer began for so long, its connection counts as dead. A command is sent again, by its id. */
+/** A connection counts as dead when an answer has not begun after this. A command is sent again, by its id. */
 const PAGE_S = 20, COMMAND_S = 60;
-/** The engine's timers hold no more than 24 days. */
+/** Timers of JavaScript hold at most 24 days. */
 const TIMER_S_MAX = 2_000_000;
 const NOT_FOUND = 404;
 
@@ -169,7 +169,7 @@ export class HttpSocket {
     this.say({ ...reply, id });
   }
 
-  /** The first page behind a place. Null: the stream is not this user's to read. */
+  /** The first page after a position. Null: the user may not read the stream. */
   private async page({ stream, after, log }: Asked): Promise<Page | null> {
     const place = typeof after === "number" ? `${log ?? this.log}:${after}` : after;
     try {
@@ -182,7 +182,7 @@ export class HttpSocket {
     }
   }
 
-  /** Say what the page holds, then follow the stream behind it. */
+  /** Hand on what the page holds, then follow the stream after it. */
   private follow(stream: string, page: Page): void {
     const reader = new AbortController();
     this.readers.set(stream, reader);

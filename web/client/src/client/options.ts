@@ -3,7 +3,7 @@
 import type { Host } from "../session/host.js";
 import type { Decoder } from "../wire/inflow.js";
 import type { CursorStore } from "./cursors.js";
-import type { Language } from "../model/model.js";
+import type { Commands, Language } from "../model/model.js";
 
 export interface ClientOptions {
   /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
@@ -30,7 +30,7 @@ export interface ClientOptions {
    * reconnects without compression.
    */
   readonly decoder?: () => Promise<Decoder>;
-  /** In which the server says texts for people (`Client.speak` changes it). Default: its own setting. */
+  /** The language of the server's texts for people (`Client.speak` changes it). Default: its own setting. */
   readonly language?: Language;
   /** Replaces the browser in tests. */
   readonly host?: Host;
@@ -44,3 +44,10 @@ export interface SendOptions {
   /** Stops the waiting. A command that was sent already may be executed. */
   readonly signal?: AbortSignal;
 }
+
+/** The arguments behind an action: its fields may be left out if none of them is needed. */
+export type Rest<Fields> = object extends Fields
+  ? [fields?: Fields, options?: SendOptions]
+  : [fields: Fields, options?: SendOptions];
+/** An action that `Commands` does not have: the fields of those that it has are checked. */
+export type Undeclared<A extends string> = A extends keyof Commands ? never : A;

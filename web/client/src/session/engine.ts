@@ -19,7 +19,7 @@ export const SUBPROTOCOL = "huahuo.v1";
 const ZSTD_SUBPROTOCOL = "huahuo.v1.zstd";
 const OPEN_WITHIN_MS = 10_000;
 const TIMER_STEP_MS = 5;
-/** So many handshakes in a row must fail before the client tries plain HTTP. */
+/** How many handshakes in a row must fail before the client tries plain HTTP. */
 const REFUSED_MAX = 2;
 /** After this, a connection that was lost tries a WebSocket again. */
 const SOCKET_AGAIN_MS = 600_000;

@@ -22,16 +22,13 @@ import { Acks } from "./acks.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
-import type { After, Check, Cursor, Item, Language, Outcome, Reply, State, Status, User } from "../model/model.js";
+import type { Check, Language, Reply, User } from "../model/model.js";
 import type { Happening } from "./happenings.js";
 import { Liveness } from "./liveness.js";
+import { Readers } from "./readers.js";
 import type { Retry } from "./retry.js";
-import { Pipe, Reader } from "./streams.js";
-import type { AuthResultFrame, GoawayFrame, Known, Moving, Place } from "../wire/kinds.js";
+import type { AuthResultFrame, GoawayFrame, Known, Moving } from "../wire/kinds.js";
 import { isKnown, isMoving, type Other, parse } from "../wire/wire.js";
-
-/** A reader that works longer on one item is detached, so that others continue. It attaches again later. */
-const ASIDE_AFTER_MS = 20_000;
 
 export interface SessionOptions {
   /** The stable id of this installation. */
@@ -45,27 +42,20 @@ export interface SessionOptions {
   readonly messagesPerS?: number;
 }
 
-export class Session {
-  phase: "away" | "authenticating" | "online" | "stopped" = "away";
+export class Session extends Readers {
   /** The last token cannot be used again. */
   needsToken = false;
-  window: number;
-  /** In which texts for people come. Undefined: in the one of the server's setting. */
+  /** The language of the server's texts for people. Undefined: its own setting. */
   language: Language | undefined = undefined;
   /** The dictionary of this connection's binary messages, null if they need none. */
   dictionary: DictionaryPlace | null = null;
   private readonly client: string;
   private readonly prefix: string;
   private readonly retry: Retry;
-  private readonly pipes = new Map<string, Pipe>();
-  private readonly readers = new Map<string, Reader>();
   private readonly commands: CommandQueue;
   private readonly pace: Pace;
   private log = "";
   private count = 0;
-  private urgent: object[] = [];
-  private happened: Happening[] = [];
-  private automatic: ReadonlySet<string> = new Set();
   private readonly acks = new Acks(
     this.pipes,
     () => this.phase === "online",
@@ -76,10 +66,10 @@ export class Session {
   private failure: AuthResultFrame | null = null;
 
   constructor(options: SessionOptions) {
+    super(options.window);
     this.client = options.client;
     this.prefix = options.prefix;
     this.retry = options.retry;
-    this.window = options.window ?? 512;
     this.pace = new Pace(options.messagesPerS ?? 90);
     this.commands = new CommandQueue((attempt) => this.retry.delayMs(attempt));
   }
@@ -143,7 +133,7 @@ export class Session {
     this.commands.connectionLost();
     for (const pipe of this.pipes.values()) {
       pipe.connectionLost();
-      if (pipe.readers.size === 0) this.pipes.delete(pipe.name);
+      if (!pipe.readers.size) this.pipes.delete(pipe.name);
     }
     if (verdict.stop) {
       this.stop(new HuahuoError("stopped", `the client stopped: ${why} (${verdict.code})`, {
@@ -195,20 +185,12 @@ export class Session {
     for (const pipe of this.pipes.values()) {
       if (pipe.next(this.log)) at = Math.min(at, Math.max(pipe.retryAt, this.pace.nextAt()));
     }
-    for (const { busySince } of this.readers.values()) {
-      if (busySince !== null) at = Math.min(at, busySince + ASIDE_AFTER_MS);
-    }
-    return at;
+    return Math.min(at, this.slowAt());
   }
 
   /** Apply the time: detach slow readers, send heartbeats, detect a dead connection. */
   tick(now: number): void {
-    for (const reader of this.readers.values()) {
-      if (reader.busySince !== null && reader.busySince + ASIDE_AFTER_MS <= now) {
-        this.detach(reader.id, true);
-        this.happened.push({ is: "lost", reader: reader.id });
-      }
-    }
+    this.detachSlow(now);
     if (this.liveness.tick(now, this.phase === "online")) this.urgent.push({ action: "heartbeat" });
   }
 
@@ -217,70 +199,6 @@ export class Session {
     const { happened } = this;
     this.happened = [];
     return happened;
-  }
-
-  // -- the application's side ---------------------------------------------------------------------
-
-  /** Add a reader of a stream, after `cursor` or else from `start`. A known id is attached anew. */
-  attach(id: string, stream: string, start: After, cursor: Cursor | null): void {
-    this.detach(id);
-    let pipe = this.pipes.get(stream);
-    if (!pipe) this.pipes.set(stream, (pipe = new Pipe(stream)));
-    const reader = new Reader(id, pipe, start, cursor);
-    pipe.readers.set(id, reader);
-    this.readers.set(id, reader);
-  }
-
-  /**
-   * Remove a reader. Streams that the server follows by itself (`user/<id>`, `system`) stay subscribed
-   * without readers, unless the reader will be back (`aside`): its unprocessed events must not be acked.
-   */
-  detach(id: string, aside = false): void {
-    const reader = this.readers.get(id);
-    if (!reader) return;
-    const { pipe } = reader;
-    this.readers.delete(id);
-    pipe.readers.delete(id);
-    if (pipe.readers.size > 0) return;
-    if (this.phase === "online" && this.automatic.has(pipe.name) && !aside) return;
-    this.pipes.delete(pipe.name);
-    if (this.phase === "online") this.urgent.push({ action: "unsubscribe", stream: pipe.name });
-  }
-
-  /** Remove every reader whose id begins with `prefix`. */
-  detachAll(prefix: string): void {
-    for (const id of [...this.readers.keys()]) if (id.startsWith(prefix)) this.detach(id);
-  }
-
-  /** The next item for a reader that is not busy, null if there is none now. */
-  take(id: string, now: number): Item | null {
-    const reader = this.readers.get(id);
-    if (!reader || reader.busySince !== null) return null;
-    const item = reader.take();
-    if (item) reader.busySince = now;
-    return item;
-  }
-
-  /** The last check of the items that the reader took. */
-  checkOf(id: string): Check | undefined {
-    return this.readers.get(id)?.cursor?.check;
-  }
-
-  /** The era of the reader's current items. */
-  eraOf(id: string): number {
-    return this.readers.get(id)?.era ?? 0;
-  }
-
-  /** The reader has processed everything up to `seq`. */
-  processed(id: string, era: number, seq: number): void {
-    const reader = this.readers.get(id);
-    if (!reader) {
-      this.happened.push({ is: "lost", reader: id });
-      return;
-    }
-    reader.busySince = null;
-    if (reader.era === era && seq > reader.processed) reader.processed = seq;
-    if (reader.buffer.length > 0) this.happened.push({ is: "readable", reader: id });
   }
 
   /** Add a command. A known id changes nothing while it is unanswered. */
@@ -307,16 +225,6 @@ export class Session {
     if (isKnown(message)) return this.known(message, now);
     const whole = this.commands.assembled(message, text.length);
     if (whole) this.replied(whole, now);
-  }
-
-  private moved(message: Moving, size: number): void {
-    const pipe = this.pipes.get(message.stream);
-    if (!pipe) return;
-    if (!pipe.move(message, size)) {
-      pipe.active = false;
-      this.problem("missing_events", `${pipe.name}: asking again`);
-    }
-    this.arrived(pipe);
   }
 
   private known(message: Exclude<Known, Moving>, now: number): void {
@@ -361,16 +269,6 @@ export class Session {
     }
   }
 
-  private arrived(pipe: Pipe): void {
-    for (const { id, buffer, busySince } of pipe.readers.values()) {
-      const waiting = buffer.reduce((sum, item) => sum + (item.kind === "batch" ? item.events.length : 0), 0);
-      if (waiting > 2 * this.window) {
-        throw new HuahuoError("protocol_violation", "the server ignores the window");
-      }
-      if (waiting + buffer.length > 0 && busySince === null) this.happened.push({ is: "readable", reader: id });
-    }
-  }
-
   private authenticated(result: AuthResultFrame, now: number): void {
     if (!result.success) {
       this.failure = result;
@@ -388,36 +286,11 @@ export class Session {
     this.automatic = new Set(["system", `user/${user.user_id}`]);
     this.tell({ name: "online", log: result.log, session: result.session, user });
     for (const [name, place] of Object.entries(result.streams ?? {})) {
-      let pipe = this.pipes.get(name);
-      if (!pipe) this.pipes.set(name, (pipe = new Pipe(name)));
+      const pipe = this.pipe(name);
       if (!pipe.asked) pipe.ask = { after: "head" }; // the server follows this one by itself
       this.placed(pipe, result.log, place);
     }
     for (const pipe of this.pipes.values()) if (pipe.asked === pipe.name) pipe.asked = "";
-  }
-
-  private placed(pipe: Pipe, log: string, place: Place): void {
-    const { name } = pipe;
-    const { outcome, after, head } = place;
-    if (outcome === "denied") {
-      this.end(name, new HuahuoError("stream_denied", `${name}: may not be read, or does not exist`));
-      return;
-    }
-    if (outcome === "pending") return; // an answer follows; after a sign-in we subscribe, and wait for that one's
-    pipe.place(log, place);
-    this.status({ type: "outcome", stream: name, outcome, after, head });
-    if (outcome !== "snapshot") this.announce(pipe, outcome);
-    this.arrived(pipe);
-  }
-
-  /** Report to each reader its place, once. Without an outcome: to readers that joined a followed stream. */
-  private announce(pipe: Pipe, outcome?: Outcome): void {
-    for (const reader of pipe.readers.values()) {
-      const { id, cursor, resumes } = reader;
-      if (reader.told || !cursor) continue;
-      reader.told = true;
-      this.happened.push({ is: "placed", reader: id, cursor, outcome: outcome ?? (resumes ? "resumed" : "fresh") });
-    }
   }
 
   private replied(message: Other, now: number): void {
@@ -444,30 +317,8 @@ export class Session {
     }
   }
 
-  private end(name: string, error: HuahuoError): void {
-    const pipe = this.pipes.get(name);
-    if (!pipe) return;
-    this.pipes.delete(name);
-    for (const reader of pipe.readers.keys()) {
-      this.readers.delete(reader);
-      this.happened.push({ is: "ended", reader, error });
-    }
-  }
-
   /** Ack now what was processed, because the page is about to be left. */
   flush(): void {
     this.acks.now();
-  }
-
-  private tell(state: State): void {
-    this.happened.push({ is: "state", state });
-  }
-
-  private status(status: Status): void {
-    this.happened.push({ is: "status", status });
-  }
-
-  private problem(code: string, message: string): void {
-    this.status({ type: "problem", code, message });
   }
 }

@@ -33,8 +33,8 @@ export class Reader {
   processed = 0;
   era = 0;
   buffer: Item[] = [];
-  /** Since when the application works on an item. Null: it does not. */
-  busySince: number | null = null;
+  /** Since when the application works on an item. Infinity: it does not. */
+  busySince = Infinity;
   /** Checks of places that the cursor has not reached, by the item that ends there. */
   private readonly checks = new WeakMap<Item, Check>();
 

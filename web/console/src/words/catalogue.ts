@@ -90,6 +90,8 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["结果未知，请以相同的 id 重试", "the outcome is unknown: try again with the same id"],
   ["所需数据已损坏，请联系管理员", "the data that is needed is damaged: tell an administrator"],
   ["服务器磁盘空间即将用尽：未执行任何操作，请稍后重试", "the disk of the service is nearly full: nothing was done, try again later"],
+  ["您一天内新建的流过多：未执行任何操作，请稍后重试", "you have begun too many streams within a day: nothing was done, try again later"],
+  ["发布的事件类型过多：请使用已有的类型", "too many different types of events were published: use those that there are"],
   ["您的数据已占满可用空间：请先删除一部分", "your data takes up all the room that you have: delete some of it first"],
   ["该 id 已用于另一条命令", "this id was used for another command"],
   ["内容过大，未作任何更改", "the content is too large; nothing was changed"],

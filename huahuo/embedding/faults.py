@@ -1,0 +1,34 @@
+"""The errors of the embedding API, made from those of the floors below."""
+
+import contextlib
+from collections.abc import Iterator
+
+from huahuo.actors.domain.decision import Refused
+from huahuo.actors.plugins.plugin import ApiRefused
+from huahuo.embedding import calls
+from huahuo.errors import HuahuoError, NotRunning, OutcomeUnknown
+from huahuo.eventstore.errors import Closed, EventStoreError, Unavailable
+from huahuo.transport.commands.published_events import PublishRefused
+
+
+class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
+    """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Translate exceptions of the floors below into the errors of this API."""
+    try:
+        yield
+    except (HuahuoError, Refused):
+        raise
+    except PublishRefused as error:
+        raise PublicationRefused(*calls.refused(error).args) from error
+    except (ApiRefused, ValueError) as error:
+        raise HuahuoError(str(error)) from error
+    except (Unavailable, TimeoutError) as error:
+        raise OutcomeUnknown("whether the event was written is not known") from error
+    except (Closed, RuntimeError) as error:
+        raise NotRunning(str(error)) from error
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error

@@ -1,0 +1,63 @@
+"""What a mail says that asks for something to be typed, whatever it calls it: parts of words, lower case.
+
+Weaker than `words`: they are weighed with all else that a mail shows (`evidence`), none of them alone.
+"""
+
+import re
+from typing import Final
+
+from huahuo.mailcheck.codes.words import listed, simple
+
+ASKS: Final = listed(
+    """
+    enter | type | key | pop | drop | tap | copy | paste | answer | reply | tell | quote | punch | press |
+    write | put | submit | read | show | give | say | eingeb | gib | geben sie | tipp | drück | schreib |
+    antwort | nenn | eintrag | trag | sag | saisi | entrez | tape | recopi | écri | répond | donn | gliss |
+    indiq | dites | montre | introdu | ingres | escrib | tecle | marca | copia | respond | pon | dile |
+    indica | dime | demuestra | введ | набер | нажм | впиш | перепиш | напиш | ответ | назов | укаж |
+    скопир | скаж | покаж | вставь | 输入 | 填 | 敲 | 回 | 答 | 键入 | 抄 | 写进 | 告诉 | 报 | 入力 | 打 |
+    書 | 返事 | 押 | 伝え | 記入 | 教え | 입력 | 적어 | 치 | 답 | 누르 | 눌 | 써 | 넣 | 알려 | 옮겨
+    """
+)
+"""What one does with a code."""
+
+SOON: Final = re.compile(
+    simple(
+        r"minut|hour|noon|midday|quarter of an|before|until|\blast|expire|\bonce|\bsoon|stund|viertel|mittag|"
+        r"ablauf|einmal|heure|midi|avant|bientôt|\bhora|mediodía|antes|час|полуд|до \d|分钟|小时|一刻|作废|"
+        r"失效|中午|分|まで|過ぎ|時間|昼|분|까지|지나|정오|시간"
+    )
+)
+"""How long something holds."""
+
+AGREE: Final = re.compile(
+    simple(
+        r"\byou\b.{0,20}\?|is(?:n't| not) you|prove|trust|hold|approve|agree|release|happy with|"
+        r"\bdu\b.{0,12}\?|sie es|gehör|einverstand|zeigen sie|grünes licht|c'est (?:toi|vous|bien)|d'accord|"
+        r"vôtre|feu vert|eres tú|de acuerdo|es tuya|luz verde|это (?:ты|вы)|согла|ваш адрес|добро|"
+        r"是您|同意|归您|本人|放行|点头|あなた|よければ|証し|본인|동의|괜찮|좋다면|주인"
+    )
+)
+"""Whether it is you, and whether you agree."""
+
+POSTAL: Final = re.compile(
+    simple(
+        r"street|road|\bst\b|\bbox|straße|\brue\b|calle|ул\.|路|号|〒|p\.o|gmbh|\bltd|\binc\b|s\.l|sarl|ооо|оао|"
+        r"公司|株式|\(주\)"
+    )
+)
+"""An address, or a company's number."""
+
+WON: Final = re.compile(
+    simple(
+        r"lotter|\bdraw\b|raffle|jackpot|winning|prize|lotto|ziehung|gewinn|loterie|tirage|gagnant|lotería|sorteo|"
+        r"premi[ao]d|лотере|розыгрыш|выигр|彩票|开奖|中奖|宝くじ|抽せん|抽選|当せん|복권|추첨|당첨|"
+        r"queue|warteschlange|wartenummer|d'attente|очеред|排队|順番|대기 번호|"
+        r"steps|schritte|\bpasos|\bpas\b|шагов|歩数|걸음"
+    )
+)
+"""Numbers that are drawn, queued for or counted."""
+
+IS: Final = re.compile(r"(?:\b(?:is|are|ist|lautet|lauten|est|sont|es|son|это)|[是为はは은는이])\W{0,3}$")
+WITH: Final = re.compile(r"\b(?:with|by|mit|avec|con|числом|цифрами|кодом)\s?$|[用凭]\s?$")
+"""Directly before a number that one answers with."""

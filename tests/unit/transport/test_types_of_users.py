@@ -1,0 +1,24 @@
+"""How many types of events users may bring into the log."""
+
+from huahuo.transport.commands.types_of_users import TypesOfUsers
+
+
+def test_a_user_who_publishes_ever_new_types_is_refused_and_may_use_those_that_there_are() -> None:
+    types = TypesOfUsers(types_per_user=3)
+    assert [types.admit("user/1", [f"t{n}"]) for n in range(5)] == [True, True, True, False, False]
+    assert types.admit("user/1", ["t0", "t2"])
+    assert types.admit("user/2", ["t3", "t0"])
+    assert types.admit("user/1", ["t3"])
+
+
+def test_all_users_together_bring_a_bounded_number_of_types() -> None:
+    types = TypesOfUsers(types_per_user=3, types_max=4)
+    assert types.admit("user/1", ["a", "b", "c"])
+    assert not types.admit("user/2", ["d", "e"])
+    assert types.admit("user/2", ["d"])
+
+
+def test_a_refused_list_of_events_brings_none_of_its_types() -> None:
+    types = TypesOfUsers(types_per_user=2)
+    assert not types.admit("user/1", ["a", "b", "c"])
+    assert types.admit("user/1", ["a", "b"])
