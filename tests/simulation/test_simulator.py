@@ -55,6 +55,7 @@ def hard() -> Result:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # in full some take a minute of processor time
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_lost_doubled_reordered_or_leaked(seed: int) -> None:
     done = run(plan(seed, HOURS, "memory"))
