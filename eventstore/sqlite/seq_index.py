@@ -105,6 +105,8 @@ class Unindexed:
         self._round_end = 0
         self._debt = 0
         self.count = 0
+        self.unsummed = 0
+        """How many of them have no checksum."""
         self.complete_to = 0
         """The table holds every event up to this position, as far as this process knows."""
 
@@ -112,6 +114,7 @@ class Unindexed:
         """Hold exactly `rows`, ordered by position, with or without checksums. The log ends at `end`."""
         runs: _Runs = {}
         self.count = _enter(runs, rows)
+        self.unsummed = self.count - sum(len(run.crcs) for run in runs.values())
         self._runs, self._end, self._todo, self._debt = runs, end, [], 0
         self.complete_to = min((run.positions[0] for run in runs.values()), default=end + 1) - 1
 
@@ -128,6 +131,22 @@ class Unindexed:
         self.count += len(rows)
         if rows:
             self._end = rows[-1][2]
+
+    def note_crc(self, stream: int, position: int, crc: int) -> None:
+        """`crc` is the checksum at `position`, the first event of `stream` that has none."""
+        run = self._runs.get(stream)
+        if (
+            run is not None
+            and len(run.crcs) < len(run.positions)
+            and run.positions[len(run.crcs)] == position
+        ):
+            run.crcs.append(crc)
+            self.unsummed -= 1
+
+    def is_summed(self, stream: int) -> bool:
+        """Whether the checksums of all events of `stream` are known."""
+        run = self._runs.get(stream)
+        return run is None or len(run.crcs) == len(run.positions)
 
     def last(self, stream: int) -> int:
         """The newest seq of `stream` in memory, 0 if there is none."""
@@ -155,20 +174,26 @@ class Unindexed:
             return Held(first - 1)
         begin = max(after + 1 - first, 0)
         end = min(upto + 1 - first, begin + limit)
+        known = len(crcs)
+        part = positions[begin:end]
         return Held(
-            first - 1, positions[begin:end], crcs[begin:end], crcs[begin - 1] if begin and crcs else None
+            first - 1,
+            part,
+            crcs[begin:end] if known >= begin + len(part) else (),
+            crcs[begin - 1] if 0 < begin <= known else None,
         )
 
     def due(self, events: int, wanted: int = 0) -> Slice:
         """The slice that moves with a commit of `events` events. Call `moved` when it is durable.
 
-        `wanted`: at least this many move, although there is room in memory.
+        `wanted`: at least this many move, although there is room in memory. A stream moves once its
+        checksums are known. The mark moves with a round that began when all were known.
         """
         if not self._todo:
-            if self.count < self._events_max and not wanted:
+            if self.count - self.unsummed < self._events_max and not wanted:
                 return _NOTHING
-            self._todo = sorted(self._runs, reverse=True)
-            self._round_end, self._debt = self._end, 0
+            self._todo = self._movable()
+            self._round_end, self._debt = 0 if self.unsummed else self._end, 0
         self._debt += _MOVED_AN_EVENT * events + wanted
         if self._debt < SLICE_MIN:
             return _NOTHING
@@ -181,11 +206,18 @@ class Unindexed:
             if room >= len(positions):
                 left -= 1
             room -= len(positions)
-        return Slice(pieces, None if left else self._round_end)
+        return Slice(pieces, None if left else self._round_end or None)
 
     def all(self) -> Slice:
-        """Everything in memory, as one slice."""
-        return Slice([Piece(stream, *run) for stream, run in sorted(self._runs.items())], self._end)
+        """All in memory that has its checksum, as one slice."""
+        pieces = [Piece(stream, *self._runs[stream]) for stream in reversed(self._movable())]
+        return Slice(pieces, None if self.unsummed else self._end)
+
+    def _movable(self) -> list[int]:
+        """The streams that can move, in reverse order."""
+        if self.unsummed:
+            return sorted(filter(self.is_summed, self._runs), reverse=True)
+        return sorted(self._runs, reverse=True)
 
     def moved(self, written: Slice) -> None:
         """Forget `written`, the last slice returned: it is in the table. Nothing was added since."""
@@ -263,7 +295,7 @@ def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
     the newest event of each stream, if that was among them and is what was written. A tombstone gives none:
     nothing proves its own.
     """
-    mark, end = _mark(connection), _end(connection)
+    mark, end = mark_of(connection), _end(connection)
     rows: list[Row] = []
     links: Links = {}
     for one in walk(connection, mark, naming):
@@ -284,9 +316,16 @@ def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
     return links
 
 
+def can_wait(connection: sqlite3.Connection) -> bool:
+    """Whether few enough events are missing in the table that memory can hold them until they are proven."""
+    mark = mark_of(connection)
+    pruned = connection.execute("SELECT 1 FROM pruned WHERE position > ?", (mark,)).fetchone()
+    return pruned is None and _end(connection) - mark <= 2 * UNINDEXED_MAX
+
+
 def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:
     """Load the events that the table may lack. `summed`: with checksums, which means reading them."""
-    mark, end = _mark(connection), _end(connection)
+    mark, end = mark_of(connection), _end(connection)
     if summed:
         into.replace((one[:4] for one in walk(connection, mark, naming) if not one.is_pruned), end)
     else:
@@ -303,7 +342,7 @@ def check(connection: sqlite3.Connection) -> None:
     """
     connection.execute("BEGIN")  # all from one moment
     try:
-        mark = _mark(connection)
+        mark = mark_of(connection)
         sums = [
             connection.execute(_SUMMED.format(table), (mark,)).fetchone() for table in ("event", "seq_index")
         ]
@@ -334,7 +373,7 @@ _COMPARED = (
 _NEWER = "SELECT count(*) FROM seq_index WHERE position > ?"
 
 
-def _mark(connection: sqlite3.Connection) -> int:
+def mark_of(connection: sqlite3.Connection) -> int:
     """The position up to which the table is complete. Without a mark it is complete to the end."""
     mark = get_meta(connection, "indexed")
     return _end(connection) if mark is None else int(mark)

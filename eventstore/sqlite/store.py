@@ -6,7 +6,7 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import batched
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from huahuo.eventstore.core.storage_port import (
     IndexMore,
     Loaded,
     Prune,
+    PutCounter,
     Shred,
 )
 from huahuo.eventstore.core.sums import must_fit
@@ -39,6 +40,7 @@ from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
+from huahuo.eventstore.sqlite.proving import NEWEST, Proof
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
@@ -71,7 +73,7 @@ class SqliteStore:
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
-        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str, mark: MarkFile,
+        reads: SqliteReads, lock: DirectoryLock, epoch: int, loaded: Loaded, mark: MarkFile,
         limits: KeptLimits,
     ) -> None:  # fmt: skip
         self._path = path
@@ -82,14 +84,17 @@ class SqliteStore:
         self._reads = reads
         self._lock = lock
         self._epoch = str(epoch).encode()
-        self._log_id = log_id
+        self._log_id = loaded.log_id
         self._mark = mark
+        self._note(loaded)
         self._side_files = (self._wal, f"{path}-shm")
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self._detached = ""
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
+        self.proof: Proof | None = None
+        """Of what a killed process wrote last. None: the checksums of all that is not indexed are known."""
         # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
         # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -145,6 +150,8 @@ class SqliteStore:
 
     def must_take(self, append: Append, build: str) -> None:
         """See `Lookup`. A write to a damaged page would fail the whole group."""
+        if self.proof is not None:
+            self._prove_for(self.proof, append)
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
         if not torn and not wrong:
             return
@@ -155,6 +162,27 @@ class SqliteStore:
             raise Corrupt(TWICE["name"], _NO_NEW)
         if not wrong.isdisjoint(new):
             raise Corrupt(TWICE["stream"], "the row of another one has this name")
+
+    def _prove_for(self, proof: Proof, append: Append) -> None:
+        """Prove the newest events that `append` stands on."""
+        for stream in {event.stream for event in append.events}:
+            number = self._names.streams.get(stream)
+            if number is not None:
+                proof.must_reach(stream, number)
+        if append.prune is not None:  # which moves the whole index
+            proof.finish()
+            if proof.failed:
+                raise Corrupt(NEWEST, proof.failed)
+        self._look_at_proof()
+
+    def _look_at_proof(self) -> None:
+        if self.proof is not None and self.proof.is_over:
+            self._drop_proof()
+
+    def _drop_proof(self) -> None:
+        if self.proof is not None:
+            self.proof.close()
+            self.proof = None
 
     # -- Store
 
@@ -199,10 +227,13 @@ class SqliteStore:
             raise
         self._check_files()
         if group.events:
-            last = group.events[-1]
-            self._mark.write(last.position, last.chain)
+            self._end = group.events[-1].position, group.events[-1].chain
+        if PutCounter in kinds:
+            self._count(change for change in group.changes if isinstance(change, PutCounter))
+        if group.events or PutCounter in kinds:
+            self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
-                self._mark.make_again_if_gone(last.position, last.chain)
+                self._mark.make_again_if_gone(*self._end, self._counted)
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if not kinds.isdisjoint(_ERASING):
@@ -241,9 +272,11 @@ class SqliteStore:
         self._lock.distrust()
         self._sums.clear()
         self._tally.forget()
+        self._drop_proof()  # all is read and proven again
         self._check_files(*self._side_files)
         loaded = self._recover()
-        self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable
+        self._note(loaded)
+        self._mark.write(*self._end, self._counted)  # listeners will be told what is durable
         try:
             self.kept.count(self.connection)
         except sqlite3.Error as error:
@@ -266,8 +299,8 @@ class SqliteStore:
             return loaded
 
     def is_indexed(self, position: int) -> bool:
-        """See `Store`."""
-        return position <= self._unindexed.complete_to
+        """See `Store`. Behind events that cannot be proven no work would help."""
+        return position <= self._unindexed.complete_to or bool(self.proof and self.proof.failed)
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -294,6 +327,9 @@ class SqliteStore:
             Detached: a file of the log was deleted, moved or replaced. Everything is released first.
         """
         self._reads.close()
+        if self.proof is not None:
+            self.proof.finish()
+            self._drop_proof()
         left: Left | None = None
         try:
             if not (self._fenced or self._detached):
@@ -312,6 +348,17 @@ class SqliteStore:
             self._lock.leave(left)
         if self._detached:
             raise Detached(self._detached)
+
+    def _note(self, loaded: Loaded) -> None:
+        """Keep what `log.mark` says with each commit."""
+        self._end = loaded.position, loaded.chain
+        self._counters = dict(loaded.counters)
+        self._counted = sum(self._counters.values())
+
+    def _count(self, puts: Iterable[PutCounter]) -> None:
+        for put in puts:
+            self._counters[put.counter] = max(put.next, self._counters.get(put.counter, 0))
+        self._counted = sum(self._counters.values())
 
     def _check_files(self, *but: str) -> None:
         """Raise Detached, now and on every later commit, if a path does not lead to our file any more."""
@@ -367,7 +414,11 @@ class SqliteStore:
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):
-                wanted += change.events
+                if self.proof is not None:
+                    self.proof.step(change.events)
+                    self._look_at_proof()
+                if self.proof is None:
+                    wanted += change.events
         return self._unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:

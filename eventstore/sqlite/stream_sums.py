@@ -1,23 +1,15 @@
 """The running checksum of each stream, which the index keeps with its events."""
 
 import sqlite3
-from itertools import batched
 from zlib import crc32
-
-import msgspec
 
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
-from huahuo.eventstore.sqlite.summing import crc_at
+from huahuo.eventstore.sqlite.summing import crc_at, crcs_at
 
-_LOOKED_UP_AT_ONCE = 256
 _MANY_EVENTS = 256
-_CRCS = (
-    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
-    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
-)
 
 
 class StreamSums:
@@ -64,9 +56,7 @@ class StreamSums:
             for stream, seq in firsts.items()
             if seq > 1 and self._unindexed.last(stream) < seq - 1
         ]
-        for some in batched(wanted, _LOOKED_UP_AT_ONCE):
-            asked = msgspec.json.encode(some).decode()
-            crcs.update(self.connection.execute(_CRCS, (asked,)))
+        crcs.update(crcs_at(self.connection, wanted))
 
     def _crc_before(self, stream: int, event: StoredEvent) -> int:
         held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)

@@ -1,9 +1,12 @@
 """Reading events with the running checksums of their streams, each checked against the hash chain."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import batched
 from itertools import chain as concatenated
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.core.sums import crc_after, crc_of_name, unlike
@@ -18,6 +21,20 @@ _PRUNED = (
     "SELECT position, stream, seq, chain FROM pruned WHERE position > ? AND position < ? ORDER BY position"
 )
 _TOMBSTONE_COLUMNS = 4
+_LOOKED_UP_AT_ONCE = 256
+_CRCS = (
+    "SELECT found.stream, found.crc FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
+    " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
+)
+
+
+def crcs_at(connection: sqlite3.Connection, places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """By stream the checksum after event seq, for those of `places`, (stream, seq), that the table has."""
+    crcs: dict[int, int] = {}
+    for some in batched(places, _LOOKED_UP_AT_ONCE):
+        asked = msgspec.json.encode(some).decode()
+        crcs.update(connection.execute(_CRCS, (asked,)))
+    return crcs
 
 
 def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> int | None:
@@ -54,14 +71,15 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
     known: dict[int, tuple[int, int]] = {}
     before = _link_at(connection, after)
     position = after
-    while rows := connection.execute(_EVENTS, (position, _PAGE_EVENTS)).fetchall():
-        end = rows[-1][0]
+    for events in _pages(connection, after):
+        rows, end = events, events[-1][0]
         if end - position != len(rows):
             pruned = connection.execute(_PRUNED, (position, end)).fetchall()
             rows = sorted(concatenated(rows, pruned), key=lambda row: row[0])
+        crcs = crcs_at(connection, _places_before(rows, known))
         for row in rows:
             position, stream, seq = row[:3]
-            last, crc = known.get(stream) or (seq - 1, None)
+            last, crc = known.get(stream) or (seq - 1, crcs.get(stream))
             if crc is None:
                 crc = crc_at(connection, stream, seq - 1, streams.get(stream, ""))
             fits = crc is not None and seq == last + 1 and stream in streams
@@ -82,6 +100,29 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
                 crc = unlike(crc)
             known[stream] = (seq, crc)
             yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits, row[-1])
+
+
+def _pages(connection: sqlite3.Connection, after: int) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of the events after `after`, many at a time; all that stand before one that is unreadable."""
+    limit = _PAGE_EVENTS
+    while True:
+        try:
+            rows = connection.execute(_EVENTS, (after, limit)).fetchall()
+        except sqlite3.DatabaseError:
+            if limit == 1:
+                raise
+            limit = 1
+            continue
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield rows
+
+
+def _places_before(rows: Sequence[tuple[Any, ...]], known: Container[int]) -> list[tuple[int, int]]:
+    """Of each stream that is not known yet, the place before its first row."""
+    firsts = {stream: seq for _, stream, seq, *_ in reversed(rows) if stream not in known}
+    return [(stream, seq - 1) for stream, seq in firsts.items() if seq > 1]
 
 
 def _link_at(connection: sqlite3.Connection, position: int) -> bytes | None:

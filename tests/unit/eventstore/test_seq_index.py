@@ -18,7 +18,6 @@ from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Damaged, Lost, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
@@ -28,25 +27,11 @@ from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, append, event, read_joined
+from tests.support.worlds.logs import append, event, read_joined
+from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
-
-
-async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
-    )
-
-
-def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
-    """Run `statements` on a closed log; returns the rows of the last one."""
-    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
-        rows: list[tuple[object, ...]] = []
-        for statement in statements:
-            rows = connection.execute(statement).fetchall()
-        return rows
 
 
 def to_format_2(directory: Path) -> None:
@@ -72,21 +57,6 @@ def to_format_1(directory: Path) -> None:
 
 
 OLDER = pytest.mark.parametrize("older", [to_format_1, to_format_2])
-
-
-async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
-    """The bodies of `stream`, read `step` at a time in both ways, which must agree."""
-    bodies: list[bytes] = []
-    after = 0
-    while page := await log.read(stream, after, events_max=step):
-        assert [e.seq for e in page] == list(range(page[0].seq, page[0].seq + len(page)))
-        joined = await read_joined(log, stream, after, events_max=step)
-        assert joined is not None
-        assert (joined.first, joined.count) == (page[0].seq, len(page))
-        assert joined.bodies == b",".join(e.body for e in page)
-        bodies += [e.body for e in page]
-        after = page[-1].seq
-    return bodies
 
 
 async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]], appends: int) -> None:
@@ -153,12 +123,10 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
     rng, written = random.Random(9), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path / "log")
     await fill(log, rng, written, 40)
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    for suffix in ("", "-wal"):
-        (killed / (DATABASE + suffix)).write_bytes((tmp_path / "log" / (DATABASE + suffix)).read_bytes())
+    killed = as_killed(tmp_path / "log", tmp_path / "killed")
     await log.close()
     again = await opened(killed)
+    await again.prove_newest()
     store = again.store
     assert isinstance(store, SqliteStore)
     assert store.unindexed_count == 0
@@ -166,14 +134,6 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
         assert await told(again, stream, 1000) == written[stream]
     await again.close()
     assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
-
-
-def as_killed(directory: Path, copy: Path) -> Path:
-    """The files as a killed process leaves them."""
-    copy.mkdir()
-    for suffix in ("", "-wal"):
-        (copy / (DATABASE + suffix)).write_bytes((directory / (DATABASE + suffix)).read_bytes())
-    return copy
 
 
 async def test_the_links_that_the_opening_checked_are_in_memory(tmp_path: Path) -> None:
@@ -195,6 +155,7 @@ async def test_the_link_of_a_damaged_event_is_not_kept(tmp_path: Path) -> None:
     await log.close()
     sql(killed, "UPDATE event SET body = x'5b5d' WHERE stream = (SELECT id FROM stream WHERE name = 'a')")
     again = await opened(killed)
+    await again.prove_newest()
     assert again.head("a").link == b""
     assert again.head("b").link != b""
     await again.close()
@@ -216,6 +177,7 @@ async def test_the_link_of_a_tombstone_is_not_kept(tmp_path: Path) -> None:
         "DELETE FROM event WHERE position = 1",
     )
     again = await opened(killed)
+    await again.prove_newest()
     assert again.head("a").link == b""
     await again.close()
 

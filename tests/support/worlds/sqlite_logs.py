@@ -1,0 +1,50 @@
+"""SQLite logs in directories: opened, read in both ways, left as a killed process leaves them."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import MASTER_KEY, read_joined
+
+
+async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
+    )
+
+
+def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Run `statements` on a closed log; returns the rows of the last one."""
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        rows: list[tuple[object, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
+async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:
+    """The bodies of `stream`, read `step` at a time in both ways, which must agree."""
+    bodies: list[bytes] = []
+    after = 0
+    while page := await log.read(stream, after, events_max=step):
+        assert [e.seq for e in page] == list(range(page[0].seq, page[0].seq + len(page)))
+        joined = await read_joined(log, stream, after, events_max=step)
+        assert joined is not None
+        assert (joined.first, joined.count) == (page[0].seq, len(page))
+        assert joined.bodies == b",".join(e.body for e in page)
+        bodies += [e.body for e in page]
+        after = page[-1].seq
+    return bodies
+
+
+def as_killed(directory: Path, copy: Path) -> Path:
+    """The files as a killed process leaves them."""
+    copy.mkdir()
+    for suffix in ("", "-wal"):
+        (copy / (DATABASE + suffix)).write_bytes((directory / (DATABASE + suffix)).read_bytes())
+    return copy
