@@ -165,7 +165,6 @@ class Draft:
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
         position, chain, build = self.position, self.chain, self.build
-        earlier, heads = self.seqs, self._heads
         ts_ms, principal = append.ts_ms, append.principal
         common_id, cause = append.command_id, append.cause
         events: list[StoredEvent] = []
@@ -178,12 +177,7 @@ class Draft:
                     seqs[stream] = seq
                 stream = new.stream
                 known = seqs.get(stream)
-                if known is None:  # as `_seq`, without its call for most
-                    known = earlier.get(stream)
-                    if known is None:
-                        head = heads.get(stream)
-                        known = self._seq(stream) if head is None else head.seq
-                seq = known
+                seq = self._seq(stream) if known is None else known
             type_, body, version, entity = new.type, new.body, new.version, new.entity
             command_id = new.command_id or common_id
             seq += 1
