@@ -23,17 +23,17 @@ cluster: ## three nodes over three NATS servers, sample mail, and a page that br
 	@scripts/web.sh || echo "cluster: going on without the console" >&2
 	@$(BIN)/huahuo demo --cluster
 
-test: ## every test, in four processes at a time; ARGS="-k resume" chooses
+test: ## every test, in five processes at a time; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }
-	$(BIN)/python scripts/suite.py $(ARGS)
+	$(BIN)/python -m scripts.suite $(ARGS)
 
 coverage: ## branch coverage of the log, sessions, access, codec and apply: docs/testing.md
 	@scripts/setup.sh dev
-	$(BIN)/python scripts/coverage.py
+	$(BIN)/python -m scripts.coverage
 
-check-all: ## the whole suite on every Python from 3.12 on that is there
+check-all: ## the whole suite on every Python from 3.12 on that is there; goes on where it was, ARGS=--again does not
 	@scripts/test_needs.sh || echo "check-all: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "check-all: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }

@@ -62,7 +62,7 @@ class _Drawn:
         os.register_at_fork(after_in_child=self._pieces.clear)  # a child must not repeat what its parent drew
 
     def take(self, count: int) -> bytes:
-        """`count` bytes, which nobody else gets."""
+        """`count` bytes that no other caller gets."""
         if count > _PIECE_BYTES:
             return secrets.token_bytes(count)
         while True:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The suite on every Python from 3.12 on that this machine has, each in an environment of its own (.venv-3.12, …), and each slow
-# proof in full on one of them: they prove the same on each, and take an hour. Interpreters that are absent are named. Called by
-# make check-all.
+# proof in full on one of them, because they prove the same on each. Interpreters that are absent are named. The parts run as
+# scripts/check_all.py says. Called by make check-all.
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf 'check-all: %s\n' "$*" >&2; }
@@ -33,43 +33,30 @@ install() { # install python3.12 .venv-3.12: everything into the environment, un
         touch "$stamp"
 }
 
-whole=
-for version in 3.13 3.12 3.14; do
-    if find_python "$version" >/dev/null; then
-        whole=$version
-        break
-    fi
-done
-absent='' broken='' failed='' ran=''
+absent='' broken='' pythons=''
 for version in 3.12 3.13 3.14; do
     if ! python=$(find_python "$version"); then
         absent="$absent $version"
-        continue
-    fi
-    venv=.venv-$version
-    if ! install "$python" "$venv"; then
+    elif install "$python" ".venv-$version"; then
+        pythons="$pythons $version=.venv-$version"
+    else
         say "could not install for Python $version"
         broken="$broken $version"
-        continue
     fi
-    proofs='' in_full=''
-    [ "$version" != "$whole" ] || proofs=1 in_full=', with each proof in full'
-    say "the suite on Python $version$in_full"
-    # HUAHUO_WHOLE: tests/support/proofs.py
-    if HUAHUO_WHOLE=$proofs "$venv/bin/python" scripts/suite.py "$@"; then ran="$ran $version"; else failed="$failed $version"; fi
 done
-if [ -n "$ran" ]; then
-    set -- $ran
-    case " $ran " in *" $whole "*) one=$whole ;; *) one=$1 ;; esac
-    say "the programs with two workers, on Python $one"
-    # shellcheck disable=SC2046  a list of files
-    HUAHUO_WORKERS=2 ".venv-$one/bin/python" -m pytest -q $(cat scripts/with_workers.txt) || failed="$failed (workers)"
-    say "branch coverage, on Python $one"
-    ".venv-$one/bin/python" scripts/coverage.py || failed="$failed (coverage)"
+full=
+for version in 3.13 3.12 3.14; do
+    case "$pythons " in *" $version="*) full=$version && break ;; esac
+done
+failed=
+if [ -n "$full" ]; then
+    say "$(echo $pythons), with each proof in full on $full"
+    # shellcheck disable=SC2086  a list
+    ".venv-$full/bin/python" -m scripts.check_all --full "$full" $pythons "$@" || failed=1
 fi
 for version in $absent; do
     say "Python $version is not here: PyPI and npm bring none; \`pyenv install $version\` or \`uv python install $version\` do, and"
     say "  scripts/debian_python.sh runs tests with that of a later Debian (3.14: \`scripts/debian_python.sh forky 3.14 tests/unit\`)"
 done
-say "passed on:${ran:- none}; failed on:${failed:- none}; not installed for:${broken:- none}; absent here:${absent:- none}"
-[ -z "$failed$broken" ] && [ -n "$ran" ]
+say "ran on:${full:+$(printf ' %s' $pythons | sed 's/=[^ ]*//g')}; not installed for:${broken:- none}; absent here:${absent:- none}"
+[ -z "$failed$broken" ] && [ -n "$full" ]

@@ -1,34 +1,69 @@
 """Branch coverage of the rooms that `[tool.coverage.run]` of pyproject.toml names. For make coverage.
 
-Runs the tests that work in one process, prints what no test ran, and fails if the rooms of `NEAR` fall below
-what they had reached.
+Runs the tests that work in one process, in lanes, prints what no test ran, and fails if the rooms of `NEAR`
+fall below what they had reached.
 """
 
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from scripts import suite
+from scripts.lanes import Screen, Work, pytest, run_all
+
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("unit", "contract", "property", "integration", "simulation/test_replicas.py")
+LANES = {
+    "unit": ("unit",),
+    "integration": ("contract", "integration"),
+    "property": ("property", "simulation/test_replicas.py"),
+}
 NEAR = ("transport/session/*", "transport/access/*", "transport/protocol/*")
 LEAST_PERCENT = 99
 """Of these rooms together. It only rises: the goal of each room is 100."""
+ELSEWHERE = ("tests/unit/checkers/test_mutants.py", "tests/unit/bench", "tests/unit/scripts")
+"""What runs nothing of those rooms in its own process."""
 
 
-def coverage(*words: str) -> int:
-    """Run coverage with these words; its exit code."""
-    command = [sys.executable, "-m", "coverage", *words]
-    return subprocess.call(command, cwd=ROOT)  # noqa: S603  the words are those below
+def works(
+    python: str, folder: Path, options: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[Work]:
+    """The lanes, each of which writes what it ran into a file of this folder."""
+    for name, folders in LANES.items():
+        measured = ["-m", "coverage", "run", f"--data-file={_data(folder, name)}"]
+        words = [*options, *(f"--ignore={path}" for path in ELSEWHERE), *suite.paths(folders)]
+        lane = f"coverage {name}"
+        yield Work(lane, pytest(python, lane, words, measured), environment)
 
 
-def main() -> int:
-    """See the module; the exit code."""
-    (ROOT / "build").mkdir(exist_ok=True)
-    failed = coverage("run", "-m", "pytest", "-q", *(f"tests/{name}" for name in TESTS))
+def judge(folder: Path, python: str) -> int:
+    """Print what no test of these lanes ran; not 0 if that is too much."""
+    together = f"--data-file={folder / 'coverage'}"
+
+    def coverage(*words: str) -> int:
+        command = [python, "-m", "coverage", *words, together]
+        return subprocess.call(command, cwd=ROOT)  # noqa: S603  the words are those below
+
+    coverage("combine", "--keep", *(str(_data(folder, name)) for name in LANES))
     coverage("report", "--show-missing", "--skip-covered")
-    include = ",".join(NEAR)
-    return failed or coverage("report", f"--include={include}", f"--fail-under={LEAST_PERCENT}")
+    return coverage("report", f"--include={','.join(NEAR)}", f"--fail-under={LEAST_PERCENT}")
+
+
+def _data(folder: Path, name: str) -> Path:
+    return folder / f"coverage.{name}"
+
+
+def main(options: Sequence[str]) -> int:
+    """See the module; the exit code."""
+    folder = ROOT / "build"
+    folder.mkdir(exist_ok=True)
+    suite.compile_floors()
+    screen = Screen("coverage")
+    lanes = list(works(sys.executable, folder, options, suite.ENVIRONMENT))
+    done = run_all(lanes, len(lanes), screen, ROOT, suite.shown(screen))
+    failed = suite.exit_code([lane.code or 0 for lane in done])
+    return failed or judge(folder, sys.executable)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

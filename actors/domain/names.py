@@ -21,7 +21,7 @@ REPLY_TYPES: Final = frozenset(
         "mail_records", "success", "warning",
     }
 )  # fmt: skip
-"""Types of replies that the service has beside those named after a query."""
+"""Types of replies that the service has besides those named after a query."""
 
 NO_TYPES: Final = WIRE_TYPES | REPLY_TYPES
 """Types of the protocol's own messages. A classic client could not tell such an event from a message."""

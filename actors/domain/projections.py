@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from huahuo.actors.domain import rebuilding
 from huahuo.actors.domain.catalog import Catalog
@@ -106,14 +107,9 @@ async def at_rest(
     """
     found = await projections(log, catalog)
     for name in sorted({*(declared or ()), *await record.names(log)}):
-        kept = await record.read(log, name)
-        cursor = kept.cursor or 0
-        lag = log.position - cursor
-        state = "paused" if kept.paused else UP_TO_DATE if not lag else "behind"
-        error = next((letter.error for letter in kept.dead.values()), "")
-        shown = state if declared is None or name in declared else UNKNOWN
-        what = INDEX if name in indexes else FOLLOWER
-        found.append(Standing(name, what, cursor, lag, shown, len(kept.dead), error))
+        one = await record.standing(log, name)
+        shown = one.state if declared is None or name in declared else UNKNOWN
+        found.append(replace(one, what=INDEX if name in indexes else FOLLOWER, state=shown))
     return found
 
 

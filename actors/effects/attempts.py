@@ -67,7 +67,7 @@ class Attempts:
         self._books = books
         self._keeper = keeper
         self.traced: TracesRuns | None = None
-        """Who hears of runs whose command was traced."""
+        """The listener for runs whose command was traced."""
 
     async def perform(self, entry: Entry) -> None:
         """One run from its claim to what is recorded of its end."""

@@ -1,6 +1,6 @@
 """Where effects are recorded, as the runner and the runs see it. Pure.
 
-Those of an application are recorded on streams beside their entities (`huahuo.actors.effects.streams`). A
+Those of an application are recorded on streams next to their entities (`huahuo.actors.effects.streams`). A
 plug-in whose entities say on their own streams what their effects do implements `Books` over these, so that
 nothing is recorded twice.
 """

@@ -11,4 +11,4 @@ class Bounds:
     waiting_max: int = 20_000
     waiting_per_user_max: int = 10_000
     sweep_s: float = 30.0
-    """How often the table is looked through for effects that nobody works on."""
+    """How often the table is searched for effects that no process works on."""

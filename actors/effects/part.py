@@ -20,7 +20,7 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nobody else runs any."""
+        """Whether no other process runs any."""
         return self.share is WHOLE
 
     def has(self, id_: int, spec: Spec, group: Group, entity: str) -> bool:

@@ -303,7 +303,7 @@ class Effects:
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not.
 
-        Nothing happens before `start`, which first looks for effects that nobody knows.
+        Nothing happens before `start`, which first looks for effects that are not in memory.
         """
         if not (self.draining or self._resting):
             self._sweeping.again()

@@ -1,4 +1,4 @@
-"""Books on streams of their own: `effect/<kind>/<key>` beside the entity `<kind>/<key>`.
+"""Books on streams of their own: `effect/<kind>/<key>` next to the entity `<kind>/<key>`.
 
 The entity and its effects write different streams, so progress need not pass by the entity's own commands,
 and readers of the entity see no arguments. `book` decides, `desk` puts the runs of one entity in turn.

@@ -1,7 +1,7 @@
 """What a tracer hears of the runs of effects whose command was traced, and of their stages.
 
 `huahuo.tracing` makes spans of it. A stage needs no reference to the run: `stage` finds the run that the
-caller is in, through however many functions, and costs the look-up of one variable if nobody traces it.
+caller is in, through however many functions, and costs the look-up of one variable if it is not traced.
 """
 
 from collections.abc import Iterator

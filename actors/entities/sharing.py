@@ -22,7 +22,7 @@ class Share(Struct, frozen=True):
         return self.node not in self.nodes
 
     def has(self, key: str) -> bool:
-        """Whether what this key stands for is done by this node."""
+        """Whether this node does the work of this key."""
         if self.is_nothing:
             return False
         return len(self.nodes) == 1 or max(self.nodes, key=lambda node: _weight(node, key)) == self.node

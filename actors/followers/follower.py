@@ -30,7 +30,7 @@ from huahuo.actors.followers.spec import (
 from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all, is_cancelled
-from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, RowDrop, RowPut, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
@@ -74,6 +74,8 @@ class Follower:
         """The follower was paused, resumed or ended, or is to try dead letters again."""
         self._ending = False
         self._task: asyncio.Task[None] | None = None
+        self.is_lost = False
+        """Whether its rows were damaged as it should begin: nobody knows where it stood."""
         self._begun_ms: int | None = None
         """Since when its function runs."""
         self.error = ""
@@ -142,8 +144,20 @@ class Follower:
         return stopped or (self._placed and not self.lag and not self._again and self._begun_ms is None)
 
     async def begin(self) -> None:
-        """Read where it stands, and start; not while it is `late`. Raises as `Log.append`."""
-        kept = await record.read(self._log, self.spec.name)
+        """Read where it stands, and start; not while it is `late`. Raises as `Log.append`.
+
+        If that is damaged, it does not start, and says so: from a wrong place it would leave events out.
+        """
+        try:
+            kept = await record.read(self._log, self.spec.name)
+        except Corrupt as error:
+            self.is_lost, self.error = True, type(error).__name__
+            _log.error(
+                "follower_place_lost", follower=self.spec.name, reason=str(error),
+                what_to_do=f"stop the service, then huahuo projections place {self.spec.name} --after N",
+            )  # fmt: skip
+            return
+        self.is_lost, self.error = False, ""
         self.paused, self.dead = kept.paused, kept.dead
         self._again.clear()
         self._again.extend(record.in_order(at for at, letter in kept.dead.items() if letter.again))

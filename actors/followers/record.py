@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.plugins.projections import Standing
 from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, StoredEvent
 
 TABLE: Final = "follower"
@@ -22,6 +23,9 @@ PAUSED: Final = "paused"
 _DEAD: Final = "dead/"
 AUDIT: Final = "audit"
 PAUSED_BY, RESUMED_BY, RETRIED_BY = "follower_paused", "follower_resumed", "follower_retried"
+PLACED_BY: Final = "follower_placed"
+LOST: Final = "place lost"
+"""The state of a follower whose rows are damaged: it does not run until it is placed."""
 _TOLD: Final = frozenset((PAUSED_BY, RESUMED_BY, RETRIED_BY))
 _POSITION_BYTES: Final = 8
 _PAGE_ROWS: Final = 1_000
@@ -111,6 +115,17 @@ def pausing(name: str, by: str, now_ms: int, *, paused: bool) -> Append:
     return Append(ts_ms=now_ms, events=(_told(what, name, now_ms),), rows=(row,), principal=by)
 
 
+def placing(name: str, after: int, by: str, now_ms: int) -> Append:
+    """Put a follower behind position `after`, whatever was kept of it before."""
+    rows = (
+        put_cursor(name, after, now_ms),
+        RowDrop(TABLE, PAUSED, name.encode()),
+        RowDrop(TABLE, _DEAD + name),
+    )
+    event = _told(PLACED_BY, name, now_ms, after=after)
+    return Append(ts_ms=now_ms, events=(event,), rows=rows, principal=by)
+
+
 def retrying(name: str, dead: Iterable[tuple[int, DeadLetter]], by: str, now_ms: int) -> Append:
     """Have these dead letters tried again."""
     rows = tuple(put_dead(name, position, replace(letter, again=True)) for position, letter in dead)
@@ -119,13 +134,33 @@ def retrying(name: str, dead: Iterable[tuple[int, DeadLetter]], by: str, now_ms:
 
 
 async def names(log: Tables) -> list[str]:
-    """Every follower that ever ran on this log."""
+    """Every follower that ever ran on this log, also one whose cursor is damaged."""
     found: list[str] = []
-    after = b""
-    while rows := await log.rows(TABLE, CURSORS, after=after, limit=_PAGE_ROWS):
-        found += [key.decode() for key, _ in rows]
+    after, limit = b"", _PAGE_ROWS
+    while True:
+        try:
+            rows = await log.rows(TABLE, CURSORS, after=after, limit=limit)
+        except Corrupt as error:
+            if limit > 1:
+                limit = 1  # up to the damaged row
+                continue
+            key = _damaged_key(error)
+            if key <= after:
+                raise
+            rows, limit = [(key, b"")], _PAGE_ROWS
+        if not rows:
+            return found
+        found += [key.decode(errors="replace") for key, _ in rows]
         after = rows[-1][0]
-    return found
+
+
+def _damaged_key(error: Corrupt) -> bytes:
+    """The key of the damaged row that `error` names, b"" if it names none."""
+    _, _, shown = error.place.partition(f"{TABLE} {CURSORS} ")
+    try:
+        return bytes.fromhex(shown)
+    except ValueError:
+        return b""
 
 
 async def read(log: Tables, name: str) -> Recorded:
@@ -141,8 +176,11 @@ async def read(log: Tables, name: str) -> Recorded:
 
 
 async def standing(log: Tables, name: str) -> Standing:
-    """Where a follower stands that another process runs."""
-    kept = await read(log, name)
+    """Where a follower stands that this process does not run."""
+    try:
+        kept = await read(log, name)
+    except Corrupt as damage:
+        return Standing(name, "follower", 0, log.position, LOST, 0, type(damage).__name__)
     cursor = kept.cursor or 0
     lag = max(0, log.position - cursor)
     state = "paused" if kept.paused else "behind" if lag else "up to date"

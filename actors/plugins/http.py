@@ -96,7 +96,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def user(self) -> Principal:
-        """The user who asks. Raises HttpRefused if nobody has signed in."""
+        """The user who asks. Raises HttpRefused if the request has no token."""
         if self.principal is None:
             raise HttpRefused("unauthenticated", zh.TOKEN_NEEDED)
         return self.principal

@@ -62,7 +62,7 @@ class Host:
     """How long work for a user should wait before it begins, because the user has had more than a share."""
     metrics: Gauges
     projections: dict[str, Projection] = field(default_factory=dict)
-    """By name: what is kept beside the log. A plug-in adds its own, and the service shows all of them."""
+    """By name: what is kept next to the log. A plug-in adds its own, and the service shows all of them."""
     jobs: JobDoor = field(default_factory=JobDoor)
     """Work that users watch and may cancel. There to be used when the service has started."""
     lending: Lending = field(default_factory=Lending)
@@ -237,7 +237,7 @@ class Plugin(Protocol):
 
     @property
     def projections(self) -> Mapping[str, str]:
-        """What it keeps beside the log (`Host.projections`): names, with the file of each in `Host.files`."""
+        """What it keeps next to the log (`Host.projections`): names, with their files in `Host.files`."""
         return {}
 
     @property

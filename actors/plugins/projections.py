@@ -1,4 +1,4 @@
-"""What a plug-in keeps beside the log and could make anew from it: where it stands, and what may be done."""
+"""What a plug-in keeps next to the log and can make anew from it: how far each is, and what may be done."""
 
 from typing import Protocol
 

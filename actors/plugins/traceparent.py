@@ -12,7 +12,7 @@ LENGTH: Final = 55
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A span of a trace. `sampled`: whoever began the trace wants it recorded."""
+    """A span of a trace. `sampled`: the program that began the trace wants it recorded."""
 
     trace_id: int
     span_id: int

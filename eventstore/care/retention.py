@@ -18,7 +18,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 
 EVENT_BYTES = 128
-"""What an event takes beside its body: its place, its link and its names, by estimate."""
+"""What an event takes besides its body: its place, its link and its names, by estimate."""
 STEP_EVENTS = BATCH_EVENTS
 STEP_BYTES = 1 << 20
 SERIES_MAX = 100_000

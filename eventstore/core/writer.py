@@ -295,7 +295,7 @@ class Writer:
         return tries
 
     async def _wrote_nothing(self, error: Corrupt) -> bool:
-        """Whether a commit that met a damaged page wrote nothing. What it wrote all the same is told."""
+        """Whether a commit that met a damaged page wrote nothing. What it wrote in spite of that is told."""
         if error.wrote_nothing:
             return True
         self._in_doubt = True

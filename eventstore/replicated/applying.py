@@ -184,7 +184,7 @@ class ApplyingWriter(Writer, ABC):
         self._start()
 
     async def _find_out(self) -> list[StoredEvent]:
-        """Take over the durable state. A commit that failed, and is durable all the same, is told as one."""
+        """Take over the durable state. A commit that failed, and is durable nevertheless, is told as one."""
         found, missed = await self._executor.run(self._look)
         self._in_doubt = False
         shared, tried = load(found.shared), self._tried

@@ -63,7 +63,7 @@ class Arrivals:
         return batch
 
     def drop(self, upto: int) -> None:
-        """All up to this offset are applied; whoever waits for one of them goes on."""
+        """All up to this offset are applied: tasks that wait for one of them go on."""
         while self._waiting and self._waiting[0].offset <= upto:
             self._waiting.popleft()
         self._room.set()

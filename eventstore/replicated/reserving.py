@@ -58,7 +58,7 @@ class Reservations:
         for waiter in self._coming.values():
             if not waiter.done():
                 waiter.set_exception(Unavailable(reason))
-                waiter.exception()  # nobody need wait for it
+                waiter.exception()  # it counts as retrieved, so asyncio does not log it
         self._coming.clear()
         self.wanted.clear()
 

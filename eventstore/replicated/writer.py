@@ -343,7 +343,7 @@ class ReplicaWriter(ApplyingWriter):
         if verdict == "others differ":
             _log.error("replicas_differ", nodes=others)
             return
-        if self.proposer is not None:  # the others judge too; nobody waits for it
+        if self.proposer is not None:  # the others judge too; no task waits for it
             farewell = self.proposer.make((), self.agreement.last, 0)
             self._outbox.send_once(self.proposer, farewell)
         reason = (
@@ -376,7 +376,7 @@ class ReplicaWriter(ApplyingWriter):
         self._arrivals.end(reason)
         if not self._joined.done():
             self._joined.set_exception(Unavailable(reason))
-            self._joined.exception()  # nobody need wait for it
+            self._joined.exception()  # it counts as retrieved, so asyncio does not log it
 
     def _unknown(self, items: Sequence[Pending]) -> list[Outcome]:
         return [Unavailable(f"the log cannot write: {self._closed}") for _ in items]

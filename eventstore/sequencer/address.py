@@ -39,7 +39,7 @@ class Host(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether it is this machine, so that nobody else hears what is said."""
+        """Whether it is this machine, so that no other machine can listen."""
         if self.name == "localhost" or self.name.startswith("/"):
             return True
         try:

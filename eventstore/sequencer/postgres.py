@@ -172,7 +172,7 @@ class PostgresSequencer:
             hint.set()
 
     async def _hinted(self, hint: asyncio.Event) -> bool:
-        """Wait for a hint; False: there was none for a while, so the table is looked at all the same."""
+        """Wait for a hint; False: there was none for a while, so the table is read nevertheless."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await hint.wait()
@@ -308,7 +308,7 @@ class PostgresSequencer:
 
 
 def _retrieve(task: Awaitable[Any]) -> None:
-    """Take note of a failure that nobody waits for any more."""
+    """Take note of a failure for which no caller waits any more."""
     assert isinstance(task, asyncio.Task)
     if not task.cancelled():
         task.exception()

@@ -190,7 +190,7 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
         # Two nodes that start at once would make the same table twice, which is an error in PostgreSQL.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('huahuo.' || $1))", schema)
         if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
-            statements = _TABLES.partition(";")[2]  # making a schema that exists needs a right all the same
+            statements = _TABLES.partition(";")[2]  # making a schema that exists needs a right too
         else:
             statements = _TABLES
         await connection.execute(statements.format(schema=schema))

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.event_search import scan, search
 from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
+from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
@@ -24,6 +27,8 @@ DAMAGES_MAX = 20
 """At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe", "ended"})
 _A_PAGE = "a page of the file: "
+_OF_EVENTS = (f"{_A_PAGE}table event:", "event ", "events ")
+"""How the damages begin that a search in the file's pages may mend."""
 _BETWEEN = "; "
 _NEVER_USED = re.compile(r"Page \d+: never used")
 """A rebuild leaves the damaged pages of a table that it makes anew. Nothing refers to them."""
@@ -56,12 +61,29 @@ def find_damage(path: Path) -> list[Damage]:
     except (sqlite3.Error, *MISREAD) as error:
         found.append(Damage(f"the log's file cannot be read: {error}", can_rebuild=False))
     # After SQLite has closed the file: each descriptor of it that is closed drops the process's locks on it.
+    of_events = [damage for damage in found if damage.text.startswith(_OF_EVENTS)]
+    found_again = bool(of_events) and _can_be_found(path)
     return [
         msgspec.structs.replace(damage, can_rebuild=True)
-        if damage.text.startswith(_A_PAGE) and _of_indexes(path, damage.text)
+        if (damage in of_events and found_again)
+        or (damage.text.startswith(_A_PAGE) and _of_indexes(path, damage.text))
         else damage
         for damage in found
     ]
+
+
+def _can_be_found(path: Path) -> bool:
+    """Whether a search in the file's pages finds all events, or corrects them."""
+    no_mark = Mark("", 0, GENESIS)
+    mark = max(read_marks(path.parent) or [], key=lambda mark: mark.position, default=no_mark)
+    try:
+        with contextlib.closing(scan(path)) as scratch:
+            with contextlib.closing(connect_reader(path)) as connection:
+                naming = read_naming(connection, whole=False)
+                found = search(scratch, connection, naming, (mark.position, mark.chain))
+            return found is not None and not (found.lost or found.unknown)
+    except (OSError, sqlite3.Error, *MISREAD):
+        return False
 
 
 def check_sums(connection: sqlite3.Connection) -> None:

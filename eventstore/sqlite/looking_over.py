@@ -29,7 +29,7 @@ FIRST = ("meta", "name", "stream", "counter")
 TWICE = {"name": "the table of type names", "stream": "the table of stream names"}
 """Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
 LATER = ("projection", "data_key", "command", "ack", "usage", "sealed", "keyframe", "blob")
-"""What is asked for row by row, looked at beside the service: 2 µs a row and a read of each page.
+"""What is asked for row by row, looked at in parallel with the service: 2 µs a row and a read of each page.
 
 First what a start reads, then what the first commands ask for. A command that waits for the records also
 waits for the keys, because an owner must not get a second key. Last the contents, which may take minutes.

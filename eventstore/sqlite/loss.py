@@ -164,7 +164,7 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
     log_id = read_log_id(connection)
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
-    return End(log_id, last, _bytes(chain), _link_at(connection, position))
+    return End(log_id, last, _bytes(chain), at_mark=_link_at(connection, position))
 
 
 def _link_at(connection: sqlite3.Connection, position: int) -> bytes:

@@ -7,7 +7,10 @@ never ahead of the log.
 
 The writer alternates between two slots, so that a torn write leaves the other slot intact:
 
-    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 of these (4)
+    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 (4) | counters (8) | CRC-32 of all (4)
+
+`counters` is the sum of the next numbers of all counters. Counters never go back, so a log whose sum is
+lower has lost the newest state of one. Earlier versions neither write nor read what follows the first CRC-32.
 """
 
 import os
@@ -23,6 +26,7 @@ _MAGIC = b"hhm1"
 _SLOT = struct.Struct("<4s24sq32sI")
 _PLACE = struct.Struct("<q32s")
 """The part of a slot with position and chain."""
+_COUNTERS = struct.Struct("<QI")
 _SLOTS_AT = (0, 512)
 _FILE_BYTES = 1024
 
@@ -30,11 +34,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The log `log_id` reached at least `position`, whose link of the chain is `chain`."""
+    """The log `log_id` reached at least `position`, whose link of the chain is `chain`.
+
+    `counters` is the least sum of the next numbers of all counters, 0 if it was not noted.
+    """
 
     log_id: str
     position: int
     chain: bytes
+    counters: int = 0
 
 
 class MarkFile:
@@ -51,7 +59,7 @@ class MarkFile:
         self._head_crc = zlib.crc32(self._head)
         self._turn = 0
         self._failed = False
-        self._file = self._made(self._slot(mark.position, mark.chain))
+        self._file = self._made(self._slot(mark.position, mark.chain, mark.counters))
 
     def _made(self, slot: bytes) -> int:
         """Create or overwrite the file with `slot`. Its descriptor."""
@@ -67,7 +75,7 @@ class MarkFile:
             raise
         return file
 
-    def make_again_if_gone(self, position: int, chain: bytes) -> None:
+    def make_again_if_gone(self, position: int, chain: bytes, counters: int) -> None:
         """Call it when the directory has changed: a note in a deleted file is not found after a crash."""
         try:
             if os.path.samestat(self._path.stat(), os.fstat(self._file)):
@@ -77,7 +85,7 @@ class MarkFile:
         except OSError:
             return
         try:
-            file = self._made(self._slot(position, chain))
+            file = self._made(self._slot(position, chain, counters))
         except OSError as error:
             _log.warning("mark_not_written", reason=error.strerror, position=position)
             return
@@ -85,11 +93,11 @@ class MarkFile:
         self._file = file
         _log.warning("mark_made_again", path=str(self._path), position=position)
 
-    def write(self, position: int, chain: bytes) -> None:
-        """Note a durable position. A failure is only logged, once: the earlier note is still true."""
+    def write(self, position: int, chain: bytes, counters: int) -> None:
+        """Note what is durable. A failure is only logged, once: the earlier note is still true."""
         self._turn ^= 1
         try:
-            os.pwrite(self._file, self._slot(position, chain), _SLOTS_AT[self._turn])
+            os.pwrite(self._file, self._slot(position, chain, counters), _SLOTS_AT[self._turn])
         except OSError as error:
             if not self._failed:
                 _log.warning("mark_not_written", reason=error.strerror, position=position)
@@ -97,9 +105,12 @@ class MarkFile:
         else:
             self._failed = False
 
-    def _slot(self, position: int, chain: bytes) -> bytes:
+    def _slot(self, position: int, chain: bytes, counters: int) -> bytes:
         place = _PLACE.pack(position, chain)
-        return self._head + place + zlib.crc32(place, self._head_crc).to_bytes(4, "little")
+        crc = zlib.crc32(place, self._head_crc)
+        return (
+            self._head + place + crc.to_bytes(4, "little") + _COUNTERS.pack(counters, _crc_of(counters, crc))
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -114,7 +125,7 @@ def read_marks(directory: Path) -> list[Mark] | None:
         return None
     except OSError:
         return []
-    found = [mark for at in _SLOTS_AT if (mark := _decode(data[at : at + _SLOT.size])) is not None]
+    found = [mark for at in _SLOTS_AT if (mark := _decode(data[at:])) is not None]
     return sorted(found, key=lambda mark: mark.position, reverse=True)
 
 
@@ -125,7 +136,16 @@ def _head(log_id: str) -> bytes:
 def _decode(slot: bytes) -> Mark | None:
     if len(slot) < _SLOT.size:
         return None
-    magic, log_id, position, chain, checksum = _SLOT.unpack(slot)
-    if magic != _MAGIC or checksum != zlib.crc32(slot[:-4]):
+    magic, log_id, position, chain, checksum = _SLOT.unpack_from(slot)
+    if magic != _MAGIC or checksum != zlib.crc32(slot[: _SLOT.size - 4]):
         return None
-    return Mark(log_id.rstrip(b"\0").decode(errors="replace"), position, chain)
+    counters = crc = 0
+    if len(slot) >= _SLOT.size + _COUNTERS.size:
+        counters, crc = _COUNTERS.unpack_from(slot, _SLOT.size)
+    if crc != _crc_of(counters, checksum):
+        counters = 0
+    return Mark(log_id.rstrip(b"\0").decode(errors="replace"), position, chain, counters)
+
+
+def _crc_of(counters: int, crc: int) -> int:
+    return zlib.crc32(counters.to_bytes(8, "little"), crc)

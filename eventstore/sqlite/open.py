@@ -49,6 +49,7 @@ from huahuo.eventstore.sqlite.remaking import (
     remake_pruned,
     remake_small,
 )
+from huahuo.eventstore.sqlite.remaking_events import complete_file, remake_events
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
@@ -191,20 +192,22 @@ def _open(
         raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
     try:
         path = directory / DATABASE
-        if accept_loss:
-            settle_loss(directory, lock)
-        elif not restored:
-            check_loss(directory, lock.left, whole=not lock.lost_power)
+        marks = read_marks(directory) or []
+        complete_file(path)
+        remade = _settled(directory, lock, marks) if accept_loss else []
+        if not (accept_loss or restored):
+            remade = _nothing_lost(directory, lock, marks)
         _make(path)
-        remade = remake_small(
-            path, marks=read_marks(directory) or [], lock=lock, vault=vault, ambient=ambient,
+        remade += remake_small(
+            path, marks=marks, lock=lock, vault=vault, ambient=ambient,
             compared=not (restored or accept_loss),
         )  # fmt: skip
         check = functools.partial(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        return _checked_or_mended(path, check, remade)
+        events = functools.partial(_mend_events, marks=[] if restored else marks, accept=accept_loss)
+        return _checked_or_mended(path, check, remade, events)
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error):
@@ -216,11 +219,41 @@ def _open(
         raise
 
 
+def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
+    """Decide what is kept of a log with a loss. Raises as `settle_loss`."""
+    try:
+        settle_loss(directory, lock)
+    except EventStoreError:  # its end is there, or no file of it can be read as a whole
+        damage = _mend_events(directory / DATABASE, None, marks=marks, accept=True)
+        if damage is None:
+            raise
+        return [damage]
+    return []
+
+
+def _nothing_lost(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
+    """As `check_loss`, but events that SQLite cannot read are looked for first. Returns what was mended."""
+
+    def check() -> None:
+        check_loss(directory, lock.left, whole=not lock.lost_power)
+
+    try:
+        check()
+    except Damaged as error:
+        damage = _mend_events(directory / DATABASE, error, marks=marks, accept=False)
+        if damage is None:
+            raise
+        check()
+        return [damage]
+    return []
+
+
 def _checked_or_mended(
-    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt]
-) -> tuple[SqliteStore, SqliteReads, Loaded]:
+    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt],
+    events: Callable[[Path, Exception], Corrupt | None],
+) -> tuple[SqliteStore, SqliteReads, Loaded]:  # fmt: skip
     """What keeps an opening from its end, and can be made again, is made again: each at most once."""
-    mends: list[Callable[[Path, Exception], Corrupt | None]] = [_mend_index, remake_ended, remake_pruned]
+    mends = [events, _mend_index, remake_ended, remake_pruned]
     while True:
         try:
             store, reads, loaded = check()
@@ -235,6 +268,14 @@ def _checked_or_mended(
             for damage in mended:
                 reads.corruption.note(damage)
             return store, reads, loaded
+
+
+def _mend_events(path: Path, error: Exception | None, *, marks: list[Mark], accept: bool) -> Corrupt | None:
+    """If SQLite cannot read all events, they are searched for in the pages of the file."""
+    damage = remake_events(path, error, marks=marks, accept=accept)
+    if damage is not None:
+        make_seq_index_again(path)
+    return damage
 
 
 def _mend_index(path: Path, error: Exception) -> Corrupt | None:
@@ -305,18 +346,7 @@ def _checked(
     with contextlib.closing(connect_reader(path)) as looking:
         torn = check_first(looking)
         torn_naming = read_naming(looking, whole=False) if torn else None
-    if prepare(connection):
-        put_meta(connection, "log", (log_id or ambient.token()).encode())
-        put_meta(connection, "writer_epoch", b"0")
-        put_meta(connection, "master_key", vault.mark())
-    elif restored or lost:
-        put_meta(connection, "log", ambient.token().encode())
-        leave_order(connection)
-    elif alone and get_meta(connection, SHARED_KEY) is not None:
-        raise EventStoreError(
-            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
-            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
-        )
+    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
     if lost:
         _move_on(connection)
     naming = torn_naming or read_naming(connection)
@@ -340,21 +370,47 @@ def _checked(
         reads.corruption.note(damage)
     reads.note(naming)
     loaded = load(connection, names, unindexed, naming, summed=not waits, links=links)
+    if waits and unindexed.count != loaded.position - indexed:
+        raise Damaged(loaded.position, f"of the events behind {indexed}, only {unindexed.count} are there")
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
     for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):
         reads.corruption.note(damage)
-    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain))
+    counted = sum(loaded.counters.values())
+    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))
     try:
-        store = SqliteStore(
-            path, connection, names, unindexed, reads, lock, epoch, loaded.log_id, mark, limits
-        )
+        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded, mark, limits)
         lock.hold()
     except BaseException:
         mark.close()
         raise
     store.proof = Proof(path, unindexed, naming, reads.corruption, indexed, loaded.position, loaded.heads)
     return store, reads, loaded
+
+
+def _identify(
+    connection: sqlite3.Connection,
+    path: Path,
+    ambient: Ambient,
+    vault: Vault,
+    *,
+    log_id: str,
+    anew: bool,
+    alone: bool,
+) -> None:
+    """Give a new log its id, and one that was restored or lost events another."""
+    if prepare(connection):
+        put_meta(connection, "log", (log_id or ambient.token()).encode())
+        put_meta(connection, "writer_epoch", b"0")
+        put_meta(connection, "master_key", vault.mark())
+    elif anew:
+        put_meta(connection, "log", ambient.token().encode())
+        leave_order(connection)
+    elif alone and get_meta(connection, SHARED_KEY) is not None:
+        raise EventStoreError(
+            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
+            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
+        )
 
 
 def _move_on(connection: sqlite3.Connection) -> None:

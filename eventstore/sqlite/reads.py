@@ -339,7 +339,7 @@ class SqliteReads:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         self._idle.append(connection)
-        if self._closed:  # meanwhile, by a start that failed: nobody else would close it
+        if self._closed:  # meanwhile, by a start that failed: nothing else would close it
             self.close()
 
     @contextlib.contextmanager

@@ -12,9 +12,11 @@ from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
+from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
+from huahuo.eventstore.sqlite.remaking_events import event_faults, remake_events
 from huahuo.eventstore.sqlite.schema import (
     DATABASE,
     SUMMED,
@@ -47,7 +49,8 @@ def rebuild(directory: Path) -> None:
     Names that are damaged in one of their two copies are written again. Damaged keyframes are deleted. The
     tables `ended`, and `pruned` if no event ever was, are made anew if a page of them is damaged. Of
     two rows with one key, which only a damaged index lets in, the one that was written last is kept.
-    No service may run on `directory`. Events are not changed; damaged ones stay damaged.
+    Events that SQLite cannot read are searched for in the file's pages, and one changed byte of an event is
+    put right; other damaged events stay damaged. No service may run on `directory`.
 
     Raises:
         InUse: a service runs. Lost: acknowledged events are gone; no file was changed.
@@ -60,6 +63,9 @@ def rebuild(directory: Path) -> None:
         path = directory / DATABASE
         remake_ended(path)
         remake_pruned(path)
+        if said := event_faults(path):
+            remake_events(path, marks=read_marks(directory) or [], said=said)
+            remake_pruned(path)  # it can be told now whether any event was pruned
         broken, naming = broken_tables(path), _names_in(path)
         with contextlib.closing(connect_writer(path)) as connection:
             if is_old(connection):

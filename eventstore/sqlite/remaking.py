@@ -22,7 +22,7 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError, SealBroken, Wrong
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 from huahuo.eventstore.sqlite.looking_over import faults_said, none_was_pruned
-from huahuo.eventstore.sqlite.mark import Mark
+from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.salvage import until_fault
 from huahuo.eventstore.sqlite.schema import connect_reader, connect_writer, drop_table, is_old, made_by
@@ -58,7 +58,7 @@ def remake_small(
             return []
         meta, counter = read_small(connection, "meta"), read_small(connection, "counter")
         if compared:
-            counter = _compared(counter, lock.left)
+            counter = _compared(counter, lock.left, _noted(marks, meta))
         found = [one.damage for one in (meta, counter) if one.damage is not None]
         if not found:
             return []
@@ -76,20 +76,32 @@ def remake_small(
     _write(path, meta, counter, values)
     if counter.damage is not None:
         lock.note_counters(sum_of_counters(counter.rows))
+        if marks:
+            MarkFile(path.with_name(MARK), msgspec.structs.replace(marks[0], counters=0)).close()
     done = "; ".join(["made again from what is whole", *told])
     _log.warning("small_tables_made_again", found=[str(one) for one in found], done=done)
     return [Corrupt(one.place, f"{one.reason}; {done}") for one in found]
 
 
-def _compared(counter: Kept, left: Left) -> Kept:
-    """`counter`, with what the note of a clean close says of its rows."""
-    if left.pid or not left.counters:
+def _noted(marks: list[Mark], meta: Kept) -> int:
+    """The sum that `log.mark` says the counters of this log reached, 0 if it says none."""
+    log_id = meta.rows.get("log")
+    known = log_id.decode(errors="replace") if isinstance(log_id, bytes) else ""
+    return max((mark.counters for mark in marks if mark.log_id == known), default=0)
+
+
+def _compared(counter: Kept, left: Left, noted: int) -> Kept:
+    """`counter`, with what the note of a clean close, or else `log.mark`, says of its rows."""
+    if not left.pid and left.counters:
+        is_older = sum_of_counters(counter.rows) != left.counters
+        if not is_older:
+            return msgspec.structs.replace(counter, lost=frozenset())
+    else:
+        is_older = sum(int(following) for following in counter.rows.values()) < noted
+    if counter.lost or counter.lost is None or not is_older:
         return counter
-    if sum_of_counters(counter.rows) == left.counters:
-        return msgspec.structs.replace(counter, lost=frozenset())
-    if counter.damage is not None:
-        return counter
-    return Kept({}, None, Corrupt("table counter", "it is older than the log's end"), torn=False)
+    torn = counter.torn
+    return Kept({}, None, Corrupt("table counter", "it is older than the log's end"), torn=torn)
 
 
 def _first_number(meta: Kept, counter: Kept) -> int | None:

@@ -6,7 +6,7 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import batched
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from huahuo.eventstore.core.storage_port import (
     IndexMore,
     Loaded,
     Prune,
+    PutCounter,
     Shred,
 )
 from huahuo.eventstore.core.sums import must_fit
@@ -72,7 +73,7 @@ class SqliteStore:
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
-        reads: SqliteReads, lock: DirectoryLock, epoch: int, log_id: str, mark: MarkFile,
+        reads: SqliteReads, lock: DirectoryLock, epoch: int, loaded: Loaded, mark: MarkFile,
         limits: KeptLimits,
     ) -> None:  # fmt: skip
         self._path = path
@@ -83,8 +84,9 @@ class SqliteStore:
         self._reads = reads
         self._lock = lock
         self._epoch = str(epoch).encode()
-        self._log_id = log_id
+        self._log_id = loaded.log_id
         self._mark = mark
+        self._note(loaded)
         self._side_files = (self._wal, f"{path}-shm")
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self._detached = ""
@@ -225,10 +227,13 @@ class SqliteStore:
             raise
         self._check_files()
         if group.events:
-            last = group.events[-1]
-            self._mark.write(last.position, last.chain)
+            self._end = group.events[-1].position, group.events[-1].chain
+        if PutCounter in kinds:
+            self._count(change for change in group.changes if isinstance(change, PutCounter))
+        if group.events or PutCounter in kinds:
+            self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
-                self._mark.make_again_if_gone(last.position, last.chain)
+                self._mark.make_again_if_gone(*self._end, self._counted)
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if not kinds.isdisjoint(_ERASING):
@@ -270,7 +275,8 @@ class SqliteStore:
         self._drop_proof()  # all is read and proven again
         self._check_files(*self._side_files)
         loaded = self._recover()
-        self._mark.write(loaded.position, loaded.chain)  # listeners will be told what is durable
+        self._note(loaded)
+        self._mark.write(*self._end, self._counted)  # listeners will be told what is durable
         try:
             self.kept.count(self.connection)
         except sqlite3.Error as error:
@@ -342,6 +348,17 @@ class SqliteStore:
             self._lock.leave(left)
         if self._detached:
             raise Detached(self._detached)
+
+    def _note(self, loaded: Loaded) -> None:
+        """Keep what `log.mark` says with each commit."""
+        self._end = loaded.position, loaded.chain
+        self._counters = dict(loaded.counters)
+        self._counted = sum(self._counters.values())
+
+    def _count(self, puts: Iterable[PutCounter]) -> None:
+        for put in puts:
+            self._counters[put.counter] = max(put.next, self._counters.get(put.counter, 0))
+        self._counted = sum(self._counters.values())
 
     def _check_files(self, *but: str) -> None:
         """Raise Detached, now and on every later commit, if a path does not lead to our file any more."""

@@ -27,7 +27,7 @@ MAKE_USAGE: Final = (
 )
 SLICE_EVENTS: Final = 4096
 EVENT_BYTES: Final = 128
-"""What an event takes beside its body, by estimate."""
+"""What an event takes besides its body, by estimate."""
 TALLY_USERS_MAX: Final = 8192
 """Adding the sums of this many users takes about 10 ms of a commit. Of more, events are counted by slices."""
 _USER: Final = "user/"

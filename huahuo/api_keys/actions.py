@@ -152,7 +152,7 @@ def refuse_rights(rights: tuple[str, ...], registry: Registry, *, is_admin: bool
 def admit_keys(
     book: KeyBook, users: UserBook, tokens: Verifier, revocations: Revocations, registry: Registry
 ) -> WithKeys:
-    """Accept keys beside tokens from now on, and offer the actions about them."""
+    """Accept keys besides tokens from now on, and offer the actions about them."""
 
     def is_admin(user_id: UserId) -> bool | None:
         user = users.users.of(user_id)

@@ -1,4 +1,4 @@
-"""API keys beside tokens: who a key stands for now. Everything that asks for a token takes a key, too."""
+"""API keys besides tokens: whose a key is now. Everything that asks for a token takes a key, too."""
 
 from collections.abc import Awaitable, Callable
 

@@ -95,7 +95,7 @@ class Drain:
         return Drained(clients)
 
     def stop(self) -> None:
-        """Send nobody away any more."""
+        """Stop turning clients away."""
         if self._task is not None:
             self._task.cancel()
             self._task = None

@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=64,
-            description="processes that serve WebSockets beside the one with the log; 1: that one does it",
+            description="processes that serve WebSockets besides the one with the log; 1: that one does it",
         ),
     ] = 1
     jwt_secret: Annotated[

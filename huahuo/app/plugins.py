@@ -55,7 +55,7 @@ def standard() -> tuple[Plugin, ...]:
 
 
 def followers() -> tuple[str, ...] | None:
-    """The names of the application's followers and of what plug-ins keep beside the log.
+    """The names of the application's followers and of what plug-ins keep next to the log.
 
     None if the command was not told of an application.
     """
@@ -65,7 +65,7 @@ def followers() -> tuple[str, ...] | None:
 
 
 def projections() -> dict[str, str]:
-    """What plug-ins keep beside the log: names, with the file of each in the data directory."""
+    """What plug-ins keep next to the log: names, with the file of each in the data directory."""
     return {name: file for plugin in standard() for name, file in plugin.projections.items()}
 
 

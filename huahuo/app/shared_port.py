@@ -43,7 +43,7 @@ def again(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.so
 
 
 async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
-    """Wait until nobody listens there. A shared port would be shared with any program of this user."""
+    """Wait until no process listens there. A shared port would be shared with any program of this user."""
     deadline_s = asyncio.get_running_loop().time() + WAIT_S
     while True:
         try:

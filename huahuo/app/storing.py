@@ -56,7 +56,7 @@ class Storing:
         StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
     def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
-        """Let nobody store more through these doors while there is no room."""
+        """Refuse growth by these ways while there is no room."""
         self.room.guard(lambda ask: setattr(gate, "refuse_growth", ask), of_users=True)
         self.room.guard(lambda ask: setattr(publisher, "refuse_growth", ask), of_users=False)
         self.room.guard(api.refuse_growth, of_users=True)

@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WaitingRoom:
-    """See the module. With port 0 nobody could know where it is: it is not opened."""
+    """See the module. With port 0 its address could not be known, so it is not opened."""
 
     def __init__(self, host: str, port: int) -> None:
         self.said = "starting"

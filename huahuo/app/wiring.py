@@ -134,7 +134,7 @@ class App:
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
         self.traces: Works | None = None
-        """Makes spans of jobs. None: nobody traces."""
+        """Makes spans of jobs. None: jobs are not traced."""
         self._on_stop: dict[Callable[[], object], None] = {}
 
     @property
@@ -182,7 +182,7 @@ class App:
             if isinstance(error, Corrupt):
                 raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
             raise
-        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread beside its loop
+        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
             self._parts.add(
                 "loop watch",
                 watching.watch(asyncio.get_running_loop(), self._ambient.monotonic_s, self._awake),

@@ -6,6 +6,10 @@ from huahuo.eventstore.port import Log
 
 _STUCK_S = 600.0
 """A delivery that has been under way for this long may never return."""
+_LOST = (
+    "the place of {} is lost, so it does not run: stop the service and run `huahuo projections place {}"
+    " --after POSITION` (0: everything is delivered again)"
+)
 _LIST = "see `huahuo projections list`"
 
 
@@ -29,14 +33,16 @@ def of_service(url: str) -> Told:
 
 async def of_log(log: Log) -> Told:
     """From the rows of a log that no service has open. Raises as `Log.rows`."""
-    kept = [await record.read(log, name) for name in await record.names(log)]
+    kept = [await record.standing(log, name) for name in await record.names(log)]
     if not kept:
         return None
+    if lost := [one.name for one in kept if one.state == record.LOST]:
+        return "error", _LOST.format(", ".join(lost), lost[0])
     return _told(
         len(kept),
-        lag=max(log.position - (one.cursor or 0) for one in kept),
-        dead=sum(len(one.dead) for one in kept),
-        paused=sum(one.paused for one in kept),
+        lag=max(one.lag for one in kept),
+        dead=sum(one.dead_letters for one in kept),
+        paused=sum(one.state == "paused" for one in kept),
     )
 
 

@@ -15,7 +15,7 @@ _BROKEN = "Please report it with this line: the service should never write such 
 
 
 async def judged(settings: Settings) -> list[Finding]:
-    """A finding for each invariant. The log is read beside a running service, or from a private copy."""
+    """A finding for each invariant. The log is read while a service runs, or from a private copy."""
     data = settings.data
     if not (data / DATABASE).is_file():
         return [Finding("ok", "invariants", "no log yet, so there is nothing to judge")]

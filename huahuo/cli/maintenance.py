@@ -97,7 +97,7 @@ async def restore(settings: Settings, ambient: Ambient, source: str, *, as_json:
 
 @contextlib.contextmanager
 def _staging(data: Path) -> Iterator[Path]:
-    """A folder beside the log, where its size fits, for what is on its way to or from an object store."""
+    """A folder next to the log, where there is room, for what is on its way to or from an object store."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="backup-", dir=data) as made:
         yield Path(made)

@@ -77,6 +77,25 @@ def retry(name: Name, data: Data = None, config_file: ConfigFile = None) -> None
     typer.echo(f"{name}: {many} tried again")
 
 
+@app.command(epilog="Example:  huahuo projections place orders-to-crm --after 0 --data ./data")
+def place(
+    name: Name,
+    after: Annotated[int, typer.Option(help="It goes on behind this position; 0 delivers everything again.")],
+    data: Data = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Put a follower whose place is lost to another one, on a stopped service.
+
+    Its dead letters are forgotten.
+    """
+    from huahuo.app.plugins import followers
+    from huahuo.cli import standing
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    _run(standing.place(settings(data, config_file), SystemAmbient(), name, followers(), after))
+    typer.echo(f"{name}: goes on behind position {after}")
+
+
 def _run[T](work: Coroutine[Any, Any, T]) -> T:
     from huahuo.eventstore.errors import EventStoreError
 

@@ -113,6 +113,27 @@ async def pause(
     await ask_service(settings, "pause_projection" if paused else "resume_projection", name=name)
 
 
+async def place(
+    settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None, after: int
+) -> None:
+    """Put a follower behind position `after`.
+
+    Raises:
+        ConfigError: there is no such follower or position. HuahuoError: a service runs on the directory.
+    """
+    must_be_original(settings)
+    async with writing(settings) as log:
+        if log is None:
+            raise HuahuoError(
+                f"a service runs on {settings.data}: stop it, then run `huahuo projections place {name}`"
+            )
+        if name not in (known := {*(declared or ()), *await record.names(log)}):
+            raise ConfigError(no_follower(name, known))
+        if not 0 <= after <= log.position:
+            raise ConfigError(f"--after must be from 0 to {log.position}, where the log ends")
+        await log.append(record.placing(name, after, principal(), ambient.now_ms()))
+
+
 async def retry(settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None) -> int:
     """Have the dead letters of a follower tried again, and return how many.
 

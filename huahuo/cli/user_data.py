@@ -31,7 +31,7 @@ _PAGE_EVENTS: Final = 256
 
 
 async def erase(settings: Settings, name: str | None, user_id: str | None, *, as_json: bool) -> None:
-    """Erase a user through the running service. If none runs, one is started here that nobody can reach.
+    """Erase a user through the running service. If none runs, one is started here that does not listen.
 
     Raises:
         ConfigError: the directory is a copy, or no user is named. HuahuoError: it was refused.

@@ -52,7 +52,7 @@ class Asker:
     async def ask[T](
         self, url: str, node: str, name: str, asked: object, kind: type[T], *, timeout_s: float = TIMEOUT_S
     ) -> T:
-        """The answer of the node at `url`. `node` may be empty: whichever node is there.
+        """The answer of the node at `url`. `node` may be empty: any node there answers.
 
         Raises:
             NodeSilent: there was none, within `timeout_s`; or not one of a node that has the secret.

@@ -114,7 +114,7 @@ def judged(ahead_ms: Iterable[int], too_far: int = 0) -> str | None:
     """Why this node's clock is wrong, by how far each other one is ahead of it; None if it is not.
 
     `too_far`: further nodes that are so far apart that they do not answer. It takes two others that differ
-    in the same direction, and more than half of all. Of two nodes nobody can tell which is wrong.
+    in the same direction, and more than half of all. Of two nodes it cannot be told which one is wrong.
     """
     others = list(ahead_ms)
     behind = [ms for ms in others if ms > APART_MS]

@@ -27,7 +27,7 @@ BEGIN, PIECE, ENDS = "copy_begin", "copy_piece", "ends"
 PIECE_BYTES: Final = 4 << 20
 FRESH_S: Final = 300.0
 UNUSED_S: Final = 600.0
-"""A copy of which nobody wants a piece for this long is removed."""
+"""A copy of which no piece was asked for this long is removed."""
 FOLDER: Final = "copies"
 _ROOM: Final = 64 << 20
 _log = structlog.get_logger(__name__)

@@ -64,7 +64,7 @@ class Duty:
         self._unfit: set[str] = set()
         """Why this node takes no work."""
         self._changing = asyncio.Lock()
-        """Held while the work begins or stops: whoever drains this node does not wait for a turn."""
+        """Held while the work begins or stops: a drain of this node does not wait for a turn."""
         self._log = log
         self._ambient = ambient
         self._tell = tell
@@ -105,7 +105,7 @@ class Duty:
         self._beaten_s = -BEAT_S
 
     async def start(self) -> None:
-        """Say that this node lives, and take the work if nobody has it.
+        """Say that this node lives, and take the work if no node has it.
 
         Raises:
             ConfigError: another node takes other token keys.
@@ -146,7 +146,7 @@ class Duty:
         await self._ledger.change(self._leave)
 
     def fit(self, why: str = DRAINED) -> None:
-        """This reason is gone: take work again, when nobody has it, unless there is another one."""
+        """This reason is gone: take work again when no node has it, unless there is another reason."""
         self._unfit.discard(why)
 
     async def stop(self) -> None:
@@ -188,7 +188,7 @@ class Duty:
             self._beating = asyncio.create_task(self._say(), name="beat")
         cut_off_s = now_s - self._durable_s
         if cut_off_s > REST_S:
-            # Nothing is ordered, or this node slept: nobody else could be heard either.
+            # Nothing is ordered, or this node slept: other nodes could not be heard either.
             self._heard.forgive(now_s)
             await self._stop_all()
             return
@@ -313,6 +313,6 @@ class Duty:
 
 
 def _say_end(task: asyncio.Task[None]) -> None:
-    """The node takes no turns any more, and nobody waits for that task: say why."""
+    """The node takes no turns any more, and no caller waits for that task: say why."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("node_turns_ended", error=type(error).__name__, at=where(error))

@@ -27,7 +27,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 async def read(log: Log) -> int:
-    """The format that nodes may write; 0 if nobody has said."""
+    """The format that nodes may write; 0 if no node has said."""
     rows = await log.rows(TABLE, PART, after=b"", limit=1)
     return max((msgspec.json.decode(value, type=Written).format for _, value in rows), default=0)
 

@@ -5,7 +5,7 @@ from typing import Final
 from huahuo.eventstore.ambient import Ambient
 
 LEAST_S: Final = 1.0
-"""A shorter time says little: whoever asks again sooner gets the last answer."""
+"""A shorter time says little: a question that comes sooner gets the last answer."""
 
 
 class Load:

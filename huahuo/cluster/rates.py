@@ -29,7 +29,7 @@ _A_KEY_BYTES: Final = 12
 
 
 class Rate(Protocol):
-    """One limit. `spent`: what each key took here and nobody was told of yet; None while nobody listens."""
+    """One limit. `spent`: what each key took here, not told to other nodes yet; None while there are none."""
 
     spent: Counter[str] | None
 

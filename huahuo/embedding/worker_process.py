@@ -55,7 +55,7 @@ def _configure(hello: Hello) -> None:
 
 
 def _die_with(owner: int) -> None:
-    """End as soon as the owner does, so that no worker ever serves beside a new owner."""
+    """End as soon as the owner does, so that no worker serves in parallel with a new owner."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != owner:  # it died before that

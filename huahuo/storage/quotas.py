@@ -44,7 +44,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class Quotas:
     """The counts, and the bounds: one for everybody (0: none), and an administrator's own for some users.
 
-    `index_bytes` tells the size of the indexes beside the log. A user's part of them is that of its blobs,
+    `index_bytes` tells the size of the indexes next to the log. A user's part of them is that of its blobs,
     which are what they index.
     """
 
@@ -162,10 +162,10 @@ class Quotas:
     async def _run(self) -> None:
         for number in itertools.count():
             try:
-                # Contents also come and go without an event, so at times it is counted all the same.
+                # Contents also come and go without an event, so at times it is counted again nevertheless.
                 at_times = number % _ALL_THE_SAME == 0
                 if not (self._bytes_max or any(self._own.values())):
-                    if at_times:  # nobody has a bound: who wants to know counts first
+                    if at_times:  # no bound is set: a reader of it counts first
                         await self._count_events()
                 elif at_times or self._counted != self._log.position:
                     await self.count()

@@ -30,7 +30,7 @@ class Room:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.begun: Begun | None = None
-        """Who has begun too many streams. None: nobody is counted."""
+        """The users who have begun too many streams. None: they are not counted."""
         self.over: frozenset[str] = _NOBODY
         self.refused = 0
         """Commands, publications and requests that were refused for want of room."""

@@ -16,7 +16,7 @@ class Stage:
         self.low_bytes = low_bytes
         self.is_low = False
         self.free_bytes: int | None = None
-        """At the last look; None: nobody has looked."""
+        """At the last look; None: there was none."""
 
     @property
     def enough_bytes(self) -> int:

@@ -19,7 +19,7 @@ def context_of(place: Place) -> SpanContext:
 
 
 def text_of(span: Span) -> str:
-    """The place of a span, "" if nobody records it."""
+    """The place of a span, "" if it is not recorded."""
     found = span.get_span_context()
     if not found.is_valid or not found.trace_flags.sampled:
         return ""
@@ -32,6 +32,6 @@ def here() -> str:
 
 
 def sampled(text: str) -> Place | None:
-    """The place that a text names, None if it is another text or nobody records the span."""
+    """The place that a text names, None if it is another text, or the span is not recorded."""
     place = place_in(text)
     return place if place is not None and place.sampled else None

@@ -3,8 +3,8 @@
     with sending("place_order") as command_id:
         await client.request("place_order", {"item": "tea"}, command_id=command_id)
 
-The id is stored with every event that the command causes, so whoever reads them later, in another process and
-after restarts, knows the trace. Give the same id to a retry: it is the same command.
+The id is stored with every event that the command causes, so a program that reads them later, in another
+process and after restarts, knows the trace. Give the same id to a retry: it is the same command.
 """
 
 from collections.abc import Iterator

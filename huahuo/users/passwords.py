@@ -19,7 +19,8 @@ CHARS_MAX: Final = 256
 _BROUGHT_ROUNDS: Final = 100_000
 _BROUGHT: Final = f"$pbkdf2-sha256-hex${_BROUGHT_ROUNDS}$"
 
-_hasher = PasswordHasher()  # argon2id with the parameters of RFC 9106 for servers
+HASHER = PasswordHasher()
+"""argon2id with the parameters of RFC 9106 for servers."""
 UNKNOWN: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$aHVhaHVvIG5vYm9keSdzIQ$8Ae5ki2YV4NWoCnVeVYo0kEE9vKJD9b8MlEfGqXyRNo"
 )
@@ -37,7 +38,7 @@ def refuse_password(password: str) -> None:
 
 def hashed(password: str) -> str:
     """The hash to store."""
-    return _hasher.hash(password)
+    return HASHER.hash(password)
 
 
 def brought(salt: str, digest: str) -> str:
@@ -53,11 +54,11 @@ def fits(stored: str, password: str) -> bool:
         made = hashlib.pbkdf2_hmac("sha256", given, salt.encode(), _BROUGHT_ROUNDS)
         return hmac.compare_digest(made.hex(), digest)
     try:
-        return _hasher.verify(stored, password[: CHARS_MAX + 1])
+        return HASHER.verify(stored, password[: CHARS_MAX + 1])
     except (VerificationError, InvalidHashError):
         return False
 
 
 def is_dated(stored: str) -> bool:
     """Whether a hash was made with other parameters than those of today."""
-    return stored.startswith(_BROUGHT) or _hasher.check_needs_rehash(stored)
+    return stored.startswith(_BROUGHT) or HASHER.check_needs_rehash(stored)

@@ -1,4 +1,4 @@
-"""`add_mail`: a mail from a file, put into a mailbox's list beside those of its server.
+"""`add_mail`: a mail from a file, added to the mails of a mailbox's server.
 
 It lies in a folder of its own, `UPLOADED`, and the server never hears of it. A check that finds the same mail
 on the server takes it for this one.

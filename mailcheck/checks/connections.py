@@ -113,7 +113,7 @@ class Connections:
         self._default = watched_per_host_max
         self._lending = lending or Lending()
         self._lending.lend(self._taken)
-        # While nobody has a place at a host or waits for one, nothing is kept of it: users name the hosts.
+        # A host is forgotten while no check has a place there or waits for one: users name the hosts.
         self._places: WeakValueDictionary[str, Places] = WeakValueDictionary()
         self._keys: dict[tuple[Provider, str], str] = {}
         self._checking = 0

@@ -17,7 +17,7 @@ from huahuo.mailcheck.servers.providers import Auth, Place
 from huahuo.mailcheck.servers.proxies import Proxy
 
 HISTORY_AFTER_MS: Final = 86_400_000
-"""A mail that the server has had for a day is no new one: nobody waits for the code in it."""
+"""A mail that the server has had for a day is no new one: its code has ended."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

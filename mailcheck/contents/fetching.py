@@ -35,7 +35,7 @@ type Contents = Mapping[int, tuple[bytes, bool]]
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """A mail whose content is wanted. `place` None: nobody knows where it is."""
+    """A mail whose content is wanted. `place` None: it must be searched for."""
 
     mail_id: int
     place: OnServer | None

@@ -56,7 +56,7 @@ class Reports:
         return await self._report(email_id, ReportProgress(percent, message))
 
     async def interrupt(self) -> None:
-        """End those that an earlier process left: whoever reported them is gone, so they cannot go on.
+        """End those that an earlier process left: their program is gone, so they cannot go on.
 
         While another node lives, a program may report them there: they are left open.
 

@@ -105,7 +105,7 @@ def _place(at: str, field: str, kind: str) -> str:
 
 
 def _text(file: Compound, at_field: str) -> str:
-    """A text, stored as Unicode or in an old character set that nobody names."""
+    """A text, stored as Unicode or in an old character set without its name."""
     at, field = at_field[:-4], at_field[-4:]
     wide = file.read(_place(at, field, "001F"))
     if wide:

@@ -13,7 +13,7 @@ from huahuo.mailcheck.watching.hosts import Host
 from huahuo.mailcheck.watching.watched import NEVER_S, Watched
 
 _SPARE: Final = 1_000
-"""Entries of the heap that are out of date, beside three for each mailbox, until it is made anew."""
+"""Entries of the heap that are out of date, besides three for each mailbox, before it is made anew."""
 
 
 def now_s() -> float:

@@ -2,10 +2,9 @@
 
 import ast
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from scripts.suite import LANES, paths
 
@@ -44,29 +43,49 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name)
-def test_a_test_takes_what_it_shares_from_support(path: Path) -> None:
-    ours = {module for module in imports(path) if module.split(".")[0] == "tests"}
-    assert not {module for module in ours if not module.startswith("tests.support.")}
+@cache
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name)
-def test_where_a_program_runs_beside_a_test_the_mark_e2e_says_so(path: Path) -> None:
-    marked = "pytest.mark.e2e" in path.read_text(encoding="utf-8")
-    beside = imports(path) & {*PROGRAMS, "subprocess"}
-    if imports(path) & set(PROGRAMS):
-        assert marked, "it starts a program: mark it e2e"
-    if marked and path != Path(__file__):
-        assert beside, "everything happens in this process: it is no e2e"
+def breaking(rule: Callable[[Path], object]) -> list[str]:
+    """The files for which the rule has an answer that is neither empty nor false."""
+    return [name(path) for path in TESTS if rule(path)]
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name)
-def test_folders_of_programs_and_of_this_process_do_not_mix(path: Path) -> None:
-    text, folder = path.read_text(encoding="utf-8"), path.relative_to(ROOT / "tests").parts[0]
-    if folder in WITH_PROGRAMS:
-        assert re.search(r"^pytestmark = .*pytest\.mark\.e2e", text, re.MULTILINE), "every test of it is e2e"
-    if folder in IN_PROCESS:
-        assert "pytest.mark.e2e" not in text, "it belongs into tests/e2e"
+def marked(path: Path) -> bool:
+    return "pytest.mark.e2e" in text(path)
+
+
+def folder(path: Path) -> str:
+    return path.relative_to(ROOT / "tests").parts[0]
+
+
+def test_a_test_takes_what_it_shares_from_support() -> None:
+    def foreign(path: Path) -> set[str]:
+        ours = {module for module in imports(path) if module.split(".")[0] == "tests"}
+        return {module for module in ours if not module.startswith("tests.support.")}
+
+    assert breaking(foreign) == []
+
+
+def test_a_test_that_starts_a_program_has_the_mark_e2e() -> None:
+    assert breaking(lambda path: imports(path) & {*PROGRAMS} and not marked(path)) == []
+
+
+def test_a_test_with_the_mark_e2e_has_something_beside_this_process() -> None:
+    beside = {*PROGRAMS, "subprocess"}
+    found = breaking(lambda path: marked(path) and not imports(path) & beside)
+    assert found == [name(Path(__file__))], "everything happens in this process: it is no e2e"
+
+
+def test_every_test_in_a_folder_of_programs_has_the_mark_e2e() -> None:
+    mark = re.compile(r"^pytestmark = .*pytest\.mark\.e2e", re.MULTILINE)
+    assert breaking(lambda path: folder(path) in WITH_PROGRAMS and not mark.search(text(path))) == []
+
+
+def test_no_test_in_a_folder_of_this_process_has_the_mark_e2e() -> None:
+    assert breaking(lambda path: folder(path) in IN_PROCESS and marked(path)) == []
 
 
 def test_every_file_of_tests_is_in_one_lane_of_the_suite() -> None:

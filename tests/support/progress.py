@@ -1,4 +1,4 @@
-"""A plug-in of pytest for `scripts/suite.py`: writes what happens to a file, a line for each thing.
+"""A plug-in of pytest for `scripts/lanes.py`: writes what happens to a file, a line for each thing.
 
 `collected N`; `done` after each test; `failed TEST`; `absent WHAT`; at the end `outcomes {"passed": 40, …}`.
 """

@@ -1,6 +1,6 @@
 """Streams in the log: one at a time per stream, and each change in one commit with its state.
 
-The state of a stream and the places of its producers are rows beside its events. They are written in the
+The state of a stream and the places of its producers are rows next to its events. They are written in the
 append that has the data, so a crash leaves both or neither, and a repeated request is known as one.
 """
 

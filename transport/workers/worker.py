@@ -195,7 +195,7 @@ class Worker:
             self.over.set()
 
     def _lost(self) -> None:
-        """The owner is gone: nothing here may be served beside a new one."""
+        """The owner is gone: nothing here may be served in parallel with a new one."""
         self._questions.give_up()
         self.gate.give_up()
         self.over.set()

@@ -20,7 +20,7 @@ export default defineConfig({
   plugins: [vue(), forgetOldBuild],
   resolve: {
     alias: {
-      "huahuo-client/zstd": here("../client/dist/zstd.js"), // with its WASM file beside it
+      "huahuo-client/zstd": here("../client/dist/zstd.js"), // with its WASM file next to it
       "huahuo-client/importing": here("../client/src/client/importing.ts"),
       "huahuo-client": here("../client/src/index.ts"),
     },

@@ -13,6 +13,9 @@ import sys
 from typing import Any
 
 SOCKETS = 64
+FRAME_BYTES_MAX = 300_000
+READ_BYTES_MAX = 1 << 17
+"""More would be mapped and unmapped for each read."""
 
 
 def load(path: str) -> Any:
@@ -30,6 +33,7 @@ class Fuzz:
     def __init__(self, module: Any, seed: int) -> None:
         self.module = module
         self.chance = random.Random(seed)
+        self.stock = self.chance.randbytes(2 * FRAME_BYTES_MAX)
         self.rings: list[object | None] = [None]
         with contextlib.suppress(OSError):
             self.rings.append(module.open_ring())
@@ -39,9 +43,14 @@ class Fuzz:
             for end in pair:
                 end.setblocking(False)
 
+    def frame(self, size: int) -> bytes:
+        """A part of the same random bytes: to make new ones takes most of the time."""
+        begin = self.chance.randrange(FRAME_BYTES_MAX)
+        return self.stock[begin : begin + size]
+
     def call(self) -> None:
         chosen = self.chance.sample(range(SOCKETS), self.chance.randint(0, SOCKETS))
-        frames = [self.chance.randbytes(self.chance.choice((0, 1, 90, 3_000, 300_000))) for _ in chosen]
+        frames = [self.frame(self.chance.choice((0, 1, 90, 3_000, FRAME_BYTES_MAX))) for _ in chosen]
         descriptors = [self.pairs[at][0].fileno() for at in chosen]
         short = dict(self.module.send_each(self.chance.choice(self.rings), descriptors, frames))
         for place, at in enumerate(chosen):
@@ -85,10 +94,10 @@ class Fuzz:
                 self.call()
             for at in range(SOCKETS):
                 if self.chance.random() < 0.5:
-                    self.read(at, self.chance.choice((1, 1_000, 1 << 20)))
+                    self.read(at, self.chance.choice((1, 1_000, READ_BYTES_MAX)))
         for at in range(SOCKETS):
             while self.due[at]:
-                self.read(at, 1 << 20)
+                self.read(at, READ_BYTES_MAX)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """A small log, and damage of single bits in its file."""
 
+import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, RowPut
+from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.logs import MASTER_KEY
@@ -24,6 +27,19 @@ async def filled(directory: Path) -> None:
         append = Append(ts_ms=0, events=(NewEvent(f"s{n}", "t", b"{}"),), rows=rows, command=command)
         await log.append(append)
     await log.close()
+
+
+def as_killed(directory: Path, copy: Path) -> None:
+    """Copy the directory of a log that is open, so that it looks as if its process had been killed here.
+
+    The frames of its write-ahead log are in the database, as after a checkpoint.
+    """
+    shutil.copytree(directory, copy)
+    lock = copy / LOCK
+    left = json.loads(lock.read_bytes()) | {"inode": lock.stat().st_ino}
+    lock.write_bytes(json.dumps(left).encode())
+    with closing(sqlite3.connect(copy / DATABASE)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def page_of(directory: Path, name: str) -> int:

@@ -11,7 +11,7 @@ from tests.support.mutants.bugs import BUGS, PLANS, Bug
 from tests.support.mutants.hook import bugged
 from tests.support.proofs import WHOLE
 
-SAMPLE = ["a ticket may be used twice", "a resume begins one event too late"]
+SAMPLE = ["a ticket may be used twice", "a seq is left out"]
 
 
 @pytest.mark.parametrize("bug", BUGS.values(), ids=lambda bug: bug.name)

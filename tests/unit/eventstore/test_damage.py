@@ -83,7 +83,7 @@ async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_men
 
 async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(tmp_path: Path) -> None:
     await filled(tmp_path)
-    changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":7}' AS BLOB) WHERE position = 3")
+    changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":77}' AS BLOB) WHERE position = 3")
     for _ in range(2):
         log = await opened(tmp_path)
         with pytest.raises(Corrupt, match="stream a") as caught:

@@ -4,20 +4,31 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt, WrongKey
-from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
+from huahuo.eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.mark import MARK, read_marks
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.spoilt import change_in, change_key, filled, hide_last_row, opened, page_of, spoil
+from tests.support.worlds.spoilt import (
+    as_killed,
+    change_in,
+    change_key,
+    filled,
+    hide_last_row,
+    opened,
+    page_of,
+    spoil,
+)
 
 ONE = Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),))
 
@@ -107,6 +118,69 @@ async def test_an_older_page_of_the_counters_is_noticed_by_the_note_of_the_close
     log, told = await opened_and_told(tmp_path)
     assert "table counter is damaged" in told
     assert log.take("mailbox") > 4
+    await log.close()
+
+
+async def test_an_older_page_of_the_counters_is_noticed_after_a_kill(tmp_path: Path) -> None:
+    await filled(tmp_path / "log")
+    old = page(tmp_path / "log", "counter")
+    log = await opened(tmp_path / "log")
+    log.take("mailbox")
+    await log.append(ONE)
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    put_page(tmp_path / "killed", "counter", old)
+    log, told = await opened_and_told(tmp_path / "killed")
+    assert "table counter is damaged: it is older than the log's end" in told
+    assert log.take("mailbox") == 1 + LOSS_STRIDE
+    await log.close()
+
+
+async def test_numbers_that_were_given_out_in_a_commit_without_events_are_noticed_too(tmp_path: Path) -> None:
+    await filled(tmp_path / "log")
+    old = page(tmp_path / "log", "counter")
+    log = await opened(tmp_path / "log")
+    log.take("mailbox")
+    await log.append(Append(ts_ms=0, rows=(RowPut("table", "part", b"key", b"value"),)))
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    put_page(tmp_path / "killed", "counter", old)
+    log, told = await opened_and_told(tmp_path / "killed")
+    assert "table counter is damaged" in told
+    await log.close()
+
+
+async def test_a_kill_between_a_commit_and_its_mark_is_no_damage_of_the_counters(tmp_path: Path) -> None:
+    await filled(tmp_path / "log")
+    log = await opened(tmp_path / "log")
+    before = (tmp_path / "log" / MARK).read_bytes()
+    log.take("mailbox")
+    await log.append(ONE)
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    (tmp_path / "killed" / MARK).write_bytes(before)
+    log, told = await opened_and_told(tmp_path / "killed")
+    assert (told, log.take("mailbox")) == ("", 5)
+    await log.close()
+
+
+async def test_a_mark_of_a_version_that_noted_no_counters_is_read(tmp_path: Path) -> None:
+    await filled(tmp_path / "log")
+    log = await opened(tmp_path / "log")
+    log.take("mailbox")
+    await log.append(ONE)
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    old = tmp_path / "killed" / MARK
+    before = read_marks(tmp_path / "killed")
+    data = bytearray(old.read_bytes())
+    for at in (0, 512):
+        data[at + 72 : at + 512] = bytes(440)
+    old.write_bytes(data)
+    read = read_marks(tmp_path / "killed")
+    assert read == [msgspec.structs.replace(mark, counters=0) for mark in before or []]
+    log, told = await opened_and_told(tmp_path / "killed")
+    assert (told, log.take("mailbox")) == ("", 5)
     await log.close()
 
 

@@ -81,11 +81,15 @@ def in_world(test: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+SHIPPED = passwords.HASHER
+"""What hashes outside of these tests."""
+
+
 @pytest.fixture(autouse=True)
 def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes of tests need not be slow."""
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", quick)
+    monkeypatch.setattr(passwords, "HASHER", quick)
     monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
 
 
@@ -123,8 +127,8 @@ def test_neither_password_nor_hash_is_stored_in_clear() -> None:
     in_world(test)
 
 
-def test_hashes_are_argon2id() -> None:
-    assert passwords.hashed(PASSWORD).startswith("$argon2id$v=19$")
+def test_hashes_are_argon2id_with_the_parameters_of_rfc_9106_for_servers() -> None:
+    assert SHIPPED.hash(PASSWORD).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ"])
@@ -273,7 +277,7 @@ def test_a_second_writer_decides_on_the_state_that_the_first_one_left() -> None:
 def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(world: World) -> None:
         await world.add()
-        monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+        monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
         assert isinstance(await world.sign_in(), SignedIn)
         before = world.executor.jobs
         assert isinstance(await world.sign_in(), SignedIn)

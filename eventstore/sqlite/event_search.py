@@ -1,0 +1,316 @@
+"""The events of a log whose table of them is damaged: found page by page, and proven by the hash chain.
+
+An event at position p is proven by the link of p - 1. One of which a single byte was changed is corrected,
+if the link of p is known from p + 1. What is neither found nor corrected is lost. But the seqs of a stream
+have no gap, so events of the same stream before and behind it, and other rows, tell to which stream it
+belonged.
+"""
+
+import contextlib
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.eventstore.core.chain import GENESIS, link
+from huahuo.eventstore.errors import MISREAD
+from huahuo.eventstore.sqlite.event_pages import EventRow, Pages, find_events
+from huahuo.eventstore.sqlite.naming import Naming
+from huahuo.eventstore.sqlite.salvage import text_in, until_fault
+
+_TRIED_BYTES_MAX: Final = 1024
+"""In a longer row no changed byte is looked for: it takes 255 links for each byte, 1 ms."""
+_CORRECTED_MAX: Final = 64
+"""No more rows are corrected, since that may take a second for each."""
+_ROWS_AT_ONCE: Final = 1000
+_MAKE: Final = (
+    "CREATE TABLE {} (position {}, stream, seq, type, version, ts, entity, principal, command_id, cause,"
+    " build, body, chain)"
+)
+_PUT: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PRUNED: Final = "SELECT position, stream, seq, chain FROM pruned ORDER BY position"
+_INDEXED: Final = "SELECT stream, seq, position FROM seq_index"
+_REACHED: Final = (
+    "SELECT at_stream, max(at_seq) FROM command GROUP BY at_stream",
+    "SELECT stream, max(seq) FROM ack GROUP BY stream",
+    "SELECT stream, max(seq) FROM keyframe GROUP BY stream",
+)
+"""Rows that say that a stream got at least so far."""
+_TOMBSTONE_COLUMNS: Final = 4
+LOST_MAX: Final = 10_000
+"""Of more lost events it is not asked to which streams they belonged."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Seqs of a stream that are missing, and the positions between which they were."""
+
+    stream: int
+    seqs: range
+    after: int
+    before: int
+
+
+class Found(msgspec.Struct):
+    """What the search found. `scratch` has the events that are whole in its table `event`."""
+
+    scratch: sqlite3.Connection
+    end: int
+    """Where the log ends."""
+    end_link: bytes
+    lost: dict[int, tuple[int, int]]
+    """Positions of lost events, with the stream and seq of each."""
+    unknown: list[int]
+    """Positions of lost events of which nothing says to which stream they belonged."""
+    links: dict[int, bytes]
+    """Links of lost events that are known from the events behind them."""
+    corrected: int
+    """So many events had one changed byte, and have it no more."""
+
+
+class _One(msgspec.Struct):
+    """What may be the event at a position. `row` None: a tombstone, of which only the link counts."""
+
+    stream: int
+    seq: int
+    row: EventRow | None
+    links: set[bytes]
+    """What may be its link."""
+    proven: bool = False
+    joined: bytes = b""
+    """The link by which it proves the event behind it."""
+
+
+def scan(path: Path) -> sqlite3.Connection:
+    """Whatever looks like an event in the file `path`. No connection to it may be open in this process."""
+    scratch = sqlite3.connect("", isolation_level=None)  # in a file without a name, deleted by the system
+    try:
+        scratch.execute(_MAKE.format("found", "INTEGER"))
+        scratch.execute(_MAKE.format("event", "INTEGER PRIMARY KEY"))
+        scratch.execute("BEGIN")
+        with contextlib.closing(Pages(path)) as pages:
+            scratch.executemany(_PUT.format("found"), find_events(pages))
+        scratch.execute("CREATE INDEX by_position ON found (position)")
+    except BaseException:
+        scratch.close()
+        raise
+    return scratch
+
+
+def search(
+    scratch: sqlite3.Connection, connection: sqlite3.Connection, naming: Naming, upto: tuple[int, bytes]
+) -> Found | None:
+    """Choose the events from what `scan` found. `connection` reads the other tables of the log.
+
+    `upto`: a position that the log reached, and its link. None if pruned events cannot be told from lost
+    ones, or if too much is lost.
+    """
+    rows, whole = until_fault(connection, _PRUNED)
+    pruned = [row for row in rows if isinstance(row[-1], bytes) and len(row[-1]) == len(GENESIS)]
+    walk = _Walk(scratch, naming)
+    walk.run(pruned, *upto)
+    if walk.count_lost > LOST_MAX or (walk.holes and not (whole and len(pruned) == len(rows))):
+        return None
+    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected)
+    _attribute(found, walk, connection)
+    return found
+
+
+class _Walk:
+    """Goes over all positions and decides what is the event of each."""
+
+    def __init__(self, scratch: sqlite3.Connection, naming: Naming) -> None:
+        self._scratch = scratch
+        self.names, self._texts = naming.names(), naming.texts
+        self._unproven = naming.unproven
+        self._upto = 0
+        self._chosen: list[EventRow] = []
+        self._prior: set[bytes] = {GENESIS}
+        """What may be the link before the position that is decided next."""
+        self.end, self.end_link = 0, GENESIS
+        self.corrected = 0
+        self.lasts: dict[int, tuple[int, int]] = {}
+        """The newest seq of each stream that is whole, and its position."""
+        self.gaps: list[Gap] = []
+        self.holes: list[range] = []
+        """Positions without an event that is whole."""
+        self.links: dict[int, bytes] = {}
+
+    @property
+    def count_lost(self) -> int:
+        """How many events are lost."""
+        return sum(map(len, self.holes))
+
+    def run(self, pruned: Iterable[tuple[int, int, int, bytes]], upto: int, upto_link: bytes) -> None:
+        """`pruned`: the tombstones, by position. The log reached `upto`, whose link is `upto_link`."""
+        self._upto = upto
+        last, before = 0, [_One(0, 0, None, {GENESIS}, proven=True)]
+        for position, group in groupby(self._items(pruned), key=_position):
+            ones = [self._one(item) for item in dict.fromkeys(group)]
+            if position == last + 1:
+                for old in before:
+                    for one in ones:
+                        self._join(old, one)
+            self._settle(last, before)
+            if position != last + 1:
+                self._prior = set()
+            last, before = position, ones
+        if last == upto:
+            for one in before:
+                one.joined = one.joined or (upto_link if upto_link in one.links else b"")
+        self._settle(last, before)
+        if self.end < upto:
+            self.holes.append(range(self.end + 1, upto + 1))
+            self.end, self.end_link = upto, upto_link
+            self.links[upto] = upto_link
+        self._flush()
+
+    def _items(self, pruned: Iterable[tuple[int, int, int, bytes]]) -> Iterator[tuple[Any, ...]]:
+        rows = self._scratch.execute("SELECT * FROM found ORDER BY position")
+        return heapq.merge(rows, pruned, key=_position)
+
+    def _one(self, item: tuple[Any, ...]) -> _One:
+        if len(item) == _TOMBSTONE_COLUMNS:
+            return _One(item[1], item[2], None, {item[3]}, proven=True)
+        return _One(item[1], item[2], item, {item[-1]})
+
+    def _link(self, before: bytes, row: EventRow) -> bytes:
+        """The link of `row` behind `before`; none if it cannot have been written like this."""
+        position, stream, seq, type_, *middle, build, body, _chain = row
+        try:
+            facts = (position, self.names[stream], seq, self._texts[type_], body, *middle, self._texts[build])
+            return link(before, facts)
+        except (KeyError, *MISREAD):
+            return b""
+
+    def _join(self, old: _One, one: _One) -> None:
+        if one.row is None:
+            return
+        for before in tuple(old.links):
+            linked = self._link(before, one.row)
+            if linked and linked == one.row[-1]:
+                one.proven, old.joined = True, before
+            elif linked and old.proven:
+                one.links.add(linked)
+
+    def _settle(self, position: int, ones: list[_One]) -> None:
+        """Take the event at `position`, if it is whole or can be made so."""
+        if not position:
+            return
+        one = next((one for one in ones if one.proven and one.joined), None)
+        one = one or next((one for one in ones if one.proven), None)
+        if one is None:
+            one = next((one for one in ones if one.joined), None)
+            row = None if one is None else self._corrected(one)
+            if row is None and self._has_no_name(ones[0]) and position <= max(self.end + 1, self._upto):
+                row = ones[0].row  # nothing can prove it until its name is known again
+            if row is None:
+                self._prior = {one.joined} if one is not None else set()
+                if one is not None:
+                    self.links[position] = one.joined
+                return
+            one = _One(row[1], row[2], row, {row[-1]}, proven=True)
+        self._take(position, one)
+
+    def _has_no_name(self, one: _One) -> bool:
+        """Whether the name of the event's stream, of its type or of its build is lost."""
+        if one.row is None:
+            return False
+        texts = self._texts.keys() - self._unproven
+        return not (one.stream in self.names and {one.row[3], one.row[10]} <= texts)
+
+    def _corrected(self, one: _One) -> EventRow | None:
+        """The row of an event whose link is known, with what was changed in it put right."""
+        assert one.row is not None, "a tombstone is taken as it is"
+        if self.corrected >= _CORRECTED_MAX:
+            return None
+        for before in self._prior:
+            for row in chain((one.row,), _with_one_byte_changed(one.row)):
+                if self._link(before, row) == one.joined:
+                    self.corrected += 1
+                    return (*row[:-1], one.joined)
+        return None
+
+    def _take(self, position: int, one: _One) -> None:
+        if position > self.end + 1:
+            self.holes.append(range(self.end + 1, position))
+        last, at = self.lasts.get(one.stream, (0, 0))
+        if one.seq > last + 1:
+            self.gaps.append(Gap(one.stream, range(last + 1, one.seq), at, position))
+        self.lasts[one.stream] = (one.seq, position)
+        [self.end_link] = one.links if one.row is None else (one.row[-1],)
+        self.end = position
+        self._prior = {self.end_link}
+        if one.row is not None:
+            self._chosen.append(one.row)
+            if len(self._chosen) >= _ROWS_AT_ONCE:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._scratch.executemany(_PUT.format("event"), self._chosen)
+        self._chosen.clear()
+
+
+def _with_one_byte_changed(row: EventRow) -> Iterator[EventRow]:
+    """Each row that differs from `row` in one byte of a number, of a text or of the body."""
+    for column in range(1, len(row) - 1):
+        value = row[column]
+        if isinstance(value, int):
+            data = value.to_bytes(8, signed=True)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+        if len(data) > _TRIED_BYTES_MAX:
+            continue
+        changed = bytearray(data)
+        for place, byte in enumerate(data):
+            for other in range(1, 256):
+                changed[place] = byte ^ other
+                new: Any = bytes(changed)
+                if isinstance(value, int):
+                    new = int.from_bytes(new, signed=True)
+                elif isinstance(value, str):
+                    try:
+                        new = new.decode()
+                    except UnicodeDecodeError:
+                        continue
+                yield (*row[:column], new, *row[column + 1 :])
+            changed[place] = byte
+
+
+def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> None:
+    """Find out to which streams the lost events belonged."""
+    free = {position for hole in walk.holes for position in hole}
+    missing = {(gap.stream, seq): gap for gap in walk.gaps for seq in gap.seqs}
+    if free:
+        for stream, seq, position in until_fault(connection, _INDEXED)[0]:
+            last, _at = walk.lasts.get(stream, (0, 0))
+            if position in free and ((stream, seq) in missing or seq > last):
+                found.lost[position] = (stream, seq)
+                missing.pop((stream, seq), None)
+                free.discard(position)
+    numbers = {name: number for number, name in walk.names.items()}
+    for sql in _REACHED if free else ():
+        for name, seq in until_fault(connection, sql)[0]:
+            number = numbers.get(str(text_in(name)), 0)
+            last, at = walk.lasts.get(number, (0, 0))
+            # A row that is damaged itself may say any number: at most so many events are lost.
+            known = {place for place in found.lost.values() if place[0] == number}
+            if number and last < seq <= last + len(free):
+                gap = Gap(number, range(last + 1, seq + 1), at, walk.end + 1)
+                missing |= {(number, one): gap for one in gap.seqs if (number, one) not in known}
+    order = sorted(missing, key=lambda place: (missing[place].before, place))
+    rest = sorted(free)
+    for place in order:
+        gap = missing[place]
+        chosen = next((position for position in rest if gap.after < position < gap.before), None)
+        if chosen is not None:
+            rest.remove(chosen)
+            found.lost[chosen] = place
+    found.unknown = rest
+
+
+def _position(item: tuple[Any, ...]) -> int:
+    return int(item[0])
