@@ -37,6 +37,13 @@ class Ambient(Protocol):
         """Processor seconds that all threads of the process have used together."""
         ...
 
+    def routine_s(self, seconds: float) -> float:
+        """How long work that recurs every `seconds` may wait this time. Longer only in virtual time.
+
+        For looks and sweeps that find nothing as long as nothing happens, never for what falls due.
+        """
+        ...
+
     def random(self) -> float:
         """A number in [0, 1), for jitter; never for secrets."""
         ...
@@ -102,6 +109,10 @@ class SystemAmbient:
         """See `Ambient`."""
         return time.process_time()
 
+    def routine_s(self, seconds: float) -> float:
+        """See `Ambient`."""
+        return seconds
+
     def random(self) -> float:
         """See `Ambient`."""
         return random.random()  # noqa: S311  jitter only
@@ -151,6 +162,10 @@ class FakeAmbient:
     def process_s(self) -> float:
         """See `Ambient`."""
         return self._monotonic_s
+
+    def routine_s(self, seconds: float) -> float:
+        """See `Ambient`."""
+        return seconds
 
     def random(self) -> float:
         """See `Ambient`."""

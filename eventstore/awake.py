@@ -69,6 +69,10 @@ class AwakeAmbient:
         """See `Ambient`."""
         return self._inner.process_s()
 
+    def routine_s(self, seconds: float) -> float:
+        """See `Ambient`."""
+        return self._inner.routine_s(seconds)
+
     def random(self) -> float:
         """See `Ambient`."""
         return self._inner.random()

@@ -33,6 +33,8 @@ from huahuo.eventstore.port import Log
 _log = structlog.get_logger(__name__)
 
 _PAGE_ROWS: Final = 500
+_START_PAGE_ROWS: Final = 4_000
+"""Of a start, which nobody waits beside: each read costs a change of threads. About 2 MB at a time."""
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
 SHARED_SWEEP_S: Final = 1.0
@@ -86,7 +88,7 @@ class Effects:
         """Users with effects in the table for which there was no room."""
         self._more = False
         """Whether the table has effects that were not looked at."""
-        self._sweeping = Sweeping(self._look_through, self._must_look)
+        self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
         self._shared = self._resting = shared
@@ -171,7 +173,7 @@ class Effects:
         self._resting = self.draining = False
         self.opened = 0
         before: bytes | None = None
-        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_START_PAGE_ROWS):
             for id_, row in self._read(rows):
                 if (row.kind, row.effect) not in self._specs:
                     self.draining = True
@@ -229,15 +231,16 @@ class Effects:
         """Take an open effect into memory, where there is room."""
         if id_ in self._known or self.draining or id_ in self._held:
             return
+        if self._part.is_whole and self._crowded(row):
+            return
         spec = self._specs[row.kind, row.effect]
         job = bytes(row.job)
         group = group_of(spec, job)
         if not self._part.has(id_, spec, group, row.entity):
             return
-        wait_ms = row.due_ms - self._ambient.now_ms()
-        if wait_ms <= 0 and not self._line.room(row.user):
-            self._refused.add(row.user)
+        if not self._part.is_whole and self._crowded(row):
             return
+        wait_ms = row.due_ms - self._ambient.now_ms()
         if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
             wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
         entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
@@ -246,6 +249,13 @@ class Effects:
             self._sleep(entry, wait_ms / 1000)
         else:
             self._stand(entry)
+
+    def _crowded(self, row: OpenEffect) -> bool:
+        """Whether it must stay in the table for now: it could run, and too many others wait."""
+        if self._line.room(row.user) or row.due_ms > self._ambient.now_ms():
+            return False
+        self._refused.add(row.user)
+        return True
 
     def _stand(self, entry: Entry) -> None:
         if not self._line.add(entry):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 
 _log = structlog.get_logger(__name__)
@@ -13,7 +14,10 @@ _log = structlog.get_logger(__name__)
 class Sweeping:
     """See the module. `look` reads the table; `wanted` says at each tick whether it must be."""
 
-    def __init__(self, look: Callable[[], Awaitable[None]], wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self, ambient: Ambient, look: Callable[[], Awaitable[None]], wanted: Callable[[], bool]
+    ) -> None:
+        self._ambient = ambient
         self._look = look
         self._wanted = wanted
         self._every_s = self._tick_s = self._unswept_s = 0.0
@@ -24,7 +28,7 @@ class Sweeping:
     def start(self, *, every_s: float, tick_s: float) -> None:
         """Look each `every_s` seconds from now on; ask each `tick_s` whether it is wanted earlier."""
         self._every_s, self._tick_s = every_s, tick_s
-        self._timer = asyncio.get_running_loop().call_later(tick_s, self._tick)
+        self._arm()
 
     def stop(self) -> None:
         """Begin no more looks by itself. The one that is under way goes on."""
@@ -41,7 +45,11 @@ class Sweeping:
         if self._unswept_s >= self._every_s or self._wanted():
             self._unswept_s = 0.0
             self.again()
-        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        self._arm()
+
+    def _arm(self) -> None:
+        wait_s = self._ambient.routine_s(self._tick_s)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
 
     async def _one(self) -> None:
         try:

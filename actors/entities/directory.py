@@ -331,7 +331,8 @@ class Directory:
 
     def _schedule_sweep(self) -> None:
         if self._sweeper is None and not self._closed and (self._residents or self._resting):
-            self._next_sweep_s = self._runtime.loop.time() + self._limits.sweep_s
+            sweep_s = self._ambient.routine_s(self._limits.sweep_s)
+            self._next_sweep_s = self._runtime.loop.time() + sweep_s
             self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
 
     def _sweep(self) -> None:

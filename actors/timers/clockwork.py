@@ -249,7 +249,7 @@ class Clockwork:
             self._wind()
 
     def _look(self) -> None:
-        self._look_at_s = self._ambient.monotonic_s() + LOOK_S
+        self._look_at_s = self._ambient.monotonic_s() + self._ambient.routine_s(LOOK_S)
         if (self._lost or self._log.position != self._looked_at) and not self._window.reading:
             self._lost = False
             self._looked_at = self._log.position

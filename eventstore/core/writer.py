@@ -264,7 +264,7 @@ class Writer:
         wrote = False
         try:
             if self._in_doubt:
-                self._tell(await self._find_out())
+                tell_listeners(self._listeners, await self._find_out())
                 began_s = self._ambient.monotonic_s()
             commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
             wrote = commit.wrote
@@ -303,7 +303,7 @@ class Writer:
             written = await self._find_out()
         except Exception:  # noqa: BLE001  asked again before the next group
             return False
-        self._tell(written)
+        tell_listeners(self._listeners, written)
         return not written
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
@@ -327,7 +327,7 @@ class Writer:
             if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
                 self.failed_bytes = 0
         self._resolve(items, commit.outcomes)
-        self._tell(commit.events)
+        tell_listeners(self._listeners, commit.events)
 
     def _resolve(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
         """Resolve the futures of those that have one."""
@@ -363,7 +363,7 @@ class Writer:
         for pending, outcome in zip(items, outcomes, strict=True):
             if pending.done is not None and not pending.done.done():
                 pending.done.set_exception(outcome)
-        self._tell(missed)
+        tell_listeners(self._listeners, missed)
         # Last, because an application's logger may write to the same full disk and raise.
         _log.error("commit_failed", reason=reason, appends=len(items), exc_info=None if known else error)
         if not_recovered:
@@ -378,9 +378,6 @@ class Writer:
             self._counters[counter] = max(following, self._counters.get(counter, 1))
         self._in_doubt = False
         return missed
-
-    def _tell(self, events: Sequence[StoredEvent]) -> None:
-        tell_listeners(self._listeners, events)
 
     # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
 

@@ -13,7 +13,7 @@ import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers
+from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Group, Loaded, Place, Reads, Store
 from huahuo.eventstore.core.writer import Writer
@@ -205,7 +205,7 @@ class ApplyingWriter(Writer, ABC):
         changes = [change for pending in items for change in pending.changes]
         try:
             if self._in_doubt:
-                self._tell(await self._find_out())
+                tell_listeners(self._listeners, await self._find_out())
             group = Group(self.shared.time_ms, [], changes)
             await self._executor.run(lambda: self._store.commit(group))
         except Exception as error:  # noqa: BLE001  whatever it was, the callers must hear of it

@@ -151,6 +151,13 @@ class SqliteLog(StoreLog):
         looking.then(over)
         return looking
 
+    async def forget_pages(self) -> None:
+        """Free the pages of the database that the writer keeps for speed; commits read what they need."""
+        with contextlib.suppress(sqlite3.Error):  # a commit will meet it, too
+            await self.writer.between_commits(
+                lambda: self._store.connection.execute("PRAGMA shrink_memory").close()
+            )
+
     async def prove_newest(self) -> None:
         """Prove what a killed process wrote last, if an opening left that for later, and index it.
 

@@ -116,7 +116,7 @@ class KeyActions:
         return owner_named(self._users, name)
 
     def _shown(self, key: Key) -> dict[str, Any]:
-        used_ms = self._verifier.used_ms.get(key.key_id)
+        used_ms = self._book.state.used_ms.get(key.key_id)
         return {**shown(key), "ended": self._verifier.is_over(key),
                 "last_used_at": None if used_ms is None else rfc3339(used_ms)}  # fmt: skip
 

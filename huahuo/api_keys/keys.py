@@ -89,6 +89,8 @@ class Keys:
     def __init__(self) -> None:
         self.seq = 0
         self._by_id: dict[int, Key] = {}
+        self.used_ms: dict[int, int] = {}
+        """When each key was last accepted, since the start. No event says it."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -113,7 +115,9 @@ class Keys:
             fields = msgspec.structs.asdict(body)
             self._by_id[body.key_id] = Key(created_at_ms=event.ts_ms, **fields)
         elif event.type == REVOKED_KEY:
-            self._by_id.pop(msgspec.json.decode(event.body, type=_Revoked).key_id, None)
+            key_id = msgspec.json.decode(event.body, type=_Revoked).key_id
+            self._by_id.pop(key_id, None)
+            self.used_ms.pop(key_id, None)
 
 
 def is_key(token: str) -> bool:
@@ -182,7 +186,7 @@ def added(now_ms: int, key: Key) -> NewEvent:
 
 def revoked(now_ms: int, key: Key) -> tuple[NewEvent, NewEvent]:
     """The events that end a key: the one for lists and audits, and the one that closes its connections."""
-    body = {"type": REVOKED, "timestamp": rfc3339(now_ms), "jti": key.jti}
+    body = {"type": REVOKED, "timestamp": rfc3339(now_ms), "jti": key.jti, "is_gone": True}
     ends = NewEvent(AUTH_STREAM, REVOKED, json_bytes(body))
     return _event(REVOKED_KEY, now_ms, {"key_id": key.key_id, "user_id": key.user_id}), ends
 

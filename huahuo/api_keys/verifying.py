@@ -36,8 +36,6 @@ class WithKeys:
         self._revocations = revocations
         self._is_admin = is_admin
         self._admin_action = admin_actions
-        self.used_ms: dict[int, int] = {}
-        """When each key was last accepted, since the start."""
 
     def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
         """See `Verifier`."""
@@ -67,7 +65,7 @@ class WithKeys:
         rights = key.rights
         if not (key.is_admin if is_admin is None else is_admin):
             rights = tuple(one for one in rights if one != ADMIN and not self._admin_action(one))
-        self.used_ms[key.key_id] = now_ms
+        self._keys.used_ms[key.key_id] = now_ms
         principal = replace(key.owner, is_admin=ADMIN in rights, rights=rights)
         return Verified(principal, key.expires_at_ms, key.jti, key.created_at_ms)
 

@@ -6,15 +6,18 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import DefinitionError
+from huahuo.actors.domain.errors import DefinitionError, place_of_user
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.followers.spec import OwnCursor
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.errors import ConfigError
+
+_loading: Final[list[str]] = []
+"""The application that is being imported by its name."""
 
 
 class Application:
@@ -35,10 +38,18 @@ class Application:
     ) -> None:
         self.asked = asked
         self.entities = Entities(entities)
-        self._plugins = None if plugins is None else tuple(plugins)
+        self._plugins = None if plugins is None else _checked(plugins)
         self.settings: dict[str, Any] = {**(settings or {})}
         if data is not None:
             self.settings["data"] = Path(data)
+
+    def may_run(self) -> None:
+        """Raises DefinitionError: this file is only being imported, so that somebody else runs it."""
+        if _loading:
+            raise DefinitionError(
+                f"{place_of_user()}: it runs the service while it is imported: write"
+                ' if __name__ == "__main__": above the call of run()'
+            )
 
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """A list that clients may ask for: `answer(who)` says which rows. Declare it before the start.
@@ -103,7 +114,11 @@ def load(name: str) -> Application:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
+        _loading.append(name)
+        try:
+            module = importlib.import_module(module_name)
+        finally:
+            _loading.pop()
     except DefinitionError as error:
         raise ConfigError(f"--app {name}: {error}") from error
     except ModuleNotFoundError as error:
@@ -123,6 +138,17 @@ def load(name: str) -> Application:
         what = type(found).__name__
         raise ConfigError(f"--app {name}: {attribute} is of the type {what}: write {attribute} = Huahuo(…)")
     return found
+
+
+def _checked(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
+    """The plug-ins. Raises DefinitionError: one of them is none."""
+    for plugin in plugins:
+        if isinstance(getattr(plugin, "name", None), str) and not isinstance(plugin, type):
+            continue
+        name = getattr(plugin, "__name__", None)
+        hint = f"write {name}()" if callable(plugin) and name else "write an object that derives from Plugin"
+        raise DefinitionError(f"{place_of_user()}: plugins: {name or repr(plugin)} is no plug-in: {hint}")
+    return tuple(plugins)
 
 
 def _failed(name: str, error: Exception | SystemExit) -> ConfigError:

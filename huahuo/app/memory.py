@@ -67,7 +67,7 @@ class Tidier:
     """A context in which garbage of a loop's work is tidied up. See the module's docstring.
 
     `collects`: run the garbage collector, which is only ours in our own process. Freed memory is released
-    in any process.
+    in any process. `let_go`: called first when the loop is idle; it empties caches that can be filled again.
     """
 
     def __init__(
@@ -75,12 +75,14 @@ class Tidier:
         loop: asyncio.AbstractEventLoop,
         *,
         collects: bool,
+        let_go: Callable[[], None] | None = None,
         collect: Callable[[], object] = gc.collect,
         release: Callable[[], None] = release_free,
         worked_s: Callable[[], float] = _worked_s,
         now_s: Callable[[], float] | None = None,
     ) -> None:
         self._loop = loop
+        self._let_go = let_go
         self._collect = collect if collects else None
         self._release = release
         self._worked_s = worked_s
@@ -110,6 +112,8 @@ class Tidier:
             return
         if self._waits_since_s is None:
             self._waits_since_s = now_s
+        if idle and self._let_go is not None:
+            self._let_go()
         if idle or (now_s - self._waits_since_s >= _WAIT_S and self._pause_s <= _PAUSE_S_MAX):
             self._tidy()
 

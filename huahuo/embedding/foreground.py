@@ -14,6 +14,7 @@ import structlog
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
 from huahuo.app.accounts import NOBODY, Asked
+from huahuo.app.caches import letting_go
 from huahuo.app.config import Settings, Table
 from huahuo.app.memory import Tidier
 from huahuo.app.signals import stop_on_signals
@@ -55,7 +56,7 @@ async def serve(
         link = app.first_link()
         if link is not None:
             print(f"make the first administrator (works once): {link}", flush=True)  # noqa: T201  for a person
-        with Tidier(loop, collects=True):
+        with Tidier(loop, collects=True, let_go=letting_go(app)):
             await stopping.wait()
         _log.info("draining", seconds_max=settings.drain_timeout_s)
         await app.stop()

@@ -122,6 +122,7 @@ class Huahuo(Application):
         """Serve until Ctrl-C or SIGTERM. For a program that does nothing else."""
         from huahuo.embedding.foreground import serve
 
+        self.may_run()
         own_the_process()
         run(serve(self._settings(), self.plugins(), self.runs_as, self.asked))
 

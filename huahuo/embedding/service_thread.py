@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+from huahuo.app.caches import letting_go
 from huahuo.app.loops import run
 from huahuo.app.memory import Tidier
 from huahuo.app.wiring import App
@@ -146,7 +147,7 @@ class ServiceThread:
         self._bridge = Bridge(asyncio.get_running_loop())
         starting.done.set()
         # Return freed memory to the system, but leave the garbage collector to the application.
-        with Tidier(asyncio.get_running_loop(), collects=False):
+        with Tidier(asyncio.get_running_loop(), collects=False, let_go=letting_go(app)):
             await self._stopping.wait()
 
     async def _drain(self, app: App, timeout_s: float) -> None:

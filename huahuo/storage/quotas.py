@@ -171,7 +171,7 @@ class Quotas:
                     await self.count()
             except EventStoreError as error:
                 _log.warning("usage_not_counted", reason=str(error))
-            await asyncio.sleep(COUNT_S)
+            await asyncio.sleep(self._ambient.routine_s(COUNT_S))
 
 
 def size_of_files(*paths: Path) -> int:

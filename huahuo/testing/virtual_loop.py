@@ -10,6 +10,9 @@ import selectors
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+_RESOLUTION_S = 1e-7
+"""After 97 days a time has steps of 2 ns, and a jump to a timer may end one step before it."""
+
 
 class DeadlockError(RuntimeError):
     """Nothing can ever run again, and the program still waits."""
@@ -49,6 +52,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self._clock_resolution = _RESOLUTION_S
+        self.skips_to_s = 0.0
+        """Until then nobody looks: what recurs may be rarer (`Ambient.routine_s`)."""
 
     def time(self) -> float:
         """Seconds since the loop was made."""

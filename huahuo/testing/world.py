@@ -16,6 +16,7 @@ from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config
 from huahuo.app.application import Application
+from huahuo.app.fields import SECONDS_MAX
 from huahuo.app.keys import Keys
 from huahuo.app.tokens import mint
 from huahuo.app.wiring import App
@@ -32,9 +33,18 @@ from huahuo.transport.client import Client
 
 _SECRET = "a secret of tests, of no worth elsewhere"  # noqa: S105  as it says
 _CALL_TIMEOUT_S = 120.0
-_YEAR_S = 365 * 86_400.0
+_TOKEN_S = 10 * 365 * 86_400.0
 _life: ContextVar[int] = ContextVar("life", default=0)
 """In which life of the service a task was started; 0: it is the test's own."""
+
+
+_LONG_S = 86_400.0
+"""From this length of an `advance` on, sweeps and looks are rarer in its midst."""
+_ROUTINE_S_MAX = 3_600.0
+_ROUTINE_SHARE = 64
+"""A look waits for at most this part of what is left, so that at the end of an `advance` all are as ever."""
+_HEARTBEAT_S = SECONDS_MAX
+"""A client of a test is never silent for so long: its connection is there, or was dropped."""
 
 
 class VirtualAmbient(FakeAmbient):
@@ -51,6 +61,11 @@ class VirtualAmbient(FakeAmbient):
     def monotonic_s(self) -> float:
         """See `Ambient`."""
         return self._loop.time()
+
+    def routine_s(self, seconds: float) -> float:
+        """See `Ambient`."""
+        left_s = self._loop.skips_to_s - self._loop.time()
+        return max(seconds, min(_ROUTINE_S_MAX, left_s / _ROUTINE_SHARE))
 
 
 class TestClient:
@@ -142,7 +157,10 @@ class AppWorld:
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Let time go by, with everything that happens in it."""
         hours += 24 * days
-        self._loop.run_until_complete(asyncio.sleep(hours * 3600 + minutes * 60 + seconds))
+        length_s = hours * 3600 + minutes * 60 + seconds
+        if length_s >= _LONG_S and "heartbeat_s" not in self._application.settings:
+            self._loop.skips_to_s = self._loop.time() + length_s
+        self._loop.run_until_complete(asyncio.sleep(length_s))
 
     def client(
         self, user: UserId, *, username: str = "", admin: bool = False, groups: tuple[str, ...] = ()
@@ -155,7 +173,7 @@ class AppWorld:
             username=username or str(user),
             admin=admin,
             groups=groups,
-            ttl_s=_YEAR_S,
+            ttl_s=_TOKEN_S,
         )
         return self._connected(token, user)
 
@@ -231,7 +249,13 @@ class AppWorld:
         self._lives += 1
         _life.set(self._lives)  # this task's copy of the context: what it starts is of this life
         table = config.Table(self._application.plugins())
-        given = {**self._application.settings, "data": self._folder, "host": "127.0.0.1", "port": port}
+        given = {
+            "heartbeat_s": _HEARTBEAT_S,
+            **self._application.settings,
+            "data": self._folder,
+            "host": "127.0.0.1",
+            "port": port,
+        }
         settings = table.load(environ={}, flags={**given, "jwt_secret": _SECRET, "master_key": "5a" * 32})
         world = World(open_log=self._open_log, make_executor=InlineExecutor, publish_address=False)
         self._app = App(

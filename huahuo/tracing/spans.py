@@ -26,6 +26,8 @@ from huahuo.tracing.works import Works
 
 KEPT_MAX: Final = 10_000
 """Traced events whose acks are waited for, over all streams. Beyond that, the oldest are forgotten."""
+ACKS_MAX: Final = 100_000
+"""Acks that are remembered, over all these events. Beyond that, further ones make no spans."""
 _NEVER_ACKED: Final = ("effect/", STREAMS)
 """Streams that no client reads."""
 _NS_A_MS: Final = 1_000_000
@@ -46,10 +48,14 @@ class _Waiting(msgspec.Struct):
 class Spans:
     """See the module. All methods belong to the loop's thread, are short, and never raise."""
 
-    def __init__(self, tracer: Tracer, ambient: Ambient, *, kept_max: int = KEPT_MAX) -> None:
+    def __init__(
+        self, tracer: Tracer, ambient: Ambient, *, kept_max: int = KEPT_MAX, acks_max: int = ACKS_MAX
+    ) -> None:
         self._tracer = tracer
         self._ambient = ambient
         self._kept_max = kept_max
+        self._acks_max = acks_max
+        self._acks = 0
         self.works = Works(tracer, self._now_ns)
         self._oldest: deque[_Waiting] = deque()
         self._by_stream: dict[str, deque[_Waiting]] = {}
@@ -96,9 +102,10 @@ class Spans:
         for one in reversed(waiting):
             if one.seq > seq:
                 continue
-            if who in one.clients:
+            if who in one.clients or self._acks >= self._acks_max:
                 return  # and so are all before it
             one.clients.add(who)
+            self._acks += 1
             span = self._tracer.start_span(
                 f"delivery {stream.partition('/')[0]}",
                 context=one.parent,
@@ -148,6 +155,7 @@ class Spans:
         self._by_stream.setdefault(event.stream, deque()).append(one)
         if len(self._oldest) > self._kept_max:
             gone = self._oldest.popleft()
+            self._acks -= len(gone.clients)
             left = self._by_stream[gone.stream]
             left.popleft()
             if not left:

@@ -73,6 +73,7 @@ _OVER_HTTP: Final = {
     "certificate": "http_certificate",
     "tls": "http_tls",
     "protocol": "http_protocol",
+    "throttled": "http_throttled",
 }
 """Kinds of failures that are said of the mail server, and the same of a token endpoint or Graph."""
 
@@ -156,7 +157,7 @@ def _kind(fault: MailFault) -> str:
             return "grant_refused"
         case HttpFailed():
             if fault.status == _TOO_MANY:
-                return "throttled"
+                return "http_throttled"
             return "http_down" if fault.passing else "http_refused"
         case BrokenProtocol() | ImapError() | MailFault():
             return "protocol"

@@ -176,6 +176,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_WAIT,
             retry=True,
         ),
+        "http_throttled": Kind(
+            "limit",
+            "授权服务器或 Graph 限制访问，请稍后再试",
+            "the token endpoint or Graph is limiting access, try again later",
+            *_WAIT,
+            retry=True,
+        ),
         "http_away": Kind(
             "network",
             "授权服务器或 Graph 无法连接或没有响应",

@@ -10,10 +10,14 @@ from typing import Final
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.watching.pace import again_s, limited_s
 
-LIMITED: Final = "throttled"
+_LIMITED: Final = "throttled"
+LIMITS: Final = frozenset({_LIMITED, "http_throttled"})
+"""Kinds after which a mailbox waits longer: the server's limit, and that of a token endpoint or Graph."""
 _DOWN: Final = frozenset({"dns", "connect", "tls", "bye", "proxy"})
 """Kinds of failures that say something about the server and nothing about one of its mailboxes."""
-_ELSEWHERE: Final = frozenset({"http_away", "http_certificate", "http_tls", "http_protocol", "http_down"})
+_ELSEWHERE: Final = frozenset(
+    {"http_away", "http_certificate", "http_tls", "http_protocol", "http_down", "http_throttled"}
+)
 """Kinds that say something about a token endpoint or Graph, and nothing about the server."""
 TOLD_FROM: Final = 2
 """Users are told from this failure in turn on. Most servers restart faster than that."""
@@ -51,7 +55,7 @@ class Host:
         if outcome.kind in _ELSEWHERE:
             self.tries = False
             return False
-        if outcome.kind not in _DOWN and outcome.kind != LIMITED:
+        if outcome.kind not in _DOWN and outcome.kind != _LIMITED:
             self.answered()
             return False
         self.tries = False
@@ -60,6 +64,6 @@ class Host:
         self.failures += 1
         self.backoffs += 1
         self.outcome = outcome
-        wait_s = limited_s if outcome.kind == LIMITED else again_s
+        wait_s = limited_s if outcome.kind == _LIMITED else again_s
         self.until_s = now_s + wait_s(self.failures, chance)
         return True

@@ -32,7 +32,7 @@ from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.tables.records import WATCHED, number_of
 from huahuo.mailcheck.watching import pace
-from huahuo.mailcheck.watching.hosts import LIMITED, TOLD_FROM, Host
+from huahuo.mailcheck.watching.hosts import LIMITS, TOLD_FROM, Host
 from huahuo.mailcheck.watching.looking import Cutting, Looking, MailboxGone, Seen
 from huahuo.mailcheck.watching.turns import Turns, now_s
 from huahuo.mailcheck.watching.watched import NEVER_S, Watched
@@ -298,7 +298,7 @@ class Watching:
             self._turns.later(watched, pace.hopeless_s(chance))
             failures = TOLD_FROM
         else:
-            wait_s = pace.limited_s if outcome.kind == LIMITED else pace.again_s
+            wait_s = pace.limited_s if outcome.kind in LIMITS else pace.again_s
             self._turns.later(watched, wait_s(watched.failures, chance))
             failures = watched.failures
         if failures >= TOLD_FROM:

@@ -183,6 +183,7 @@ def test_a_wait_that_is_too_long_ends_the_check_with_the_class_limit(
         tokens.answers.append(Wrong(429, retry_after="3600"))
         end = await world.checked(email_id)
         assert (end["status"], end["error_class"]) == ("error", "limit")
+        assert "the token endpoint or Graph is limiting access" in end["message"]
         assert (await world.checked(email_id))["status"] == "ok"
 
     in_real_world(test, **outlook(mails, tokens))

@@ -188,12 +188,17 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
         ("./shop.py:app", "that is a file: write shop:app"),
         ("broken:app", "broken.py:1: ZeroDivisionError"),
         ("leaves:app", "leaves.py:2: SystemExit: 3"),
+        ("runs:app", 'runs.py:3: it runs the service while it is imported: write if __name__ == "__main__":'),
+        ("imap:app", "imap.py:2: plugins: mail is no plug-in: write mail()"),
         ("wrong:app", "class Placed(Event): write class Placed(Event, type="),
     ],
 )
 def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "runs.py").write_text("from huahuo import Huahuo\napp = Huahuo()\napp.run()\n")
+    imports = "from huahuo import Huahuo; from huahuo.mailcheck import mail\n"
+    (tmp_path / "imap.py").write_text(f"{imports}app = Huahuo(plugins=[mail])\n")
     (tmp_path / "wrong.py").write_text("from huahuo import Event\nclass Placed(Event): ...\n")
     (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
     done = subprocess.run(

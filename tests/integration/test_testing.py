@@ -3,11 +3,51 @@
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
-from huahuo import Huahuo
+from huahuo import Command, Context, Decision, Entity, Event, Every, Huahuo, Outcome
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError, StreamDenied
 from tests.support.worlds.orders import Order, orders
+
+
+class Ticked(Event, type="clock_ticked"):
+    at_ms: int
+
+
+class Ticks(Struct, frozen=True):
+    """`at_s`: when it ticked, in seconds since the first event."""
+
+    began_ms: int = 0
+    at_s: tuple[float, ...] = ()
+
+
+class Begin(Command, action="begin", creates=True): ...
+
+
+class Tick(Command): ...
+
+
+def ticking() -> Entity[Ticks]:
+    clock = Entity("clock", Ticks)
+
+    @clock.evolve
+    def ticked(state: Ticks, event: Ticked) -> Ticks:
+        if not state.began_ms:
+            return Ticks(event.at_ms)
+        return Ticks(state.began_ms, (*state.at_s, (event.at_ms - state.began_ms) / 1000))
+
+    @clock.decide(Begin)
+    def begin(state: Ticks, command: Begin, ctx: Context) -> Outcome:
+        del state, command
+        return Decision([Ticked(ctx.now_ms)], effects=[Every(86_400, Tick(), name="day")])
+
+    @clock.decide(Tick)
+    def tick(state: Ticks, command: Tick, ctx: Context) -> Outcome:
+        del state, command
+        return [Ticked(ctx.now_ms)]
+
+    return clock
 
 
 @pytest.fixture
@@ -40,6 +80,25 @@ def test_a_lost_connection_and_a_crash_lose_and_repeat_no_event(world: AppWorld)
     world.advance(hours=3)
     assert [event["seq"] for event in alice.events("order/1")] == [1, 2, 3, 4, 5]
     assert world.state("order", 1) == (Order(42, "tea", 40, "placed"), 5)
+    world.close()
+
+
+def test_a_year_goes_by_in_seconds_beside_a_client_that_stays_connected(world: AppWorld) -> None:
+    alice = world.client(42)
+    alice.send("place_order", item="tea")
+    alice.follow("order/1")
+    world.advance(days=365)
+    world.send("report_order", order_id=1, percent=10)
+    assert [event["seq"] for event in alice.events("order/1")] == [1, 2]
+    world.close()
+
+
+def test_what_falls_due_within_a_long_time_is_done_at_its_moment(tmp_path: Path) -> None:
+    world = AppWorld(Huahuo(entities=[ticking()]), tmp_path / "data")
+    world.send("begin", as_user=1)
+    world.advance(days=120, seconds=1)
+    ticks, _ = world.state("clock", 1)
+    assert ticks.at_s == tuple(day * 86_400 for day in range(1, 121))
     world.close()
 
 

@@ -35,24 +35,31 @@ class Revoked(msgspec.Struct, frozen=True):
 class _Body(msgspec.Struct):
     user_id: UserId | None = None
     jti: str = ""
+    is_gone: bool = False
+    """Whether the token is known no more in any case, as an API key that was revoked."""
 
 
 class Revocations:
     """All revocations so far: one moment per user, and the ids of single tokens.
 
-    Both grow only when an admin revokes, so they need no bound.
+    Both grow only when an administrator revokes, or by one number when a user ends all its sessions, so they
+    need no bound. A user's own API keys that were revoked are not kept: nobody knows such a key any more.
     """
 
     def __init__(self) -> None:
         self._users: dict[UserId, int] = {}
         self._tokens: set[str] = set()
 
+    def __len__(self) -> int:
+        """How many users and tokens it knows."""
+        return len(self._users) + len(self._tokens)
+
     def apply(self, event: StoredEvent) -> Revoked | None:
         """Fold in one event of the stream `auth`; returns its revocation, if it is one."""
         if event.type != REVOKED:
             return None
         body = msgspec.json.decode(event.body, type=_Body)
-        if body.jti:
+        if body.jti and not body.is_gone:
             self._tokens.add(body.jti)
         user_id = user_id_of(body.user_id)
         if not body.jti and user_id is not None:

@@ -153,6 +153,11 @@ class FrameCache:
         self.built = 0
         """Frames built so far. All other requests shared one of them."""
 
+    def clear(self) -> None:
+        """Keep none of the frames: they are made again when somebody asks for them."""
+        self._frames.clear()
+        self.bytes = 0
+
     def __len__(self) -> int:
         """How many frames it keeps."""
         return len(self._frames)

@@ -86,10 +86,11 @@ class Wheel:
     def _arm(self, at_s: float) -> None:
         loop = asyncio.get_running_loop()
         # A loop that was held up skips the turns it missed instead of running them in a burst.
-        next_s = max(at_s + self._step_s, loop.time())
+        step_s = self._ambient.routine_s(self._step_s)
+        next_s = max(at_s + step_s, loop.time())
         self._timer = loop.call_at(next_s, self._tick, next_s)
         if self._awake is not None:
-            self._awake.expect(self._step_s)
+            self._awake.expect(step_s)
 
     def _tick(self, at_s: float) -> None:
         self._arm(at_s)

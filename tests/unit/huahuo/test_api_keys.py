@@ -117,6 +117,19 @@ def test_a_key_is_good_after_a_restart_and_a_wrong_one_never() -> None:
     run(main())
 
 
+def test_nothing_is_kept_in_memory_of_keys_that_were_revoked() -> None:
+    async def test(w: World) -> None:
+        for number in range(1, 9):
+            key = await w.add("read")
+            w.who(key)
+            await w.book.revoke(number, by="user/42")
+            assert w.refusal(key) == "token_invalid"
+        assert len(w.ended) == 8
+        assert (len(w.book.state), len(w.book.state.used_ms), len(w.tokens.revocations)) == (0, 0, 0)
+
+    in_world(test)
+
+
 def test_a_token_is_still_a_token_and_has_every_right_of_its_user() -> None:
     async def test(w: World) -> None:
         token = w.tokens.mint(ROOT, now_ms=w.ambient.now_ms(), ttl_s=60, jti="")

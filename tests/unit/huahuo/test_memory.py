@@ -18,6 +18,10 @@ class Machine:
         self.paused_s = 0.0
         self.collected = 0
         self.released = 0
+        self.let_go = 0
+
+    def forget(self) -> None:
+        self.let_go += 1
 
     def collect(self) -> None:
         self.collected += 1
@@ -31,6 +35,7 @@ class Machine:
         return Tidier(
             loop,
             collects=collects,
+            let_go=self.forget,
             collect=self.collect,
             release=self.release,
             worked_s=lambda: self.worked_s,
@@ -51,6 +56,16 @@ async def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
         assert machine.collected == 0
         await machine.work(60, 0.0)
     assert (machine.collected, machine.released) == (1, 1)
+
+
+@pytest.mark.virtual_time
+async def test_caches_are_emptied_after_a_storm_and_never_during_it() -> None:
+    machine = Machine()
+    with machine.tidier():
+        await machine.work(300, 0.8)
+        assert (machine.collected > 1, machine.let_go) == (True, 0)
+        await machine.work(60, 0.0)
+    assert machine.let_go == 1
 
 
 @pytest.mark.virtual_time

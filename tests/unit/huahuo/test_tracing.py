@@ -16,12 +16,13 @@ PLACE = Place(0xABC, 0x123, sampled=True)
 
 
 class Traced:
-    def __init__(self, kept_max: int = 100) -> None:
+    def __init__(self, kept_max: int = 100, acks_max: int = 100) -> None:
         self.ambient = FakeAmbient(1)
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.spans = Spans(provider.get_tracer("tests"), self.ambient, kept_max=kept_max)
+        tracer = provider.get_tracer("tests")
+        self.spans = Spans(tracer, self.ambient, kept_max=kept_max, acks_max=acks_max)
 
     def commit(self, seq: int, command_id: str = str(PLACE)) -> None:
         event = StoredEvent(
@@ -74,6 +75,17 @@ def test_beyond_its_bound_the_oldest_events_are_forgotten() -> None:
         traced.commit(seq)
     traced.ack(3)
     assert (traced.spans.waiting, sorted(traced.delivered(), key=str)) == (2, [2, 3])
+
+
+def test_a_user_that_acks_as_ever_new_clients_leaves_a_bounded_number_of_them() -> None:
+    traced = Traced(kept_max=1, acks_max=3)
+    traced.commit(1)
+    for number in range(9):
+        traced.ack(1, client=f"c{number}")
+    assert traced.delivered() == [1, 1, 1]
+    traced.commit(2)
+    traced.ack(2)
+    assert traced.delivered() == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("command_id", ["c1", "", str(Place(1, 2, sampled=False)), "0" * 55])

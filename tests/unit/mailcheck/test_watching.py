@@ -173,7 +173,9 @@ def test_a_mailbox_whose_own_proxy_is_broken_keeps_no_other_one_of_its_server_wa
     in_mail_world(test, watch=Pace(poll_s=5.0))
 
 
-@pytest.mark.parametrize("kind", ["http_away", "http_certificate", "http_tls", "http_protocol", "http_down"])
+@pytest.mark.parametrize(
+    "kind", ["http_away", "http_certificate", "http_tls", "http_protocol", "http_down", "http_throttled"]
+)
 def test_a_token_endpoint_that_is_away_closes_no_mail_server(kind: str) -> None:
     async def test(world: MailWorld) -> None:
         await watched(world, 4)

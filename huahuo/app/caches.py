@@ -1,0 +1,30 @@
+"""What an idle service lets go of: frames for others at the same place, and pages of the database.
+
+Both are made or read again when somebody asks for them. After a storm of publications they are most of what
+memory holds beyond the recent events.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from huahuo.app.memory import release_free
+from huahuo.app.wiring import App
+from huahuo.eventstore.sqlite.open import SqliteLog
+
+
+def letting_go(app: App) -> Callable[[], None]:
+    """What the tidier calls when the loop is idle."""
+    freeing: set[asyncio.Task[None]] = set()
+
+    async def free(log: SqliteLog) -> None:
+        await log.forget_pages()
+        release_free()
+
+    def let_go() -> None:
+        app.server.frames.clear()
+        if isinstance(app.log, SqliteLog):
+            task = asyncio.get_running_loop().create_task(free(app.log), name="forget pages")
+            freeing.add(task)
+            task.add_done_callback(freeing.discard)
+
+    return let_go
