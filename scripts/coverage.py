@@ -38,10 +38,9 @@ def works(
 
 def judge(folder: Path, python: str) -> int:
     """Print what no test of these lanes ran; not 0 if that is too much."""
-    together = f"--data-file={folder / 'coverage'}"
 
-    def coverage(*words: str) -> int:
-        command = [python, "-m", "coverage", *words, together]
+    def coverage(action: str, *words: str) -> int:
+        command = [python, "-m", "coverage", action, f"--data-file={folder / 'together.coverage'}", *words]
         return subprocess.call(command, cwd=ROOT)  # noqa: S603  the words are those below
 
     coverage("combine", "--keep", *(str(_data(folder, name)) for name in LANES))
@@ -50,7 +49,7 @@ def judge(folder: Path, python: str) -> int:
 
 
 def _data(folder: Path, name: str) -> Path:
-    return folder / f"coverage.{name}"
+    return folder / f"{name}.coverage"
 
 
 def main(options: Sequence[str]) -> int:

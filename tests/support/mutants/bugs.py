@@ -114,8 +114,8 @@ _ALL: Final = (
     Bug(
         "now and then nobody is told of a commit",
         "huahuo.eventstore.core.writer",
-        "        self._tell(commit.events)",
-        "        self._tell(commit.events if commit.position % 5 else ())",
+        "        tell_listeners(self._listeners, commit.events)",
+        "        tell_listeners(self._listeners, commit.events if commit.position % 5 else ())",
         plan="calm",
     ),
     Bug(

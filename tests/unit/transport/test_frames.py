@@ -2,9 +2,16 @@
 
 import msgspec
 import pytest
-from websockets.frames import TEXT, Frame
+from websockets.frames import BINARY, TEXT, Frame
 
-from huahuo.transport.protocol.frames import ENTRY_BYTES, FrameCache, Framed, spliced, text_frame
+from huahuo.transport.protocol.frames import (
+    ENTRY_BYTES,
+    FrameCache,
+    Framed,
+    binary_frame,
+    spliced,
+    text_frame,
+)
 from huahuo.transport.protocol.server_sent import ServerSent
 from tests.support.drivers.session import ModelLog, payload_of, payloads
 
@@ -17,6 +24,7 @@ def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCa
 def test_a_frame_is_what_the_library_would_write(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == Frame(TEXT, payload).serialize(mask=False)
+    assert binary_frame(payload) == Frame(BINARY, payload).serialize(mask=False)
 
 
 def test_members_are_added_at_the_end_of_an_object() -> None:

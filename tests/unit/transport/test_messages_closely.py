@@ -77,3 +77,24 @@ def test_parts_merge_objects_lists_and_the_rest() -> None:
     whole: dict[str, Any] = {"a": {"x": [1], "y": {"z": 1}}, "b": 1}
     merge(whole, {"a": {"x": [2], "y": {"w": 2}}, "b": 2, "c": 3})
     assert whole == {"a": {"x": [1, 2], "y": {"z": 1, "w": 2}}, "b": 2, "c": 3}
+
+
+def test_a_message_that_is_too_long_is_not_looked_at() -> None:
+    data = b'{"action":"count","id":"7","text":"' + b"x" * 100 + b'"}'
+    refused = incoming.parse(data, bytes_max=100, depth_max=32)
+    assert isinstance(refused, incoming.Invalid)
+    assert refused.code is ErrorCode.BAD_MESSAGE
+
+
+def test_a_list_of_events_is_read_object_by_object_where_lists_may_not_be_so_deep() -> None:
+    read = incoming.parse(PUBLISH, bytes_max=1 << 20, depth_max=3)
+    assert isinstance(read, incoming.Parsed | incoming.Invalid)
+    assert read == incoming.parse(PUBLISH.decode(), bytes_max=1 << 20, depth_max=3)
+
+
+def test_a_number_with_a_fraction_is_kept_by_the_close_reader() -> None:
+    read = parsed(b'{"action":"count","id":"1","id":"1","share":1.5}')
+    assert isinstance(read, incoming.Invalid)
+    read = parsed(b'{"action": "count", "id": "1",\n"share": 1.50}')
+    assert isinstance(read, incoming.Parsed)
+    assert read.fields["share"] == 1.5

@@ -28,3 +28,26 @@ def test_an_application_is_asked_where_its_rules_and_no_rule_of_ours_decide(
     judged: Judged, who: Principal, stream: str, asks: bool
 ) -> None:
     assert judged.asks(who, stream) is asks
+
+
+@pytest.mark.parametrize(
+    ("judged", "stream", "concerns"),
+    [
+        (Judged(kinds=frozenset({"order"})), "order/1", True),
+        (Judged(kinds=frozenset({"order"})), "group/ops", False),
+        (Judged(others=True), "group/ops", True),
+        (Judged(others=True), "mailbox/1", False),
+        (Judged(others=True), "system", False),
+        (Judged(others=True), "log", False),
+    ],
+)
+def test_a_judge_concerns_the_streams_of_its_kinds_or_all_that_are_not_internal(
+    judged: Judged, stream: str, concerns: bool
+) -> None:
+    assert judged.concerns(stream) is concerns
+
+
+def test_nothing_is_judged_where_no_judge_is_named() -> None:
+    assert not Judged()
+    assert Judged(kinds=frozenset({"order"}))
+    assert Judged(others=True)

@@ -79,3 +79,12 @@ def test_a_failed_attempt_does_not_replace_a_newer_wish() -> None:
     assert want is not None
     assert want.sub is newer
     assert not wanted
+
+
+def test_whoever_is_wanted_no_more_is_not_taken() -> None:
+    wanted = Wanted(lambda: 0.5)
+    wanted.want(subscription("a/1"), 0)
+    wanted.want(subscription("a/2"), 0)
+    wanted.clear()
+    assert len(wanted) == 0
+    assert wanted.take(0) is None
