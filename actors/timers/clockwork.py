@@ -7,22 +7,19 @@ a signal of the log may be missed, and the wall clock may jump.
 """
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from itertools import batched
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
-from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.entities.sharing import WHOLE, Share
 from huahuo.actors.timers import known_commands, rebuilding
 from huahuo.actors.timers.heard import Heard
 from huahuo.actors.timers.limits import Limits
-from huahuo.actors.timers.ports import Fires, Group
+from huahuo.actors.timers.ports import Fires
 from huahuo.actors.timers.retries import Retries
+from huahuo.actors.timers.rounds import Due, Rounds
 from huahuo.actors.timers.timer import (
     DUE_PART,
     FIRED,
@@ -49,22 +46,8 @@ LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
 _ALARM_LEAST_S: Final = 0.001
 """A wait that is lost when it is added to the loop's time would ring again and again at the same moment."""
-_LOAD_S: Final = 5.0
-_PASS_SHARE: Final = 16
-"""A pass that fires less than this part of what is left is the last one."""
-_WAITS_MAX: Final = 16
-"""As often a pass that found every entity busy waits for an append of another round."""
-_STRETCH: Final = 128
-"""After as many decisions, other work on the loop has its turn."""
 _PAGE_ROWS: Final = 1_024
 """Timers of one read: the loop takes them up in a few milliseconds."""
-
-
-type _Due = tuple[bytes, Timer]
-"""A timer with its key."""
-
-type _Members = dict[str, _Due]
-"""The timers of a group, by the ids of their commands."""
 
 
 class Clockwork:
@@ -79,20 +62,16 @@ class Clockwork:
     ) -> None:
         self._log = log
         self._ambient = ambient
-        self._entities = entities
         self._limits = limits
         self._window = Window(limits.in_memory_max)
-        self._deciding: dict[str, Timer] = {}
-        """Timers whose decision is in a group that is not finished, by the ids of their commands."""
         self._busy: dict[bytes, Timer] = {}
         """Timers that are being fired or wait to be tried again, by key."""
         self._retries = Retries(
             count_max=limits.retries_max, first_s=limits.retry_s, longest_s=limits.retry_max_s
         )
-        self._rounds: set[asyncio.Task[None]] = set()
-        self._in_log: set[Group] = set()
-        """Groups whose append is on its way."""
-        self._landing: asyncio.Future[None] | None = None
+        self._rounds = Rounds(entities, self)
+        self._running: set[asyncio.Task[None]] = set()
+        """Rounds that have begun and not ended."""
         self._firing = 0
         self._reader: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -152,7 +131,7 @@ class Clockwork:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        tasks = [*self._rounds, *([] if self._reader is None else [self._reader])]
+        tasks = [*self._running, *([] if self._reader is None else [self._reader])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -169,15 +148,15 @@ class Clockwork:
 
     async def idle(self) -> None:
         """Return when nothing is being fired and nothing in memory is due."""
-        while tasks := [*self._rounds, *([] if self._reader is None else [self._reader])]:
+        while tasks := [*self._running, *([] if self._reader is None else [self._reader])]:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
     def _hear(self, events: Sequence[StoredEvent]) -> None:
         timers = [event for event in events if event.stream.startswith(STREAMS)]
         self._heard.hear(events, timers)
-        deciding = self._deciding
-        told = [event for event in timers if event.type != FIRED or not _ends(deciding, event)]
+        is_last = self._rounds.is_last
+        told = [event for event in timers if event.type != FIRED or not is_last(event)]
         if not told:
             return  # the end of a firing winds again
         heads = {event.stream: event.seq for event in timers}
@@ -215,15 +194,15 @@ class Clockwork:
         free = self._limits.at_once - self._firing
         half = max(1, self._limits.at_once // 2)  # one half is decided while the other is committed
         if free >= half:
-            due: list[_Due] = []
+            due: list[Due] = []
             while len(due) < half and (one := self._next(now_ms, now_s)) is not None:
                 self._busy[one[0]] = one[1]  # now, as a page that is being read may hold it too
                 due.append(one)
             if due:
                 self._firing += len(due)
-                task = self._task(self._round(due))
-                self._rounds.add(task)
-                task.add_done_callback(self._rounds.discard)
+                task = self._task(self._rounds.fire(due))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
             due_ms = window.next_due_ms()
             if due_ms is not None and len(due) < half:  # else the end of a firing winds again
                 waits_s.append((due_ms - now_ms) / 1000)
@@ -280,132 +259,26 @@ class Clockwork:
             self._reader = None
         asyncio.get_running_loop().call_soon(self._wind)
 
-    async def _round(self, timers: list[_Due]) -> None:
-        """Fire these, those that can be in shared appends.
-
-        First those whose entities can decide now; the other entities are loaded together for that. What is
-        left is sent as a message. A slow one holds no place but its own while it is decided.
-        """
-        others = await self._together(timers)
-        if others:
-            with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
-                async with asyncio.timeout(_LOAD_S):
-                    await self._entities.load([timer for _, timer in others])
-        left, waits = len(timers) + 1, 0
-        while others:
-            if len(others) < left:
-                left, waits = len(others) - len(others) // _PASS_SHARE, 0
-            elif self._in_log and waits < _WAITS_MAX:
-                waits += 1  # their entities are in an append of another round
-                await self._next_landing()
-            else:
-                break
-            others = await self._together(others)
-        if others:
-            await asyncio.gather(*(self._one(*due) for due in others))
-
-    async def _together(self, timers: Iterable[_Due]) -> list[_Due]:
-        """Fire all whose entities can decide now, without a task for each. Returns the others."""
-        others: list[_Due] = []
-        groups: deque[tuple[Group, _Members]] = deque()
-        try:
-            group, members = self._new_group(groups)
-            for some in batched(timers, _STRETCH):
-                for due in some:
-                    timer = due[1]
-                    command_id = timer.id
-                    if not group.add(timer, command_id):
-                        others.append(due)
-                        continue
-                    members[command_id] = due
-                    self._deciding[command_id] = timer
-                    if group.full:
-                        self._submit(group, members)
-                        group, members = self._new_group(groups)
-                await asyncio.sleep(0)
-            self._submit(group, members)
-            while groups:
-                group, members = groups[0]
-                others += await self._finished(group, members)
-                groups.popleft()
-        finally:
-            for group, members in groups:
-                group.give_up()
-                self._landed(group)
-                self._no_longer(members)
-        return others
-
-    def _submit(self, group: Group, members: _Members) -> None:
-        group.submit()
-        if members:
-            self._in_log.add(group)
-
-    def _landed(self, group: Group) -> None:
-        self._in_log.discard(group)
-        if self._landing is not None:
-            self._landing.set_result(None)
-            self._landing = None
-
-    async def _next_landing(self) -> None:
-        """Return when an append of a group has come to its end."""
-        if self._landing is None:
-            self._landing = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._landing])
-
-    def _new_group(self, groups: deque[tuple[Group, _Members]]) -> tuple[Group, _Members]:
-        groups.append((self._entities.together(), {}))
-        return groups[-1]
-
-    async def _finished(self, group: Group, members: _Members) -> Iterable[_Due]:
-        """Wait for the log. Returns those that were not written."""
-        try:
-            written = await group.finish()
-        except EventStoreError as error:
-            for key, timer in members.values():
-                self._again(timer, key, error)
-            self._ended(len(members))
-            return ()
-        finally:
-            self._landed(group)
-            self._no_longer(members)
-        if not written:
-            return members.values()
-        for key, _ in members.values():
-            self._done(key)
-        self._ended(len(members))
-        return ()
-
-    def _no_longer(self, members: _Members) -> None:
-        for command_id in members:
-            self._deciding.pop(command_id, None)
-
-    async def _one(self, key: bytes, timer: Timer) -> None:
-        try:
-            await self._entities.fire(timer)
-        except Exception as error:  # noqa: BLE001  whatever an application's handler raises
-            self._again(timer, key, error)
-        else:
-            self._done(key)
-        finally:
-            self._ended()
-
-    def _done(self, key: bytes) -> None:
+    def done(self, key: bytes) -> None:
+        """See `Keeper`."""
         self.fired += 1
         del self._busy[key]
         if self._retries.failures:
             self._retries.succeeded(key)
 
-    def _ended(self, firings: int = 1) -> None:
+    def ended(self, firings: int = 1) -> None:
+        """See `Keeper`."""
         self._firing -= firings
         if self._winding is None:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
-    def _next(self, now_ms: int, now_s: float) -> _Due | None:
+    def _next(self, now_ms: int, now_s: float) -> Due | None:
         if self._retries.waiting and (timer := self._retries.pop(now_s)) is not None:
             return timer.key, timer
         return self._window.pop(now_ms)
 
-    def _again(self, timer: Timer, key: bytes, error: Exception) -> None:
+    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
+        """See `Keeper`."""
         self.failed += 1
         wait_s = self._retries.add(key, timer, self._ambient.monotonic_s())
         if wait_s is None:
@@ -420,9 +293,3 @@ class Clockwork:
     @staticmethod
     def _task(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name="timers")
-
-
-def _ends(deciding: Mapping[str, Timer], event: StoredEvent) -> bool:
-    """Whether an event is the firing of a timer that we decide and that is not set again."""
-    timer = deciding.get(event.command_id)
-    return timer is not None and not timer.every_ms

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import sqlite3
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -265,6 +266,7 @@ def _checked_or_mended(
         try:
             store, reads, loaded = check()
         except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
+            traceback.clear_frames(error.__traceback__)  # a cursor in one of them would hold up checkpoints
             damage = None
             while mends and damage is None:
                 damage = mends.pop(0)(path, error)
@@ -356,8 +358,7 @@ def _checked(
     _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
     if lost:
         _move_on(connection)
-    naming = torn_naming or read_naming(connection)
-    indexed = seq_index.mark_of(connection)
+    naming, indexed = torn_naming or read_naming(connection), seq_index.mark_of(connection)
     waits = naming.is_whole and not (restored or lost) and seq_index.can_wait(connection)
     links = {} if waits else seq_index.catch_up(connection, naming)
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
@@ -376,9 +377,7 @@ def _checked(
     for damage in torn.values():
         reads.corruption.note(damage)
     reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=not waits, links=links)
-    if waits and unindexed.count != loaded.position - indexed:
-        raise Damaged(loaded.position, f"of the events behind {indexed}, only {unindexed.count} are there")
+    loaded = load(connection, names, unindexed, naming, summed=not waits, whole=waits, links=links)
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
     for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):

@@ -28,6 +28,7 @@ from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
+from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 
 PLACE: Final = "the table of events"
@@ -128,7 +129,10 @@ def _faults(path: Path, error: Exception | None) -> str:
             everywhere = faults_said(connection, "PRAGMA quick_check")
             return everywhere[0] if everywhere else ""
         count, last = connection.execute(_COMPLETE).fetchone()
-    return "" if count == last else f"{last - count} events are missing"
+    if count != last:
+        return f"{last - count} events are missing"
+    is_event = isinstance(error, Damaged) and error.position > 0 and error.reason != NOT_INDEXED
+    return str(error) if is_event else ""
 
 
 def _say_unknown(found: Found) -> str:

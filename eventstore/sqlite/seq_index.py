@@ -12,7 +12,7 @@ stream (`huahuo.eventstore.core.sums`).
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -323,14 +323,28 @@ def can_wait(connection: sqlite3.Connection) -> bool:
     return pruned is None and _end(connection) - mark <= 2 * UNINDEXED_MAX
 
 
-def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:
-    """Load the events that the table may lack. `summed`: with checksums, which means reading them."""
+def look(
+    connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool, whole: bool = False
+) -> None:
+    """Load the events that the table may lack. `summed`: with checksums, which means reading them.
+
+    `whole`: there must be one at each position. Raises Damaged if there is not.
+    """
     mark, end = mark_of(connection), _end(connection)
     if summed:
         into.replace((one[:4] for one in walk(connection, mark, naming) if not one.is_pruned), end)
     else:
         sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
-        into.replace(connection.execute(sql, (mark,)), end)
+        rows = connection.execute(sql, (mark,))
+        into.replace(_gapless(rows, mark) if whole else rows, end)
+
+
+def _gapless(rows: Iterable[tuple[int, int, int]], position: int) -> Iterator[tuple[int, int, int]]:
+    for row in rows:
+        position += 1
+        if row[2] != position:
+            raise Damaged(position, f"missing, the next event stands at {row[2]}")
+        yield row
 
 
 def check(connection: sqlite3.Connection) -> None:

@@ -115,6 +115,8 @@ def _pages(connection: sqlite3.Connection, after: int) -> Iterator[list[tuple[An
             continue
         if not rows:
             return
+        if rows[-1][0] <= after:
+            raise ValueError("the events are not in order")  # pages changed places: it would never end
         after = rows[-1][0]
         yield rows
 

@@ -106,6 +106,10 @@ class Fields:
         if kind is bool and isinstance(value, str):
             given = _WORDS.get(value.lower(), value)
         elif kind == tuple[str, ...] and isinstance(value, str):
+            if value.lstrip().startswith(
+                ('["', "['")
+            ):  # else the brackets would be part of a secret or address
+                raise ConfigError(self._refusal(name, value, source))
             given = value.split(",")
         elif kind is str and not isinstance(value, str):
             raise ConfigError(self._refusal(name, value, source))

@@ -54,7 +54,9 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     """
     make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with contextlib.suppress(ImportError):
-        from uvloop import new_event_loop as make_loop
+        from huahuo.app.forking_loop import ForkingLoop
+
+        make_loop = ForkingLoop
     runner = asyncio.Runner(loop_factory=make_loop)
     try:
         runner.run(work)

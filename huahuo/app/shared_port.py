@@ -28,7 +28,7 @@ async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
             of_one: list[socket.socket] = []
             made.append(of_one)
             for family, address in addresses:
-                of_one.append(_bound(family, (address[0], port, *address[2:]), shared=True))
+                of_one.append(bound(family, (address[0], port, *address[2:]), shared=True))
                 port = port or of_one[0].getsockname()[1]
     except BaseException:
         for sock in (sock for of_one in made for sock in of_one):
@@ -39,7 +39,7 @@ async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
 
 def again(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
     """New sockets at the addresses of some that were closed. Raises OSError."""
-    return [_bound(family, address, shared=True) for family, address in addresses]
+    return [bound(family, address, shared=True) for family, address in addresses]
 
 
 async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
@@ -48,7 +48,7 @@ async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> No
     while True:
         try:
             for family, address in addresses:
-                _bound(family, address, shared=False).close()
+                bound(family, address, shared=False).close()
         except OSError as error:
             if error.errno != errno.EADDRINUSE or asyncio.get_running_loop().time() > deadline_s:
                 raise
@@ -57,7 +57,8 @@ async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> No
             return
 
 
-def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+def bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    """A bound socket that does not listen yet. `shared`: other processes may bind it too. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -29,7 +29,7 @@ async def clients(settings: Settings, *, as_json: bool, console: Console) -> Non
         for row in rows:
             console.out("\t".join(_cells(row)), highlight=False)
     behind = sum(_lag(row) > 0 for row in rows)
-    console.out(f"{len(rows)} connected, {behind} behind", highlight=False)
+    console.out(f"{len(rows)} connected (this command too), {behind} behind", highlight=False)
     if reply.get("silent"):
         console.out(f"no answer from {', '.join(map(printable, reply['silent']))}", highlight=False)
 

@@ -7,6 +7,7 @@ client still sends are done without it. A client that falls silent has its job e
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -64,6 +65,7 @@ class ImportJobs:
     def __init__(self, door: JobDoor) -> None:
         self._door = door
         self._open: dict[int, Importing] = {}
+        self._beginning: Counter[UserId] = Counter()
         self._ends: set[asyncio.Task[None]] = set()
 
     def actions(self) -> list[Action]:
@@ -103,9 +105,16 @@ class ImportJobs:
         jobs, user_id = self._door.jobs, call.principal.user_id
         if jobs is None:
             return error_reply(Refusal("not_found", zh.NO_JOBS, "the service has no jobs"))
-        if sum(one.user_id == user_id for one in self._open.values()) >= PER_USER_MAX:
+        count = sum(one.user_id == user_id for one in self._open.values()) + self._beginning[user_id]
+        if count >= PER_USER_MAX:
             return error_reply(Refusal("busy", zh.IMPORTS_MAX.format(PER_USER_MAX), retry_s=10.0))
-        job = Importing(await jobs.begin(JOB_NAME, user_id), user_id, call.params.lines)
+        self._beginning[user_id] += 1  # several may come while the first is written
+        try:
+            job = Importing(await jobs.begin(JOB_NAME, user_id), user_id, call.params.lines)
+        finally:
+            self._beginning[user_id] -= 1
+            if not self._beginning[user_id]:
+                del self._beginning[user_id]
         self._open[job.job_id] = job
         job.unwatch = jobs.watch(job.job_id, lambda: setattr(job, "cancelled", True))
         self._listen(job)

@@ -161,6 +161,8 @@ class Signins:
         except MailFault as fault:
             outcome = classify(fault, over_http=True)
             return error_reply(Refusal("unavailable" if outcome.retry else "invalid_field", outcome.said))
+        if not self._make_room(key):  # others began while the provider was asked
+            return error_reply(Refusal("busy", zh.SIGNINS_MAX, retry_s=_SLOWER_S))
         signin = _Signin(email, code)
         before = self._signins.pop(key, None)
         if before is not None and before.task is not None:

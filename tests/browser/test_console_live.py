@@ -118,7 +118,7 @@ async def test_admins_search_the_log_see_clients_and_notify_everyone(
         await until_text(tab, ".audit-rows", "user/42 1")
         assert await tab.run("return document.querySelectorAll('.audit-rows li').length") == 1
         await tab.click(".audit-rows summary")
-        await until_text(tab, ".audit-rows pre", "alice@example.org")
+        await until_text(tab, ".audit-rows .json-table", "alice@example.org")
         await tab.run("location.hash = '#/clients'")
         await until_text(tab, ".clients .card", "user42")
         await until_text(tab, ".clients .card", "stage")

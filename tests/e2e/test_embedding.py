@@ -243,3 +243,32 @@ def group_events(url: str, data: Path) -> list[dict[str, Any]]:
             return [(await anext(events)).data for _ in range(2)]
 
     return asyncio.run(follow())
+
+
+FORK = """
+import os, sys
+from huahuo import NotRunning, Service
+service = Service(sys.argv[1], port=0, plugins=[])
+service.start()
+child = os.fork()
+if child == 0:
+    try:
+        service.publish("user/42", "seen", {})
+    except NotRunning:
+        sys.exit(0)
+    sys.exit("a fork has called the service")
+os.waitpid(child, 0)[1] and sys.exit("the fork has crashed")
+service.publish("user/42", "seen", {})
+service.stop()
+"""
+
+
+def test_a_process_that_was_forked_from_a_service_is_refused_and_ends_as_it_should(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -462,6 +462,19 @@ def test_a_user_has_at_most_16_sign_ins_under_way(mails: Dovecot, tokens: TokenS
     in_real_world(test, **outlook(mails, tokens))
 
 
+def test_a_user_that_begins_many_sign_ins_in_one_moment_has_16_too(
+    mails: Dovecot, tokens: TokenServer
+) -> None:
+    async def test(world: MailWorld) -> None:
+        emails = [f"{number}@example.com" for number in range(20)]
+        said = await asyncio.gather(
+            *(world.do("signin_email", email=email, client_id=CLIENT_ID) for email in emails)
+        )
+        assert [one.get("state", one.get("code")) for one in said].count("pending") == 16
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
 def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenServer, user: str) -> None:
     async def test(world: MailWorld) -> None:
         body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)

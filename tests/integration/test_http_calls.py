@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+import uvloop
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol.limits import TransportSettings
@@ -324,3 +325,12 @@ def test_a_body_that_does_not_come_holds_nothing() -> None:
             await until(lambda: not w.server.budget.used)
 
     run(main())
+
+
+@pytest.mark.loop(factory=uvloop.new_event_loop)
+async def test_an_ack_that_is_not_written_yet_is_seen_without_waiting() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, "a")
+        await c.post("/acks", json={"cursors": {STREAM: 1}, "client": "d"})
+        seen = await c.get("/seen", params={"stream": STREAM, "seq": 1, "client": "d"})
+        assert seen.json()["seen"]

@@ -64,6 +64,7 @@ class StreamReader:
         stream = self.streams.get(name)
         if stream is None:
             return
+        self._acknowledge(now)  # what was processed last is forgotten with the stream
         self._save()
         if self.phase == "online" and name in self._automatic:
             if stream.active and not stream.expects:

@@ -55,7 +55,9 @@ def descriptor_of(transport: asyncio.BaseTransport) -> int:
 def _has_sockets() -> bool:
     """Whether this loop's transports write to the descriptors that they name; a simulated loop's do not."""
     loop = asyncio.get_running_loop()
-    return isinstance(loop, asyncio.SelectorEventLoop) or type(loop).__module__.partition(".")[0] == "uvloop"
+    return isinstance(loop, asyncio.SelectorEventLoop) or any(
+        kind.__module__.partition(".")[0] == "uvloop" for kind in type(loop).__mro__
+    )
 
 
 class Sends:

@@ -72,12 +72,18 @@ def mail(number: int, *, subject: str = "", sender: str = "", html: str = "") ->
 class Console:
     """A running service and mail server, and a browser to look at them."""
 
-    def __init__(self, server: Serving, mails: Dovecot, browser: Browser, client: Client) -> None:
+    def __init__(self, server: Serving, mails: Dovecot | None, browser: Browser, client: Client) -> None:
         self.server = server
-        self.mails = mails
+        self._mails = mails
         self.browser = browser
         self.client = client
         """Signed in as the user whose mailboxes are shown."""
+
+    @property
+    def mails(self) -> Dovecot:
+        """The mail server. A console of an application has none."""
+        assert self._mails is not None, "this console runs without a mail server"
+        return self._mails
 
     def token(self, user_id: int = USER_ID, *, admin: bool = False) -> str:
         return self.server.token(user_id, f"user{user_id}", admin=admin, groups=("ops",))

@@ -41,6 +41,12 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
     assert load(environ={"HUAHUO_ORIGINS": "a.example, b.example,"}).origins == ("a.example", "b.example")
 
 
+def test_a_list_of_json_in_the_environment_is_refused_and_a_secret_in_it_is_not_said() -> None:
+    with pytest.raises(ConfigError, match="separated by commas") as refused:
+        load(environ={"HUAHUO_JWT_SECRETS_PREVIOUS": '["' + "a" * 40 + '"]'})
+    assert "aaaa" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("0", False), ("", False)])
 def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
     settings = load(environ={"HUAHUO_MAIL_ALLOW_PRIVATE": value})

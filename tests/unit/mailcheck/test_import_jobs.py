@@ -21,7 +21,9 @@ class Board:
 
     async def begin(self, name: str, user: UserId | None) -> int:
         self.begun.append((name, user))
-        return len(self.begun)
+        job_id = len(self.begun)
+        await asyncio.sleep(0)  # others come while it is written
+        return job_id
 
     async def progress(self, job_id: int, percent: float, message: str) -> bool:
         self.said.append((job_id, percent, message))
@@ -106,6 +108,15 @@ def test_a_user_has_few_imports_at_a_time_and_never_anothers() -> None:
         assert (await world.do("begin_import", USER + 1, lines=1))["type"] == "success"
         assert (await world.do("end_import", USER + 1, job_id=1))["code"] == "not_found"
         assert board.ended == {}
+
+    job_world(test)
+
+
+def test_a_user_that_begins_many_imports_in_one_moment_has_few_too() -> None:
+    async def test(world: MailWorld, _board: Board) -> None:
+        said = await asyncio.gather(*(world.do("begin_import", lines=1) for _ in range(10)))
+        assert [one["type"] for one in said].count("success") == PER_USER_MAX
+        assert {one.get("code") for one in said[PER_USER_MAX:]} == {"busy"}
 
     job_world(test)
 

@@ -94,3 +94,19 @@ def test_a_flush_says_at_once_what_was_processed() -> None:
     bench.session.flush(bench.now)
     assert bench.acks() == [{STREAM: 1}]
     assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 1)}
+
+
+def test_what_was_processed_last_is_acked_before_the_stream_is_left() -> None:
+    bench, group = Bench().online(), "group/ops"
+    bench.session.subscribe(group, "start", None, bench.now)
+    [asked] = [message for message in bench.said() if message["action"] == "subscribe"]
+    place = {"outcome": "resumed", "after": 0, "first": 1, "head": 1}
+    bench.tell("subscribed", id=asked["id"], stream=group, log=LOG, **place)
+    bench.tell("events", stream=group, seq=1, events=[{"type": "e"}])
+    item = bench.session.take(group)
+    assert item is not None
+    bench.session.processed(group, item.era, item.last, bench.now)
+    bench.session.unsubscribe(group, bench.now)
+    assert [(said["action"], said.get("cursors")) for said in bench.said()] == [
+        ("ack", {group: 1}), ("unsubscribe", None)
+    ]  # fmt: skip

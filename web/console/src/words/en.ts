@@ -129,7 +129,7 @@ export const en = {
   audit: {
     title: "Audit", lead: "Search the whole log. Each search is itself recorded.", stream: "Stream", type: "Event types",
     principal: "Who", email_id: "Mailbox id", since: "Since", until: "Until", text: "Text", search: "Search", reset: "Reset",
-    position: "Position", when: "When", event: "Event", who: "Who", where: "Where", command: "Command", cause: "Cause", data: "Data",
+    position: "Position", when: "When", event: "Event", who: "Who", where: "Where", command: "Command", cause: "Cause", data: "Data", state: "State",
     more: "Load more", none: "Nothing found", hint: "Search to see events.", found: (n: number): string => many(n, "event", "events"),
   },
   clients: {

@@ -130,7 +130,7 @@ export const zh: Words = {
   audit: {
     title: "审计", lead: "搜索整个日志。每次搜索本身也会被记录。", stream: "流", type: "事件类型",
     principal: "操作者", email_id: "邮箱 ID", since: "起始", until: "截止", text: "文本", search: "搜索", reset: "重置",
-    position: "位置", when: "时间", event: "事件", who: "操作者", where: "所在流", command: "命令", cause: "起因", data: "数据",
+    position: "位置", when: "时间", event: "事件", who: "操作者", where: "所在流", command: "命令", cause: "起因", data: "数据", state: "状态",
     more: "加载更多", none: "没有找到", hint: "搜索以查看事件。", found: (count) => `${n(count)} 个事件`,
   },
   clients: {
