@@ -22,7 +22,7 @@ type EventRow = tuple[Any, ...]
 _COLUMNS: Final = 13
 _LINK: Final = 76
 """The serial type of 32 bytes."""
-_TEXTS: Final = frozenset({6, 7, 8})
+TEXTS: Final = frozenset({6, 7, 8})
 _BYTES: Final = frozenset({11, 12})
 _INT_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
 _HEADS: Final = re.compile(rb"(?=([\x0e-\x28])\x00)")
@@ -122,17 +122,17 @@ def _payload(pages: Pages, page: bytes, at: int, length: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _values(position: int, types: list[int], widths: list[int], data: bytes) -> EventRow | None:
+def _values(position: int, types: list[int], widths: list[int], data: bytes) -> EventRow:
     values: list[Any] = [position]
     at = widths[0]
     for column in range(1, _COLUMNS):
         part = data[at : at + widths[column]]
         at += widths[column]
-        if column in _TEXTS:
+        if column in TEXTS:
             try:
                 values.append(part.decode())
             except UnicodeDecodeError:
-                return None
+                values.append(part)  # a text in which a byte was changed
         elif column in _BYTES:
             values.append(part)
         else:
@@ -144,9 +144,9 @@ def _width(column: int, kind: int) -> int:
     """How many bytes a column has, -1 if its type is not that of the column."""
     if column == 0:
         return 0 if kind == 0 else -1
-    if column in _TEXTS or column in _BYTES:
+    if column in TEXTS or column in _BYTES:
         is_text = kind % 2 == 1
-        return (kind - 12) // 2 if kind >= 12 and is_text == (column in _TEXTS) else -1  # noqa: PLR2004  the format
+        return (kind - 12) // 2 if kind >= 12 and is_text == (column in TEXTS) else -1  # noqa: PLR2004  the format
     return _INT_BYTES.get(kind, -1)
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import MISREAD
-from huahuo.eventstore.sqlite.event_pages import EventRow, Pages, find_events
+from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.salvage import text_in, until_fault
 
@@ -217,7 +217,7 @@ class _Walk:
 
     def _has_no_name(self, one: _One) -> bool:
         """Whether the name of the event's stream, of its type or of its build is lost."""
-        if one.row is None:
+        if one.row is None or not all(isinstance(one.row[column], str) for column in TEXTS):
             return False
         texts = self._texts.keys() - self._unproven
         return not (one.stream in self.names and {one.row[3], one.row[10]} <= texts)
@@ -271,7 +271,7 @@ def _with_one_byte_changed(row: EventRow) -> Iterator[EventRow]:
                 new: Any = bytes(changed)
                 if isinstance(value, int):
                     new = int.from_bytes(new, signed=True)
-                elif isinstance(value, str):
+                elif column in TEXTS:
                     try:
                         new = new.decode()
                     except UnicodeDecodeError:

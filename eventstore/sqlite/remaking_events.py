@@ -78,6 +78,8 @@ def remake_events(
         return None  # what is missing may be in frames that SQLite does not read
     try:
         said = said or _faults(path, error)
+        if not said and error is not None and not _is_elsewhere(error):
+            said = event_faults(path)
     except FAULTS:
         return None
     if not said:
@@ -100,6 +102,10 @@ def remake_events(
         _log.warning("events_made_again", found=said, lost=len(found.lost), unknown=len(found.unknown))
         _write(path, found, naming)
     return damage
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    return isinstance(error, Lost) or (isinstance(error, Damaged) and error.reason == NOT_INDEXED)
 
 
 def event_faults(path: Path) -> str:

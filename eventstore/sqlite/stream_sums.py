@@ -10,6 +10,8 @@ from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.summing import crc_at, crcs_at
 
 _MANY_EVENTS = 256
+_STREAMS_MAX = 131_072
+"""Above this many streams, 8 MiB, all checksums are forgotten, and read again when they are needed."""
 
 
 class StreamSums:
@@ -33,30 +35,36 @@ class StreamSums:
     def rows(self, events: list[StoredEvent], streams: list[int]) -> list[Row]:
         """The index rows of `events`, each with the running checksum of its stream."""
         crcs = self._crcs
-        if len(events) > _MANY_EVENTS and not crcs.keys() >= set(streams):
-            self._look_up_crcs([e for e, stream in zip(events, streams, strict=True) if stream not in crcs])
+        if len(crcs) > _STREAMS_MAX:  # only here: the index does not have the events of this commit
+            crcs.clear()
+        looked_up = len(events) <= _MANY_EVENTS
         rows: list[Row] = []
         add = rows.append
         for e, stream in zip(events, streams, strict=True):
             before = crcs.get(stream)
             if before is None:
-                before = self._crc_before(stream, e)
+                if not looked_up:
+                    looked_up = True
+                    self._look_up(events, streams)
+                    before = crcs.get(stream)
+                if before is None:
+                    before = self._crc_before(stream, e)
             crcs[stream] = crc = crc32(b"," + e.body, before)  # one call instead of two
             add((stream, e.seq, e.position, crc))
         return rows
 
-    def _look_up_crcs(self, events: list[StoredEvent]) -> None:
+    def _look_up(self, events: list[StoredEvent], streams: list[int]) -> None:
         """As `_crc_before` for those in the table, but for all streams in few statements."""
-        streams, crcs = self._names.streams, self._crcs
         firsts: dict[int, int] = {}
-        for e in events:
-            firsts.setdefault(streams[e.stream], e.seq)
+        for e, stream in zip(events, streams, strict=True):
+            if stream not in self._crcs:
+                firsts.setdefault(stream, e.seq)
         wanted = [
             (stream, seq - 1)
             for stream, seq in firsts.items()
             if seq > 1 and self._unindexed.last(stream) < seq - 1
         ]
-        crcs.update(crcs_at(self.connection, wanted))
+        self._crcs.update(crcs_at(self.connection, wanted))
 
     def _crc_before(self, stream: int, event: StoredEvent) -> int:
         held = self._unindexed.split(stream, event.seq - 2, event.seq - 1, 1)

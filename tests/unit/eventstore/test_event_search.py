@@ -228,6 +228,22 @@ async def test_a_rebuild_puts_a_changed_byte_of_an_event_right(tmp_path: Path) -
     await log.close()
 
 
+async def test_a_text_of_one_of_the_newest_events_that_is_none_any_more_is_put_right_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    log = await opened(tmp_path / "log")
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("s0", "t", b"{}", entity="order/17"),)))
+    for n in range(3):
+        await log.append(Append(ts_ms=n, events=(NewEvent("s1", "t", b"{}"),)))
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    data = (tmp_path / "killed" / DATABASE).read_bytes()
+    write(tmp_path / "killed", data.index(b"order/17") + 2, b"\xe4")
+    log = await opened(tmp_path / "killed")
+    assert await log.read("s0", 0, events_max=9) == list(done.events)  # type: ignore[union-attr]
+    await log.close()
+
+
 async def test_a_rebuild_cannot_make_up_an_event_that_is_gone(tmp_path: Path) -> None:
     truth = await left(tmp_path, "closed")
     directory = tmp_path / "closed"

@@ -18,7 +18,7 @@ from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Damaged, Lost, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite import seq_index, stream_sums
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -134,6 +134,25 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
         assert await told(again, stream, 1000) == written[stream]
     await again.close()
     assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
+
+
+async def test_checksums_are_forgotten_at_a_bound_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_sums, "_STREAMS_MAX", 3)
+    rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
+    log = await opened(tmp_path)
+    await fill(log, rng, written, 40)
+    large = [(f"mailbox/{n % 300}", b'{"n":%d}' % n) for n in range(900)]
+    await log.append(append(*(event(stream, body) for stream, body in large)))
+    await log.append(append(*(event(stream, body) for stream, body in large)))
+    for stream in STREAMS:
+        assert (await told(log, stream, 9))[: len(written[stream])] == written[stream]
+    assert log.corruption.sentence() is None
+    await log.close()
+    view = await SqliteView.open(tmp_path)
+    await verify(view, view.path)
+    await view.close()
 
 
 async def test_the_links_that_the_opening_checked_are_in_memory(tmp_path: Path) -> None:
