@@ -193,7 +193,7 @@ _ALL: Final = (
         "huahuo.actors.timers.clockwork",
         "                    if key not in self._busy",
         "                    if False",
-        plan="crashes",
+        tests=_unit("unit/actors/test_timers"),
     ),
     Bug(
         "an ack gives one place of the window too few",
