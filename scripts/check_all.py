@@ -6,7 +6,8 @@ On the interpreter of `--full` each slow proof runs in full, and not in its shor
 suite runs. Then come the deliberate bugs, the programs with two workers, and branch coverage.
 
 What passed is kept in `build/check-all`, so that a run that was interrupted goes on where it was: a part that
-passed on the same tree, with the same command and interpreter, does not run again. `--again` runs all.
+passed on the same tree, with the same command and interpreter, does not run again, unless it went without
+something that may be there the next time. `--again` runs all.
 """
 
 import functools
@@ -148,7 +149,9 @@ class Kept:
 
 
 def _said(work: Work) -> str:
-    chosen = {name: value for name, value in work.environment.items() if name.startswith("HUAHUO_")}
+    chosen = {
+        name: value for name, value in work.environment.items() if name.startswith("HUAHUO_") or name == "CI"
+    }
     return f"{version(work.command[0])}\n{[*work.command]}\n{sorted(chosen.items())}\n"
 
 
@@ -173,11 +176,11 @@ def main(words: Sequence[str]) -> int:
     ends: dict[str, int] = {}
 
     def ended(lane: Lane) -> None:
-        ends[lane.name] = code = suite.exit_code([lane.code or 0, 0])
+        ends[lane.name] = code = suite.exit_code([lane.code or 0, 0], chosen=bool(of.options))
         output = kept.output(lane)
         if code:
             screen.say(f"\n===== {lane.name}: failed =====\n{lane.said()}")
-        elif tree() == now:
+        elif tree() == now and not lane.absent and not lane.outcomes["skipped"]:
             kept.passed(by_name[lane.name])
         verdict = f"failed, see {output.relative_to(ROOT)}" if code else suite.outcomes([lane])
         screen.say(

@@ -39,6 +39,8 @@ def pytest(python: str, name: str, words: Sequence[str], measured: Sequence[str]
 
 
 PROGRESS = "{progress}"
+CUT_SHORT = 1
+"""The code of a lane whose process ended well before its tests did, as after `os._exit(0)`."""
 
 
 class Lane:
@@ -84,6 +86,9 @@ class Lane:
                 self.absent.append(rest)
             else:
                 self.outcomes.update(json.loads(rest))
+        if self.code == 0 and (not self.outcomes or self.done < self.count):
+            self.code = CUT_SHORT
+            self.failed.append(f"the process of {self.name} ended in the midst of its tests")
         return self.failed[known:]
 
     def stop(self) -> None:

@@ -80,7 +80,7 @@ def run(lanes: Mapping[str, Sequence[str]], options: Sequence[str], root: Path =
     for what in sorted({what for lane in done for what in lane.absent}):
         screen.say(f"suite: absent here: {what}")
     screen.say(summary(done, screen.took_s))
-    return exit_code([lane.code or 0 for lane in done])
+    return exit_code([lane.code or 0 for lane in done], chosen=bool(options))
 
 
 def shown(screen: Screen) -> Callable[[Lane], None]:
@@ -100,9 +100,13 @@ def summary(lanes: Sequence[Lane], took_s: float) -> str:
     return f"suite: {outcomes(lanes)} in {clock(took_s)} ({times})"
 
 
-def exit_code(codes: Sequence[int]) -> int:
-    """That of the first lane with a bad end. A lane without tests is none, if another had some."""
-    bad = (code for code in codes if code not in (0, NO_TESTS))
+def exit_code(codes: Sequence[int], *, chosen: bool) -> int:
+    """That of the first lane with a bad end.
+
+    A lane without tests has none, if options chose the tests and another lane had some.
+    """
+    excused = (0, NO_TESTS) if chosen else (0,)
+    bad = (code for code in codes if code not in excused)
     return next(bad, 0 if 0 in codes else NO_TESTS)
 
 

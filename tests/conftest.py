@@ -44,6 +44,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Remember the files that were skipped as a whole."""
+    if report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Turn a run with skips into a failure where `CI` is set."""
     if os.environ.get("CI") and _skipped and session.exitstatus == pytest.ExitCode.OK:

@@ -4,7 +4,6 @@ Commands go to the roster of the user who sent them, so a user cannot reach anot
 Exceptions of the store and the entities pass through to the caller, which answers `busy` or `unavailable`.
 """
 
-import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +27,7 @@ from huahuo.mailcheck.api.params import (
     ListParams,
     UpdateEmailParams,
 )
+from huahuo.mailcheck.api.sorter import Sorter
 from huahuo.mailcheck.checks.mailboxes import Pauses
 from huahuo.mailcheck.listing import (
     KEYS,
@@ -83,6 +83,7 @@ class Handlers:
         self._executor = executor
         self._pauses = pauses
         self._choosing = Choosing(log, directory, pauses)
+        self._sorter = Sorter()
         self._lines_max = lines_max
         self._lines_a_part = lines_a_part
 
@@ -206,9 +207,7 @@ class Handlers:
             found: Order | EmailsPage = await self._directory.ask(ROSTER, user_id, Query(look))
             if isinstance(found, EmailsPage):
                 return _answered(found)
-            while not found.ready:
-                found.step()
-                await asyncio.sleep(0)
+            await self._sorter.ready(found)
         return error_reply(Refusal("busy", zh.BUSY, "too many orders are asked for at once"))
 
     async def _execute(self, call: Call[Any], command: RosterCommand) -> Reply:

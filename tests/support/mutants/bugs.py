@@ -179,7 +179,7 @@ _ALL: Final = (
         "huahuo.actors.effects.runner",
         "                self._offer(id_, row)\n            before = rows[-1][0]\n        self._fill()",
         "                pass\n            before = rows[-1][0]\n        self._fill()",
-        plan="crashes",
+        tests=_unit("unit/actors/test_effects"),
     ),
     Bug(
         "a timer fires for a time that it no longer has",
@@ -193,7 +193,7 @@ _ALL: Final = (
         "huahuo.actors.timers.clockwork",
         "                    if key not in self._busy",
         "                    if False",
-        plan="crashes",
+        tests=_unit("unit/actors/test_timers"),
     ),
     Bug(
         "an ack gives one place of the window too few",

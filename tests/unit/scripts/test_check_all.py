@@ -73,6 +73,11 @@ def test_what_passed_on_the_same_tree_is_known(tmp_path: Path, work: Work) -> No
     assert Kept(tmp_path, "tree").has(work)
 
 
+def test_what_passed_elsewhere_than_in_ci_is_not_known_in_ci(tmp_path: Path, work: Work) -> None:
+    Kept(tmp_path, "tree").passed(work)
+    assert not Kept(tmp_path, "tree").has(work._replace(environment={**work.environment, "CI": "true"}))
+
+
 def test_what_passed_on_another_tree_is_not_known(tmp_path: Path, work: Work) -> None:
     Kept(tmp_path, "tree").passed(work)
     assert not Kept(tmp_path, "other").has(work)

@@ -112,7 +112,31 @@ def test_where_pytest_would_stop_at_a_failure_all_lanes_stop_and_none_begins(
     ("codes", "code"), [([0, 0], 0), ([0, 1], 1), ([5, 0], 0), ([5, 5], 5), ([5, 2], 2), ([-9, 0], -9)]
 )
 def test_the_exit_code_is_that_of_the_first_lane_that_ended_badly(codes: list[int], code: int) -> None:
-    assert exit_code(codes) == code
+    assert exit_code(codes, chosen=True) == code
+
+
+def test_a_file_that_is_skipped_as_a_whole_fails_a_run_in_ci(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(suite.ENVIRONMENT, "CI", "true")
+    lacks = "import pytest\npytest.importorskip('nothing_of_that_name')\n"
+    root = project(tmp_path, a=PASSES, b=PASSES)
+    (root / "tests" / "b" / "test_lacks.py").write_text(lacks, encoding="utf-8")
+    shutil.copy(ROOT / "tests" / "conftest.py", root / "tests")
+    assert run(LANES, [], root) != 0
+    assert "NOT TESTED: 1 of the tests, which fails a run in CI" in capsys.readouterr().out
+
+
+def test_a_lane_without_tests_fails_a_run_that_chose_none(tmp_path: Path) -> None:
+    assert run(LANES, [], project(tmp_path, a=PASSES, b="")) == suite.NO_TESTS
+
+
+def test_a_lane_whose_process_ends_in_the_midst_of_its_tests_fails_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaves = "import os\ndef test_leaves(): os._exit(0)\ndef test_next(): assert False\n"
+    assert run(LANES, [], project(tmp_path, a=PASSES, b=leaves)) != 0
+    assert "the process of two ended in the midst of its tests" in capsys.readouterr().out
 
 
 def test_named_files_and_a_debugger_are_for_one_process() -> None:
