@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.backup import check_file
 from huahuo.eventstore.errors import Corrupt, EventStoreError, Lost
 from huahuo.eventstore.model import Append, NewEvent, StoredEvent
 from huahuo.eventstore.sqlite.damage import find_damage
@@ -290,6 +291,7 @@ async def test_pages_that_were_left_unused_do_not_keep_a_log_closed_after_a_powe
     assert await refused(log, truth) == []
     assert not log.corruption.found
     await log.close()
+    assert (await check_file(directory / DATABASE)).position == log.position
 
 
 async def test_an_event_that_has_a_value_of_another_kind_is_refused_alone_after_a_rebuild(
