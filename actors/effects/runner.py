@@ -33,8 +33,7 @@ from huahuo.eventstore.port import Log
 _log = structlog.get_logger(__name__)
 
 _PAGE_ROWS: Final = 500
-_START_PAGE_ROWS: Final = 4_000
-"""Of a start, which nobody waits beside: each read costs a change of threads. About 2 MB at a time."""
+"""At most 32 MiB at a time: arguments may have 64 KiB each."""
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
 SHARED_SWEEP_S: Final = 1.0
@@ -173,7 +172,7 @@ class Effects:
         self._resting = self.draining = False
         self.opened = 0
         before: bytes | None = None
-        while rows := await self._log.rows(self._books.table, "", before=before, limit=_START_PAGE_ROWS):
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
                 if (row.kind, row.effect) not in self._specs:
                     self.draining = True

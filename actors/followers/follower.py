@@ -75,7 +75,7 @@ class Follower:
         self._ending = False
         self._task: asyncio.Task[None] | None = None
         self.is_lost = False
-        """Whether its rows were damaged as it should begin: nobody knows where it stood."""
+        """Whether its rows were damaged as it should begin: where it stood is not known."""
         self._begun_ms: int | None = None
         """Since when its function runs."""
         self.error = ""

@@ -34,23 +34,21 @@ def load(
     naming: Naming,
     *,
     summed: bool,
-    whole: bool = False,
     links: Links | None = None,
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet. `whole`: none of these may be missing. `links`: those that are known, for the
-    heads.
+    that are not indexed yet. `links`: those that are known, for the heads.
 
     Raises:
-        Damaged: one of them is missing. Corrupt: a counter or a value of `meta` does not fit its checksum.
+        Corrupt: a counter or a value of `meta` does not fit its checksum.
     """
     heads: dict[str, Head] = {}
     streams: dict[str, int] = {}
     ended = EndedFilter()
     known = links or {}
-    seq_index.look(connection, unindexed, naming, summed=summed, whole=whole)
+    seq_index.look(connection, unindexed, naming, summed=summed)
     for number, has_ended, seq in _ends(connection, naming):
         name, first = naming.streams[number]
         if has_ended:

@@ -40,7 +40,6 @@ from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
-from huahuo.eventstore.sqlite.proving import Proof
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
 from huahuo.eventstore.sqlite.remaking import (
@@ -158,18 +157,6 @@ class SqliteLog(StoreLog):
             await self.writer.between_commits(
                 lambda: self._store.connection.execute("PRAGMA shrink_memory").close()
             )
-
-    async def prove_newest(self) -> None:
-        """Prove what a killed process wrote last, if an opening left that for later, and index it.
-
-        In small steps of the writer, between the commits of others. What is asked for meanwhile is proven
-        when it is asked for.
-
-        Raises:
-            EventStoreError: the log cannot be written.
-        """
-        if self._store.proof is not None:
-            await self.index_to(self.position)
 
     @property
     def command_records(self) -> int:
@@ -357,9 +344,8 @@ def _checked(
     _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
     if lost:
         _move_on(connection)
-    naming, indexed = torn_naming or read_naming(connection), seq_index.mark_of(connection)
-    waits = naming.is_whole and not (restored or lost) and seq_index.can_wait(connection)
-    links = {} if waits else seq_index.catch_up(connection, naming)
+    naming = torn_naming or read_naming(connection)
+    links = seq_index.catch_up(connection, naming, whole=naming.is_whole and not (restored or lost))
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -376,7 +362,7 @@ def _checked(
     for damage in torn.values():
         reads.corruption.note(damage)
     reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=not waits, whole=waits, links=links)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=links)
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
     for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):
@@ -389,7 +375,6 @@ def _checked(
     except BaseException:
         mark.close()
         raise
-    store.proof = Proof(path, unindexed, naming, reads.corruption, indexed, loaded.position, loaded.heads)
     return store, reads, loaded
 
 

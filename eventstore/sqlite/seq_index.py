@@ -12,7 +12,7 @@ stream (`huahuo.eventstore.core.sums`).
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -105,8 +105,6 @@ class Unindexed:
         self._round_end = 0
         self._debt = 0
         self.count = 0
-        self.unsummed = 0
-        """How many of them have no checksum."""
         self.complete_to = 0
         """The table holds every event up to this position, as far as this process knows."""
 
@@ -114,7 +112,6 @@ class Unindexed:
         """Hold exactly `rows`, ordered by position, with or without checksums. The log ends at `end`."""
         runs: _Runs = {}
         self.count = _enter(runs, rows)
-        self.unsummed = self.count - sum(len(run.crcs) for run in runs.values())
         self._runs, self._end, self._todo, self._debt = runs, end, [], 0
         self.complete_to = min((run.positions[0] for run in runs.values()), default=end + 1) - 1
 
@@ -131,22 +128,6 @@ class Unindexed:
         self.count += len(rows)
         if rows:
             self._end = rows[-1][2]
-
-    def note_crc(self, stream: int, position: int, crc: int) -> None:
-        """`crc` is the checksum at `position`, the first event of `stream` that has none."""
-        run = self._runs.get(stream)
-        if (
-            run is not None
-            and len(run.crcs) < len(run.positions)
-            and run.positions[len(run.crcs)] == position
-        ):
-            run.crcs.append(crc)
-            self.unsummed -= 1
-
-    def is_summed(self, stream: int) -> bool:
-        """Whether the checksums of all events of `stream` are known."""
-        run = self._runs.get(stream)
-        return run is None or len(run.crcs) == len(run.positions)
 
     def last(self, stream: int) -> int:
         """The newest seq of `stream` in memory, 0 if there is none."""
@@ -174,26 +155,20 @@ class Unindexed:
             return Held(first - 1)
         begin = max(after + 1 - first, 0)
         end = min(upto + 1 - first, begin + limit)
-        known = len(crcs)
-        part = positions[begin:end]
         return Held(
-            first - 1,
-            part,
-            crcs[begin:end] if known >= begin + len(part) else (),
-            crcs[begin - 1] if 0 < begin <= known else None,
+            first - 1, positions[begin:end], crcs[begin:end], crcs[begin - 1] if begin and crcs else None
         )
 
     def due(self, events: int, wanted: int = 0) -> Slice:
         """The slice that moves with a commit of `events` events. Call `moved` when it is durable.
 
-        `wanted`: at least this many move, although there is room in memory. A stream moves once its
-        checksums are known. The mark moves with a round that began when all were known.
+        `wanted`: so many move at least, although there is room in memory.
         """
         if not self._todo:
-            if self.count - self.unsummed < self._events_max and not wanted:
+            if self.count < self._events_max and not wanted:
                 return _NOTHING
-            self._todo = self._movable()
-            self._round_end, self._debt = 0 if self.unsummed else self._end, 0
+            self._todo = sorted(self._runs, reverse=True)
+            self._round_end, self._debt = self._end, 0
         self._debt += _MOVED_AN_EVENT * events + wanted
         if self._debt < SLICE_MIN:
             return _NOTHING
@@ -206,18 +181,11 @@ class Unindexed:
             if room >= len(positions):
                 left -= 1
             room -= len(positions)
-        return Slice(pieces, None if left else self._round_end or None)
+        return Slice(pieces, None if left else self._round_end)
 
     def all(self) -> Slice:
-        """All in memory that has its checksum, as one slice."""
-        pieces = [Piece(stream, *self._runs[stream]) for stream in reversed(self._movable())]
-        return Slice(pieces, None if self.unsummed else self._end)
-
-    def _movable(self) -> list[int]:
-        """The streams that can move, in reverse order."""
-        if self.unsummed:
-            return sorted(filter(self.is_summed, self._runs), reverse=True)
-        return sorted(self._runs, reverse=True)
+        """Everything in memory, as one slice."""
+        return Slice([Piece(stream, *run) for stream, run in sorted(self._runs.items())], self._end)
 
     def moved(self, written: Slice) -> None:
         """Forget `written`, the last slice returned: it is in the table. Nothing was added since."""
@@ -288,17 +256,21 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
     put_meta(connection, "indexed", str(position).encode())
 
 
-def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
+def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = False) -> Links:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
     A damaged event gets a checksum that does not fit, so that no reader is served it. Returns the links of
     the newest event of each stream, if that was among them and is what was written. A tombstone gives none:
-    nothing proves its own.
+    nothing proves its own. `whole`: there must be one at each position. Raises Damaged if there is not.
     """
-    mark, end = mark_of(connection), _end(connection)
+    mark, end = _mark(connection), _end(connection)
+    last = mark
     rows: list[Row] = []
     links: Links = {}
     for one in walk(connection, mark, naming):
+        if whole and one.position != last + 1:
+            raise Damaged(last + 1, f"missing, the next event stands at {one.position}")
+        last = one.position
         if one.fits and not one.is_pruned:
             links[one.stream] = (one.seq, one.link)
         else:
@@ -316,35 +288,14 @@ def catch_up(connection: sqlite3.Connection, naming: Naming) -> Links:
     return links
 
 
-def can_wait(connection: sqlite3.Connection) -> bool:
-    """Whether few enough events are missing in the table that memory can hold them until they are proven."""
-    mark = mark_of(connection)
-    pruned = connection.execute("SELECT 1 FROM pruned WHERE position > ?", (mark,)).fetchone()
-    return pruned is None and _end(connection) - mark <= 2 * UNINDEXED_MAX
-
-
-def look(
-    connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool, whole: bool = False
-) -> None:
-    """Load the events that the table may lack. `summed`: with checksums, which means reading them.
-
-    `whole`: there must be one at each position. Raises Damaged if there is not.
-    """
-    mark, end = mark_of(connection), _end(connection)
+def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:
+    """Load the events that the table may lack. `summed`: with checksums, which means reading them."""
+    mark, end = _mark(connection), _end(connection)
     if summed:
         into.replace((one[:4] for one in walk(connection, mark, naming) if not one.is_pruned), end)
     else:
         sql = "SELECT stream, seq, position FROM event WHERE position > ? ORDER BY position"
-        rows = connection.execute(sql, (mark,))
-        into.replace(_gapless(rows, mark) if whole else rows, end)
-
-
-def _gapless(rows: Iterable[tuple[int, int, int]], position: int) -> Iterator[tuple[int, int, int]]:
-    for row in rows:
-        position += 1
-        if row[2] != position:
-            raise Damaged(position, f"missing, the next event stands at {row[2]}")
-        yield row
+        into.replace(connection.execute(sql, (mark,)), end)
 
 
 def check(connection: sqlite3.Connection) -> None:
@@ -356,7 +307,7 @@ def check(connection: sqlite3.Connection) -> None:
     """
     connection.execute("BEGIN")  # all from one moment
     try:
-        mark = mark_of(connection)
+        mark = _mark(connection)
         sums = [
             connection.execute(_SUMMED.format(table), (mark,)).fetchone() for table in ("event", "seq_index")
         ]
@@ -387,7 +338,7 @@ _COMPARED = (
 _NEWER = "SELECT count(*) FROM seq_index WHERE position > ?"
 
 
-def mark_of(connection: sqlite3.Connection) -> int:
+def _mark(connection: sqlite3.Connection) -> int:
     """The position up to which the table is complete. Without a mark it is complete to the end."""
     mark = get_meta(connection, "indexed")
     return _end(connection) if mark is None else int(mark)

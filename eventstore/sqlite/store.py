@@ -40,7 +40,6 @@ from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
-from huahuo.eventstore.sqlite.proving import NEWEST, Proof
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
@@ -93,8 +92,6 @@ class SqliteStore:
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
-        self.proof: Proof | None = None
-        """Of what a killed process wrote last. None: the checksums of all that is not indexed are known."""
         # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
         # `care` is due.
         self._care_above = self._filled = wal.size_bytes(self._wal)
@@ -150,8 +147,6 @@ class SqliteStore:
 
     def must_take(self, append: Append, build: str) -> None:
         """See `Lookup`. A write to a damaged page would fail the whole group."""
-        if self.proof is not None:
-            self._prove_for(self.proof, append)
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
         if not torn and not wrong:
             return
@@ -162,27 +157,6 @@ class SqliteStore:
             raise Corrupt(TWICE["name"], _NO_NEW)
         if not wrong.isdisjoint(new):
             raise Corrupt(TWICE["stream"], "the row of another one has this name")
-
-    def _prove_for(self, proof: Proof, append: Append) -> None:
-        """Prove the newest events that `append` stands on."""
-        for stream in {event.stream for event in append.events}:
-            number = self._names.streams.get(stream)
-            if number is not None:
-                proof.must_reach(stream, number)
-        if append.prune is not None:  # which moves the whole index
-            proof.finish()
-            if proof.failed:
-                raise Corrupt(NEWEST, proof.failed)
-        self._look_at_proof()
-
-    def _look_at_proof(self) -> None:
-        if self.proof is not None and self.proof.is_over:
-            self._drop_proof()
-
-    def _drop_proof(self) -> None:
-        if self.proof is not None:
-            self.proof.close()
-            self.proof = None
 
     # -- Store
 
@@ -272,7 +246,6 @@ class SqliteStore:
         self._lock.distrust()
         self._sums.clear()
         self._tally.forget()
-        self._drop_proof()  # all is read and proven again
         self._check_files(*self._side_files)
         loaded = self._recover()
         self._note(loaded)
@@ -299,8 +272,8 @@ class SqliteStore:
             return loaded
 
     def is_indexed(self, position: int) -> bool:
-        """See `Store`. Behind events that cannot be proven no work would help."""
-        return position <= self._unindexed.complete_to or bool(self.proof and self.proof.failed)
+        """See `Store`."""
+        return position <= self._unindexed.complete_to
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -327,9 +300,6 @@ class SqliteStore:
             Detached: a file of the log was deleted, moved or replaced. Everything is released first.
         """
         self._reads.close()
-        if self.proof is not None:
-            self.proof.finish()
-            self._drop_proof()
         left: Left | None = None
         try:
             if not (self._fenced or self._detached):
@@ -414,11 +384,7 @@ class SqliteStore:
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):
-                if self.proof is not None:
-                    self.proof.step(change.events)
-                    self._look_at_proof()
-                if self.proof is None:
-                    wanted += change.events
+                wanted += change.events
         return self._unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:

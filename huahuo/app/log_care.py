@@ -1,9 +1,6 @@
 """What only our own engines of the log offer: audit questions, compaction, bounds, commit times."""
 
-import asyncio
 from collections.abc import Sequence
-
-import structlog
 
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.past import together
@@ -16,13 +13,9 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.server.metrics import Metrics
-
-_log = structlog.get_logger(__name__)
 
 
 def bound(
@@ -36,26 +29,6 @@ def bound(
     metrics_of.queues(metrics, log, executor)
     if isinstance(log, SqliteLog):
         metrics_of.kept(metrics, log)
-
-
-def prove_newest(log: Log, parts: Parts) -> None:
-    """Begin to prove what a killed process wrote last. Called when the service listens."""
-    if not isinstance(log, SqliteLog):
-        return
-
-    async def prove() -> None:
-        try:
-            await log.prove_newest()
-        except EventStoreError as error:
-            _log.warning("newest_events_not_proven", reason=str(error))
-
-    task = asyncio.get_running_loop().create_task(prove(), name="prove the newest events")
-
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.wait((task,))
-
-    parts.add("proof of the newest events", stop)
 
 
 def look_after(

@@ -319,7 +319,6 @@ class App:
             self.port = await open_port(server, self.settings, self.fleet)
         else:
             server.begin()
-        log_care.prove_newest(self.log, self._parts)
         self._parts.add_timed("connections", server.drain)
         if self.fleet is not None:
             self._parts.add_timed("workers", self.fleet.drain)

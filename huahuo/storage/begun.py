@@ -13,6 +13,8 @@ from huahuo.transport.protocol.token_bucket import TokenBucket
 
 USERS_MAX: Final = 10_000
 """Of more users, the longest idle are forgotten."""
+LOOK_S: Final = 60.0
+"""How often those that have waited long enough are cleared, whoever asks."""
 _DAY_S: Final = 86_400.0
 _USER: Final = "user/"
 
@@ -27,6 +29,7 @@ class Begun:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self.over: set[str] = set()
         """The users that have begun too many."""
+        self._look_s = 0.0
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -50,9 +53,16 @@ class Begun:
 
     def wait_s(self, principal: str) -> float:
         """Seconds until this user may begin a stream; 0 if it may now."""
+        if not self.over:
+            return 0.0
+        now_s = self._ambient.monotonic_s()
+        if now_s >= self._look_s:  # also for those that left, which ask no more
+            self._look_s = now_s + LOOK_S
+            for other in [one for one in self.over if not self._buckets[one].wait_s(now_s)]:
+                self._clear(other)
         if principal not in self.over:
             return 0.0
-        wait_s = self._buckets[principal].wait_s(self._ambient.monotonic_s())
+        wait_s = self._buckets[principal].wait_s(now_s)
         if not wait_s:
             self._clear(principal)
         return wait_s
@@ -63,6 +73,8 @@ class Begun:
             self._clear(principal)
 
     def _clear(self, principal: str) -> None:
+        if principal not in self.over:
+            return
         self.over.discard(principal)
         if not self.over:
             self._changed()

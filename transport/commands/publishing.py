@@ -14,6 +14,7 @@ from huahuo.actors.plugins.actions import Action, OneAppend, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, RefuseGrowth, Reply, error_reply, from_record
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import Ambient, json_bytes
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
@@ -215,21 +216,27 @@ class Publisher:
         for stream in dict.fromkeys(event.stream for event in asked.events):
             if not await may(call.principal, stream):
                 return error_reply(Refusal(ErrorCode.FORBIDDEN, zh.NOT_YOURS_TO_WRITE))
-        if not self._types.admit(call.principal.name, [event.type for event in asked.events]):
+        brought = self._types.new_of(event.type for event in asked.events)
+        if not self._types.admit(call.principal.name, brought):
             return error_reply(Refusal(ErrorCode.QUOTA_EXCEEDED, zh.TOO_MANY_TYPES))
         stream, record = asked.events[-1].stream, None
         if call.key is not None:
             record = CommandRecord(call.key, call.fingerprint, asked.body, stream)
-        written = await self._log.append(
-            Append(
-                ts_ms=asked.ts_ms,
-                events=asked.events,
-                command=record,
-                principal=call.principal.name,
-                command_id=call.command_id,
+        try:
+            written = await self._log.append(
+                Append(
+                    ts_ms=asked.ts_ms,
+                    events=asked.events,
+                    command=record,
+                    principal=call.principal.name,
+                    command_id=call.command_id,
+                )
             )
-        )
+        except EventStoreError:  # not when it is cancelled: what is under way may commit
+            self._types.give_back(call.principal.name, brought)
+            raise
         if isinstance(written, Duplicate):
+            self._types.give_back(call.principal.name, brought)
             return from_record(written.command)
         return Reply(asked.body, (stream, written.events[-1].seq), recorded=record is not None)
 

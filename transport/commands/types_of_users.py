@@ -31,3 +31,15 @@ class TypesOfUsers:
         self._types |= new
         self._by_user[principal] = mine
         return True
+
+    def new_of(self, types: Iterable[str]) -> frozenset[str]:
+        """Those of `types` that would count as new."""
+        return frozenset(types) - self._types
+
+    def give_back(self, principal: str, types: Iterable[str]) -> None:
+        """The publication that brought `types` did not succeed."""
+        back = self._types.intersection(types)
+        self._types -= back
+        self._by_user[principal] -= len(back)
+        if self._by_user[principal] <= 0:
+            del self._by_user[principal]

@@ -61,3 +61,13 @@ def test_of_too_many_users_the_longest_idle_are_forgotten() -> None:
     for user in range(USERS_MAX + 5):
         begun.note(f"user/{user}")
     assert (len(begun), len(begun.over)) == (USERS_MAX, USERS_MAX)
+
+
+def test_users_that_left_do_not_keep_the_doors_asking() -> None:
+    room, begun, ambient = counted(1)
+    doors: list[RefuseGrowth | None] = []
+    begun.note("user/1")
+    room.guard(doors.append, of_users=True)
+    ambient.advance(86_400)
+    assert room.refuse("user/2") is None
+    assert (len(begun.over), doors[-1]) == (0, None)

@@ -22,3 +22,13 @@ def test_a_refused_list_of_events_brings_none_of_its_types() -> None:
     types = TypesOfUsers(types_per_user=2)
     assert not types.admit("user/1", ["a", "b", "c"])
     assert types.admit("user/1", ["a", "b"])
+
+
+def test_types_of_a_publication_that_failed_are_given_back() -> None:
+    types = TypesOfUsers(types_per_user=2, types_max=2)
+    assert types.admit("user/1", ["a"])
+    brought = types.new_of(["a", "b"])
+    assert types.admit("user/1", brought)
+    types.give_back("user/1", brought)
+    assert types.admit("user/2", ["c"])
+    assert not types.admit("user/1", ["b"])

@@ -1,0 +1,151 @@
+"""After a kill an opening proves the newest events: damage among them costs these alone."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.care.verify import verify
+from huahuo.eventstore.errors import Corrupt, Lost
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.tail_check import TAIL_EVENTS
+from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.logs import append, event, read_joined
+from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
+
+STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
+LARGE = b'"%s"' % (b"x" * 20_000)
+MANY = TAIL_EVENTS + 100
+"""More than each opening compares with the chain."""
+
+
+async def killed_with(directory: Path, *events: NewEvent, newest: int = MANY) -> Path:
+    """A log of `events`, and of `newest` more in stream `tail`, whose writer was killed."""
+    log = await opened(directory / "log")
+    await log.append(Append(ts_ms=0, events=events))
+    for _ in range(0, newest, 100):
+        await log.append(Append(ts_ms=0, events=(event("tail"),) * 100))
+    killed = as_killed(directory / "log", directory / "killed")
+    await log.close()
+    return killed
+
+
+async def readable(log: SqliteLog, stream: str) -> list[int]:
+    """The seqs of `stream` that are served."""
+    seqs: list[int] = []
+    for seq in range(1, log.head(stream).seq + 1):
+        try:
+            seqs += [one.seq for one in await log.read(stream, seq - 1, events_max=1) if one.seq == seq]
+        except Corrupt:
+            continue
+    return seqs
+
+
+async def write_some(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]]) -> None:
+    chosen = rng.choices(STREAMS, k=rng.randrange(1, 12))
+    events = [NewEvent(stream, "t", b'{"n":%d}' % rng.getrandbits(60)) for stream in chosen]
+    await log.append(Append(ts_ms=0, events=tuple(events)))
+    for one in events:
+        written[one.stream].append(one.body)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_kills_lose_and_change_nothing(tmp_path: Path, seed: int) -> None:
+    rng, written = random.Random(seed), {stream: list[bytes]() for stream in STREAMS}
+    folder = tmp_path / "0"
+    log = await opened(folder)
+    for kill in range(1, 7):
+        for _ in range(rng.randrange(1, 12)):
+            await write_some(log, rng, written)
+        again = as_killed(folder, tmp_path / str(kill))
+        await log.close()
+        folder = again
+        log = await opened(folder)
+    for stream in STREAMS:
+        assert await told(log, stream, 5) == written[stream]
+    assert log.corruption.sentence() is None
+    await log.close()
+    view = await SqliteView.open(folder)
+    await verify(view, view.path)
+    await view.close()
+
+
+def tear(directory: Path) -> None:
+    """Damage the pages that hold the rest of a large body."""
+    sql(directory, "PRAGMA wal_checkpoint(TRUNCATE)")
+    file = directory / DATABASE
+    data = bytearray(file.read_bytes())
+    page_bytes = int.from_bytes(data[16:18], "big")
+    for start in range(0, len(data), page_bytes):
+        if data[start + 8 : start + page_bytes] == b"x" * (page_bytes - 8):
+            data[start : start + 4] = b"\xff" * 4
+    file.write_bytes(data)
+
+
+@pytest.fixture
+async def three(tmp_path: Path) -> Path:
+    """Ten events each in `a`, `b` and `c`, whose writer was killed."""
+    return await killed_with(tmp_path, *(event(stream) for stream in "abc" for _ in range(10)))
+
+
+@pytest.mark.parametrize("change", [
+    "seq = 9 WHERE position = 1",
+    "stream = (SELECT id FROM stream WHERE name = 'b') WHERE position = 7",
+])  # fmt: skip
+async def test_a_changed_place_of_one_event_leaves_heads_right_and_hides_at_most_two(
+    three: Path, change: str
+) -> None:
+    sql(three, f"UPDATE event SET {change}")
+    log = await opened(three)
+    assert [log.head(stream).seq for stream in "abc"] == [10, 10, 10]
+    await log.append(append(event("a"), event("b"), event("c")))
+    for stream, hidden in (("a", 2), ("b", 1), ("c", 0)):
+        assert log.head(stream).seq == 11
+        assert len(await readable(log, stream)) >= 11 - hidden, stream
+    assert "a" in (log.corruption.sentence() or "")
+    await log.close()
+
+
+async def test_a_damaged_event_is_told_at_the_opening_and_other_streams_go_on(three: Path) -> None:
+    sql(three, "UPDATE event SET body = x'5b5d' WHERE position = 1")
+    log = await opened(three)
+    with pytest.raises(Corrupt):
+        await read_joined(log, "a", 0, events_max=9)
+    await log.append(append(event("b")))
+    assert await told(log, "b", 9) == [b"{}"] * 11
+    await log.close()
+
+
+async def test_a_stream_that_ended_takes_events_again_after_a_kill(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "log")
+    await log.append(append(*(event("x"),) * 3))
+    await log.append(Append(ts_ms=0, events=(event("x"),), ended=("x",)))
+    await log.append(append(*(event("tail"),) * MANY))
+    killed = as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    log = await opened(killed)
+    await log.append(append(event("x")))
+    assert [one.seq for one in await log.read("x", 0, events_max=9)] == [1, 2, 3, 4, 5]
+    await log.close()
+
+
+async def test_writing_goes_on_after_a_failed_commit_where_a_page_was_lost(tmp_path: Path) -> None:
+    killed = await killed_with(tmp_path, *(event("a"),) * 3, event("b", LARGE), event("b"))
+    tear(killed)
+    with pytest.raises(Lost):
+        await opened(killed)
+    log = await opened(killed, accept_loss=True)
+    store = log.store
+    assert isinstance(store, SqliteStore)
+
+    def recover() -> None:
+        store.recover()
+
+    await log.writer.between_commits(recover)
+    await log.append(append(event("a"), event("new")))
+    assert await told(log, "a", 2) == [b"{}"] * 4
+    assert [log.head(stream).seq for stream in ("a", "new", "tail")] == [4, 1, MANY]
+    await log.close()
