@@ -191,8 +191,8 @@ _ALL: Final = (
     Bug(
         "pending timers are not read at a start",
         "huahuo.actors.timers.clockwork",
-        "                    if key not in self._busy",
-        "                    if False",
+        " for key, value in rows if key not in busy]",
+        " for key, value in rows if False]",
         tests=_unit("unit/actors/test_timers"),
     ),
     Bug(
