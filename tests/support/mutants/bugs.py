@@ -261,7 +261,7 @@ _ALL: Final = (
     Bug(
         "every user may read every group",
         "huahuo.transport.access.rights",
-        "group is not None and (principal.is_admin or group[1] in principal.groups)",
+        "group is not None and group[1] in principal.groups",
         "group is not None",
         tests=_unit(
             "unit/transport/test_session_subscriptions", "unit/transport/test_session_authentication"
