@@ -86,7 +86,7 @@ class Door(Dispatcher):
                     inbox.state == BUSY
                     and inbox.stopped is not True
                     and not inbox.queue
-                    and not inbox.waiting
+                    and inbox.waiting is None
                 ):
                     inbox.queue = None
                     inbox.state = IDLE
