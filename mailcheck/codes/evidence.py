@@ -41,11 +41,12 @@ _ABOUT_YOU = frozenset(("tells", "signing in", "ends", "agree", "soon"))
 _RUN = re.compile(r"[0-9]+")
 _LISTED = re.compile(r"[^\w\n]{0,2},")
 _FOR_TYPING = re.compile(r"[^0-9A-Za-z]")
+_TAG = re.compile(r"<(\w{1,10})\b([^<>]{0,600})>([^<>]{4,64})(?=<)")
+"""With its name, its attributes and the text after it."""
+_EMPHASES = frozenset(("b", "strong", "h1", "h2", "h3", "h4", "big", "em", "code"))
+_SHOWN_CHARS = range(4, 25)
 _EMPHASIS = re.compile(
-    r"<(?:b|strong|h[1-4]|big|em|code)\b[^<>]{0,300}>\s{0,40}([^<>]{4,24})<"
-    r"|<\w{1,10}\b[^<>]{0,300}(?:font-size:\s?[2-9][0-9]|letter-spacing|font-weight:\s?(?:bold|[6-9]00))"
-    r"[^<>]{0,300}>\s{0,40}([^<>]{4,24})<",
-    re.IGNORECASE,
+    r"font-size:\s?[2-9][0-9]|letter-spacing|font-weight:\s?(?:bold|[6-9]00)", re.IGNORECASE
 )
 
 
@@ -61,8 +62,13 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
 
 def emphasised(markup: str) -> frozenset[str]:
     """What HTML shows in bold, in large type, as a heading or with its letters apart: without blanks."""
-    found = _EMPHASIS.finditer(markup[:_MARKUP_CHARS_MAX])
-    return frozenset(_FOR_TYPING.sub("", one[1] or one[2]) for one in islice(found, _EMPHASISED_MAX))
+    found = (
+        tag[3]
+        for tag in _TAG.finditer(markup[:_MARKUP_CHARS_MAX])
+        if len(tag[3].strip()) in _SHOWN_CHARS
+        and (tag[1].lower() in _EMPHASES or _EMPHASIS.search(tag[2]) is not None)
+    )
+    return frozenset(_FOR_TYPING.sub("", text) for text in islice(found, _EMPHASISED_MAX))
 
 
 def weighed(mail: Mail, ruled: dict[int, float], bold: frozenset[str]) -> tuple[Candidate, float] | None:
