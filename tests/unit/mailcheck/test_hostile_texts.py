@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def _opcodes_of(work: Callable[[], object]) -> int:
     """The steps that the interpreter takes."""
     steps = 0
 
-    def count(frame: FrameType, event: str, _arg: object) -> Callable[..., object]:
+    def count(frame: FrameType, event: str, _arg: object) -> Any:
         nonlocal steps
         frame.f_trace_opcodes = True
         steps += event == "opcode"
