@@ -16,6 +16,10 @@ TEXT_CHARS_MAX: Final = 65_536
 """Of one field. What follows is not found."""
 
 _CLOSE: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKS_MAX: Final = 30
+"""One after another, as in Unicode's stream-safe text. No language has that many."""
+_MARKS: Final = re.compile(r"[\W\uff9e\uff9f]{31,}")
+"""Where more could be: only these two are marks when normalised and letters before."""
 _RUN: Final = re.compile(r"[^\W_]+")
 _PARTS: Final = re.compile(f"[{_CLOSE}]+|[^{_CLOSE}]+")
 _CLOSE_CHAR: Final = re.compile(f"[{_CLOSE}]")
@@ -36,7 +40,7 @@ def words_of(text: str) -> set[str]:
 def runs_of(text: str) -> Iterator[tuple[str, bool]]:
     """Runs of letters and digits in order, and whether a run is of a language that is split into pairs."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = normalized(text)
     for run in _RUN.findall(text.casefold()):
         if run.isascii():
             yield run, False
@@ -46,6 +50,24 @@ def runs_of(text: str) -> Iterator[tuple[str, bool]]:
                 yield part, True
             else:
                 yield (part if part.isascii() else _without_accents(part)), False
+
+
+def normalized(text: str) -> str:
+    """`text` in the form NFKC, without what follows 30 marks on one letter.
+
+    Putting marks into their order takes quadratic time.
+    """
+    return unicodedata.normalize("NFKC", _MARKS.sub(_with_few_marks, text))
+
+
+def _with_few_marks(run: re.Match[str]) -> str:
+    kept: list[str] = []
+    marks = 0
+    for char in run[0]:
+        marks = marks + 1 if char in "\uff9e\uff9f" or unicodedata.category(char)[0] == "M" else 0
+        if marks <= _MARKS_MAX:
+            kept.append(char)
+    return "".join(kept)
 
 
 def pairs_of(run: str) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal
 
 import msgspec
@@ -20,7 +20,7 @@ from huahuo.mailcheck.codes.else_words import (
     PAID,
 )
 from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
-from huahuo.mailcheck.codes.names import TOKEN, Announcement, Kind, Names, has_wide, is_wide
+from huahuo.mailcheck.codes.names import PLACES_MAX, TOKEN, Announcement, Kind, Names, has_wide, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -97,7 +97,9 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
     close = _outside(found(_CLOSE), strong)
     orders = found(_ENTER) + found(_USE) + found(_ASKS_AFTER)
     if wide:
-        orders += [_of(match, WEAK_WORTH, "after") for match in ASKED_AFTER.finditer(lower)]
+        orders += [
+            _of(match, WEAK_WORTH, "after") for match in islice(ASKED_AFTER.finditer(lower), PLACES_MAX)
+        ]
     about = told or once or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
     about = about or lower.partition("\n")[0].strip(" :.!-") in _NAMES_ALONE
     deal = mentions(lower, DEALS, wide=wide)
@@ -115,7 +117,7 @@ def _strong(lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
     found = _STRONG.places(lower, tokens, wide=wide)
     if wide:
         starts = {one.start for one in found}
-        made = (_of(match, STRONG_WORTH, "near") for match in MADE_WIDE.finditer(lower))
+        made = (_of(match, STRONG_WORTH, "near") for match in islice(MADE_WIDE.finditer(lower), PLACES_MAX))
         found += [one for one in made if one.start not in starts]
     return found
 
@@ -153,10 +155,10 @@ def _weak(lower: str, tokens: set[str], named: list[Announcement]) -> Iterator[A
         if not _is_other_kind(lower, one.start, one.end) and not _has_own(lower, one.end):
             yield one
     made = {token for token in tokens if token.endswith(COMPOUND_ENDS) and _is_made(token)}
-    for match in TOKEN.finditer(lower) if made else ():  # one look at the text, however many they are
-        if match[0] in made:
-            yield _of(match, WEAK_WORTH, "near")
-    for match in _COMPOUND_WIDE.finditer(lower) if "码" in lower else ():
+    words = (match for match in TOKEN.finditer(lower) if match[0] in made) if made else iter(())
+    for match in islice(words, PLACES_MAX):  # one look at the text, however many they are
+        yield _of(match, WEAK_WORTH, "near")
+    for match in islice(_COMPOUND_WIDE.finditer(lower), PLACES_MAX) if "码" in lower else ():
         if not lower.endswith(KINDS_WIDE, 0, match.start()):
             yield Announcement(match.start(), match.end(), WEAK_WORTH)
 

@@ -1,6 +1,8 @@
 """What in a mail could be a code by its form: numbers, and words of letters and digits. Pure."""
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -81,8 +83,26 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
 
 def candidates(shown: str) -> list[Candidate]:
-    """All of a text, at most `_CANDIDATES_MAX`."""
-    found: list[Candidate] = []
+    """All of a text, at most `_CANDIDATES_MAX` of each form and together."""
+    numbers = _few(_numbers(shown))
+    kinds = shown.encode("ascii", "replace").translate(_KINDS)
+    mixed = any(kind in kinds for kind in _MADE_OF_BOTH)
+    words = _few(_words(shown)) if mixed else []
+    found = _outside(numbers, [one for one in words if "-" in shown[one.start : one.end]]) + words
+    if mixed:
+        pairs = _few(_PAIRS.finditer(shown))
+        found += [Candidate(*pair.span(1), pair[1].replace(" ", ""), UNSURE / 2) for pair in pairs]
+    if shown.count("-") > 1:
+        phrases = _few(_PHRASE.finditer(shown))
+        found += [Candidate(*phrase.span(1), phrase[1], _PHRASE_WORTH) for phrase in phrases]
+    return found[:_CANDIDATES_MAX]
+
+
+def _few[T](found: Iterator[T]) -> list[T]:
+    return list(islice(found, _CANDIDATES_MAX))
+
+
+def _numbers(shown: str) -> Iterator[Candidate]:
     for match in _RUN.finditer(shown):
         code = _number(match[0])
         if code and not _MARKED.match(shown, match.start() - 1):
@@ -92,20 +112,26 @@ def candidates(shown: str) -> list[Candidate]:
             year = -0.35 if _YEARS.fullmatch(match[0]) else 0.0
             postcode = -0.15 if _POSTCODE.match(shown, max(0, match.start() - 2), match.end()) else 0.0
             worth = alone + grouped + year + postcode
-            found.append(Candidate(match.start(), match.end(), code, worth, spelled))
-    kinds = shown.encode("ascii", "replace").translate(_KINDS)
-    mixed = any(kind in kinds for kind in _MADE_OF_BOTH)
-    for match in _MIXED.finditer(shown) if mixed else ():
+            yield Candidate(match.start(), match.end(), code, worth, spelled)
+
+
+def _words(shown: str) -> Iterator[Candidate]:
+    for match in _MIXED.finditer(shown):
         made = _word(match[0])
         if made is not None:
-            if "-" in match[0]:  # a number in it is a part of it
-                found = [one for one in found if not match.start() <= one.start < match.end()]
-            found.append(Candidate(match.start(), match.end(), *made))
-    for match in _PAIRS.finditer(shown) if mixed else ():
-        found.append(Candidate(*match.span(1), match[1].replace(" ", ""), UNSURE / 2))
-    for match in _PHRASE.finditer(shown) if shown.count("-") > 1 else ():
-        found.append(Candidate(*match.span(1), match[1], _PHRASE_WORTH))
-    return found[:_CANDIDATES_MAX]
+            yield Candidate(match.start(), match.end(), *made)
+
+
+def _outside(numbers: list[Candidate], words: list[Candidate]) -> list[Candidate]:
+    """Those that begin in none of the words. Both are in order, and are gone through once."""
+    found: list[Candidate] = []
+    left, end = words[::-1], 0
+    for number in numbers:
+        while left and left[-1].start <= number.start:
+            end = left.pop().end
+        if number.start >= end:
+            found.append(number)
+    return found
 
 
 def _number(run: str) -> str:

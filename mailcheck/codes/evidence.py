@@ -13,7 +13,7 @@ import msgspec
 
 from huahuo.mailcheck.codes.announcing import Announced, mentions
 from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, POSTAL, SOON, WITH, WON
-from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, stands_alone
+from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, is_firm, stands_alone
 from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
 from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
@@ -38,14 +38,16 @@ _PATTERNS = {"soon": SOON, "agree": AGREE, "long number": _LONG, "won": WON}
 _SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTERNS))
 """How much the words of a mail can speak for a number."""
 _ABOUT_YOU = frozenset(("tells", "signing in", "ends", "agree", "soon"))
+_SHOWN = frozenset(("alone", "bold", "leads the subject"))
 _RUN = re.compile(r"[0-9]+")
 _LISTED = re.compile(r"[^\w\n]{0,2},")
 _FOR_TYPING = re.compile(r"[^0-9A-Za-z]")
+_TAG = re.compile(r"<(\w{1,10})\b([^<>]{0,600})>([^<>]{4,64})(?=<)")
+"""With its name, its attributes and the text after it."""
+_EMPHASES = frozenset(("b", "strong", "h1", "h2", "h3", "h4", "big", "em", "code"))
+_SHOWN_CHARS = range(4, 25)
 _EMPHASIS = re.compile(
-    r"<(?:b|strong|h[1-4]|big|em|code)\b[^<>]{0,300}>\s{0,40}([^<>]{4,24})<"
-    r"|<\w{1,10}\b[^<>]{0,300}(?:font-size:\s?[2-9][0-9]|letter-spacing|font-weight:\s?(?:bold|[6-9]00))"
-    r"[^<>]{0,300}>\s{0,40}([^<>]{4,24})<",
-    re.IGNORECASE,
+    r"font-size:\s?[2-9][0-9]|letter-spacing|font-weight:\s?(?:bold|[6-9]00)", re.IGNORECASE
 )
 
 
@@ -61,8 +63,13 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
 
 def emphasised(markup: str) -> frozenset[str]:
     """What HTML shows in bold, in large type, as a heading or with its letters apart: without blanks."""
-    found = _EMPHASIS.finditer(markup[:_MARKUP_CHARS_MAX])
-    return frozenset(_FOR_TYPING.sub("", one[1] or one[2]) for one in islice(found, _EMPHASISED_MAX))
+    found = (
+        tag[3]
+        for tag in _TAG.finditer(markup[:_MARKUP_CHARS_MAX])
+        if len(tag[3].strip()) in _SHOWN_CHARS
+        and (tag[1].lower() in _EMPHASES or _EMPHASIS.search(tag[2]) is not None)
+    )
+    return frozenset(_FOR_TYPING.sub("", text) for text in islice(found, _EMPHASISED_MAX))
 
 
 def weighed(mail: Mail, ruled: dict[int, float], bold: frozenset[str]) -> tuple[Candidate, float] | None:
@@ -83,10 +90,23 @@ def weighed(mail: Mail, ruled: dict[int, float], bold: frozenset[str]) -> tuple[
     return best[0], 1 / (1 + math.exp(-sum_of - _sum(_said(mail))))
 
 
+def _is_shown_or_asked_for(mail: Mail, own: dict[str, float]) -> bool:
+    """Whether a number that may be a year, an amount or a page could be a code.
+
+    Many an ordinary mail has four digits inside a sentence.
+    """
+    if not _SHOWN.isdisjoint(own) or own.keys() >= {"after colon", "word beside"}:
+        return True
+    if not own["rules"] and "asked beside" not in own:
+        return False
+    said = _said(mail)
+    return "not about you" not in said if own["rules"] else not {"tells", "signing in"}.isdisjoint(said)
+
+
 def evidences(
     mail: Mail, ruled: dict[int, float], bold: frozenset[str]
 ) -> Iterator[tuple[Candidate, dict[str, float]]]:
-    """Each number with what there is about it: names of `WEIGHTS`, 1 for most of them."""
+    """Each number that could be the code, with the names of `WEIGHTS` for what it has, 1 for most."""
     about = _measures(mail) | _said(mail)
     for candidate, own in _own(mail, ruled, bold):
         yield candidate, about | own
@@ -99,7 +119,7 @@ def _sum(evidence: dict[str, float]) -> float:
 def _own(
     mail: Mail, ruled: dict[int, float], bold: frozenset[str]
 ) -> Iterator[tuple[Candidate, dict[str, float]]]:
-    """Each number with what it alone has."""
+    """Each number that could be the code, with what it alone has."""
     if len(mail.numbers) > NUMBERS_MAX:
         return
     others = {one.text for one in mail.numbers if is_else(mail.shown, mail.lower, one, None, mail.said.found)}
@@ -114,7 +134,8 @@ def _own(
             if len(set(free)) == 1:
                 own["only"] = 1.0
         own["rules"] = ruled.get(candidate.start, 0.0)
-        yield candidate, own
+        if is_firm(candidate) or _is_shown_or_asked_for(mail, own):
+            yield candidate, own
 
 
 def _measures(mail: Mail) -> dict[str, float]:

@@ -25,7 +25,7 @@ from huahuo.mailcheck.codes.plain import folded, plain, stripped
 from huahuo.mailcheck.codes.words import FILLERS, LEADS
 
 CONFIDENCE_MIN = 0.5
-LIKELY_MIN = 0.7
+LIKELY_MIN = 0.66
 """Least probability of a number that no rule takes for the code."""
 _AHEAD_CHARS = 160
 """How far after its announcement a code may stand."""

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from string import ascii_lowercase
 from typing import Literal
 
@@ -13,6 +14,10 @@ _WIDE = re.compile(r"[⺀-\U0010ffff]")
 type Kind = Literal["near", "close", "enter", "use", "after"]
 TOKEN = re.compile(r"[^\W\d_⺀-\U0010ffff]+")
 """A word of a script with blanks between words."""
+_PLACES_MAX = 100
+"""Of one word. What announces a code stands near the beginning, and few places count."""
+PLACES_MAX = 600
+"""Of a list of words, or of a form of them."""
 _LETTERS = bytes(code if chr(code) in ascii_lowercase else ord(" ") for code in range(256))
 """Blanks for all else: ten times as fast as an expression."""
 
@@ -41,14 +46,15 @@ class Names:
                 self._by_first[first[0]].append(word)
 
     def places(self, lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
-        """Where they stand in a text with these `tokens`, which has characters of wide scripts or not."""
+        """Where they first stand in a text with these `tokens`, with wide scripts or not."""
         words = [word for first in sorted(self._by_first.keys() & tokens) for word in self._by_first[first]]
-        return [
+        found = (
             Announcement(at, at + len(word), self._worth, self._kind)
             for word in (*words, *(self._wide if wide else ()))
             if word in lower
-            for at in _places(lower, word)
-        ]
+            for at in islice(_places(lower, word), _PLACES_MAX)
+        )
+        return list(islice(found, PLACES_MAX))
 
 
 def tokens_of(lower: str) -> set[str]:

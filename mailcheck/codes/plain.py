@@ -2,8 +2,8 @@
 
 import html
 import re
-import unicodedata
 
+from huahuo.eventstore.fulltext.words import normalized
 from huahuo.mailcheck.codes.words import simple
 
 TEXT_CHARS_MAX = 64 * 1024
@@ -21,7 +21,7 @@ _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
-_CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:\s{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
+_CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:[^\S\n]{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
 _CELL = re.compile(r"\n\s{0,8}[0-9A-Z]\s{0,8}\n")
 _SPACED = str.maketrans(
@@ -73,7 +73,7 @@ def plain(text: str) -> str:
     if shown.isascii():
         shown = shown.replace("\r", "\n")
     else:
-        shown = unicodedata.normalize("NFKC", shown.translate(_SPACED))
+        shown = normalized(shown.translate(_SPACED))[:TEXT_CHARS_MAX]
     if "://" in shown or "ww" in shown or "WW" in shown:
         shown = _LINK.sub(" ", shown)
     if "@" in shown:

@@ -1,8 +1,6 @@
 """What a code looks like, and what it is told as."""
 
-import sys
 import time
-from types import FrameType
 
 import pytest
 
@@ -183,34 +181,6 @@ def test_no_text_takes_long(text: str) -> None:
     code_of("verification code", text, text)
 
     assert time.process_time() - before < 2
-
-
-def calls_of(text: str) -> int:
-    """The calls that it takes to find the code of a mail."""
-    calls = 0
-
-    def count(_frame: FrameType, event: str, _arg: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    sys.setprofile(count)
-    try:
-        find_code("receipt 1234", text)
-    finally:
-        sys.setprofile(None)
-    return calls
-
-
-@pytest.mark.parametrize(
-    ("head", "first", "second"),
-    [
-        ("your receipt ", "authorization code 1 ", ""),
-        ("your receipt 12345 ", "authorization code ", "code code code code "),
-    ],
-)
-def test_twice_the_text_takes_twice_the_calls(head: str, first: str, second: str) -> None:
-    once, twice = (calls_of(head + first * count + second * count) for count in (200, 400))
-    assert twice < 3 * once
 
 
 def test_words_that_are_made_at_will_are_not_searched_one_by_one() -> None:
