@@ -211,8 +211,14 @@ class Log(Protocol):
         """Store processed positions; a stored one never decreases."""
         ...
 
-    async def acks(self, user: str | None = None) -> list[Ack]:
-        """The stored acks of one user, or all."""
+    async def acks(
+        self, user: str | None = None, *, client: str | None = None, stream: str | None = None
+    ) -> list[Ack]:
+        """The stored acks, or those of one user, client or stream.
+
+        Raises:
+            Corrupt: one of them is not what was written.
+        """
         ...
 
     async def probe(self) -> str | None:

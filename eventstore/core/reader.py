@@ -221,9 +221,11 @@ class LogReader:
 
         return await self._read(job)
 
-    async def acks(self, user: str | None = None) -> list[Ack]:
+    async def acks(
+        self, user: str | None = None, *, client: str | None = None, stream: str | None = None
+    ) -> list[Ack]:
         """See `Log`."""
-        return list(await self._read(lambda: self._reads.acks(user)))
+        return list(await self._read(lambda: self._reads.acks(user, client, stream)))
 
     async def usage(self) -> tuple[int, list[Usage]]:
         """The position up to which users' bytes are counted, and those bytes."""

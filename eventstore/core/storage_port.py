@@ -376,6 +376,6 @@ class Reads(Protocol):
         """The position up to which users' bytes are counted, and those bytes. An engine may count nothing."""
         ...
 
-    def acks(self, user: str | None) -> Sequence[Ack]:
+    def acks(self, user: str | None, client: str | None, stream: str | None) -> Sequence[Ack]:
         """See `Log.acks`."""
         ...

@@ -59,6 +59,7 @@ def must_fit(crc: int | None, table: str, *values: Value) -> None:
 _CALLED = {
     "command": "command record", "projection": "projection row", "data_key": "data key",
     "stream": "name of stream number", "name": "name of a type or build, number",
+    "usage": "bytes that are counted for",
 }  # fmt: skip
 _KEY_COLUMNS_MAX = 3
 

@@ -218,10 +218,14 @@ class MemoryStore:
         """See `Reads`. Nothing here takes room on a disk."""
         return 1 << 62, []
 
-    def acks(self, user: str | None) -> list[Ack]:
+    def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
         """See `Reads`."""
-        kept = sorted(self.tables.acks.items())
-        return [Ack(*key, seq) for key, seq in kept if user is None or key[0] == user]
+        kept, asked = sorted(self.tables.acks.items()), (user, client, stream)
+        return [
+            Ack(*key, seq)
+            for key, seq in kept
+            if all(one in (None, part) for one, part in zip(asked, key, strict=True))
+        ]
 
 
 def _seq(event: StoredEvent) -> int:

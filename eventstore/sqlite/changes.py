@@ -48,7 +48,8 @@ _PUT_COUNTER = (
     " SET next = max(next, excluded.next), crc = row_crc('counter', name, max(next, excluded.next))"
 )
 _PUT_ACKS = (
-    "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = max(seq, excluded.seq)"
+    "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = excluded.seq,"
+    " crc = excluded.crc WHERE excluded.seq > ack.seq"
 )
 _ACKS_A_STATEMENT = 64
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
@@ -88,8 +89,8 @@ _DROP_OLD_KEYFRAMES = (
 def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
     values: list[Value] = []
     for ack in acks:
-        values += (ack.user, ack.client, ack.stream, ack.seq)
-    return _PUT_ACKS % ", ".join(["(?, ?, ?, ?)"] * len(acks)), tuple(values)
+        values += _summed("ack", ack.user, ack.client, ack.stream, ack.seq)
+    return _PUT_ACKS % ", ".join(["(?, ?, ?, ?, ?)"] * len(acks)), tuple(values)
 
 
 def statements_of(

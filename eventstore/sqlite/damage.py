@@ -26,6 +26,8 @@ from huahuo.eventstore.sqlite.summing import crc_at, walk
 DAMAGES_MAX = 20
 """At most this many are listed."""
 _DERIVED = frozenset({"seq_index", "keyframe", "ended"})
+_ROWS_DERIVED = frozenset({"keyframe", "ack", "usage"})
+"""The tables of which a rebuild deletes rows that do not fit their checksum: what they hold comes again."""
 _A_PAGE = "a page of the file: "
 _OF_EVENTS = (f"{_A_PAGE}table event:", "event ", "events ")
 """How the damages begin that a search in the file's pages may mend."""
@@ -196,7 +198,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
             try:
                 must_fit(crc, table, *values)
             except Corrupt as error:
-                yield Damage(str(error), can_rebuild=table in _DERIVED)
+                yield Damage(str(error), can_rebuild=table in _ROWS_DERIVED)
     except (sqlite3.Error, *MISREAD) as error:
         yield Damage(f"table {table} behind its row {count}: {error}", can_rebuild=table in _DERIVED)
 

@@ -41,6 +41,9 @@ DERIVED = {
 }
 """Those of them that are made anew, empty, if a page is damaged: what they hold comes again by itself. Writes
 to a damaged page are refused, and any group of appends may write to these."""
+SUMS_LOOKED_AT = frozenset({"ack", "usage"})
+"""Those of them whose rows are also held against their checksums, and deleted where they do not fit: a read
+that finds no row cannot know whether one with a damaged key was it."""
 SALVAGED = frozenset({"projection", "data_key", "command", "sealed"})
 """Those that are made again from their rows and the keys in their index."""
 HOLD_S = {"projection": 2.0, "command": 10.0}
@@ -92,6 +95,8 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     """
     said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
+        if table in SUMS_LOOKED_AT and has_misfits(connection, table):
+            return Corrupt(rows_of(table), "some do not fit their checksum")
         return None
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
@@ -128,7 +133,7 @@ def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
     before, connection.text_factory = connection.text_factory, text_of
     try:
         rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
-        return any(row_crc(table, *values) != crc for *values, crc in rows)
+        return any(crc is not None and row_crc(table, *values) != crc for *values, crc in rows)
     except (sqlite3.Error, *MISREAD):
         return True
     finally:
@@ -147,6 +152,11 @@ def none_was_pruned(connection: sqlite3.Connection) -> bool:
 def index_of(table: str) -> str:
     """The place of damage that is in an index of `table` alone."""
     return f"index of table {table}"
+
+
+def rows_of(table: str) -> str:
+    """The place of damage that is in rows of `table`, whose pages are whole."""
+    return f"rows of table {table}"
 
 
 def faults_said(connection: sqlite3.Connection, pragma: str) -> list[str]:
@@ -173,7 +183,7 @@ class LookingOver:
     """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503.
 
     Where only an index is damaged, `mend` makes it again; where a page of a table is, `salvage` makes that
-    again from its index, and says how many rows are lost.
+    again from its index, and says how many rows are lost. `mend` is told whether the pages are whole.
     """
 
     def __init__(
@@ -181,7 +191,7 @@ class LookingOver:
         path: Path,
         corruption: Corruption,
         executor: Executor,
-        mend: Callable[[str], Awaitable[None]],
+        mend: Callable[[str, bool], Awaitable[None]],
         salvage: Callable[[str], Awaitable[int]],
     ) -> None:
         self._path = path
@@ -264,10 +274,12 @@ class LookingOver:
     async def _mended(self, table: str, found: Corrupt) -> Corrupt:
         """Make `table` or its indexes again. What is said of it after that."""
         try:
-            await self._mend(table)
+            await self._mend(table, found.place == rows_of(table))
             left = await self._executor.run(functools.partial(self._look, table))
         except EventStoreError as error:
             return Corrupt(f"table {table}", f"{found.reason}; it cannot be made again: {error}")
+        if left is None and found.place == rows_of(table):
+            return Corrupt(found.place, f"{found.reason}; they were deleted: {DERIVED[table]}")
         if left is None:
             then = f" anew: {DERIVED[table]}" if table in DERIVED else " again"
             return Corrupt(found.place, f"{found.reason}; it was made{then}")
@@ -285,7 +297,7 @@ class LookingOver:
         if not lost:
             return Corrupt(index_of(table), f"{found.reason}; it was made again")
         rows = "one row of it is" if lost == 1 else f"{lost} rows of it are"
-        return Corrupt(f"rows of table {table}", f"{found.reason}; it was made again, but {rows} lost")
+        return Corrupt(rows_of(table), f"{found.reason}; it was made again, but {rows} lost")
 
     def _look(self, table: str) -> Corrupt | None:
         """A connection of its own for each table, so that no snapshot is kept for longer than one takes."""

@@ -9,7 +9,7 @@ from typing import Final
 from huahuo.eventstore.core.sums import row_crc, unlike
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.sqlite.looking_over import DERIVED
-from huahuo.eventstore.sqlite.rebuild import ROW_OF, copy_table
+from huahuo.eventstore.sqlite.rebuild import ROW_OF, copy_table, drop_misfits
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, until_fault
 from huahuo.eventstore.sqlite.schema import STAND_INS, SUMMED, connect_reader, drop_table, made_by
 from huahuo.eventstore.sqlite.store import SqliteStore
@@ -18,12 +18,18 @@ SALVAGED_MAX: Final = 500_000
 """Of a larger table no rows are copied: it would hold up the commits for more than some seconds."""
 
 
-def mend(store: SqliteStore, table: str) -> None:
+def mend(store: SqliteStore, table: str, *, pages_whole: bool) -> None:
     """Make a table in `DERIVED` anew, empty, or the indexes of another one from its rows.
+
+    `pages_whole`: only rows of the table in `DERIVED` are damaged, and these alone are deleted.
 
     Raises:
         EventStoreError: it cannot be done, for example because two rows have one key.
     """
+    if pages_whole:
+        with contextlib.suppress(EventStoreError):  # a text that is none any more cannot be compared
+            store.between_commits(functools.partial(drop_misfits, table=table))
+            return
     if table in DERIVED:
         store.between_commits(functools.partial(_make_anew, table=table))
         return

@@ -128,8 +128,8 @@ class SqliteLog(StoreLog):
         """
         store = self._store
 
-        async def mend_table(table: str) -> None:
-            await self.writer.between_commits(lambda: mend(store, table))
+        async def mend_table(table: str, pages_whole: bool) -> None:
+            await self.writer.between_commits(lambda: mend(store, table, pages_whole=pages_whole))
 
         async def salvage_table(table: str) -> int:
             lost = 0

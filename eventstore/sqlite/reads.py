@@ -49,6 +49,10 @@ from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
+_SELECT_ACKS = (
+    "SELECT user, client, stream, seq, crc FROM ack WHERE (:user IS NULL OR user = :user) AND"
+    " (:client IS NULL OR client = :client) AND (:stream IS NULL OR stream = :stream) ORDER BY 1, 2, 3"
+)
 
 
 class SqliteReads:
@@ -292,11 +296,15 @@ class SqliteReads:
             must_fit(row[2], "keyframe", stream, fold, fingerprint, *row[:2])
             return Keyframe(stream, fold, fingerprint, *row[:2])
 
-    def acks(self, user: str | None) -> list[Ack]:
+    def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
         """See `Reads`."""
-        sql = "SELECT user, client, stream, seq FROM ack WHERE :user IS NULL OR user = :user ORDER BY 1, 2, 3"
-        with self._connection() as connection:
-            return [Ack(*row) for row in connection.execute(sql, {"user": user})]
+        found = []
+        with self._connection("acks") as connection:
+            asked = {"user": user, "client": client, "stream": stream}
+            for *row, crc in connection.execute(_SELECT_ACKS, asked):
+                must_fit(crc, "ack", *row)
+                found.append(Ack(*row))
+        return found
 
     def counted(self) -> int:
         """See `Reads`."""
@@ -310,7 +318,11 @@ class SqliteReads:
             connection.execute("BEGIN")  # both from one moment
             try:
                 row = connection.execute(SELECT_COUNTED).fetchone()
-                return int(row[0]) if row else 0, [Usage(*one) for one in connection.execute(SELECT_USAGE)]
+                found = []
+                for *one, crc in connection.execute(SELECT_USAGE):
+                    must_fit(crc, "usage", *one)
+                    found.append(Usage(*one))
+                return int(row[0]) if row else 0, found
             finally:
                 connection.execute("COMMIT")
 

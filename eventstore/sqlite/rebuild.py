@@ -23,10 +23,12 @@ from huahuo.eventstore.sqlite.schema import (
     connect_reader,
     connect_writer,
     drop_table,
+    has_all_sums,
     is_old,
     made_by,
     make_index,
 )
+from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
 
 ROW_OF = {
     "meta": "key", "counter": "name", "command": "user, client, id", "data_key": "owner",
@@ -46,8 +48,9 @@ _UNREPEATED = (
 def rebuild(directory: Path) -> None:
     """Rebuild what is derived from the events: the index and its checksums, and SQLite's own indexes.
 
-    Names that are damaged in one of their two copies are written again. Damaged keyframes are deleted. The
-    tables `ended`, and `pruned` if no event ever was, are made anew if a page of them is damaged. Of
+    Names that are damaged in one of their two copies are written again. Damaged keyframes, acks and counts of
+    bytes are deleted, and the bytes of all events are counted again. The tables `ended`, and `pruned` if no
+    event ever was, are made anew if a page of them is damaged. Of
     two rows with one key, which only a damaged index lets in, the one that was written last is kept.
     Events that SQLite cannot read are searched for in the file's pages, and one changed byte of an event is
     put right; other damaged events stay damaged. No service may run on `directory`.
@@ -71,6 +74,9 @@ def rebuild(directory: Path) -> None:
             if is_old(connection):
                 raise EventStoreError("the log has an older format: start the service once")
             connection.execute("BEGIN IMMEDIATE")
+            for table in ("ack", "usage"):
+                if table not in broken and has_all_sums(connection) and has_misfits(connection, table):
+                    drop_misfits(connection, table)
             _index_again(connection, broken)
             _write_names(connection, naming, broken)
             _make_seq_index(connection, naming, broken)
@@ -182,6 +188,15 @@ def _index_again(connection: sqlite3.Connection, broken: Mapping[str, bool]) -> 
             _copy(connection, table, key, broken)
         else:
             connection.execute(f"REINDEX {table}")
+
+
+def drop_misfits(connection: sqlite3.Connection, table: str) -> None:
+    """Delete the rows of a table whose content comes again by itself that do not fit their checksum."""
+    columns = ", ".join(SUMMED[table])
+    connection.execute(f"DELETE FROM {table} WHERE crc <> row_crc('{table}', {columns})")  # noqa: S608  constants
+    if table == "usage":
+        connection.execute(FORGET_EVENTS)
+        connection.execute("DELETE FROM meta WHERE key = 'counted'")  # all events are counted again
 
 
 def copy_table(connection: sqlite3.Connection, table: str) -> None:

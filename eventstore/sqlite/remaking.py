@@ -25,8 +25,16 @@ from huahuo.eventstore.sqlite.looking_over import faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.salvage import until_fault
-from huahuo.eventstore.sqlite.schema import connect_reader, connect_writer, drop_table, is_old, made_by
+from huahuo.eventstore.sqlite.schema import (
+    connect_reader,
+    connect_writer,
+    drop_table,
+    has_all_sums,
+    is_old,
+    made_by,
+)
 from huahuo.eventstore.sqlite.small_tables import Kept, is_replica, read_small, sum_of_counters
+from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
 
 LOSS_STRIDE: Final = 1 << 30
 """When numbers may be lost, counters move on by this: more numbers than the lost part can have used, at 100
@@ -181,7 +189,8 @@ def _write(path: Path, meta: Kept, counter: Kept, values: dict[str, bytes]) -> N
             ]
             connection.executemany("INSERT INTO counter VALUES (?, ?, ?)", rows)
         if meta.may_have_had("counted"):
-            connection.execute("UPDATE usage SET events = 0")  # they are counted again from the first one
+            # They are counted again from the first one.
+            connection.execute(FORGET_EVENTS if has_all_sums(connection) else "UPDATE usage SET events = 0")
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

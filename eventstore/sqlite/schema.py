@@ -21,6 +21,7 @@ Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.c
 columns before it; in `seq_index` and `pruned` it is the running checksum of the stream.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
@@ -33,12 +34,12 @@ from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED
-from huahuo.eventstore.sqlite.usage import MAKE_USAGE
+from huahuo.eventstore.sqlite.usage import COLUMNS, MAKE_USAGE
 
-FORMAT = 3
+FORMAT = 4
 """The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
-the log is opened for writing. Format 2 had no checksums; format 1 had an index of SQLite's own in place of
-`seq_index`."""
+the log is opened for writing. Format 3 had no checksums in `ack` and `usage`, format 2 had none at all, and
+format 1 had an index of SQLite's own in place of `seq_index`."""
 
 DATABASE = "log.db"
 
@@ -116,7 +117,10 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
         {"stream": str, "fold": str, "fingerprint": str, "seq": int, "state": bytes, "crc": int},
         ("stream", "fold", "fingerprint", "seq"),
     ),
-    "ack": ({"user": str, "client": str, "stream": str, "seq": int}, ("user", "client", "stream")),
+    "ack": (
+        {"user": str, "client": str, "stream": str, "seq": int, "crc": int},
+        ("user", "client", "stream"),
+    ),
 }
 _UNIQUE = {"name": ("text",), "stream": ("name",)}
 _PRUNED_BY_SEQ = "CREATE INDEX pruned_by_seq ON pruned (stream, seq)"
@@ -128,7 +132,7 @@ SUMMED: dict[str, tuple[str, ...]] = {
     name: tuple(column for column in columns if column != "crc")
     for name, (columns, _) in _TABLES.items()
     if "crc" in columns and name != "pruned"
-}
+} | {"usage": COLUMNS}
 """The tables whose rows carry a checksum of their own, each with the columns that it covers, in order."""
 STAND_INS: dict[str, list[str | bytes | int]] = {
     name: [kind() for kind in columns.values()][:-1]
@@ -139,6 +143,8 @@ STAND_INS: dict[str, list[str | bytes | int]] = {
 COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
 """A condition for the writer's statements: the command record fits its checksum."""
 _FIRST_WITH_SUMS = 3
+_SUMMED_LATER = ("ack", "usage")
+"""What has checksums since format 4."""
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -168,7 +174,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
-        if is_old(connection):
+        if not has_all_sums(connection):
             _show_without_sums(connection)
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ended'").fetchone():
             connection.execute("CREATE TEMP VIEW ended AS SELECT 0 AS stream WHERE 0")
@@ -201,7 +207,13 @@ def prepare(connection: sqlite3.Connection) -> bool:
         connection.execute(MAKE_USAGE)
         connection.execute(MAKE_PASSED)
         if version < FORMAT:
-            _bring_up_to_date(connection, version)
+            _log.info("log_brought_up_to_date", format=version, to=FORMAT)
+            for table in SUMMED:
+                _add_sums(connection, table)
+            if version < _FIRST_WITH_SUMS:
+                _bring_up_to_date(connection, version)
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+            _log.info("log_is_up_to_date", format=FORMAT)
         missing = {*_TABLES, "seq_index"} - _tables(connection)
         if missing:
             raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
@@ -232,19 +244,43 @@ def prepare(connection: sqlite3.Connection) -> bool:
 
 def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     """Upgrade the tables in one pass over the events, each checked against the chain: seconds per million."""
-    _log.info("log_brought_up_to_date", format=version, to=FORMAT)
-    for table in (*SUMMED, "pruned"):
-        connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
-    for table, columns in SUMMED.items():
-        listed = ", ".join(columns)
-        connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
+    connection.execute("ALTER TABLE pruned ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
     connection.execute(_PRUNED_BY_SEQ)
     connection.execute("DROP INDEX event_unique" if version == 1 else "DROP TABLE seq_index")
     connection.execute(_SEQ_INDEX)
     seq_index.put_mark(connection, 0)
     seq_index.catch_up(connection, read_naming(connection))
-    connection.execute(f"PRAGMA user_version={FORMAT}")
-    _log.info("log_is_up_to_date", format=FORMAT)
+
+
+def _add_sums(connection: sqlite3.Connection, table: str) -> None:
+    """Add the column of checksums to a table that has none, with that of each row as it is.
+
+    One with a damaged page is made anew if what it holds comes again by itself.
+    """
+    if any(
+        name == "crc" for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    ):
+        return
+    listed = ", ".join(SUMMED[table])
+    if table in _SUMMED_LATER and not _is_whole(connection, table):
+        made = made_by(connection, table)
+        drop_table(connection, table, (table,))
+        for sql in made:
+            connection.execute(sql)
+        if table == "usage":
+            connection.execute("DELETE FROM meta WHERE key = 'counted'")  # all events are counted again
+    connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
+    connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
+
+
+def _is_whole(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether no page of `table` is damaged. By another connection: after damage SQLite writes no more."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    with contextlib.closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as looking:
+        try:
+            return bool(looking.execute(f"PRAGMA quick_check('{table}')").fetchone()[0] == "ok")
+        except sqlite3.DatabaseError:
+            return False
 
 
 def made_by(connection: sqlite3.Connection, table: str) -> Sequence[str]:
@@ -274,11 +310,23 @@ def is_old(connection: sqlite3.Connection) -> bool:
     return 0 < version < _FIRST_WITH_SUMS
 
 
+def has_all_sums(connection: sqlite3.Connection) -> bool:
+    """Whether every table of `SUMMED` has its checksums. A file without tables counts as such."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version == 0 or version >= FORMAT
+
+
 def _show_without_sums(connection: sqlite3.Connection) -> None:
     """Present a log of an older format as one of the present format whose checksums are unknown."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for table in (*SUMMED, "pruned"):
-        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT *, NULL AS crc FROM main.{table}")  # noqa: S608
+    made = _tables(connection)
+    for table in (*SUMMED, "pruned") if version < _FIRST_WITH_SUMS else _SUMMED_LATER:
+        rows = f"SELECT *, NULL AS crc FROM main.{table}"  # noqa: S608  constants
+        if table not in made:
+            rows = "SELECT " + ", ".join(f"NULL AS {name}" for name in (*SUMMED[table], "crc")) + " WHERE 0"
+        connection.execute(f"CREATE TEMP VIEW {table} AS {rows}")
+    if version >= _FIRST_WITH_SUMS:
+        return
     places = "main.event" if version == 1 else "main.seq_index"
     connection.execute(
         f"CREATE TEMP VIEW seq_index AS SELECT stream, seq, position, NULL AS crc FROM {places}"  # noqa: S608

@@ -23,8 +23,10 @@ from huahuo.eventstore.model import StoredEvent
 
 MAKE_USAGE: Final = (
     "CREATE TABLE IF NOT EXISTS usage (user TEXT PRIMARY KEY, events INTEGER NOT NULL,"
-    " blobs INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    " blobs INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 )
+COLUMNS: Final = ("user", "events", "blobs")
+"""What the checksum of a row covers."""
 SLICE_EVENTS: Final = 4096
 EVENT_BYTES: Final = 128
 """What an event takes besides its body, by estimate."""
@@ -32,7 +34,18 @@ TALLY_USERS_MAX: Final = 8192
 """Adding the sums of this many users takes about 10 ms of a commit. Of more, events are counted by slices."""
 _USER: Final = "user/"
 
-SELECT_USAGE: Final = "SELECT user, events, blobs FROM usage"
+SELECT_USAGE: Final = "SELECT user, events, blobs, crc FROM usage"
+_SUMMED: Final = (
+    "crc = CASE WHEN usage.crc = row_crc('usage', usage.user, usage.events, usage.blobs)"
+    " THEN row_crc('usage', usage.user, {}, {}) ELSE usage.crc END"
+)
+"""The checksum of a changed row. One that did not fit before must not fit from then on."""
+_MORE_EVENTS: Final = (
+    "ON CONFLICT (user) DO UPDATE SET events = usage.events + excluded.events, "
+    + _SUMMED.format("usage.events + excluded.events", "usage.blobs")
+)
+FORGET_EVENTS: Final = "UPDATE usage SET events = 0, " + _SUMMED.format(0, "blobs")  # noqa: S608  constants
+"""They are counted again from the first one. For a log whose rows have checksums."""
 SELECT_COUNTED: Final = "SELECT value FROM meta WHERE key = 'counted'"
 _COUNTED: Final = f"coalesce((SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM ({SELECT_COUNTED})), 0)"  # noqa: S608
 _OWNER: Final = (
@@ -45,10 +58,10 @@ _BYTES: Final = (
 )
 _NEXT: Final = f"event.position > {_COUNTED} AND event.position <= {_COUNTED} + {SLICE_EVENTS}"
 _COUNT: Final = (
-    "INSERT INTO usage SELECT owner, sum(bytes), 0 FROM ("  # noqa: S608  constants
+    "INSERT INTO usage SELECT owner, sum(bytes), 0, row_crc('usage', owner, sum(bytes), 0) FROM ("  # noqa: S608
     + _BYTES.format(_NEXT)
-    + ") WHERE owner IS NOT NULL GROUP BY owner"
-    " ON CONFLICT (user) DO UPDATE SET events = events + excluded.events"
+    + ") WHERE owner IS NOT NULL GROUP BY owner "
+    + _MORE_EVENTS
 )
 _MARK: Final = (
     "INSERT OR REPLACE INTO meta SELECT 'counted', value, row_crc('meta', 'counted', value) FROM"  # noqa: S608
@@ -56,23 +69,28 @@ _MARK: Final = (
     " AS BLOB) AS value) WHERE value IS NOT NULL"
 )
 _ADD: Final = (
-    "INSERT INTO usage SELECT value ->> 0, value ->> 1, 0 FROM json_each(?) WHERE true"
-    " ON CONFLICT (user) DO UPDATE SET events = events + excluded.events"
+    "INSERT INTO usage SELECT value ->> 0, value ->> 1, 0, row_crc('usage', value ->> 0, value ->> 1, 0)"  # noqa: S608
+    " FROM json_each(?) WHERE true " + _MORE_EVENTS
 )
 _PUT_COUNTED: Final = "INSERT OR REPLACE INTO meta VALUES ('counted', ?, ?)"
 _CHOSEN: Final = f"event.position IN (SELECT value FROM json_each(?)) AND event.position <= {_COUNTED}"  # noqa: S608
 _UNCOUNT: Final = (
-    "UPDATE usage SET events = max(0, events - gone.bytes) FROM (SELECT owner, sum(bytes) AS bytes FROM ("  # noqa: S608
+    "UPDATE usage SET events = max(0, events - gone.bytes), "  # noqa: S608  constants
+    + _SUMMED.format("max(0, usage.events - gone.bytes)", "usage.blobs")
+    + " FROM (SELECT owner, sum(bytes) AS bytes FROM ("
     + _BYTES.format(_CHOSEN)
     + ") GROUP BY owner) AS gone WHERE usage.user = gone.owner"
 )
 _PUT_BLOB: Final = (
-    "INSERT INTO usage SELECT ?, 0, length(packed) FROM blob WHERE id = ?"
-    " ON CONFLICT (user) DO UPDATE SET blobs = blobs + excluded.blobs"
+    "INSERT INTO usage SELECT owner, 0, bytes, row_crc('usage', owner, 0, bytes)"  # noqa: S608  constants
+    " FROM (SELECT ? AS owner, length(packed) AS bytes FROM blob WHERE id = ?) WHERE true"
+    " ON CONFLICT (user) DO UPDATE SET blobs = usage.blobs + excluded.blobs, "
+    + _SUMMED.format("usage.events", "usage.blobs + excluded.blobs")
 )
 _DROP_BLOB: Final = (
-    "UPDATE usage SET blobs = max(0, blobs - (SELECT length(packed) FROM blob WHERE id = ?)) WHERE user = ?"
-    " AND EXISTS (SELECT 1 FROM blob WHERE id = ?)"
+    "UPDATE usage SET blobs = max(0, usage.blobs - gone.bytes), "  # noqa: S608  constants
+    + _SUMMED.format("usage.events", "max(0, usage.blobs - gone.bytes)")
+    + " FROM (SELECT length(packed) AS bytes FROM blob WHERE id = ?) AS gone WHERE usage.user = ?"
 )
 
 type Statement = tuple[str, tuple[Value, ...]]
@@ -147,7 +165,7 @@ def before(change: object, tally: Tally) -> Iterator[Statement]:
             tally.forget()
             yield _UNCOUNT, (msgspec.json.encode(positions).decode(),)
         case DropBlob(id=name, owner=owner) if owner:
-            yield _DROP_BLOB, (name, owner, name)
+            yield _DROP_BLOB, (name, owner)
         case CountUsage():
             yield from tally.statements()
 

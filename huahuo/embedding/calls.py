@@ -23,6 +23,7 @@ from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, use
 from huahuo.app.wiring import App
 from huahuo.at import At
 from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.limits import NAME_CHARS_MAX
 from huahuo.eventstore.model import Appended, CommandKey, StoredEvent
 from huahuo.transport.commands.published_events import PublishRefused
@@ -230,6 +231,9 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
     """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`.
 
     False also when the service stops before.
+
+    Raises:
+        Refused: what is known of that client is damaged (`corrupt`).
     """
     acked = app.hub.acked(client, stream, seq)
     if acked.done():  # at a deadline of 0 s the wait below would end before it saw that
@@ -237,13 +241,15 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
     forget = app.on_stop(acked.cancel)
     try:
         async with Deadline(app.clock, timeout_s):
-            acks = await app.log.acks()
-            if any(ack.client == client and ack.stream == stream and ack.seq >= seq for ack in acks):
+            acks = await app.log.acks(client=client, stream=stream)
+            if any(ack.seq >= seq for ack in acks):
                 return True
             await asyncio.wait({acked})
             return not acked.cancelled()
     except TimeoutError:
         return False
+    except Corrupt as error:
+        raise Refused("corrupt", str(error)) from error
     finally:
         forget()
         acked.cancel()

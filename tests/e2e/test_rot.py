@@ -39,10 +39,16 @@ async def fill(data: Path) -> None:
     await log.close()
 
 
-def flip(database: Path) -> None:
+def flip(database: Path, *, bytes_changed: int = 1) -> None:
     raw_bytes = bytearray(database.read_bytes())
-    raw_bytes[raw_bytes.index(b"group/a number 7") + 9] ^= 1
+    place = raw_bytes.index(b"group/a number 7")
+    for offset in range(9, 9 + bytes_changed):
+        raw_bytes[place + offset] ^= 1
     database.write_bytes(raw_bytes)
+
+
+def flip_more(database: Path) -> None:
+    flip(database, bytes_changed=2)
 
 
 def move(database: Path) -> None:
@@ -93,7 +99,7 @@ async def read(server: Serving, stream: str, last: int, **fields: Any) -> tuple[
                 return seqs, ""
 
 
-@pytest.mark.parametrize(("damage", "mended"), [(flip, False), (move, True)])
+@pytest.mark.parametrize(("damage", "mended"), [(flip, True), (flip_more, False), (move, True)])
 def test_a_damaged_stream_says_so_and_the_others_go_on(
     tmp_path: Path, damage: Callable[[Path], None], mended: bool
 ) -> None:

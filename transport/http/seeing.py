@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.port import Log
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Visit
@@ -76,7 +77,12 @@ class Seeing:
                 await self._reading.check_right(visit, stream)
             except Denied as denied:
                 return denied.answer()
-        seen = await self._seen(visit, stream, client, seq, wait_s)
+        try:
+            seen = await self._seen(visit, stream, client, seq, wait_s)
+        except Corrupt:
+            return problem(ErrorCode.CORRUPT, http_zh.ACK_DAMAGED)
+        except EventStoreError:
+            return problem(ErrorCode.UNAVAILABLE, http_zh.LOG_NOT_READ)
         said = {"type": "seen", "stream": stream, "client": client, "seq": seq, "seen": seen}
         return json_answer(msgspec.json.encode(said), status=HTTPStatus.OK)
 
@@ -86,8 +92,8 @@ class Seeing:
         if acked.done():  # at a deadline of 0 s the wait below would end before it saw that
             return True
         try:
-            for ack in await self._log.acks():
-                if (ack.client, ack.stream) == (client, stream) and ack.seq >= seq and only in ("", ack.user):
+            for ack in await self._log.acks(only or None, client=client, stream=stream):
+                if ack.seq >= seq:
                     return True
             async with Deadline(self._wires.ambient, wait_s):
                 await asyncio.wait({acked})

@@ -351,7 +351,7 @@ async def test_a_log_of_an_older_format_is_brought_up_to_date_when_it_is_opened(
     assert await log.verify() == log.position
     assert not log.corruption.found
     await log.close()
-    assert sql(tmp_path, "PRAGMA user_version") == [(3,)]
+    assert sql(tmp_path, "PRAGMA user_version") == [(4,)]
     assert sql(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'event_unique'") == []
 
 
