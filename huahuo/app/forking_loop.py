@@ -114,6 +114,22 @@ class _Servers(asyncio.AbstractServer):
         return tuple(sock for server in self._servers for sock in server.sockets)
 
     @override
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """See asyncio."""
+        return self._servers[0].get_loop()
+
+    @override
+    async def start_serving(self) -> None:
+        """See asyncio."""
+        for server in self._servers:
+            await server.start_serving()
+
+    @override
+    async def serve_forever(self) -> None:
+        """See asyncio."""
+        await asyncio.gather(*(server.serve_forever() for server in self._servers))
+
+    @override
     def is_serving(self) -> bool:
         """See asyncio."""
         return any(server.is_serving() for server in self._servers)

@@ -1,12 +1,9 @@
 """What `Huahuo` takes."""
 
 from huahuo import Huahuo
-from huahuo.actors.plugins.plugin import Plugin
+from huahuo.mailcheck import mail
 
 
 def test_plugins_of_a_generator_are_kept() -> None:
-    class Named(Plugin):
-        name = "named"
-
-    plugin = Named()
+    plugin = mail()
     assert plugin in Huahuo(plugins=(one for one in [plugin])).plugins()
