@@ -17,7 +17,7 @@ from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.event_search import scan, search
-from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
+from huahuo.eventstore.sqlite.looking_over import NEVER_USED, TWICE, faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
@@ -32,8 +32,6 @@ _A_PAGE = "a page of the file: "
 _OF_EVENTS = (f"{_A_PAGE}table event:", "event ", "events ")
 """How the damages begin that a search in the file's pages may mend."""
 _BETWEEN = "; "
-_NEVER_USED = re.compile(r"Page \d+: never used")
-"""A rebuild leaves the damaged pages of a table that it makes anew. Nothing refers to them."""
 _LINES_MAX = 5
 """At most this many faults of a table are reported."""
 _INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
@@ -157,7 +155,7 @@ def _pages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
                 or (table == "pruned" and none_was_pruned(connection))
             )
             yield Damage(_page(table, lines), derived or all(_of_index(line, indexes) for line in lines))
-    rest = [line for line in everywhere if not _NEVER_USED.match(line)]
+    rest = [line for line in everywhere if not NEVER_USED.match(line)]
     if rest and not told:
         yield Damage(_page("none", rest[:_LINES_MAX]), can_rebuild=False)
 

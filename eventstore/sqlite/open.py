@@ -33,7 +33,7 @@ from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
+from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, check_pages, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.mending import mend, salvage
@@ -346,9 +346,8 @@ def _checked(
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if lock.lost_power:  # reads every page: seconds if the log is large
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise Damaged(0, found)
+        with contextlib.closing(connect_reader(path)) as looking:
+            check_pages(looking)
     connection.execute("BEGIN IMMEDIATE")
     # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
     # since SQLite writes no more in a transaction that met a damaged page.

@@ -176,7 +176,13 @@ def _write(path: Path, found: Found, naming: Naming) -> None:
         for position, (stream, seq) in lost.items():
             link = found.links.get(position, GENESIS)
             nothing = (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link)
-            connection.execute(put, hurt.get(position, nothing))
+            row = hurt.get(position, nothing)
+            try:
+                connection.execute(put, row)
+            except (
+                sqlite3.IntegrityError
+            ):  # it has a value of another kind; its link may prove the next event
+                connection.execute(put, (*nothing[:-1], row[-1] if isinstance(row[-1], bytes) else link))
         drop_table(connection, "event", ("event",))  # a page of it may belong to another table
         connection.execute("ALTER TABLE again RENAME TO event")
         connection.execute("COMMIT")

@@ -240,12 +240,8 @@ async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float
         return True
     forget = app.on_stop(acked.cancel)
     try:
-<<<<<<< HEAD
         # Outside of the deadline: at 0 s it is the answer.
         acks = await app.log.acks(client=client, stream=stream)
-=======
-        acks = await app.log.acks(client=client, stream=stream)  # without a deadline: at 0 s it is the answer
->>>>>>> adapters
         if any(ack.seq >= seq for ack in acks):
             return True
         async with Deadline(app.clock, timeout_s):
