@@ -27,8 +27,8 @@ from huahuo.tracing.works import Works
 KEPT_MAX: Final = 10_000
 """Traced events whose acks are waited for, over all streams. Beyond that, the oldest are forgotten."""
 ACKS_MAX: Final = 100_000
-"""Acks that are remembered, over all these events. Beyond that, the oldest events are forgotten. An event with
-all of them makes no further spans.
+"""Acks that are remembered, over all these events. Beyond that, the oldest events are forgotten. An event
+with all of them makes no further spans.
 """
 _NEVER_ACKED: Final = ("effect/", STREAMS)
 """Streams that no client reads."""
