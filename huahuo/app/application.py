@@ -31,7 +31,7 @@ class Application:
         self,
         *,
         entities: Sequence[Entity[Any]] = (),
-        plugins: Sequence[Plugin] | None = None,
+        plugins: Iterable[Plugin] | None = None,
         data: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
         asked: Asked = NOBODY,
@@ -140,15 +140,16 @@ def load(name: str) -> Application:
     return found
 
 
-def _checked(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
+def _checked(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
     """The plug-ins. Raises DefinitionError: one of them is none."""
+    plugins = tuple(plugins)  # also of a generator, which can be walked once
     for plugin in plugins:
         if isinstance(getattr(plugin, "name", None), str) and not isinstance(plugin, type):
             continue
         name = getattr(plugin, "__name__", None)
         hint = f"write {name}()" if callable(plugin) and name else "write an object that derives from Plugin"
         raise DefinitionError(f"{place_of_user()}: plugins: {name or repr(plugin)} is no plug-in: {hint}")
-    return tuple(plugins)
+    return plugins
 
 
 def _failed(name: str, error: Exception | SystemExit) -> ConfigError:

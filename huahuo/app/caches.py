@@ -5,6 +5,7 @@ memory holds beyond the recent events.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from huahuo.app.memory import release_free
@@ -17,7 +18,8 @@ def letting_go(app: App) -> Callable[[], None]:
     freeing: set[asyncio.Task[None]] = set()
 
     async def free(log: SqliteLog) -> None:
-        await log.forget_pages()
+        with contextlib.suppress(RuntimeError):  # the log closes, and its pages go with it
+            await log.forget_pages()
         release_free()
 
     def let_go() -> None:

@@ -7,6 +7,7 @@ JSON.
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -18,6 +19,8 @@ from huahuo.errors import ConfigError
 SECONDS_MAX: Final = 10 * 365 * 86_400
 """The bound of settings in seconds; a refusal does not name it."""
 _LISTED: Final = ": `huahuo config` lists all"
+_JSON_LIST: Final = re.compile(r"""\s*\[\s*["'\]]""")
+"""How a list in JSON or TOML begins. An address of IPv6 in brackets begins otherwise."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
 
 
@@ -106,9 +109,7 @@ class Fields:
         if kind is bool and isinstance(value, str):
             given = _WORDS.get(value.lower(), value)
         elif kind == tuple[str, ...] and isinstance(value, str):
-            if value.lstrip().startswith(
-                ('["', "['")
-            ):  # else the brackets would be part of a secret or address
+            if _JSON_LIST.match(value):  # else the brackets would be part of a secret or address
                 raise ConfigError(self._refusal(name, value, source))
             given = value.split(",")
         elif kind is str and not isinstance(value, str):

@@ -5,12 +5,19 @@ them. A fork has not copied them, so the exit of a forked process crashes. Here 
 threads, which a forked process forgets.
 """
 
+import asyncio
+import errno
 import socket
-from typing import Any, override
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final, override
 
 import uvloop
 
 from huahuo.app.shared_port import bound
+
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Of an address that a name has but this machine has not, such as `::1` without IPv6."""
 
 
 class ForkingLoop(uvloop.Loop):
@@ -25,21 +32,33 @@ class ForkingLoop(uvloop.Loop):
     async def create_server(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
     ) -> Any:
-        """See asyncio. A host with several addresses is left to uvloop."""
-        if isinstance(host, str) and how.get("sock") is None:
-            found = await self._addresses(host, port, flags=socket.AI_PASSIVE)
-            if len(found) == 1:
-                ((family, address),) = found
-                how["sock"] = bound(family, address, shared=bool(how.pop("reuse_port", False)))
-                how.pop("family", None)
-                host = port = None
-        return await super().create_server(protocol_factory, host, port, **how)
+        """See asyncio. A host with several addresses gets a server for each, all on one port."""
+        if not isinstance(host, str) or how.get("sock") is not None:
+            return await super().create_server(protocol_factory, host, port, **how)
+        found = await self._addresses(host, port, family=how.pop("family", 0), flags=socket.AI_PASSIVE)
+        sockets = _bound(found, shared=bool(how.pop("reuse_port", False)))
+        made: list[Any] = []
+        try:
+            made += [
+                await super(ForkingLoop, self).create_server(protocol_factory, sock=sock, **how)
+                for sock in sockets
+            ]
+        except BaseException:
+            for one in (*made, *sockets):
+                one.close()
+            raise
+        return made[0] if len(made) == 1 else _Servers(made)
 
     @override
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **how: Any
     ) -> Any:
-        """See asyncio. The addresses of a name are tried one after the other."""
+        """See asyncio. The addresses of a name are tried one after the other until one accepts.
+
+        Raises:
+            ssl.SSLError: an address accepts, but not with TLS that is trusted here. No other is tried then.
+            OSError: no address accepts; it is the error of the first one.
+        """
         if not isinstance(host, str) or how.get("sock") is not None:
             return await super().create_connection(protocol_factory, host, port, **how)
         if how.get("ssl") and how.get("server_hostname") is None:
@@ -48,9 +67,11 @@ class ForkingLoop(uvloop.Loop):
         for _family, address in await self._addresses(host, port, family=how.pop("family", 0)):
             try:
                 return await super().create_connection(protocol_factory, address[0], address[1], **how)
+            except ssl.SSLError:
+                raise
             except OSError as error:
                 failed.append(error)
-        raise failed[-1] if failed else OSError(f"{host} has no address")
+        raise failed[0] if failed else OSError(f"{host} has no address")
 
     async def _addresses(self, host: str, port: Any, **how: Any) -> list[tuple[int, tuple[Any, ...]]]:
         how["type"] = socket.SOCK_STREAM
@@ -60,3 +81,67 @@ class ForkingLoop(uvloop.Loop):
         except socket.gaierror:
             found = await self.getaddrinfo(host or None, port, **how)
         return [(family, address) for family, _, _, _, address in dict.fromkeys(found)]
+
+
+def _bound(addresses: Sequence[tuple[int, tuple[Any, ...]]], *, shared: bool) -> list[socket.socket]:
+    """A socket for each address that this machine has, all at one port. Raises OSError."""
+    made: list[socket.socket] = []
+    absent = OSError("the host has no address")
+    for family, (host, port, *rest) in addresses:
+        at = port or (made[0].getsockname()[1] if made else 0)
+        try:
+            made.append(bound(family, (host, at, *rest), shared=shared))
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                for sock in made:
+                    sock.close()
+                raise
+            absent = error
+    if not made:
+        raise absent
+    return made
+
+
+class _Servers(asyncio.AbstractServer):
+    """Servers at several addresses as one."""
+
+    def __init__(self, servers: Sequence[asyncio.Server]) -> None:
+        self._servers = servers
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """See asyncio."""
+        return tuple(sock for server in self._servers for sock in server.sockets)
+
+    @override
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """See asyncio."""
+        return self._servers[0].get_loop()
+
+    @override
+    async def start_serving(self) -> None:
+        """See asyncio."""
+        for server in self._servers:
+            await server.start_serving()
+
+    @override
+    async def serve_forever(self) -> None:
+        """See asyncio."""
+        await asyncio.gather(*(server.serve_forever() for server in self._servers))
+
+    @override
+    def is_serving(self) -> bool:
+        """See asyncio."""
+        return any(server.is_serving() for server in self._servers)
+
+    @override
+    def close(self) -> None:
+        """See asyncio."""
+        for server in self._servers:
+            server.close()
+
+    @override
+    async def wait_closed(self) -> None:
+        """See asyncio."""
+        for server in self._servers:
+            await server.wait_closed()

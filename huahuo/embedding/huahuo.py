@@ -56,7 +56,7 @@ class Huahuo(Application):
         self,
         *,
         entities: Sequence[Entity[Any]] = (),
-        plugins: Sequence[Plugin] | None = None,
+        plugins: Iterable[Plugin] | None = None,
         data: str | Path = "huahuo-data",
         config_file: str | Path | None = None,
         world: World | None = None,

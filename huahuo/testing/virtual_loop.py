@@ -54,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
         self._clock_resolution = _RESOLUTION_S
         self.skips_to_s = 0.0
-        """Until then nobody looks: what recurs may be rarer (`Ambient.routine_s`)."""
+        """Until then no test can observe anything: what recurs may be rarer (`Ambient.routine_s`)."""
 
     def time(self) -> float:
         """Seconds since the loop was made."""

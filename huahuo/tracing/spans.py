@@ -27,7 +27,9 @@ from huahuo.tracing.works import Works
 KEPT_MAX: Final = 10_000
 """Traced events whose acks are waited for, over all streams. Beyond that, the oldest are forgotten."""
 ACKS_MAX: Final = 100_000
-"""Acks that are remembered, over all these events. Beyond that, further ones make no spans."""
+"""Acks that are remembered, over all these events. Beyond that, the oldest events are forgotten. An event
+with all of them makes no further spans.
+"""
 _NEVER_ACKED: Final = ("effect/", STREAMS)
 """Streams that no client reads."""
 _NS_A_MS: Final = 1_000_000
@@ -153,7 +155,7 @@ class Spans:
         one = _Waiting(event.stream, event.seq, end_ns, trace.set_span_in_context(span), set())
         self._oldest.append(one)
         self._by_stream.setdefault(event.stream, deque()).append(one)
-        if len(self._oldest) > self._kept_max:
+        while len(self._oldest) > self._kept_max or (self._acks >= self._acks_max and len(self._oldest) > 1):
             gone = self._oldest.popleft()
             self._acks -= len(gone.clients)
             left = self._by_stream[gone.stream]

@@ -248,7 +248,7 @@ def group_events(url: str, data: Path) -> list[dict[str, Any]]:
 FORK = """
 import os, sys
 from huahuo import NotRunning, Service
-service = Service(sys.argv[1], port=0, plugins=[])
+service = Service(sys.argv[1], host=sys.argv[2], port=0, plugins=[])
 service.start()
 child = os.fork()
 if child == 0:
@@ -263,9 +263,12 @@ service.stop()
 """
 
 
-def test_a_process_that_was_forked_from_a_service_is_refused_and_ends_as_it_should(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_process_that_was_forked_from_a_service_is_refused_and_ends_as_it_should(
+    tmp_path: Path, host: str
+) -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path), host],
         check=False,
         capture_output=True,
         text=True,

@@ -1,13 +1,29 @@
 """What an idle service frees: frames and pages that it can make or read again."""
 
+import _sqlite3
 import asyncio
+import ctypes
 from pathlib import Path
 
 from huahuo.app.caches import letting_go
-from tests.support.worlds.storing import stored
+from tests.support.worlds.storing import Stored, stored
+
+_memory_used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+_memory_used.restype = ctypes.c_int64
 
 
-async def test_an_idle_service_lets_frames_and_pages_go_and_goes_on(tmp_path: Path) -> None:
+def sqlite_bytes() -> int:
+    """What SQLite holds in this process, most of it pages of databases."""
+    return int(_memory_used())
+
+
+async def let_go(s: Stored) -> None:
+    """Let go, and wait until the pages are freed. Raises what that raised."""
+    letting_go(s.app)()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "forget pages"))
+
+
+async def test_an_idle_service_lets_frames_go_and_goes_on(tmp_path: Path) -> None:
     async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one, s.client(2, admin=True) as two:
         for client in (one, two):
             await client.events("group/ops").ready()
@@ -16,7 +32,24 @@ async def test_an_idle_service_lets_frames_and_pages_go_and_goes_on(tmp_path: Pa
             assert event.data["text"] == "a" * 1000
             break
         assert s.app.server.frames.bytes > 0
-        letting_go(s.app)()
+        await let_go(s)
         assert s.app.server.frames.bytes == 0
         await asyncio.gather(*(one.send("publish", stream="group/ops", type="said", n=n) for n in range(20)))
         assert s.app.log.head("group/ops").seq == 21
+
+
+async def test_an_idle_service_frees_the_pages_of_what_it_wrote(tmp_path: Path) -> None:
+    texts = [str(n) * 1000 for n in range(1000, 1200)]
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one:
+        await asyncio.gather(
+            *(one.send("publish", stream="group/ops", type="said", text=text) for text in texts)
+        )
+        held = sqlite_bytes()
+        await let_go(s)
+        assert held - sqlite_bytes() > sum(map(len, texts)) // 2
+
+
+async def test_pages_that_are_let_go_while_the_log_closes_are_no_fault(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s:
+        pass
+    await let_go(s)

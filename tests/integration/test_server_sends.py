@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.sends import Way
@@ -16,9 +17,7 @@ from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import until, world
 
-uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
-
-pytestmark = pytest.mark.loop(factory=uvloop.new_event_loop)
+pytestmark = pytest.mark.loop(factory=ForkingLoop)
 V1 = "huahuo.v1"
 
 

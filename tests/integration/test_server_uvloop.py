@@ -7,16 +7,14 @@ import struct
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.wire import until, world
 
-uvloop = pytest.importorskip("uvloop", reason="uvloop exists on Unix only")
-
-
-pytestmark = pytest.mark.loop(factory=uvloop.new_event_loop)
+pytestmark = pytest.mark.loop(factory=ForkingLoop)
 
 
 async def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:

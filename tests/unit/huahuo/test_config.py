@@ -41,10 +41,15 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
     assert load(environ={"HUAHUO_ORIGINS": "a.example, b.example,"}).origins == ("a.example", "b.example")
 
 
-def test_a_list_of_json_in_the_environment_is_refused_and_a_secret_in_it_is_not_said() -> None:
+@pytest.mark.parametrize("form", ['["{}"]', ' [ "{}" ]', "[ '{}' ]", "[]", "[ ]"])
+def test_a_list_of_json_in_the_environment_is_refused_and_a_secret_in_it_is_not_said(form: str) -> None:
     with pytest.raises(ConfigError, match="separated by commas") as refused:
-        load(environ={"HUAHUO_JWT_SECRETS_PREVIOUS": '["' + "a" * 40 + '"]'})
+        load(environ={"HUAHUO_JWT_SECRETS_PREVIOUS": form.format("a" * 40)})
     assert "aaaa" not in str(refused.value)
+
+
+def test_an_address_in_brackets_in_the_environment_is_no_list_of_json() -> None:
+    assert load(environ={"HUAHUO_ORIGINS": "[::1]:8080"}).origins == ("[::1]:8080",)
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("0", False), ("", False)])

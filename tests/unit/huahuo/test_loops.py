@@ -7,6 +7,8 @@ import threading
 import pytest
 
 from huahuo.app.loops import run
+from huahuo.transport import native
+from huahuo.transport.server.sends import Sends
 
 
 def test_tasks_that_the_work_left_are_cancelled() -> None:
@@ -56,3 +58,13 @@ def test_what_the_work_raises_is_raised() -> None:
 
     with pytest.raises(LookupError, match="no port"):
         run(fail())
+
+
+def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> None:
+    ways: list[str] = []
+
+    async def work() -> None:
+        ways.append(Sends("auto").open())
+
+    run(work())
+    assert (ways != ["transport"]) == (native.found() is not None)

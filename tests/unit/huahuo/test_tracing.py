@@ -88,6 +88,15 @@ def test_a_user_that_acks_as_ever_new_clients_leaves_a_bounded_number_of_them() 
     assert traced.delivered() == [1, 1, 1, 2]
 
 
+def test_clients_of_a_newer_event_make_spans_however_many_acked_the_older_ones() -> None:
+    traced = Traced(acks_max=4)
+    for seq in (1, 2, 3):
+        traced.commit(seq)
+        for client in ("c1", "c2"):
+            traced.ack(seq, client=client)
+    assert traced.delivered() == [1, 1, 2, 2, 3, 3]
+
+
 @pytest.mark.parametrize("command_id", ["c1", "", str(Place(1, 2, sampled=False)), "0" * 55])
 def test_any_other_command_leaves_no_trace(command_id: str) -> None:
     traced = Traced()

@@ -1,7 +1,7 @@
 /** What an application may rely on: commands, tokens, the page's life, the id of the installation. */
 
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { type ClientOptions, type HuahuoError, IndexedDbCursors, MemoryCursors } from "../src/index.js";
+import { type ClientOptions, HuahuoError, IndexedDbCursors, MemoryCursors } from "../src/index.js";
 import { online, refusal, state, until } from "./support/claims.js";
 import { tokenOf, World } from "./support/world.js";
 
@@ -107,6 +107,25 @@ describe("tokens", () => {
     });
     expect(count).toBe(3);
     expect(state(tab)).toBe("online");
+  });
+
+  test("are asked for again after an error of another client", async () => {
+    let count = 0;
+    await online(world, {
+      getToken: () => (++count < 3 ? Promise.reject(new HuahuoError("busy", "later")) : tokenOf(42)),
+    });
+    expect(count).toBe(3);
+  });
+
+  test("that come too late leave a closed client stopped", async () => {
+    let refuse: ((error: Error) => void) | undefined;
+    const tab = world.tab({ getToken: () => new Promise((_, no) => (refuse = no)) });
+    await until(() => expect(refuse).toBeDefined());
+    tab.client.close();
+    refuse?.(new Error("server down"));
+    await new Promise(setImmediate);
+    expect(state(tab)).toBe("stopped");
+    expect(await refusal(tab.client.send("note"))).toBe("stopped");
   });
 
   test("that are about to expire are renewed on the same connection", async () => {

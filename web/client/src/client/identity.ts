@@ -1,6 +1,6 @@
 /** Whose page this is: what the token says, else what the server says. */
 
-import { HuahuoError } from "../model/errors.js";
+import type { HuahuoError } from "../model/errors.js";
 import type { State } from "../model/model.js";
 import type { Subject } from "../model/observable.js";
 import type { Host } from "../session/host.js";
@@ -25,7 +25,7 @@ export async function userOf(
     try {
       return (await named(false)) || (token.renewable ? await named(true) : "");
     } catch (error) {
-      if (error instanceof HuahuoError) throw error;
+      if (over.aborted || (error as HuahuoError | undefined)?.code === "misuse") throw error;
       const { delayMs } = retry.closed(null, host.now());
       const reason = token.claims ? "no user" : "getToken failed";
       states.set({ name: "offline", code: null, reason, retryMs: delayMs });
