@@ -53,9 +53,11 @@ def _refuse_named(entity: Entity[Any], of: type, handler: Handler, handled: set[
 def _refuse_undecided(module: Mapping[str, Any], kinds: list[str], handled: set[type]) -> None:
     """Refuse a command with an action in a module of entities, if no entity there decides it."""
     values = list(module.values())
-    for entity in values:
-        if isinstance(entity, Entity):  # also those that this application leaves out
-            handled = handled.union(entity.decides)
+    here = [entity for entity in values if isinstance(entity, Entity)]
+    if not {entity.kind for entity in here}.issuperset(kinds):
+        return  # a function makes the entities, and may make others with other commands
+    for entity in here:  # also those that this application leaves out
+        handled = handled.union(entity.decides)
     for cls in values:
         if not (
             isinstance(cls, type) and issubclass(cls, Command) and cls.__module__ == module.get("__name__")

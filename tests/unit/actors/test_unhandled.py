@@ -88,6 +88,11 @@ RIGHT = {
         "@order.decide\ndef failed(state, command: EffectFailed, ctx):\n"
         "    return [] if isinstance(command, EffectFailed) else [Placed('')]"
     ),
+    "a command of another entity that a function makes": (
+        PLACE
+        + "    return [Placed('tea')]\nmade = [order]\ndel order\n"
+        + "class Cancel(Command, action='cancel_parcel'): ..."
+    ),
     "a command of an entity that is left out": (
         PLACE + "    return [Placed('tea')]\nclass Cancel(Command, action='cancel_parcel'): ...\n"
         "parcel = Entity('parcel', Order)\n@parcel.decide\ndef cancel(state, command: Cancel, ctx): return []"
@@ -103,7 +108,7 @@ def started(source: str, folder: Path) -> None:
     path.write_text(BEGIN + source)
     names: dict[str, Any] = {"__name__": path.stem}
     exec(compile(path.read_text(), str(path), "exec"), names)
-    order: Entity[Any] = names["order"]
+    order: Entity[Any] = names.get("order") or names["made"][0]
     refuse_unhandled(Entities([order]).catalog.by_kind.values())
 
 
