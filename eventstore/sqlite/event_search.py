@@ -149,7 +149,10 @@ class _Walk:
         self._upto = upto
         last, before = 0, [_One(0, 0, None, {GENESIS}, proven=True)]
         for position, group in groupby(self._items(pruned), key=_position):
-            ones = [self._one(item) for item in dict.fromkeys(group)]
+            items = list(dict.fromkeys(group))
+            # An erased event may still be on a page that nothing refers to: its tombstone counts alone.
+            erased = [item for item in items if len(item) == _TOMBSTONE_COLUMNS]
+            ones = [self._one(item) for item in erased or items]
             if position == last + 1:
                 for old in before:
                     for one in ones:

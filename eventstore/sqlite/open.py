@@ -12,7 +12,7 @@ import sqlite3
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -39,6 +39,7 @@ from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.page_faults import COPY, give_old_pages_back, page_faults
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.proving import Proof
 from huahuo.eventstore.sqlite.reads import SqliteReads
@@ -50,13 +51,17 @@ from huahuo.eventstore.sqlite.remaking import (
     remake_pruned,
     remake_small,
 )
-from huahuo.eventstore.sqlite.remaking_events import complete_file, remake_events
+from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back, remake_events
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, tail_damage
 
 _READERS = 2
+OLD_PAGES: Final = "the old pages of tables that were made again"
+_OLD_PAGES_STAY: Final = (
+    "so they stay in the file, and with them what is erased from now on. `huahuo compact` removes them"
+)
 
 
 class SqliteLog(StoreLog):
@@ -198,10 +203,12 @@ def _open(
         lock = DirectoryLock(directory)
     except OSError as error:
         raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+    cut_off_at = 0
     try:
         path = directory / DATABASE
         marks = read_marks(directory) or []
-        complete_file(path)
+        path.with_name(COPY).unlink(missing_ok=True)
+        cut_off_at = complete_file(path)
         remade = _settled(directory, lock, marks) if accept_loss else []
         if not (accept_loss or restored):
             remade = _nothing_lost(directory, lock, marks)
@@ -218,6 +225,7 @@ def _open(
         return _checked_or_mended(path, check, remade, events)
     except BaseException as error:
         lock.leave(None)
+        cut_back(directory / DATABASE, cut_off_at)
         if isinstance(error, sqlite3.Error):
             raise translated(error) from None
         if isinstance(error, OSError):
@@ -262,7 +270,10 @@ def _checked_or_mended(
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:  # fmt: skip
     """What keeps an opening from its end, and can be made again, is made again: each at most once."""
     mends = [events, _mend_index, remake_ended, remake_pruned]
+    old_pages, given_back = "", 0
     while True:
+        if len(mended) > given_back:  # at once: what is loaded is of the file that stays
+            old_pages, given_back = give_old_pages_back(path), len(mended)
         try:
             store, reads, loaded = check()
         except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
@@ -274,6 +285,8 @@ def _checked_or_mended(
                 raise
             mended.append(damage)
         else:
+            if old_pages:
+                mended.append(Corrupt(OLD_PAGES, f"{old_pages}; {_OLD_PAGES_STAY}"))
             for damage in mended:
                 reads.corruption.note(damage)
             return store, reads, loaded
@@ -346,9 +359,8 @@ def _checked(
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if lock.lost_power:  # reads every page: seconds if the log is large
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise Damaged(0, found)
+        if said := page_faults(connection, "quick_check", 1):
+            raise Damaged(0, said[0])
     connection.execute("BEGIN IMMEDIATE")
     # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
     # since SQLite writes no more in a transaction that met a damaged page.

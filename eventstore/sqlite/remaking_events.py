@@ -7,6 +7,7 @@ is accepted.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,9 +27,11 @@ from huahuo.eventstore.sqlite.looking_over import faults_said
 from huahuo.eventstore.sqlite.loss import untouched
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED
+from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 
 PLACE: Final = "the table of events"
@@ -40,19 +43,39 @@ _COMPLETE: Final = "SELECT count(*) + (SELECT count(*) FROM pruned), coalesce(ma
 _log = structlog.get_logger(__name__)
 
 
-def complete_file(path: Path) -> None:
-    """Put zeros in the place of pages that are cut off at the end, because SQLite opens no shorter file."""
-    if not path.exists() or read_frames(path.with_name(f"{path.name}-wal")).committed:
-        return
+def complete_file(path: Path) -> int:
+    """Put zeros in the place of pages that are cut off at the end, because SQLite opens no shorter file.
+
+    Returns where it was cut off, 0 if it was not.
+    """
+    if not path.exists():
+        return 0
     with path.open("rb") as file:
         head = file.read(100)
         size = file.seek(0, 2)
     pages = int.from_bytes(head[28:32])  # by SQLite's file format, 1.3
     is_counted = head[24:28] == head[92:96]
-    if is_counted and head[16:18] == PAGE_BYTES.to_bytes(2) and 0 < size < pages * PAGE_BYTES:
-        _log.warning("log_file_cut_off", path=str(path), bytes=size, pages=pages)
-        with path.open("r+b") as file:
-            file.truncate(pages * PAGE_BYTES)
+    is_short = is_counted and head[16:18] == PAGE_BYTES.to_bytes(2) and 0 < size < pages * PAGE_BYTES
+    if not is_short or read_frames(path.with_name(f"{path.name}-wal")).committed:
+        return 0
+    _log.warning("log_file_cut_off", path=str(path), bytes=size, pages=pages)
+    os.truncate(path, pages * PAGE_BYTES)
+    return size
+
+
+def cut_back(path: Path, size: int) -> None:
+    """Undo `complete_file`, which returned `size`, if nothing was written to the new pages since.
+
+    No connection to the file may be open in this process.
+    """
+    if not size or size_bytes(f"{path}-wal"):
+        return
+    with path.open("rb") as file:
+        file.seek(size)
+        while part := file.read(1 << 20):
+            if any(part):
+                return
+    os.truncate(path, size)
 
 
 def remake_events(
@@ -132,7 +155,7 @@ def _faults(path: Path, error: Exception | None) -> str:
         if said:
             return said[0]
         if isinstance(error, Lost):  # all of it is older, or the root of its tree is another page
-            everywhere = faults_said(connection, "PRAGMA quick_check")
+            everywhere = page_faults(connection, "quick_check", 1)
             return everywhere[0] if everywhere else ""
         count, last = connection.execute(_COMPLETE).fetchone()
     if count != last:
