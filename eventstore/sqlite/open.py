@@ -30,6 +30,7 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.event_search import SCRATCH
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
@@ -207,7 +208,8 @@ def _open(
     try:
         path = directory / DATABASE
         marks = read_marks(directory) or []
-        path.with_name(COPY).unlink(missing_ok=True)
+        for unfinished in (path.with_name(COPY), *directory.glob(f"{SCRATCH}*")):
+            unfinished.unlink(missing_ok=True)
         cut_off_at = complete_file(path)
         remade = _settled(directory, lock, marks) if accept_loss else []
         if not (accept_loss or restored):
@@ -358,9 +360,9 @@ def _checked(
     """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if lock.lost_power:  # reads every page: seconds if the log is large
-        if said := page_faults(connection, "quick_check", 1):
-            raise Damaged(0, said[0])
+    # After a power cut every page is read: seconds if the log is large.
+    if lock.lost_power and (said := page_faults(connection, "quick_check", 1)):
+        raise Damaged(0, said[0])
     connection.execute("BEGIN IMMEDIATE")
     # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
     # since SQLite writes no more in a transaction that met a damaged page.

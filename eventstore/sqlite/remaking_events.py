@@ -19,8 +19,7 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
-from huahuo.eventstore.sqlite.event_pages import EventRow
-from huahuo.eventstore.sqlite.event_search import Found, scan, search
+from huahuo.eventstore.sqlite.event_search import PUT_FOUND, Found, has_room, scan, search
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
@@ -110,7 +109,7 @@ def remake_events(
     mark = max(marks, key=lambda mark: mark.position, default=Mark("", 0, GENESIS))
     upto = (0, GENESIS) if accept else (mark.position, mark.chain)
     with contextlib.closing(scan(path)) as scratch:
-        with untouched(path) as connection:
+        with has_room(path.parent), untouched(path) as connection:
             naming = read_naming(connection, whole=False)
             found = search(scratch, connection, naming, upto)
         if found is None or not naming.texts:
@@ -123,7 +122,8 @@ def remake_events(
             PLACE, f"{said}; it was made again from the pages of the file{_say_lost(found, naming)}"
         )
         _log.warning("events_made_again", found=said, lost=len(found.lost), unknown=len(found.unknown))
-        _write(path, found, naming)
+        with has_room(path.parent):
+            _write(path, found, naming)
     return damage
 
 
@@ -187,35 +187,41 @@ def _say_lost(found: Found, naming: Naming) -> str:
 
 def _write(path: Path, found: Found, naming: Naming) -> None:
     text = min(naming.texts)
-    hurt = _still_there(path, found)
+    hurt = _keep_hurt(path, found)
     with contextlib.closing(connect_writer(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         made = made_by(connection, "event")[0]
         connection.execute(made.replace("event", "again", 1))
         put = INSERT_EVENT.replace("event", "again", 1)
-        rows = found.scratch.execute("SELECT * FROM event WHERE position <= ?", (found.end,))
+        rows = found.scratch.execute(
+            "SELECT * FROM event WHERE position <= ? ORDER BY position", (found.end,)
+        )
         connection.executemany(put, rows)
         lost = found.lost | _of_no_stream(connection, found.unknown)
         for position, (stream, seq) in lost.items():
             link = found.links.get(position, GENESIS)
-            nothing = (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link)
-            connection.execute(put, hurt.get(position, nothing))
+            if position not in hurt:
+                connection.execute(put, (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link))
         drop_table(connection, "event", ("event",))  # a page of it may belong to another table
         connection.execute("ALTER TABLE again RENAME TO event")
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _still_there(path: Path, found: Found) -> dict[int, EventRow]:
-    """What SQLite reads in the place of lost events: it may be of use to somebody, although it is refused."""
-    rows: dict[int, EventRow] = {}
+def _keep_hurt(path: Path, found: Found) -> set[int]:
+    """Keep what SQLite reads in the place of lost events: it may be of use, although it is refused.
+
+    Returns their positions.
+    """
+    kept: set[int] = set()
     with untouched(path) as connection:
         for position, place in found.lost.items():
             with contextlib.suppress(*FAULTS):
                 row = connection.execute("SELECT * FROM event WHERE position = ?", (position,)).fetchone()
                 if row is not None and row[:3] == (position, *place):
-                    rows[position] = row
-    return rows
+                    found.scratch.execute(PUT_FOUND, row)
+                    kept.add(position)
+    return kept
 
 
 def _of_no_stream(connection: sqlite3.Connection, unknown: list[int]) -> dict[int, tuple[int, int]]:
