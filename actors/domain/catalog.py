@@ -67,6 +67,18 @@ class Catalog:
         """By table, the entities whose states say which rows it has."""
         return self._derived
 
+    def refuse_late(self) -> None:
+        """Refuse a command of clients that was declared after the catalog was made: it is not in it.
+
+        Raises:
+            DefinitionError: there is one.
+        """
+        for entity in self.by_kind.values():
+            for cls, handler in entity.decides.items():
+                if traits(cls).action and cls not in self.owners:
+                    why = "it is declared after Huahuo(…) was called: write app = Huahuo(…) below it"
+                    raise DefinitionError(f"{place_of(handler)}: {handler.__name__}, of {entity.kind}: {why}")
+
     def warn(self) -> None:
         """Say once, at the start, what works and is seldom meant."""
         for entity in self.by_kind.values():

@@ -21,6 +21,7 @@ from huahuo.actors.domain.decision import Context, Decision, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
 from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, Held
+from huahuo.actors.domain.handlers import Handler
 from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.refusals import NOT_FINAL, not_found, refusal, too_large, too_many
@@ -81,11 +82,13 @@ class EntityDecider(BoundedFold):
             return engine.Decision(reply=Done(b"", moved=True))
         stream = f"{self.entity.kind}/{state.key}"
         own = STREAMS + stream
-        head, trace = context.head(own), _trace(sent)
+        timer = sent.timer
+        trace = sent.trace or carried(sent.command_id) if timer is None else timer.trace
         timers = Changes(
-            stream, own, state.timers, head, context.now_ms, context.timestamp, trace, sent.command_id
-        )
-        if sent.timer is not None and not timers.fire(sent.timer):
+            stream, own, state.timers, context.head(own), context.now_ms, context.timestamp, trace,
+            sent.command_id,
+        )  # fmt: skip
+        if timer is not None and not timers.fire(timer):
             return engine.Decision(reply=_NO_LONGER)
         outcome = self._outcome(state, sent, context)
         if outcome.__class__ is list:  # the usual answer
@@ -106,14 +109,18 @@ class EntityDecider(BoundedFold):
         command: Any = sent.command  # both are compared by their class: `isinstance` asks the metaclass
         if command.__class__ is Emit:
             return Decision(command.events)
-        refused = self._refuses(state, sent, command)
-        if refused is not None:
-            return refused
-        handler = self._handlers.get(type(command))
+        if sent.who is None and state.exists:  # the usual case of a timer
+            ctx = Context(state.key, now_ms=context.now_ms, command_id=sent.command_id)
+        else:
+            refused = self._refuses(state, sent, command)
+            if refused is not None:
+                return refused
+            ctx = _context(state, sent, context)
+        handler = self._handlers.get(command.__class__)
         if handler is None:
             raise Fault(f"{type(command).__name__}: no decide of {self.entity.kind} handles it")
         try:
-            outcome = handler(state.state, command, _context(state, sent, context))
+            outcome = handler(state.state, command, ctx)
         except Refused as refusal:
             outcome = refusal
         if outcome.__class__ is list or not isinstance(outcome, Refused):
@@ -141,24 +148,29 @@ class EntityDecider(BoundedFold):
         timestamp, version, body_bytes = context.timestamp, entity.version, 0
         command_id = "" if sent.timer is None else sent.command_id
         events: list[NewEvent] = []
-        own: list[Event] = []
+        own: list[tuple[Handler, Event]] = []
+        reply = _NO_LONGER  # nobody reads that of a timer
         try:
             for event in outcome:
-                form = forms.get(type(event))
+                form = forms.get(event.__class__)
                 if form is None:
                     return None
                 body, read = writing.as_read(form, event, timestamp)
-                own.append(read)
+                own.append((form.handler, read))
                 events.append(NewEvent(stream, form.name, body, version, stream, command_id))
                 body_bytes += len(body)
-            body = _NO_LONGER.body if sent.timer is not None else self._reply(state, _NO_FIELDS)
+            if sent.timer is None:
+                reply = Done(self._reply(state, _NO_FIELDS))
         except (OverBound, TypeError, ValueError, OverflowError, RecursionError):
             return None
         if state.size + body_bytes > bounds.state_bytes_max:
             return None
         after = state.state
-        for event in own:
-            after = self.after(after, event)
+        for handler, event in own:
+            try:
+                after = handler(after, event)
+            except SystemExit as error:
+                raise HandlerExit(handler) from error
         if after.__class__ is not entity.state and not isinstance(after, entity.state):
             return None
         size = 0
@@ -169,14 +181,14 @@ class EntityDecider(BoundedFold):
         elif self.over(state, after, body_bytes):
             return None
         facts = timers.facts()
-        rows: Sequence[RowPut | RowDrop] = ()
+        rows: tuple[RowPut | RowDrop, ...] = ()
         expected = _NOTHING
         if facts is not None:
             more, rows, expected = facts
             events += more
         return engine.Decision(
-            reply=Done(body), record=body, at_stream=stream, events=tuple(events), expected=expected,
-            rows=tuple(rows), after=Ahead(after, len(own), body_bytes, size),
+            reply=reply, record=reply.body, at_stream=stream, events=tuple(events), expected=expected,
+            rows=rows, after=Ahead(after, len(own), body_bytes, size),
         )  # fmt: skip
 
     def _refuses(self, state: Held, sent: Sent, command: Command) -> Refused | None:
@@ -304,8 +316,3 @@ def _context(state: Held, sent: Sent, context: engine.Context) -> Context:
     return Context(
         state.key, who.user_id, who.username, who.is_admin, who.groups, context.now_ms, sent.command_id
     )
-
-
-def _trace(sent: Sent) -> str:
-    """The place in a trace of all that the decision asks for."""
-    return sent.trace or carried(sent.command_id) if sent.timer is None else sent.timer.trace

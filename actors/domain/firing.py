@@ -28,19 +28,20 @@ class FiredTogether:
         self.submit = self._together.submit
         self.give_up = self._together.give_up
 
-    @property
-    def full(self) -> bool:
+        self._add = self._together.add
+        self.full = False
         """See `Group`."""
-        return self._together.full
 
     def add(self, timer: Timer, command_id: str) -> bool:
         """See `Group`."""
-        inbox = self._directory.resident_inbox(timer.entity)
+        entity = timer.entity
+        inbox = self._directory.resident_inbox(entity)
         if inbox is None:
             return False
         try:
-            command = self._commands[f"{timer.kind}/{timer.command}"][1].decode(timer.fields)
+            command = self._commands[f"{entity[: entity.index('/')]}/{timer.command}"][1].decode(timer.fields)
         except msgspec.MsgspecError:
             return False  # `fire` says it
-        sent = Sent(command, command_id=command_id, timer=timer)
-        return self._together.add(inbox, sent, command_id)
+        added = self._add(inbox, Sent(command, None, command_id, None, None, timer), command_id)
+        self.full = self._together.full
+        return added

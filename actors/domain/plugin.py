@@ -13,6 +13,7 @@ from huahuo.actors.domain.lists import Lists
 from huahuo.actors.domain.past import past_of
 from huahuo.actors.domain.plugin_jobs import PluginJobs
 from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.unhandled import refuse_unhandled
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.actors.timers.clockwork import Clockwork
@@ -60,6 +61,8 @@ class Entities(Plugin):
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
+        self.catalog.refuse_late()
+        refuse_unhandled(self.catalog.by_kind.values())
         self.catalog.warn()
         self.following.check(
             {*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log, self.catalog)

@@ -190,7 +190,9 @@ def as_read(form: Form, event: Event, timestamp: str) -> tuple[bytes, Event]:
     Raises:
         TypeError, ValueError: it cannot be stored. OverBound: it has too many bytes.
     """
-    body = checked(event, timestamp)
+    body = encode(event, timestamp)
+    if len(body) > EVENT_BYTES_MAX or b"null" in body:
+        body = checked(event, timestamp)
     try:
         return body, form.decode(body)
     except msgspec.ValidationError as error:

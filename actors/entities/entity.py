@@ -210,14 +210,12 @@ class Entity(LoopActor):
         return True
 
     def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent], *, advanced: bool) -> None:
-        """The append of `decide_now` is durable: these are the decision's events. `advanced`: see there."""
+        """The append of `decide_now` is durable: these are the decision's events. `advanced`: see there.
+
+        Call `settle` after the last one of an append.
+        """
         stream = self._stream
-        if advanced:
-            if self._seq != _UNLOADED:
-                self._settle()
-            ours: Sequence[StoredEvent] = ()
-        else:
-            ours = [event for event in written if event.stream == stream]
+        ours = () if advanced else [event for event in written if event.stream == stream]
         if ours and len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
             try:
                 self._take(ours)
@@ -225,6 +223,11 @@ class Entity(LoopActor):
                 _log.exception("fold_failed_after_append", entity=stream, position=written[-1].position)
         if decision.effects:
             self._start(decision, written[-1].position)
+
+    def settle(self) -> None:
+        """All decisions of an append are finished: weigh the state, and store a keyframe if one is due."""
+        if self._seq != _UNLOADED:
+            self._settle()
 
     def forget(self) -> None:
         """The outcome of an append is not known, and only the log can tell."""

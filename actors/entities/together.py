@@ -12,7 +12,7 @@ If nothing was written, the state is dropped and loaded again.
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import batched
 from typing import Any, Final
@@ -33,7 +33,7 @@ BYTES_MAX: Final = 256 << 10
 _A_STEP: Final = 128
 """After as many entities, other work on the loop has its turn."""
 
-type _Part = tuple[Inbox, Entity, Decision[Any, Any], bool]
+type _Part = tuple[Entity, Decision[Any, Any], bool]
 """The last: whether the entity has taken over the state after it."""
 
 
@@ -43,18 +43,20 @@ class Together:
     Call `add` for each command, then `submit`, then `finish`. `context` is the moment of all decisions.
     """
 
-    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_heads", "_held", "_log", "_owners",
-                 "_parts", "_principal", "_rows", "_written")  # fmt: skip
+    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_heads",
+                 "_held", "_log", "_owners", "_parts", "_principal", "_rows", "_written", "full")  # fmt: skip
 
     def __init__(self, door: Door, log: Log, context: Context, principal: str) -> None:
         self._door = door
         self._log = log
         self._heads: dict[str, int] = {}
         """Of all streams that get an event: the seq after what was decided so far."""
-        self._context = replace(context, head=partial(_head, self._heads, context.head))
+        self._context = replace(context, head=partial(_head, self._heads, log))
         self._principal = principal
         self._parts: list[_Part] = []
         self._events: list[NewEvent] = []
+        self.full = False
+        """Whether `submit` should be called now."""
         self._rows: list[RowPut | RowDrop] = []
         self._expected: dict[str, int] = {}
         self._owners: dict[str, Entity] = {}
@@ -62,11 +64,6 @@ class Together:
         self._held: dict[Inbox, Entity] = {}
         self._bytes = 0
         self._written: Future[Appended | Duplicate] | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether `submit` should be called now."""
-        return len(self._events) >= EVENTS_MAX or self._bytes >= BYTES_MAX
 
     def add(self, inbox: Inbox, command: object, command_id: str) -> bool:
         """Have an entity decide a command. False: nothing was done, so send it as a message.
@@ -81,12 +78,13 @@ class Together:
             entity = door.hold(inbox)
             if entity is None:
                 return False
-        if entity.__class__ is Entity or isinstance(entity, Entity):  # the class's metaclass is slow to ask
-            decision = entity.decide_now(command, self._context)
+        decide_now = getattr(entity, "decide_now", None)  # `isinstance` would ask the class's metaclass
+        if decide_now is not None:
+            decision = decide_now(command, self._context)
             if decision is not None and self._join(entity, decision, command_id):
                 if fresh:
                     self._held[inbox] = entity
-                self._parts.append((inbox, entity, decision, entity.advance(decision)))
+                self._parts.append((entity, decision, entity.advance(decision)))
                 return True
         if fresh:
             door.let_go(inbox)
@@ -119,6 +117,7 @@ class Together:
                     event.stream, event.type, event.body, event.version, event.entity, command_id
                 )
             self._events.append(event)
+        self.full = len(self._events) >= EVENTS_MAX or self._bytes >= BYTES_MAX
         self._rows += decision.rows
         return True
 
@@ -171,25 +170,27 @@ class Together:
         at = done = 0
         try:
             for some in batched(self._parts, _A_STEP):
-                for _, entity, decision, advanced in some:
+                for entity, decision, advanced in some:
                     following = at + len(decision.events)
-                    entity.finish(decision, events[at:following], advanced=advanced)
+                    if decision.effects or not advanced:
+                        entity.finish(decision, events[at:following], advanced=advanced)
                     at = following
                 done += len(some)
                 if done < len(self._parts):
                     await asyncio.sleep(0)
-            for inbox in self._held:
-                self._door.let_go(inbox)
+            for entity in self._held.values():
+                entity.settle()
+            self._door.let_go_all(self._held)
             self._held.clear()
             self._parts = []
         finally:
             self.give_up()
 
 
-def _head(heads: Mapping[str, int], durable: Callable[[str], int], stream: str) -> int:
+def _head(heads: Mapping[str, int], log: Log, stream: str) -> int:
     """The head of a stream after what was decided for an append."""
     head = heads.get(stream)
-    return durable(stream) if head is None else head
+    return log.head(stream).seq if head is None else head
 
 
 def _is_plain(decision: Decision[Any, Any]) -> bool:

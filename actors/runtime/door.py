@@ -18,7 +18,7 @@ A handler that is called here runs in its caller's context, not in that of the r
 import asyncio
 import inspect
 from asyncio.events import _get_running_loop
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from types import CoroutineType
 from typing import Any, cast
 
@@ -76,6 +76,24 @@ class Door(Dispatcher):
                     inbox.state = IDLE
                     return
         self._release(inbox)
+
+    def let_go_all(self, inboxes: Iterable[Inbox]) -> None:
+        """As `let_go`, of many: those without messages take the lock once."""
+        others: list[Inbox] = []
+        with self.lock:
+            for inbox in inboxes:
+                if (
+                    inbox.state == BUSY
+                    and inbox.stopped is not True
+                    and not inbox.queue
+                    and not inbox.waiting
+                ):
+                    inbox.queue = None
+                    inbox.state = IDLE
+                else:
+                    others.append(inbox)
+        for inbox in others:
+            self._release(inbox)
 
     def tell_urgent(self, inbox: Inbox, message: Any) -> None:
         """See `LoopRef.tell_urgent`."""

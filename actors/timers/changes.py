@@ -5,7 +5,7 @@ rows that a decision replaces are those that it knows, and a due time fires at m
 finds another head or no such timer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from huahuo.actors.entities.decider import Decision
 from huahuo.actors.timers.known import Known
 from huahuo.actors.timers.timer import (
     DUE_PART,
+    FIRED,
     TABLE,
     TYPES,
     Timer,
@@ -32,7 +33,7 @@ _MIN_MS = 1
 _UNTOUCHED: Final[dict[str, Timer | None]] = {}
 """Never written to."""
 
-type Facts = tuple[Sequence[NewEvent], Sequence[RowPut | RowDrop], Mapping[str, int]]
+type Facts = tuple[tuple[NewEvent, ...], tuple[RowPut | RowDrop, ...], Mapping[str, int]]
 """Events, rows and the head that the append expects."""
 
 
@@ -125,14 +126,16 @@ class Changes:
         if fired is None:
             return None
         name, seq = fired.name, self._head + 1
-        rows: list[RowPut | RowDrop] = [RowDrop(TABLE, DUE_PART, fired.key)]
+        rows: tuple[RowPut | RowDrop, ...] = (RowDrop(TABLE, DUE_PART, fired.key),)
+        next_ms = 0
         if fired.every_ms:
             following = self._moved(fired, seq)
-            rows += following.puts()
-            self._known.expect(seq, {name: following.due_ms})
-        else:
-            self._known.expect(seq, {name: 0})
-        return (self._new(self._firing(fired)),), rows, {self._stream: self._head}
+            next_ms = following.due_ms
+            rows += tuple(following.puts())
+        self._known.expect(seq, {name: next_ms})
+        body = _encode(TimerFired(self._timestamp, name, fired.due_ms, next_ms, fired.trace or UNSET))
+        event = NewEvent(self._stream, FIRED, body, 1, self._entity, self._command_id)
+        return (event,), rows, {self._stream: self._head}
 
     def into[R, E](self, decision: Decision[R, E]) -> Decision[R, E]:
         """The decision with all of this in the same commit."""
@@ -163,7 +166,7 @@ class Changes:
                 dues[name] = timer.due_ms
                 rows += msgspec.structs.replace(timer, seq=seq).puts()
         self._known.expect(seq, dues)
-        return tuple(map(self._new, events)), rows, {self._stream: self._head}
+        return tuple(map(self._new, events)), tuple(rows), {self._stream: self._head}
 
     def _new(self, event: TimerEvent) -> NewEvent:
         command_id = "" if self._fired is None else self._command_id

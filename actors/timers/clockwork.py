@@ -19,12 +19,13 @@ from huahuo.actors.timers.heard import Heard
 from huahuo.actors.timers.limits import Limits
 from huahuo.actors.timers.ports import Fires
 from huahuo.actors.timers.retries import Retries
-from huahuo.actors.timers.rounds import Due, Rounds
+from huahuo.actors.timers.rounds import Rounds
 from huahuo.actors.timers.timer import (
     DUE_PART,
     FIRED,
     STREAMS,
     TABLE,
+    Due,
     Timer,
     TimerFired,
     TimersCancelled,
@@ -44,6 +45,7 @@ _log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 60.0
 """At least this often the wall clock is read and the table compared."""
+_STREAMS_CHARS: Final = len(STREAMS)
 _ALARM_LEAST_S: Final = 0.001
 """A wait that is lost when it is added to the loop's time would ring again and again at the same moment."""
 _PAGE_ROWS: Final = 1_024
@@ -153,7 +155,7 @@ class Clockwork:
             await asyncio.sleep(0)
 
     def _hear(self, events: Sequence[StoredEvent]) -> None:
-        timers = [event for event in events if event.stream.startswith(STREAMS)]
+        timers = [event for event in events if event.stream[:_STREAMS_CHARS] == STREAMS]
         self._heard.hear(events, timers)
         is_last = self._rounds.is_last
         told = [event for event in timers if event.type != FIRED or not is_last(event)]
@@ -195,9 +197,11 @@ class Clockwork:
         half = max(1, self._limits.at_once // 2)  # one half is decided while the other is committed
         if free >= half:
             due: list[Due] = []
-            while len(due) < half and (one := self._next(now_ms, now_s)) is not None:
-                self._busy[one[0]] = one[1]  # now, as a page that is being read may hold it too
-                due.append(one)
+            retries = self._retries
+            while len(due) < half and retries.waiting and (again := retries.pop(now_s)) is not None:
+                due.append((again.key, again))
+            due += window.pop(now_ms, half - len(due))
+            self._busy.update(due)  # now, as a page that is being read may hold them too
             if due:
                 self._firing += len(due)
                 task = self._task(self._rounds.fire(due))
@@ -243,12 +247,11 @@ class Clockwork:
                 after = window.begin_page()
                 self._heard.begin()
                 rows = await log.rows(TABLE, DUE_PART, after=after, limit=limit)
-                page = [
-                    (key, self._heard.certified(timer))
-                    for key, value in rows
-                    if key not in self._busy and self._share.has((timer := from_row(key, value)).entity)
-                ]
-                window.end_page(page, rows[-1][0] if len(rows) == limit else None)
+                busy, share = self._busy, self._share
+                page = [(key, from_row(key, value)) for key, value in rows if key not in busy]
+                if share is not WHOLE:
+                    page = [due for due in page if share.has(due[1].entity)]
+                window.end_page(self._heard.certified(page), rows[-1][0] if len(rows) == limit else None)
         except EventStoreError as error:
             window.fail_page()
             self._lost = True
@@ -271,11 +274,6 @@ class Clockwork:
         self._firing -= firings
         if self._winding is None:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
-
-    def _next(self, now_ms: int, now_s: float) -> Due | None:
-        if self._retries.waiting and (timer := self._retries.pop(now_s)) is not None:
-            return timer.key, timer
-        return self._window.pop(now_ms)
 
     def again(self, timer: Timer, key: bytes, error: Exception) -> None:
         """See `Keeper`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from huahuo.actors.timers.timer import STREAMS, Timer
+from huahuo.actors.timers.timer import STREAMS, Due
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 
@@ -41,11 +41,17 @@ class Heard:
         self._position = self._log.position
         self._whole = True
 
-    def certified(self, timer: Timer) -> Timer:
-        """A timer of the page that came, with the head at which it is pending, if that is sure."""
-        stream = STREAMS + timer.entity
+    def certified(self, page: list[Due]) -> list[Due]:
+        """The timers of the page that came, with the heads at which they are pending, if that is sure."""
         if not self._whole or self._position != self._log.position:
-            return timer
-        before = self._streams.get(stream)
-        head = self._log.head(stream).seq if before is None else before
-        return timer if timer.seq >= head else replace(timer, seq=head)
+            return page
+        head_of, streams = self._log.head, self._streams
+        certified: list[Due] = []
+        for due in page:
+            timer = due[1]
+            stream = STREAMS + timer.entity
+            head = streams.get(stream) if streams else None
+            if head is None:
+                head = head_of(stream).seq
+            certified.append(due if timer.seq >= head else (due[0], replace(timer, seq=head)))
+        return certified

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.timers.ports import Fires, Group
-from huahuo.actors.timers.timer import Timer
+from huahuo.actors.timers.timer import Due, Timer
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 
@@ -20,9 +20,6 @@ _WAITS_MAX: Final = 16
 """How often at most a pass that found every entity busy waits for an append of another round."""
 _STRETCH: Final = 128
 """After this many decisions, other work on the loop has its turn."""
-
-type Due = tuple[bytes, Timer]
-"""A timer with its key."""
 
 type _Members = dict[str, Due]
 """The timers of a group, by the ids of their commands."""

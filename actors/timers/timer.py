@@ -46,7 +46,7 @@ class Timer(Struct, frozen=True, gc=False, order=True):
     @property
     def key(self) -> bytes:
         """Its place among all pending timers."""
-        return due_key(self.due_ms, self.entity, self.name)
+        return self.due_ms.to_bytes(DUE_BYTES) + f"{self.entity}\0{self.name}".encode()  # `due_key`
 
     @property
     def id(self) -> str:
@@ -64,6 +64,10 @@ class Timer(Struct, frozen=True, gc=False, order=True):
         value = msgspec.json.encode((self.command, self.every_ms, self.seq, Raw(self.fields), *traced))
         yield RowPut(TABLE, DUE_PART, self.key, value)
         yield RowPut(TABLE, COMMANDS_PART, f"{self.kind}/{self.command}".encode(), b"")
+
+
+type Due = tuple[bytes, Timer]
+"""A timer with its key."""
 
 
 class TimerSet(Struct, frozen=True, tag_field="type", tag="timer_set"):

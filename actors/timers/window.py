@@ -46,14 +46,20 @@ class Window:
         self._bury()
         return self._heap[0][1].due_ms if self._heap else None
 
-    def pop(self, now_ms: int) -> tuple[bytes, Timer] | None:
-        """Take out the first timer, with its key, if it is due."""
-        self._bury()
-        if not self._heap or self._heap[0][1].due_ms > now_ms:
-            return None
-        first = heappop(self._heap)
-        del self._live[first[0][DUE_BYTES:]]
-        return first
+    def pop(self, now_ms: int, count: int) -> list[tuple[bytes, Timer]]:
+        """Take out the first timers that are due, at most `count`, with their keys."""
+        heap, live = self._heap, self._live
+        due: list[tuple[bytes, Timer]] = []
+        while heap and len(due) < count:
+            first = heap[0]
+            if first[1].due_ms > now_ms:
+                break
+            heappop(heap)
+            name_key = first[0][DUE_BYTES:]
+            if live.get(name_key) is first[1]:
+                del live[name_key]
+                due.append(first)
+        return due
 
     def add(self, timer: Timer) -> None:
         """A timer was set, in place of one of the same name."""
@@ -96,11 +102,14 @@ class Window:
         heard, self._heard = self._heard or {}, None
         if not self._moved:
             self.edge = edge
-            for key, timer in page:
-                name_key = key[DUE_BYTES:]
-                here = heard.get(name_key) or self._live.get(name_key)
+            heap, live = self._heap, self._live
+            for entry in page:
+                name_key, timer = entry[0][DUE_BYTES:], entry[1]
+                here = (heard and heard.get(name_key)) or live.get(name_key)
                 if here is None or here.seq < timer.seq:
-                    self._push(key, timer)
+                    live[name_key] = timer
+                    heappush(heap, entry)
+            self._sweep_if_many_died()
         for timer in heard.values():
             self.add(timer)
         if len(self._live) > 2 * self._max:
@@ -118,6 +127,9 @@ class Window:
     def _push(self, key: bytes, timer: Timer) -> None:
         self._live[key[DUE_BYTES:]] = timer
         heappush(self._heap, (key, timer))
+        self._sweep_if_many_died()
+
+    def _sweep_if_many_died(self) -> None:
         if len(self._heap) > 2 * len(self._live) + _DEAD_MAX:
             self._sweep()
 

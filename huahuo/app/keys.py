@@ -17,6 +17,7 @@ from huahuo.transport.access.tokens import Authenticator
 
 JWT_FILE = "jwt.secret"
 MASTER_FILE = "master.key"
+_SETTINGS = {JWT_FILE: "HUAHUO_JWT_SECRET", MASTER_FILE: "HUAHUO_MASTER_KEY"}
 _MASTER_BYTES = 32
 
 
@@ -60,6 +61,11 @@ def read(settings: Settings) -> Keys:
 def read_jwt_secret(settings: Settings) -> bytes:
     """The token key alone. If the settings hold it, no directory is needed. Raises as `read`."""
     return _jwt(settings.jwt_secret or _read(settings.data / JWT_FILE))
+
+
+def read_master_key(settings: Settings) -> bytes:
+    """The master key alone: all that opening a log takes. Raises as `read`."""
+    return _master(settings.master_key or _read(settings.data / MASTER_FILE))
 
 
 def _refuse_to_make(settings: Settings) -> None:
@@ -108,6 +114,7 @@ def _read(path: Path) -> str:
             ) from None
         raise ConfigError(
             f"{path} does not exist: put the key that belongs to this directory there,"
+            f" or set {_SETTINGS[path.name]} to it, as for the service,"
             f" or let `huahuo serve --data {path.parent}` make one if the directory is new"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -61,9 +61,9 @@ async def writing(settings: Settings) -> AsyncIterator[StoreLog | None]:
     Raises:
         HuahuoError: there is no such directory, or the log cannot be opened.
     """
-    secrets, ambient = keys.read(settings), SystemAmbient()
+    master_key, ambient = keys.read_master_key(settings), SystemAmbient()
     try:
-        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=master_key, build=BUILD)
     except InUse:
         yield None
         return

@@ -156,7 +156,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         return
     try:
         log = await SqliteLog.open(
-            settings.data, ambient=ambient, master_key=keys.read(settings).master_key, build=BUILD
+            settings.data, ambient=ambient, master_key=keys.read_master_key(settings), build=BUILD
         )
     except InUse:
         yield _running(settings)
@@ -239,7 +239,7 @@ async def accept_loss(settings: Settings, ambient: Ambient) -> str:
     log = await SqliteLog.open(
         settings.data,
         ambient=ambient,
-        master_key=keys.read(settings).master_key,
+        master_key=keys.read_master_key(settings),
         build=BUILD,
         accept_loss=True,
     )

@@ -27,9 +27,9 @@ async def do(settings: Settings, on_log: OnLog, refused: type[Exception], action
     Raises:
         HuahuoError: it was refused, or the log or the service cannot be used.
     """
-    secrets, ambient = keys.read(settings), SystemAmbient()
+    master_key, ambient = keys.read_master_key(settings), SystemAmbient()
     try:
-        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=master_key, build=BUILD)
     except InUse:
         return await _through_service(settings, action, fields)
     except EventStoreError as error:

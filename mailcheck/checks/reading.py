@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import batched
 
+import structlog
 from msgspec.structs import replace
 
 from huahuo.eventstore.ambient import Ambient
@@ -13,7 +14,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.fetching import SIZES_MAX, RawMail, Reader, jobs, runs
 from huahuo.mailcheck.checks.ports import CheckLimits, Ok, Sink
-from huahuo.mailcheck.codes.finding import code_of
+from huahuo.mailcheck.codes.finding import Code, code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.folders import Folder, chosen
@@ -22,6 +23,8 @@ from huahuo.mailcheck.imap.wire import Folder as Opened
 from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
 from huahuo.mailcheck.servers.faults import CommandRefused, ImapError
 from huahuo.mailcheck.words import zh
+
+_log = structlog.get_logger(__name__)
 
 _HISTORY_MAILS = 200
 """A longer history is read from its end, so that the newest mails are told first."""
@@ -202,7 +205,7 @@ def fetched_mail(
 ) -> FetchedMail:
     """A mail as the domain keeps it, whatever bytes came. `codes`: look for a verification code."""
     mail = parse_headers(raw.body) if raw.headers else parse_mail(raw.body)
-    code = code_of(mail.subject, mail.text, mail.html) if codes and not raw.headers else None
+    code = _code_of(mail.subject, mail.text, mail.html, raw.uid) if codes and not raw.headers else None
     return FetchedMail(
         folder=folder,
         uidvalidity=uidvalidity,
@@ -220,6 +223,17 @@ def fetched_mail(
         code_confidence=code.confidence if code else 0.0,
         remote_id=remote_id,
     )
+
+
+def _code_of(subject: str, text: str, markup: str, uid: int) -> Code | None:
+    """The code of a mail. One that cannot be searched has none: it must not end the check of its mailbox."""
+    try:
+        return code_of(subject, text, markup)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  the text is anybody's, and a fault of the search is found in the log
+        _log.exception("mail_code_search_failed", uid=uid)
+        return None
 
 
 class Progress:

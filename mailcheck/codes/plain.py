@@ -16,6 +16,7 @@ _BREAK = re.compile(
     r"<(?:br|hr|/?(?:p|div|tr|table|h[1-6]|li|[uod]l|d[td]|blockquote|center|t[dh]|pre|section|article))\b[^<>]*>",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"&#([0-9]{9,})")
 _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
@@ -43,7 +44,12 @@ def stripped(markup: str) -> str:
     for begin, end in _HIDDEN:
         shown = _without(shown, begin, end)
     shown = _TAG.sub("", _BREAK.sub("\n", shown.replace("\n", " ")))
-    return html.unescape(shown)[:TEXT_CHARS_MAX]
+    return html.unescape(_NUMBERED.sub(_shortened, shown))[:TEXT_CHARS_MAX]
+
+
+def _shortened(reference: re.Match[str]) -> str:
+    """The same character by at most eight digits, as `int` takes no more than some thousand of them."""
+    return f"&#{reference[1].lstrip('0')[:8] or '0'}"
 
 
 def _without(markup: str, begin: str, end: str) -> str:

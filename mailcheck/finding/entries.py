@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+import structlog
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.fulltext.asking import marks_of
@@ -29,6 +30,9 @@ WITHOUT_CONTENT: Final = 0
 """The variant of a mail whose text was not there when it was put."""
 _VARIANT_DIGITS: Final = 12
 _DIGEST_BYTES: Final = 12
+
+
+_log = structlog.get_logger(__name__)
 
 
 class _Content(msgspec.Struct):
@@ -77,10 +81,24 @@ def entry_of(record: MailRecord, user_id: UserId, content: bytes | None) -> Entr
             "subject": record.subject,
             "sender": record.sender,
             "recipients": f"{found.to} {found.cc}",
-            "text": found.text if found.text.strip() else stripped(found.html),
+            "text": found.text if found.text.strip() else _text_of(found.html, record.mail_id),
         },
         variant=WITHOUT_CONTENT if content is None else variant_of(record),
     )
+
+
+def _text_of(markup: str, mail_id: int) -> str:
+    """The text of HTML, "" if it cannot be read: the mail is found by its subject.
+
+    The same HTML gives the same each time, so a mail is dropped as it was put.
+    """
+    try:
+        return stripped(markup)
+    except MemoryError:  # it says nothing about the mail
+        raise
+    except Exception:  # noqa: BLE001  the markup is anybody's: one mail must not stop the index
+        _log.exception("mail_text_unreadable", mail_id=mail_id)
+        return ""
 
 
 def ms_of(time: str) -> int:

@@ -22,8 +22,8 @@ class _Segment:
 
     __slots__ = ("_events", "_start", "first")
 
-    def __init__(self, first: int) -> None:
-        self._events: list[StoredEvent] = []
+    def __init__(self, first: int, events: list[StoredEvent]) -> None:
+        self._events = events
         self._start = 0
         self.first = first
 
@@ -68,7 +68,7 @@ class Tail:
         """An empty cache that begins after `position`."""
         self._events_max = events_max
         self._bytes_max = bytes_max
-        self._log = _Segment(position + 1)
+        self._log = _Segment(position + 1, [])
         self._streams: dict[str, _Segment] = {}
         self._bytes = 0
 
@@ -133,21 +133,22 @@ class Tail:
         return tuple(found)
 
     def _restart(self, position: int) -> None:
-        self._log = _Segment(position)
+        self._log = _Segment(position, [])
         self._streams.clear()
         self._bytes = 0
 
     def _add(self, events: Sequence[StoredEvent], grouped: Mapping[str, list[StoredEvent]]) -> None:
         self._log.extend(events)
         self._bytes += _bodies_bytes(events)
+        streams = self._streams
         for stream, part in grouped.items():
-            segment = self._streams.get(stream)
-            sound = part[-1].seq - part[0].seq == len(part) - 1
-            if segment is None or not sound or segment.next != part[0].seq:
+            segment = streams.get(stream)
+            first = part[0].seq
+            sound = len(part) == 1 or part[-1].seq - first == len(part) - 1
+            if segment is None or not sound or segment.next != first:
                 # A sound log has no gap in a stream's seqs. If there is one, only the part after it is kept.
-                whole = part if sound else _whole_end(part)
-                self._streams[stream] = segment = _Segment(whole[0].seq)
-                segment.extend(whole)
+                whole = part[:] if sound else _whole_end(part)
+                streams[stream] = _Segment(whole[0].seq, whole)
             else:
                 segment.extend(part)
         self._evict(len(self) - self._events_max)

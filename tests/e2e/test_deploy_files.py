@@ -101,6 +101,12 @@ def test_kubernetes_accepts_the_manifests() -> None:
     run(needs("kubernetes-validate", "kubernetes-validate"), DEPLOY / "kubernetes" / "huahuo.yaml")
 
 
+def test_the_pods_get_no_settings_from_the_names_of_services() -> None:
+    manifests = (DEPLOY / "kubernetes" / "huahuo.yaml").read_text(encoding="utf-8")
+    pods = manifests.partition("\nkind: StatefulSet\n")[2].partition("\n---\n")[0]
+    assert "\n      enableServiceLinks: false\n" in pods
+
+
 def test_every_setting_that_is_named_exists() -> None:
     known = table()
     names = {known.variable(name) for name in known.names} | OWN_NAMES

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
+from tests.support.drivers.http import client as http_client
 from tests.support.worlds.orders import Expire, Order, orders
 
 ALLOWED = ["user/42", "user/alice@x", "group/ops", "system", "parcel/7"]
@@ -233,6 +235,18 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
     assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
     world.close()
+
+
+async def test_what_a_client_had_seen_before_the_start_is_known_without_waiting(tmp_path: Path) -> None:
+    app = Huahuo(data=tmp_path / "data", port=0)
+    async with app:
+        await app.publish("user/42", "a")
+        async with http_client(app.url, app.token(42)) as http:
+            acked = await http.post("/acks", json={"client": "dev-7", "cursors": {"user/42": 1}})
+            assert acked.status_code == HTTPStatus.NO_CONTENT
+    async with app:
+        assert await app.seen("user/42", 1, client="dev-7", timeout_s=0)
+        assert not await app.seen("user/42", 2, client="dev-7", timeout_s=0)
 
 
 @pytest.mark.parametrize("stream", ["", "user", "order/x", "Order/1", "!!", "user/a b", "chat/é"])

@@ -120,8 +120,7 @@ def test_a_window_gives_every_timer_of_the_table_in_the_end(todo: list[tuple[str
         window.end_page([(row.key, row) for row in rows], rows[-1].key if len(rows) == size else None)
 
     def fire() -> None:
-        while (due := window.pop(now_ms)) is not None:
-            key, timer = due
+        for key, timer in window.pop(now_ms, 100):
             assert key == timer.key
             if table.get(which(key)) == timer:
                 del table[which(key)]

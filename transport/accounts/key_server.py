@@ -17,7 +17,9 @@ from huahuo.transport.accounts.key_set import BadKeySet, KeySet
 
 FRESH_S: Final = 300.0
 STALE_S: Final = 3600.0
-"""Keys of this age are not used before one more try to fetch newer ones: one of them may be withdrawn."""
+"""Keys of this age are not used before one more try to fetch newer ones: one of them may be withdrawn. If that
+try failed, they hold for `FRESH_S` while it is repeated in the background: an address that hangs delays no sign-in.
+"""
 UNKNOWN_S: Final = 60.0
 FETCH_S: Final = 5.0
 
@@ -50,10 +52,12 @@ class KeyServer:
         """The keys, if they may be used without waiting. They are renewed in the background."""
         if self._keys is None:
             return None
-        age_s = self._ambient.monotonic_s() - self._fetched_s
+        now_s = self._ambient.monotonic_s()
+        age_s = now_s - self._fetched_s
         if age_s >= FRESH_S and self._may_try():
+            tried = self.failed and self._tried_s is not None and now_s - self._tried_s < FRESH_S
             self._begin()
-            if age_s >= STALE_S:
+            if age_s >= STALE_S and not tried:
                 return None
         return self._keys
 

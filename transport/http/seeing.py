@@ -99,6 +99,6 @@ class Seeing:
                 await asyncio.wait({acked})
                 return not acked.cancelled()
         except TimeoutError:
-            return False
+            return acked.done() and not acked.cancelled()
         finally:
             acked.cancel()

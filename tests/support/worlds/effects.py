@@ -114,7 +114,7 @@ async def one_step(job: Any, run: EffectRun) -> None:
 def parcels(
     script: Script, *, decides_failures: bool = True, carries: bool = True, **rules: Any
 ) -> Entity[Parcel]:
-    """The kind `parcel`, declared anew. `rules`: those of the effect `Carry`, where it `carries`."""
+    """The kind `parcel`, declared anew. `rules`: those of its effect `Carry`, which `carries` declares."""
     parcel = Entity("parcel", Parcel)
 
     @parcel.evolve
@@ -128,17 +128,6 @@ def parcels(
     @parcel.evolve
     def lost(state: Parcel, event: Lost) -> Parcel:
         return replace(state, status="lost")
-
-    @parcel.decide
-    def post(state: Parcel, command: Post, ctx: Context) -> Outcome:
-        jobs = [Carry(n, command.host or command.text) for n in range(command.jobs)]
-        return Decision([Posted()], effects=jobs)
-
-    @parcel.decide
-    def more(state: Parcel, command: More, ctx: Context) -> Outcome:
-        made = [Weigh(n) if command.weigh else Carry(n, command.host) for n in range(command.jobs)]
-        secrets = {"password": Secret(command.password)} if command.password else {}
-        return Decision(effects=made, secrets=secrets)
 
     @parcel.decide
     def stop(state: Parcel, command: Stop, ctx: Context) -> Outcome:
@@ -162,10 +151,30 @@ def parcels(
 
     if carries:
 
+        @parcel.decide
+        def post(state: Parcel, command: Post, ctx: Context) -> Outcome:
+            jobs = [Carry(n, command.host or command.text) for n in range(command.jobs)]
+            return Decision([Posted()], effects=jobs)
+
+        @parcel.decide
+        def more(state: Parcel, command: More, ctx: Context) -> Outcome:
+            made = [Weigh(n) if command.weigh else Carry(n, command.host) for n in range(command.jobs)]
+            secrets = {"password": Secret(command.password)} if command.password else {}
+            return Decision(effects=made, secrets=secrets)
+
         @parcel.effect(**rules)
         async def carry(job: Carry, run: EffectRun) -> None:
             script.runs.append(run)
             await script.carry(job, run)
+    else:
+
+        @parcel.decide
+        def post(state: Parcel, command: Post, ctx: Context) -> Outcome:
+            return [Posted()]
+
+        @parcel.decide
+        def more(state: Parcel, command: More, ctx: Context) -> Outcome:
+            return []
 
     @parcel.effect
     async def weigh(job: Weigh, run: EffectRun) -> None:

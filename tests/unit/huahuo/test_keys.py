@@ -63,3 +63,10 @@ def test_reading_keys_that_are_not_there_says_how_to_make_them(tmp_path: Path) -
 def test_keys_do_not_show_themselves(tmp_path: Path) -> None:
     made = keys.ensure(Settings(data=tmp_path), FakeAmbient())
     assert repr(made) == "Keys([sealed])"
+
+
+def test_a_log_is_opened_without_the_token_key_that_only_the_service_was_given(tmp_path: Path) -> None:
+    made = keys.ensure(Settings(data=tmp_path, jwt_secret="s" * 32), FakeAmbient())
+    assert keys.read_master_key(Settings(data=tmp_path)) == made.master_key
+    with pytest.raises(ConfigError, match="set HUAHUO_JWT_SECRET"):
+        keys.read(Settings(data=tmp_path))

@@ -99,6 +99,22 @@ async def test_old_keys_hold_while_the_address_does_not_answer() -> None:
     assert w.fetches > 1
 
 
+async def test_while_the_address_hangs_for_hours_only_the_first_sign_in_waits_for_it() -> None:
+    w = World(OLD)
+    await w.sign_in(OLD)
+    w.ambient.advance(STALE_S)
+    w.answer = Unreachable("it did not come within 5 s")
+    assert await w.sign_in(OLD) == "ok"
+    w.gate = asyncio.Event()
+    w.ambient.advance(FETCH_S)
+    assert isinstance(w.verify(OLD), Verified)
+    await asyncio.sleep(0)
+    assert w.fetches == 3, "meanwhile it is asked again"
+    w.ambient.advance(FETCH_S)
+    assert isinstance(w.verify(OLD), Verified)
+    await w.keys.close()
+
+
 async def test_an_answer_that_is_no_key_set_leaves_the_old_keys() -> None:
     w = World(OLD)
     await w.sign_in(OLD)

@@ -120,12 +120,16 @@ def test_a_user_is_denied_what_is_not_his_and_what_does_not_exist(stream: str) -
     assert driver.append(stream, "secret") == []
 
 
-@pytest.mark.parametrize("stream", ["user/42", "user/alice@example.com", "group/dev", "system", "log"])
+@pytest.mark.parametrize(
+    "stream", ["user/42", "user/alice@example.com", "group/dev", "system", "log", "removed/1"]
+)
 def test_an_admin_may_read_every_public_stream_and_the_log(stream: str) -> None:
     assert driver_with(who="root").say(action="subscribe", stream=stream)[0]["outcome"] == "fresh"
 
 
-@pytest.mark.parametrize("stream", ["mailbox/1", "auth", "audit", "user/..", "user/a b", "user/", "nothing"])
+@pytest.mark.parametrize(
+    "stream", ["mailbox/1", "auth", "audit", "effect/a/1", "user/..", "user/a b", "user/", "nothing", "A/1"]
+)
 def test_an_admin_too_reads_internal_streams_only_through_the_log(stream: str) -> None:
     assert driver_with(who="root").say(action="subscribe", stream=stream)[0]["outcome"] == "denied"
 

@@ -157,6 +157,18 @@ describe("acks", () => {
     expect(bench.said("ack")).toEqual([{ action: "ack", cursors: { [STREAM]: 2 } }]);
   });
 
+  test("leave before the stream is left", () => {
+    const bench = reading().attach("b", "head", { log: LOG, seq: 0 }, "group/ops");
+    bench.place("resumed", 0);
+    bench.events(1, 2, "group/ops").events(3, 3, "group/ops");
+    bench.session.take("b", bench.now);
+    bench.session.processed("b", 0, 2);
+    bench.session.detach("b");
+    expect(bench.said()).toEqual([
+      { action: "ack", cursors: { "group/ops": 2 } }, { action: "unsubscribe", stream: "group/ops" },
+    ]);
+  });
+
   test("leave at once at half a window", () => {
     const bench = reading().events(1, 4);
     bench.process("a");

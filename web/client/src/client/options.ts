@@ -6,7 +6,7 @@ import type { CursorStore } from "./cursors.js";
 import type { Commands, Language } from "../model/model.js";
 
 export interface ClientOptions {
-  /** The server: `https://…`, `wss://…` or a path. Default: the server of the page. */
+  /** The server, or its mount in another application: `https://…`, a path, or `wss://…`. Default: the page's server. */
   readonly url?: string | URL;
   /** A token that is never renewed. When it expires, the client stops. */
   readonly token?: string;

@@ -4,6 +4,7 @@
  */
 
 import { HuahuoError } from "../model/errors.js";
+import { Acks } from "./acks.js";
 import type { After, Check, Cursor, Item, Outcome, State, Status } from "../model/model.js";
 import type { Happening } from "./happenings.js";
 import { Pipe, Reader } from "./streams.js";
@@ -20,6 +21,11 @@ export class Readers {
   protected happened: Happening[] = [];
   /** The streams that the server follows by itself. */
   protected automatic: ReadonlySet<string> = new Set();
+  protected readonly acks = new Acks(
+    this.pipes,
+    () => this.phase === "online",
+    (cursors) => this.urgent.push({ action: "ack", cursors }),
+  );
 
   constructor(public window = 512) {}
 
@@ -46,6 +52,7 @@ export class Readers {
   detach(id: string, aside = false): void {
     const reader = this.readers.get(id);
     if (!reader) return;
+    this.acks.now(); // what was processed last is forgotten with the stream
     const { pipe } = reader;
     this.readers.delete(id);
     pipe.readers.delete(id);

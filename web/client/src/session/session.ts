@@ -18,7 +18,6 @@
  */
 
 import { NOT_RECORDED } from "../model/codes.js";
-import { Acks } from "./acks.js";
 import { CommandQueue, Pace } from "./commands.js";
 import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
@@ -56,11 +55,6 @@ export class Session extends Readers {
   private readonly pace: Pace;
   private log = "";
   private count = 0;
-  private readonly acks = new Acks(
-    this.pipes,
-    () => this.phase === "online",
-    (cursors) => this.urgent.push({ action: "ack", cursors }),
-  );
   private readonly liveness = new Liveness();
   private goaway: GoawayFrame | null = null;
   private failure: AuthResultFrame | null = null;

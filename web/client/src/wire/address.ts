@@ -3,7 +3,8 @@
 import { misuse } from "../model/errors.js";
 
 /**
- * The WebSocket address of a server.
+ * The WebSocket address of a server. `https://host/live` names the place where an application is mounted: its
+ * WebSocket is `/live/ws`. An address with another scheme, or with a path that ends in a slash, is taken as it is.
  *
  * @param base the base of a relative `url`
  * @throws HuahuoError `misuse`
@@ -15,10 +16,11 @@ export function socketUrl(url: string | URL | undefined, base: string): string {
   } catch {
     throw misuse(`not the address of a server: ${String(url)}`);
   }
-  const scheme = { "http:": "ws:", "https:": "wss:", "ws:": "ws:", "wss:": "wss:" }[parsed.protocol];
-  if (!scheme) throw misuse(`not the address of a server: ${parsed.href}`);
+  const { protocol, host, pathname, search } = parsed;
+  if (!/^(http|ws)s?:$/.test(protocol)) throw misuse(`not the address of a server: ${parsed.href}`);
   if (parsed.searchParams.has("token")) throw misuse("a token does not belong into an address");
-  return `${scheme}//${parsed.host}${parsed.pathname}${parsed.search}`;
+  const socket = protocol < "w" && !search && !/\/(ws)?$/.test(pathname) ? "/ws" : "";
+  return `${protocol.replace("http", "ws")}//${host}${pathname}${socket}${search}`;
 }
 
 export interface Claims {

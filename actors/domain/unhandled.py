@@ -1,0 +1,130 @@
+"""Effects and commands that nothing handles, found before an application starts. Pure.
+
+An effect, and the command of a timer, is a value that a `decide` makes, so a missing handler would show only
+when that happens. But the code of the `decide` names the class, or that of a function which it calls does.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final
+
+from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.handlers import Handler
+from huahuo.actors.domain.structs import Command, Effect, EffectFailed, traits
+
+_FUNCTIONS_MAX: Final = 1_000
+"""Functions of an application that are looked at for one `decide`."""
+_BASES: Final = frozenset({Command, Effect, EffectFailed})
+
+
+def refuse_unhandled(entities: Iterable[Entity[Any]]) -> None:
+    """Refuse a class that a `decide` names, or that clients would send, if nothing handles it.
+
+    Raises:
+        DefinitionError: it has one. The message says what to write.
+    """
+    known = tuple(entities)
+    handled = {cls for entity in known for cls in (*entity.decides, *entity.effects)}
+    for entity in known:
+        for cls, handler in entity.decides.items():
+            _refuse_named(entity, cls, handler, handled)
+    for module, kinds in _modules(known):
+        _refuse_undecided(module, kinds, handled)
+
+
+def _refuse_named(entity: Entity[Any], of: type, handler: Handler, handled: set[type]) -> None:
+    for cls in _named(handler):
+        if cls in _BASES or not issubclass(cls, Command | Effect) or _is_handled(cls, handled):
+            continue
+        decide = f"{handler.__name__}, the decide of {of.__name__} in {place_of(handler)}"
+        if issubclass(cls, Effect):
+            write = f"@{entity.kind}.effect async def …(job: {cls.__name__}, run)"
+        else:
+            write = f"@{entity.kind}.decide def …(state, command: {cls.__name__}, ctx)"
+        base = "Effect" if issubclass(cls, Effect) else "Command"
+        raise DefinitionError(
+            f"{place_of(cls)}: class {cls.__name__}({base}): no handler, and {decide}, names it:"
+            f" write {write}"
+        )
+
+
+def _refuse_undecided(module: Mapping[str, Any], kinds: list[str], handled: set[type]) -> None:
+    """Refuse a command with an action in a module of entities, if no entity there decides it."""
+    values = list(module.values())
+    for entity in values:
+        if isinstance(entity, Entity):  # also those that this application leaves out
+            handled = handled.union(entity.decides)
+    for cls in values:
+        if not (
+            isinstance(cls, type) and issubclass(cls, Command) and cls.__module__ == module.get("__name__")
+        ):
+            continue
+        action = "" if cls in _BASES else traits(cls).action
+        if action and not _is_handled(cls, handled):
+            kind = kinds[0] if len(kinds) == 1 else "…"
+            write = f"@{kind}.decide def …(state, command: {cls.__name__}, ctx), or remove the class"
+            raise DefinitionError(
+                f"{place_of(cls)}: class {cls.__name__}(Command): no handler for {action!r}: write {write}"
+            )
+
+
+def _is_handled(cls: type, handled: set[type]) -> bool:
+    """Whether it has a handler, or is the base of a class that has."""
+    return cls in handled or any(issubclass(one, cls) for one in handled)
+
+
+def _modules(entities: Iterable[Entity[Any]]) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """The names of each module with handlers of these entities, and the kinds of those."""
+    found: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
+    for entity in entities:
+        for handler in (*entity.decides.values(), *entity.evolves.values(), *entity.effects.values()):
+            names = getattr(inspect.unwrap(handler), "__globals__", None)
+            if names is not None:
+                kinds = found.setdefault(id(names), (names, []))[1]
+                if entity.kind not in kinds:
+                    kinds.append(entity.kind)
+    return list(found.values())
+
+
+def _named(handler: Handler) -> Iterator[type]:
+    """The classes that a function names, or that a function of the same package names which it calls."""
+    waiting: list[Any] = [handler]
+    seen: set[int] = set()
+    while waiting and len(seen) < _FUNCTIONS_MAX:
+        function = inspect.unwrap(waiting.pop())
+        if not isinstance(function, FunctionType) or id(function) in seen:
+            continue
+        seen.add(id(function))
+        for value in _values(function):
+            if isinstance(value, type):
+                yield value
+            elif callable(value) and _package(value) == _package(function):
+                waiting.append(value)
+
+
+def _values(function: FunctionType) -> Iterator[Any]:
+    """What the names in a function's code stand for, as far as that is known before it runs."""
+    names = set(_names(function.__code__))
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in sorted(names & function.__globals__.keys()):
+        value = function.__globals__[name]
+        yield value
+        if isinstance(value, ModuleType):
+            yield from (vars(value)[inner] for inner in sorted(names & vars(value).keys()))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _package(value: Any) -> str:
+    return str(getattr(value, "__module__", None)).partition(".")[0]
