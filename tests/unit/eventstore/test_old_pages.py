@@ -17,9 +17,9 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import OLD_PAGES, SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from huahuo.eventstore.sqlite.wal_frames import Frames
+from tests.support.worlds.event_leaves import leaves, left, write
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.spoilt import as_killed, opened
-from tests.unit.eventstore.test_event_search import leaves, left, write
 
 ERASED = tuple(range(1, 21))
 

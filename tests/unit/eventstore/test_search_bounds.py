@@ -11,8 +11,8 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent, Pruning
 from huahuo.eventstore.sqlite.event_search import PUT_FOUND, SCRATCH, has_room, scan
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from tests.support.worlds.event_leaves import leaves, left, write
 from tests.support.worlds.spoilt import as_killed, opened
-from tests.unit.eventstore.test_event_search import leaves, left, write
 
 
 async def test_what_a_search_finds_is_in_a_file_of_the_logs_directory_without_a_name(tmp_path: Path) -> None:
