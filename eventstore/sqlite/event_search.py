@@ -34,8 +34,8 @@ _MAKE: Final = (
     " build, body, chain)"
 )
 _PUT: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PUT_FOUND: Final = _PUT.format("event")
-"""Adds an event to those that were found."""
+PUT_HURT: Final = _PUT.format("hurt")
+"""Keeps what is left of a lost event."""
 _PRUNED: Final = "SELECT position, stream, seq, chain FROM pruned ORDER BY position"
 _INDEXED: Final = "SELECT stream, seq, position FROM seq_index WHERE position BETWEEN ? AND ?"
 _REACHED: Final = (
@@ -98,7 +98,8 @@ def scan(path: Path) -> sqlite3.Connection:
     scratch = _scratch_in(path.parent)
     try:
         scratch.execute(_MAKE.format("found", "INTEGER"))
-        scratch.execute(_MAKE.format("event", "INTEGER PRIMARY KEY"))
+        for table in ("event", "hurt"):
+            scratch.execute(_MAKE.format(table, "INTEGER PRIMARY KEY"))
         scratch.execute("CREATE INDEX by_position ON found (position)")  # now: to sort them takes memory
         scratch.execute("BEGIN")
         with contextlib.closing(Pages(path)) as pages, has_room(path.parent):
@@ -319,7 +320,7 @@ class _Walk:
                 self._flush()
 
     def _flush(self) -> None:
-        self._scratch.executemany(PUT_FOUND, self._chosen)
+        self._scratch.executemany(_PUT.format("event"), self._chosen)
         self._chosen.clear()
 
 

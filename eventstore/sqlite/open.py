@@ -40,7 +40,7 @@ from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
-from huahuo.eventstore.sqlite.page_faults import COPY, give_old_pages_back, page_faults
+from huahuo.eventstore.sqlite.page_faults import COPY, check_pages, give_old_pages_back
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.proving import Proof
 from huahuo.eventstore.sqlite.reads import SqliteReads
@@ -360,9 +360,9 @@ def _checked(
     """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    # After a power cut every page is read: seconds if the log is large.
-    if lock.lost_power and (said := page_faults(connection, "quick_check", 1)):
-        raise Damaged(0, said[0])
+    if lock.lost_power:  # reads every page: seconds if the log is large
+        with contextlib.closing(connect_reader(path)) as looking:
+            check_pages(looking)
     connection.execute("BEGIN IMMEDIATE")
     # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
     # since SQLite writes no more in a transaction that met a damaged page.

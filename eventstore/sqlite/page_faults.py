@@ -14,7 +14,8 @@ from typing import Final, Literal
 
 import structlog
 
-from huahuo.eventstore.sqlite.looking_over import faults_said
+from huahuo.eventstore.errors import Damaged
+from huahuo.eventstore.sqlite.looking_over import LATER, TWICE, faults_said
 from huahuo.eventstore.sqlite.schema import connect_writer
 
 COPY: Final = "log.db.copying"
@@ -30,6 +31,21 @@ def page_faults(
     """At most so many faults of the file's pages. A page that nothing refers to is none."""
     faults, _old = _faults(connection, check, most)
     return faults
+
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Look at every page of the file. Damage in a table that is looked at otherwise is passed over.
+
+    Raises:
+        Damaged: another page is damaged.
+    """
+    said = page_faults(connection, "quick_check", 1)
+    if not said:
+        return
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    harmed = {table for table in tables if faults_said(connection, f"PRAGMA quick_check('{table}')")}
+    if not harmed or not harmed <= {*LATER, *TWICE}:
+        raise Damaged(0, said[0])
 
 
 def _faults(connection: sqlite3.Connection, check: str, most: int) -> tuple[list[str], bool]:

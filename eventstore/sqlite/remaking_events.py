@@ -19,7 +19,8 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
-from huahuo.eventstore.sqlite.event_search import PUT_FOUND, Found, has_room, scan, search
+from huahuo.eventstore.sqlite.event_pages import EventRow
+from huahuo.eventstore.sqlite.event_search import PUT_HURT, Found, has_room, scan, search
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
@@ -200,8 +201,15 @@ def _write(path: Path, found: Found, naming: Naming) -> None:
         lost = found.lost | _of_no_stream(connection, found.unknown)
         for position, (stream, seq) in lost.items():
             link = found.links.get(position, GENESIS)
-            if position not in hurt:
-                connection.execute(put, (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link))
+            nothing = (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link)
+            row: EventRow = nothing
+            if position in hurt:
+                row = found.scratch.execute("SELECT * FROM hurt WHERE position = ?", (position,)).fetchone()
+            try:
+                connection.execute(put, row)
+            except sqlite3.IntegrityError:
+                # It has a value of another kind; its link may prove the next event.
+                connection.execute(put, (*nothing[:-1], row[-1] if isinstance(row[-1], bytes) else link))
         drop_table(connection, "event", ("event",))  # a page of it may belong to another table
         connection.execute("ALTER TABLE again RENAME TO event")
         connection.execute("COMMIT")
@@ -219,7 +227,7 @@ def _keep_hurt(path: Path, found: Found) -> set[int]:
             with contextlib.suppress(*FAULTS):
                 row = connection.execute("SELECT * FROM event WHERE position = ?", (position,)).fetchone()
                 if row is not None and row[:3] == (position, *place):
-                    found.scratch.execute(PUT_FOUND, row)
+                    found.scratch.execute(PUT_HURT, row)
                     kept.add(position)
     return kept
 

@@ -17,8 +17,10 @@ from huahuo.transport.accounts.key_set import BadKeySet, KeySet
 
 FRESH_S: Final = 300.0
 STALE_S: Final = 3600.0
-"""Keys of this age are not used before one more try to fetch newer ones: one of them may be withdrawn. If that
-try failed, they hold for `FRESH_S` while it is repeated in the background: an address that hangs delays no sign-in.
+"""Keys of this age are not used before one more try to fetch newer ones: one of them may be withdrawn.
+
+If that try failed, they hold for `FRESH_S` while it is repeated in the background, so that one that hangs
+does not delay every sign-in.
 """
 UNKNOWN_S: Final = 60.0
 FETCH_S: Final = 5.0

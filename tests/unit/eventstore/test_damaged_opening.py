@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
+from huahuo.eventstore.sqlite.directory_lock import LOCK
 from tests.support.worlds.spoilt import filled, opened, page_of, spoil
 
 
@@ -65,4 +67,21 @@ async def test_an_event_near_the_end_of_a_closed_log_that_cannot_be_read_stops_i
     assert len(await log.read("s1", 0, events_max=9)) == 1
     await log.append(Append(ts_ms=0, events=(NewEvent("s899", "t", b"{}"),)))
     assert [event.seq for event in await log.read("s899", 0, events_max=9)] == [1, 2]
+    await log.close()
+
+
+@pytest.mark.parametrize("page", ["command", "projection", "sealed", "sqlite_autoindex_data_key_1", "stream"])
+async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_closed(
+    tmp_path: Path, page: str
+) -> None:
+    await filled(tmp_path)
+    spoil(tmp_path, page)
+    (tmp_path / LOCK).write_text('{"pid":1}')
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
+    assert [event.seq for event in await log.read("s1", 0, events_max=9)] == [1, 2]
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await look.finished()
+    await look.stop()
+    assert await log.probe()
     await log.close()

@@ -11,6 +11,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt, EventStoreError, Lost
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
@@ -236,3 +237,29 @@ async def test_an_events_page_of_an_older_time_loses_only_what_it_lacks(tmp_path
     else:
         assert "events are lost" in (await log.probe() or "")
         await log.close()
+
+
+async def test_pages_that_were_left_unused_do_not_keep_a_log_closed_after_a_power_cut(tmp_path: Path) -> None:
+    truth = await left(tmp_path, "killed")
+    directory = tmp_path / "killed"
+    write(directory, leaves(directory)[3], b"\xff" * 8)
+    await (await opened(directory)).close()
+    (directory / LOCK).write_text('{"pid":1}')
+    log = await opened(directory)
+    assert await refused(log, truth) == []
+    assert not log.corruption.found
+    await log.close()
+
+
+async def test_an_event_that_has_a_value_of_another_kind_is_refused_alone_after_a_rebuild(
+    tmp_path: Path,
+) -> None:
+    truth = await left(tmp_path, "closed")
+    directory = tmp_path / "closed"
+    kinds = b"\x0d\x0d\x0d\x08"  # in the head of a row: three empty texts, and the cause, which is 0
+    at = (directory / DATABASE).read_bytes().index(kinds, leaves(directory)[2])
+    write(directory, at + 3, b"\x00")
+    rebuild(directory)
+    log = await opened(directory)
+    assert len(await refused(log, truth)) == 1
+    await log.close()

@@ -9,7 +9,7 @@ import pytest
 
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent, Pruning
-from huahuo.eventstore.sqlite.event_search import PUT_FOUND, SCRATCH, has_room, scan
+from huahuo.eventstore.sqlite.event_search import PUT_HURT, SCRATCH, has_room, scan
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.event_leaves import leaves, left, write
 from tests.support.worlds.spoilt import as_killed, opened
@@ -38,7 +38,7 @@ async def test_a_search_without_room_on_the_disk_names_the_directory(tmp_path: P
         scratch.execute(f"PRAGMA max_page_count={pages}")
         row = (1, *[0] * 10, bytes(PAGE_BYTES * 10), b"")
         with pytest.raises(EventStoreError, match=re.escape(f"{tmp_path} has no room")), has_room(tmp_path):
-            scratch.execute(PUT_FOUND, row)
+            scratch.execute(PUT_HURT, row)
 
 
 async def test_a_tombstone_with_a_seq_that_was_never_written_refuses_a_log_with_lost_events(
