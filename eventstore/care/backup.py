@@ -15,7 +15,7 @@ from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.sqlite.directory_lock import Left, left_of
-from huahuo.eventstore.sqlite.looking_over import NEVER_USED, faults_said
+from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
 from huahuo.eventstore.sqlite.view import SqliteView
 
@@ -106,7 +106,7 @@ async def check_file(path: Path, left: Left | None = None) -> Verified:
         await view.close()
     connection = connect_reader(path)
     try:
-        said = [line for line in faults_said(connection, "PRAGMA quick_check") if not NEVER_USED.match(line)]
+        said = page_faults(connection, "quick_check", 1)
     except sqlite3.DatabaseError as error:
         raise Damaged(0, str(error)) from None
     finally:

@@ -14,12 +14,13 @@ import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import crc_after, must_fit
-from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
+from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.event_search import scan, search
-from huahuo.eventstore.sqlite.looking_over import NEVER_USED, TWICE, faults_said, none_was_pruned
+from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
+from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
@@ -82,7 +83,7 @@ def _can_be_found(path: Path) -> bool:
                 naming = read_naming(connection, whole=False)
                 found = search(scratch, connection, naming, (mark.position, mark.chain))
             return found is not None and not (found.lost or found.unknown)
-    except (OSError, sqlite3.Error, *MISREAD):
+    except (EventStoreError, OSError, sqlite3.Error, *MISREAD):
         return False
 
 
@@ -140,7 +141,7 @@ def _indexes(connection: sqlite3.Connection) -> frozenset[int]:
 
 def _pages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     """What SQLite says of the pages, table by table: which of them is damaged decides what helps."""
-    everywhere = faults_said(connection, f"PRAGMA integrity_check({DAMAGES_MAX})")
+    everywhere = page_faults(connection, "integrity_check", DAMAGES_MAX)
     if not everywhere:
         return
     indexes = _indexes(connection)
@@ -155,9 +156,8 @@ def _pages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
                 or (table == "pruned" and none_was_pruned(connection))
             )
             yield Damage(_page(table, lines), derived or all(_of_index(line, indexes) for line in lines))
-    rest = [line for line in everywhere if not NEVER_USED.match(line)]
-    if rest and not told:
-        yield Damage(_page("none", rest[:_LINES_MAX]), can_rebuild=False)
+    if not told:
+        yield Damage(_page("none", everywhere[:_LINES_MAX]), can_rebuild=False)
 
 
 def _page(table: str, lines: list[str]) -> str:

@@ -8,7 +8,9 @@ belonged.
 
 import contextlib
 import heapq
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
 from pathlib import Path
@@ -17,10 +19,10 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.errors import MISREAD
+from huahuo.eventstore.errors import MISREAD, EventStoreError
 from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
 from huahuo.eventstore.sqlite.naming import Naming
-from huahuo.eventstore.sqlite.salvage import text_in, until_fault
+from huahuo.eventstore.sqlite.salvage import FAULTS, text_in, until_fault
 
 _TRIED_BYTES_MAX: Final = 1024
 """In a longer row no changed byte is looked for: it takes 255 links for each byte, 1 ms."""
@@ -32,15 +34,22 @@ _MAKE: Final = (
     " build, body, chain)"
 )
 _PUT: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_HURT: Final = _PUT.format("hurt")
+"""Keeps what is left of a lost event."""
 _PRUNED: Final = "SELECT position, stream, seq, chain FROM pruned ORDER BY position"
-_INDEXED: Final = "SELECT stream, seq, position FROM seq_index"
+_INDEXED: Final = "SELECT stream, seq, position FROM seq_index WHERE position BETWEEN ? AND ?"
 _REACHED: Final = (
     "SELECT at_stream, max(at_seq) FROM command GROUP BY at_stream",
     "SELECT stream, max(seq) FROM ack GROUP BY stream",
     "SELECT stream, max(seq) FROM keyframe GROUP BY stream",
 )
 """Rows that say that a stream got at least so far."""
+type Tombstone = tuple[int, int, int, bytes]
+"""Position, stream, seq and link of an erased event."""
 _TOMBSTONE_COLUMNS: Final = 4
+SCRATCH: Final = "log.db.search-"
+"""How the name of the file of a search begins."""
+_CACHE_KIB: Final = 16 << 10
 LOST_MAX: Final = 10_000
 """Of more lost events it is not asked to which streams they belonged."""
 
@@ -86,18 +95,49 @@ class _One(msgspec.Struct):
 
 def scan(path: Path) -> sqlite3.Connection:
     """Whatever looks like an event in the file `path`. No connection to it may be open in this process."""
-    scratch = sqlite3.connect("", isolation_level=None)  # in a file without a name, deleted by the system
+    scratch = _scratch_in(path.parent)
     try:
         scratch.execute(_MAKE.format("found", "INTEGER"))
-        scratch.execute(_MAKE.format("event", "INTEGER PRIMARY KEY"))
+        for table in ("event", "hurt"):
+            scratch.execute(_MAKE.format(table, "INTEGER PRIMARY KEY"))
+        scratch.execute("CREATE INDEX by_position ON found (position)")  # now: to sort them takes memory
         scratch.execute("BEGIN")
-        with contextlib.closing(Pages(path)) as pages:
+        with contextlib.closing(Pages(path)) as pages, has_room(path.parent):
             scratch.executemany(_PUT.format("found"), find_events(pages))
-        scratch.execute("CREATE INDEX by_position ON found (position)")
     except BaseException:
         scratch.close()
         raise
     return scratch
+
+
+def _scratch_in(directory: Path) -> sqlite3.Connection:
+    """A database that takes room in `directory`, not in memory, until it is closed or the process ends."""
+    file, name = tempfile.mkstemp(prefix=SCRATCH, dir=directory)
+    os.close(file)
+    try:
+        scratch = sqlite3.connect(name, isolation_level=None)
+        try:
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
+                scratch.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            scratch.close()
+            raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # SQLite has it open; the system frees it in any case
+    return scratch
+
+
+@contextlib.contextmanager
+def has_room(directory: Path) -> Iterator[None]:
+    """Raises EventStoreError if the disk is full."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
+            raise
+        raise EventStoreError(
+            f"events are missing, and {directory} has no room to search for them: it takes twice their size"
+        ) from None
 
 
 def search(
@@ -108,15 +148,35 @@ def search(
     `upto`: a position that the log reached, and its link. None if pruned events cannot be told from lost
     ones, or if too much is lost.
     """
-    rows, whole = until_fault(connection, _PRUNED)
-    pruned = [row for row in rows if isinstance(row[-1], bytes) and len(row[-1]) == len(GENESIS)]
+    pruned = _Tombstones(connection)
     walk = _Walk(scratch, naming)
     walk.run(pruned, *upto)
-    if walk.count_lost > LOST_MAX or (walk.holes and not (whole and len(pruned) == len(rows))):
+    if walk.is_too_much or (walk.holes and not pruned.are_whole):
         return None
+    if walk.holes and sum(len(gap.seqs) for gap in walk.gaps) > LOST_MAX:
+        return None  # a tombstone says a seq that was never written
     found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected)
     _attribute(found, walk, connection)
     return found
+
+
+class _Tombstones:
+    """Those that can be read, one at a time: there may be millions."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.are_whole = False
+        """Whether each could be read, once they were."""
+
+    def __iter__(self) -> Iterator[Tombstone]:
+        fit = True
+        with contextlib.suppress(*FAULTS):
+            for row in self._connection.execute(_PRUNED):
+                if isinstance(row[-1], bytes) and len(row[-1]) == len(GENESIS):
+                    yield row
+                else:
+                    fit = False
+            self.are_whole = fit
 
 
 class _Walk:
@@ -137,24 +197,30 @@ class _Walk:
         self.gaps: list[Gap] = []
         self.holes: list[range] = []
         """Positions without an event that is whole."""
+        self._count_lost = 0
         self.links: dict[int, bytes] = {}
 
     @property
-    def count_lost(self) -> int:
-        """How many events are lost."""
-        return sum(map(len, self.holes))
+    def is_too_much(self) -> bool:
+        """Whether more is lost than is told apart."""
+        return self._count_lost > LOST_MAX or len(self.links) > LOST_MAX
 
-    def run(self, pruned: Iterable[tuple[int, int, int, bytes]], upto: int, upto_link: bytes) -> None:
+    def run(self, pruned: Iterable[Tombstone], upto: int, upto_link: bytes) -> None:
         """`pruned`: the tombstones, by position. The log reached `upto`, whose link is `upto_link`."""
         self._upto = upto
         last, before = 0, [_One(0, 0, None, {GENESIS}, proven=True)]
         for position, group in groupby(self._items(pruned), key=_position):
-            ones = [self._one(item) for item in dict.fromkeys(group)]
+            items = list(dict.fromkeys(group))
+            # An erased event may still be on a page that nothing refers to: its tombstone counts alone.
+            erased = [item for item in items if len(item) == _TOMBSTONE_COLUMNS]
+            ones = [self._one(item) for item in erased or items]
             if position == last + 1:
                 for old in before:
                     for one in ones:
                         self._join(old, one)
             self._settle(last, before)
+            if self.is_too_much:
+                return
             if position != last + 1:
                 self._prior = set()
             last, before = position, ones
@@ -163,12 +229,16 @@ class _Walk:
                 one.joined = one.joined or (upto_link if upto_link in one.links else b"")
         self._settle(last, before)
         if self.end < upto:
-            self.holes.append(range(self.end + 1, upto + 1))
+            self._lose(range(self.end + 1, upto + 1))
             self.end, self.end_link = upto, upto_link
             self.links[upto] = upto_link
         self._flush()
 
-    def _items(self, pruned: Iterable[tuple[int, int, int, bytes]]) -> Iterator[tuple[Any, ...]]:
+    def _lose(self, positions: range) -> None:
+        self.holes.append(positions)
+        self._count_lost += len(positions)
+
+    def _items(self, pruned: Iterable[Tombstone]) -> Iterator[tuple[Any, ...]]:
         rows = self._scratch.execute("SELECT * FROM found ORDER BY position")
         return heapq.merge(rows, pruned, key=_position)
 
@@ -236,7 +306,7 @@ class _Walk:
 
     def _take(self, position: int, one: _One) -> None:
         if position > self.end + 1:
-            self.holes.append(range(self.end + 1, position))
+            self._lose(range(self.end + 1, position))
         last, at = self.lasts.get(one.stream, (0, 0))
         if one.seq > last + 1:
             self.gaps.append(Gap(one.stream, range(last + 1, one.seq), at, position))
@@ -283,16 +353,18 @@ def _with_one_byte_changed(row: EventRow) -> Iterator[EventRow]:
 def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> None:
     """Find out to which streams the lost events belonged."""
     free = {position for hole in walk.holes for position in hole}
+    if not free:
+        return
     missing = {(gap.stream, seq): gap for gap in walk.gaps for seq in gap.seqs}
-    if free:
-        for stream, seq, position in until_fault(connection, _INDEXED)[0]:
+    with contextlib.suppress(*FAULTS):
+        for stream, seq, position in connection.execute(_INDEXED, (min(free), max(free))):
             last, _at = walk.lasts.get(stream, (0, 0))
             if position in free and ((stream, seq) in missing or seq > last):
                 found.lost[position] = (stream, seq)
                 missing.pop((stream, seq), None)
                 free.discard(position)
     numbers = {name: number for number, name in walk.names.items()}
-    for sql in _REACHED if free else ():
+    for sql in _REACHED:
         for name, seq in until_fault(connection, sql)[0]:
             number = numbers.get(str(text_in(name)), 0)
             last, at = walk.lasts.get(number, (0, 0))

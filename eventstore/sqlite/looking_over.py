@@ -17,7 +17,7 @@ import structlog
 
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite.faults import text_of, translated
 from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader
@@ -58,8 +58,6 @@ _TOLD_MAX = 100
 """SQLite stops after this many faults of a table. Then there may be worse ones that it did not report."""
 _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
-NEVER_USED = re.compile(r"Page \d+: never used")
-"""Making a table anew leaves its damaged pages. Nothing refers to them."""
 _LACKS_ROW = re.compile(r"row \d+ missing from index")
 _OF_TREE = re.compile(r"Tree (\d+) page")
 _WRONG_COUNT = re.compile(r"wrong # of entries in index")
@@ -75,21 +73,6 @@ def check_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
         if table not in TWICE:
             raise damage
     return torn
-
-
-def check_pages(connection: sqlite3.Connection) -> None:
-    """Look at every page of the file. Damage in a table that is looked at otherwise is passed over.
-
-    Raises:
-        Damaged: another page is damaged.
-    """
-    said = [line for line in faults_said(connection, "PRAGMA quick_check") if not NEVER_USED.match(line)]
-    if not said:
-        return
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    harmed = {table for table in tables if faults_said(connection, f"PRAGMA quick_check('{table}')")}
-    if not harmed or not harmed <= {*LATER, *TWICE}:
-        raise Damaged(0, said[0])
 
 
 def damage_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:

@@ -17,6 +17,7 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError,
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
+from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
 from huahuo.eventstore.sqlite.small_tables import read_log_id
 from huahuo.eventstore.sqlite.wal import size_bytes
@@ -87,7 +88,7 @@ def _usable(connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -
     """The last position of a log whose pages and chain are whole, -1 if they are not."""
     try:
         with connect() as connection:
-            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+            if page_faults(connection, "integrity_check", 1):
                 return -1
             end = _find_end(connection, 0)
             if end.log_id:

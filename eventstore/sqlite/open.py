@@ -12,7 +12,7 @@ import sqlite3
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -30,15 +30,17 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.event_search import SCRATCH
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, check_pages, faults_said
+from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
 from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
 from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.page_faults import COPY, check_pages, give_old_pages_back
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
@@ -49,13 +51,17 @@ from huahuo.eventstore.sqlite.remaking import (
     remake_pruned,
     remake_small,
 )
-from huahuo.eventstore.sqlite.remaking_events import complete_file, remake_events
+from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back, remake_events
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, tail_damage
 
 _READERS = 2
+OLD_PAGES: Final = "the old pages of tables that were made again"
+_OLD_PAGES_STAY: Final = (
+    "so they stay in the file, and with them what is erased from now on. `huahuo compact` removes them"
+)
 
 
 class SqliteLog(StoreLog):
@@ -185,10 +191,13 @@ def _open(
         lock = DirectoryLock(directory)
     except OSError as error:
         raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+    cut_off_at = 0
     try:
         path = directory / DATABASE
         marks = read_marks(directory) or []
-        complete_file(path)
+        for unfinished in (path.with_name(COPY), *directory.glob(f"{SCRATCH}*")):
+            unfinished.unlink(missing_ok=True)
+        cut_off_at = complete_file(path)
         remade = _settled(directory, lock, marks) if accept_loss else []
         if not (accept_loss or restored):
             remade = _nothing_lost(directory, lock, marks)
@@ -205,6 +214,7 @@ def _open(
         return _checked_or_mended(path, check, remade, events)
     except BaseException as error:
         lock.leave(None)
+        cut_back(directory / DATABASE, cut_off_at)
         if isinstance(error, sqlite3.Error):
             raise translated(error) from None
         if isinstance(error, OSError):
@@ -249,7 +259,10 @@ def _checked_or_mended(
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:  # fmt: skip
     """What keeps an opening from its end, and can be made again, is made again: each at most once."""
     mends = [events, _mend_index, remake_ended, remake_pruned]
+    old_pages, given_back = "", 0
     while True:
+        if len(mended) > given_back:  # at once: what is loaded is of the file that stays
+            old_pages, given_back = give_old_pages_back(path), len(mended)
         try:
             store, reads, loaded = check()
         except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
@@ -261,6 +274,8 @@ def _checked_or_mended(
                 raise
             mended.append(damage)
         else:
+            if old_pages:
+                mended.append(Corrupt(OLD_PAGES, f"{old_pages}; {_OLD_PAGES_STAY}"))
             for damage in mended:
                 reads.corruption.note(damage)
             return store, reads, loaded

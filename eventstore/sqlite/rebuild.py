@@ -15,6 +15,7 @@ from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.page_faults import give_old_pages_back
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.remaking_events import event_faults, remake_events
 from huahuo.eventstore.sqlite.schema import (
@@ -83,6 +84,7 @@ def rebuild(directory: Path) -> None:
             _forget_keyframes(connection, broken)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        give_old_pages_back(path)
     except (sqlite3.Error, *MISREAD) as error:
         raise EventStoreError(f"the log cannot be rebuilt: {error}; restore a backup") from None
     finally:

@@ -7,6 +7,7 @@ is accepted.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,16 +20,18 @@ from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.event_pages import EventRow
-from huahuo.eventstore.sqlite.event_search import Found, scan, search
+from huahuo.eventstore.sqlite.event_search import PUT_HURT, Found, has_room, scan, search
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
 from huahuo.eventstore.sqlite.loss import untouched
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED
+from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 
 PLACE: Final = "the table of events"
@@ -40,19 +43,39 @@ _COMPLETE: Final = "SELECT count(*) + (SELECT count(*) FROM pruned), coalesce(ma
 _log = structlog.get_logger(__name__)
 
 
-def complete_file(path: Path) -> None:
-    """Put zeros in the place of pages that are cut off at the end, because SQLite opens no shorter file."""
-    if not path.exists() or read_frames(path.with_name(f"{path.name}-wal")).committed:
-        return
+def complete_file(path: Path) -> int:
+    """Put zeros in the place of pages that are cut off at the end, because SQLite opens no shorter file.
+
+    Returns where it was cut off, 0 if it was not.
+    """
+    if not path.exists():
+        return 0
     with path.open("rb") as file:
         head = file.read(100)
         size = file.seek(0, 2)
     pages = int.from_bytes(head[28:32])  # by SQLite's file format, 1.3
     is_counted = head[24:28] == head[92:96]
-    if is_counted and head[16:18] == PAGE_BYTES.to_bytes(2) and 0 < size < pages * PAGE_BYTES:
-        _log.warning("log_file_cut_off", path=str(path), bytes=size, pages=pages)
-        with path.open("r+b") as file:
-            file.truncate(pages * PAGE_BYTES)
+    is_short = is_counted and head[16:18] == PAGE_BYTES.to_bytes(2) and 0 < size < pages * PAGE_BYTES
+    if not is_short or read_frames(path.with_name(f"{path.name}-wal")).committed:
+        return 0
+    _log.warning("log_file_cut_off", path=str(path), bytes=size, pages=pages)
+    os.truncate(path, pages * PAGE_BYTES)
+    return size
+
+
+def cut_back(path: Path, size: int) -> None:
+    """Undo `complete_file`, which returned `size`, if nothing was written to the new pages since.
+
+    No connection to the file may be open in this process.
+    """
+    if not size or size_bytes(f"{path}-wal"):
+        return
+    with path.open("rb") as file:
+        file.seek(size)
+        while part := file.read(1 << 20):
+            if any(part):
+                return
+    os.truncate(path, size)
 
 
 def remake_events(
@@ -87,7 +110,7 @@ def remake_events(
     mark = max(marks, key=lambda mark: mark.position, default=Mark("", 0, GENESIS))
     upto = (0, GENESIS) if accept else (mark.position, mark.chain)
     with contextlib.closing(scan(path)) as scratch:
-        with untouched(path) as connection:
+        with has_room(path.parent), untouched(path) as connection:
             naming = read_naming(connection, whole=False)
             found = search(scratch, connection, naming, upto)
         if found is None or not naming.texts:
@@ -100,7 +123,8 @@ def remake_events(
             PLACE, f"{said}; it was made again from the pages of the file{_say_lost(found, naming)}"
         )
         _log.warning("events_made_again", found=said, lost=len(found.lost), unknown=len(found.unknown))
-        _write(path, found, naming)
+        with has_room(path.parent):
+            _write(path, found, naming)
     return damage
 
 
@@ -132,7 +156,7 @@ def _faults(path: Path, error: Exception | None) -> str:
         if said:
             return said[0]
         if isinstance(error, Lost):  # all of it is older, or the root of its tree is another page
-            everywhere = faults_said(connection, "PRAGMA quick_check")
+            everywhere = page_faults(connection, "quick_check", 1)
             return everywhere[0] if everywhere else ""
         count, last = connection.execute(_COMPLETE).fetchone()
     if count != last:
@@ -164,24 +188,27 @@ def _say_lost(found: Found, naming: Naming) -> str:
 
 def _write(path: Path, found: Found, naming: Naming) -> None:
     text = min(naming.texts)
-    hurt = _still_there(path, found)
+    hurt = _keep_hurt(path, found)
     with contextlib.closing(connect_writer(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         made = made_by(connection, "event")[0]
         connection.execute(made.replace("event", "again", 1))
         put = INSERT_EVENT.replace("event", "again", 1)
-        rows = found.scratch.execute("SELECT * FROM event WHERE position <= ?", (found.end,))
+        rows = found.scratch.execute(
+            "SELECT * FROM event WHERE position <= ? ORDER BY position", (found.end,)
+        )
         connection.executemany(put, rows)
         lost = found.lost | _of_no_stream(connection, found.unknown)
         for position, (stream, seq) in lost.items():
             link = found.links.get(position, GENESIS)
             nothing = (position, stream, seq, text, 1, 0, "", "", "", 0, text, b"", link)
-            row = hurt.get(position, nothing)
+            row: EventRow = nothing
+            if position in hurt:
+                row = found.scratch.execute("SELECT * FROM hurt WHERE position = ?", (position,)).fetchone()
             try:
                 connection.execute(put, row)
-            except (
-                sqlite3.IntegrityError
-            ):  # it has a value of another kind; its link may prove the next event
+            except sqlite3.IntegrityError:
+                # It has a value of another kind; its link may prove the next event.
                 connection.execute(put, (*nothing[:-1], row[-1] if isinstance(row[-1], bytes) else link))
         drop_table(connection, "event", ("event",))  # a page of it may belong to another table
         connection.execute("ALTER TABLE again RENAME TO event")
@@ -189,16 +216,20 @@ def _write(path: Path, found: Found, naming: Naming) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _still_there(path: Path, found: Found) -> dict[int, EventRow]:
-    """What SQLite reads in the place of lost events: it may be of use to somebody, although it is refused."""
-    rows: dict[int, EventRow] = {}
+def _keep_hurt(path: Path, found: Found) -> set[int]:
+    """Keep what SQLite reads in the place of lost events: it may be of use, although it is refused.
+
+    Returns their positions.
+    """
+    kept: set[int] = set()
     with untouched(path) as connection:
         for position, place in found.lost.items():
             with contextlib.suppress(*FAULTS):
                 row = connection.execute("SELECT * FROM event WHERE position = ?", (position,)).fetchone()
                 if row is not None and row[:3] == (position, *place):
-                    rows[position] = row
-    return rows
+                    found.scratch.execute(PUT_HURT, row)
+                    kept.add(position)
+    return kept
 
 
 def _of_no_stream(connection: sqlite3.Connection, unknown: list[int]) -> dict[int, tuple[int, int]]:

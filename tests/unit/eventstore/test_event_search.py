@@ -1,6 +1,5 @@
 """Events that SQLite cannot read any more are found in the file's pages, or told by position."""
 
-import random
 import re
 import sqlite3
 from contextlib import closing
@@ -11,55 +10,15 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import check_file
 from huahuo.eventstore.errors import Corrupt, EventStoreError, Lost
-from huahuo.eventstore.model import Append, NewEvent, StoredEvent
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from tests.support.worlds.event_leaves import STREAMS, Truth, leaves, left, write
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.spoilt import as_killed, opened, page_of
-
-STREAMS = tuple(f"s{n}" for n in range(4))
-
-type Truth = dict[str, list[StoredEvent]]
-
-
-async def left(directory: Path, how: str) -> Truth:
-    """A log whose events fill several pages, closed or killed, in `directory` / `how`."""
-    log = await opened(directory / "closed")
-    rng = random.Random(4)
-    truth: Truth = {stream: [] for stream in STREAMS}
-    for n in range(60):
-        events = [NewEvent(rng.choice(STREAMS), "t", b"%d" % n + b"x" * rng.randrange(300)) for _ in range(5)]
-        if n == 20:
-            events.append(NewEvent("s1", "large", b"y" * 20_000))
-        if n == 59:
-            events += [NewEvent(stream, "last", b"z") for stream in STREAMS]
-        done = await log.append(Append(ts_ms=n, events=tuple(events)))
-        for event in done.events:  # type: ignore[union-attr]
-            truth[event.stream].append(event)
-    if how == "killed":
-        as_killed(directory / "closed", directory / "killed")
-    await log.close()
-    return truth
-
-
-def leaves(directory: Path) -> list[int]:
-    """Where the pages with events begin, from the first to the last."""
-    root = page_of(directory, "event")
-    data = (directory / DATABASE).read_bytes()
-    count = int.from_bytes(data[root + 3 : root + 5])
-    places = [int.from_bytes(data[root + 12 + 2 * n : root + 14 + 2 * n]) for n in range(count)]
-    pages = [int.from_bytes(data[root + at : root + at + 4]) for at in places]
-    pages.append(int.from_bytes(data[root + 8 : root + 12]))
-    return [(page - 1) * PAGE_BYTES for page in pages]
-
-
-def write(directory: Path, at: int, content: bytes) -> None:
-    with (directory / DATABASE).open("r+b") as file:
-        file.seek(at)
-        file.write(content)
 
 
 def swap(directory: Path, one: int, other: int) -> None:

@@ -1,0 +1,104 @@
+"""Whether the pages of a log's file are whole. Every verdict on a file is made here.
+
+A table of which a page is damaged is made again in new pages. The old ones stay in the file, since one of
+them may belong to another table; nothing refers to them, and SQLite calls them "never used". That is no
+damage. But they still hold what was erased later. So the file is copied without them where that is possible.
+"""
+
+import contextlib
+import os
+import re
+import sqlite3
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+
+from huahuo.eventstore.errors import Damaged
+from huahuo.eventstore.sqlite.looking_over import LATER, TWICE, faults_said
+from huahuo.eventstore.sqlite.schema import connect_writer
+
+COPY: Final = "log.db.copying"
+"""A copy without old pages that is not complete yet. One that was left is removed at the next start."""
+_NEVER_USED: Final = re.compile(r"Page \d+: never used")
+
+_log = structlog.get_logger(__name__)
+
+
+def page_faults(
+    connection: sqlite3.Connection, check: Literal["quick_check", "integrity_check"], most: int
+) -> list[str]:
+    """At most so many faults of the file's pages. A page that nothing refers to is none."""
+    faults, _old = _faults(connection, check, most)
+    return faults
+
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Look at every page of the file. Damage in a table that is looked at otherwise is passed over.
+
+    Raises:
+        Damaged: another page is damaged.
+    """
+    said = page_faults(connection, "quick_check", 1)
+    if not said:
+        return
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    harmed = {table for table in tables if faults_said(connection, f"PRAGMA quick_check('{table}')")}
+    if not harmed or not harmed <= {*LATER, *TWICE}:
+        raise Damaged(0, said[0])
+
+
+def _faults(connection: sqlite3.Connection, check: str, most: int) -> tuple[list[str], bool]:
+    """The faults, and whether there are pages that nothing refers to."""
+    said = faults_said(connection, f"PRAGMA {check}({most})")
+    faults = [line for line in said if not _NEVER_USED.match(line)]
+    if len(said) == len(faults):
+        return faults, False
+    # They count as faults, so they may have left no room for the others: one line a page, at most.
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    said = faults_said(connection, f"PRAGMA {check}({pages + most})")
+    return [line for line in said if not _NEVER_USED.match(line)][:most], True
+
+
+def give_old_pages_back(path: Path) -> str:
+    """Copy the database without pages that nothing refers to, in place of it. Returns why not, else "".
+
+    No other connection may be open. It takes room on the disk for a second file, and no memory.
+    """
+    copy = path.with_name(COPY)
+    try:
+        with contextlib.closing(connect_writer(path)) as connection:
+            faults, has_old = _faults(connection, "integrity_check", 1)
+            if not has_old:
+                return ""
+            if faults:  # a copy would lack what only an index tells of a damaged table
+                return f"another page is damaged: {faults[0]}"
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            copy.unlink(missing_ok=True)
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        if path.with_name(f"{path.name}-wal").exists():
+            return "another process reads the file"
+        _put_in_place(copy, path)
+    except (sqlite3.Error, OSError) as error:
+        _log.warning("old_pages_stay", path=str(path), error=str(error))
+        return str((isinstance(error, OSError) and error.strerror) or error)
+    finally:
+        copy.unlink(missing_ok=True)
+    return ""
+
+
+def _put_in_place(copy: Path, path: Path) -> None:
+    of = path.stat()
+    file = os.open(copy, os.O_RDWR)
+    try:
+        os.fchown(file, of.st_uid, of.st_gid)  # a rebuild may be another user's
+        os.fsync(file)
+    finally:
+        os.close(file)
+    copy.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
