@@ -1,6 +1,7 @@
 """Plug-ins: a service without any, and the one of the documents."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -93,6 +94,7 @@ def test_a_directory_without_mail_is_looked_over_replayed_and_audited(tmp_path: 
             capture_output=True,
             text=True,
             check=False,
+            env=os.environ | {"HUAHUO_PORT": "0"},  # something may listen on the default one
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
