@@ -140,7 +140,9 @@ def shred(entity: Owner, data: Look = None, config_file: ConfigFile = None) -> N
     """Destroy the key of an entity's stored secrets; a receipt stays in the log."""
     from huahuo.audit import bodies
 
-    _found(bodies.shred(settings(data, config_file), _ambient, _entity(entity)), "shredded")
+    owner = _entity(entity)
+    missing = f"nothing about {owner} is in the log, so there is no key to destroy"
+    _found(bodies.shred(settings(data, config_file), _ambient, owner), "shredded", missing)
 
 
 @app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
@@ -254,8 +256,10 @@ def add_to(program: typer.Typer) -> None:
     program.command(epilog="Example:  huahuo shred 17 --data ./data")(shred)
 
 
-def _found(work: Coroutine[Any, Any, bool], done: str = "") -> None:
+def _found(work: Coroutine[Any, Any, bool], done: str = "", missing: str = "") -> None:
     if not _run(work):
+        if missing:
+            typer.echo(missing, err=True)
         raise typer.Exit(EXIT_NOTHING)
     if done:
         typer.echo(done)

@@ -51,7 +51,7 @@ def export(
     until: Until = None,
     verify: Verify = False,
 ) -> None:
-    r"""Write events for other tools. Sealed secrets show as \[sealed]."""
+    """Write events for other tools. Secrets stay sealed."""
 
     async def body(history: History) -> int:
         from huahuo.timetravel.transfer import export as write

@@ -144,7 +144,9 @@ async def _git(home: Path, *arguments: str) -> bytes:
         )
     except OSError:
         raise ConfigError("git is needed to get another version; --code PATH works without it") from None
-    output, _ = await process.communicate()
+    output, said = await process.communicate()
+    if b"not a git repository" in said:
+        raise ConfigError(f"{home.name} is not in a clone of its repository; --code PATH works without one")
     if process.returncode:
         raise ConfigError(f"git {arguments[0]}: no such version in the repository of {home.name}")
     return output

@@ -15,6 +15,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
@@ -26,18 +27,20 @@ from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
 from huahuo.mailcheck.replies import MailReply
 from huahuo.mailcheck.roster.commands import AddEmail
 from huahuo.mailcheck.roster.state import Roster
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"
 _TAKING_OVER: Final = zh.TAKING_OVER
+_WORDS: Final = Words()
+_WORDS.add(zh, en)
 _HTML: Final = ("<html", "<body", "<div", "<p>", "<p ", "<table", "<span", "<br")
 _SECRETS: Final = ("password", "client_id", "refresh_token")
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """What became of a mailbox: its id and whether it is new, or why it was left out."""
+    """What became of a mailbox: its id and whether it is new, or in English why it was left out."""
 
     email_id: int = 0
     is_new: bool = False
@@ -56,7 +59,7 @@ class Adopting:
         """Take over a mailbox, its secrets sealed. One with this address stays as it is."""
         asked = added({**fields, "use_ssl": bool(fields.get("use_ssl", True))})
         if isinstance(asked, Wrong):
-            return Adopted(why_not=asked.message)
+            return Adopted(why_not=_WORDS.say(asked.message, "en"))
         command = AddEmail(
             email=str(asked["email"]),
             mail_type=str(asked["mail_type"]),
@@ -72,7 +75,7 @@ class Adopting:
         if not isinstance(reply, Refusal):
             return Adopted(email_id=getattr(reply, "email_id", 0), is_new=True)
         if reply.code != "already_exists":
-            return Adopted(why_not=reply.message)
+            return Adopted(why_not=_WORDS.say(reply.message, "en"))
 
         def look(_seq: int, state: Roster) -> int:
             return state.addresses.get(command.email.strip().lower(), 0)

@@ -80,6 +80,7 @@ async def test_users_mailboxes_and_mails_come_over(database: FireMailDatabase, t
     assert "left out: 1 of the mails: their mailbox was not brought" in lines
     assert "left out: the content of 1 attachments; their names and sizes are listed" in lines
     assert "canary" not in str(lines)
+    assert str(lines).isascii()
     async with service(tmp_path / "d") as running:
         _, token = await signed_in(running, "alice", "canary-user-pass")
         rows = (await asked(running, token, "get_all_emails"))["data"]
