@@ -61,11 +61,21 @@ _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
 _DROP_ROWS = "DELETE FROM projection WHERE tbl = ? AND part = ? AND key IN ("
 _SHRED = ("DELETE FROM data_key WHERE owner IN (", "DELETE FROM sealed WHERE owner IN (")
+_BLOB_FITS = "(crc IS NULL OR crc = row_crc('blob', id, refs, packed))"
 _PUT_BLOB = (
-    "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"
-    " crc = row_crc('blob', id, refs + 1, packed)"
+    "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"  # noqa: S608  constants
+    f" packed = CASE WHEN {_BLOB_FITS} THEN packed ELSE excluded.packed END,"
+    f" crc = CASE WHEN {_BLOB_FITS} THEN row_crc('blob', id, refs + 1, packed)"
+    " WHEN crc = row_crc('blob', id, refs, excluded.packed)"
+    " THEN row_crc('blob', id, refs + 1, excluded.packed) ELSE crc END"
 )
-_DROP_BLOB = "UPDATE blob SET refs = refs - 1, crc = row_crc('blob', id, refs - 1, packed) WHERE id = ?"
+"""A row whose content is damaged gets the content that is put. One whose count may be wrong stays damaged."""
+_DROP_BLOB = (
+    f"UPDATE blob SET refs = refs - 1, crc = CASE WHEN {_BLOB_FITS}"  # noqa: S608  constants
+    " THEN row_crc('blob', id, refs - 1, packed) ELSE crc END WHERE id = ?"
+)
+_DELETE_BLOB = f"DELETE FROM blob WHERE id = ? AND refs < 1 AND {_BLOB_FITS}"  # noqa: S608  constants
+"""A row that does not fit its checksum may have more owners than it counts, so it stays."""
 _BURY = (
     "INSERT INTO pruned SELECT event.position, event.stream, event.seq, chain, found.crc"
     " FROM event JOIN seq_index AS found ON found.stream = event.stream AND found.seq = event.seq"
@@ -221,7 +231,7 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
             yield _PUT_BLOB, (name, packed, row_crc("blob", name, 1, packed))
         case DropBlob(id=name):
             yield _DROP_BLOB, (name,)
-            yield "DELETE FROM blob WHERE id = ? AND refs < 1", (name,)
+            yield _DELETE_BLOB, (name,)
         case DropSealed(owner, name):
             yield "DELETE FROM sealed WHERE owner = ? AND name = ?", (owner, name)
         case Prune(positions, firsts):

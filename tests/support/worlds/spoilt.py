@@ -65,11 +65,11 @@ def flip(directory: Path, at: int) -> None:
     (directory / DATABASE).write_bytes(data)
 
 
-def change_key(directory: Path, name: str, key: bytes) -> None:
+def change_key(directory: Path, name: str, key: bytes, bit: int = 4) -> None:
     """One bit of a key in an index: SQLite no longer finds its row."""
     start = page_of(directory, name)
     data = bytearray((directory / DATABASE).read_bytes())
-    data[data.index(key, start, start + PAGE_BYTES) + len(key) - 1] ^= 4
+    data[data.index(key, start, start + PAGE_BYTES) + len(key) - 1] ^= bit
     (directory / DATABASE).write_bytes(data)
 
 

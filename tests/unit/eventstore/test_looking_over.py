@@ -52,6 +52,24 @@ async def test_an_index_that_lost_a_row_is_made_again_and_told_by_the_probe(
     assert find_damage(tmp_path / DATABASE) == []
 
 
+async def test_a_row_whose_key_is_another_rows_in_the_index_is_not_lost(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1", bit=1)  # command-0 twice
+    change_key(tmp_path, "sqlite_autoindex_projection_1", b"key-1", bit=1)
+    log = await opened(tmp_path)
+    look = log.look_over(ThreadExecutor(1, "look"))
+    await look.finished()
+    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
+    assert isinstance(done, Duplicate)
+    assert [key for key, _ in await log.rows("table", "part", limit=9)] == [b"key-2", b"key-1", b"key-0"]
+    assert await log.row("table", "part", b"key-1") == b"value"
+    assert "lost" not in (await log.probe() or "")
+    await look.stop()
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []
+
+
 async def test_a_command_waits_for_the_look_and_does_not_run_twice(tmp_path: Path) -> None:
     await filled(tmp_path)
     change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1")
