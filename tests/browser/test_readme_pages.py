@@ -72,11 +72,11 @@ async def test_the_page_with_a_transaction_stores_each_event_once(chromium: Chro
     async with shown(chromium, tmp_path, CLIENT, "transaction") as (server, browser, address):
         tab = await browser.open(address)
         await tab.until(ONLINE)
-        await publish(server)
-        for count in (2, 3):
-            await tab.reload()
-            await tab.until(ONLINE)
+        for count in (1, 2, 3):
             await publish(server)
+            if count > 1:  # a page without a cursor begins with what comes next
+                await tab.reload()
+                await tab.until(ONLINE)
             await tab.until(f"(async () => {{ {ORDERS} }})().then((found) => found.length === {count})")
         assert await tab.run(ORDERS) == [1, 2, 3]
         assert not [line for line in tab.said if line.startswith("thrown")]
