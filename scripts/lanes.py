@@ -157,7 +157,7 @@ def run_all(
     *,
     stop_at_failure: bool = False,
 ) -> list[Lane]:
-    """Run so many of these at a time, in their order, and call `ended` for each as soon as it ends."""
+    """Run `at_once` of these at a time, in their order, and call `ended` for each as soon as it ends."""
     # A shell's background job ignores SIGINT, and its lanes would too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="lanes-") as notes, contextlib.ExitStack() as stack:

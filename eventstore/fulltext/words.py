@@ -17,7 +17,7 @@ TEXT_CHARS_MAX: Final = 65_536
 
 _CLOSE: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKS_MAX: Final = 30
-"""One after another, as in Unicode's stream-safe text. No language has that many."""
+"""Marks in a row that are kept, as in Unicode's stream-safe text. No language puts as many on a letter."""
 _MARKS: Final = re.compile(r"[\W\uff9e\uff9f]{31,}")
 """Where more could be: only these two are marks when normalised and letters before."""
 _RUN: Final = re.compile(r"[^\W_]+")

@@ -368,7 +368,7 @@ def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> Non
         for name, seq in until_fault(connection, sql)[0]:
             number = numbers.get(str(text_in(name)), 0)
             last, at = walk.lasts.get(number, (0, 0))
-            # A row that is damaged itself may say any number: at most so many events are lost.
+            # A damaged row may have any number in it, so the count is bounded.
             known = {place for place in found.lost.values() if place[0] == number}
             if number and last < seq <= last + len(free):
                 gap = Gap(number, range(last + 1, seq + 1), at, walk.end + 1)

@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 def page_faults(
     connection: sqlite3.Connection, check: Literal["quick_check", "integrity_check"], most: int
 ) -> list[str]:
-    """At most so many faults of the file's pages. A page that nothing refers to is none."""
+    """At most `most` faults of the file's pages. A page that nothing refers to is no fault."""
     faults, _old = _faults(connection, check, most)
     return faults
 

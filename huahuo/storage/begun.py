@@ -14,7 +14,7 @@ from huahuo.transport.protocol.token_bucket import TokenBucket
 USERS_MAX: Final = 10_000
 """Of more users, the longest idle are forgotten."""
 LOOK_S: Final = 60.0
-"""How often those that have waited long enough are cleared, whoever asks."""
+"""How often users that have waited long enough are cleared, also those that do not ask again."""
 _DAY_S: Final = 86_400.0
 _USER: Final = "user/"
 
