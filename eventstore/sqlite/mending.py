@@ -11,7 +11,7 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.sqlite.looking_over import DERIVED
 from huahuo.eventstore.sqlite.rebuild import ROW_OF, copy_table, drop_misfits
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, until_fault
-from huahuo.eventstore.sqlite.schema import STAND_INS, SUMMED, connect_reader, drop_table, made_by
+from huahuo.eventstore.sqlite.schema import STAND_INS, SUMMED, connect_reader, drop_table, made_by, make_anew
 from huahuo.eventstore.sqlite.store import SqliteStore
 
 SALVAGED_MAX: Final = 500_000
@@ -31,7 +31,7 @@ def mend(store: SqliteStore, table: str, *, pages_whole: bool) -> None:
             store.between_commits(functools.partial(drop_misfits, table=table))
             return
     if table in DERIVED:
-        store.between_commits(functools.partial(_make_anew, table=table))
+        store.between_commits(functools.partial(make_anew, table=table))
         return
     try:
         store.between_commits(functools.partial(_reindex, table=table))
@@ -111,12 +111,3 @@ def _copied(connection: sqlite3.Connection, looking: sqlite3.Connection, table: 
 
 def _reindex(connection: sqlite3.Connection, table: str) -> None:
     connection.execute(f"REINDEX {table}")
-
-
-def _make_anew(connection: sqlite3.Connection, table: str) -> None:
-    made = made_by(connection, table)
-    drop_table(connection, table, (table,))
-    for sql in made:
-        connection.execute(sql)
-    if table == "usage":
-        connection.execute("DELETE FROM meta WHERE key = 'counted'")  # all events are counted again

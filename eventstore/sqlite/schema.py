@@ -263,12 +263,7 @@ def _add_sums(connection: sqlite3.Connection, table: str) -> None:
         return
     listed = ", ".join(SUMMED[table])
     if table in _SUMMED_LATER and not _is_whole(connection, table):
-        made = made_by(connection, table)
-        drop_table(connection, table, (table,))
-        for sql in made:
-            connection.execute(sql)
-        if table == "usage":
-            connection.execute("DELETE FROM meta WHERE key = 'counted'")  # all events are counted again
+        make_anew(connection, table)
     connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
     connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
 
@@ -341,3 +336,13 @@ def _set(connection: sqlite3.Connection, pragmas: Iterable[str]) -> None:
 def sqlite_version() -> str:
     """The version of the one SQLite library in the process."""
     return sqlite3.sqlite_version
+
+
+def make_anew(connection: sqlite3.Connection, table: str) -> None:
+    """Replace `table`, of which a page is damaged, by an empty one."""
+    made = made_by(connection, table)
+    drop_table(connection, table, (table,))
+    for sql in made:
+        connection.execute(sql)
+    if table == "usage":
+        connection.execute("DELETE FROM meta WHERE key = 'counted'")  # all events are counted again
