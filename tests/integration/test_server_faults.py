@@ -9,6 +9,8 @@ import pytest
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.server.hub import Hub
+from huahuo.transport.session.liveness import Liveness
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
 from tests.support.worlds.wire import World, until, world
@@ -30,21 +32,23 @@ async def ended_by_a_fault(w: World, client: RawClient) -> None:
     await until(lambda: not (len(w.ticked) or w.runtime.alive or w.delivering.sockets))
 
 
-def an_ack(w: World) -> None:
-    w.hub.note_ack = breaks  # type: ignore[method-assign]
+def an_ack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "note_ack", breaks)
 
 
-def a_tick(w: World) -> None:
-    w.metrics.delivered = breaks  # type: ignore[method-assign]
+def a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Liveness, "overdue", breaks)
 
 
 @pytest.mark.parametrize("broken", [an_ack, a_tick])
-async def test_a_fault_in_an_urgent_message_is_said_with_goaway(broken: Callable[[World], None]) -> None:
+async def test_a_fault_in_an_urgent_message_is_said_with_goaway(
+    broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await w.append(STREAM, "a")
         await client.until("events")
-        broken(w)
+        broken(monkeypatch)
         await client.say(action="ack", cursors={STREAM: 1})
         if broken is a_tick:
             await client.quiet()
@@ -59,7 +63,7 @@ async def test_a_fault_in_the_first_message_is_said_with_goaway() -> None:
         await ended_by_a_fault(w, client)
 
 
-async def test_a_fault_while_a_message_waits_ends_that_too() -> None:
+async def test_a_fault_while_a_message_waits_ends_that_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await w.append(STREAM, "a")
@@ -68,9 +72,7 @@ async def test_a_fault_while_a_message_waits_ends_that_too() -> None:
             w.door.auth_failed("127.0.0.1", w.ambient.monotonic_s())
         await client.say(action="authenticate", token="wrong")  # the verdict is held back
         await until(lambda: w.connections[0].session.busy)
-        w.metrics.delivered = breaks  # type: ignore[method-assign]
-        await w.append(STREAM, "b")  # a tick of the server's own may have told of the first one already
-        await client.until("events")
+        a_tick(monkeypatch)
         w.tick(1)
         await ended_by_a_fault(w, client)
 

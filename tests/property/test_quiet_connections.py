@@ -18,6 +18,7 @@ SECONDS = st.floats(0, 100)
     idle_s=SECONDS,
     unacked_s=st.none() | SECONDS,
     token_ms=st.none() | st.integers(-10_000, 1_000_000),
+    paced=st.booleans(),
     share=st.floats(0, 1, exclude_max=True),
 )
 def test_before_the_time_that_it_names_nothing_is_due(
@@ -26,6 +27,7 @@ def test_before_the_time_that_it_names_nothing_is_due(
     idle_s: float,
     unacked_s: float | None,
     token_ms: int | None,
+    paced: bool,
     share: float,
 ) -> None:
     now_s = 1000.0
@@ -43,8 +45,8 @@ def test_before_the_time_that_it_names_nothing_is_due(
                 liveness.wake_up(now_s)
     now_s += idle_s
     since_s = None if unacked_s is None else now_s - unacked_s
-    until_s = liveness.quiet_until_s(now_s, since_s, token_ms)
-    assert until_s <= now_s + LOOK_S_MAX
+    until_s = liveness.quiet_until_s(now_s, since_s, token_ms, paced=paced)
+    assert until_s <= now_s + (LOOK_S_MAX if paced else SETTINGS.heartbeat_s)
     later_s = now_s + (until_s - now_s) * share
     if later_s < until_s and later_s >= now_s:
         late_ms = int((later_s - now_s) * 1000)

@@ -48,6 +48,9 @@ class DurableReader:
         self._task = asyncio.ensure_future(self._serve())
         self._task.add_done_callback(lambda _: gone())
 
+    def filled(self) -> None:
+        """The outlet is full. Each part that is told looks."""
+
     def drained(self) -> None:
         """The outlet has room again."""
         self._room.set()

@@ -221,7 +221,7 @@ class AsgiOutlet:
 
         `speech`: says a refusal.
         """
-        self.out = OutQueue(self._drained, self._begin)
+        self.out = OutQueue(self._filled, self._drained, self._begin)
         self.socket: Reader | None = None
         self.over = False
         self._send = send
@@ -298,6 +298,10 @@ class AsgiOutlet:
                 self.abort()
         finally:
             self._sending = None
+
+    def _filled(self) -> None:
+        if self.socket is not None:
+            self.socket.filled()
 
     def _drained(self) -> None:
         if self.socket is not None:

@@ -91,7 +91,7 @@ class AsgiSocket:
         self.negotiated: Negotiated | None = negotiated
         self.trusted = False
         self.close_code: int | None = None
-        self.out = OutQueue(self._drained)
+        self.out = OutQueue(self._filled, self._drained)
         self._receive = receive
         self._abort = abort
         self._server = server
@@ -235,6 +235,10 @@ class AsgiSocket:
         self.out.end(None)  # else a sender waits until the close times out
         if self.listener is not None:
             self.listener.disconnected()
+
+    def _filled(self) -> None:
+        if self.listener is not None:
+            self.listener.filled()
 
     def _drained(self) -> None:
         if self.listener is not None:

@@ -85,6 +85,10 @@ class Outlet(Protocol):
 class Reader(Protocol):
     """What an outlet tells of its reader."""
 
+    def filled(self) -> None:
+        """The outlet is full."""
+        ...
+
     def drained(self) -> None:
         """The outlet has room again."""
         ...
@@ -237,6 +241,11 @@ class EventSocket:
             self._refuse(from_close(code))
 
     # The reader --------------------------------------------------------------------------------------
+
+    def filled(self) -> None:
+        """The outlet is full."""
+        if self.listener is not None:
+            self.listener.filled()
 
     def drained(self) -> None:
         """The outlet has room again."""

@@ -106,6 +106,8 @@ class NativeOutlet(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The write buffer is full."""
         self.paused = True
+        if self.socket is not None:
+            self.socket.filled()
 
     def resume_writing(self) -> None:
         """The write buffer has room again."""

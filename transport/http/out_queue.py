@@ -16,16 +16,24 @@ _LOW_WATER = 4
 
 
 class OutQueue:
-    """See the module. `drained` is called when a full queue has room again."""
+    """See the module. `filled` is called when it becomes full, and `drained` when it has room again."""
 
-    __slots__ = ("_begin", "_bytes_max", "_drained", "_items", "_paused", "_wake", "ended", "unsent_bytes")
+    __slots__ = (
+        "_begin", "_bytes_max", "_drained", "_filled", "_items", "_paused", "_wake", "ended", "unsent_bytes",
+    )  # fmt: skip
 
-    def __init__(self, drained: Callable[[], None], begin: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        filled: Callable[[], None],
+        drained: Callable[[], None],
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         """`begin` is called when there is something to send, or the end: `flush` must follow.
 
         Without it, `run` waits all the time. That is a task with its frames, some KiB, for each connection.
         """
         self._items: deque[tuple[Message, int]] | None = None  # an empty one takes 760 bytes
+        self._filled = filled
         self._drained = drained
         self._begin = begin
         self._bytes_max = 1 << 16
@@ -51,8 +59,10 @@ class OutQueue:
             self._items = deque()
         self._items.append((message, size))
         self.unsent_bytes += size
-        self._paused = self._paused or self.unsent_bytes > self._bytes_max
         self._awake()
+        if not self._paused and self.unsent_bytes > self._bytes_max:
+            self._paused = True
+            self._filled()
 
     def end(self, message: Message | None) -> None:
         """Send this as the last message."""

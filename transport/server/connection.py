@@ -69,8 +69,8 @@ class Connection(TaskKeeper):
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
         self._slowed = False
-        self._quiet_until_s = 0.0
-        """See `Session.quiet_until_s`."""
+        self.rests_until_s = 0.0
+        """Before then a tick finds nothing to do. 0: it may find something."""
         self._bill = Bill(wires.supply.turns)
         settings = wires.shared.settings
         self._pump = Pump(
@@ -82,7 +82,7 @@ class Connection(TaskKeeper):
             ambient=wires.ambient,
             settings=settings,
             supply=wires.supply,
-            tally=wires.tally,
+            tally=wires.meter.tally,
             door=self._actor_ref,
         )
         self._answers: Answering | None = None
@@ -102,16 +102,21 @@ class Connection(TaskKeeper):
     def on_urgent(
         self, message: bytes | Tick | WakeUp | Close | Fault | Signal | Callable[[], object]
     ) -> Any:
-        """Handle a message of `ConnectionRef`."""
+        """Handle a message of `ConnectionRef`. Acks and pongs give a tick nothing to do."""
+        if isinstance(message, bytes):
+            return self._take_ack(message)
+        if isinstance(message, Tick):
+            self._tick(message.now_s)
+            return None
+        if message is Signal.PONG:
+            self._session.heard(self._wires.ambient.monotonic_s())
+            return None
+        self.stir()
         match message:
-            case bytes():
-                return self._take_ack(message)
             case _ if callable(message):
                 return message()
-            case Tick():
-                self._tick(message.now_s)
-            case Signal.PONG:
-                self._session.heard(self._wires.ambient.monotonic_s())
+            case Signal.FILLED:
+                self._pump.count_unsent()
             case Signal.DRAINED:
                 self._pump.count_unsent()
                 self._tell_free()
@@ -123,7 +128,6 @@ class Connection(TaskKeeper):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
-                self._quiet_until_s = 0.0
                 self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
@@ -143,31 +147,31 @@ class Connection(TaskKeeper):
             self._pump.run()
         return True
 
-    def at_rest(self, now_s: float) -> bool:
-        """Whether a tick would find nothing to do. This is asked of every idle connection each second."""
-        return (
-            now_s < self._quiet_until_s
-            and not self._wires.tally.size_bytes
-            and self._bill.is_settled
-            and not (self._slowed or self._session.busy)
-            and self._pump.at_rest
-        )
+    def stir(self) -> None:
+        """See `pump.Shell`."""
+        if self.rests_until_s:
+            self.rests_until_s = 0.0
+            self._wires.hub.stirred(self._actor_ref)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a tick before the session's next deadline would find nothing to do.
+
+        Whatever ends this is a message or an urgent one, and calls `stir`.
+        """
+        return self._bill.is_settled and not (self._slowed or self._session.busy) and self._pump.at_rest
 
     def _tick(self, now_s: float) -> None:
-        tally = self._wires.tally
-        if tally.size_bytes:
-            self._wires.meter.delivered(tally.events, tally.size_bytes)
-            tally.events = tally.size_bytes = 0
         if self._slowed:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
         self.carry_out(self._session.tick(now))
-        self._quiet_until_s = self._session.quiet_until_s(now)
         self._pump.retry()
         if self._session.user:
             self._bill.settle(self._session.user)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
+        self.rests_until_s = self._session.quiet_until_s(now) if self.at_rest else 0.0
 
     @property
     def session(self) -> Session:
@@ -191,6 +195,7 @@ class Connection(TaskKeeper):
 
     def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
         """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
+        self.stir()
         if isinstance(message, Signal):  # `END`
             return None
         must_wait = self._session.busy or self._ws.paused or self._owes_time()
@@ -285,7 +290,7 @@ class Connection(TaskKeeper):
 
     def token_judged(self) -> None:
         """See `signing_in.Shell`."""
-        self._quiet_until_s = 0.0  # the token may end soon
+        self.stir()  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
 
@@ -341,6 +346,7 @@ class Connection(TaskKeeper):
 
     def went_on(self, began_s: float) -> None:
         """See `Shell`."""
+        self.stir()
         self.go_on()
         if self._session.user:
             self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())

@@ -32,6 +32,7 @@ class Signal(Enum):
     """Messages without content."""
 
     PONG = auto()
+    FILLED = auto()
     DRAINED = auto()
     DISCONNECTED = auto()
     LOST = auto()
@@ -71,11 +72,11 @@ class ConnectionRef(LoopRef[Any]):
 
     __slots__ = ()
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> float:
         """See `ports.LiveConnection`."""
+        self._tell(Tick(now_s))
         actor: Any = self.actor_inbox.actor
-        if actor is None or not actor.at_rest(now_s):
-            self._tell(Tick(now_s))
+        return 0.0 if actor is None else cast("float", actor.rests_until_s)
 
     def wake_up(self, now_s: float) -> None:
         """See `ports.LiveConnection`."""
@@ -145,6 +146,10 @@ class ConnectionRef(LoopRef[Any]):
     def ponged(self) -> None:
         """See `web_socket.Listener`."""
         self._tell(Signal.PONG)
+
+    def filled(self) -> None:
+        """See `web_socket.Listener`."""
+        self._tell(Signal.FILLED)
 
     def drained(self) -> None:
         """See `web_socket.Listener`."""

@@ -205,6 +205,10 @@ class Hub:
         self._part(connection)
         self._wheel.leave(connection)
 
+    def stirred(self, connection: LiveConnection) -> None:
+        """See `ports.Hub`."""
+        self._wheel.stirred(connection)
+
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """See `ports.Hub`."""
         self._acks.note(user, client, stream, seq)

@@ -280,6 +280,10 @@ class _Ears:
         """See `Listener`."""
         self._listener.ponged()
 
+    def filled(self) -> None:
+        """See `Listener`."""
+        self._listener.filled()
+
     def drained(self) -> None:
         """See `Listener`."""
         self._listener.drained()

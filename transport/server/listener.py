@@ -31,6 +31,10 @@ class Listener(Protocol):
         """A pong came."""
         ...
 
+    def filled(self) -> None:
+        """The write buffer is full."""
+        ...
+
     def drained(self) -> None:
         """The write buffer has room again."""
         ...

@@ -24,7 +24,7 @@ from huahuo.transport.server.pictures import Pictures
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.supply import Supply, Tally
+from huahuo.transport.server.supply import Supply
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.server.wires import Wires
@@ -111,7 +111,6 @@ def wires_of(
         verifier=verifier,
         meter=metrics,
         supply=Supply(pictures=pictures, budget=budget, estimates=Estimates(), turns=turns),
-        tally=Tally(),
         verdicts=verdicts,
         outbox=outbox,
         sends=sends,

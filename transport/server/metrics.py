@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from huahuo.transport.protocol.codes import CLOSES
 from huahuo.transport.server.answer_counts import AnswerCounts
+from huahuo.transport.server.tally import Tally
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -58,8 +59,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = self._counter("events_delivered", "Events written to connections.")
-        self._bytes = self._counter("bytes_sent", "Bytes of frames written to connections.")
+        self.tally = tally = Tally()
+        """What was written to connections."""
+        self.total("events_delivered", "Events written to connections.", lambda: tally.events)
+        self.total("bytes_sent", "Bytes of frames written to connections.", lambda: tally.size_bytes)
         self._resumes = self._counts("resumes", "Subscriptions begun, by outcome.", "outcome")
         self._ahead = self._counter(
             "cursor_ahead", "Cursors beyond the head of the log, or with a check that differs: an alarm."
@@ -82,8 +85,8 @@ class Metrics:
 
     def delivered(self, events: int, size_bytes: int) -> None:
         """Frames with `events` events and `size_bytes` bytes were written."""
-        self._events.inc(events)
-        self._bytes.inc(size_bytes)
+        self.tally.events += events
+        self.tally.size_bytes += size_bytes
 
     def resumed(self, outcome: str) -> None:
         """A subscription began. `outcome` is one of PROTOCOL 3.1's."""

@@ -16,15 +16,17 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.server.fast_handshake import Greeting
 from huahuo.transport.server.lobby import HasTransport
+from huahuo.transport.server.tally import Tally
 
 
 class LiveConnection(Protocol):
     """What the hub needs of one open WebSocket. Hashable by identity; all calls on the loop."""
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> float:
         """Called by the hub's one timer about once a second (`now_s` = `Ambient.monotonic_s`).
 
-        Cheap when nothing is due. Must not raise.
+        Returns until when it need not be called again, unless the connection calls `Hub.stirred`. Must not
+        raise.
         """
         ...
 
@@ -66,6 +68,10 @@ class Hub(Protocol):
         """The connection is gone (or closing). Idempotent, also for one that never joined."""
         ...
 
+    def stirred(self, connection: LiveConnection) -> None:
+        """A connection has something to do: it is ticked each second, until `tick` says that it rests."""
+        ...
+
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """`client` of `user` (`user/42`) has processed `stream` up to `seq`. Written later, max wins."""
         ...
@@ -103,6 +109,11 @@ class CommandGate(Protocol):
 
 class Meter(Protocol):
     """Counts what connections do; see `huahuo.transport.server.metrics`."""
+
+    @property
+    def tally(self) -> Tally:
+        """What was written to connections."""
+        ...
 
     def delivered(self, events: int, size_bytes: int) -> None:
         """Frames with `events` events and `size_bytes` bytes were written."""

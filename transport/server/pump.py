@@ -27,7 +27,8 @@ from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.sends import Direct
 from huahuo.transport.server.snapshots import Snapshots
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.supply import Supply, Tally
+from huahuo.transport.server.supply import Supply
+from huahuo.transport.server.tally import Tally
 from huahuo.transport.session.outputs import Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.subscription import Subscription
@@ -58,6 +59,10 @@ class Shell(Protocol):
 
     async def change(self) -> None:
         """Wait for the connection's next happening."""
+        ...
+
+    def stir(self) -> None:
+        """Something happened that may give a tick something to do: the connection rests no more."""
         ...
 
     def hold(self, stream: str) -> None:
@@ -125,7 +130,8 @@ class Pump:
         self._ws.write(frame)
 
     def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
-        """See `cohorts.Marcher`."""
+        """See `cohorts.Marcher`. A connection that keeps a pace is looked at more often."""
+        self._shell.stir()
         return self._ws.direct(leave)
 
     def on_its_own(self) -> None:
@@ -175,6 +181,7 @@ class Pump:
         if self._purse is None:
             principal = self.session.principal
             assert principal is not None, "nothing large is built for a stranger"
+            self._shell.stir()
             self._purse = self._supply.budget.purse(self.session.user)
         return self._purse
 

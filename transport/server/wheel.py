@@ -1,4 +1,9 @@
-"""The one timer of all connections: each is ticked once a turn, a tenth of them at a time."""
+"""The one timer of all connections: each is ticked once a turn, a tenth of them at a time.
+
+A connection may say that it rests until a time. Until then it is passed over, without a call and without a
+look at it: an idle one costs the comparison of two numbers a turn. All are ticked once when somebody has set
+the wall clock, by which tokens end.
+"""
 
 import asyncio
 import math
@@ -14,6 +19,12 @@ from huahuo.transport.server.ports import LiveConnection
 
 BUCKETS: Final = 10
 TURN_S: Final = 1.0
+_NO_REST_S: Final = -math.inf
+_SET_S: Final = 1.0
+"""The wall clock was set if it and the monotonic one have parted by more than this."""
+
+type _Bucket = dict[LiveConnection, float]
+"""Until when each connection rests."""
 
 _log = structlog.get_logger(__name__)
 
@@ -35,9 +46,11 @@ class Wheel:
         self._awake = awake
         self._slept_s = ambient.slept_s()
         self._to_wake = 0
+        self._ahead_s = self._wall_clock_ahead_s()
+        self._to_look = 0
         self._step_s = turn_s / BUCKETS
-        self._buckets: list[dict[LiveConnection, None]] = [{} for _ in range(BUCKETS)]
-        self._bucket_of: dict[LiveConnection, dict[LiveConnection, None]] = {}
+        self._buckets: list[_Bucket] = [{} for _ in range(BUCKETS)]
+        self._bucket_of: dict[LiveConnection, _Bucket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
         self._entered = 0
@@ -75,13 +88,19 @@ class Wheel:
             one, other = self._buckets[self._entered % BUCKETS], self._buckets[(self._entered + 1) % BUCKETS]
             bucket = other if len(other) < len(one) else one
             self._bucket_of[connection] = bucket
-            bucket[connection] = None
+            bucket[connection] = _NO_REST_S
 
     def leave(self, connection: LiveConnection) -> None:
         """Tick it no more. Idempotent."""
         bucket = self._bucket_of.pop(connection, None)
         if bucket is not None:
             del bucket[connection]
+
+    def stirred(self, connection: LiveConnection) -> None:
+        """Tick it in each turn, until it says that it rests. Nothing happens if it has left."""
+        bucket = self._bucket_of.get(connection)
+        if bucket is not None:
+            bucket[connection] = _NO_REST_S
 
     def _arm(self, at_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -101,18 +120,35 @@ class Wheel:
             self._slept_s, self._to_wake = slept_s, BUCKETS
         waking = self._to_wake > 0
         self._to_wake -= waking
-        for connection in tuple(self._buckets[self._turn]):
+        bucket = self._buckets[self._turn]
+        every = self._clock_was_set() or waking
+        for connection in [one for one, until_s in bucket.items() if every or until_s <= now_s]:
             try:
                 if waking:
+                    self.stirred(connection)
                     connection.wake_up(now_s)
-                else:
-                    connection.tick(now_s)
+                    continue
+                until_s = connection.tick(now_s)
+                if connection in bucket:  # else it has just left
+                    bucket[connection] = until_s
             except Exception:  # noqa: BLE001  one connection's fault is not the others'
                 _log.exception("connection_tick_failed")
                 close(connection, CloseCode.SERVER_FAULT, "internal error")
         self._turn = (self._turn + 1) % BUCKETS
         if self._turn == 0:
             self._end_turn()
+
+    def _clock_was_set(self) -> bool:
+        """Whether the wall clock was set, and these connections have not been ticked since."""
+        ahead_s = self._wall_clock_ahead_s()
+        if abs(ahead_s - self._ahead_s) > _SET_S:
+            self._ahead_s, self._to_look = ahead_s, BUCKETS
+        looking = self._to_look > 0
+        self._to_look -= looking
+        return looking
+
+    def _wall_clock_ahead_s(self) -> float:
+        return self._ambient.now_ms() / 1000 - self._ambient.monotonic_s()
 
 
 def close(connection: LiveConnection, code: CloseCode, reason: str) -> None:

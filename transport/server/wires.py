@@ -12,7 +12,7 @@ from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.ports import CommandGate, Hub, Meter
 from huahuo.transport.server.sends import Sends
-from huahuo.transport.server.supply import Supply, Tally
+from huahuo.transport.server.supply import Supply
 from huahuo.transport.server.verdicts import Verdicts
 from huahuo.transport.session.shared import Shared
 
@@ -31,7 +31,6 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     verifier: Verifier
     meter: Meter
     supply: Supply
-    tally: Tally
     notices: Notices
     verdicts: Verdicts
     outbox: Outbox

@@ -143,6 +143,12 @@ class WritingSocket(ServerConnection):
         self._clean = False
         super().send_data()
 
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        super().pause_writing()
+        if self.listener is not None:
+            self.listener.filled()
+
     def resume_writing(self) -> None:
         """The transport has room again."""
         super().resume_writing()

@@ -193,9 +193,13 @@ class Lifetime:
     # Time and end ----------------------------------------------------------------------------------
 
     def quiet_until_s(self, now: Now) -> float:
-        """Before then `tick` finds nothing, if the session is not busy and gets no other token."""
+        """Before then `tick` finds nothing, if the session is not busy and gets no other token.
+
+        The wall clock must not be set meanwhile, and the connection must not join a pace.
+        """
+        delivery = self.delivery
         left_ms = self._verified.expires_at_ms - now.ms if self._verified is not None else None
-        return self.liveness.quiet_until_s(now.s, self.delivery.unacked_since_s, left_ms)
+        return self.liveness.quiet_until_s(now.s, delivery.unacked_since_s, left_ms, paced=delivery.paced)
 
     def tick(self, now: Now) -> list[Output]:
         """Check the deadlines. Called about once a second, unless it is quiet."""

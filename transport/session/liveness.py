@@ -8,7 +8,7 @@ from huahuo.transport.session import outgoing
 from huahuo.transport.session.outputs import Now
 
 LOOK_S_MAX = 5.0
-"""A connection is looked at as often as this, because the wall clock, by which tokens end, may jump."""
+"""A connection that keeps the pace of others is looked at this often: what was sent is not counted before."""
 
 
 class Liveness:
@@ -58,19 +58,22 @@ class Liveness:
             return CloseCode.TOO_SLOW, "no ack for too long"
         return None
 
-    def quiet_until_s(self, now_s: float, unacked_since_s: float | None, left_ms: int | None) -> float:
-        """The earliest time of a deadline, a ping or a warning; at most `LOOK_S_MAX` ahead.
+    def quiet_until_s(
+        self, now_s: float, unacked_since_s: float | None, left_ms: int | None, *, paced: bool = False
+    ) -> float:
+        """The earliest time of a deadline, a ping or a warning. `paced`: at most `LOOK_S_MAX` ahead.
 
         `left_ms`: until the token ends; None: no token has come yet. Messages, acks and pongs that come
-        meanwhile make it only later.
+        meanwhile make it only later. A wall clock, by which tokens end, that is set makes it wrong.
         """
         settings = self._settings
         times = [
-            now_s + LOOK_S_MAX,
             self._ping_at_s,
             self._heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s,
             (now_s if unacked_since_s is None else unacked_since_s) + settings.ack_timeout_s,
         ]
+        if paced:
+            times.append(now_s + LOOK_S_MAX)
         if left_ms is None:
             times.append(self._opened_s + settings.auth_timeout_s)
         else:

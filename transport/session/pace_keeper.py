@@ -21,6 +21,11 @@ class PaceKeeper:
         self._left: Callable[[], None] | None = None
         self.window = Window(window)
 
+    @property
+    def paced(self) -> bool:
+        """Whether what is sent is counted by a pace."""
+        return self._pace is not None
+
     def catch_up(self) -> None:
         """Count for this connection what was sent to all who keep its pace.
 

@@ -1,6 +1,7 @@
 """The owner's side of one worker: answers its questions, and counts its connections with all others."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
@@ -40,8 +41,10 @@ class RemoteConnection:
         self.seqs: Mapping[str, int] = {}
         """The positions that the worker told last."""
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> float:
         """Its worker ticks it."""
+        del now_s
+        return math.inf
 
     def wake_up(self, now_s: float) -> None:
         """Its worker wakes it."""

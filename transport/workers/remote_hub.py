@@ -80,6 +80,10 @@ class RemoteHub:
             self.flush()  # its last acks, while the owner still knows it
             self._questions.say(Parted(number))
 
+    def stirred(self, connection: LiveConnection) -> None:
+        """See `ports.Hub`."""
+        self._wheel.stirred(connection)
+
     def note_ack(self, user: str, client: str, stream: str, seq: int) -> None:
         """See `ports.Hub`. Sent in this turn of the loop, the highest of each."""
         acks = self._acks

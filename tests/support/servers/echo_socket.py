@@ -54,6 +54,9 @@ class Echo:
     def ponged(self) -> None:
         """See `Listener`."""
 
+    def filled(self) -> None:
+        """See `Listener`."""
+
     def drained(self) -> None:
         """See `Listener`."""
 

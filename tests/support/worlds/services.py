@@ -1,7 +1,7 @@
 """What the tests of the services around a session share: calls, and a connection that only remembers."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -62,6 +62,8 @@ class Recorder:
     """A live connection without a socket. It records the hub's calls."""
 
     def __init__(self, cursors: Mapping[str, int] | None = None) -> None:
+        self.rests_until_s = 0.0
+        self.on_tick: Callable[[], object] = lambda: None
         self.ticks: list[float] = []
         self.wakes: list[float] = []
         self.ticked = asyncio.Event()
@@ -70,11 +72,13 @@ class Recorder:
         self.fault: Exception | None = None
         self._cursors = dict(cursors or {})
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> float:
         self.ticks.append(now_s)
         self.ticked.set()
+        self.on_tick()
         if self.fault is not None:
             raise self.fault
+        return self.rests_until_s
 
     def wake_up(self, now_s: float) -> None:
         self.wakes.append(now_s)

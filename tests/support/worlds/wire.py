@@ -130,8 +130,13 @@ class World:
         await self.log.append(Append(ts_ms=now, events=events, **more))
         return self.log.head(stream).seq
 
+    def look_at_those_who_rest(self) -> None:
+        """Whatever ends a connection's rest has told the wheel: else it would be ticked late."""
+        assert all(one.at_rest for one in self.connections if one.rests_until_s)
+
     def tick(self, seconds: float) -> None:
         """Let time go by, and let every connection notice."""
+        self.look_at_those_who_rest()
         self.ambient.advance(seconds)
         for connection in self.ticked:
             connection.tick(self.ambient.monotonic_s())
@@ -244,6 +249,7 @@ async def world(
     try:
         async with _PLACES[PLACE.get()](made):
             yield made
+            made.look_at_those_who_rest()
     finally:
         await server.drain(2)
         await hub.stop()

@@ -63,7 +63,7 @@ async def test_what_was_taken_apart_is_not_kept_beyond_its_turn() -> None:
 
 async def test_a_queue_is_full_until_three_quarters_of_it_were_taken() -> None:
     drained: list[int] = []
-    queue, taking = OutQueue(lambda: drained.append(queue.unsent_bytes)), Taking()
+    queue, taking = OutQueue(lambda: None, lambda: drained.append(queue.unsent_bytes)), Taking()
     queue.bound(100)
     sending = asyncio.ensure_future(queue.run(taking.send))
     for number in range(11):
@@ -84,7 +84,7 @@ async def test_a_server_that_gives_up_ends_the_sending() -> None:
     async def send(_message: Message) -> None:
         raise OSError("the client is gone")
 
-    queue = OutQueue(lambda: None)
+    queue = OutQueue(lambda: None, lambda: None)
     queue.put({"n": 1}, 1)
     with pytest.raises(OSError, match="gone"):
         await queue.run(send)

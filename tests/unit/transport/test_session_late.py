@@ -201,3 +201,13 @@ def test_a_session_says_until_when_it_is_quiet() -> None:
     driver.take()
     early_s = driver.session.quiet_until_s(driver.now)
     assert driver.after(early_s - driver.now.s - 0.01) == []
+
+
+def test_an_idle_session_is_quiet_until_its_next_ping() -> None:
+    driver = Driver()
+    driver.login()
+    driver.take()
+    driver.after(1)
+    assert driver.session.quiet_until_s(driver.now) == pytest.approx(
+        driver.now.s - 1 + TransportSettings().heartbeat_s
+    )

@@ -1,6 +1,7 @@
-"""The wheel says once why it was late: the process slept, or something held its loop."""
+"""The wheel passes over those that rest, and says once why it was late: by sleep, or because of its loop."""
 
 import asyncio
+import math
 
 import pytest
 from structlog.testing import capture_logs
@@ -9,6 +10,7 @@ from huahuo.app.watching import Look
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.transport.server.wheel import BUCKETS, TURN_S, Wheel
+from tests.support.worlds.services import Recorder
 
 pytestmark = pytest.mark.virtual_time
 
@@ -70,4 +72,76 @@ async def test_a_sleep_after_a_held_loop_is_told() -> None:
     await watch.turn()
     watch.clock.advance(LATE_S)
     assert await watch.turn() == ["process_slept"]
+    watch.wheel.stop()
+
+
+class Turning:
+    """A turning wheel with one connection. Its clock moves with the loop's virtual one."""
+
+    def __init__(self) -> None:
+        self.clock = FakeAmbient()
+        self.wheel = Wheel(self.clock, lambda: None)
+        self.one = Recorder()
+        self.wheel.enter(self.one)
+        self.wheel.start()
+
+    async def ticks(self, turns: int = 1) -> int:
+        """Let it turn so often; how often the connection was ticked."""
+        before = len(self.one.ticks)
+        for _ in range(turns):
+            self.clock.advance(TURN_S)
+            await asyncio.sleep(TURN_S)  # virtual
+        return len(self.one.ticks) - before
+
+
+async def test_a_connection_is_ticked_in_each_turn_until_it_says_that_it_rests() -> None:
+    turning = Turning()
+    assert await turning.ticks(3) == 3
+    turning.one.rests_until_s = turning.clock.monotonic_s() + 5 * TURN_S
+    assert await turning.ticks(4) == 1
+    assert await turning.ticks(3) == 3, "its time is over"
+    turning.wheel.stop()
+
+
+async def test_a_connection_that_stirs_is_ticked_again_in_each_turn() -> None:
+    turning = Turning()
+    turning.one.rests_until_s = math.inf
+    assert await turning.ticks(5) == 1
+    turning.one.rests_until_s = 0.0
+    turning.wheel.stirred(turning.one)
+    assert await turning.ticks(3) == 3
+    turning.wheel.stop()
+
+
+@pytest.mark.parametrize("by_ms", [2_000, -86_400_000])
+async def test_a_wall_clock_that_was_set_makes_all_look_once_at_what_ends_by_it(by_ms: int) -> None:
+    turning = Turning()
+    turning.one.rests_until_s = math.inf
+    assert await turning.ticks(5) == 1
+    turning.clock.jump(by_ms)
+    assert await turning.ticks(5) == 1
+    turning.wheel.stop()
+
+
+async def test_a_connection_that_leaves_in_its_tick_is_forgotten() -> None:
+    turning = Turning()
+    turning.one.on_tick = lambda: turning.wheel.leave(turning.one)
+    assert await turning.ticks(3) == 1
+    turning.wheel.stirred(turning.one)
+    assert len(turning.wheel) == 0
+    assert await turning.ticks(3) == 0
+    turning.wheel.stop()
+
+
+async def test_after_a_sleep_a_connection_that_rested_is_woken_and_then_ticked() -> None:
+    watch = LoopWatch()
+    one = Recorder()
+    one.rests_until_s = math.inf
+    watch.wheel.enter(one)
+    watch.wheel.start()
+    await asyncio.sleep(2 * TURN_S)  # virtual
+    watch.clock.advance(LATE_S)
+    with capture_logs():
+        await asyncio.sleep(3 * TURN_S)  # virtual
+    assert (len(one.wakes), len(one.ticks)) == (1, 2)
     watch.wheel.stop()
