@@ -178,6 +178,11 @@ class Connection(TaskKeeper):
         """Its state machine, to look at: what changes it goes by the actor's messages."""
         return self._session
 
+    @property
+    def pump(self) -> Pump:
+        """Its way out, to look at."""
+        return self._pump
+
     def _close(self, code: CloseCode, reason: str) -> None:
         self.carry_out(self._session.close(code, reason))
 
@@ -290,7 +295,6 @@ class Connection(TaskKeeper):
 
     def token_judged(self) -> None:
         """See `signing_in.Shell`."""
-        self.stir()  # the token may end soon
         if self._session.principal is not None:
             self._ws.trust()
 

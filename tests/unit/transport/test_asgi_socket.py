@@ -62,13 +62,15 @@ async def test_what_was_taken_apart_is_not_kept_beyond_its_turn() -> None:
 
 
 async def test_a_queue_is_full_until_three_quarters_of_it_were_taken() -> None:
+    filled: list[int] = []
     drained: list[int] = []
-    queue, taking = OutQueue(lambda: None, lambda: drained.append(queue.unsent_bytes)), Taking()
+    queue = OutQueue(lambda: filled.append(queue.unsent_bytes), lambda: drained.append(queue.unsent_bytes))
+    taking = Taking()
     queue.bound(100)
     sending = asyncio.ensure_future(queue.run(taking.send))
     for number in range(11):
         queue.put({"n": number}, 10)
-    assert (queue.paused, queue.unsent_bytes) == (True, 110)
+    assert (queue.paused, queue.unsent_bytes, filled) == (True, 110, [110])
     await taking.take(8)
     assert (queue.paused, drained) == (True, [])
     await taking.take(1)

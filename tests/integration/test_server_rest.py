@@ -1,0 +1,156 @@
+"""A connection with nothing to do is not ticked. What gives a tick something to do tells the wheel."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from huahuo.app.forking_loop import ForkingLoop
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.sends import Way
+from huahuo.transport.session.liveness import LOOK_S_MAX
+from tests.support.drivers.rawclient import raw
+from tests.support.sends import WAYS, need
+from tests.support.worlds.wire import World, until, world
+
+pytestmark = pytest.mark.loop(factory=ForkingLoop)
+V1 = "huahuo.v1"
+HEARTBEAT_S = TransportSettings().heartbeat_s
+MANY: dict[str, Any] = {"door": AddressDoor(0), "connections_per_user": 0}
+
+
+def rests_for_s(connection: Connection, w: World) -> float:
+    """How long the wheel passes it over from now on."""
+    return max(0.0, connection.rests_until_s - w.ambient.monotonic_s())
+
+
+def resting(w: World) -> Connection:
+    """The one connection, after a tick that has left nothing to do."""
+    w.tick(0)
+    [connection] = w.connections
+    assert rests_for_s(connection, w) > 0
+    return connection
+
+
+async def test_an_idle_connection_rests_until_its_ping() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        assert rests_for_s(resting(w), w) == pytest.approx(HEARTBEAT_S)
+
+
+async def test_events_and_acks_do_not_end_its_rest() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        connection = resting(w)
+        await w.append("user/42", "a")
+        await client.until("events")
+        await client.say(action="ack", cursors={"user/42": 1})
+        await until(lambda: connection.session.delivery.window.outstanding == 0)
+        assert rests_for_s(connection, w) == pytest.approx(HEARTBEAT_S)
+
+
+async def test_a_message_ends_its_rest_so_that_its_time_is_charged_within_a_second() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        connection = resting(w)
+        await client.quiet()
+        assert rests_for_s(connection, w) == 0
+
+
+async def test_events_that_must_wait_end_its_rest() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), window=10)
+        await client.quiet()
+        connection = resting(w)
+        for number in range(12):
+            await w.append("user/42", str(number))
+        await until(lambda: connection.session.delivery.unfinished)
+        assert rests_for_s(connection, w) == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_socket_that_is_full_ends_its_rest(way: Way) -> None:
+    need(way)
+    settings = TransportSettings(write_buffer_bytes_max=1 << 16, sends=way)
+    async with world(settings) as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token(), window=4096)
+        await client.quiet()
+        connection = resting(w)
+        client.ws.transport.pause_reading()
+        [ws] = w.delivering.sockets
+        while not ws.paused:
+            await w.append("user/42", *["x" * 20_000] * 8)
+            await asyncio.sleep(0)
+        assert rests_for_s(connection, w) == 0
+        assert w.delivering.budget.used > 0, "what is not sent counts in the budget at once"
+
+
+async def test_bytes_that_count_in_the_budget_end_its_rest() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        connection = resting(w)
+        assert connection.pump.purse is not None
+        assert rests_for_s(connection, w) == 0
+
+
+async def test_time_that_is_to_be_charged_ends_its_rest() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        connection = resting(w)
+        connection.went_on(connection.now_s - 0.001)  # as after a message that had to wait
+        assert rests_for_s(connection, w) == 0
+
+
+async def test_a_sleep_of_the_process_ends_its_rest() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.quiet()
+        connection = resting(w)
+        [ref] = w.ticked
+        ref.wake_up(w.ambient.monotonic_s())
+        assert rests_for_s(connection, w) == 0
+
+
+async def test_one_that_keeps_a_pace_is_looked_at_every_few_seconds() -> None:
+    need("send")
+    async with AsyncExitStack() as stack:
+        w = await stack.enter_async_context(world(TransportSettings(sends="send"), **MANY))
+        clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(17)]
+        for client in clients:
+            await client.authenticate(w.token())
+            await client.quiet()
+        w.tick(0)
+        assert min(rests_for_s(one, w) for one in w.connections) == pytest.approx(HEARTBEAT_S)
+        for number in range(10):
+            await w.append("user/42", str(number))
+            for client in clients:
+                await client.until("events")
+        assert {one.session.delivery.paced for one in w.connections} == {True}
+        assert {rests_for_s(one, w) for one in w.connections} == {0}
+        w.tick(0)
+        assert max(rests_for_s(one, w) for one in w.connections) == pytest.approx(LOOK_S_MAX)
+
+
+async def test_a_reader_of_server_sent_events_that_reads_nothing_ends_its_rest() -> None:
+    settings = TransportSettings(write_buffer_bytes_max=1 << 16)
+    async with world(settings) as w:
+        _, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        head = f"GET /streams/user/42 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
+        writer.write((head + "Accept: text/event-stream\r\n\r\n").encode())
+        await until(lambda: len(w.connections) == 1 and "user/42" in w.delivering.wires.fanout.watched())
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        connection = resting(w)
+        while rests_for_s(connection, w):
+            await w.append("user/42", *["x" * 20_000] * 8)
+            await asyncio.sleep(0)
+            assert w.log.head("user/42").seq < 1_000
+        assert w.delivering.budget.used > 0
+        writer.transport.abort()
