@@ -223,12 +223,15 @@ class StoreLog(LogReader):
 
     async def save_acks(self, acks: Sequence[Ack]) -> None:
         """See `Log`."""
-        for ack in acks:
-            check_number(ack.seq)
-            check_names(ack.user, ack.client, ack.stream)
-            check_text(ack.user, ack.client, ack.stream)
-        if acks:
-            await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
+        if not acks:
+            return
+        seqs = [ack.seq for ack in acks]
+        names = [name for ack in acks for name in (ack.user, ack.client, ack.stream)]
+        check_number(min(seqs))
+        check_number(max(seqs))
+        check_names(*names)
+        check_text(*names)
+        await self._write((PutAcks(tuple(acks)),), 64 * len(acks))
 
     async def probe(self) -> str | None:
         """See `Log`. Writes at most once a second, unless the last commit contradicts the last result.

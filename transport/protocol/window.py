@@ -73,15 +73,19 @@ class Window:
         """
         if seq <= flow.floor:
             return  # A repeated ack is not progress, so it does not reset the timeout.
-        before = flow.outstanding
-        flow.floor = floor = min(seq, flow.sent)
-        if flow.holes:
+        floor = min(flow.sent, seq)
+        if not flow.holes:  # the usual case
+            released = floor - flow.floor
+            flow.floor = floor
+        else:
+            before = flow.outstanding
+            flow.floor = floor
             flow.holes = tuple((max(after, floor), to) for after, to in flow.holes if to > floor)
-        after_it = flow.outstanding
-        self.outstanding += after_it - before
+            released = before - flow.outstanding
+        self.outstanding -= released
         if not self.outstanding:
             self.waiting_since_s = None
-        elif after_it < before:
+        elif released:
             self.waiting_since_s = now_s
 
     def dropped(self, flow: Flow) -> None:

@@ -1,4 +1,4 @@
-"""How many commands were answered, by action and outcome, and how long they took.
+"""How many commands were answered, by action and outcome, and how long they and commits took.
 
 Plain numbers, which become metrics at a scrape: the library's counter and histogram cost as much for each
 command as parsing it.
@@ -12,21 +12,41 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 
+class Times(Collector):
+    """A histogram. `bounds_s`: the upper bounds of its buckets."""
+
+    def __init__(self, name: str, text: str, bounds_s: Sequence[float]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def took(self, seconds: float) -> None:
+        """One more took so long."""
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
+        self._sum_s += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The family."""
+        bounds = [*map(str, self._bounds_s), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric((), list(zip(bounds, accumulate(self._counts), strict=True)), self._sum_s)
+        return [family]
+
+
 class AnswerCounts(Collector):
-    """See the module. `bounds_s`: the upper bounds of the histogram's buckets."""
+    """How many commands were answered. `bounds_s`: see `Times`."""
 
     def __init__(self, bounds_s: Sequence[float]) -> None:
-        self._bounds_s = bounds_s
         self._answers: dict[tuple[str, str], int] = {}
-        self._took = [0] * (len(bounds_s) + 1)
-        self._took_s = 0.0
+        self._times = Times("huahuo_command_seconds", "Time to answer a command.", bounds_s)
 
     def count(self, action: str, outcome: str, seconds: float) -> None:
         """One more command was answered."""
         key = action, outcome
         self._answers[key] = self._answers.get(key, 0) + 1
-        self._took[bisect_left(self._bounds_s, seconds)] += 1
-        self._took_s += seconds
+        self._times.took(seconds)
 
     def collect(self) -> Iterable[Metric]:
         """The families."""
@@ -34,7 +54,4 @@ class AnswerCounts(Collector):
         answers = CounterMetricFamily("huahuo_commands", "Commands answered.", labels=labels)
         for key, count in self._answers.items():
             answers.add_metric(key, count)
-        bounds = [*map(str, self._bounds_s), "+Inf"]
-        took = HistogramMetricFamily("huahuo_command_seconds", "Time to answer a command.")
-        took.add_metric((), list(zip(bounds, accumulate(self._took), strict=True)), self._took_s)
-        return [answers, took]
+        return [answers, *self._times.collect()]

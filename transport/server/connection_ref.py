@@ -92,7 +92,9 @@ class ConnectionRef(LoopRef[Any]):
 
     def took(self, text: bytes) -> bool:
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
-        return cast("bool", self.try_urgent(text, otherwise=False))
+        inbox = self.actor_inbox
+        took: bool = inbox.stopped is not True and inbox.runtime.try_urgent(inbox, text, otherwise=False)
+        return took
 
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""

@@ -6,13 +6,13 @@ can make the number of series grow.
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
 from huahuo.transport.protocol.codes import CLOSES
-from huahuo.transport.server.answer_counts import AnswerCounts
+from huahuo.transport.server.answer_counts import AnswerCounts, Times
 from huahuo.transport.server.tally import Tally
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -73,7 +73,10 @@ class Metrics:
         self.registry.register(self._answers)
         self.command = self._answers.count
         """A registered command was answered. Implements `gate.Observe`."""
-        self._commit_s = self._histogram("commit_seconds", "Time of one group commit of the log.")
+        commits = Times("huahuo_commit_seconds", "Time of one group commit of the log.", _LATENCY_S)
+        self.registry.register(commits)
+        self.committed = commits.took
+        """The log committed a group, in so many seconds."""
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Add a number that is computed at each scrape: connections, log position, dead letters, actors."""
@@ -104,10 +107,6 @@ class Metrics:
         """A token was checked. `result`: `ok` or the code of the failure."""
         self._auth.inc(result)
 
-    def committed(self, seconds: float) -> None:
-        """The log committed a group."""
-        self._commit_s.observe(seconds)
-
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -119,6 +118,3 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"huahuo_{name}", text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"huahuo_{name}", text, buckets=_LATENCY_S, registry=self.registry)

@@ -271,11 +271,14 @@ class Delivery(PaceKeeper):
 
     def ack(self, stream: str, seq: int, now_s: float) -> bool:
         """The client processed `stream` up to `seq`. False: `seq` was never sent."""
-        if not self.may_ack(stream, seq):
-            return False
+        if self._pace is not None:
+            self.catch_up()
         sub = self.subs.get(stream)
-        if sub is not None:
-            self.window.acked(sub.flow, seq, now_s)
+        if sub is None:
+            return seq <= self._past.get(stream, -1)
+        if seq > sub.flow.peak:
+            return False
+        self.window.acked(sub.flow, seq, now_s)
         return True
 
     def lag(self, now_s: float, interval_s: float) -> bytes | None:

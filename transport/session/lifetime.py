@@ -25,8 +25,8 @@ class Lifetime:
     """See the module. `Session` handles the messages."""
 
     __slots__ = (
-        "_asked", "_client", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared", "_speech",
-        "_state", "_verified", "delivery", "id", "liveness", "parts", "user",
+        "_asked", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared", "_speech",
+        "_state", "_verified", "client", "delivery", "id", "liveness", "parts", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -41,7 +41,8 @@ class Lifetime:
         self._verified: Verified | None = None
         self._asked: tuple[incoming.Authenticate, str | None] | None = None
         self._go_on: Callable[[Links, Verdicts, Now], list[Output]] | None = None  # after `looked_up`
-        self._client = ""
+        self.client = ""
+        """The id of the client installation; "" if the client gave none."""
         self.user = ""
         """The authenticated user's name, `user/42`; "" before authentication."""
         self.parts = False
@@ -72,11 +73,6 @@ class Lifetime:
     def principal(self) -> Principal | None:
         """The authenticated user; None before authentication."""
         return self._verified.principal if self._verified else None
-
-    @property
-    def client(self) -> str:
-        """The id of the client installation; "" if the client gave none."""
-        return self._client
 
     @property
     def joining(self) -> str | None:
@@ -164,7 +160,7 @@ class Lifetime:
         self._move("accepted")
         self._verified = verified
         self.user = plan.user
-        self._client = asked.client or ""
+        self.client = asked.client or ""
         self.parts = asked.parts
         if asked.window is not None:
             self.delivery.window.size = min(asked.window, self._shared.settings.window_max)

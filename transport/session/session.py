@@ -242,7 +242,7 @@ class Session(Lifetime):
         return outputs
 
     def _command(self, parsed: Parsed, principal: Principal) -> list[Output]:
-        asked = self._calls.make(parsed, principal, self._client)
+        asked = self._calls.make(parsed, principal, self.client)
         if isinstance(asked, Invalid):
             return [self._speech.refusal(asked)]
         self.delivery.expect(asked.call.cause)
