@@ -1,7 +1,8 @@
 """A connection with nothing to do is not ticked. What gives a tick something to do tells the wheel."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,6 +23,14 @@ HEARTBEAT_S = TransportSettings().heartbeat_s
 MANY: dict[str, Any] = {"door": AddressDoor(0), "connections_per_user": 0}
 
 
+@asynccontextmanager
+async def still_world(settings: TransportSettings | None = None, **how: Any) -> AsyncIterator[World]:
+    """A world whose connections are ticked by the test alone."""
+    async with world(settings, **how) as w:
+        await w.hub.stop()
+        yield w
+
+
 def rests_for_s(connection: Connection, w: World) -> float:
     """How long the wheel passes it over from now on."""
     return max(0.0, connection.rests_until_s - w.ambient.monotonic_s())
@@ -36,14 +45,14 @@ def resting(w: World) -> Connection:
 
 
 async def test_an_idle_connection_rests_until_its_ping() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         assert rests_for_s(resting(w), w) == pytest.approx(HEARTBEAT_S)
 
 
 async def test_events_and_acks_do_not_end_its_rest() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
@@ -55,7 +64,7 @@ async def test_events_and_acks_do_not_end_its_rest() -> None:
 
 
 async def test_a_message_ends_its_rest_so_that_its_time_is_charged_within_a_second() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
@@ -64,7 +73,7 @@ async def test_a_message_ends_its_rest_so_that_its_time_is_charged_within_a_seco
 
 
 async def test_events_that_must_wait_end_its_rest() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token(), window=10)
         await client.quiet()
         connection = resting(w)
@@ -78,7 +87,7 @@ async def test_events_that_must_wait_end_its_rest() -> None:
 async def test_a_socket_that_is_full_ends_its_rest(way: Way) -> None:
     need(way)
     settings = TransportSettings(write_buffer_bytes_max=1 << 16, sends=way)
-    async with world(settings) as w, raw(w.url, V1) as client:
+    async with still_world(settings) as w, raw(w.url, V1) as client:
         await client.authenticate(w.token(), window=4096)
         await client.quiet()
         connection = resting(w)
@@ -92,7 +101,7 @@ async def test_a_socket_that_is_full_ends_its_rest(way: Way) -> None:
 
 
 async def test_bytes_that_count_in_the_budget_end_its_rest() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
@@ -101,7 +110,7 @@ async def test_bytes_that_count_in_the_budget_end_its_rest() -> None:
 
 
 async def test_time_that_is_to_be_charged_ends_its_rest() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
@@ -110,7 +119,7 @@ async def test_time_that_is_to_be_charged_ends_its_rest() -> None:
 
 
 async def test_a_sleep_of_the_process_ends_its_rest() -> None:
-    async with world() as w, raw(w.url, V1) as client:
+    async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
@@ -122,7 +131,7 @@ async def test_a_sleep_of_the_process_ends_its_rest() -> None:
 async def test_one_that_keeps_a_pace_is_looked_at_every_few_seconds() -> None:
     need("send")
     async with AsyncExitStack() as stack:
-        w = await stack.enter_async_context(world(TransportSettings(sends="send"), **MANY))
+        w = await stack.enter_async_context(still_world(TransportSettings(sends="send"), **MANY))
         clients = [await stack.enter_async_context(raw(w.url, V1)) for _ in range(17)]
         for client in clients:
             await client.authenticate(w.token())
@@ -141,7 +150,7 @@ async def test_one_that_keeps_a_pace_is_looked_at_every_few_seconds() -> None:
 
 async def test_a_reader_of_server_sent_events_that_reads_nothing_ends_its_rest() -> None:
     settings = TransportSettings(write_buffer_bytes_max=1 << 16)
-    async with world(settings) as w:
+    async with still_world(settings) as w:
         _, writer = await asyncio.open_connection("127.0.0.1", w.port)
         head = f"GET /streams/user/42 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
         writer.write((head + "Accept: text/event-stream\r\n\r\n").encode())

@@ -36,7 +36,7 @@ def test_before_the_time_that_it_names_nothing_is_due(
         now_s += after_s
         match what:
             case "heard":
-                liveness.heard(now_s)
+                liveness.heard_s = now_s
             case "pings":
                 liveness.pings(Now(now_s, 0))
             case "warnings":

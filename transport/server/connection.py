@@ -103,7 +103,7 @@ class Connection(TaskKeeper):
         self, message: bytes | Tick | WakeUp | Close | Fault | Signal | Callable[[], object]
     ) -> Any:
         """Handle a message of `ConnectionRef`. Acks and pongs give a tick nothing to do."""
-        if isinstance(message, bytes):
+        if type(message) is bytes:  # most are acks, and this test is no call
             return self._take_ack(message)
         if isinstance(message, Tick):
             self._tick(message.now_s)
@@ -143,7 +143,7 @@ class Connection(TaskKeeper):
         if acked is None:
             return False
         self._note(acked)
-        if self._session.delivery.backlog:
+        if not self.rests_until_s and self._session.delivery.backlog:  # one that rests has none
             self._pump.run()
         return True
 

@@ -92,7 +92,7 @@ class Lifetime:
 
     def heard(self, now_s: float) -> None:
         """A message or a pong came from the client."""
-        self.liveness.heard(now_s)
+        self.liveness.heard_s = now_s
 
     # What the token says ---------------------------------------------------------------------------
 

@@ -14,31 +14,23 @@ LOOK_S_MAX = 5.0
 class Liveness:
     """Keeps the times that the deadlines count from."""
 
-    __slots__ = ("_dialect", "_heard_s", "_opened_s", "_ping_at_s", "_settings", "_warn_ms", "_warned")
+    __slots__ = ("_dialect", "_opened_s", "_ping_at_s", "_settings", "_warn_ms", "_warned", "heard_s")
 
     def __init__(self, settings: TransportSettings, dialect: Dialect, now_s: float) -> None:
         self._settings = settings
         self._dialect = dialect
         self._opened_s = now_s
-        self._heard_s = now_s
+        self.heard_s = now_s
+        """When a message or a pong came last. Whoever hears one sets it."""
         self._ping_at_s = now_s + settings.heartbeat_s
         self._warned = False
         self._warn_ms: float | None = settings.token_warning_s * 1000
-
-    @property
-    def heard_s(self) -> float:
-        """When a message or a pong came last."""
-        return self._heard_s
-
-    def heard(self, now_s: float) -> None:
-        """A message or a pong came."""
-        self._heard_s = now_s
 
     def wake_up(self, now_s: float) -> None:
         """The process slept: send a ping at once, and give the client a heartbeat to answer."""
         self._ping_at_s = now_s
         spared_s = (self._dialect.silent_heartbeats - 1) * self._settings.heartbeat_s
-        self._heard_s = max(self._heard_s, now_s - spared_s)
+        self.heard_s = max(self.heard_s, now_s - spared_s)
 
     def renewed(self) -> None:
         """A new token was accepted: its end must be announced too."""
@@ -52,7 +44,7 @@ class Liveness:
         settings = self._settings
         if connected and now_s >= self._opened_s + settings.auth_timeout_s:
             return CloseCode.AUTH_TIMEOUT, "no authentication in time"
-        if now_s > self._heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s:
+        if now_s > self.heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s:
             return CloseCode.SILENT, "nothing was heard from the client"
         if unacked_since_s is not None and now_s >= unacked_since_s + settings.ack_timeout_s:
             return CloseCode.TOO_SLOW, "no ack for too long"
@@ -69,7 +61,7 @@ class Liveness:
         settings = self._settings
         times = [
             self._ping_at_s,
-            self._heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s,
+            self.heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s,
             (now_s if unacked_since_s is None else unacked_since_s) + settings.ack_timeout_s,
         ]
         if paced:

@@ -216,7 +216,7 @@ class Session(Lifetime):
             [(stream, seq)] = cursors.items()
             if not self.delivery.ack(stream, seq, now_s):
                 return None
-            self.liveness.heard(now_s)
+            self.liveness.heard_s = now_s
             return [Acked(stream, seq)]
         may_ack = self.delivery.may_ack
         for stream, seq in cursors.items():
