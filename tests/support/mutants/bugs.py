@@ -198,8 +198,8 @@ _ALL: Final = (
     Bug(
         "an ack gives one place of the window too few",
         "huahuo.transport.protocol.window",
-        "        self.outstanding += after_it - before",
-        "        self.outstanding += after_it - before + 1",
+        "        self.outstanding -= released",
+        "        self.outstanding -= released - 1",
         tests=_unit("property/test_window_property"),
     ),
     Bug(
