@@ -56,7 +56,11 @@ NOT_AFTER: Final = listed(
 
 LABELS: Final = listed(
     """
-    job | code portail | code d'entrée | ends in | ending with | ends with | with code | box office |
+    job | reading | readings | last reading | stand | relevé | lectura | показания | показание | 读数 |
+    指示数 | 지침 | incident | incident number | request | meter | vorfall | zähler | zählers |
+    stromzählers | demande | l'incident | compteur | incidente | solicitud | contador | запрос | запроса |
+    инцидент | счётчик | счётчика | счетчик | счетчика | 工号 | 户号 | 单 | 事件 | 许可证 | メーター |
+    계량기 | code portail | code d'entrée | ends in | ending with | ends with | with code | box office |
     meeting id | conference id | extension | device | case no | employee | staff | policy | contract |
     endet auf | personalnummer | vertragskonto | vertragsnummer | kennung | meeting-id | postfach |
     amtsgericht | contrat | se termine par | finissant par | termina en | que termina en | cif | nif |
@@ -65,32 +69,31 @@ LABELS: Final = listed(
     차량번호 | 일련번호 | 계약번호 | 편명 | 회의 id | оканчивается на | заканчивается на | инн | огрн |
     ячейки | ячейка | конференции | версия | аккаунта | аккаунт | order | invoice | tracking | reference |
     ref | case | ticket | booking | reservation | account | phone | tel | fax | call | version | room |
-    flight | suite | box | model | sku | item | build | customer | member | parcel | shipment |
-    ending in | card | street | year | since | copyright | © | (c) | in | of | until | by | total |
-    amount | discount | coupon | voucher | promo code | discount code | zip | postal code | error |
-    issue | pr | pull request | article | receipt | iban | ext | promo | gift card | zip code |
-    error code | isbn | referral code | tracking code | text | order number | confirmation number |
-    commit | 〒 | bestellung | bestellnummer | rechnung | rechnungsnummer | sendungsnummer |
-    kundennummer | telefon | auftrag | vorgang | vorgangsnummer | buchung | buchungsnummer | plz |
-    gutscheincode | rabattcode | aktenzeichen | ticketnummer | seit | nr | nummer | fehlercode |
-    auftragsnummer | aktionscode | konto | artikel | mitgliedsnummer | endend auf | hrb | code promo |
-    commande | facture | numéro | réservation | suivi | dossier | téléphone | tél | n° | no | client |
-    code postal | depuis | en | référence | billet | colis | compte | code de réduction | siren |
-    se terminant par | code erreur | code d'erreur | vol | pedido | factura | número | seguimiento |
-    reserva | teléfono | cliente | expediente | código postal | referencia | envío | código promocional |
-    código de descuento | desde | núm | cuenta | incidencia | terminada en | cupón | código de error |
-    vuelo | № | 订单 | 订单号 | 运单号 | 快递单号 | 单号 | 编号 | 电话 | 热线 | 客服 | 手机 | 手机号 |
-    尾号 | 尾号为 | 金额 | 余额 | 共 | 工单 | 发票 | 邮编 | 优惠码 | 邀请码 | 兑换码 | 取件码 | 积分 |
-    会员号 | 账号 | 版本 | qq群 | 航班 | 卡号 | 发票号码 | 致电 | 拨打 | 截至 | 注文番号 | 追跡番号 |
-    伝票番号 | 予約番号 | 電話 | 電話番号 | 会員番号 | 受付番号 | 郵便番号 | 請求書番号 | 合計 | 下4桁 |
-    末尾 | 商品番号 | ご注文番号 | お問い合わせ番号 | お客様番号 | クーポンコード | 割引コード |
-    紹介コード | プロモーションコード | エラーコード | 商品コード | 送り状番号 | 주문번호 | 주문 번호 |
-    송장번호 | 운송장 번호 | 운송장번호 | 예약번호 | 예약 번호 | 전화 | 고객센터 | 회원번호 | 우편번호 |
-    합계 | 쿠폰 코드 | 쿠폰번호 | 접수번호 | 할인 코드 | 쿠폰코드 | 청구서 번호 | 총 | 계좌번호 | 문의 |
-    초대 코드 | 추천 코드 | 상품 번호 | 오류 코드 | 고객번호 | 등록번호 | заказ | заказа | заказу |
-    номер | счет | счёт | накладная | трек-номер | телефон | тел | бронь | бронирования | договор |
-    договора | обращение | обращения | промокод | промокоду | индекс | сумма | карты | заявка | заявки |
-    итого | рейс | код ошибки | клиента | посылка | чек | почтовый индекс
+    flight | suite | box | model | sku | item | build | customer | member | parcel | shipment | ending in |
+    card | street | year | since | copyright | © | (c) | in | of | until | by | total | amount | discount |
+    coupon | voucher | promo code | discount code | zip | postal code | error | issue | pr | pull request |
+    article | receipt | iban | ext | promo | gift card | zip code | error code | isbn | referral code |
+    tracking code | text | order number | confirmation number | commit | 〒 | bestellung | bestellnummer |
+    rechnung | rechnungsnummer | sendungsnummer | kundennummer | telefon | auftrag | vorgang |
+    vorgangsnummer | buchung | buchungsnummer | plz | gutscheincode | rabattcode | aktenzeichen |
+    ticketnummer | seit | nr | nummer | fehlercode | auftragsnummer | aktionscode | konto | artikel |
+    mitgliedsnummer | endend auf | hrb | code promo | commande | facture | numéro | réservation | suivi |
+    dossier | téléphone | tél | n° | no | client | code postal | depuis | en | référence | billet | colis |
+    compte | code de réduction | siren | se terminant par | code erreur | code d'erreur | vol | pedido |
+    factura | número | seguimiento | reserva | teléfono | cliente | expediente | código postal |
+    referencia | envío | código promocional | código de descuento | desde | núm | cuenta | incidencia |
+    terminada en | cupón | código de error | vuelo | № | 订单 | 订单号 | 运单号 | 快递单号 | 单号 | 编号 |
+    电话 | 热线 | 客服 | 手机 | 手机号 | 尾号 | 尾号为 | 金额 | 余额 | 共 | 工单 | 发票 | 邮编 | 优惠码 |
+    邀请码 | 兑换码 | 取件码 | 积分 | 会员号 | 账号 | 版本 | qq群 | 航班 | 卡号 | 发票号码 | 致电 | 拨打 |
+    截至 | 注文番号 | 追跡番号 | 伝票番号 | 予約番号 | 電話 | 電話番号 | 会員番号 | 受付番号 | 郵便番号 |
+    請求書番号 | 合計 | 下4桁 | 末尾 | 商品番号 | ご注文番号 | お問い合わせ番号 | お客様番号 |
+    クーポンコード | 割引コード | 紹介コード | プロモーションコード | エラーコード | 商品コード |
+    送り状番号 | 주문번호 | 주문 번호 | 송장번호 | 운송장 번호 | 운송장번호 | 예약번호 | 예약 번호 | 전화 |
+    고객센터 | 회원번호 | 우편번호 | 합계 | 쿠폰 코드 | 쿠폰번호 | 접수번호 | 할인 코드 | 쿠폰코드 |
+    청구서 번호 | 총 | 계좌번호 | 문의 | 초대 코드 | 추천 코드 | 상품 번호 | 오류 코드 | 고객번호 |
+    등록번호 | заказ | заказа | заказу | номер | счет | счёт | накладная | трек-номер | телефон | тел |
+    бронь | бронирования | договор | договора | обращение | обращения | промокод | промокоду | индекс |
+    сумма | карты | заявка | заявки | итого | рейс | код ошибки | клиента | посылка | чек | почтовый индекс
     """
 )
 """Directly before a number: it is something else."""
@@ -125,6 +128,7 @@ ELSEWHERE: Final = listed(
     conference id | check-in | checkout before | at checkout | boarding | conference call | your cart |
     warenkorb | panier | carrito | корзин | 购物车 | カート | 장바구니 | itinerary | reservation is |
     your booking | your stay | redeem | voucher | coupon | % off | save up to | discount | gift card |
+    kurier | zusteller | livreur | coursier | repartidor | mensajero | курьер | 骑手 | 外卖 | 配達員 | 배달 |
     pull request | commit | build failed | exit code | parcel | package | courier | locker |
     licence key | license key | front door | gate code | door code | subscribers | meeting-id |
     besprechung | telefoneinwahl | buchungscode | buchungsnummer | abfahrt | abflug | gutschein |
@@ -158,7 +162,8 @@ DEALS: Final = listed(
     sendung | quittung | facture | commande | livraison | rendez-vous | reçu | factura | tu pedido |
     su pedido | pedido n | entrega | cita | envío | recibo | счёт за | счет за | счёт на | счет на |
     квитанц | чек № | чек на | заказ | доставк | запись | талон | рассылк | 订单 | 发票 | 账单 | 运单 |
-    预约 | 购票 | 注文 | 請求 | 発送 | 配送 | 受付番号 | 抽選 | 주문 | 영수 | 고지서 | 청구 | 배송 | 예매
+    预约 | 购票 | 注文 | 請求書 | 請求額 | 請求金額 | 請求番号 | ご請求 | 発送 | 配送 | 受付番号 | 抽選 |
+    주문 | 영수 | 고지서 | 청구 | 배송 | 예매
     """
 )
 """What a mail with the number of something bought or arranged says."""
