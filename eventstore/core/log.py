@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.blobs import pack
 from huahuo.eventstore.core.draft import check_text
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
+from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
