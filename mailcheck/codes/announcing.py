@@ -49,7 +49,7 @@ _BESIDE_CHARS = 40
 """How far from an order the word for what is to be entered may stand, to say what the mail is about."""
 _LAST_CHARS = 32
 _MARGIN_CHARS = 8
-_NAMES_ALONE = frozenset(WEAK)
+_NAMES_ALONE = frozenset((*WEAK, *CLOSE))
 """A subject that is one of these says what its mail is about."""
 _YOUR = re.compile(
     r"^ ?(?:(?:your|the|deine?|ihre?|das|die|votre|ton|ta|le|la|tu|su|el|ваш[еа]?|твоё?) |あなたの|您的|"

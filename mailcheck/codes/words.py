@@ -92,17 +92,17 @@ ONCE: Final = listed(
 
 WEAK: Final = listed(
     """
-    schlüssel | key | anmeldenummer | geheimzahl | geheimnummer | kennziffer | cette clé | esta llave |
-    magic number | secret number | secret word | watchword | geheime zahl | losung | losungswort |
-    magische zahl | mot secret | nombre secret | número secreto | palabra secreta | секретное слово |
-    секретное число | 合言葉 | 合い言葉 | 暗語 | 口令 | 暗号 | 암호 | letters | buchstaben | lettres |
-    letras | буквы | букв | 字母 | 글자 | 钥匙 | 鍵 | 열쇠 | code | código | codigo | clave | pin |
-    pin-code | pin code | to sign in | to finish signing in | to log in | to finish logging in | digits |
-    digit number | characters | sign-in number | this number | the number below | the numbers below |
-    following number | following numbers | ziffern | zeichenfolge | zahlenfolge | folgende zahl |
-    diese zahl | tan | chiffres | caractères | clé | clef | dígitos | cifras | caracteres |
-    siguiente número | este número | цифры | цифр | числа | число | комбинацию | комбинация | символы |
-    ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 | 密码 | 密碼 |
+    letters below | these letters | following letters | folgende buchstaben | diese buchstaben |
+    buchstaben unten | lettres suivantes | ces lettres | lettres ci-dessous | siguientes letras |
+    estas letras | следующие буквы | эти буквы | буквы ниже | 以下字母 | 下列字母 | 这些字母 | 位字母 |
+    다음 글자 | 아래 글자 | schlüssel | key | anmeldenummer | geheimzahl | geheimnummer | kennziffer |
+    cette clé | esta llave | 合言葉 | 合い言葉 | 暗語 | 口令 | 暗号 | 암호 | 钥匙 | 鍵 | 열쇠 | code |
+    código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in | to log in |
+    to finish logging in | digits | digit number | characters | sign-in number | this number |
+    the number below | the numbers below | following number | following numbers | ziffern | zeichenfolge |
+    zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos | cifras |
+    caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию | комбинация |
+    символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 | 密码 | 密碼 |
     桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 | この番号 | 文字列 | 英数字 |
     コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 | 이 번호 | 정 번호 | 설정번호 | 문자 | 코드 | код |
     пин-код | пин
@@ -112,11 +112,13 @@ WEAK: Final = listed(
 
 CLOSE: Final = listed(
     """
-    the new one is | the new one | der neue lautet | le nouveau est | el nuevo es | la nueva es |
-    новый код | 新的是 | password | passwort | kennwort | mot de passe | contraseña | パスワード |
-    비밀번호 | пароль | identifiant | kennung | lautet | lauten | here it is | here they are | here you go |
-    le voici | la voici | les voici | aquí está | aquí lo tienes | aquí la tienes | вот он | вот она |
-    вот оно | вот они
+    magic number | secret number | secret word | watchword | geheime zahl | losung | losungswort |
+    magische zahl | mot secret | nombre secret | número secreto | palabra secreta | секретное слово |
+    секретное число | the new one is | the new one | der neue lautet | le nouveau est | el nuevo es |
+    la nueva es | новый код | 新的是 | password | passwort | kennwort | mot de passe | contraseña |
+    パスワード | 비밀번호 | пароль | identifiant | kennung | lautet | lauten | here it is | here they are |
+    here you go | le voici | la voici | les voici | aquí está | aquí lo tienes | aquí la tienes | вот он |
+    вот она | вот оно | вот они
     """
 )
 """A code is directly next to it, in a mail about signing in."""
@@ -256,9 +258,9 @@ ON_SCREEN: Final = (
 
 PUT: Final = listed(
     """
-    press | pop | tap | drop | key | punch | put | write | drück | drücken sie | drücke | schreib |
-    schreiben sie | appuie sur | appuyez sur | tape | écris | écrivez | glisse | glissez | presse | pulsa |
-    pulse | presiona | presione | teclea | нажми | нажмите | напиши | вбей | вбейте | впиши
+    press | pop | key | punch | drück | drücken sie | drücke | schreib | schreiben sie | appuie sur |
+    appuyez sur | tape | écris | écrivez | glisse | glissez | presse | pulsa | pulse | presiona | presione |
+    teclea | нажми | нажмите | напиши | вбей | вбейте | впиши
     """
 )
 """Before a number that is to be put in somewhere on a screen: `press 4820 in the app`."""

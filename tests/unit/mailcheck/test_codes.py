@@ -283,3 +283,17 @@ def test_blocks_in_blocks_do_not_part_a_code_from_its_name() -> None:
 
     assert found is not None
     assert found.text == "K7TPQ"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Savings", "You put 5000 in the box on Monday. Sign in to see it."),
+        ("Alphabet", "Learn 26 letters with 4820 other pupils. Sign in today."),
+        ("API", "Your API access key AKIA48213 was rotated."),
+        ("Old code is gone", "We removed 48213 lines of old code. Sign in to see the diff."),
+        ("Rücksendung", "Geben Sie die Retoure 4820417 in der Filiale ab."),
+    ],
+)
+def test_ordinary_words_that_are_like_those_of_codes_make_no_number_a_code(subject: str, text: str) -> None:
+    assert find_code(subject, text) is None
