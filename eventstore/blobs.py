@@ -7,7 +7,6 @@ import zstandard
 from huahuo.eventstore.errors import EventStoreError
 
 BLOB_BYTES_MAX = 64 << 20
-_LEVEL = 3
 
 
 def blob_id(data: bytes) -> str:
@@ -15,13 +14,8 @@ def blob_id(data: bytes) -> str:
     return blake2b(data, digest_size=32).hexdigest()
 
 
-def pack(data: bytes) -> bytes:
-    """`data` compressed, for storing."""
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
-
-
 def unpack(packed: bytes, bytes_max: int = BLOB_BYTES_MAX) -> bytes:
-    """What `pack` was given.
+    """What `pack` (`core.packing`) was given.
 
     Raises:
         EventStoreError: it is not readable, or larger than `bytes_max`.

@@ -180,6 +180,10 @@ class Log(Protocol):
         """Unseal a secret; None if it never was or its key was destroyed."""
         ...
 
+    async def secrets(self, owner: str, names: Sequence[str]) -> list[Secret | None]:
+        """Several secrets of one owner, by one read. See `secret`."""
+        ...
+
     async def blob(self, blob_id: str) -> bytes | None:
         """The content stored under this id (see `huahuo.eventstore.blobs.blob_id`)."""
         ...

@@ -6,8 +6,9 @@ chance, or different versions of the compressor, still write the same bytes.
 
 from collections.abc import Mapping
 
-from huahuo.eventstore.blobs import blob_id, pack
+from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.core.carried import Carried, KeyUse, key_name
+from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import PutBlob, PutSealed
 from huahuo.eventstore.executor import give_way

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.blobs import pack
 from huahuo.eventstore.core.draft import check_text
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
+from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
@@ -181,16 +182,19 @@ class StoreLog(LogReader):
         Raises:
             SealBroken: the stored secret was changed or moved.
         """
+        return await self._read(partial(self._unsealed, owner, name))
 
-        def job() -> Secret | None:
-            found = self._reads.sealed(owner, name)
-            if found is None:
-                self.corruption.must_not_hide("sealed")
-                self.corruption.must_not_hide("data_key")
-                return None
-            return self._vault.unseal(found[0], owner, name, found[1])
+    async def secrets(self, owner: str, names: Sequence[str]) -> list[Secret | None]:
+        """See `Log`. Raises as `secret`."""
+        return await self._read(lambda: [self._unsealed(owner, name) for name in names])
 
-        return await self._read(job)
+    def _unsealed(self, owner: str, name: str) -> Secret | None:
+        found = self._reads.sealed(owner, name)
+        if found is None:
+            self.corruption.must_not_hide("sealed")
+            self.corruption.must_not_hide("data_key")
+            return None
+        return self._vault.unseal(found[0], owner, name, found[1])
 
     async def count_usage(self, upto: int) -> bool:
         """Count the bytes of the next events for their users. False: those up to `upto` are counted."""

@@ -215,7 +215,7 @@ class Deliveries:
     async def _secrets(self, hook: Hook, now_ms: int) -> list[str]:
         """What signs: the secret, and for a while after a change also the one before."""
         names = (SECRET, SECRET_BEFORE) if now_ms < hook.old_until_ms else (SECRET,)
-        found = [await self._log.secret(owner_of(hook.webhook_id), name) for name in names]
+        found = await self._log.secrets(owner_of(hook.webhook_id), names)
         return [secret.reveal() for secret in found if secret is not None]
 
     async def _event(self, position: int) -> StoredEvent | None:

@@ -114,8 +114,7 @@ class Exporting:
         return found, None
 
     async def _secrets(self, email_id: int) -> tuple[str, str, str]:
-        owner = mailbox_stream(email_id)
-        found = [await self._log.secret(owner, name) for name in SECRETS]
+        found = await self._log.secrets(mailbox_stream(email_id), SECRETS)
         password, client_id, token = ("" if one is None else one.reveal() for one in found)
         return password, client_id, token
 

@@ -27,8 +27,7 @@ class StoredGrants:
         owner = mailbox_stream(email_id)
         while True:
             before = await self._state(email_id)
-            refresh_token = await self._log.secret(owner, "refresh_token")
-            own = await self._log.secret(owner, "client_id")
+            refresh_token, own = await self._log.secrets(owner, ("refresh_token", "client_id"))
             after = await self._state(email_id)
             if before == after:
                 break  # else the secrets may be those of another generation

@@ -28,6 +28,7 @@ from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
 
 _OTHER_WAY: Final = frozenset({"token_refused", "no_scope", "grant_refused", "no_mechanism"})
 """Kinds of failures after which the other way may work."""
+_SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
 # These no longer accept passwords. Trying one proves nothing and may lock the account.
 _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
 
@@ -75,10 +76,11 @@ class SigningIn:
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        password = await self._log.secret(mailbox_stream(email_id), "password")
-        auth = await self._auth(email_id, plan, provider, has_password=password is not None)
+        password, refresh_token, client_id, own = await self._log.secrets(mailbox_stream(email_id), _SECRETS)
+        grant = refresh_token is not None and (bool(provider.client_id) or client_id is not None)
+        auth = _auth(plan, provider, has_password=password is not None, grant=grant)
         try:
-            proxy = await self.proxy(email_id, plan.user_id)
+            proxy = await self._proxy(email_id, plan.user_id, own)
         except ValueError:
             raise CheckFailed(replace(outcome_of("proxy"), own_way=True)) from None
         own_way = proxy is not None and proxy is not self._default_proxy
@@ -94,9 +96,8 @@ class SigningIn:
             raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
         return replace(done, own_way=True) if own_way else done
 
-    async def proxy(self, email_id: int, user_id: UserId) -> Proxy | None:
+    async def _proxy(self, email_id: int, user_id: UserId, own: Secret | None) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
-        own = await self._log.secret(mailbox_stream(email_id), "proxy")
         if own is None and self._group_proxy is not None:
             own = await self._group_proxy(user_id, email_id)
         if own is None:
@@ -175,17 +176,14 @@ class SigningIn:
         grant = await self._grants.read(email_id)
         return grant is not None and grant.way.graph
 
-    async def _auth(self, email_id: int, plan: Plan, provider: Provider, *, has_password: bool) -> Auth:
-        owner = mailbox_stream(email_id)
-        grant = await self._log.secret(owner, "refresh_token") is not None and (
-            bool(provider.client_id) or await self._log.secret(owner, "client_id") is not None
-        )
-        takes_passwords = not f".{plan.server.lower()}".endswith(_OAUTH_ONLY_HOSTS)
-        auth = auth_of(provider, password=has_password and takes_passwords, grant=grant)
-        if auth is None:
-            tokens_only = provider.auth in TOKENS or not takes_passwords
-            raise CheckFailed(outcome_of("no_grant" if tokens_only else "login_refused"))
-        return auth
+
+def _auth(plan: Plan, provider: Provider, *, has_password: bool, grant: bool) -> Auth:
+    takes_passwords = not f".{plan.server.lower()}".endswith(_OAUTH_ONLY_HOSTS)
+    auth = auth_of(provider, password=has_password and takes_passwords, grant=grant)
+    if auth is None:
+        tokens_only = provider.auth in TOKENS or not takes_passwords
+        raise CheckFailed(outcome_of("no_grant" if tokens_only else "login_refused"))
+    return auth
 
 
 class _Granted:

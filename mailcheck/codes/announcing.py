@@ -19,7 +19,7 @@ from huahuo.mailcheck.codes.else_words import (
     NOT_BEFORE,
     PAID,
 )
-from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE
+from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE, PUT_IN_WIDE
 from huahuo.mailcheck.codes.names import PLACES_MAX, TOKEN, Announcement, Kind, Names, has_wide, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
@@ -32,7 +32,9 @@ from huahuo.mailcheck.codes.words import (
     ENTER,
     KINDS,
     KINDS_WIDE,
+    ON_SCREEN,
     ONCE,
+    PUT,
     SIGN_IN,
     STRONG,
     TELLS,
@@ -47,8 +49,12 @@ _BESIDE_CHARS = 40
 """How far from an order the word for what is to be entered may stand, to say what the mail is about."""
 _LAST_CHARS = 32
 _MARGIN_CHARS = 8
-_NAMES_ALONE = frozenset(WEAK)
+_NAMES_ALONE = frozenset((*WEAK, *CLOSE))
 """A subject that is one of these says what its mail is about."""
+_YOUR = re.compile(
+    r"^ ?(?:(?:your|the|deine?|ihre?|das|die|votre|ton|ta|le|la|tu|su|el|ваш[еа]?|твоё?) |あなたの|您的|"
+    r"今回の|오늘의 |今日の|今日)"
+)
 _LAST_DIGITS = re.compile(
     rf"\b(?:{'|'.join(LAST)})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(DIGITS)})$"
     rf"|(?:{'|'.join(LAST_WIDE)})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(DIGITS_WIDE)})$"
@@ -60,6 +66,10 @@ _PUT_IN = re.compile(
     r"в|на|где|когда)\s)"
 )
 """After an order: `enter 4820 in the app`."""
+_PUT_ON = re.compile(ON_SCREEN + r"[\"'(]?[0-9][0-9 -]{2,10}")
+"""After an order: `enter in the app 4820`."""
+_PUT_THEN = re.compile(rf"\s[0-9][0-9 -]{{2,10}}(?P<then>{ON_SCREEN.removesuffix(r'\s')}\b)")
+"""After a verb of `PUT`."""
 _OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
 _COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
@@ -100,8 +110,15 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         orders += [
             _of(match, WEAK_WORTH, "after") for match in islice(ASKED_AFTER.finditer(lower), PLACES_MAX)
         ]
-    about = told or once or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
-    about = about or lower.partition("\n")[0].strip(" :.!-") in _NAMES_ALONE
+    put_in = list(_put_in(lower, found(_PUT), wide=wide))
+    orders += put_in
+    about = (
+        told
+        or once
+        or bool(put_in)
+        or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
+    )
+    about = about or _YOUR.sub("", lower.partition("\n")[0]).strip(" :.!-") in _NAMES_ALONE
     deal = mentions(lower, DEALS, wide=wide)
     if told or not (deal or mentions(lower, PAID, wide=wide)):
         strong += found(_BOUGHT)
@@ -111,6 +128,16 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         labels = [one for one in weak if _is_label(lower, one)]
         return Announced(_ranked(strong, *(() if deal else (labels, orders))), "none" if deal else "firm")
     return Announced(_ranked(strong, once, weak, close, orders), "none" if deal else "all")
+
+
+def _put_in(lower: str, verbs: list[Announcement], *, wide: bool) -> Iterator[Announcement]:
+    """What follows a number that is to be put in somewhere."""
+    found = [_PUT_THEN.match(lower, verb.end) for verb in verbs]
+    if wide:
+        found += islice(PUT_IN_WIDE.finditer(lower), PLACES_MAX)
+    for match in found:
+        if match is not None and match.lastgroup is not None:
+            yield Announcement(match.start(match.lastgroup), match.end(), WEAK_WORTH, "after")
 
 
 def _strong(lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
@@ -184,10 +211,11 @@ def _outside(ones: Iterable[Announcement], others: list[Announcement]) -> list[A
 
 
 def _is_label(lower: str, word: Announcement) -> bool:
-    """Whether it begins its line and a colon follows: `Code: 482913`."""
+    """Whether it begins its line or sentence and a colon follows: `Code: 482913`."""
     begin = lower.rfind("\n", max(0, word.start - _MARGIN_CHARS), word.start)
     before = lower[max(begin + 1, word.start - _MARGIN_CHARS) : word.start]
-    return not before.strip(" *-•") and lower[word.end : word.end + 3].lstrip().startswith(":")
+    begins = not before.strip(" *-•") or before.rstrip().endswith((".", "!", "?"))
+    return begins and lower[word.end : word.end + 3].lstrip().startswith(":")
 
 
 def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> bool:
@@ -201,7 +229,8 @@ def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> boo
 
 def _is_put_in(lower: str, orders: list[Announcement]) -> bool:
     return any(
-        order.kind == "enter" and _PUT_IN.match(lower, order.end) for order in orders[:_ANNOUNCEMENTS_MAX]
+        order.kind == "enter" and (_PUT_IN.match(lower, order.end) or _PUT_ON.match(lower, order.end))
+        for order in orders[:_ANNOUNCEMENTS_MAX]
     )
 
 
@@ -220,5 +249,6 @@ def _has_own(lower: str, end: int) -> bool:
 _BOUGHT = Names(BOUGHT, STRONG_WORTH)
 _STRONG, _DOUBLE = Names(tuple(dict.fromkeys((*STRONG, *MADE))), STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
 _ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
+_PUT = Names(PUT, WEAK_WORTH, "enter")
 _ENTER, _USE = Names(ENTER, WEAK_WORTH, "enter"), Names(USE, WEAK_WORTH, "use")
 _ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")

@@ -12,11 +12,13 @@ ASKS: Final = listed(
     """
     enter | type | key | pop | drop | tap | copy | paste | answer | reply | tell | quote | punch | press |
     write | put | submit | read | show | give | say | eingeb | gib | geben sie | tipp | drück | schreib |
-    antwort | nenn | eintrag | trag | sag | saisi | entrez | tape | recopi | écri | répond | donn | gliss |
-    indiq | dites | montre | introdu | ingres | escrib | tecle | marca | copia | respond | pon | dile |
-    indica | dime | demuestra | введ | набер | нажм | впиш | перепиш | напиш | ответ | назов | укаж |
-    скопир | скаж | покаж | вставь | 输入 | 填 | 敲 | 回 | 答 | 键入 | 抄 | 写进 | 告诉 | 报 | 入力 | 打 |
-    書 | 返事 | 押 | 伝え | 記入 | 教え | 입력 | 적어 | 치 | 답 | 누르 | 눌 | 써 | 넣 | 알려 | 옮겨
+    вбей | вбив | 入れ | 쳐 | dictat | diktier | dict | продикт | antwort | nenn | zeig | lies | lesen sie |
+    lisez | lis-nous | léenos | lee | прочт | прочит | 念 | 読み | 읽 | eintrag | trag | sag | saisi |
+    entrez | tape | recopi | écri | répond | donn | gliss | indiq | dites | montre | introdu | ingres |
+    escrib | tecle | marca | copia | respond | pon | dile | indica | dime | demuestra | введ | набер |
+    нажм | впиш | перепиш | напиш | ответ | назов | укаж | скопир | скаж | покаж | вставь | 输入 | 填 | 敲 |
+    回 | 答 | 键入 | 抄 | 写进 | 告诉 | 报 | 入力 | 打 | 書 | 返事 | 押 | 伝え | 記入 | 教え | 입력 | 적어 |
+    치 | 답 | 누르 | 눌 | 써 | 넣 | 알려 | 옮겨
     """
 )
 """What one does with a code."""
@@ -53,7 +55,7 @@ WON: Final = re.compile(
         r"lotter|\bdraw\b|raffle|jackpot|winning|prize|lotto|ziehung|gewinn|loterie|tirage|gagnant|lotería|sorteo|"
         r"premi[ao]d|лотере|розыгрыш|выигр|彩票|开奖|中奖|宝くじ|抽せん|抽選|当せん|복권|추첨|당첨|"
         r"queue|warteschlange|wartenummer|d'attente|очеред|排队|順番|대기 번호|"
-        r"steps|schritte|\bpasos|\bpas\b|шагов|歩数|걸음"
+        r"steps|schritte|\bpasos|\d\s{1,4}pas\b|шагов|歩数|\d\s{0,4}[步歩]|걸음"
     )
 )
 """Numbers that are drawn, queued for or counted."""

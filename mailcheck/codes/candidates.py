@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from huahuo.mailcheck.codes.names import is_wide
+
 _DIGITS_MIN, _DIGITS_MAX = 4, 8
 _CANDIDATES_MAX = 400
 _PHRASE_WORTH = -0.4
@@ -64,6 +66,10 @@ _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
 _VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
 """`SPRING25`: a word that is easily remembered. A code that is made by chance hardly looks like it."""
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
+_THEN_COUNT = re.compile(r"([0-9]{4,8}(?:[- ][0-9]{2,4})*),[0-9]{1,3}")
+"""`482913,5分钟`: where a script has no blanks, a comma may be followed by how long a code holds."""
+_PERMIT = re.compile(r"[A-Z][0-9]-(?:19|20)[0-9]{6}")
+"""`B2-20090059`: a permit to run a site, with its year, which Chinese mails end with."""
 _PREFIXED = re.compile(r"[A-Z]{1,3}-([0-9]{4,8})")
 
 _MARGIN_CHARS = 24
@@ -104,15 +110,29 @@ def _few[T](found: Iterator[T]) -> list[T]:
 
 def _numbers(shown: str) -> Iterator[Candidate]:
     for match in _RUN.finditer(shown):
-        code = _number(match[0])
-        if code and not _MARKED.match(shown, match.start() - 1):
-            spelled = _SPELLED.fullmatch(match[0]) is not None
+        run, start = _run(shown, match), match.start()
+        code = _number(run)
+        if code and not _MARKED.match(shown, start - 1) and not _is_of_permit(shown, start):
+            spelled = _SPELLED.fullmatch(run) is not None
             alone = 0.05 if len(code) == _SIX_DIGITS else 0.0
-            grouped = 0.0 if spelled or match[0] == code else -0.15 if _RANGE.fullmatch(match[0]) else -0.06
-            year = -0.35 if _YEARS.fullmatch(match[0]) else 0.0
-            postcode = -0.15 if _POSTCODE.match(shown, max(0, match.start() - 2), match.end()) else 0.0
+            grouped = 0.0 if spelled or run == code else -0.15 if _RANGE.fullmatch(run) else -0.06
+            year = -0.35 if _YEARS.fullmatch(run) else 0.0
+            postcode = -0.15 if _POSTCODE.match(shown, max(0, start - 2), start + len(run)) else 0.0
             worth = alone + grouped + year + postcode
-            yield Candidate(match.start(), match.end(), code, worth, spelled)
+            yield Candidate(start, start + len(run), code, worth, spelled)
+
+
+def _run(shown: str, match: re.Match[str]) -> str:
+    """What was found, without an amount that begins after a comma."""
+    run = match[0]
+    if "," not in run or not is_wide(shown[match.end() : match.end() + 1]):
+        return run
+    then = _THEN_COUNT.fullmatch(run)
+    return then[1] if then else run
+
+
+def _is_of_permit(shown: str, start: int) -> bool:
+    return shown[start - 1 : start] == "-" and _PERMIT.match(shown, max(0, start - 3)) is not None
 
 
 def _words(shown: str) -> Iterator[Candidate]:
@@ -152,6 +172,8 @@ def _word(word: str) -> tuple[str, float] | None:
     if prefixed:  # `G-482913`: the letter only names the sender
         return prefixed[1], 0.0
     joined = word.replace("-", "")
+    if _PERMIT.fullmatch(word):
+        return None
     if not 4 <= len(joined) <= 12 or joined.isdecimal():  # noqa: PLR2004  shorter ones are words, longer ones keys
         return None
     digits = sum(char.isdecimal() for char in joined)

@@ -56,26 +56,30 @@ NOT_AFTER: Final = listed(
 
 LABELS: Final = listed(
     """
-    job | code portail | code d'entrée | ends in | ending with | ends with | with code | box office |
-    meeting id | conference id | extension | device | case no | employee | staff | policy | contract |
-    endet auf | personalnummer | vertragskonto | vertragsnummer | kennung | meeting-id | postfach |
-    amtsgericht | contrat | se termine par | finissant par | termina en | que termina en | cif | nif |
-    contrato | operación | 序号 | 序號 | 设备编号 | 申请编号 | 证书编号 | 会议号 | 票号 | 備案 | 备 | 第 |
-    編號 | 伝票 | 証券番号 | 契約番号 | 会員id | 品番 | 型番 | で終わる | 기기번호 | 문의번호 | 신청번호 |
-    차량번호 | 일련번호 | 계약번호 | 편명 | 회의 id | оканчивается на | заканчивается на | инн | огрн |
-    ячейки | ячейка | конференции | версия | аккаунта | аккаунт | order | invoice | tracking | reference |
-    ref | case | ticket | booking | reservation | account | phone | tel | fax | call | version | room |
-    flight | suite | box | model | sku | item | build | customer | member | parcel | shipment |
-    ending in | card | street | year | since | copyright | © | (c) | in | of | until | by | total |
-    amount | discount | coupon | voucher | promo code | discount code | zip | postal code | error |
-    issue | pr | pull request | article | receipt | iban | ext | promo | gift card | zip code |
-    error code | isbn | referral code | tracking code | text | order number | confirmation number |
-    commit | 〒 | bestellung | bestellnummer | rechnung | rechnungsnummer | sendungsnummer |
-    kundennummer | telefon | auftrag | vorgang | vorgangsnummer | buchung | buchungsnummer | plz |
-    gutscheincode | rabattcode | aktenzeichen | ticketnummer | seit | nr | nummer | fehlercode |
-    auftragsnummer | aktionscode | konto | artikel | mitgliedsnummer | endend auf | hrb | code promo |
-    commande | facture | numéro | réservation | suivi | dossier | téléphone | tél | n° | no | client |
-    code postal | depuis | en | référence | billet | colis | compte | code de réduction | siren |
+    retoure | return | returns | devolución | возврат | 退货单 | job | reading | readings | last reading |
+    stand | relevé | lectura | показания | показание | 读数 | 指示数 | 지침 | incident | incident number |
+    request | meter | vorfall | zähler | zählers | stromzählers | demande | l'incident | compteur |
+    incidente | solicitud | contador | запрос | запроса | инцидент | счётчик | счётчика | счетчик |
+    счетчика | 工号 | 户号 | 单 | 事件 | 许可证 | メーター | 계량기 | code portail | code d'entrée |
+    ends in | ending with | ends with | with code | box office | meeting id | conference id | extension |
+    device | case no | employee | staff | policy | contract | endet auf | personalnummer | vertragskonto |
+    vertragsnummer | kennung | meeting-id | postfach | amtsgericht | contrat | se termine par |
+    finissant par | termina en | que termina en | cif | nif | contrato | operación | 序号 | 序號 |
+    设备编号 | 申请编号 | 证书编号 | 会议号 | 票号 | 備案 | 备 | 第 | 編號 | 伝票 | 証券番号 | 契約番号 |
+    会員id | 品番 | 型番 | で終わる | 기기번호 | 문의번호 | 신청번호 | 차량번호 | 일련번호 | 계약번호 |
+    편명 | 회의 id | оканчивается на | заканчивается на | инн | огрн | ячейки | ячейка | конференции |
+    версия | аккаунта | аккаунт | order | invoice | tracking | reference | ref | case | ticket | booking |
+    reservation | account | phone | tel | fax | call | version | room | flight | suite | box | model | sku |
+    item | build | customer | member | parcel | shipment | ending in | card | street | year | since |
+    copyright | © | (c) | in | of | until | by | total | amount | discount | coupon | voucher | promo code |
+    discount code | zip | postal code | error | issue | pr | pull request | article | receipt | iban | ext |
+    promo | gift card | zip code | error code | isbn | referral code | tracking code | text | order number |
+    confirmation number | commit | 〒 | bestellung | bestellnummer | rechnung | rechnungsnummer |
+    sendungsnummer | kundennummer | telefon | auftrag | vorgang | vorgangsnummer | buchung |
+    buchungsnummer | plz | gutscheincode | rabattcode | aktenzeichen | ticketnummer | seit | nr | nummer |
+    fehlercode | auftragsnummer | aktionscode | konto | artikel | mitgliedsnummer | endend auf | hrb |
+    code promo | commande | facture | numéro | réservation | suivi | dossier | téléphone | tél | n° | no |
+    client | code postal | depuis | en | référence | billet | colis | compte | code de réduction | siren |
     se terminant par | code erreur | code d'erreur | vol | pedido | factura | número | seguimiento |
     reserva | teléfono | cliente | expediente | código postal | referencia | envío | código promocional |
     código de descuento | desde | núm | cuenta | incidencia | terminada en | cupón | código de error |
@@ -87,30 +91,30 @@ LABELS: Final = listed(
     紹介コード | プロモーションコード | エラーコード | 商品コード | 送り状番号 | 주문번호 | 주문 번호 |
     송장번호 | 운송장 번호 | 운송장번호 | 예약번호 | 예약 번호 | 전화 | 고객센터 | 회원번호 | 우편번호 |
     합계 | 쿠폰 코드 | 쿠폰번호 | 접수번호 | 할인 코드 | 쿠폰코드 | 청구서 번호 | 총 | 계좌번호 | 문의 |
-    초대 코드 | 추천 코드 | 상품 번호 | 오류 코드 | 고객번호 | 등록번호 | заказ | заказа | заказу |
-    номер | счет | счёт | накладная | трек-номер | телефон | тел | бронь | бронирования | договор |
-    договора | обращение | обращения | промокод | промокоду | индекс | сумма | карты | заявка | заявки |
-    итого | рейс | код ошибки | клиента | посылка | чек | почтовый индекс
+    초대 코드 | 추천 코드 | 상품 번호 | 오류 코드 | 고객번호 | 등록번호 | заказ | заказа | заказу | номер |
+    счет | счёт | накладная | трек-номер | телефон | тел | бронь | бронирования | договор | договора |
+    обращение | обращения | промокод | промокоду | индекс | сумма | карты | заявка | заявки | итого | рейс |
+    код ошибки | клиента | посылка | чек | почтовый индекс
     """
 )
 """Directly before a number: it is something else."""
 
 UNITS: Final = listed(
     """
-    others | vouchers | codes | new | neue | nouveaux | nouvelles | nuevos | nuevas | новых | новые |
-    reviews | photos | likes | followers | orders | places | seats | messages | usd | eur | gbp | cny |
-    rmb | jpy | krw | rub | € | $ | £ | ¥ | ₽ | ₩ | euro | euros | dollars | minutes | minute | min |
-    hours | days | seconds | people | users | points | items | km | kg | gb | mb | kb | % | percent |
-    members | subscribers | readers | stars | mal | punkte | minuten | stunden | tage | uhr | jahre |
-    puntos | minutos | personnes | personas | ans | años | steps | commits | words | km/h | m² |
-    downloads | jobs | stellen | offres | ofertas | participants | teilnehmer | participantes | kunden |
-    clients | clientes | pasos | seiten | pages | páginas | mails | fälle | cas | casos | customers |
-    companies | visitors | changes | zeilen | lignes | líneas | sq | m | m2 | 元 | 円 | 分钟 | 分 | 点 |
-    年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 | 本 | 冊 | 行 | 回 | 票 | 页 |
-    篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 | ポイント | 원 | 건 | 줄 | 회 |
-    장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей | евро | года | год | году |
-    г. | минут | баллов | человек | дней | лет | бонусов | вакансий | участников | клиентов | страниц |
-    случаев | строк | изменений
+    lines | letters | characters | 文字 | others | vouchers | codes | new | neue | nouveaux | nouvelles |
+    nuevos | nuevas | новых | новые | reviews | photos | likes | followers | orders | places | seats |
+    messages | usd | eur | gbp | cny | rmb | jpy | krw | rub | € | $ | £ | ¥ | ₽ | ₩ | euro | euros |
+    dollars | minutes | minute | min | hours | days | seconds | people | users | points | items | km | kg |
+    gb | mb | kb | % | percent | members | subscribers | readers | stars | mal | punkte | minuten |
+    stunden | tage | uhr | jahre | puntos | minutos | personnes | personas | ans | años | steps | commits |
+    words | km/h | m² | downloads | jobs | stellen | offres | ofertas | participants | teilnehmer |
+    participantes | kunden | clients | clientes | pasos | seiten | pages | páginas | mails | fälle | cas |
+    casos | customers | companies | visitors | changes | zeilen | lignes | líneas | sq | m | m2 | 元 | 円 |
+    分钟 | 分 | 点 | 年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 | 本 | 冊 | 行 |
+    回 | 票 | 页 | 篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 | ポイント | 원 | 건 |
+    줄 | 회 | 장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей | евро | года | год |
+    году | г. | минут | баллов | человек | дней | лет | бонусов | вакансий | участников | клиентов |
+    страниц | случаев | строк | изменений
     """
 )
 """Directly after a number: it is an amount, a time or a year."""
@@ -119,26 +123,27 @@ ELSEWHERE: Final = listed(
     """
     meeting id | webinar | webinaire | seminario web | вебинар | webseminar | 网络研讨会 | 웨비나 |
     gift card | geschenkkarte | carte cadeau | tarjeta regalo | подарочная карта | подарочной карт |
-    礼品卡 | 禮品卡 | ギフトカード | 선물카드 | 기프트카드 | % de descuento | de descuento |
-    de réduction | % rabatt | wi-fi: | wifi: | réseau : | 와이파이: | locker | schließfach | casier |
-    taquilla | ячейк | 智能柜 | 快递柜 | ロッカー | 보관함 | 사물함 | dial in | dial-in | video call |
-    conference id | check-in | checkout before | at checkout | boarding | conference call | your cart |
-    warenkorb | panier | carrito | корзин | 购物车 | カート | 장바구니 | itinerary | reservation is |
-    your booking | your stay | redeem | voucher | coupon | % off | save up to | discount | gift card |
-    pull request | commit | build failed | exit code | parcel | package | courier | locker |
-    licence key | license key | front door | gate code | door code | subscribers | meeting-id |
-    besprechung | telefoneinwahl | buchungscode | buchungsnummer | abfahrt | abflug | gutschein |
-    rabatt | packstation | abhol | sendungsnummer | paket | schlüsseltresor | schlüsselbox |
-    ferienwohnung | wlan-passwort | visioconférence | id de réunion | embarquement | dossier de voyage |
-    billet | code promo | remise | colis | point de retrait | retrait en | digicode | portail s'ouvre |
-    code du portail | code portail | le portail de la | videollamada | id de reunión | localizador |
-    embarque | vuelo | código de descuento | cupón | recogida | código promocional | paquete |
-    portal de la casa | 会议号 | 会议 id | 會議號 | 会议密码 | 航班 | 车次 | 入住 | 登机 | 出票 |
-    优惠码 | 優惠碼 | 折扣码 | 满减 | 邀请码 | 邀請碼 | 取件 | 快递 | 驿站 | 包裹 | 兑换码 | 门禁 |
-    ミーティングid | 会議 | ウェビナー | 予約 | ご搭乗 | 便名 | クーポン | 割引 | 宅配 | お届け |
-    ライセンスキー | シリアル | 회의 id | 화상회의 | 항공권 | 예약 | 탑승 | 쿠폰 | 할인 | 택배 | 배송 |
-    공동현관 | 초대 코드 | конференци | видеовстреч | рейс | бронирован | билет | промокод | скидк |
-    посылк | постамат | выдач | домофон
+    礼品卡 | 禮品卡 | ギフトカード | 선물카드 | 기프트카드 | % de descuento | de descuento | de réduction |
+    % rabatt | wi-fi: | wifi: | réseau : | 와이파이: | locker | schließfach | casier | taquilla | ячейк |
+    智能柜 | 快递柜 | ロッカー | 보관함 | 사물함 | dial in | dial-in | video call | conference id |
+    check-in | checkout before | at checkout | boarding | conference call | your cart | warenkorb | panier |
+    carrito | корзин | 购物车 | カート | 장바구니 | itinerary | reservation is | your booking | your stay |
+    redeem | voucher | coupon | % off | save up to | discount | kurier | zusteller | livreur | coursier |
+    repartidor | mensajero | курьер | 骑手 | 外卖 | 配達員 | 배달 | api key | api access | api-schlüssel |
+    clé api | clé d'api | clave api | api-ключ | api 密钥 | api密钥 | api访问 | apiキー | api 키 |
+    pull request | commit | build failed | exit code | parcel | package | courier | licence key |
+    license key | front door | gate code | door code | subscribers | meeting-id | besprechung |
+    telefoneinwahl | buchungscode | buchungsnummer | abfahrt | abflug | gutschein | rabatt | packstation |
+    abhol | sendungsnummer | paket | schlüsseltresor | schlüsselbox | ferienwohnung | wlan-passwort |
+    visioconférence | id de réunion | embarquement | dossier de voyage | billet | code promo | remise |
+    colis | point de retrait | retrait en | digicode | portail s'ouvre | code du portail | code portail |
+    le portail de la | videollamada | id de reunión | localizador | embarque | vuelo | código de descuento |
+    cupón | recogida | código promocional | paquete | portal de la casa | 会议号 | 会议 id | 會議號 |
+    会议密码 | 航班 | 车次 | 入住 | 登机 | 出票 | 优惠码 | 優惠碼 | 折扣码 | 满减 | 邀请码 | 邀請碼 | 取件 |
+    快递 | 驿站 | 包裹 | 兑换码 | 门禁 | ミーティングid | 会議 | ウェビナー | 予約 | ご搭乗 | 便名 |
+    クーポン | 割引 | 宅配 | お届け | ライセンスキー | シリアル | 회의 id | 화상회의 | 항공권 | 예약 |
+    탑승 | 쿠폰 | 할인 | 택배 | 배송 | 공동현관 | 초대 코드 | конференци | видеовстреч | рейс | бронирован |
+    билет | промокод | скидк | посылк | постамат | выдач | домофон
     """
 )
 """What the mail is about instead: a meeting, a journey, a delivery, a discount, a door, a program."""
@@ -158,7 +163,8 @@ DEALS: Final = listed(
     sendung | quittung | facture | commande | livraison | rendez-vous | reçu | factura | tu pedido |
     su pedido | pedido n | entrega | cita | envío | recibo | счёт за | счет за | счёт на | счет на |
     квитанц | чек № | чек на | заказ | доставк | запись | талон | рассылк | 订单 | 发票 | 账单 | 运单 |
-    预约 | 购票 | 注文 | 請求 | 発送 | 配送 | 受付番号 | 抽選 | 주문 | 영수 | 고지서 | 청구 | 배송 | 예매
+    预约 | 购票 | 注文 | 請求書 | 請求額 | 請求金額 | 請求番号 | ご請求 | 発送 | 配送 | 受付番号 | 抽選 |
+    주문 | 영수 | 고지서 | 청구 | 배송 | 예매
     """
 )
 """What a mail with the number of something bought or arranged says."""

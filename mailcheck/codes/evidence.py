@@ -18,7 +18,7 @@ from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
 from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
 from huahuo.mailcheck.codes.weights import WEIGHTS
-from huahuo.mailcheck.codes.words import ENDS, SIGN_IN, TELLS, WEAK
+from huahuo.mailcheck.codes.words import ENDS, SIGN_IN, TELLS, WEAK, YOURS
 
 NUMBERS_MAX = 16
 """A mail with more numbers is weighed no further: a mail with a code has few."""
@@ -32,19 +32,21 @@ _LENGTH_UNIT_CHARS = 100
 
 _LONG = re.compile(r"[0-9](?:[ -]?[0-9]){8,}")
 _LISTS = {
-    "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": ELSEWHERE, "deals": DEALS, "paid": PAID,
+    "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": ELSEWHERE, "yours": YOURS,
+    "deals": DEALS, "paid": PAID,
 }  # fmt: skip
 _PATTERNS = {"soon": SOON, "agree": AGREE, "long number": _LONG, "won": WON}
-_SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTERNS))
+_SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTERNS, "subject names one"))
 """How much the words of a mail can speak for a number."""
-_ABOUT_YOU = frozenset(("tells", "signing in", "ends", "agree", "soon"))
+_ABOUT_YOU = frozenset(("tells", "signing in", "ends", "agree", "soon", "yours", "subject names one"))
+_OF_SIGNING_IN = frozenset(("tells", "signing in", "subject names one"))
 _SHOWN = frozenset(("alone", "bold", "leads the subject"))
 _RUN = re.compile(r"[0-9]+")
 _LISTED = re.compile(r"[^\w\n]{0,2},")
 _FOR_TYPING = re.compile(r"[^0-9A-Za-z]")
 _TAG = re.compile(r"<(\w{1,10})\b([^<>]{0,600})>([^<>]{4,64})(?=<)")
 """With its name, its attributes and the text after it."""
-_EMPHASES = frozenset(("b", "strong", "h1", "h2", "h3", "h4", "big", "em", "code"))
+_EMPHASES = frozenset(("b", "strong", "h1", "h2", "h3", "h4", "big", "em", "code", "kbd", "samp"))
 _SHOWN_CHARS = range(4, 25)
 _EMPHASIS = re.compile(
     r"font-size:\s?[2-9][0-9]|letter-spacing|font-weight:\s?(?:bold|[6-9]00)", re.IGNORECASE
@@ -100,7 +102,7 @@ def _is_shown_or_asked_for(mail: Mail, own: dict[str, float]) -> bool:
     if not own["rules"] and "asked beside" not in own:
         return False
     said = _said(mail)
-    return "not about you" not in said if own["rules"] else not {"tells", "signing in"}.isdisjoint(said)
+    return "not about you" not in said if own["rules"] else not _OF_SIGNING_IN.isdisjoint(said)
 
 
 def evidences(
@@ -133,7 +135,7 @@ def _own(
             own["first"] = 1.0
             if len(set(free)) == 1:
                 own["only"] = 1.0
-        own["rules"] = ruled.get(candidate.start, 0.0)
+        own["rules"] = 0.0 if "something else" in own else ruled.get(candidate.start, 0.0)
         if is_firm(candidate) or _is_shown_or_asked_for(mail, own):
             yield candidate, own
 
@@ -155,6 +157,8 @@ def _said(mail: Mail) -> dict[str, float]:
     wide = has_wide(lower)
     said = [name for name, words in _LISTS.items() if mentions(lower, words, wide=wide)]
     said += [name for name, pattern in _PATTERNS.items() if pattern.search(lower)]
+    if any(one.kind == "near" and one.end <= mail.head_chars for one in mail.said.found):
+        said.append("subject names one")
     if not _ABOUT_YOU.intersection(said):
         said.append("not about you")
     return dict.fromkeys(said, 1.0)

@@ -21,8 +21,8 @@ from huahuo.mailcheck.codes.else_words import TO_CONTACT
 from huahuo.mailcheck.codes.evidence import NUMBERS_MAX, Mail, emphasised, weighed
 from huahuo.mailcheck.codes.names import Announcement, tokens_of
 from huahuo.mailcheck.codes.others import CLAUSE, is_else
-from huahuo.mailcheck.codes.plain import folded, plain, stripped
-from huahuo.mailcheck.codes.words import FILLERS, LEADS
+from huahuo.mailcheck.codes.plain import folded, own_markup_of, own_words, plain, stripped
+from huahuo.mailcheck.codes.words import FILLERS, LEADS, ON_SCREEN
 
 CONFIDENCE_MIN = 0.5
 LIKELY_MIN = 0.66
@@ -37,6 +37,7 @@ _PHONE_DIGITS_MIN = 8
 _SENTENCE_END = re.compile(r"[.!?;]\s(?![a-zß-ÿа-я])")
 _IN_SENTENCE = re.compile(r"(?:[^.,!?;\n]|[.,!?;](?!\s)){0,48}")
 _FILLERS = re.compile(FILLERS)
+_ON_SCREEN = re.compile(ON_SCREEN + r"[\"'(]?")
 _WORDS = re.compile(r"\s(?:[^\W\d_]+\s){1,7}")
 _ADJOINS_AFTER = re.compile(r"[^\w.!?]{0,6}")
 _THEN = re.compile(r"\s?[-,:(]\s?(?:please |bitte |por favor )?")
@@ -86,7 +87,15 @@ def find_code(subject: str, text: str) -> Code | None:
 
 
 def code_of(subject: str, text: str, markup: str) -> Code | None:
-    """The code of a mail by its plain part, else by its HTML: some plain parts only say "see the HTML"."""
+    """The code of a mail by its plain part, else by its HTML: some plain parts only say "see the HTML".
+
+    What the mail quotes of an earlier one is searched only if the rest has no code.
+    """
+    own_text, own_markup = own_words(text), own_markup_of(markup)
+    if (own_text, own_markup) != (text, markup):
+        found = code_of(subject, own_text, own_markup)
+        if found:
+            return found
     mail, found = _by_rules(subject, text) if text.strip() or not markup else (None, None)
     if not found and markup:
         as_shown, found = _by_rules(subject, stripped(markup))
@@ -176,7 +185,8 @@ def _best(
 def _only(shown: str, numbers: list[Candidate], said: Announced) -> Candidate | None:
     """The number of a mail that has one number, if it stands by itself."""
     if len({number.text for number in numbers}) > 1:  # there are others, in an address or a footer
-        numbers = [number for number in numbers if is_firm(number) and stands_alone(shown, number)]
+        of_any = said.unnamed == "all"
+        numbers = [one for one in numbers if (of_any or is_firm(one)) and stands_alone(shown, one)]
     one = numbers[0] if len({number.text for number in numbers}) == 1 else None
     if one is None or len(one.text) > _ONLY_CHARS_MAX[one.text.isdecimal()]:
         return None
@@ -250,8 +260,8 @@ def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) 
         return order.worth if candidate.worth >= UNSURE else 0.0
     if order.kind == "use":
         return 0.0
-    between = _WORDS if is_firm(candidate) else CLAUSE
-    if distance <= _CLAUSE_CHARS and between.fullmatch(lower, order.end, candidate.start):
+    forms = (_ON_SCREEN, _WORDS if is_firm(candidate) else CLAUSE)
+    if distance <= _CLAUSE_CHARS and any(form.fullmatch(lower, order.end, candidate.start) for form in forms):
         return order.worth
     if stands_alone(shown, candidate):
         return order.worth + 0.15 - 0.25 * distance / _AHEAD_CHARS

@@ -6,10 +6,13 @@ from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digit
 from huahuo.mailcheck.codes.candidates import Candidate
 from huahuo.mailcheck.codes.else_words import LABELS, UNITS
 from huahuo.mailcheck.codes.names import Announcement, is_wide
+from huahuo.mailcheck.codes.words import simple
 
 _LABEL_CHARS = 40
 _MONEY_BEFORE = re.compile(r"[$€£¥₽₩]\s?$|(?:usd|eur|rmb|cny|gbp|rub|us\$|nt\$)\s?$")
-_LABEL_END = re.compile(r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|number|no|nr|id)|为|是|は)*$")
+_LABEL_END = re.compile(
+    r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|le|el|la|die|der|number|no|nr|id)|为|是|は)*$"
+)
 _NUMBER_OF = re.compile(
     r"((?:[号號]|番号|(?<!비밀)번호|nummer|nr|(?<![a-z])id|номер[а-я]{0,2}|\bn[úu]mero|\bnúm|\bnuméro|\bn°|\bnumber|\bno))"
     r"[\s.:#(\[\"'=-]{0,4}$"
@@ -21,6 +24,32 @@ _UNIT = re.compile(
         for unit in UNITS
     )
 )
+_FORMER = re.compile(
+    simple(
+        r"(?:\b(?:previous|earlier|old|former|alte[rn]?|vorherige[rn]?|frühere[rn]?|ancien|"
+        r"précédent)\s(?:[^\W\d_]+[\s-]){0,2}(?:code|pin|password|passwort|kennwort|codes|mot de passe)"
+        r"|\b(?:código|code|clave|contraseña)\s(?:anterior|précédent)"
+        r"|(?:предыдущий|прежний|старый|предыдущего)\s(?:[^\W\d_]+\s)?(?:код|пароль|кода)"
+        r"|(?:之前|上一个|上次|原来|旧|以前)(?:的|の)?[^\d\n]{0,8}(?:码|密码|コード|番号)"
+        r"|이전 ?(?:인증 ?)?(?:코드|번호))[\s:은는이가は是为]{0,3}$"
+    )
+)
+"""Before a number: the code that this mail takes the place of."""
+_BY_PHONE = re.compile(
+    r"(?:\bam telefon|\bon the (?:tele)?phone|\bby (?:tele)?phone|\bover the (?:tele)?phone|"
+    r"\b(?:au|par) téléphone|\bpor teléfono|\bпо телефону)\W*$"
+)
+"""Before a number that somebody is told to say."""
+_OVER = re.compile(
+    simple(
+        r"\W{0,3}(?:(?:has |is |already |now )*(?:expired|no longer valid|invalid|not valid)|"
+        r"ist (?:abgelaufen|ungültig|nicht mehr gültig)|a expiré|n['’]est plus val(?:able|ide)|ha caducado|"
+        r"ya no es válido|ya no sirve|больше не действ|истёк|истек|недействителен|"
+        r"[^\d\n,.]{0,2}(?:已过期|已失效|过期了|失效了)|"
+        r"[はが]?(?:無効|期限切れ)|[은는이]? ?(?:만료|무효))"
+    )
+)
+"""After a number: it was a code."""
 _FOR = re.compile(r"\s(?:for|für|pour|para|для)\s(?:\w+\s){0,2}\w+:\s*")
 CLAUSE = re.compile(
     r"\s(?:[^\W\d_]+\s){0,6}(?:number|digits|pin|ziffern|nummer|zahl|chiffres|numéro|número|cifras|clave|число|"
@@ -49,6 +78,10 @@ def is_else(
         return True  # the end of a card's number
     if word and ahead and word.worth >= STRONG_WORTH and _FOR.fullmatch(lower, word.end, candidate.start):
         return False  # `the code for your order: 482913`
+    if announced and (_FORMER.search(before) or _OVER.match(lower, candidate.end)):
+        return True
+    if word and word.kind != "near" and _BY_PHONE.search(before):
+        return False
     label = _LABEL_END.sub("", before)
     if ends_with_last_digits(label, len(label)):
         return True

@@ -16,6 +16,8 @@ _BREAK = re.compile(
     r"<(?:br|hr|/?(?:p|div|tr|table|h[1-6]|li|[uod]l|d[td]|blockquote|center|t[dh]|pre|section|article))\b[^<>]*>",
     re.IGNORECASE,
 )
+_GAPS = re.compile(r"\n[ \t]*\n[ \t]*\n[ \t\n]*")
+"""Tables in tables: however many blocks end and begin, one line is left free."""
 _NUMBERED = re.compile(r"&#([0-9]{9,})")
 _TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
@@ -30,12 +32,25 @@ _SPACED = str.maketrans(
         "（": " (", "）": ") ",
         "【": " [", "】": "] ", "「": ' "', "」": '" ', "『": ' "', "』": '" ', "“": ' "', "”": '" ',
         "«": ' "',
-        "»": '" ', "„": ' "', "–": "-", "—": "-", "‐": "-", "‑": "-", "－": "-", "İ": "I",
+        "»": '" ', "„": ' "', "–": "-", "—": "-", "‐": "-", "‑": "-", "－": "-", "−": "-", "İ": "I",
         "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
         "\r": "\n",
     }
 )  # fmt: skip
 """Wide punctuation gets the space that it contains, else `482913，10` were one number."""
+
+
+def own_words(text: str) -> str:
+    """`text` without the lines that it quotes."""
+    if "\n>" not in text:
+        return text
+    return "\n".join(line for line in text[:TEXT_CHARS_MAX].split("\n") if not line.startswith(">"))
+
+
+def own_markup_of(markup: str) -> str:
+    """`markup` without what it quotes."""
+    shown = markup[:_HTML_CHARS_MAX]
+    return _without(shown, "<blockquote", "</blockquote") if "<blockquote" in shown else markup
 
 
 def stripped(markup: str) -> str:
@@ -44,6 +59,7 @@ def stripped(markup: str) -> str:
     for begin, end in _HIDDEN:
         shown = _without(shown, begin, end)
     shown = _TAG.sub("", _BREAK.sub("\n", shown.replace("\n", " ")))
+    shown = _GAPS.sub("\n\n", shown)
     return html.unescape(_NUMBERED.sub(_shortened, shown))[:TEXT_CHARS_MAX]
 
 

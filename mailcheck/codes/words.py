@@ -63,8 +63,9 @@ STRONG: Final = listed(
 DOUBLE: Final = listed(
     """
     confirmation code | access code | passcode | pass code | zugangscode | code d'accès | code d’accès |
-    code secret | código de acceso | code de retrait | código de retiro | código de retirada | 確認番号 |
-    パスコード | код доступа
+    access key | access token | zugangsschlüssel | clé d'accès | clé d’accès | ключ доступа | アクセスキー |
+    アクセスコード | 访问密钥 | 访问码 | 접속 키 | code secret | código de acceso | code de retrait |
+    código de retiro | código de retirada | 確認番号 | パスコード | код доступа
     """
 )
 """A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
@@ -82,35 +83,42 @@ ONCE: Final = listed(
     """
     one-time | one-off | one time use | single-use | works once | only works once | lets you in once |
     used once | einmalig | einmal-ziffern | kurzzeitig | à usage unique | utilisable une seule fois |
-    temporaire | provisoire | provisional | vorläufig | de un solo uso | un único uso | одноразов |
-    разовый | разовая | 一次性 | 仅限一次 | 動態 | 动态 | ワンタイム | 1回だけ | 1回限り | 一度だけ |
-    一度限り | 使い捨て | 일회용 | 일회성 | 한 번만 | 1회용
+    单次使用 | temporaire | provisoire | provisional | vorläufig | de un solo uso | un único uso |
+    одноразов | разовый | разовая | 一次性 | 仅限一次 | 動態 | 动态 | ワンタイム | 1回だけ | 1回限り |
+    一度だけ | 一度限り | 使い捨て | 일회용 | 일회성 | 한 번만 | 1회용
     """
 )
 """Said of what can be used once: it is a code, whatever noun follows."""
 
 WEAK: Final = listed(
     """
-    schlüssel | key | anmeldenummer | geheimzahl | geheimnummer | kennziffer | cette clé | esta llave |
-    code | código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in |
-    to log in | to finish logging in | digits | digit number | characters | sign-in number | this number |
+    letters below | these letters | following letters | folgende buchstaben | diese buchstaben |
+    buchstaben unten | lettres suivantes | ces lettres | lettres ci-dessous | siguientes letras |
+    estas letras | следующие буквы | эти буквы | буквы ниже | 以下字母 | 下列字母 | 这些字母 | 位字母 |
+    다음 글자 | 아래 글자 | schlüssel | key | anmeldenummer | geheimzahl | geheimnummer | kennziffer |
+    cette clé | esta llave | 合言葉 | 合い言葉 | 暗語 | 口令 | 暗号 | 암호 | 钥匙 | 鍵 | 열쇠 | code |
+    código | codigo | clave | pin | pin-code | pin code | to sign in | to finish signing in | to log in |
+    to finish logging in | digits | digit number | characters | sign-in number | this number |
     the number below | the numbers below | following number | following numbers | ziffern | zeichenfolge |
-    zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos |
-    cifras | caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию |
-    комбинация | символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 |
-    代碼 | 密码 | 密碼 | 口令 | 暗号 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 |
-    以下の番号 | この番号 | 文字列 | 英数字 | コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 |
-    이 번호 | 정 번호 | 설정번호 | 문자 | 코드 | код | пин-код | пин
+    zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos | cifras |
+    caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию | комбинация |
+    символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 | 密码 | 密碼 |
+    桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 | この番号 | 文字列 | 英数字 |
+    コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 | 이 번호 | 정 번호 | 설정번호 | 문자 | 코드 | код |
+    пин-код | пин
     """
 )
 """A code is near if the mail is about signing in, or asks to enter it."""
 
 CLOSE: Final = listed(
     """
-    password | passwort | kennwort | mot de passe | contraseña | パスワード | 비밀번호 | пароль |
-    identifiant | kennung | lautet | lauten | here it is | here they are | here you go | le voici |
-    la voici | les voici | aquí está | aquí lo tienes | aquí la tienes | вот он | вот она | вот оно |
-    вот они
+    magic number | secret number | secret word | watchword | geheime zahl | losung | losungswort |
+    magische zahl | mot secret | nombre secret | número secreto | palabra secreta | секретное слово |
+    секретное число | the new one is | the new one | der neue lautet | le nouveau est | el nuevo es |
+    la nueva es | новый код | 新的是 | password | passwort | kennwort | mot de passe | contraseña |
+    パスワード | 비밀번호 | пароль | identifiant | kennung | lautet | lauten | here it is | here they are |
+    here you go | le voici | la voici | les voici | aquí está | aquí lo tienes | aquí la tienes | вот он |
+    вот она | вот оно | вот они
     """
 )
 """A code is directly next to it, in a mail about signing in."""
@@ -153,7 +161,11 @@ KINDS_WIDE: Final = listed(
 
 SIGN_IN: Final = listed(
     """
-    sign in | sign-in | signin | signing in | log in | login | logging in | verify | verification |
+    メールアドレスの変更 | メールアドレスの確認 | アドレスをご確認 | アドレスの確認 | 이메일 변경 |
+    이메일 확인 | 주소를 확인 | 이메일 주소 확인 | 更换邮箱 | 确认邮箱 | 您的邮箱 | вывод средств |
+    на вывод | account is locked | locked your account | unlock your account | locked out | gesperrt |
+    entsperr | bloqué | déblo | bloquead | desbloque | заблокир | разблокир | 锁定 | 解锁 | ロック | 잠금 |
+    잠겼 | sign in | sign-in | signin | signing in | log in | login | logging in | verify | verification |
     authentic | authentif | autentic | autentif | authentis | аутентиф | two-factor | 2-step |
     enter this code | enter the code | use this code | following code | confirm your | confirm it |
     confirm that | approve | transfer | withdraw | authoris | authoriz | is this you | is it you |
@@ -164,21 +176,20 @@ SIGN_IN: Final = listed(
     zurücksetz | freigeb | überweis | freigabe | einlogg | bestätig | verifizier | registrier |
     sind sie es | waren sie das | warst du das | passwort vergessen | neues gerät | koppel | verbinden |
     votre compte | l'accès | accéder à | réinitialis | connexion | connecter | vérifi | identité |
-    inscription | bien vous | nouvel appareil | connecte | nouvel accès | associer | validation |
-    valider | virement | bénéficiaire | validez | activation | activez | confirmez | s'identifier |
-    tu cuenta | su cuenta | el acceso | restablecer | iniciar sesión | acceso a | para entrar |
-    para firmar | inicio de sesión | verific | identidad | registro | confirmar | transferencia |
-    dar luz verde | confirma | confirme | eres tú | has sido tú | ha sido usted | es usted |
-    nuevo dispositivo | vincula | activa tu | active su | intenta entrar | entrar en tu cuenta |
-    acceder a tu | firmar | olvidado tu contraseña | 登录 | 登入 | 登陆 | 注册 | 註冊 | 验证 | 驗證 |
-    身份 | 身分 | 本人 | 重置 | 重設 | 找回 | 绑定 | 綁定 | 解绑 | 激活 | 访问 | 账户 | 帐号 | 账号 |
-    连接 | 連接 | 授权 | 认证 | 認證 | 認証 | 本人確認 | 转账 | 提现 | ご本人 | 登録 | ログイン |
-    サインイン | 振込 | 出金 | アクセスがあり | 接続 | 再設定 | 連携 | 新しい端末 | 계정 | 로그인 | 인증 |
-    가입 | 본인 | 재설정 | 접속 | 새 기기 | 새로운 기기 | 접근 | 연결 | 이체 | 출금 | 송금 | сброс |
-    восстанов | вход | войти | войдите | подтвержд | подтверд | регистрац | авториз | разрешить |
-    перевод | это вы | новом устройстве | аккаунт | учётн | учетной | новое устройство | доступ | привяз |
-    активац | подключ | смена почты | смены пароля | подпис | pour signer | unterzeich | 签署 | 電子署名 |
-    전자서명
+    inscription | bien vous | nouvel appareil | connecte | nouvel accès | associer | validation | valider |
+    virement | bénéficiaire | validez | activation | activez | confirmez | s'identifier | tu cuenta |
+    su cuenta | el acceso | restablecer | iniciar sesión | acceso a | para entrar | para firmar |
+    inicio de sesión | verific | identidad | registro | confirmar | transferencia | dar luz verde |
+    confirma | confirme | eres tú | has sido tú | ha sido usted | es usted | nuevo dispositivo | vincula |
+    activa tu | active su | intenta entrar | entrar en tu cuenta | acceder a tu | firmar |
+    olvidado tu contraseña | 登录 | 登入 | 登陆 | 注册 | 註冊 | 验证 | 驗證 | 身份 | 身分 | 本人 | 重置 |
+    重設 | 找回 | 绑定 | 綁定 | 解绑 | 激活 | 访问 | 账户 | 帐号 | 账号 | 连接 | 連接 | 授权 | 认证 | 認證 |
+    認証 | 本人確認 | 转账 | 提现 | ご本人 | 登録 | ログイン | サインイン | 振込 | 出金 | アクセスがあり |
+    接続 | 再設定 | 連携 | 新しい端末 | 계정 | 로그인 | 인증 | 가입 | 본인 | 재설정 | 접속 | 새 기기 |
+    새로운 기기 | 접근 | 연결 | 이체 | 출금 | 송금 | сброс | восстанов | вход | войти | войдите |
+    подтвержд | подтверд | регистрац | авториз | разрешить | перевод | это вы | новом устройстве | аккаунт |
+    учётн | учетной | новое устройство | доступ | привяз | активац | подключ | смена почты | смены пароля |
+    подпис | pour signer | unterzeich | 签署 | 電子署名 | 전자서명
     """
 )
 """What a mail about signing in, or about approving something, says."""
@@ -186,20 +197,23 @@ SIGN_IN: Final = listed(
 TELLS: Final = listed(
     """
     ignore this | disregard this | didn't request | did not request | didn't ask for | did not ask for |
-    didn't start this | wasn't you | was not you | if it wasn't | do not share | don't share |
-    never share | never read | do not read this | don't read this | stops working | stop working |
-    minutes | nicht weiter | ignorieren | nicht angefordert | waren sie das nicht | minuten gültig |
-    verfällt in | läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine |
-    teilen sie ihn mit niemand | teilen sie sie mit niemand | teile ihn mit niemand | mit niemandem |
-    ne le communiquez | ne la communiquez | ne partagez | ne communiquez | ignorez ce |
-    si ce n'est pas vous | à l'origine de cette demande | dans dix minutes | no la compartas |
-    no lo compartas | no compartas | ignora este | ignore este | si no has sido tú | si no lo has |
-    si no fuiste | minutos | 勿泄露 | 请勿转发 | 請勿轉 | 勿告知 | 不要告诉 | 勿告诉 | 切勿 | 勿截图 |
-    勿外泄 | 分钟内 | 分鐘內 | 秒内 | 秒內 | 非本人操作 | 请忽略 | 不要理会 | 心当たりがない |
-    心当たりのない | お心当たり | 教えないで | 分以内 | 分間有効 | 破棄してください | 요청하지 않 |
-    본인이 아니 | 알려주지 | 공유하지 | 분 이내 | 분 안에 | 분이 지나면 | 분간 유효 | 무시하세요 |
-    무시해 | никому | не сообщайте | не передавайте | если это не вы | если не вы | если вы не |
-    проигнорируйте | не запрашивали | минут
+    didn't start this | wasn't you | was not you | if it wasn't | do not share | don't share | never share |
+    keep it to yourself | don't pass it on | do not pass it on | don't tell anyone | do not tell |
+    an niemanden weiter | niemandem weiter | niemandem zeigen | nicht weitergeben | à personne d'autre |
+    ne le donnez | ne la donnez | ne le transmettez | a nadie | no lo digas | no la digas | не говорите |
+    не показывайте | 给别人 | 告诉别人 | 告诉任何人 | 给任何人 | 他人に | 人に見せ | 다른 사람에게 |
+    누구에게도 | never read | do not read this | don't read this | stops working | stop working | minutes |
+    nicht weiter | ignorieren | nicht angefordert | waren sie das nicht | minuten gültig | verfällt in |
+    läuft in | niemals weiter | geben sie ihn niemandem | gilt für eine | teilen sie ihn mit niemand |
+    teilen sie sie mit niemand | teile ihn mit niemand | mit niemandem | ne le communiquez |
+    ne la communiquez | ne partagez | ne communiquez | ignorez ce | si ce n'est pas vous |
+    à l'origine de cette demande | dans dix minutes | no la compartas | no lo compartas | no compartas |
+    ignora este | ignore este | si no has sido tú | si no lo has | si no fuiste | minutos | 勿泄露 |
+    请勿转发 | 請勿轉 | 勿告知 | 不要告诉 | 勿告诉 | 切勿 | 勿截图 | 勿外泄 | 分钟内 | 分鐘內 | 秒内 |
+    秒內 | 非本人操作 | 请忽略 | 不要理会 | 心当たりがない | 心当たりのない | お心当たり | 教えないで |
+    分以内 | 分間有効 | 破棄してください | 요청하지 않 | 본인이 아니 | 알려주지 | 공유하지 | 분 이내 |
+    분 안에 | 분이 지나면 | 분간 유효 | 무시하세요 | 무시해 | никому | не сообщайте | не передавайте |
+    если это не вы | если не вы | если вы не | проигнорируйте | не запрашивали | минут
     """
 )
 """What mails with a code say besides: that it ends soon, is nobody else's business, or to be ignored."""
@@ -216,11 +230,13 @@ ENTER: Final = listed(
     """
     enter | entering | typing | put in | reply with | respond with | answer with | show | type | type in |
     key in | provide | quote it | read it out | insert | paste | copy | submit | fill in | input |
-    punch in | confirm it's you with | confirm with | authorise with | authorize with | give us |
-    geben sie | gib | trag | tipp | kopier | tippen sie | tippe | tragen sie | trage | kopieren sie |
-    kopiere | übertragen sie | erfassen sie | fügen sie | nennen sie | eingeben | eintippen | eintragen |
-    saisissez | saisir | notez | notez-le | entrez | tapez | indiquez | composez | recopiez | inscrivez |
-    fournissez | copiez | collez | renseignez | reportez | saisissez-la | saisissez-le | marca | marque |
+    punch in | confirm it's you with | confirm with | authorise with | authorize with | approve with |
+    approve it with | unlock with | unlock it with | verify with | sign it with | release it with |
+    give us | geben sie | gib | trag | tipp | kopier | tippen sie | tippe | tragen sie | trage |
+    kopieren sie | kopiere | übertragen sie | erfassen sie | fügen sie | nennen sie | eingeben | eintippen |
+    eintragen | saisissez | saisir | notez | notez-le | entrez | tapez | indiquez | composez | recopiez |
+    inscrivez | fournissez | dictez | dicter | dicta | dicte | dictate | diktieren sie | diktiere |
+    продиктуйте | copiez | collez | renseignez | reportez | saisissez-la | saisissez-le | marca | marque |
     introduce | introduzca | introducir | ingresa | ingrese | escribe | escriba | escribir | teclea |
     teclee | indica | indique | digita | digite | copia | copie | pega | pegue | pon | anota | введите |
     укажите | наберите | назовите | заполните | впишите | вставьте | скопируйте | впечатайте | ввести |
@@ -230,6 +246,24 @@ ENTER: Final = listed(
     """
 )
 """In a mail about signing in: a code if it follows at once, or stands alone on one of the next lines."""
+
+ON_SCREEN: Final = (
+    r"\s(?:in|into|on|im|ins|auf|dans|sur|en|na|в|на)\s(?:[^\W\d_]+['’ ]){0,2}"
+    r"(?:app|application|appli|screen|page|window|field|box|browser|tablet|tv|phone|site|website|form|dialog|"
+    r"bildschirm|seite|fenster|feld|handy|gerät|fernseher|écran|fenêtre|champ|case|navigateur|téléphone|télé|"
+    r"aplicación|pantalla|página|ventana|campo|casilla|navegador|teléfono|móvil|tele|"
+    r"приложении|экране|странице|окне|окошке|поле|браузере|телефоне|сайте|телевизоре)\s"
+)
+"""After an order: where on a screen it is to be done."""
+
+PUT: Final = listed(
+    """
+    press | pop | key | punch | drück | drücken sie | drücke | schreib | schreiben sie | appuie sur |
+    appuyez sur | tape | écris | écrivez | glisse | glissez | presse | pulsa | pulse | presiona | presione |
+    teclea | нажми | нажмите | напиши | вбей | вбейте | впиши
+    """
+)
+"""Before a number that is to be put in somewhere on a screen: `press 4820 in the app`."""
 
 USE: Final = listed(
     """

@@ -8,7 +8,8 @@ import base64
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
 
 UID_MAX = 2**32 - 1
 CREDENTIAL_BYTES_MAX = 8 * 1024
+_CAPABILITIES_KEPT = 64
+"""Lists of capabilities that are remembered, each of at most a line."""
 
 _STATUSES = (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH")
 _LITERAL = re.compile(rb"\{(\d{1,10})\}$")
@@ -277,7 +280,7 @@ def _milliseconds(date: object) -> int | None:
     return round((aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)).total_seconds() * 1000)
 
 
-def capabilities(words: bytes | Iterable[bytes]) -> frozenset[str]:
-    """Capability names in upper case."""
-    listed = words.split() if isinstance(words, bytes) else words
-    return frozenset(word.decode("ascii", "replace").upper() for word in listed)
+@lru_cache(maxsize=_CAPABILITIES_KEPT)
+def capabilities(words: bytes) -> frozenset[str]:
+    """Capability names in upper case. A server says the same to all its mailboxes."""
+    return frozenset(word.decode("ascii", "replace") for word in words.upper().split())

@@ -173,6 +173,22 @@ async def test_a_secret_is_unsealed_by_owner_and_name_until_it_is_dropped(engine
         assert await log.secret("mailbox/1", "token") == Secret("t")
 
 
+async def test_several_secrets_of_one_owner_are_read_at_once_in_the_order_of_their_names(
+    engine: Engine,
+) -> None:
+    async with opened(engine) as log:
+        secrets = (
+            SecretPut("mailbox/1", "password", Secret("pässword")),
+            SecretPut("mailbox/1", "token", Secret("t")),
+            SecretPut("mailbox/2", "proxy", Secret("another's")),
+        )
+        await log.append(Append(ts_ms=1, secrets=secrets))
+        read = await log.secrets("mailbox/1", ("token", "proxy", "password"))
+        assert read == [Secret("t"), None, Secret("pässword")]
+        await log.append(Append(ts_ms=1, shred=("mailbox/1",)))
+        assert await log.secrets("mailbox/1", ("token", "password")) == [None, None]
+
+
 async def test_the_later_secret_of_a_name_holds(engine: Engine) -> None:
     async with opened(engine) as log:
         await asyncio.gather(

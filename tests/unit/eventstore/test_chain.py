@@ -6,8 +6,9 @@ import msgspec
 import pytest
 import zstandard
 
-from huahuo.eventstore.blobs import blob_id, pack, unpack
+from huahuo.eventstore.blobs import blob_id, unpack
 from huahuo.eventstore.core.chain import GENESIS, check, relink
+from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import StoredEvent
 
@@ -88,6 +89,14 @@ def test_a_blob_comes_back_as_it_went() -> None:
         assert unpack(pack(data)) == data
     assert len(pack(b"mail\r\n" * 10_000)) < 200
     assert len(blob_id(b"x")) == 64
+
+
+def test_a_blob_is_packed_into_the_same_bytes_whatever_was_packed_before_it() -> None:
+    contents = [b"mail %d " % n * n for n in (1, 900, 20, 40_000, 3)]
+    alone = [zstandard.ZstdCompressor(level=3).compress(data) for data in contents]
+
+    assert [pack(data) for data in contents] == alone
+    assert [pack(data) for data in reversed(contents)] == alone[::-1]
 
 
 def test_a_blob_that_would_unfold_beyond_the_limit_is_refused() -> None:

@@ -198,3 +198,102 @@ def test_words_that_are_made_at_will_are_not_searched_one_by_one() -> None:
     found = announced(Counted(lower), tokens_of(lower), []).found
     assert lower[found[0].start : found[0].end] == words[0]
     assert Counted.searches < len(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "您正在登录控制台,验证码482913,5分钟内有效。",
+        "ログイン認証コード482913,10分以内に入力してください。",
+        "로그인 인증번호 482913,3분 안에 입력해 주세요.",
+    ],
+)
+def test_what_follows_a_comma_is_no_part_of_a_code_where_a_script_has_no_blanks(text: str) -> None:
+    found = find_code("登录", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+def test_the_number_of_a_permit_below_a_mail_is_no_code() -> None:
+    assert (
+        find_code("登录提醒", "您的账号在新设备登录,请确认是本人。增值电信业务经营许可证:粤B2-20090059")
+        is None
+    )
+
+
+def test_what_a_mail_quotes_of_an_earlier_one_is_searched_only_if_the_rest_has_no_code() -> None:
+    earlier = "> On Tuesday we wrote:\n> Your verification code is 771204.\n"
+    quoted = "<blockquote><p>Your verification code is 771204.</p></blockquote>"
+
+    for again in (
+        code_of(
+            "Re: locked out", f"The first one ran out. When the page asks, type 482913.\n\n{earlier}", ""
+        ),
+        code_of("Re: locked out", "", f"<p>When the page asks, type <b>482913</b>.</p>{quoted}"),
+    ):
+        assert again is not None
+        assert again.text == "482913"
+    for forwarded in (code_of("Fwd: this came for you", earlier, ""), code_of("Fwd: this came", "", quoted)):
+        assert forwarded is not None
+        assert forwarded.text == "771204"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your previous verification code 771204 has expired. The new one is 482913.",
+        "Ihr alter Bestätigungscode 771204 ist abgelaufen. Der neue Bestätigungscode lautet 482913.",
+        "之前的验证码 771204 已失效,新的验证码是 482913。",
+    ],
+)
+def test_a_code_that_holds_no_longer_is_not_told(text: str) -> None:
+    found = find_code("Sign in", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Press 4820 in the app and the notebook opens.",
+        "Drück 4820 in der App, dann geht es weiter.",
+        "Appuie sur 4820 dans l'appli.",
+        "Нажми 4820 в приложении, и тетрадь откроется.",
+        "请把 4820 写进框里。",
+        "画面の枠に 4820 と書いてください。",
+        "앱에 4820 을 적어 주세요.",
+    ],
+)
+def test_a_number_that_is_to_be_put_in_on_a_screen_is_a_code_though_nothing_names_it(text: str) -> None:
+    found = find_code("Almost there", text)
+
+    assert found is not None
+    assert found.text == "4820"
+
+
+def test_blocks_in_blocks_do_not_part_a_code_from_its_name() -> None:
+    deep = "</div></td></tr></table></div><div><table><tr><td><div>"
+    markup = (
+        f"<div>Here is the code to sign in to your account:{deep}From Poland{deep}K7TPQ{deep}Thank you</div>"
+    )
+
+    found = code_of("New device", "", markup)
+
+    assert found is not None
+    assert found.text == "K7TPQ"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Savings", "You put 5000 in the box on Monday. Sign in to see it."),
+        ("Alphabet", "Learn 26 letters with 4820 other pupils. Sign in today."),
+        ("API", "Your API access key AKIA48213 was rotated."),
+        ("Old code is gone", "We removed 48213 lines of old code. Sign in to see the diff."),
+        ("Rücksendung", "Geben Sie die Retoure 4820417 in der Filiale ab."),
+    ],
+)
+def test_ordinary_words_that_are_like_those_of_codes_make_no_number_a_code(subject: str, text: str) -> None:
+    assert find_code(subject, text) is None
