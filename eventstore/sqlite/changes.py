@@ -156,10 +156,9 @@ _KINDS = {
 
 
 def _kind(change: Change) -> _Kind:
-    cls = change.__class__
-    if cls is DropRow:
+    if type(change) is DropRow:
         return _Kind.OTHER if change.row.key is None else _Kind.ROWS
-    return _KINDS.get(cls, _Kind.OTHER)
+    return _KINDS.get(type(change), _Kind.OTHER)
 
 
 def _add_commands(values: list[Value], changes: Iterable[Change]) -> None:
