@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from huahuo.eventstore.model import Append, Head, NewEvent
+from huahuo.eventstore.sqlite.store import SqliteStore
 from tests.support.worlds.spoilt import opened
 
 
@@ -18,6 +19,7 @@ def test_short_streams_of_one_length_share_their_head(tmp_path: Path) -> None:
         await log.close()
         log = await opened(tmp_path)
         try:
+            assert isinstance(log.store, SqliteStore)
             heads = log.store.load().heads
             assert {heads[stream] for stream in streams} == {Head(1, 2)}
             assert len({id(heads[stream]) for stream in streams}) == 1
