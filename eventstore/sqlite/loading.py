@@ -59,7 +59,7 @@ def load(
             ended.add(name)
             continue
         streams[name] = number
-        first = pruned[number] if number in pruned else 1
+        first = pruned.get(number, 1)
         last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
         if number in known and known[number][0] == last:
             heads[name] = Head(first, last, known[number][1])
