@@ -64,22 +64,24 @@ def weigh(append: Append, events_bytes: int | None = None) -> int:
 def _weigh_events(events: Sequence[NewEvent]) -> int:
     """How many bytes the bodies have."""
     total = 0
+    seen = ""  # many names are the same object as one that was just looked at
     for event in events:
         size = len(event.body)
         if size > EVENT_BYTES_MAX:
             raise TooLarge(f"an event of {size} bytes, at most {EVENT_BYTES_MAX}")
         total += size
-        stream = event.stream
+        stream, entity, command_id = event.stream, event.entity, event.command_id
         if not stream or stream == LOG_STREAM:
             raise ValueError(f"not the name of a stream: {stream!r}")
         if (
             len(stream) > NAME_CHARS_MAX
             or len(event.type) > NAME_CHARS_MAX
-            or len(event.entity) > NAME_CHARS_MAX
-            or len(event.command_id) > NAME_CHARS_MAX
+            or (entity is not stream and len(entity) > NAME_CHARS_MAX)
+            or (command_id is not seen and len(command_id) > NAME_CHARS_MAX)
             or not 0 <= event.version <= INT64_MAX
         ):
             raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
+        seen = command_id
     return total
 
 

@@ -80,10 +80,13 @@ class EntityDecider(BoundedFold):
         guard = sent.guard
         if guard is not None and context.head(guard.stream) != guard.seq:
             return engine.Decision(reply=Done(b"", moved=True))
-        stream = f"{self.entity.kind}/{state.key}"
-        own = STREAMS + stream
         timer = sent.timer
-        trace = sent.trace or carried(sent.command_id) if timer is None else timer.trace
+        if timer is None:
+            stream = f"{self.entity.kind}/{state.key}"
+            trace = sent.trace or carried(sent.command_id)
+        else:
+            stream, trace = timer.entity, timer.trace
+        own = STREAMS + stream
         timers = Changes(
             stream, own, state.timers, context.head(own), context.now_ms, context.timestamp, trace,
             sent.command_id,

@@ -245,10 +245,12 @@ class Directory:
 
     def resident_inbox(self, address: str) -> Inbox | None:
         """The inbox of the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
-        resident = self._residents.get(address)
-        if resident is None or self._closed:
+        residents = self._residents
+        if address not in residents or self._closed:
             return None
-        self._use(address, resident)
+        resident = residents[address]
+        resident.used_s = self._next_sweep_s  # `_use`, without its call
+        residents.move_to_end(address)
         return resident.ref.actor_inbox
 
     async def tell(self, kind: str, key: str | int, message: object) -> None:

@@ -380,12 +380,14 @@ class Entity(LoopActor):
         self._offer_keyframe()
 
     def _offer_keyframe(self, *, leaving: bool = False) -> None:
-        keyframes = self._kind.keyframes
-        events = self._seq - self._framed
-        if events > 0 and self._kind.policy.due(events, size=self._frame_bytes, leaving=leaving):
-            if self._seq > self._kind.feed.head(self._stream).seq:
+        kind, events = self._kind, self._seq - self._framed
+        policy = kind.policy
+        if events < (policy.leaving if leaving else policy.every):
+            return  # the usual case, without a call
+        if events > 0 and policy.due(events, size=self._frame_bytes, leaving=leaving):
+            if self._seq > kind.feed.head(self._stream).seq:
                 return  # ahead of an append that is not durable
-            size = keyframes.offer(self._stream, self._kind.decider, self._seq, self._state)
+            size = kind.keyframes.offer(self._stream, kind.decider, self._seq, self._state)
             if size is not None:
                 self._framed, self._frame_bytes = self._seq, size
 

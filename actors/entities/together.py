@@ -12,8 +12,7 @@ If nothing was written, the state is dropped and loaded again.
 
 import asyncio
 from asyncio import Future
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from itertools import batched
 from typing import Any, Final
 
@@ -51,7 +50,7 @@ class Together:
         self._log = log
         self._heads: dict[str, int] = {}
         """Of all streams that get an event: the seq after what was decided so far."""
-        self._context = replace(context, head=partial(_head, self._heads, log))
+        self._context = replace(context, head=_heads_after(self._heads, log))
         self._principal = principal
         self._parts: list[_Part] = []
         self._events: list[NewEvent] = []
@@ -72,12 +71,14 @@ class Together:
         will tell.
         """
         door = self._door
-        entity: Any = self._held.get(inbox)
-        fresh = entity is None
+        entity: Any
+        fresh = inbox not in self._held
         if fresh:
             entity = door.hold(inbox)
             if entity is None:
                 return False
+        else:
+            entity = self._held[inbox]
         decide_now = getattr(entity, "decide_now", None)  # `isinstance` would ask the class's metaclass
         if decide_now is not None:
             decision = decide_now(command, self._context)
@@ -96,27 +97,32 @@ class Together:
         guard, owners, heads = entity.guard, self._owners, self._heads
         expects = decision.expected if guard is None else {guard[0]: guard[1], **decision.expected}
         for stream in expects:
-            if owners.get(stream, entity) is not entity or (stream in heads and stream not in owners):
+            if stream not in owners:
+                if stream in heads:
+                    return False
+            elif owners[stream] is not entity:
                 return False
-        for event in decision.events:  # nothing that another decision counts on
-            if owners.get(event.stream, entity) is not entity:
+        events = decision.events
+        for event in events:  # nothing that another decision counts on
+            stream = event.stream
+            if stream in owners and owners[stream] is not entity:
                 return False
-        for stream, seq in expects.items():
+        for stream in expects:
             if stream not in owners:  # else it is the head after a decision of this append
                 owners[stream] = entity
-                self._expected[stream] = seq
-        for event in decision.events:
+                self._expected[stream] = expects[stream]
+        without_id = False
+        for event in events:
             stream = event.stream
-            head = heads.get(stream)
-            if head is None:
-                head = expects.get(stream)
-            heads[stream] = (self._context.head(stream) if head is None else head) + 1
-            self._bytes += len(event.body)
-            if not event.command_id:
-                event = NewEvent(  # noqa: PLW2901  the same, with the id of its command
-                    event.stream, event.type, event.body, event.version, event.entity, command_id
-                )
-            self._events.append(event)
+            if stream in heads:
+                heads[stream] += 1
+            else:
+                heads[stream] = (expects[stream] if stream in expects else self._context.head(stream)) + 1
+            without_id = without_id or not event.command_id
+        if without_id:
+            events = tuple([_caused(event, command_id) for event in events])
+        self._events += events
+        self._bytes += sum([len(event.body) for event in events])
         self.full = len(self._events) >= EVENTS_MAX or self._bytes >= BYTES_MAX
         self._rows += decision.rows
         return True
@@ -187,10 +193,21 @@ class Together:
             self.give_up()
 
 
-def _head(heads: Mapping[str, int], log: Log, stream: str) -> int:
-    """The head of a stream after what was decided for an append."""
-    head = heads.get(stream)
-    return log.head(stream).seq if head is None else head
+def _heads_after(heads: Mapping[str, int], log: Log) -> Callable[[str], int]:
+    """What says the head of a stream after what was decided for an append."""
+    durable = log.head
+
+    def head(stream: str) -> int:
+        return heads[stream] if stream in heads else durable(stream).seq
+
+    return head
+
+
+def _caused(event: NewEvent, command_id: str) -> NewEvent:
+    """The event with the id of its command."""
+    if event.command_id:
+        return event
+    return NewEvent(event.stream, event.type, event.body, event.version, event.entity, command_id)
 
 
 def _is_plain(decision: Decision[Any, Any]) -> bool:

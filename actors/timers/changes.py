@@ -81,13 +81,12 @@ class Changes:
 
         Call it first.
         """
-        due_ms = self._known.due_ms(timer.name)
-        if due_ms is None and not self._known.covers(timer.seq):
+        pending = self._known.pending(timer.name, timer.due_ms, timer.seq)
+        if pending is None:
             raise NotKnown
-        if due_ms is not None and due_ms != timer.due_ms:
-            return False
-        self._fired = timer
-        return True
+        if pending:
+            self._fired = timer
+        return pending
 
     def set(self, name: str, command: str, fields: bytes, delay_ms: int, *, every: bool) -> None:
         """Begin a timer, in place of one of the same name."""

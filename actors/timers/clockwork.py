@@ -262,12 +262,14 @@ class Clockwork:
             self._reader = None
         asyncio.get_running_loop().call_soon(self._wind)
 
-    def done(self, key: bytes) -> None:
+    def done(self, keys: Collection[bytes]) -> None:
         """See `Keeper`."""
-        self.fired += 1
-        del self._busy[key]
-        if self._retries.failures:
-            self._retries.succeeded(key)
+        self.fired += len(keys)
+        busy, retries = self._busy, self._retries
+        for key in keys:
+            del busy[key]
+            if retries.failures:
+                retries.succeeded(key)
 
     def ended(self, firings: int = 1) -> None:
         """See `Keeper`."""

@@ -50,9 +50,13 @@ class Known:
         """When the timer of this name is due, 0 if none is pending, None if that must be read."""
         return self._dues.get(name, _ENDED if self._whole else None)
 
-    def covers(self, seq: int) -> bool:
-        """Whether all changes since this head of the timers are known."""
-        return self._since <= seq <= self._head
+    def pending(self, name: str, due_ms: int, seq: int) -> bool | None:
+        """Whether the timer that was pending with this due time at this head still is, None if not known."""
+        if name in self._dues:
+            return self._dues[name] == due_ms
+        if self._whole:
+            return False
+        return True if self._since <= seq <= self._head else None
 
     def expect(self, head: int, changes: Mapping[str, int]) -> None:
         """What becomes of some timers (0: they end) once the head is this one: when a decision is written."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import batched
 from typing import Final, Protocol
 
@@ -28,8 +28,8 @@ type _Members = dict[str, Due]
 class Keeper(Protocol):
     """Is told how each firing ended."""
 
-    def done(self, key: bytes) -> None:
-        """It is in the log."""
+    def done(self, keys: Collection[bytes]) -> None:
+        """They are in the log."""
         ...
 
     def again(self, timer: Timer, key: bytes, error: Exception) -> None:
@@ -55,8 +55,8 @@ class Rounds:
 
     def is_last(self, event: StoredEvent) -> bool:
         """Whether an event is the firing of a timer that is decided here and that is not set again."""
-        timer = self.deciding.get(event.command_id)
-        return timer is not None and not timer.every_ms
+        deciding, command_id = self.deciding, event.command_id
+        return command_id in deciding and not deciding[command_id].every_ms
 
     async def fire(self, timers: list[Due]) -> None:
         """Fire these, those that can be in shared appends.
@@ -148,8 +148,7 @@ class Rounds:
             self._no_longer(members)
         if not written:
             return members.values()
-        for key, _ in members.values():
-            self._keeper.done(key)
+        self._keeper.done([key for key, _ in members.values()])
         self._keeper.ended(len(members))
         return ()
 
@@ -163,6 +162,6 @@ class Rounds:
         except Exception as error:  # noqa: BLE001  whatever an application's handler raises
             self._keeper.again(timer, key, error)
         else:
-            self._keeper.done(key)
+            self._keeper.done((key,))
         finally:
             self._keeper.ended()

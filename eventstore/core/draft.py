@@ -90,8 +90,14 @@ class Draft:
                     return CommandMismatch(f"command {command.key.id} was used with another content")
                 return Duplicate(known)
         if append.expected:
+            seqs, heads = self.seqs, self._heads
             for stream, expected in append.expected.items():
-                actual = self._seq(stream)
+                if stream in seqs:
+                    actual = seqs[stream]
+                elif stream in heads:
+                    actual = heads[stream].seq
+                else:
+                    actual = self._seq(stream)
                 if actual != expected:
                     return Conflict(stream, expected, actual)
         return None
@@ -166,7 +172,7 @@ class Draft:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
         position, chain, build = self.position, self.chain, self.build
         ts_ms, principal = append.ts_ms, append.principal
-        common_id, cause = append.command_id, append.cause
+        common_id, cause, expected = append.command_id, append.cause, append.expected
         events: list[StoredEvent] = []
         stream, seq = "", 0
         for number, new in enumerate(append.events, 1):
@@ -176,8 +182,12 @@ class Draft:
                 if seq:
                     seqs[stream] = seq
                 stream = new.stream
-                known = seqs.get(stream)
-                seq = self._seq(stream) if known is None else known
+                if stream in seqs:
+                    seq = seqs[stream]
+                elif stream in expected:  # which `refusal` has compared
+                    seq = expected[stream]
+                else:
+                    seq = self._seq(stream)
             type_, body, version, entity = new.type, new.body, new.version, new.entity
             command_id = new.command_id or common_id
             seq += 1

@@ -71,8 +71,8 @@ class StoreLog(LogReader):
 
     def head(self, stream: str) -> Head:
         """See `Log`. Asked for several times for each client that comes back, so without further calls."""
-        head = self.writer.place.heads.get(stream)
-        return super().head(stream) if head is None else head
+        heads = self.writer.place.heads
+        return heads[stream] if stream in heads else super().head(stream)
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`.

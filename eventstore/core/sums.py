@@ -14,7 +14,8 @@ was moved to another row does not fit. The chain guards against forgers; checksu
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -54,6 +55,19 @@ def must_fit(crc: int | None, table: str, *values: Value) -> None:
     """
     if crc is not None and row_crc(table, *values) != crc:
         raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
+
+
+def fitting(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `table` without their last column, which is their checksum. For many: few calls for each.
+
+    Raises:
+        Corrupt: as `must_fit`.
+    """
+    for row in rows:
+        values = row[:-1]
+        if row[-1] != crc32(_encode((table, *values))):
+            must_fit(row[-1], table, *values)
+        yield values
 
 
 _CALLED = {

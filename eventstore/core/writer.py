@@ -308,12 +308,14 @@ class Writer:
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
-        place, began = self.place, self.began
+        place, heads, began = self.place, self.place.heads, self.began
         for stream, event in commit.newest.items():
-            known = place.heads.get(stream)
-            if known is None and began is not None:
+            if stream in heads:
+                heads[stream] = Head(heads[stream].first, event.seq, event.chain)
+                continue
+            if began is not None:
                 began(event.principal)
-            place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
+            heads[stream] = Head(1, event.seq, event.chain)
         for stream, first in commit.firsts.items():
             head = place.heads.get(stream)
             if head is not None:  # else it ended

@@ -156,7 +156,7 @@ _KINDS = {
 
 
 def _kind(change: Change) -> _Kind:
-    if isinstance(change, DropRow):
+    if type(change) is DropRow:
         return _Kind.OTHER if change.row.key is None else _Kind.ROWS
     return _KINDS.get(type(change), _Kind.OTHER)
 
@@ -187,7 +187,9 @@ def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
     dropped: dict[tuple[Value, Value], list[Value]] = {}
     for (table, part, key), value in values.items():
         if value is None:
-            dropped.setdefault((table, part), []).append(key)
+            if (table, part) not in dropped:
+                dropped[table, part] = []
+            dropped[table, part].append(key)
     for place, keys in dropped.items():  # a part at a time: SQLite then needs a third of the time for a row
         yield from _filled(_DROP_ROWS, keys, 1, row="?", end=")", before=place)
     puts = [_summed("projection", *key, value) for key, value in values.items() if value is not None]

@@ -203,7 +203,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Damage]:
 
 def _events(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     """The events that do not fit the chain."""
-    names = naming.names()
+    names = naming.streams
     position = 0
     try:
         for one in walk(connection, 0, naming):
@@ -221,7 +221,7 @@ def _index(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     """The checksums of streams that do not lead from one event to the next."""
     if is_old(connection):
         return
-    names = naming.names()
+    names = naming.streams
     sql = (
         "SELECT found.stream, found.seq, found.crc, body FROM seq_index AS found JOIN event"
         " ON event.position = found.position ORDER BY found.stream, found.seq"

@@ -184,7 +184,7 @@ class _Walk:
 
     def __init__(self, scratch: sqlite3.Connection, naming: Naming) -> None:
         self._scratch = scratch
-        self.names, self._texts = naming.names(), naming.texts
+        self.names, self._texts = naming.streams, naming.texts
         self._unproven = naming.unproven
         self._upto = 0
         self._chosen: list[EventRow] = []

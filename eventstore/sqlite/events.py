@@ -43,12 +43,16 @@ class Names:
         """Those that were asked for by their name since: their heads are looked up, as if they had ended."""
 
     def replace(
-        self, streams: dict[str, int], ids: dict[str, int], ended: EndedFilter, lost: frozenset[int]
+        self,
+        streams: dict[str, int],
+        stream_names: dict[int, str],
+        ids: dict[str, int],
+        ended: EndedFilter,
+        lost: frozenset[int],
     ) -> None:
         """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
         self.ended, self.lost, self.found = ended, lost, frozenset()
-        self.streams, self.ids = streams, ids
-        self.stream_names = {number: name for name, number in streams.items()}
+        self.streams, self.stream_names, self.ids = streams, stream_names, ids
         self.texts = {number: text for text, number in ids.items()}
 
     def recognise(self, number: int, stream: str) -> None:

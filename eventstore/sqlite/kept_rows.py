@@ -82,15 +82,16 @@ class Kept:
     def _bound(self, group: Group) -> None:
         counts = self.commands
         new = 0
-        if group.changes:
+        kinds = set(map(type, group.changes))  # few, of many changes
+        if PutCommand in kinds:
             users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
             new = len(users)
             for user, count in Counter(users).items():
                 counts.add(user, count)
-            if new < len(group.changes):
-                for change in group.changes:
-                    if isinstance(change, PutAcks):
-                        self._bound_acks(change)
+        if PutAcks in kinds:
+            for change in group.changes:
+                if isinstance(change, PutAcks):
+                    self._bound_acks(change)
         if group.age_ms >= self._prune_at_ms:
             self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
         if counts.too_many:

@@ -1,7 +1,7 @@
 """What a log must know before it takes its first append: its end, heads, names and counters."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.storage_port import Loaded
@@ -23,7 +23,9 @@ _ENDS = (
     " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id"
 )
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
-_NO_LINK = (0, b"")
+_SHORT = 256
+_SHORT_HEADS = tuple(Head(1, seq) for seq in range(_SHORT))
+"""Shared by all streams that are as long: where there are a million, most are short."""
 _IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
@@ -38,7 +40,8 @@ def load(
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
-    The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
+    The caller's transaction makes all of it one snapshot. `naming` must not be used for more than its damages
+    after it, as `names` may take over its streams. `summed`: also compute the checksums of events
     that are not indexed yet. `links`: those that are known, for the heads.
 
     Raises:
@@ -49,17 +52,27 @@ def load(
     ended = EndedFilter()
     known = links or {}
     seq_index.look(connection, unindexed, naming, summed=summed)
+    numbered, pruned, has_newer = naming.streams, naming.firsts, unindexed.count > 0
     for number, has_ended, seq in _ends(connection, naming):
-        name, first = naming.streams[number]
+        name = numbered[number]
         if has_ended:
             ended.add(name)
             continue
         streams[name] = number
-        last = unindexed.last(number) or (first - 1 if seq is None else seq)
-        at, link = known.get(number, _NO_LINK)
-        heads[name] = Head(first, last, link if at == last else b"")
+        first = pruned.get(number, 1)
+        last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
+        if number in known and known[number][0] == last:
+            heads[name] = Head(first, last, known[number][1])
+        elif first == 1 and last < _SHORT:
+            heads[name] = _SHORT_HEADS[last]
+        else:
+            heads[name] = Head(first, last)
     ids = {text: number for number, text in naming.texts.items()}
-    names.replace(streams, ids, ended, naming.lost)
+    if naming.is_whole and len(streams) == len(numbered):
+        numbers = numbered  # taken over: with a million streams, one more dictionary would take 50 MB
+    else:
+        numbers = {number: name for name, number in streams.items()}
+    names.replace(streams, numbers, ids, ended, naming.lost)
     counters: dict[str, int] = {}
     for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
         must_fit(crc, "counter", counter, following)
@@ -71,11 +84,14 @@ def load(
     return Loaded(log_id.decode(), position, chain, heads, counters)
 
 
-def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int | None, int | None]]:
+def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterable[tuple[int, int | None, int | None]]:
     """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
-    if naming.is_whole:
-        yield from connection.execute(_ENDS)
-        return
+    return connection.execute(_ENDS) if naming.is_whole else _ends_one_by_one(connection, naming)
+
+
+def _ends_one_by_one(
+    connection: sqlite3.Connection, naming: Naming
+) -> Iterator[tuple[int, int | None, int | None]]:
     for number in naming.streams:
         has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
         [seq] = connection.execute(_END, (number,)).fetchone()

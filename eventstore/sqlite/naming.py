@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.core.sums import Value, must_fit, row_crc
+from huahuo.eventstore.core.sums import Value, fitting, row_crc
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, text_in, until_fault
 
@@ -57,10 +57,14 @@ _NEWEST = f"SELECT DISTINCT stream FROM event WHERE position > {_INDEXED}"  # no
 
 
 class Naming(msgspec.Struct, frozen=True):
-    """The name and the oldest kept seq of each stream, and the texts, by number."""
+    """The name of each stream, and the texts, by number.
 
-    streams: Mapping[int, tuple[str, int]]
+    `firsts`: the oldest kept seq of each stream whose first event is not kept.
+    """
+
+    streams: dict[int, str]
     texts: Mapping[int, str]
+    firsts: Mapping[int, int] = {}
     damages: tuple[Corrupt, ...] = ()
     """What did not fit, or was there once only."""
     hurt: frozenset[int] = frozenset()
@@ -74,9 +78,9 @@ class Naming(msgspec.Struct, frozen=True):
     is_whole: bool = False
     """Whether all was read from the tables alone, and no page of theirs is known to be damaged."""
 
-    def names(self) -> dict[int, str]:
-        """The name of each stream."""
-        return {number: name for number, (name, _first) in self.streams.items()}
+    def first(self, number: int) -> int:
+        """The oldest kept seq of a stream."""
+        return self.firsts.get(number, 1)
 
 
 def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming:
@@ -90,22 +94,28 @@ def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming
     if found.prove_texts():
         found.read_streams()  # some streams are proven by events, and those by their texts
     return Naming(
-        found.streams, found.texts, (*found.text_damages, *found.damages), frozenset(found.hurt),
-        frozenset(found.lost), frozenset(found.wrong), frozenset(found.unproven),
-    )  # fmt: skip
+        {number: name for number, (name, _first) in found.streams.items()},
+        found.texts,
+        {number: first for number, (_name, first) in found.streams.items() if first != 1},
+        (*found.text_damages, *found.damages),
+        frozenset(found.hurt),
+        frozenset(found.lost),
+        frozenset(found.wrong),
+        frozenset(found.unproven),
+    )
 
 
 def _as_written(connection: sqlite3.Connection) -> Naming:
     """Raises Corrupt for the first row that does not fit its checksum."""
-    streams: dict[int, tuple[str, int]] = {}
-    for number, name, first, crc in connection.execute("SELECT id, name, first, crc FROM stream"):
-        must_fit(crc, "stream", number, name, first)
-        streams[number] = (name, first)
-    texts: dict[int, str] = {}
-    for number, text, crc in connection.execute("SELECT id, text, crc FROM name"):
-        must_fit(crc, "name", number, text)
-        texts[number] = text
-    return Naming(streams, texts, is_whole=True)
+    streams: dict[int, str] = {}
+    firsts: dict[int, int] = {}
+    rows = connection.execute("SELECT id, name, first, crc FROM stream")
+    for number, name, first in fitting("stream", rows):
+        streams[number] = name
+        if first != 1:
+            firsts[number] = first
+    texts = dict(fitting("name", connection.execute("SELECT id, text, crc FROM name")))
+    return Naming(streams, texts, firsts, is_whole=True)
 
 
 class _Salvage:

@@ -115,7 +115,7 @@ def _names_in(path: Path) -> Naming:
 
 def _write_names(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> None:
     """Make `stream` and `name` anew, and their indexes. What is left of a name that is lost stays."""
-    streams = [(number, name, first) for number, (name, first) in naming.streams.items()]
+    streams = [(number, name, naming.first(number)) for number, name in naming.streams.items()]
     rows: list[tuple[Value, ...]] = [(*row, row_crc("stream", *row)) for row in streams]
     if "stream" not in broken:
         sql = "SELECT id, CAST(name AS BLOB), first, crc FROM stream NOT INDEXED"

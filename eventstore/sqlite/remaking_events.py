@@ -179,7 +179,7 @@ def _say_lost(found: Found, naming: Naming) -> str:
         said += f", {len(found.unknown)} events of unknown streams are lost"
     if not found.lost:
         return said
-    names = naming.names()
+    names = naming.streams
     streams = sorted({names.get(stream, f"number {stream}") for stream, _seq in found.lost.values()})
     more = f" and {len(streams) - _STREAMS_TOLD_MAX} more" if len(streams) > _STREAMS_TOLD_MAX else ""
     where = ", ".join(streams[:_STREAMS_TOLD_MAX])

@@ -119,12 +119,12 @@ class Unindexed:
         """Add committed events, ordered by position."""
         runs = self._runs
         for stream, seq, position, crc in rows:
-            run = runs.get(stream)
-            if run is None:
-                runs[stream] = _Run(seq, [position], array("I", (crc,)))
-            else:
+            if stream in runs:
+                run = runs[stream]
                 run[2].append(crc)
                 run[1].append(position)
+            else:
+                runs[stream] = _Run(seq, [position], array("I", (crc,)))
         self.count += len(rows)
         if rows:
             self._end = rows[-1][2]

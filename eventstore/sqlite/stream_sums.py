@@ -41,14 +41,13 @@ class StreamSums:
         rows: list[Row] = []
         add = rows.append
         for e, stream in zip(events, streams, strict=True):
-            before = crcs.get(stream)
-            if before is None:
+            if stream not in crcs:
                 if not looked_up:
                     looked_up = True
                     self._look_up(events, streams)
-                    before = crcs.get(stream)
-                if before is None:
-                    before = self._crc_before(stream, e)
+                if stream not in crcs:
+                    crcs[stream] = self._crc_before(stream, e)
+            before = crcs[stream]
             crcs[stream] = crc = crc32(b"," + e.body, before)  # one call instead of two
             add((stream, e.seq, e.position, crc))
         return rows

@@ -67,7 +67,7 @@ class Walked(NamedTuple):
 
 def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator[Walked]:
     """Every event after position `after`, pruned or not."""
-    streams, texts = naming.names(), naming.texts
+    streams, texts = naming.streams, naming.texts
     known: dict[int, tuple[int, int]] = {}
     before = _link_at(connection, after)
     position = after

@@ -39,6 +39,14 @@ class _Segment:
     def extend(self, events: Sequence[StoredEvent]) -> None:
         self._events += events
 
+    def follow(self, seq: int, events: Sequence[StoredEvent]) -> bool:
+        """Take `events`, the first of which has this number. False: it is not the next one."""
+        own = self._events
+        if seq != self.first + len(own) - self._start:
+            return False
+        own += events
+        return True
+
     def drop(self, count: int) -> list[StoredEvent]:
         """Remove the `count` oldest events and return them."""
         start, end = self._start, self._start + count
@@ -142,15 +150,12 @@ class Tail:
         self._bytes += _bodies_bytes(events)
         streams = self._streams
         for stream, part in grouped.items():
-            segment = streams.get(stream)
             first = part[0].seq
-            sound = len(part) == 1 or part[-1].seq - first == len(part) - 1
-            if segment is None or not sound or segment.next != first:
+            sound = part[-1].seq - first == len(part) - 1
+            if not sound or stream not in streams or not streams[stream].follow(first, part):
                 # A sound log has no gap in a stream's seqs. If there is one, only the part after it is kept.
                 whole = part[:] if sound else _whole_end(part)
                 streams[stream] = _Segment(whole[0].seq, whole)
-            else:
-                segment.extend(part)
         self._evict(len(self) - self._events_max)
         while self._bytes > self._bytes_max:
             self._evict(1)
@@ -173,16 +178,16 @@ class Tail:
 def _by_stream(events: Iterable[StoredEvent]) -> dict[str, list[StoredEvent]]:
     grouped: dict[str, list[StoredEvent]] = {}
     for event in events:
-        known = grouped.get(event.stream)
-        if known is None:
-            grouped[event.stream] = [event]
+        stream = event.stream
+        if stream in grouped:
+            grouped[stream].append(event)
         else:
-            known.append(event)
+            grouped[stream] = [event]
     return grouped
 
 
 def _bodies_bytes(events: Iterable[StoredEvent]) -> int:
-    return sum([len(event.body) for event in events])
+    return sum(map(len, [event.body for event in events]))
 
 
 def _whole_end(events: list[StoredEvent]) -> list[StoredEvent]:

@@ -210,10 +210,11 @@ class FanOut:
         a_step = self._lanes_a_step
         while by_stream:
             now_s, count = self._monotonic_s(), 0
+            subscribed = self._streams
             for stream, events in by_stream.items():
-                members = self._streams.get(stream)
-                if members is None:
+                if stream not in subscribed:
                     continue
+                members = subscribed[stream]
                 among = len(members.all)
                 if members.cohorts or (among >= self._cohorts_from and self._sends.direct):
                     for served in self._serve_together(stream, events, members):

@@ -20,7 +20,7 @@ def test_a_head_that_was_never_seen_must_be_read_but_covers_what_was_certified_t
     known = Known()
     known.move(7)
     assert (known.names, known.due_ms("a")) == (None, None)
-    assert (known.covers(6), known.covers(7)) == (False, True)
+    assert (known.pending("a", 10, 6), known.pending("a", 10, 7)) == (None, True)
 
 
 def test_a_certificate_holds_over_the_entitys_own_decisions_that_do_not_touch_the_timer() -> None:
@@ -28,7 +28,8 @@ def test_a_certificate_holds_over_the_entitys_own_decisions_that_do_not_touch_th
     known.move(7)
     known.expect(8, {"a": 0})
     known.move(8)
-    assert known.covers(7)
+    assert known.pending("c", 10, 7) is True
+    assert known.pending("a", 10, 7) is False
     assert (known.due_ms("a"), known.due_ms("b")) == (0, None)
 
 
@@ -56,8 +57,8 @@ def test_the_changes_that_are_remembered_are_bounded() -> None:
     for head in range(2, 400):
         known.expect(head, {f"n{head}": 0})
         known.move(head)
-    assert not known.covers(1)
-    assert known.covers(399)
+    assert known.pending("a", 10, 1) is None
+    assert known.pending("a", 10, 399) is True
 
 
 def timer(entity: str = "bell/b", seq: int = 1) -> Timer:
