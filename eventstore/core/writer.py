@@ -308,12 +308,15 @@ class Writer:
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
-        place, began = self.place, self.began
+        place, is_new = self.place, False
         for stream, event in commit.newest.items():
             known = place.heads.get(stream)
-            if known is None and began is not None:
-                began(event.principal)
+            is_new = is_new or known is None
             place.heads[stream] = Head(1 if known is None else known.first, event.seq, event.chain)
+        if is_new and self.began is not None:
+            for event in commit.events:
+                if event.seq == 1:  # a stream that ended goes on with a higher one
+                    self.began(event.principal)
         for stream, first in commit.firsts.items():
             head = place.heads.get(stream)
             if head is not None:  # else it ended
