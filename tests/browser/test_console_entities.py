@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from playwright.async_api import WebSocketRoute
 
 from huahuo.transport.client.client import Client
