@@ -28,7 +28,8 @@ PART: Final = (
 MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
     "test_server_faults", "test_server_flow", "test_server_input", "test_server_pipelining",
-    "test_compression", "test_client_commands", "test_client_end", "test_client_over_http", "test_client_resume",
+    "test_compression", "test_client_commands", "test_client_end", "test_client_over_http",
+    "test_client_resume",
 )  # fmt: skip
 WHOLE: Final = (*PART, *MORE) if os.environ.get("HUAHUO_WHOLE") else PART
 
