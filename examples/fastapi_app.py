@@ -46,7 +46,7 @@ async function listen() {
   const {ticket} = await signed.json();
   const events = new EventSource(`/live/streams/user/42?after=${last}&ticket=${ticket}`);
   events.onmessage = (event) => { last = event.lastEventId; bar.value = JSON.parse(event.data).percent; };
-  events.onerror = () => { events.close(); setTimeout(listen, 1000); };   // a ticket is good once
+  events.onerror = () => { events.close(); setTimeout(again, 1000); };   // a ticket is good once
 }
 const again = () => listen().catch(() => setTimeout(again, 1000));
 again();

@@ -5,12 +5,16 @@ with another language it is replaced where it leaves. A plug-in adds its own cat
 constants for each language, with the same names. `{}` in a text stands for what is put in. `LISTED` of the
 Chinese module names the replies that hold a list of texts: by type, the list and the field of each entry.
 
+`details` of an error and the reason of a `goaway` are said in English, which exceptions and logs have too.
+Clients that ask for Chinese get the Chinese text of the same name (`explain`).
+
 Events have one text for all readers, since they are stored and sent as the same bytes. A reader that wants
 them in another language uses the catalogue, as the console does.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import Any, Final, Literal, Self, get_args
 
@@ -25,6 +29,9 @@ _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _GAP: Final = "{}"
 _WORDED: Final = tuple(b'{"type":"%b"' % one for one in (b"success", b"error", b"warning", b"info"))
 """What replies with a text for people begin with."""
+_DETAILS: Final = b'"details":'
+_OF_FIELD: Final = re.compile(r"((?:[\w.\[\]]{1,64}: )?)(.*?)((?: - at `[^`]*`)?)", re.DOTALL)
+"""Details of one field begin with its name, and may end with its place. Both stay."""
 _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
 
@@ -34,7 +41,8 @@ class Words:
 
     def __init__(self) -> None:
         self._exact: dict[str, str] = {}
-        self._filled: list[tuple[re.Pattern[str], str]] = []
+        self._filled: list[tuple[str, str]] = []
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
         self._listed: dict[str, tuple[str, str]] = {}
         self._worded = _WORDED
 
@@ -47,20 +55,22 @@ class Words:
             if text.count(_GAP) != english[name].count(_GAP):
                 raise ValueError(f"{zh.__name__}.{name}: each language must have the same number of {_GAP}")
             if _GAP in text:
-                pattern = "(.*)".join(map(re.escape, text.split(_GAP)))
-                self._filled.append((re.compile(pattern, re.DOTALL), english[name]))
+                self._fill(text, english[name])
             else:
                 self._exact[text] = english[name]
         self._list(getattr(zh, "LISTED", {}))
+
+    def _fill(self, chinese: str, english: str) -> None:
+        self._filled.append((chinese, english))
+        self._patterns.append((_pattern(chinese), english))
 
     def _list(self, listed: Mapping[str, tuple[str, str]]) -> None:
         self._listed.update(listed)
         self._worded += tuple(b'{"type":"%b"' % one.encode() for one in listed)
 
     def catalogue(self) -> Catalogue:
-        """All texts with their English ones, the patterns of those with gaps, and `LISTED`: for `of`."""
-        filled = [(pattern.pattern, english) for pattern, english in self._filled]
-        return dict(self._exact), filled, dict(self._listed)
+        """All texts with their English ones, those with gaps by themselves, and `LISTED`: for `of`."""
+        return dict(self._exact), list(self._filled), dict(self._listed)
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Self:
@@ -68,7 +78,8 @@ class Words:
         exact, filled, listed = catalogue
         words = cls()
         words._exact.update(exact)
-        words._filled += [(re.compile(pattern, re.DOTALL), english) for pattern, english in filled]
+        for chinese, english in filled:
+            words._fill(chinese, english)
         words._list(listed)
         return words
 
@@ -79,14 +90,33 @@ class Words:
         known = self._exact.get(text)
         if known is not None:
             return known
-        for pattern, english in self._filled:
-            found = pattern.fullmatch(text)
-            if found is not None:
-                return english.format(*found.groups())
+        return _translated(text, self._patterns) or text
+
+    def explain(self, text: str, language: Language) -> str:
+        """`details` or a reason, which are English, in this language. What is in no catalogue stays."""
+        if language == "en" or not text:
+            return text
+        found = _OF_FIELD.fullmatch(text)
+        name, why, place = found.groups() if found is not None else ("", text, "")
+        exact, patterns = self._chinese
+        for before, said, after in (("", text, ""), (name, why, place)):
+            known = exact.get(said) or _translated(said, patterns)
+            if known is not None:
+                return f"{before}{known}{after}"
         return text
 
-    def reply(self, body: bytes, language: Language) -> bytes:
-        """The body of a reply in this language."""
+    @cached_property
+    def _chinese(self) -> tuple[Mapping[str, str], Sequence[tuple[re.Pattern[str], str]]]:
+        """The Chinese texts by the English ones, for `explain`. Made when a client asks first."""
+        exact = {english: chinese for chinese, english in reversed(self._exact.items())}
+        return exact, [(_pattern(english), chinese) for chinese, english in self._filled]
+
+    def reply(self, body: bytes, language: Language, details: Language = "en") -> bytes:
+        """The body of a reply in this language. `details`: the one of an error's details."""
+        if details == "zh" and body.startswith(_WORDED[1]) and _DETAILS in body:
+            explained = _decode(body)
+            if isinstance(text := explained.get("details"), str):
+                body = _encode({**explained, "details": self.explain(text, details)})
         if language == "zh" or not body.startswith(self._worded):
             return body
         said = _decode(body)
@@ -103,6 +133,20 @@ class Words:
             return False
         said[field] = self.say(text, language)
         return said[field] is not text
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """What a text with gaps becomes, whatever fills them."""
+    return re.compile("(.*)".join(map(re.escape, text.split(_GAP))), re.DOTALL)
+
+
+def _translated(text: str, patterns: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+    """The other text of the first pattern that it has, filled in the same way; None: it has none."""
+    for pattern, other in patterns:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            return other.format(*found.groups())
+    return None
 
 
 def texts_of(catalogue: ModuleType) -> Mapping[str, str]:

@@ -32,6 +32,7 @@ READERS = (
     Metric("idle", "KiB each", higher_is_better=False, compare=True),
     Metric("deliveries", "events/s to all readers", compare=True),
     Metric("cpu", "server µs/delivery", higher_is_better=False),
+    Metric("cpu_low", "server µs/delivery, one event every 20 ms", higher_is_better=False),
     Metric("lost", "events", higher_is_better=False),
 )
 PUBLISHED = (Metric("singly", "durable events/s"), Metric("in_lists", "durable events/s, lists of 100"))
@@ -39,6 +40,7 @@ SECRET = "bench-secret-that-is-long-enough-0000"
 STREAM = "group/bench"
 _FEW = 20
 _A_COMMIT = 50
+_LOW_EVENTS, _LOW_EVERY_S = 100, 0.02
 _MARK = b"\ndata:"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,7 +156,7 @@ class Counter(asyncio.Protocol):
 
 
 async def read(url: str, pid: int, readers: int, commits: int) -> dict[str, float]:
-    """Memory of idle readers, then the rate at which all of them get the events."""
+    """Memory of idle readers, the rate at which all of them get events, and what a few events cost."""
     loop, port = asyncio.get_running_loop(), int(url.rpartition(":")[2])
     got, expected = 0, readers * commits * _A_COMMIT
     all_came = asyncio.Event()
@@ -192,21 +194,31 @@ async def read(url: str, pid: int, readers: int, commits: int) -> dict[str, floa
         async with asyncio.timeout(120):
             await all_came.wait()
     took_s, used_s = loop.time() - began_s, cpu_s([pid]) - used_s
+    burst, got, expected = got, 0, readers * _LOW_EVENTS
+    all_came.clear()
+    low_s = cpu_s([pid])
+    await asyncio.to_thread(_publish, url, token, _LOW_EVENTS, 1, _LOW_EVERY_S)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            await all_came.wait()
+    low_s = cpu_s([pid]) - low_s
     for reader in made:
         reader._transport.abort()  # noqa: SLF001  its own
     return {
         "idle": idle,
-        "deliveries": got / took_s,
-        "cpu": used_s / max(1, got) * 1e6,
-        "lost": expected - got,
+        "deliveries": burst / took_s,
+        "cpu": used_s / max(1, burst) * 1e6,
+        "cpu_low": low_s / max(1, got) * 1e6,
+        "lost": readers * commits * _A_COMMIT - burst + expected - got,
     }
 
 
-def _publish(url: str, token: str, commits: int) -> None:
+def _publish(url: str, token: str, commits: int, events_each: int = _A_COMMIT, pause_s: float = 0) -> None:
     for number in range(commits):
+        time.sleep(pause_s)
         events = [
-            {"stream": STREAM, "type": "tick", "fields": {"n": number * _A_COMMIT + n, "text": "x" * 100}}
-            for n in range(_A_COMMIT)
+            {"stream": STREAM, "type": "tick", "fields": {"n": number * events_each + n, "text": "x" * 100}}
+            for n in range(events_each)
         ]
         request = urllib.request.Request(
             f"{url}/publish", json.dumps(events).encode(), {"Authorization": f"Bearer {token}"}

@@ -308,14 +308,17 @@ class Writer:
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
         """Apply a commit: heads, then futures, then listeners."""
-        place, heads, began = self.place, self.place.heads, self.began
+        place, heads, is_new = self.place, self.place.heads, False
         for stream, event in commit.newest.items():
             if stream in heads:
                 heads[stream] = Head(heads[stream].first, event.seq, event.chain)
-                continue
-            if began is not None:
-                began(event.principal)
-            heads[stream] = Head(1, event.seq, event.chain)
+            else:
+                is_new = True
+                heads[stream] = Head(1, event.seq, event.chain)
+        if is_new and self.began is not None:
+            for event in commit.events:
+                if event.seq == 1:  # a stream that ended goes on with a higher one
+                    self.began(event.principal)
         for stream, first in commit.firsts.items():
             head = place.heads.get(stream)
             if head is not None:  # else it ended

@@ -17,7 +17,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sequencer.port import SequencerError
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import Hub
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 DRAIN = "drain"
 AGAIN_S = 2.0
@@ -112,9 +112,9 @@ class Drain:
     def _why(self) -> str:
         """The reason in `goaway`. It names the nodes in turns, so that not all clients go to one."""
         if not self._others:
-            return "this node is drained"
+            return en.DRAINED
         self._named += 1
-        return f"this node is drained: go to {self._others[self._named % len(self._others)]}"
+        return en.DRAINED_TO.format(self._others[self._named % len(self._others)])
 
 
 def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:

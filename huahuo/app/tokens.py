@@ -52,11 +52,18 @@ def token_source(token: str | None, settings: Settings | None, ambient: Ambient)
     """The function from which a command gets its token each time it signs in.
 
     Raises:
-        ConfigError: neither a token nor a data directory was given.
+        ConfigError: neither a token nor a data directory was given, or the directory has no key.
     """
     if token:
         return lambda: token
     if settings is None:
         raise ConfigError("give --token (or HUAHUO_TOKEN), or --data to sign in as an admin")
-    jwt_secret = keys.read_jwt_secret(settings)
+    try:
+        jwt_secret = keys.read_jwt_secret(settings)
+    except ConfigError as error:
+        if settings.data.is_dir():
+            raise
+        raise ConfigError(
+            f"no token: give --token (or HUAHUO_TOKEN), or sign in as an admin: {error}"
+        ) from error
     return lambda: mint(jwt_secret, ambient, user_id=0, username="huahuo", admin=True, ttl_s=_SERVICE_TTL_S)

@@ -43,7 +43,7 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
         HuahuoError: it was not, or the service refused.
     """
     try:
-        async with Client(url, token=token) as client:
+        async with Client(url, token=token, language="en") as client:
             reply = await client.send("signin_email", **fields)
             typer.echo(
                 f"Open {printable(reply['verification_uri'])} and enter {printable(reply['user_code'])}"

@@ -48,7 +48,10 @@ async def _through_service(settings: Settings, action: str, fields: dict[str, An
         raise HuahuoError(f"{settings.data} is in use, but {service_file.FILE} does not say by which service")
     source = token_source(None, settings, SystemAmbient())
     try:
-        async with Client(service.url, get_token=source) as client, asyncio.timeout(_TIMEOUT_S):
+        async with (
+            Client(service.url, get_token=source, language="en") as client,
+            asyncio.timeout(_TIMEOUT_S),
+        ):
             return await client.send(action, **fields)
     except (ClientError, TimeoutError) as error:
         raise HuahuoError(str(error) or f"no answer from the service at {service.url}") from error

@@ -79,7 +79,7 @@ async def tail(
     # The state names the mailboxes, and what follows it is what follows the head.
     begin = position("snapshot" if codes and after == "head" else after)
     try:
-        client = Client(url, get_token=token)
+        client = Client(url, get_token=token, language="en")
     except ValueError as error:
         raise ConfigError(str(error)) from error
     errors = Console(stderr=True, highlight=False, emoji=False)

@@ -230,7 +230,8 @@ async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dic
 async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
     """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`.
 
-    False also when the service stops before.
+    False also when the service stops before. Of `user/<id>` and `system`, which a client gets by itself, what
+    it received counts as processed while its application does not read them.
 
     Raises:
         Refused: what is known of that client is damaged (`corrupt`).

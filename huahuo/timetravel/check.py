@@ -34,6 +34,8 @@ from huahuo.terminal import counted
 from huahuo.timetravel.fixture import keep
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import load_export
+from huahuo.timetravel.unjudged import said as said_unjudged
+from huahuo.timetravel.unjudged import unjudged
 from huahuo.timetravel.versions import OURS, Code, code_of, judged
 
 SAME, DIFFERENT = 0, 1
@@ -116,8 +118,12 @@ async def examine(
 async def check(
     history: History, upto: int, code: Path | None, ref: str | None, save: Path | None, out: Out
 ) -> int:
-    """Compare everything, and show the differences grouped by the line of code that caused them."""
+    """Compare everything, and show the differences grouped by the line of code that caused them.
+
+    Streams that could not be compared are counted.
+    """
     report = await examine(out.past, history, upto, code, ref)
+    passed_over = await unjudged(out.past, history, upto)
     saved = None
     if save is not None and report.differences:
         first = report.differences[0]
@@ -133,12 +139,15 @@ async def check(
             "decided": report.decided,
             "underivable": report.underivable,
             "folded": report.folded,
+            "unjudged": passed_over,
         }
         earliest = msgspec.to_builtins(report.differences[0]) if report.differences else None
         found = {"differences": report.count, "first": earliest, "by_line": groups}
         out.json(counts | found | {"saved": saved and str(saved)})
     else:
         out.line(_counts(report))
+        if passed_over:
+            out.line(said_unjudged(passed_over, application=loaded() is not None))
         if len(report.by_line()) > 1:
             first = report.differences[0]
             out.line(f"the first event that differs: @{first.position}, {first.entity}")

@@ -37,7 +37,7 @@ from huahuo.mailcheck.roster.commands import (
 )
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
 IDS_A_PART: Final = 500
@@ -95,9 +95,7 @@ class Choosing:
         """`pause`: meanwhile, checks of these mailboxes report nothing."""
         params: ChoiceParams = call.params
         if params.filter is not None and params.email_ids is not None:
-            return error_reply(
-                Refusal("invalid_field", zh.FIELD.format("filter"), "give email_ids or filter")
-            )
+            return error_reply(Refusal("invalid_field", zh.FIELD.format("filter"), en.IDS_OR_FILTER))
         if params.filter is None:
             ids = params.email_ids or ()
             with self._pauses.hold(ids) if pause else nullcontext():

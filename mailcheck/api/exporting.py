@@ -27,7 +27,7 @@ from huahuo.mailcheck.roster.importer import SEPARATOR
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.streams import mailbox_stream
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
 FRESH_MS: Final = 10 * 60_000
@@ -61,7 +61,7 @@ class Exporting:
         params, who = call.params, call.principal
         owner = who.user_id if params.owner is None else user_id_of(params.owner)
         if owner is None:
-            return error_reply(Refusal("invalid_field", zh.FIELD.format("owner"), "it is no user's id"))
+            return error_reply(Refusal("invalid_field", zh.FIELD.format("owner"), en.NO_ID_OF_USER))
         refusal = self._refusal(who, owner, secrets=params.secrets)
         if refusal is not None:
             return error_reply(refusal)
@@ -86,7 +86,7 @@ class Exporting:
             return Refusal(
                 "forbidden",
                 zh.EXPORT_SIGN_IN,
-                f"sign in again: passwords are exported within {FRESH_MS // 60_000} minutes of a sign-in",
+                en.SIGN_IN_AGAIN.format(FRESH_MS // 60_000),
             )
         return None
 

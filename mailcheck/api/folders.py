@@ -15,7 +15,7 @@ from huahuo.mailcheck.attachments.reading import ReadMail
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.checks.signing_in_only import Folders
 from huahuo.mailcheck.mailbox.commands import Plan
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 _TIMEOUT_S: Final = 60.0
 AT_ONCE: Final = 2
@@ -57,7 +57,7 @@ class AskingFolders:
         if plan is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         if self._running[user] >= AT_ONCE:
-            return error_reply(Refusal("busy", zh.ASKING_ALREADY, f"{AT_ONCE} servers are asked at once"))
+            return error_reply(Refusal("busy", zh.ASKING_ALREADY, en.SERVERS_AT_ONCE.format(AT_ONCE)))
         self._running[user] += 1
         found = Folders()
         try:

@@ -52,7 +52,7 @@ from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
 from huahuo.mailcheck.streams import user_stream
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0
@@ -132,7 +132,7 @@ class Handlers:
         params = call.params
         job = self._imports.of(call.principal.user_id, params.job_id)
         if job is not None and job.cancelled:
-            return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, "the job was cancelled"))
+            return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, en.JOB_CANCELLED))
         with self._directory.hold(ROSTER, call.principal.user_id, bytes_in_memory(params.data)):
             reply = await self._parse_and_import(call)
         if job is not None:
@@ -185,13 +185,11 @@ class Handlers:
         sort = Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
             return error_reply(
-                Refusal("invalid_field", zh.FIELD.format("sort"), f"one of {', '.join(KEYS)}, or -field")
+                Refusal("invalid_field", zh.FIELD.format("sort"), en.ONE_OF_KEYS.format(", ".join(KEYS)))
             )
         after = None if params.before is None else entry_of(sort, params.before)
         if params.before is not None and after is None:
-            return error_reply(
-                Refusal("invalid_field", zh.FIELD.format("before"), "it is no `next` of this order")
-            )
+            return error_reply(Refusal("invalid_field", zh.FIELD.format("before"), en.NO_NEXT_OF_ORDER))
         admits = None if params.filter is None else params.filter.admits()
 
         def look(seq: int, state: Roster) -> Order | EmailsPage:
@@ -208,7 +206,7 @@ class Handlers:
             if isinstance(found, EmailsPage):
                 return _answered(found)
             await self._sorter.ready(found)
-        return error_reply(Refusal("busy", zh.BUSY, "too many orders are asked for at once"))
+        return error_reply(Refusal("busy", zh.BUSY, en.ORDERS_AT_ONCE))
 
     async def _execute(self, call: Call[Any], command: RosterCommand) -> Reply:
         message = Execute(command, call.origin)

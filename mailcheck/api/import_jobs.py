@@ -22,7 +22,7 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.mailcheck.api.params import BeginImportParams, EndImportParams
 from huahuo.mailcheck.replies import ImportResult
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 JOB_NAME: Final = "import_emails"
 PER_USER_MAX: Final = 4
@@ -104,7 +104,7 @@ class ImportJobs:
     async def _begin(self, call: Call[BeginImportParams]) -> Reply:
         jobs, user_id = self._door.jobs, call.principal.user_id
         if jobs is None:
-            return error_reply(Refusal("not_found", zh.NO_JOBS, "the service has no jobs"))
+            return error_reply(Refusal("not_found", zh.NO_JOBS, en.NO_JOBS_HERE))
         count = sum(one.user_id == user_id for one in self._open.values()) + self._beginning[user_id]
         if count >= PER_USER_MAX:
             return error_reply(Refusal("busy", zh.IMPORTS_MAX.format(PER_USER_MAX), retry_s=10.0))

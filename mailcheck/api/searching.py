@@ -30,7 +30,7 @@ from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, record_key
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
 EXAMINED_MAX: Final = 4_000
@@ -59,13 +59,13 @@ class Searching:
         user_id, params = call.principal.user_id, call.params
         words = parse(params.query, MARKS)
         if words is None:
-            return _invalid("query", "write words, and no more than 32")
+            return _invalid("query", en.WORDS_WANTED)
         times = [_ms(one) for one in (params.since, params.until)]
         for name, given in zip(("since", "until"), times, strict=True):
             if given is not None and math.isnan(given):
-                return _invalid(name, "write a time such as 2026-11-24T10:00:00Z")
+                return _invalid(name, en.TIME_WANTED)
         if params.before is not None and not params.before.isdecimal():
-            return _invalid("before", "it is no `next` of a search")
+            return _invalid("before", en.NO_NEXT_OF_SEARCH)
         chosen = await self._chosen(call)
         if chosen is not None and not chosen:
             return _answered([], None, self._index.lag)
@@ -93,7 +93,7 @@ class Searching:
         try:
             found, following = await self._page(ask, chosen, params.limit, admits)
         except Unusable:
-            return error_reply(Refusal("busy", zh.INDEX_ANEW, "the index is made anew"))
+            return error_reply(Refusal("busy", zh.INDEX_ANEW, en.INDEX_MADE))
         sign = 1 if ask.oldest_first else -1
         found.sort(key=lambda one: (sign * one.at_ms, sign * one.item))
         rows = await asyncio.gather(

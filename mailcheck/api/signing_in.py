@@ -33,7 +33,7 @@ from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.web.answers import Issued
 from huahuo.mailcheck.web.device_code import Code, Waiting, begin, poll
 from huahuo.mailcheck.web.requests import Requests
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 SIGNINS_MAX: Final = 1_000
 SIGNINS_PER_USER_MAX: Final = 16
@@ -147,10 +147,10 @@ class Signins:
         provider = self._providers.of(mail_type)
         refusal = refuse_address(email)
         if refusal is None and not (provider.devicecode_url and provider.token_url):
-            refusal = Refusal("invalid_field", zh.SIGNIN_NOT_OFFERED, "mail_type: it has no devicecode_url")
+            refusal = Refusal("invalid_field", zh.SIGNIN_NOT_OFFERED, f"mail_type: {en.NO_CODE_URL}")
         client_id = call.params.client_id or await self._client_id(email_id) or provider.client_id
         if refusal is None and not client_id:
-            refusal = Refusal("invalid_field", zh.SIGNIN_CLIENT_ID, "client_id, or one in [providers.NAME]")
+            refusal = Refusal("invalid_field", zh.SIGNIN_CLIENT_ID, en.ID_OR_PROVIDERS)
         key = user_id, email.lower()
         if refusal is None and not self._make_room(key):
             refusal = Refusal("busy", zh.SIGNINS_MAX, retry_s=_SLOWER_S)
@@ -218,7 +218,7 @@ class Signins:
         found: Issued,
     ) -> None:
         if found.refresh_token is None:
-            signin.state, signin.details = "error", "the provider sent no refresh token"
+            signin.state, signin.details = "error", en.NO_REFRESH_TOKEN
             return
         secrets = {"client_id": Secret(client_id), "refresh_token": found.refresh_token}
         email_id, _ = await self._mailbox(user_id, signin.email, mail_type)

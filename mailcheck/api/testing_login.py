@@ -21,7 +21,7 @@ from huahuo.mailcheck.checks.signing_in_only import Folders
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
 from huahuo.mailcheck.servers.providers import TOKENS, Providers
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 AT_ONCE: Final = 2
 """Servers that one user asks at once. A query that waits for one holds one of the user's turns."""
@@ -79,7 +79,7 @@ class TestingLogin:
             return error_reply(refusal)
         user = call.principal.name
         if self._running[user] >= AT_ONCE:
-            return error_reply(Refusal("busy", zh.TESTING_ALREADY, f"{AT_ONCE} are tried at once"))
+            return error_reply(Refusal("busy", zh.TESTING_ALREADY, en.TRIED_AT_ONCE.format(AT_ONCE)))
         self._running[user] += 1
         found = Folders()
         try:

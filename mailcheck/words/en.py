@@ -92,3 +92,23 @@ MAY_EXIST = "{} was not added: it may exist already"
 ALL_BUSY = "all of these mailboxes are being checked, try again later"
 WATCH_ON = "{} mailboxes are watched"
 WATCH_OFF = "{} mailboxes are not watched any more"
+
+# Details of errors (`Words.explain`): the code says them in English.
+
+WORDS_WANTED = "write words, and no more than 32"
+TIME_WANTED = "write a time such as 2026-11-24T10:00:00Z"
+NO_NEXT_OF_SEARCH = "it is no `next` of a search"
+NO_NEXT_OF_ORDER = "it is no `next` of this order"
+INDEX_MADE = "the index is made anew"
+JOB_CANCELLED = "the job was cancelled"
+ONE_OF_KEYS = "one of {}, or -field"
+ORDERS_AT_ONCE = "too many orders are asked for at once"
+SERVERS_AT_ONCE = "{} servers are asked at once"
+TRIED_AT_ONCE = "{} are tried at once"
+IDS_OR_FILTER = "give email_ids or filter"
+NO_ID_OF_USER = "it is no user's id"
+SIGN_IN_AGAIN = "sign in again: passwords are exported within {} minutes of a sign-in"
+NO_JOBS_HERE = "the service has no jobs"
+NO_CODE_URL = "it has no devicecode_url"
+ID_OR_PROVIDERS = "client_id, or one in [providers.NAME]"
+NO_REFRESH_TOKEN = "the provider sent no refresh token"  # noqa: S105  a text

@@ -93,4 +93,24 @@ ALL_BUSY = "所有邮箱都在处理中，请稍后再试"
 WATCH_ON = "已开启 {} 个邮箱的实时监听"
 WATCH_OFF = "已关闭 {} 个邮箱的实时监听"
 
+# 以下为错误的 details（`Words.explain`）。
+
+WORDS_WANTED = "请写要查找的词，最多 32 个"
+TIME_WANTED = "请写时间，例如 2026-11-24T10:00:00Z"
+NO_NEXT_OF_SEARCH = "不是某次搜索的 `next`"
+NO_NEXT_OF_ORDER = "不是此排序的 `next`"
+INDEX_MADE = "索引正在重建"
+JOB_CANCELLED = "任务已取消"
+ONE_OF_KEYS = "{} 之一，或 -字段"
+ORDERS_AT_ONCE = "同时请求的排序过多"
+SERVERS_AT_ONCE = "同时询问 {} 个服务器"
+TRIED_AT_ONCE = "同时尝试 {} 个"
+IDS_OR_FILTER = "请给出 email_ids 或 filter"
+NO_ID_OF_USER = "不是用户的 id"
+SIGN_IN_AGAIN = "请重新登录：密码只能在登录后 {} 分钟内导出"
+NO_JOBS_HERE = "此服务没有任务"
+NO_CODE_URL = "没有 devicecode_url"
+ID_OR_PROVIDERS = "client_id，或 [providers.NAME] 中的一个"
+NO_REFRESH_TOKEN = "服务商没有给出刷新令牌"  # noqa: S105  a text
+
 LISTED = {"import_result": ("failed_details", "reason")}

@@ -33,6 +33,10 @@ CATALOGUES = [
     (users_zh, users_en),
     (mail_zh, mail_en),
 ]
+EXPLAINING = {"invalid_field": 1, "_invalid": 0, "Refusal": 2, "Invalid": 2, "close": 1, "_close": 1}
+"""Calls that are given details or a reason, and which of their arguments that is."""
+IDENTIFIER = re.compile(r"[a-z_]+( or [a-z_]+)?")
+"""What details may be besides a text: a name of fields."""
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NOT_FOR_CLIENTS = (
     *("huahuo/demo/samplemail.py", "huahuo/__init__.py", "huahuo/pages/"),
@@ -84,6 +88,46 @@ def test_what_the_transport_says_in_an_error_is_of_its_catalogue() -> None:
                 if isinstance(text, ast.Constant | ast.JoinedStr):
                     found.append(f"{name}:{node.lineno}")
     assert found == []
+
+
+def test_details_and_reasons_are_of_a_catalogue() -> None:
+    found = []
+    for path in modules():
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(("transport/", "mailcheck/api/", "huahuo/app/cluster_actions")):
+            continue
+        if name.startswith("transport/client/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            at = EXPLAINING.get(_called(node)) if isinstance(node, ast.Call) else None
+            if isinstance(node, ast.Call) and at is not None and len(node.args) > at:
+                found += [f"{name}:{node.lineno}: {text}" for text in _texts(node.args[at])]
+    assert [text for text in found if not IDENTIFIER.fullmatch(text.partition(": ")[2])] == []
+
+
+def _texts(node: ast.expr) -> list[str]:
+    """What is written out in an expression, without the names of fields before a colon."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    said = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return [text for text in said if not re.fullmatch(r"(\w+|)\[?(: )?|\]: ", text)]
+
+
+def test_details_come_in_the_language_of_the_client_and_names_stay() -> None:
+    words = Words()
+    words.add(zh, en)
+    of_worker = Words.of(words.catalogue())
+    for said in (words, of_worker):
+        assert said.explain(en.MISSING, "zh") == zh.MISSING
+        assert said.explain(f"text: {en.MISSING}", "zh") == f"text: {zh.MISSING}"
+        assert said.explain("stream: Expected `str`, got `int`", "zh") == "stream: 应为 `str`，实为 `int`"
+        assert said.explain("n: Expected `int` >= 1", "zh") == "n: 应为 `int` >= 1"
+        assert said.explain("0f3a99", "zh") == "0f3a99", "what is no text of the catalogue stays"
+        assert said.explain(f"text: {en.MISSING}", "en") == f"text: {en.MISSING}"
+        body = msgspec.json.encode({"type": "error", "code": "x", "message": zh.BUSY, "details": en.MISSING})
+        assert said.reply(body, "zh") is body, "a client that asks for no language sees no difference"
+        assert msgspec.json.decode(said.reply(body, "zh", "zh"))["details"] == zh.MISSING
+        told = msgspec.json.decode(said.reply(body, "en", "en"))
+        assert (told["message"], told["details"]) == (en.BUSY, en.MISSING)
 
 
 def _called(node: ast.Call) -> str:

@@ -150,3 +150,16 @@ async def test_the_name_of_an_ended_stream_is_bounded_too(engine: Engine) -> Non
     async with opened(engine) as log:
         with pytest.raises(TooLarge):
             await log.append(ending("x" * 256))
+
+
+@looped
+async def test_a_stream_that_ended_and_goes_on_has_not_begun(engine: Engine) -> None:
+    began: list[str] = []
+    async with opened(engine) as log:
+        await fill(log)
+        log.tell_begun(began.append)
+        await log.append(Append(ts_ms=1, events=(event(GONE, b"4"), event(GONE, b"5")), principal="user/1"))
+        assert (began, log.head(GONE).seq) == ([], 4)
+        new = (event("mailbox/3", b"6"), event("mailbox/3", b"7"), event(GONE, b"8"))
+        await log.append(Append(ts_ms=1, events=new, principal="user/2"))
+        assert began == ["user/2"]

@@ -11,12 +11,22 @@ import pytest
 
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import whole_only
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.inside import inside
+from tests.support.servers.serving import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HERE = Path(__file__).parent / "durable_streams"
 COUNT = 300
+ORIGINS = "https://example.com"
+MOUNTED = """
+from fastapi import FastAPI
+from huahuo import Huahuo
+
+app = Huahuo(data="data")
+api = FastAPI(lifespan=app.lifespan)
+api.mount("/live", app.asgi)
+"""
 OUTSIDE = "^(?!.*Fork)"
 """What docs/durable-streams.md says is not served. The suite leaves subscriptions out by itself."""
 
@@ -31,21 +41,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def environ(server: Serving, **more: str) -> dict[str, str]:
-    return os.environ | {"DS_URL": f"{server.url}/ds"} | more
+def environ(url: str, **more: str) -> dict[str, str]:
+    return os.environ | {"DS_URL": f"{url}/ds"} | more
 
 
-@whole_only
-def test_the_conformance_suite_passes_but_for_forks_and_subscriptions(folder: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    origins = "https://example.com"
-    with serving(tmp_path / "data", HUAHUO_DURABLE_STREAMS="open", HUAHUO_ORIGINS=origins) as server:
-        run = ["npx", "vitest", "run", "-t", OUTSIDE, "--reporter=json", f"--outputFile={report}"]
-        subprocess.run(run, cwd=folder, env=environ(server), check=False, timeout=600)
+def passed_all(folder: Path, report: Path, url: str) -> None:
+    """Run the suite against the service at `url`: what is served passes."""
+    run = ["npx", "vitest", "run", "-t", OUTSIDE, "--reporter=json", f"--outputFile={report}"]
+    subprocess.run(run, cwd=folder, env=environ(url), check=False, timeout=600)
     said: dict[str, Any] = json.loads(report.read_text())
     tests = [test for file in said["testResults"] for test in file["assertionResults"]]
     assert [test["fullName"] for test in tests if test["status"] == "failed"] == []
     assert sum(test["status"] == "passed" for test in tests) >= 250
+
+
+@whole_only
+def test_the_conformance_suite_passes_but_for_forks_and_subscriptions(folder: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", HUAHUO_DURABLE_STREAMS="open", HUAHUO_ORIGINS=ORIGINS) as server:
+        passed_all(folder, tmp_path / "report.json", server.url)
+
+
+@whole_only
+def test_it_passes_inside_uvicorn_too(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUAHUO_DURABLE_STREAMS", "open")
+    monkeypatch.setenv("HUAHUO_ORIGINS", ORIGINS)
+    (tmp_path / "streams_of_tests.py").write_text(MOUNTED)
+    with inside("streams_of_tests:api", tmp_path) as server:
+        passed_all(folder, tmp_path / "report.json", f"{server.url}/live")
 
 
 @whole_only
@@ -54,7 +76,7 @@ def test_the_official_client_writes_and_reads_while_the_service_is_killed(
 ) -> None:
     with serving(tmp_path / "data", HUAHUO_DURABLE_STREAMS="open") as server:
         child = subprocess.Popen(
-            ["node", "client.js"], cwd=folder, env=environ(server, DS_COUNT=str(COUNT)),
+            ["node", "client.js"], cwd=folder, env=environ(server.url, DS_COUNT=str(COUNT)),
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert child.stdout is not None

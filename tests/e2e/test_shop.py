@@ -27,10 +27,11 @@ async def joined(url: str, token: str, **fields: Any) -> AsyncIterator[RawClient
         yield client
 
 
-def command(server: Serving, *words: str, app: str = "shop:app") -> subprocess.CompletedProcess[str]:
+def command(server: Serving, *words: str, app: str | None = "shop:app") -> subprocess.CompletedProcess[str]:
     """Run `huahuo` in the shop's folder."""
+    named = [] if app is None else ["--app", app]
     return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words, "--app", app, "--data", str(server.data)],
+        [sys.executable, "-m", "huahuo", *words, *named, "--data", str(server.data)],
         cwd=SHOP,
         env=server.environ,
         capture_output=True,
@@ -169,6 +170,13 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
     assert {row["stream"] for row in json.loads(done.stdout)["rows"]} >= {"order/1", "user/42"}
     done = command(server, "replay", "check")
     assert done.returncode == 0, done.stderr + done.stdout
+    assert "not judged" not in done.stdout
+    done = command(server, "replay", "check", app=None)
+    assert "not judged: 1 stream of order" in done.stdout, done.stderr + done.stdout
+    assert "--app MODULE:NAME" in done.stdout
+    assert json.loads(command(server, "replay", "check", "--json", app=None).stdout)["unjudged"] == {
+        "order": 1
+    }
     done = command(server, "replay", "fork", "--set", "order/1#1.item=coffee", "--skip", "order/1#13")
     assert 'item: "tea" → "coffee"' in done.stdout, done.stderr + done.stdout
     done = command(server, "replay", "fork", "--set", "order/1#1.item=5")

@@ -27,7 +27,9 @@ PART: Final = (
 )
 MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
-    "test_server_faults", "test_server_flow", "test_server_input",
+    "test_server_faults", "test_server_flow", "test_server_input", "test_server_pipelining",
+    "test_compression", "test_client_commands", "test_client_end", "test_client_over_http",
+    "test_client_resume",
 )  # fmt: skip
 WHOLE: Final = (*PART, *MORE) if os.environ.get("HUAHUO_WHOLE") else PART
 
@@ -45,6 +47,8 @@ OF_THE_SOCKET: Final = frozenset(
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
         # uvicorn closes at a half-close, and has tasks of its own.
         "test_requests_on_one_connection_are_answered_in_order",
+        "test_a_client_that_asked_nothing_more_is_gone_with_its_half_close",
+        "test_frames_behind_a_refused_upgrade_are_dropped",
         "test_an_idle_connection_has_one_task_and_no_timer",
         "test_what_waits_behind_the_most_commands_is_bounded",
         # A request with two lengths is the other server's to refuse.

@@ -51,6 +51,15 @@ async def test_a_client_that_received_nothing_yet_resumes_too() -> None:
             assert texts(await collect(events, 1)) == ["while away"]
 
 
+async def test_a_stream_that_is_left_and_joined_again_goes_on_behind_what_was_processed() -> None:
+    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
+        await server.append("group/ops", "a", "b")
+        async with client.events("group/ops", first="start") as events:
+            assert texts(await collect(events, 1)) == ["a"]
+        async with client.events("group/ops", first="start") as events:
+            assert texts(await collect(events, 1)) == ["b"]
+
+
 async def test_each_event_comes_once_though_every_connection_is_cut_after_some_bytes() -> None:
     async with behind_proxy() as (server, proxy):
         names = [f"event {n}" for n in range(300)]

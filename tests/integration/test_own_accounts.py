@@ -476,6 +476,28 @@ async def test_a_client_is_spoken_to_in_the_language_that_it_asks_for(
             assert ("令牌" in detail) is not english
 
 
+@pytest.mark.parametrize(
+    ("asked", "setting", "says"),
+    [
+        ("zh", None, "events: 应为 `array`，长度 >= 1 - at `$.events`"),
+        ("en", "zh", "events: Expected `array` of length >= 1 - at `$.events`"),
+        (None, "zh", "events: 应为 `array`，长度 >= 1 - at `$.events`"),
+        (None, None, "events: Expected `array` of length >= 1 - at `$.events`"),
+    ],
+)
+async def test_details_come_in_the_language_that_was_chosen_and_else_in_english(
+    tmp_path: Path, accounts: Accounts, asked: str | None, setting: str | None, says: str
+) -> None:
+    app = application(tmp_path, accounts, **({} if setting is None else {"language": setting}))
+    async with app, connected(app.url) as ws:
+        await ws.authenticate("root-1", **({} if asked is None else {"language": asked}))
+        await ws.say(action="publish", id="p", events=[])
+        assert (await ws.until("error", id="p"))["details"] == says
+        headers = {} if asked is None else {"Accept-Language": asked}
+        async with http_client(app.url, "root-1", headers=headers) as http:
+            assert says in (await http.post("/commands/publish", json={"events": []})).json()["detail"]
+
+
 async def test_a_classic_client_is_spoken_to_in_chinese_as_ever(tmp_path: Path, accounts: Accounts) -> None:
     app = application(tmp_path, accounts, language="en")
     async with app, raw(f"{app.url.replace('http', 'ws')}/ws") as ws:

@@ -41,6 +41,10 @@ class AckTimer:
     def acked(self, now: float) -> None:
         """The ack is sent, or cannot be sent now; its cursors are to be stored."""
         self.ack_at, self._unacked = None, 0
+        self.save_soon(now)
+
+    def save_soon(self, now: float) -> None:
+        """Cursors are to be stored."""
         self.save_at = max(now, self._saved_at + SAVE_EVERY_S)
 
     def save_due(self, now: float) -> bool:

@@ -209,7 +209,7 @@ class Client:
         stream = subscription.stream
         cursor = None
         if after is None:
-            cursor = self._stored.get(stream)
+            cursor = self._session.left_at(stream) or self._stored.get(stream)
         elif isinstance(after, int) and log:
             cursor = Cursor(log, after)
         self._session.subscribe(stream, first if after is None else after, cursor, self._loop.time())

@@ -1,5 +1,7 @@
 """All streams that a client follows, by name: what holds for each of them at once. Pure."""
 
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 from huahuo.transport.client.model import Cursor
@@ -7,7 +9,16 @@ from huahuo.transport.client.streams import Following
 
 
 class Followings(dict[str, Following]):
-    """See the module. A plain dict otherwise: each event that arrives is looked up here."""
+    """See the module. A plain dict otherwise: each event that arrives is looked up here.
+
+    What is done for one stream costs the same however many there are: a client may join and leave thousands.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: list[tuple[float, int, Following]] = []  # a heap; out of date where `retry_at` differs
+        self._count = count()
+        self._left: dict[str, Cursor] = {}
 
     def resume(self, log: str) -> dict[str, Any]:
         """The `resume` of `authenticate` on a new connection: the positions in `log`.
@@ -34,14 +45,28 @@ class Followings(dict[str, Following]):
             if not stream.consumed:
                 del self[name]
 
-    def due(self, now: float) -> list[Following]:
-        """Those that must be asked for at `now`."""
-        return [one for one in self.values() if one.retry_at is not None and one.retry_at <= now]
+    def want(self, stream: Following, at: float) -> None:
+        """Ask for this stream at `at`."""
+        stream.retry_at = at
+        heappush(self._wanted, (at, next(self._count), stream))
+
+    def due(self, now: float) -> Following | None:
+        """The first that must be asked for at `now`, until it was."""
+        first = self._first_wanted()
+        return first if first is not None and first.retry_at is not None and first.retry_at <= now else None
 
     def next_at(self, earliest: float) -> float | None:
         """When the next one must be asked for, not before `earliest`; None: there is none."""
-        times = [one.retry_at for one in self.values() if one.retry_at is not None]
-        return max(min(times), earliest) if times else None
+        first = self._first_wanted()
+        return None if first is None or first.retry_at is None else max(first.retry_at, earliest)
+
+    def _first_wanted(self) -> Following | None:
+        while self._wanted:
+            at, _, stream = self._wanted[0]
+            if stream.retry_at == at and self.get(stream.name) is stream:
+                return stream
+            heappop(self._wanted)
+        return None
 
     def asked_by(self, message_id: object) -> Following | None:
         """The one whose `subscribe` had this id."""
@@ -54,12 +79,24 @@ class Followings(dict[str, Following]):
             stream.acked = news.get(name, stream.acked)
         return news
 
+    def leave(self, stream: Following) -> dict[str, int]:
+        """The consumer of this stream leaves: what to ack of it. Its cursor waits for `take_cursors`."""
+        if stream.consumed and stream.processed > stream.saved:
+            stream.saved = stream.processed
+            self._left[stream.name] = stream.stored
+        if not stream.ackable:
+            return {}
+        stream.acked = stream.processed
+        return {stream.name: stream.processed}
+
+    def left_at(self, name: str) -> Cursor | None:
+        """The cursor of a stream that was left, until `take_cursors`."""
+        return self._left.get(name)
+
     def take_cursors(self) -> dict[str, Cursor]:
         """The cursors that moved since they were stored last, by stream. They count as stored then."""
         moved = [stream for stream in self.values() if stream.consumed and stream.processed > stream.saved]
         for stream in moved:
             stream.saved = stream.processed
-        return {
-            one.name: Cursor(one.log, one.processed, one.cursor.check if one.cursor is not None else None)
-            for one in moved
-        }
+        left, self._left = self._left, {}
+        return left | {one.name: one.stored for one in moved}

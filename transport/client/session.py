@@ -162,11 +162,8 @@ class ClientSession(StreamReader):
         messages = [encode(message) for message in self._urgent]
         self._urgent.clear()
         if self.phase == "online":
-            messages += [
-                encode(stream.ask(self._commands.new_id(), self._log))
-                for stream in self.streams.due(now)
-                if self._pace.take(now)
-            ]
+            while (stream := self.streams.due(now)) is not None and self._pace.take(now):
+                messages.append(encode(stream.ask(self._commands.new_id(), self._log)))
             messages += self._commands.due(self._pace, now)
         return messages
 
@@ -268,7 +265,7 @@ class ClientSession(StreamReader):
                 passing.place(result.log, place)
         for stream in self.streams.values():
             if not stream.active:
-                stream.retry_at = now
+                self.streams.want(stream, now)
         self._acks.ack_soon(self.window, now)
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
@@ -283,6 +280,7 @@ class ClientSession(StreamReader):
             if asked is None:
                 self._happened.append(Problem(error.code, error.message))
             elif error.code in NOT_RECORDED:
-                asked.asked, asked.retry_at = "", now + max(retry_s, self.retry.delay_s(1))
+                asked.asked = ""
+                self.streams.want(asked, now + max(retry_s, self.retry.delay_s(1)))
             else:
                 self.end(asked.name, error)

@@ -57,21 +57,27 @@ class StreamReader:
             raise StreamInUse(name)
         self.streams[name] = stream = Following(name, start, cursor, consumed=True)
         if self.phase == "online":
-            stream.retry_at = now
+            self.streams.want(stream, now)
+
+    def left_at(self, name: str) -> Cursor | None:
+        """The cursor of a stream whose consumer left, while it is not in `Processed` yet."""
+        return self.streams.left_at(name)
 
     def unsubscribe(self, name: str, now: float) -> None:
         """The consumer is gone. The server's own choice (`user/<id>`, `system`) stays subscribed, unread."""
         stream = self.streams.get(name)
         if stream is None:
             return
-        self._acknowledge(now)  # what was processed last is forgotten with the stream
-        self._save()
+        news = self.streams.leave(stream)  # what was processed last is forgotten with the stream
+        if news and self.phase == "online":
+            self._urgent.append({"action": "ack", "cursors": news})
+        self._acks.save_soon(now)
         if self.phase == "online" and name in self._automatic:
             if stream.active and not stream.expects:
                 stream.abandon()
             else:
                 self.streams[name] = passing = Following(name, "head", None, consumed=False)
-                passing.retry_at = now
+                self.streams.want(passing, now)
             return
         del self.streams[name]
         if self.phase == "online":
@@ -117,7 +123,8 @@ class StreamReader:
         moved = stream.move(frame, self._log, size_bytes)
         if moved is None:
             self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))
-            stream.active, stream.retry_at = False, now
+            stream.active = False
+            self.streams.want(stream, now)
         elif stream.consumed:
             if moved:
                 self._happened.append(Readable(stream.name))
@@ -149,7 +156,8 @@ class StreamReader:
         if reason == "busy" and message.retry_s is not None:
             stream = self.streams.get(name)
             if stream is not None:
-                stream.put_off(now + message.retry_s)
+                stream.put_off()
+                self.streams.want(stream, now + message.retry_s)
         elif reason == "forbidden":
             self.end(name, StreamDenied(name))
         elif reason:

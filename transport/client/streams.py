@@ -84,7 +84,7 @@ class Following:
         self.assembly = Assembly()  # of a state that comes in parts
         self.expects = ""  # the outcome whose snapshot must come next
         self.asked = ""  # the id of the `subscribe` that waits for its answer
-        self.retry_at: float | None = None  # when to send `subscribe` (again)
+        self.retry_at: float | None = None  # when to send `subscribe` (again): see `Followings.want`
 
     def connection_lost(self) -> None:
         """The subscription ended with the connection. The buffer may still be consumed."""
@@ -94,11 +94,10 @@ class Following:
         self.retry_at = None
         self.acked = -1
 
-    def put_off(self, until: float) -> None:
-        """The server refused the stream for now: subscribe again at `until`."""
+    def put_off(self) -> None:
+        """The server refused the stream for now: it is to be asked again (`Followings.want`)."""
         self.active = False
         self.expects = self.asked = ""
-        self.retry_at = until
 
     def rewind(self) -> None:
         """Empty the buffer; its events will be requested again."""
@@ -243,6 +242,11 @@ class Following:
         if not self.consumed:
             self.processed = self.received
             self.cursor = Cursor(self.log, self.received)  # no later connection resumes at it
+
+    @property
+    def stored(self) -> Cursor:
+        """Where a later run goes on: behind what was processed."""
+        return Cursor(self.log, self.processed, self.cursor.check if self.cursor is not None else None)
 
     @property
     def ackable(self) -> bool:

@@ -4,34 +4,42 @@ from huahuo.transport.client.happenings import Reached
 
 
 class Waiters:
-    """The awaited places (stream, seq) by token."""
+    """The awaited seqs, by stream and token."""
 
     def __init__(self) -> None:
-        self._places: dict[int, tuple[str, int]] = {}
+        self._seqs: dict[str, dict[int, int]] = {}
+        self._streams: dict[int, str] = {}
         self._count = 0
 
     def add(self, stream: str, seq: int) -> int:
         """Wait for event `seq`; returns the token that `Reached` will carry."""
         self._count += 1
-        self._places[self._count] = (stream, seq)
+        self._seqs.setdefault(stream, {})[self._count] = seq
+        self._streams[self._count] = stream
         return self._count
 
     def forget(self, token: int) -> None:
         """The caller gave up waiting."""
-        self._places.pop(token, None)
+        stream = self._streams.get(token)
+        if stream is not None:
+            self._remove(stream, [token])
 
     def reached(self, stream: str, seq: int) -> list[Reached]:
         """All events up to `seq` are processed: returns the waiters to tell."""
-        return [Reached(token) for token in self._remove(stream, seq)]
+        if not self._seqs:
+            return []
+        tokens = [token for token, at in self._seqs.get(stream, {}).items() if at <= seq]
+        self._remove(stream, tokens)
+        return [Reached(token) for token in tokens]
 
     def failed(self, stream: str, error: Exception) -> list[Reached]:
         """Events awaited on this stream may never come: returns the waiters to tell."""
-        return [Reached(token, error) for token in self._remove(stream, None)]
+        tokens = list(self._seqs.get(stream, ()))
+        self._remove(stream, tokens)
+        return [Reached(token, error) for token in tokens]
 
-    def _remove(self, stream: str, seq: int | None) -> list[int]:
-        if not self._places:
-            return []
-        tokens = [t for t, (of, at) in self._places.items() if of == stream and (seq is None or at <= seq)]
+    def _remove(self, stream: str, tokens: list[int]) -> None:
         for token in tokens:
-            del self._places[token]
-        return tokens
+            del self._seqs[stream][token], self._streams[token]
+        if tokens and not self._seqs[stream]:
+            del self._seqs[stream]

@@ -22,7 +22,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, CommandRecord, Duplicate
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 _log = structlog.get_logger(__name__)
 _ERROR: Final = b'{"type":"error"'
@@ -31,7 +31,7 @@ BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
 BEHIND = Refusal(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND, retry_s=BUSY_RETRY_S)
 _CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
-MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, "id: used before with another content")
+MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, f"id: {en.USED_BEFORE}")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
 _KEY_FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.NO_RIGHT_OF_KEY)

@@ -11,7 +11,7 @@ from huahuo.actors.plugins.principal import USER_ID_RULE, user_id_of
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.transport.access.claims import JTI_CHARS_MAX
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 SYSTEM_STREAM = "system"
 NOTIFICATION = "system_notification"
@@ -39,19 +39,19 @@ def refuse_event(
 ) -> Refusal | None:
     """Why this event may not be published, None if it may. `guarded`: kinds that only entities write."""
     if not isinstance(stream, str) or not is_own_stream(stream, guarded):
-        return _invalid("stream: must be `user/<id>`, `group/<name>`, `system`, or of a kind without entity")
+        return _invalid(f"stream: {en.OWN_STREAM}")
     if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
-        return _invalid("type: must be 1 to 64 letters, digits or _ . : / -")
+        return _invalid(f"type: {en.TYPE_FORM}")
     notification = type_ == NOTIFICATION
     if type_ in NO_TYPES or (type_ in domain_types and not notification):
-        return _invalid("type: belongs to the protocol or to a domain")
+        return _invalid(f"type: {en.TYPE_TAKEN}")
     if notification and stream != SYSTEM_STREAM:
-        return _invalid("type: a system_notification goes to `system`")
+        return _invalid(f"type: {en.TYPE_OF_SYSTEM}")
     if not isinstance(fields, Mapping):
-        return _invalid("fields: must be a mapping of names to values")
+        return _invalid(f"fields: {en.FIELDS_FORM}")
     taken = sorted(RESERVED_FIELDS.intersection(fields))
     if taken:
-        return _invalid(f"{taken[0]}: is given by the log")
+        return _invalid(f"{taken[0]}: {en.GIVEN_BY_LOG}")
     return _refuse_notification(fields) if notification else None
 
 
@@ -63,8 +63,8 @@ def refuse_revocation(fields: Mapping[str, Any]) -> Refusal | None:
         jti = fields["jti"]
         if isinstance(jti, str) and 0 < len(jti) <= JTI_CHARS_MAX:
             return None
-        return _invalid(f"jti: must be a text of 1 to {JTI_CHARS_MAX} characters")
-    return _invalid("exactly one of user_id and jti must be given")
+        return _invalid(f"jti: {en.TEXT_HAS.format(JTI_CHARS_MAX)}")
+    return _invalid(en.ONE_OF_TWO)
 
 
 def wrong_number(value: object) -> str | None:
@@ -75,9 +75,9 @@ def wrong_number(value: object) -> str | None:
     """
     match value:
         case float() if not math.isfinite(value):
-            return "NaN and infinities are no JSON"
+            return en.NOT_FINITE_HERE
         case int() if abs(value) > BROWSER_INT_MAX:
-            return f"an integer beyond {BROWSER_INT_MAX}"
+            return en.INTEGER_BEYOND.format(BROWSER_INT_MAX)
         case dict():
             found = map(wrong_number, value.values())
         case list() | tuple():
@@ -89,7 +89,7 @@ def wrong_number(value: object) -> str | None:
 
 def _refuse_notification(fields: Mapping[str, Any]) -> Refusal | None:
     if not isinstance(fields.get("message"), str):
-        return _invalid("message: must be a text")
+        return _invalid(f"message: {en.TEXT_MUST}")
     if fields.get("level") not in LEVELS:
-        return _invalid("level: must be info, warning or error")
+        return _invalid(f"level: {en.LEVEL_MUST}")
     return None

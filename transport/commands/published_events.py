@@ -24,7 +24,7 @@ from huahuo.transport.commands.publish_rules import (
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.english import translated
 from huahuo.transport.protocol.listed import ListedEvent
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 _REMEMBERED_MAX: Final = 16_384
 """How many streams, and how many types, are remembered: some 2 MB of the longest names each."""
@@ -181,7 +181,7 @@ class EventMaker:
         body = front + (self._stamp + rest[1:] if fields else self._stamp[:-1] + b"}")
         if len(body) > EVENT_BYTES_MAX:
             raise PublishRefused(
-                Refusal(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE, f"at most {EVENT_BYTES_MAX} bytes")
+                Refusal(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE, en.BYTES_MOST.format(EVENT_BYTES_MAX))
             )
         return body
 
@@ -190,7 +190,7 @@ class EventMaker:
 
 
 def _no_row(number: int) -> PublishRefused:
-    why = f"events[{number}]: write (stream, type, fields), with {{}} for no fields"
+    why = f"events[{number}]: {en.ROW_FORM.format()}"
     return PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why))
 
 

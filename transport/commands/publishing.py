@@ -23,7 +23,7 @@ from huahuo.transport.commands.published_events import EventMaker, PublishRefuse
 from huahuo.transport.commands.types_of_users import TypesOfUsers
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.listed import EVENTS_MAX, ListedEvent
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 RECENT_EVENTS = 50
 
@@ -144,7 +144,9 @@ class Publisher:
         now_ms = self._ambient.now_ms()
         made, size = self._maker.make_many(events, now_ms)
         if not made:
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, "events: there is none"))
+            raise PublishRefused(
+                Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, f"events: {en.NO_EVENTS}")
+            )
         return Append(ts_ms=now_ms, events=made, principal=principal, command_id=trace), size
 
     def append_of_one(

@@ -208,7 +208,9 @@ class Admission:
         `default`: of clients that ask for none, if the setting names none.
         """
         shared = self._wires.shared
-        return Speech(shared.words, language_of(preferred, shared.language or default))
+        asked = list(preferred)
+        language = language_of(asked, shared.language or default)
+        return Speech(shared.words, language, language_of(asked, shared.language or "en"))
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:

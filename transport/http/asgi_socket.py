@@ -19,6 +19,7 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.server import Server
+from huahuo.transport.words import en
 
 _ACK_CHARS_MAX: Final = 125
 _CLOSE_REASON_BYTES_MAX: Final = 120
@@ -191,7 +192,7 @@ class AsgiSocket:
             if self._closing:
                 continue  # our close is on its way; what came before the peer's is still handled
             if not self._fits(data):
-                self.end(CloseCode.TOO_LARGE, "too large", self._settings.close_timeout_s)
+                self.end(CloseCode.TOO_LARGE, en.MESSAGE_TOO_LARGE, self._settings.close_timeout_s)
                 continue
             listener = self.listener
             if (

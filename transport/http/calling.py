@@ -151,5 +151,9 @@ async def _recorded(gate: CommandGate, made: Record) -> Reply | None:
 
 def _refused(invalid: Invalid, speech: Speech) -> Answer:
     text = speech.text(invalid.message)
-    said: Mapping[str, Any] = {"code": invalid.code, "message": text, "details": invalid.details}
+    said: Mapping[str, Any] = {
+        "code": invalid.code,
+        "message": text,
+        "details": speech.explain(invalid.details),
+    }
     return from_error(cast("Mapping[str, Any]", {**said, **({"id": invalid.id} if invalid.id else {})}))

@@ -23,7 +23,7 @@ from huahuo.transport.protocol.strict_json import (
     is_unicode,
     text_of,
 )
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 ID_CHARS_MAX = 64
 STREAM_CHARS_MAX = 128
@@ -169,7 +169,7 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     if fault:
         return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_STRICT_JSON, fault, request_id)
     if huge:
-        return invalid_field(field_with_huge(value), f"beyond {BROWSER_INT_MAX}", request_id)
+        return invalid_field(field_with_huge(value), en.BEYOND.format(BROWSER_INT_MAX), request_id)
     return _named(value)
 
 
@@ -177,10 +177,10 @@ def _named(value: dict[str, Any]) -> Parsed | Invalid:
     """The message with its id and action."""
     has_id, request_id = _id_of(value)
     if has_id and request_id is None:
-        return invalid_field("id", f"a text of 1 to {ID_CHARS_MAX} characters is needed", None)
+        return invalid_field("id", en.TEXT_OF.format(ID_CHARS_MAX), None)
     action = value.get("action", "")
     if not isinstance(action, str):
-        return invalid_field("action", "a text is needed", request_id)
+        return invalid_field("action", en.TEXT_WANTED, request_id)
     return Parsed(action, request_id, value)
 
 
@@ -215,7 +215,7 @@ def is_id(value: object, chars_max: int = ID_CHARS_MAX) -> TypeGuard[str]:
 def _secret(wanted: type, value: object) -> object:
     if wanted is Secret and isinstance(value, str):
         return Secret(value)
-    raise ValueError("a text is needed")
+    raise ValueError(en.TEXT_WANTED)
 
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -229,11 +229,11 @@ _SAFE = re.compile(
 def _refused(text: str, request_id: str | None) -> Invalid:
     missing = _MISSING.search(text)
     if missing:
-        return invalid_field(missing[1], "it is missing", request_id)
+        return invalid_field(missing[1], en.MISSING, request_id)
     path = _PATH.search(text)
     safe = _SAFE.match(text)
     name = path[1] if path else ""
-    return invalid_field(name, safe[0] if safe else "this value is not allowed", request_id)
+    return invalid_field(name, safe[0] if safe else en.NOT_ALLOWED, request_id)
 
 
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)

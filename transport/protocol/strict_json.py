@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.transport.words import en
 
 _INT_DIGITS_MAX = len(str(BROWSER_INT_MAX)) + 1  # with a sign
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -88,7 +89,7 @@ def decode_closely(text: str) -> tuple[object, str, bool]:
     faults = _Faults(looks_at_numbers=_has_long_number(text.encode("utf-8", "surrogatepass")))
     value = faults.decoder.decode(text)
     if not faults.seen and _SURROGATE.search(text) and _has_lone_surrogate(value):
-        faults.seen = "a lone surrogate"
+        faults.seen = en.LONE_SURROGATE
     return value, faults.seen, faults.huge
 
 
@@ -113,7 +114,7 @@ class _Faults:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            self.seen = "a key twice"
+            self.seen = en.KEY_TWICE
         return value
 
     def _int(self, digits: str) -> object:
@@ -128,11 +129,11 @@ class _Faults:
     def _float(self, digits: str) -> float:
         value = float(digits)
         if not math.isfinite(value):
-            self.seen = "a number out of range"
+            self.seen = en.OUT_OF_RANGE
         return value
 
     def _constant(self, _name: str) -> None:
-        self.seen = "NaN or Infinity"
+        self.seen = en.NOT_FINITE
 
 
 def text_of(data: str | bytes) -> str | None:

@@ -21,19 +21,17 @@ from huahuo.transport.server.supply import Supply
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 _NO_ROOM = error_reply(
     Refusal(
         ErrorCode.BUSY,
         zh.TOO_MUCH_UNREAD,
-        "replies not read yet take up all room",
+        en.REPLIES_UNREAD,
         retry_s=BUSY_RETRY_S,
     )
 )
-_CROWDED = error_reply(
-    Refusal(ErrorCode.BUSY, zh.TOO_MANY_QUERIES, "too many queries of this user wait", retry_s=BUSY_RETRY_S)
-)
+_CROWDED = error_reply(Refusal(ErrorCode.BUSY, zh.TOO_MANY_QUERIES, en.QUERIES_OF_USER, retry_s=BUSY_RETRY_S))
 
 
 class SayReply(Protocol):

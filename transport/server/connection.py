@@ -40,11 +40,10 @@ from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outputs
 from huahuo.transport.session.outputs import Now, Output
 from huahuo.transport.session.session import Session
+from huahuo.transport.words import en
 
 _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
-
-_FAULT = "internal error"
 
 _log = structlog.get_logger(__name__)
 
@@ -170,7 +169,7 @@ class Connection(TaskKeeper):
         if self._session.user:
             self._bill.settle(self._session.user)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
-            self._close(CloseCode.TOO_SLOW, "nothing is read, and others need the memory")
+            self._close(CloseCode.TOO_SLOW, en.UNREAD)
         self.rests_until_s = self._session.quiet_until_s(now) if self.at_rest else 0.0
 
     @property
@@ -223,9 +222,9 @@ class Connection(TaskKeeper):
         """This server is at fault: close, so that the client comes back on a new connection."""
         _log.error("connection_failed", exc_info=(exception_type, exception_value, traceback))
         try:
-            self._close(CloseCode.SERVER_FAULT, _FAULT)
+            self._close(CloseCode.SERVER_FAULT, en.FAULT)
         finally:
-            self._ws.end(CloseCode.SERVER_FAULT, _FAULT, self._wires.shared.settings.close_timeout_s)
+            self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._wires.shared.settings.close_timeout_s)
             self._lost()
 
     async def _handle_when_free(self, message: str | bytes) -> None:

@@ -58,7 +58,9 @@ class Handshakes:
         self._settings = wires.shared.settings
         self._sends = wires.sends
         self._compresses = wires.shared.compression is not None
-        self._speech = Speech(wires.shared.words, wires.shared.language or "en")
+        self._speech = Speech(
+            wires.shared.words, wires.shared.language or "en", wires.shared.language or "en"
+        )
         self._lobby = lobby
         self._admission = admission
         self._welcomes = Welcomes()

@@ -22,6 +22,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.server.ports import LiveConnection
 from huahuo.transport.server.wheel import TURN_S, Wheel
 from huahuo.transport.server.wheel import close as _close
+from huahuo.transport.words import en
 
 CONNECTIONS_PER_USER = 32
 
@@ -192,7 +193,7 @@ class Hub:
         """Close the connections of a client that is connected anew, here or on another node."""
         for older in [one for one in self._of(user_id) if self._members[one].client == client]:
             self._part(older)
-            _close(older, CloseCode.SUPERSEDED, "a newer connection of this client took over")
+            _close(older, CloseCode.SUPERSEDED, en.TAKEN_OVER)
 
     def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
         """See `ports.Hub`."""
@@ -267,7 +268,7 @@ class Hub:
             token = member.verified
             if revoked.covers(token.principal.user_id, token.jti, token.iat_ms):
                 self._part(connection)
-                _close(connection, CloseCode.REVOKED, "the token was revoked")
+                _close(connection, CloseCode.REVOKED, en.TOKEN_TAKEN_BACK)
 
     def _end_turn(self) -> None:
         if self._chores:  # the last turn's chores still run: the log is slow, do not pile up

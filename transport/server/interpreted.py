@@ -21,6 +21,7 @@ from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.socket import Socket
+from huahuo.transport.words import en
 
 _NOTHING: Final = '{"action":"heartbeat_response"}'
 """Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
@@ -132,7 +133,7 @@ class Interpreted:
 
     def _failed(self) -> None:
         _log.exception("tongue_failed")
-        self._ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
+        self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """See `Socket`."""

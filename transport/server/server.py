@@ -41,6 +41,7 @@ from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.shared import knows_all
+from huahuo.transport.words import en
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
@@ -48,7 +49,6 @@ second, then after three. With the usual 100, thousands that reconnect together 
 
 CANCEL_TIMEOUT_S = 1.0
 _NORMAL_CLOSURE = 1000
-_RESTARTS = "the server restarts"
 
 _log = structlog.get_logger(__name__)
 
@@ -178,7 +178,7 @@ class Server:
                 self.plain.drain()
             for connection in tuple(self._open.values()):
                 if connection is not None:
-                    connection.close(CloseCode.DRAINING, _RESTARTS)
+                    connection.close(CloseCode.DRAINING, en.RESTARTS)
             if not await self._all_gone(self._settings.drain_timeout_s if timeout_s is None else timeout_s):
                 await self._cut_off()
         finally:
@@ -259,7 +259,7 @@ class Server:
         """Open the connection of a reader, whose messages its owner hands in; `unfollow` must follow."""
         self._open[socket] = ref = Connection.open(socket, dialect, self._wires)
         if self._draining:
-            ref.close(CloseCode.DRAINING, _RESTARTS)
+            ref.close(CloseCode.DRAINING, en.RESTARTS)
         return ref
 
     def unfollow(self, socket: Socket) -> None:
@@ -289,7 +289,7 @@ class Server:
                 await self._handle(ws)
         except Exception:  # noqa: BLE001  one connection's fault must not affect others
             _log.exception("connection_handler_failed")
-            ws.end(CloseCode.SERVER_FAULT, "internal error", self._settings.close_timeout_s)
+            ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
         finally:
             ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
             self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
@@ -300,14 +300,14 @@ class Server:
         self._open[ws] = None
         try:
             if ws.over_limit:
-                await self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, "too many connections")
+                await self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, en.TOO_MANY_HERE)
             elif ws.negotiated.dialect is None:
-                await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, "no offered version is spoken here")
+                await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, en.NO_VERSION)
             else:
                 heard = self._interpreted(ws, ws.negotiated.dialect)
                 self._open[ws] = ref = Connection.open(heard, ws.negotiated.dialect, self._wires)
                 if self._draining:  # opened just before the drain, which did not see it
-                    ref.close(CloseCode.DRAINING, _RESTARTS)
+                    ref.close(CloseCode.DRAINING, en.RESTARTS)
                 await read(heard, ref)
         finally:
             del self._open[ws]
@@ -320,6 +320,7 @@ class Server:
 
     async def _turn_away(self, ws: Socket, code: CloseCode, reason: str) -> None:
         self._wires.meter.closed(code)
-        ws.write(outgoing.goaway(code, reason))
+        language = self._wires.shared.language or "en"
+        ws.write(outgoing.goaway(code, self._wires.shared.words.explain(reason, language)))
         ws.end(code, reason, self._settings.close_timeout_s)
         await ws.wait_closed()

@@ -16,6 +16,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.server.ports import LiveConnection
+from huahuo.transport.words import en
 
 BUCKETS: Final = 10
 TURN_S: Final = 1.0
@@ -133,7 +134,7 @@ class Wheel:
                     bucket[connection] = until_s
             except Exception:  # noqa: BLE001  one connection's fault is not the others'
                 _log.exception("connection_tick_failed")
-                close(connection, CloseCode.SERVER_FAULT, "internal error")
+                close(connection, CloseCode.SERVER_FAULT, en.FAULT)
         self._turn = (self._turn + 1) % BUCKETS
         if self._turn == 0:
             self._end_turn()

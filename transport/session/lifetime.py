@@ -9,7 +9,6 @@ from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import AUTH_CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.incoming import Invalid, Parsed
-from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery import Delivery
 from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
@@ -18,7 +17,7 @@ from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
 from huahuo.transport.session.subscriptions import BEHIND, Links, Plan, Readers
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 
 class Lifetime:
@@ -48,7 +47,8 @@ class Lifetime:
         self.parts = False
         """Whether long messages may come in parts."""
         self._compression = shared.compression if dialect.compressed else None
-        self._speech = Speech(shared.words, "zh" if dialect.classic else shared.language or "zh")
+        language = None if dialect.classic else shared.language
+        self._speech = Speech(shared.words, language or "zh", language or "en")
         self.delivery = Delivery(
             shared.log,
             shared.frames,
@@ -103,7 +103,7 @@ class Lifetime:
         self._move("authenticate")
         self._asked = (asked, parsed.id)
         if asked.language is not None and not self._dialect.classic:
-            self._speech.language = asked.language
+            self._speech.speak(asked.language)
         return [Verify(asked.token)]
 
     def verdict(self, verdict: Verified | AuthFailure, now: Now, *, admitted: bool = True) -> list[Output]:
@@ -118,7 +118,7 @@ class Lifetime:
             code = AUTH_CLOSES[AuthCode(verdict.code)]
             return [self._speech.authentication_failed(verdict), *self.close(code, verdict.code)]
         if not admitted:
-            return self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            return self.close(CloseCode.TOO_MANY_CONNECTIONS, en.CONNECTIONS_OF_USER)
         known = self.principal
         if known is None:
             resume = asked.resume or incoming.Resume()
@@ -139,7 +139,7 @@ class Lifetime:
     def _not_now(self, request_id: str | None) -> list[Output]:
         """Nobody can judge the token now. What holds with the old one goes on."""
         if self._verified is None:
-            return self.close(CloseCode.SERVER_FAULT, "nobody can sign in at the moment")
+            return self.close(CloseCode.SERVER_FAULT, en.NOBODY_NOW)
         self._move("accepted")
         return [self._speech.error(ErrorCode.UNAVAILABLE, zh.NOT_JUDGED_NOW, request_id=request_id)]
 
@@ -220,7 +220,7 @@ class Lifetime:
     def _due(self, now: Now) -> list[Output]:
         """What is due whatever the client sent: the end of its token, pings."""
         if self._verified is not None and self._verified.expires_at_ms <= now.ms:
-            return self.close(CloseCode.TOKEN_EXPIRED, "the token expired")
+            return self.close(CloseCode.TOKEN_EXPIRED, en.TOKEN_ENDED)
         return [*self._warning(now), *self.liveness.pings(now)]
 
     def _warning(self, now: Now) -> list[bytes]:
@@ -232,7 +232,7 @@ class Lifetime:
             return []
         self._move("close")
         said = self._dialect.close_code(code)
-        return [outgoing.goaway(said, reason), Close(said, reason)]
+        return [self._speech.goaway(said, reason), Close(said, reason)]
 
     def gone(self) -> None:
         """The connection is lost: no more messages can be sent."""

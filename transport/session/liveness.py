@@ -6,6 +6,7 @@ from huahuo.transport.protocol.frames import PING
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.outputs import Now
+from huahuo.transport.words import en
 
 LOOK_S_MAX = 5.0
 """A connection that keeps the pace of others is looked at this often: what was sent is not counted before."""
@@ -43,11 +44,11 @@ class Liveness:
         """Why the connection must end now; None: it need not. `connected`: no token has come yet."""
         settings = self._settings
         if connected and now_s >= self._opened_s + settings.auth_timeout_s:
-            return CloseCode.AUTH_TIMEOUT, "no authentication in time"
+            return CloseCode.AUTH_TIMEOUT, en.NO_SIGN_IN
         if now_s > self.heard_s + self._dialect.silent_heartbeats * settings.heartbeat_s:
-            return CloseCode.SILENT, "nothing was heard from the client"
+            return CloseCode.SILENT, en.SILENT
         if unacked_since_s is not None and now_s >= unacked_since_s + settings.ack_timeout_s:
-            return CloseCode.TOO_SLOW, "no ack for too long"
+            return CloseCode.TOO_SLOW, en.NO_ACK
         return None
 
     def quiet_until_s(

@@ -41,7 +41,7 @@ from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.state import State
 from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.subscriptions import BEHIND
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 _AUTHENTICATED = (State.OPEN, State.REFRESHING)
 _STRIKES = 10
@@ -154,7 +154,7 @@ class Session(Lifetime):
 
     def _rate_limited(self, request_id: str | None, now: Now) -> list[Output]:
         if not self._strikes.take(now.s):
-            return self.close(CloseCode.RATE_LIMITED, "too many messages, for too long")
+            return self.close(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
         return [self._speech.error(ErrorCode.RATE_LIMITED, zh.TOO_OFTEN, request_id=request_id)]
 
     def hold(self, stream: str) -> bool:

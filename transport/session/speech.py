@@ -6,7 +6,7 @@ from typing import Any, Final
 from huahuo.actors.plugins.calls import Reply
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verified
-from huahuo.transport.protocol.codes import AuthCode, ErrorCode
+from huahuo.transport.protocol.codes import AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.incoming import Invalid
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.session import outgoing
@@ -22,17 +22,26 @@ REFUSED: Final[Mapping[str, str]] = {
 
 
 class Speech:
-    """See the module. `language` may change: a client says it as it signs in."""
+    """See the module. `language` may change: a client says it as it signs in (`speak`).
 
-    __slots__ = ("_words", "language")
+    `details`: that of details and reasons, which stay English for a client that asks for no language.
+    """
 
-    def __init__(self, words: Words, language: Language) -> None:
+    __slots__ = ("_details", "_words", "language")
+
+    def __init__(self, words: Words, language: Language, details: Language = "en") -> None:
         self._words = words
         self.language: Language = language
+        self._details: Language = details
+
+    def speak(self, language: Language) -> None:
+        """Say everything in this language from now on."""
+        self.language = self._details = language
 
     def error(self, code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
         """An `error` message."""
-        return outgoing.error(code, self.text(text), details=details, request_id=request_id)
+        explained = self.explain(details)
+        return outgoing.error(code, self.text(text), details=explained, request_id=request_id)
 
     def refusal(self, invalid: Invalid) -> bytes:
         """The `error` message for a client's message that is refused."""
@@ -50,6 +59,14 @@ class Speech:
         """A text of a catalogue in this language."""
         return self._words.say(text, self.language)
 
+    def explain(self, text: str) -> str:
+        """Details or a reason, which the code says in English."""
+        return self._words.explain(text, self._details)
+
+    def goaway(self, code: CloseCode, reason: str) -> bytes:
+        """See `outgoing.goaway`."""
+        return outgoing.goaway(code, self.explain(reason))
+
     def authentication_failed(self, failure: AuthFailure) -> bytes:
         """A failed `authentication_result`."""
         return outgoing.message(
@@ -58,5 +75,5 @@ class Speech:
 
     def reply(self, answer: Reply, request_id: str | None, part: Part = ONLY) -> bytes:
         """See `outgoing.reply`."""
-        body = self._words.reply(answer.body, self.language)
+        body = self._words.reply(answer.body, self.language, self._details)
         return outgoing.reply(answer, request_id, part, body)

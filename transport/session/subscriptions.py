@@ -22,7 +22,7 @@ from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot,
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.subscription import Subscription
-from huahuo.transport.words import zh
+from huahuo.transport.words import en, zh
 
 type Places = dict[str, Mapping[str, object]]
 """The member `streams` of `authentication_result`."""
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     judge: tuple[str, ...]
 
 
-BEHIND = "this node has not applied what you have seen: another one has"
+BEHIND = en.BEHIND_YOU
 _NO_VERDICTS: Verdicts = {}
 
 
@@ -236,13 +236,13 @@ class Readers:
             return [self._speech.error(ErrorCode.TOO_LARGE, text, request_id=request_id)]
         cursor = asked.after if isinstance(asked.after, int) else None
         if cursor is not None and asked.log is None:
-            why = "a number in `after` needs its log"
+            why = en.LOG_WANTED
             return [self._speech.refusal(incoming.invalid_field("log", why, request_id))]
         try:
             differs = _differs(head, stream, asked.check, links)
             where = place(head, asked.after, same_log=asked.log == log.log_id, differs=differs)
         except ValueError:
-            why = "a number, `head`, `start` or `snapshot` is needed"
+            why = en.PLACE_WANTED
             return [self._speech.refusal(incoming.invalid_field("after", why, request_id))]
         begun = self._begin(stream, where, cursor, head, asked.check)
         return [self._subscribed(stream, where, head, request_id), *begun]

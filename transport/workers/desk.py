@@ -15,6 +15,7 @@ from huahuo.eventstore.model import Head
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.words import en
 from huahuo.transport.workers import failures
 from huahuo.transport.workers import messages as said
 from huahuo.transport.workers.calls_of import CallsOf, raw
@@ -187,7 +188,7 @@ class Desk:
         self._answer(asked.n, admitted)
         if self._owner.verifier.still_good(asked.verified, self._owner.ambient.now_ms()) is not None:
             # It was revoked after the token was judged, while the connection was not known here.
-            connection.close(CloseCode.REVOKED, "the token was revoked")
+            connection.close(CloseCode.REVOKED, en.TOKEN_TAKEN_BACK)
 
     def _refreshed(self, told: said.Refreshed) -> None:
         connection = self._joined.get(told.connection)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser as PlaywrightBrowser
-from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright
+from playwright.async_api import BrowserContext, CDPSession, Page, WebSocketRoute, async_playwright
 from playwright.async_api import Error as PlaywrightError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -163,6 +163,10 @@ class Browser:
         if url != "about:blank":
             await tab.goto(url)
         return tab
+
+    async def route_socket(self, handler: Callable[[WebSocketRoute], object]) -> None:
+        """WebSockets of all tabs from now on go through `handler`."""
+        await self._context.route_web_socket("**/*", handler)
 
 
 @asynccontextmanager

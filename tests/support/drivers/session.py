@@ -14,6 +14,7 @@ import msgspec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
 from huahuo.transport.access.rights import Judged
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -42,6 +43,7 @@ from huahuo.transport.session.outputs import (
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.words import en, zh
 from tests.support.worlds.compressed import unpacked
 from tests.support.worlds.people import ALICE, BOB, ROOT
 
@@ -54,6 +56,9 @@ PEOPLE = {
 }
 
 type Message = dict[str, Any]
+
+WORDS = Words()
+WORDS.add(zh, en)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -199,6 +204,7 @@ class Driver:
             compression=compression,
             judged=Judged() if verdicts is None else Judged(frozenset({"order"})),
             shared_log=catch_up is not None,
+            words=WORDS,
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
         self.fanout = FanOut(

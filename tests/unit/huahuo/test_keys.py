@@ -7,8 +7,9 @@ import pytest
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
+from huahuo.app.tokens import token_source
 from huahuo.errors import ConfigError
-from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 
 
 def test_keys_are_made_once_and_stay(tmp_path: Path) -> None:
@@ -70,3 +71,13 @@ def test_a_log_is_opened_without_the_token_key_that_only_the_service_was_given(t
     assert keys.read_master_key(Settings(data=tmp_path)) == made.master_key
     with pytest.raises(ConfigError, match="set HUAHUO_JWT_SECRET"):
         keys.read(Settings(data=tmp_path))
+
+
+def test_a_command_without_a_token_says_that_it_needs_one_before_it_speaks_of_directories(
+    tmp_path: Path,
+) -> None:
+    own = Settings(data=tmp_path / "none")
+    with pytest.raises(
+        ConfigError, match=r"no token: give --token \(or HUAHUO_TOKEN\).*there is no directory"
+    ):
+        token_source(None, own, SystemAmbient())

@@ -2,6 +2,9 @@
 
 import pytest
 
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.session.outputs import Close
+from huahuo.transport.words import en, zh
 from tests.support.drivers.session import Driver, types
 
 
@@ -11,6 +14,28 @@ def test_a_client_is_spoken_to_in_the_language_that_it_names_as_it_signs_in() ->
     driver.take()
     [error] = driver.say(action="nonsense", id="a")
     assert error["message"].startswith("this service has no such action")
+
+
+@pytest.mark.parametrize(
+    ("asked", "details", "reason"),
+    [
+        ({"language": "zh"}, zh.MISSING, zh.RESTARTS),
+        ({"language": "en"}, en.MISSING, en.RESTARTS),
+        ({}, en.MISSING, en.RESTARTS),
+    ],
+)
+def test_details_and_reasons_come_in_the_language_that_a_client_asks_for(
+    asked: dict[str, str], details: str, reason: str
+) -> None:
+    driver = Driver()
+    driver.login(**asked)
+    driver.take()
+    [error] = driver.say(action="subscribe", id="s")
+    assert error["details"] == f"stream: {details}"
+    outputs = driver.session.close(CloseCode.DRAINING, en.RESTARTS)
+    driver.carry_out(outputs)
+    assert driver.take()[-1]["reason"] == reason
+    assert outputs[-1] == Close(CloseCode.DRAINING, en.RESTARTS)
 
 
 @pytest.mark.parametrize("fields", [{}, {"stream": ""}, {"stream": 7}])

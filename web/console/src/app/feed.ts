@@ -43,6 +43,8 @@ export class Feed {
   private readonly client: Client;
   private readonly ends: (() => void)[];
   private wasOnline = false;
+  /** How many follow each stream: two pages may show one. */
+  private readonly followers = new Map<string, number>();
 
   constructor(token: string, spoken: Language, private readonly listener: FeedListener) {
     this.meter = new Meter(() => listener.changed());
@@ -65,13 +67,18 @@ export class Feed {
    * Gives a function that ends it.
    */
   follow(stream: string, from: "snapshot" | "stored" | "head", sink: Sink): () => void {
+    let followed = true;
+    const leave = (): void => {
+      if (followed) this.leave(stream);
+      followed = false;
+    };
+    this.followers.set(stream, (this.followers.get(stream) ?? 0) + 1);
     const subscription = this.client.subscribe(stream, {
       ...(from === "stored" ? { tabs: "each" as const } : { after: from }),
       onItem: (item) => this.take(item, sink),
       onError: (error) => {
-        this.streams.delete(stream);
+        leave();
         sink.denied?.(error);
-        this.listener.changed();
       },
     });
     void subscription.ready.then(() => {
@@ -79,8 +86,7 @@ export class Feed {
     }, () => undefined);
     return () => {
       subscription.close();
-      this.streams.delete(stream);
-      this.listener.changed();
+      leave();
     };
   }
 
@@ -110,6 +116,17 @@ export class Feed {
   close(): void {
     this.ends.forEach((end) => end());
     this.client.close();
+  }
+
+  /** One follower less; the last one takes with it what is known of the stream. */
+  private leave(stream: string): void {
+    const others = (this.followers.get(stream) ?? 1) - 1;
+    if (others) this.followers.set(stream, others);
+    else {
+      this.followers.delete(stream);
+      this.streams.delete(stream);
+    }
+    this.listener.changed();
   }
 
   private take(item: Item, sink: Sink): void {
