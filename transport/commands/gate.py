@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.plugins.actions import Action, OneAppend
 from huahuo.actors.plugins.calls import (
     Call,
@@ -39,6 +40,7 @@ from huahuo.transport.commands.answers import (
     outcome_of,
     recorded,
 )
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import recordable
 
@@ -69,6 +71,7 @@ class Gate:
         observe: Observe | None = None,
         running_max: int = RUNNING_MAX,
         settle: Settle | None = None,
+        fairness: Fairness | None = None,
     ) -> None:
         """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
         self.told: Callable[[], None] | None = None
@@ -80,6 +83,7 @@ class Gate:
         self._log = log
         self._ambient = ambient
         self._observe = observe
+        self._fairness = fairness
         self._running_max = running_max
         self._nameless: set[Running] = set()
         """Those without a key."""
@@ -314,6 +318,8 @@ class Gate:
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""
+        if self._fairness is not None:
+            work = Paced(work, call.principal.name, self._fairness, self._ambient.monotonic_s)
         try:
             return await work
         except (Exception, SystemExit) as error:  # noqa: BLE001  each one has an answer
