@@ -19,6 +19,8 @@ import msgspec
 from bench.clients.raw_socket import RawSocket
 from bench.harness.answers import answer
 from bench.harness.procs import raise_files_max
+from bench.questions.storm_http import HTTP_REQUESTS
+from bench.questions.storm_http_driver import HttpStormer
 from bench.questions.storm_requests import Sender, message, sign_in
 from huahuo.app import loops
 
@@ -158,19 +160,22 @@ class Stormer:
         self._answered.set()
 
 
+def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer | HttpStormer:
+    """A connection that sends the wanted request."""
+    token, address = user["token"], user["address"]
+    if storm.request in HTTP_REQUESTS:
+        return HttpStormer(storm.port, storm.request, storm.variant, sender, token, address)
+    return Stormer(storm, sender, token, address)
+
+
 async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log: str) -> dict[str, int]:
     """Let all users storm. Returns their counts, and as `least` the answers to the user with the fewest."""
     connecting = asyncio.Semaphore(_CONNECTING_MAX)
     until_s = asyncio.get_running_loop().time() + storm.seconds
-    stormers: dict[int, list[Stormer]] = {}
+    stormers: dict[int, list[Stormer | HttpStormer]] = {}
     for user in users:
         stormers[user["user"]] = [
-            Stormer(
-                storm,
-                Sender(user["user"], user["first_id"], user["mailboxes"], number, log),
-                user["token"],
-                user["address"],
-            )
+            stormer(storm, Sender(user["user"], user["first_id"], user["mailboxes"], number, log), user)
             for number in range(connections)
         ]
     await asyncio.gather(*(one.run(until_s, connecting) for ours in stormers.values() for one in ours))

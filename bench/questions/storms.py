@@ -27,6 +27,7 @@ from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child, Server, free_port, resident_bytes
 from bench.questions.bystanders import Bystanders, Measured, quantile
 from bench.questions.storm_driver import MAIL_HOSTS, Storm
+from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
 from huahuo.app import config
@@ -107,7 +108,7 @@ def run(options: Options) -> list[Sheet]:
 def _cases(options: Options, shift: int) -> Iterator[tuple[str, str]]:
     """Every request in every variant; the short form takes one variant of each, in turns."""
     wanted = options.storms
-    requests = wanted.requests or tuple(REQUESTS)
+    requests = wanted.requests or (*REQUESTS, *HTTP_REQUESTS)
     if options.quick and wanted.variants is None:
         yield from ((request, VARIANTS[n % len(VARIANTS)]) for n, request in enumerate(requests, shift))
     else:
@@ -166,7 +167,7 @@ class Scene:
                 "user": user,
                 "first_id": first_id,
                 "mailboxes": each,
-                "token": peer.token(user, admin=request in ADMIN_ONLY),
+                "token": peer.token(user, admin=request in ADMIN_ONLY | HTTP_ADMIN_ONLY),
                 "address": f"127.0.3.{user}",
             }
             for user, first_id in enumerate(self.first_ids, start=1)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final
 
+from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.shares import Shares
 
@@ -102,9 +103,9 @@ class Turns:
         """Wait until `user` owes no more time than is free and is not `crowded`."""
         while self.crowded(user):  # noqa: ASYNC110  the line moves often; polling is enough
             await asyncio.sleep(CROWDED_S)
-        await self.paid(user)
+        await self.paid_in_full(user)
 
-    async def paid(self, user: str) -> None:
+    async def paid_in_full(self, user: str) -> None:
         """Wait until `user` owes no more time than is free.
 
         Many connections of a user may wake together. The first continues and is charged, so the next must
@@ -121,11 +122,11 @@ class Turns:
         """Whether `user` owes no more time than is free."""
         return self.wait_s(user) <= 0
 
-    async def paid_in_time(self, user: str) -> None:
-        """As `paid`, for at most `PAID_S_MAX`."""
+    async def paid(self, user: str) -> None:
+        """As `paid_in_full`, for at most `PAID_S_MAX`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PAID_S_MAX):
-                await self.paid(user)
+                await self.paid_in_full(user)
 
     def charge(self, user: str, spent_s: float) -> None:
         """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""
@@ -143,7 +144,10 @@ class Turns:
         self.shares.charge(user, overhead.charged(spent_s), now_s)
 
     async def slice[T](self, user: str, work: Callable[[], T | Awaitable[T]]) -> T:
-        """When it is its turn, do one slice of long work for `user`, or wait for another process to do it."""
+        """When it is its turn, do one slice of long work for `user`, or wait for another process to do it.
+
+        It is charged here unless the task acts for `user`, since all of its steps are charged then.
+        """
         if self._resting is not None:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._slices.append(turn)
@@ -154,7 +158,8 @@ class Turns:
         try:
             made = work()
         finally:
-            self.charge_since(user, began_s)
+            if acting_user() != user:
+                self.charge_since(user, began_s)
         return await made if isinstance(made, Awaitable) else made
 
     async def join(self, user: str, pieces: Iterator[bytes], bytes_max: int) -> bytes | None:

@@ -10,6 +10,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply, json_reply
 from huahuo.app.fairness import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.server.shares import FREE_S, SHARE, Shares
@@ -65,6 +66,22 @@ async def test_every_step_of_a_query_is_charged_to_the_user_who_asked() -> None:
     )
     assert await world.do(query) == DONE
     assert sum(charged_s) == pytest.approx(2 * FREE_S)
+
+
+async def test_a_query_inside_paced_work_of_its_user_is_charged_once() -> None:
+    world = World()
+    charged_s: list[float] = []
+    world.fairness.charge = lambda principal, spent_s: charged_s.append(  # type: ignore[method-assign]
+        spent_s * (principal == USER)
+    )
+
+    async def query(_call: Call[Any]) -> Reply:
+        world.work(FREE_S)
+        return DONE
+
+    with acting_for(USER):
+        assert await world.paced(world.do(query)) == DONE
+    assert sum(charged_s) == pytest.approx(FREE_S)
 
 
 async def test_where_a_query_gives_way_it_goes_on_once_its_user_owes_no_more_than_is_free() -> None:
