@@ -44,6 +44,7 @@ from huahuo.transport.protocol.problem import PROBLEM
 from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
+from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
 
@@ -206,7 +207,10 @@ class Api:
         wires, name = self._wires, visit.principal.name
         if visit.route.target is Target.NODE:  # what a node asks is for users whom that node charges
             return await self._answered(visit, body)
-        await wires.supply.turns.paid(name)
+        try:
+            await wires.supply.turns.paid_soon(name)
+        except Crowded:
+            return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
         with acting_for(name):
             return await Paced(
                 self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s

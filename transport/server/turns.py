@@ -9,6 +9,7 @@ from typing import Final
 
 from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.transport.server.overhead import Overhead
+from huahuo.transport.server.paying import Paying
 from huahuo.transport.server.shares import Shares
 
 AT_ONCE: Final = 4
@@ -17,8 +18,6 @@ WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
 CHARGED_S: Final = 0.0002
-PAID_S_MAX: Final = 5.0
-"""A command waits at most this long until its user owes nothing, so that no user starves among many."""
 REST_S: Final = 0.002
 """The pause between two slices while several users have work."""
 
@@ -54,6 +53,7 @@ class Turns:
         self._process_s = process_s
         self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
+        self.paying = Paying(self.wait_s)
         self._waiting_max = waiting_max
         self._lines: dict[str, _Line] = {}
         self._slices: deque[asyncio.Future[None]] = deque()
@@ -123,10 +123,18 @@ class Turns:
         return self.wait_s(user) <= 0
 
     async def paid(self, user: str) -> None:
-        """As `paid_in_full`, for at most `PAID_S_MAX`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PAID_S_MAX):
-                await self.paid_in_full(user)
+        """Wait in the line of `user` until it owes no more time than is free. See `paying`."""
+        await self.paying.paid(user)
+
+    async def paid_soon(self, user: str) -> None:
+        """As `paid`.
+
+        Raises:
+            Crowded: too many wait already.
+        """
+        if self.paying.waiting(user) >= self._waiting_max:
+            raise Crowded(user)
+        await self.paying.paid(user)
 
     def charge(self, user: str, spent_s: float) -> None:
         """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""

@@ -8,8 +8,9 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.entity import Query
 from huahuo.app.fairness import Fairness
 from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.transport.server.paying import PAID_S_MAX
 from huahuo.transport.server.shares import FREE_S, Shares
-from huahuo.transport.server.turns import PAID_S_MAX, Turns
+from huahuo.transport.server.turns import Turns
 from tests.support.worlds.entities import Deposit, Done, Town, in_town
 
 pytestmark = pytest.mark.virtual_time
