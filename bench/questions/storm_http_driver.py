@@ -22,6 +22,8 @@ class HttpStormer:
         self, port: int, request: str, variant: str, sender: Sender, token: str, address: str
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.answered_at_s: list[float] = []
+        """Begins with the time of the first request."""
         self._port = port
         self._request = request
         self._variant = variant
@@ -55,6 +57,7 @@ class HttpStormer:
         socket.send(http_request(self._request, self._sender, self._number, self._token))
         self._number += 1
         self.counts["asked"] += 1
+        self.answered_at_s = self.answered_at_s or [began_s]
         if self._variant == "not reading":
             socket.stop_reading()
         wait_s = LEAVE_S if self._variant == "leaving" else until_s - began_s
@@ -69,4 +72,5 @@ class HttpStormer:
         socket.abort()
 
     def _hear(self, status: int) -> None:
+        self.answered_at_s.append(asyncio.get_running_loop().time())
         self.counts["answered" if status < 300 else "refused"] += 1
