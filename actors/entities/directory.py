@@ -31,6 +31,7 @@ from huahuo.actors.entities.kind import Effects, Kind
 from huahuo.actors.entities.together import Together, load
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Page
 from huahuo.eventstore.port import Log
@@ -194,7 +195,7 @@ class Directory:
             Exception: what the entity raised, from the event store or from the decider.
         """
         ref = self.entity(kind, key)
-        asked = Asked(message) if isinstance(message, Query | CatchUp) else None
+        asked = Asked(message, acting_user()) if isinstance(message, Query | CatchUp) else None
         try:
             future = ref.ask(asked or message, block=False)
         except InboxFull as error:

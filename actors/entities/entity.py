@@ -75,9 +75,13 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct):
-    """A question in the inbox. If `gone`, its sender no longer waits and no answer is built."""
+    """A question in the inbox. If `gone`, its sender no longer waits and no answer is built.
+
+    `user`: pays for the answer; "" if the service asks.
+    """
 
     question: "Query[Any, Any] | CatchUp"
+    user: str = ""
     gone: bool = False
 
 
@@ -159,7 +163,14 @@ class Entity(LoopActor):
         question = asked.question
         if asked.gone or isinstance(question, CatchUp):
             return self._seq
-        return question.fn(self._seq, self._state)
+        fairness, now_s = self._kind.fairness, self._kind.ambient.monotonic_s
+        if fairness is None or not asked.user:
+            return question.fn(self._seq, self._state)
+        began_s = now_s()
+        try:
+            return question.fn(self._seq, self._state)
+        finally:
+            fairness.charge(asked.user, now_s() - began_s)
 
     def load_from(self, events: Sequence[StoredEvent]) -> None:
         """Take the whole stream, for a caller who holds this entity and has read it.

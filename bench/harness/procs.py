@@ -38,6 +38,15 @@ def cpu_s(pids: Iterable[int]) -> float:
     return ticks / _TICKS_S
 
 
+def threads_ms(pid: int) -> float:
+    """Processor time that all threads of a process have used, in ms, more exactly than `cpu_s` (Linux)."""
+    used_ns = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended
+            used_ns += int((task / "schedstat").read_text(encoding="utf-8").split()[0])
+    return used_ns / 1e6
+
+
 def resident_bytes(pid: int) -> int:
     """The resident set of a process."""
     return _status_kib(pid, "VmRSS") << 10

@@ -42,6 +42,8 @@ class Measured:
     def __init__(self) -> None:
         self.acks: list[float] = []
         self.receipts: list[float] = []
+        self.spent: list[float] = []
+        """Processor time that the service used meanwhile, for whatever; of each event that was received."""
         self.published = 0
         self.refused = 0
 
@@ -60,8 +62,13 @@ def quantile(values: list[float], share: float) -> float:
 class Bystanders:
     """See the module. Use it with `async with`."""
 
-    def __init__(self, port: int, publisher_token: str, reader_token: str) -> None:
+    def __init__(
+        self, port: int, publisher_token: str, reader_token: str, spent_ms: Callable[[], float] = float
+    ) -> None:
+        """`spent_ms`: the processor time that the service has used."""
         self._port = port
+        self._spent_ms = spent_ms
+        self._spent_before: dict[int, float] = {}
         self._tokens = (publisher_token, reader_token)
         self._unreceived: dict[int, int] = {}
         self._unacked: dict[int, int] = {}
@@ -98,6 +105,7 @@ class Bystanders:
                 await self._settled.wait()
         assert not self.gone, "a bystander was cut off"
         self._unreceived.clear()
+        self._spent_before.clear()
         self._unacked.clear()
         return measured
 
@@ -106,6 +114,7 @@ class Bystanders:
         self._measured.published += 1
         self._settled.clear()
         self._unreceived[self._number] = self._unacked[self._number] = due_ns
+        self._spent_before[self._number] = self._spent_ms()
         message = {"action": "publish", "stream": STREAM, "type": "tick", "n": self._number}
         self._publisher.send(json.dumps(message | {"id": str(self._number)}).encode())
 
@@ -129,11 +138,12 @@ class Bystanders:
         message = _decode(data)
         if message.type != "events" or message.stream != STREAM:
             return
-        now_ns = time.monotonic_ns()
+        now_ns, spent_ms = time.monotonic_ns(), self._spent_ms()
         for event in message.events:
             due_ns = self._unreceived.pop(event["n"], None)
             if due_ns is not None:
                 self._measured.receipts.append((now_ns - due_ns) / 1e6)
+                self._measured.spent.append(spent_ms - self._spent_before.pop(event["n"]))
         self._settle()
         last = message.seq + len(message.events) - 1
         self._reader.send(json.dumps({"action": "ack", "cursors": {STREAM: last}}).encode())

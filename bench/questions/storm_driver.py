@@ -12,6 +12,7 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ import msgspec
 from bench.clients.raw_socket import RawSocket
 from bench.harness.answers import answer
 from bench.harness.procs import raise_files_max
+from bench.questions.storm_http import HTTP_REQUESTS
+from bench.questions.storm_http_driver import HttpStormer
 from bench.questions.storm_requests import Sender, message, sign_in
 from huahuo.app import loops
 
@@ -62,6 +65,8 @@ class Stormer:
 
     def __init__(self, storm: Storm, sender: Sender, token: str, address: str) -> None:
         self.counts: Counter[str] = Counter()
+        self.answered_at_s: list[float] = []
+        """Begins with the time of the first request."""
         self._storm = storm
         self._sender = sender
         self._token = token
@@ -121,6 +126,7 @@ class Stormer:
                 continue
             socket.send(message(storm.request, self._sender, self._number))
             self.counts["asked"] += 1
+            self.answered_at_s = self.answered_at_s or [loop.time()]
             self._number += 1
             self._outstanding += 1
             burst += 1
@@ -151,6 +157,7 @@ class Stormer:
             self._one_answered()
 
     def _one_answered(self) -> None:
+        self.answered_at_s.append(asyncio.get_running_loop().time())
         self._outstanding -= 1
         self._answered.set()
 
@@ -158,31 +165,43 @@ class Stormer:
         self._answered.set()
 
 
-async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log: str) -> dict[str, int]:
-    """Let all users storm. Returns their counts, and as `least` the answers to the user with the fewest."""
+def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer | HttpStormer:
+    """A connection that sends the wanted request."""
+    token, address = user["token"], user["address"]
+    if storm.request in HTTP_REQUESTS:
+        return HttpStormer(storm.port, storm.request, storm.variant, sender, token, address)
+    return Stormer(storm, sender, token, address)
+
+
+async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log: str) -> dict[str, float]:
+    """Let all users storm. Returns their counts.
+
+    Also: as `least` the answers to the user with the fewest, as `longest` the longest time in ms that any
+    user was without an answer since its first request.
+    """
     connecting = asyncio.Semaphore(_CONNECTING_MAX)
-    until_s = asyncio.get_running_loop().time() + storm.seconds
-    stormers: dict[int, list[Stormer]] = {}
+    began_s = asyncio.get_running_loop().time()
+    until_s = began_s + storm.seconds
+    stormers: dict[int, list[Stormer | HttpStormer]] = {}
     for user in users:
         stormers[user["user"]] = [
-            Stormer(
-                storm,
-                Sender(user["user"], user["first_id"], user["mailboxes"], number, log),
-                user["token"],
-                user["address"],
-            )
+            stormer(storm, Sender(user["user"], user["first_id"], user["mailboxes"], number, log), user)
             for number in range(connections)
         ]
     await asyncio.gather(*(one.run(until_s, connecting) for ours in stormers.values() for one in ours))
     total: Counter[str] = Counter()
-    answers = []
+    answers: list[int] = []
+    longest_s = 0.0
     for ours in stormers.values():
         of_user: Counter[str] = Counter()
         for one in ours:
             of_user.update(one.counts)
         answers.append(of_user["answered"] + of_user["refused"])
+        times_s = sorted(at_s for one in ours for at_s in one.answered_at_s if at_s < until_s)
+        gaps_s = (later - sooner for sooner, later in pairwise([*(times_s or [began_s]), until_s]))
+        longest_s = max(longest_s, *gaps_s)
         total.update(of_user)
-    return dict(total) | {"least": min(answers)}
+    return dict(total) | {"least": min(answers), "longest": longest_s * 1_000}
 
 
 async def refuse_logins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -84,6 +84,16 @@ def _watch(sender: Sender, number: int) -> dict[str, Any]:
     return {"action": "watch_emails", "email_ids": sender.ids(number // 2), "on": number % 2 == 0}
 
 
+def _add(sender: Sender, number: int) -> dict[str, Any]:
+    email = f"a{sender.user}-{sender.connection}-{number}@storm.example"
+    return {"action": "add_email", "email": email, "password": "password", "mail_type": "gmail"}
+
+
+def _label_all(_sender: Sender, number: int) -> dict[str, Any]:
+    note = f"note {number} {_PADDING[:200]}"
+    return {"action": "label_emails", "filter": {"text": "@"}, "note": note, "group": f"g{number % 5}"}
+
+
 REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "lists": lambda _sender, _number: {"action": "get_all_emails"},
     "snapshots": lambda s, _: {"action": "subscribe", "stream": s.stream, "after": "snapshot"},
@@ -99,7 +109,9 @@ REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "searches": lambda _s, number: {"action": "search_mails", "query": f"code {number}", "limit": 200},
     "reports": lambda _s, _n: {"action": "get_failures", "limit": IDS},
     "labels": _labels,
+    "labels of all": _label_all,
     "watches": _watch,
+    "adds": _add,
     "lists of events": _list_of_events,
 }
 

@@ -18,15 +18,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
-from bench.harness.procs import Child, Server, free_port, resident_bytes
+from bench.harness.procs import Child, Server, free_port, resident_bytes, threads_ms
 from bench.questions.bystanders import Bystanders, Measured, quantile
 from bench.questions.storm_driver import MAIL_HOSTS, Storm
+from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
 from huahuo.app import config
@@ -49,6 +51,9 @@ METRICS = (
     Metric("times", "calm", higher_is_better=False),
     Metric("p99", "ms", higher_is_better=False),
     Metric("max", "ms", higher_is_better=False),
+    Metric("spent_calm", "ms of the service's processor, publish to receipt p50", higher_is_better=False),
+    Metric("spent", "ms of the service's processor, publish to receipt p50", higher_is_better=False),
+    Metric("spent_max", "ms of the service's processor", higher_is_better=False),
     Metric("ack_p50", "ms", higher_is_better=False),
     Metric("ack_p99", "ms", higher_is_better=False),
     Metric("ack_max", "ms", higher_is_better=False),
@@ -59,6 +64,7 @@ METRICS = (
     Metric("answered", "1/s"),
     Metric("refused", "1/s", higher_is_better=False),
     Metric("least", "answers to the user with the fewest"),
+    Metric("longest", "ms that a user was without an answer", higher_is_better=False),
     Metric("cut_off", "connections", higher_is_better=False),
     Metric("lost", "of the bystanders' events", higher_is_better=False),
 )
@@ -107,7 +113,7 @@ def run(options: Options) -> list[Sheet]:
 def _cases(options: Options, shift: int) -> Iterator[tuple[str, str]]:
     """Every request in every variant; the short form takes one variant of each, in turns."""
     wanted = options.storms
-    requests = wanted.requests or tuple(REQUESTS)
+    requests = wanted.requests or (*REQUESTS, *HTTP_REQUESTS)
     if options.quick and wanted.variants is None:
         yield from ((request, VARIANTS[n % len(VARIANTS)]) for n, request in enumerate(requests, shift))
     else:
@@ -166,7 +172,7 @@ class Scene:
                 "user": user,
                 "first_id": first_id,
                 "mailboxes": each,
-                "token": peer.token(user, admin=request in ADMIN_ONLY),
+                "token": peer.token(user, admin=request in ADMIN_ONLY | HTTP_ADMIN_ONLY),
                 "address": f"127.0.3.{user}",
             }
             for user, first_id in enumerate(self.first_ids, start=1)
@@ -188,7 +194,8 @@ class Case:
         storm = Storm(self.port, request, variant, sizes.seconds)
         publisher = peer.token(_PUBLISHER, admin=True)
         reader = peer.token(_READER, groups=("bystanders",))
-        async with Bystanders(self.port, publisher, reader) as bystanders:
+        spent_ms = partial(threads_ms, self.pid)
+        async with Bystanders(self.port, publisher, reader, spent_ms) as bystanders:
             await bystanders.measure(PER_S, sizes.calm_s / 4)  # what is needed only once is made
             calm = await bystanders.measure(PER_S, sizes.calm_s)
             before = top = resident_bytes(self.pid)
@@ -219,7 +226,7 @@ class Case:
             "after": after / _MIB,
         }
 
-    def _figures(self, calm: Measured, measured: Measured, counts: dict[str, int]) -> dict[str, float]:
+    def _figures(self, calm: Measured, measured: Measured, counts: dict[str, float]) -> dict[str, float]:
         assert measured.receipts, "no event of the bystanders arrived"
         assert counts.get("asked"), "nobody stormed"
         seconds = self.sizes.seconds
@@ -230,6 +237,9 @@ class Case:
             "times": p50_ms / calm_ms,
             "p99": quantile(measured.receipts, 0.99),
             "max": max(measured.receipts),
+            "spent_calm": quantile(calm.spent, 0.5),
+            "spent": quantile(measured.spent, 0.5),
+            "spent_max": max(measured.spent),
             "ack_p50": quantile(measured.acks, 0.5),
             "ack_p99": quantile(measured.acks, 0.99),
             "ack_max": max(measured.acks),
@@ -237,6 +247,7 @@ class Case:
             "answered": counts.get("answered", 0) / seconds,
             "refused": counts.get("refused", 0) / seconds,
             "least": counts["least"],
+            "longest": counts["longest"],
             "cut_off": counts.get("sent_away", 0) + counts.get("refused_connections", 0),
             "lost": measured.lost,
         }

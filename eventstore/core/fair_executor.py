@@ -36,6 +36,12 @@ def acting_for(user: str) -> Iterator[None]:
             _acting.reset(token)
 
 
+def acting_user() -> str:
+    """The user that the current task acts for; "" for the service itself."""
+    task, user = _acting.get()
+    return user if task is asyncio.current_task() else ""
+
+
 class FairExecutor:
     """Implements `Executor`: passes at most `at_once` jobs to the inner executor, taking users in turns.
 
@@ -101,7 +107,7 @@ class FairExecutor:
             self._call()
 
     async def _charged[T](self, job: Callable[[], T], charge: Charge) -> T:
-        user, thread_s = self._user(), self._thread_s
+        user, thread_s = acting_user(), self._thread_s
         spent_s = 0.0
 
         def timed() -> T:
@@ -124,7 +130,7 @@ class FairExecutor:
 
     async def _turn(self) -> None:
         """Wait for a free place. When this returns, the caller owns it."""
-        user = self._user()
+        user = acting_user()
         line = self._lines.get(user)
         if user and not self._has_room(0 if line is None else len(line)):
             self.refused += 1
@@ -143,12 +149,6 @@ class FairExecutor:
                 self._free += 1
                 self._call()
             raise
-
-    @staticmethod
-    def _user() -> str:
-        """The user that the current task acts for; "" for the service itself."""
-        task, user = _acting.get()
-        return user if task is asyncio.current_task() else ""
 
     def _has_room(self, waiting: int) -> bool:
         if waiting >= self.waiting_per_user_max:

@@ -27,7 +27,7 @@ class Fairness:
 
     async def paid(self, principal: str) -> None:
         """See `huahuo.actors.entities.fairness.Fairness`."""
-        await self._turns.paid_in_time(principal)
+        await self._turns.paid(principal)
 
     def charge(self, principal: str, spent_s: float) -> None:
         """See `huahuo.actors.entities.fairness.Fairness`."""

@@ -257,7 +257,9 @@ class App:
             connections_per_user=settings.connections_per_user,
             awake=ambient,
         )
-        self.gate = gate = Gate(log, ambient, observe=metrics.command, settle=nodes.settle_of(log))
+        self.gate = gate = Gate(
+            log, ambient, observe=metrics.command, settle=nodes.settle_of(log), fairness=fairness
+        )
         self._pages = pages = over_http.pages_of(
             settings, log, ambient, metrics, registry, dictionaries.assets()
         )

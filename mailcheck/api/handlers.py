@@ -4,6 +4,8 @@ Commands go to the roster of the user who sent them, so a user cannot reach anot
 Exceptions of the store and the entities pass through to the caller, which answers `busy` or `unavailable`.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -36,6 +38,7 @@ from huahuo.mailcheck.listing import (
     RowsCut,
     Sort,
     entry_of,
+    kept_order,
     list_of,
     order_of,
     token_of,
@@ -58,7 +61,9 @@ ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0
 """For an import in parts. Between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
 _SORTED_ATTEMPTS_MAX = 4
-"""How often one page request sorts the list. Meanwhile, other requests may discard the order it needs."""
+"""How often one page request sorts the list, which may change or be loaded anew meanwhile."""
+
+type _Choose = Callable[[Roster, str], Order | None]
 
 
 class Handlers:
@@ -192,21 +197,25 @@ class Handlers:
             return error_reply(Refusal("invalid_field", zh.FIELD.format("before"), en.NO_NEXT_OF_ORDER))
         admits = None if params.filter is None else params.filter.admits()
 
-        def look(seq: int, state: Roster) -> Order | EmailsPage:
-            order = order_of(state, sort.field)
-            if not order.ready:
+        def look(choose: _Choose, seq: int, state: Roster) -> Order | EmailsPage | None:
+            order = choose(state, sort.field)
+            if order is None or not order.ready:
                 return order
             limit = params.limit or PAGE_ROWS_MAX
             page = order.page(state.rows, limit=limit, after=after, descending=sort.descending, admits=admits)
             following = None if page.after is None else token_of(sort, page.after)
             return EmailsPage(page.rows, user_stream(user_id), seq, len(state.rows), following)
 
-        for _ in range(_SORTED_ATTEMPTS_MAX):
-            found: Order | EmailsPage = await self._directory.ask(ROSTER, user_id, Query(look))
-            if isinstance(found, EmailsPage):
-                return _answered(found)
-            await self._sorter.ready(found)
-        return error_reply(Refusal("busy", zh.BUSY, en.ORDERS_AT_ONCE))
+        found = await self._directory.ask(ROSTER, user_id, Query(partial(look, kept_order)))
+        if isinstance(found, EmailsPage):
+            return _answered(found)
+        async with self._sorter.alone(user_id):
+            for _ in range(_SORTED_ATTEMPTS_MAX):
+                found = await self._directory.ask(ROSTER, user_id, Query(partial(look, order_of)))
+                if isinstance(found, EmailsPage):
+                    return _answered(found)
+                await self._sorter.ready(found)
+        return error_reply(Refusal("busy", zh.BUSY, en.CHANGES_FASTER))
 
     async def _execute(self, call: Call[Any], command: RosterCommand) -> Reply:
         message = Execute(command, call.origin)

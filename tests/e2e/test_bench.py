@@ -75,10 +75,11 @@ def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp
 @pytest.mark.timeout(400)
 @linux
 def test_the_storm_of_one_user_loses_no_bystanders_event(tmp_path: Path) -> None:
-    """One request of the short form; `make check-all` runs each of them, also by several users."""
-    sizes = StormSizes(requests=("lists",), variants=("not reading",), users=(1,))
+    """Two requests of the short form; `make check-all` runs each of them, also by several users."""
+    sizes = StormSizes(requests=("lists", "http pages"), variants=("not reading",), users=(1,))
     [sheet] = storms.run(replace(options(tmp_path, []), storms=sizes))
     assert sheet.samples["lists, not reading"]["lost"] == [0]
+    assert sheet.samples["http pages, not reading"]["lost"] == [0]
 
 
 # Centrifugo's binary comes from no registry of packages: where it is not on PATH, a stand-in takes its

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.plugins.actions import Action, OneAppend
 from huahuo.actors.plugins.calls import (
     Call,
@@ -23,7 +24,7 @@ from huahuo.actors.plugins.calls import (
 )
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
-from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.eventstore.core.fair_executor import acting_for, acting_user
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.rights import may_call
@@ -39,6 +40,7 @@ from huahuo.transport.commands.answers import (
     outcome_of,
     recorded,
 )
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import recordable
 
@@ -69,6 +71,7 @@ class Gate:
         observe: Observe | None = None,
         running_max: int = RUNNING_MAX,
         settle: Settle | None = None,
+        fairness: Fairness | None = None,
     ) -> None:
         """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
         self.told: Callable[[], None] | None = None
@@ -80,6 +83,7 @@ class Gate:
         self._log = log
         self._ambient = ambient
         self._observe = observe
+        self._fairness = fairness
         self._running_max = running_max
         self._nameless: set[Running] = set()
         """Those without a key."""
@@ -138,7 +142,8 @@ class Gate:
             return self._keep(run, work)
         # A task of its own: the command goes on if the connection vanishes.
         task = run.task = asyncio.get_running_loop().create_task(
-            self._guarded(call, self._executed(call, spec, work, seen)), name=f"command {spec.action}"
+            self._guarded(call, self._paced(call, self._executed(call, spec, work, seen))),
+            name=f"command {spec.action}",
         )
         self._enter(run)
         task.add_done_callback(partial(self._task_ended, run))
@@ -189,9 +194,12 @@ class Gate:
         if self.running >= self._running_max:
             return error_reply(BUSY)
         self._queries += 1
+        user = call.principal.name
         try:
-            with acting_for(call.principal.name):
+            if acting_user() == user:  # the caller is paced
                 return await self._guarded(call, answer_of(spec.handler(call)))
+            with acting_for(user):
+                return await self._guarded(call, self._paced(call, answer_of(spec.handler(call))))
         finally:
             self._queries -= 1
 
@@ -311,6 +319,11 @@ class Gate:
             if self.traced is not None:
                 self.traced(run.call, outcome, took_s)
         run.tell(reply)
+
+    def _paced(self, call: Call[Any], work: Awaitable[Reply]) -> Awaitable[Reply]:
+        if self._fairness is None:
+            return work
+        return Paced(work, call.principal.name, self._fairness, self._ambient.monotonic_s)
 
     async def _guarded(self, call: Call[Any], work: Awaitable[Reply]) -> Reply:
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""

@@ -16,9 +16,11 @@ from websockets.http11 import Request as SiteRequest
 from huahuo.actors import ActorDeadError
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.http import HttpRoute
+from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
 from huahuo.transport.access.verified import Verified
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
 from huahuo.transport.http.arrivals import Arrivals
@@ -42,6 +44,7 @@ from huahuo.transport.protocol.problem import PROBLEM
 from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
+from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
 
@@ -188,7 +191,7 @@ class Api:
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request. Whatever happens, there is one. Close its purse when it was sent."""
         try:
-            answer = await self._answered(visit, body)
+            answer = await self._paced(visit, body)
         except AskedWrongly as error:
             answer = problem(ErrorCode.INVALID_FIELD, str(error))
         except Denied as denied:
@@ -198,6 +201,20 @@ class Api:
             _log.exception("request_failed", path=visit.request.path, correlation_id=correlation_id)
             answer = problem(ErrorCode.INTERNAL, correlation_id)
         return told(visit.route, answer, visit.speech).adding(visit.cors)
+
+    async def _paced(self, visit: Visit, body: bytes) -> Answer:
+        """The answer, at the cost of the user that asks, once this user owes no more time than is free."""
+        wires, name = self._wires, visit.principal.name
+        if visit.route.target is Target.NODE:  # what a node asks is for users whom that node charges
+            return await self._answered(visit, body)
+        try:
+            await wires.supply.turns.paid_soon(name)
+        except Crowded:
+            return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
+        with acting_for(name):
+            return await Paced(
+                self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s
+            )
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
         match visit.route.target:

@@ -91,7 +91,7 @@ class Calling:
 
     async def reply(self, visit: Visit, parsed: Parsed) -> bytes | Answer:
         """The reply to a call as its client gets it, or the refusal of a request that is not called."""
-        wires, name = self._wires, visit.principal.name
+        wires = self._wires
         client = visit.request.header("huahuo-client") or CLIENT
         if len(client) > ID_CHARS_MAX:
             return problem(ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("Huahuo-Client", ID_CHARS_MAX))
@@ -100,7 +100,6 @@ class Calling:
         made = calls.make(parsed, visit.principal, client)
         if isinstance(made, Invalid):
             return _refused(made, visit.speech)
-        await wires.supply.turns.paid_in_time(name)
         try:
             reply = await self._executed(visit, made)
         except Crowded:

@@ -42,7 +42,6 @@ class PluginCalls:
             principal=None if visit.stranger else visit.principal,
             caller=_Caller(self._calling, visit),
         )
-        await self._wires.supply.turns.paid_in_time(visit.principal.name)
         try:
             found = await (self._waited(route, request) if route.waits else self._finished(route, request))
         except HttpRefused as refused:

@@ -123,14 +123,17 @@ class Reading:
             return problem(ErrorCode.UNAVAILABLE, http_zh.LOG_NOT_READ)
         if page is None:
             return problem(ErrorCode.TOO_LARGE, http_zh.STATE_TOO_LARGE)
-        began_s = wires.ambient.monotonic_s()
-        body = page.encoded()
+        turns, name = wires.supply.turns, visit.principal.name
+        if page.snapshot is None:
+            body = page.encoded()
+            etag = etag_of(body)
+        else:
+            body = await turns.slice(name, page.encoded)
+            etag = await turns.slice(name, partial(etag_of, body))
         visit.purse.correct(held, len(body))
         if page.snapshot is not None:
             wires.supply.estimates.learn(stream, _STATE, len(body))
-        etag = etag_of(body)
         headers = page_headers(page, after, limit, etag, shared=self._shared)
-        wires.supply.turns.charge_since(visit.principal.name, began_s)
         if matches(etag, visit.request.all("if-none-match")):
             return Answer(HTTPStatus.NOT_MODIFIED, headers)
         wires.meter.delivered(len(page.events), len(body))
@@ -143,7 +146,8 @@ class Reading:
             picture = await self._wires.supply.pictures.get(stream, _WHOLE)
             if picture.frame is None:
                 return None
-            ((_, snapshot),) = unframed(picture.frame)
+            unframe = partial(unframed, picture.frame)
+            ((_, snapshot),) = await self._wires.supply.turns.slice(stream, unframe)
             more = self._wires.feed.head(stream).seq > picture.seq
             return Page(
                 stream=stream, log=log_id, outcome=place.outcome, snapshot=snapshot, following=picture.seq,

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final
 
+from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.transport.server.overhead import Overhead
+from huahuo.transport.server.paying import Paying
 from huahuo.transport.server.shares import Shares
 
 AT_ONCE: Final = 4
@@ -16,8 +18,6 @@ WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 CROWDED_S: Final = 0.5
 CHARGED_S: Final = 0.0002
-PAID_S_MAX: Final = 5.0
-"""A command waits at most this long until its user owes nothing, so that no user starves among many."""
 REST_S: Final = 0.002
 """The pause between two slices while several users have work."""
 
@@ -53,6 +53,7 @@ class Turns:
         self._process_s = process_s
         self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
+        self.paying = Paying(self.wait_s)
         self._waiting_max = waiting_max
         self._lines: dict[str, _Line] = {}
         self._slices: deque[asyncio.Future[None]] = deque()
@@ -102,9 +103,9 @@ class Turns:
         """Wait until `user` owes no more time than is free and is not `crowded`."""
         while self.crowded(user):  # noqa: ASYNC110  the line moves often; polling is enough
             await asyncio.sleep(CROWDED_S)
-        await self.paid(user)
+        await self.paid_in_full(user)
 
-    async def paid(self, user: str) -> None:
+    async def paid_in_full(self, user: str) -> None:
         """Wait until `user` owes no more time than is free.
 
         Many connections of a user may wake together. The first continues and is charged, so the next must
@@ -121,11 +122,19 @@ class Turns:
         """Whether `user` owes no more time than is free."""
         return self.wait_s(user) <= 0
 
-    async def paid_in_time(self, user: str) -> None:
-        """As `paid`, for at most `PAID_S_MAX`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PAID_S_MAX):
-                await self.paid(user)
+    async def paid(self, user: str) -> None:
+        """Wait in the line of `user` until it owes no more time than is free. See `paying`."""
+        await self.paying.paid(user)
+
+    async def paid_soon(self, user: str) -> None:
+        """As `paid`.
+
+        Raises:
+            Crowded: too many wait already.
+        """
+        if self.paying.waiting(user) >= self._waiting_max:
+            raise Crowded(user)
+        await self.paying.paid(user)
 
     def charge(self, user: str, spent_s: float) -> None:
         """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""
@@ -143,7 +152,10 @@ class Turns:
         self.shares.charge(user, overhead.charged(spent_s), now_s)
 
     async def slice[T](self, user: str, work: Callable[[], T | Awaitable[T]]) -> T:
-        """When it is its turn, do one slice of long work for `user`, or wait for another process to do it."""
+        """When it is its turn, do one slice of long work for `user`, or wait for another process to do it.
+
+        It is charged here unless the task acts for `user`, since all of its steps are charged then.
+        """
         if self._resting is not None:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._slices.append(turn)
@@ -154,7 +166,8 @@ class Turns:
         try:
             made = work()
         finally:
-            self.charge_since(user, began_s)
+            if acting_user() != user:
+                self.charge_since(user, began_s)
         return await made if isinstance(made, Awaitable) else made
 
     async def join(self, user: str, pieces: Iterator[bytes], bytes_max: int) -> bytes | None:

@@ -159,6 +159,7 @@ class Town:
         self.log = log
         self.decider = decider or AccountDecider()
         self.effects: list[tuple[str, Receipt, int]] = []
+        self.ambient = FakeAmbient()
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=FakeAmbient(), rng=rng)
         self.feed = Feed(log)
         self.fairness = Fairness(Turns(Shares(), asyncio.get_running_loop().time))
@@ -166,7 +167,7 @@ class Town:
             self.runtime,
             log,
             self.feed,
-            FakeAmbient(),
+            self.ambient,
             limits=limits or DirectoryLimits(),
             keyframes=keyframes or KeyframePolicy(),
             fairness=self.fairness,

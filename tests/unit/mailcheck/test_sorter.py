@@ -1,11 +1,16 @@
-"""Pages that wait for their order hold the loop one after the other."""
+"""Pages that wait for their order hold the loop one after the other, and do not drop each other's."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
+import pytest
+
+from huahuo.mailcheck import listing
 from huahuo.mailcheck.api.sorter import Sorter
 from huahuo.mailcheck.listing import Order
 from huahuo.mailcheck.row import Row
+from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
 ROWS = [
     Row(
@@ -66,3 +71,41 @@ async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
     await waiting[2]
     turns.stop()
     assert order.ready
+
+
+async def test_a_request_that_must_sort_waits_for_that_of_its_user_and_for_no_other_users() -> None:
+    sorter, entered, go = Sorter(), list[str](), asyncio.Event()
+
+    async def request(name: str, user_id: int) -> None:
+        async with sorter.alone(user_id):
+            entered.append(name)
+            await go.wait()
+
+    asked = [asyncio.ensure_future(request(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c"]
+    asked[0].cancel()
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
+    go.set()
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    class Counted(Order):
+        def __init__(self, field: str, rows: Sequence[Row]) -> None:
+            made.append(field)
+            super().__init__(field, rows)
+
+    monkeypatch.setattr(listing, "Order", Counted)
+
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        fields = ["email", "status", "last_check_time", "id"] * 5
+        pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
+        assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
+        assert len(made) <= len(fields)
+
+    in_mail_world(test)

@@ -5,9 +5,12 @@ import asyncio
 import pytest
 
 from huahuo.actors.entities.decider import Origin
+from huahuo.actors.entities.entity import Query
 from huahuo.app.fairness import Fairness
+from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.transport.server.paying import PAID_S_MAX
 from huahuo.transport.server.shares import FREE_S, Shares
-from huahuo.transport.server.turns import PAID_S_MAX, Turns
+from huahuo.transport.server.turns import Turns
 from tests.support.worlds.entities import Deposit, Done, Town, in_town
 
 pytestmark = pytest.mark.virtual_time
@@ -48,6 +51,21 @@ def test_a_command_of_a_user_over_its_share_waits_while_others_pass() -> None:
         began_s = loop.time()
         assert (await slow).reply == Done(5)
         assert 1.0 < loop.time() - began_s < PAID_S_MAX
+
+    in_town(test)
+
+
+def test_the_answer_to_a_question_is_charged_to_the_user_that_asks_it() -> None:
+    async def test(town: Town) -> None:
+        def look(_seq: int, _state: object) -> None:
+            town.ambient.advance(FREE_S + 1.0)
+
+        owe(town.fairness, "user/1", 0.0)
+        await town.directory.ask("account", "a", Query(look))
+        assert town.fairness.wait_s(1) == 0, "the service asked"
+        with acting_for("user/1"):
+            await town.directory.ask("account", "a", Query(look))
+        assert town.fairness.wait_s(1) >= 1.0
 
     in_town(test)
 

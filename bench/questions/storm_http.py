@@ -1,0 +1,79 @@
+"""The expensive requests of `bench storms` over plain HTTP. Pure."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from bench.questions.storm_requests import LISTED_EVENTS, REQUESTS, Sender
+
+_USERS = 64
+_PADDING = "x" * 256
+type _Made = tuple[str, str, bytes, tuple[str, ...]]
+"""Method, target, body, and further header lines."""
+
+
+def _get(target: str, *headers: str) -> _Made:
+    return "GET", target, b"", headers
+
+
+def _post(target: str, body: Any, *headers: str) -> _Made:
+    return "POST", target, json.dumps(body).encode(), headers
+
+
+def _command(name: str) -> Callable[[Sender, int], _Made]:
+    def made(sender: Sender, number: int) -> _Made:
+        fields = REQUESTS[name](sender, number)
+        return _post(f"/commands/{fields.pop('action')}", fields)
+
+    return made
+
+
+def _publications(_sender: Sender, _number: int) -> _Made:
+    event = {"stream": "group/storm", "type": "storm", "fields": {"body": _PADDING}}
+    return _post("/publish", [event] * LISTED_EVENTS)
+
+
+def _long_poll(sender: Sender, number: int) -> _Made:
+    """Of streams that stay empty, or of one's own, from where there are events."""
+    if number % 4:
+        return _get(f"/streams/{sender.stream}?after={number * 37 % sender.mailboxes}&limit=1000&wait=30")
+    return _get(f"/streams/user/{sender.user}?after=head&wait=1")
+
+
+def _login(sender: Sender, number: int) -> _Made:
+    """Wrong passwords, of many names: those of one name are soon refused at once."""
+    name = f"nobody-{sender.connection}-{number}"
+    return _post("/login", {"username": name, "password": f"wrong {number}"})
+
+
+def _append(sender: Sender, number: int) -> _Made:
+    """To a stream of the Durable Streams protocol, which the first request makes."""
+    target = f"/ds/storm/{sender.user}-{sender.connection}"
+    kind = "Content-Type: text/plain"
+    return ("POST" if number else "PUT", target, _PADDING.encode() * 16 if number else b"", (kind,))
+
+
+HTTP_REQUESTS: dict[str, Callable[[Sender, int], _Made]] = {
+    "http pages": _command("pages"),
+    "http exports": _command("exports"),
+    "http labels": _command("labels"),
+    "http publishes": _publications,
+    "http snapshots": lambda sender, _number: _get(f"/streams/{sender.stream}?after=snapshot"),
+    "long-polls": _long_poll,
+    "event streams": lambda s, _: _get(f"/streams/{s.stream}?after=start", "Accept: text/event-stream"),
+    "seen": lambda s, n: _get(f"/seen?stream={s.stream}&seq={1 + n % s.mailboxes}&client=nobody-{n % 9}"),
+    "acks": lambda s, n: _post("/acks", {"client": f"storm-{n % _USERS}", "cursors": {s.stream: 1}}),
+    "logins": _login,
+    "ds appends": _append,
+}
+"""By name; none of them is a name in `storm_requests.REQUESTS`."""
+HTTP_ADMIN_ONLY = frozenset({"http publishes", "ds appends"})
+
+
+def http_request(name: str, sender: Sender, number: int, token: str) -> bytes:
+    """Request `number` of a sender, as bytes."""
+    method, target, body, headers = HTTP_REQUESTS[name](sender, number)
+    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", *headers]
+    if name != "logins":
+        lines.append(f"Authorization: Bearer {token}")
+    return "\r\n".join([*lines, "", ""]).encode() + body

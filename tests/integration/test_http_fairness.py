@@ -1,0 +1,72 @@
+"""Requests over HTTP are paid for by their users, and wait for those that owe time."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.drivers.http import client
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.services import run
+from tests.support.worlds.wire import World, until, world
+
+STREAM = "user/42"
+REQUESTS = {
+    "page": ("GET", f"/streams/{STREAM}", None),
+    "seen": ("GET", f"/seen?stream={STREAM}&seq=1&client=c", None),
+    "acks": ("POST", "/acks", {"client": "c", "cursors": {STREAM: 1}}),
+    "who": ("GET", "/who", None),
+}
+
+
+def http(w: World) -> httpx.AsyncClient:
+    return client(f"http://127.0.0.1:{w.port}", w.token(ALICE))
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_time(name: str) -> None:
+    method, path, body = REQUESTS[name]
+
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            turns, charged = w.server.turns, Counter[str]()
+            charge = turns.charge
+
+            def noted(user: str, spent_s: float) -> None:
+                charged[user] += 1
+                charge(user, spent_s)
+
+            turns.charge = noted  # type: ignore[method-assign]
+            await w.append(STREAM, "a")
+            assert (await c.request(method, path, json=body)).is_success
+            assert charged[ALICE.name]
+            assert turns.shares.slowed == 0, "the only user never waits"
+            charge("user/9", 0.001)
+            charge(ALICE.name, 0.2)
+            asked = asyncio.create_task(c.request(method, path, json=body))
+            await until(lambda: turns.shares.slowed > 0)
+            assert not asked.done()
+            w.ambient.advance(10)
+            assert (await asked).is_success
+
+    run(main())
+
+
+def test_a_state_over_http_is_made_in_slices() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            slices, slice_ = Counter[str](), w.server.turns.slice
+
+            async def counted(user: str, work: Any) -> Any:
+                slices[user] += 1
+                return await slice_(user, work)
+
+            w.server.turns.slice = counted  # type: ignore[method-assign]
+            await w.append(STREAM, "a")
+            answer = await c.get(f"/streams/{STREAM}?after=snapshot")
+            assert answer.json()["outcome"] == "snapshot"
+            assert slices[ALICE.name] >= 3, "found in its frame, joined with the page, hashed"
+
+    run(main())
