@@ -72,7 +72,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["不是此排序的 `next`", "it is no `next` of this order"],
   ["索引正在重建", "the index is made anew"],
   ["任务已取消", "the job was cancelled"],
-  ["同时请求的排序过多", "too many orders are asked for at once"],
+  ["列表变化的速度超过了排序的速度", "the list changes faster than it is sorted"],
   ["请给出 email_ids 或 filter", "give email_ids or filter"],
   ["不是用户的 id", "it is no user's id"],
   ["此服务没有任务", "the service has no jobs"],
