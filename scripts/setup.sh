@@ -79,5 +79,8 @@ elif [ "$kind" = cluster ]; then
 else
     $install -c constraints.txt -e '.[demo,postgres,nats]'
 fi
+# Where PYTHONDONTWRITEBYTECODE is set, each start would compile a thousand modules again.
+"$venv/bin/python" -m compileall -q -j 0 actors bench eventstore huahuo mailcheck replay tests transport ||
+    say "some modules could not be compiled"
 touch "$stamp"
 say "ready: $venv/bin/huahuo --help"
