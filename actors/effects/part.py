@@ -1,6 +1,8 @@
 """Which effects this node runs, where nodes divide them. Pure.
 
-What began here stays here until it ends, also when it would be another node's by now.
+What began here stays here until it ends, also when it would be another node's by now. A run that was cut
+short may have claimed its effect without knowing it. Other nodes leave that effect to this one as long as it
+does a part, so it is still this node's when it goes on.
 """
 
 from collections.abc import Iterable
@@ -17,6 +19,8 @@ class Part:
         self.share: Share = WHOLE
         self.begun: set[int] = set()
         """Effects that began here and have not ended, where nodes divide them."""
+        self._cut: set[int] = set()
+        """Those of them whose last run was cut short by the service."""
 
     @property
     def is_whole(self) -> bool:
@@ -43,7 +47,18 @@ class Part:
         """A run of it begins here."""
         if self.share is not WHOLE:
             self.begun.add(id_)
+            self._cut.discard(id_)
+
+    def cuts(self, id_: int) -> None:
+        """A run of it was cut short by the service."""
+        if id_ in self.begun:
+            self._cut.add(id_)
 
     def leaves(self, ids: Iterable[int]) -> None:
         """These have ended, or another node runs them."""
         self.begun.difference_update(ids)
+        self._cut.difference_update(ids)
+
+    def rests(self) -> None:
+        """The node does no part for now. What waits for its next attempt is nobody's."""
+        self.begun &= self._cut

@@ -206,12 +206,15 @@ class Effects:
     async def rest(self) -> None:
         """Another node has the work: cut short what runs, and know nothing of it any more."""
         self._resting = True
+        for id_ in self._running:
+            self._part.cuts(id_)
         await self.close()
         for entry in list(self._known.values()):
             self._line.remove(entry.id)
             self.forget(entry)
-        for kept in (self._asleep, self._held, self._part.begun):
-            kept.clear()
+        self._asleep.clear()
+        self._held.clear()
+        self._part.rests()
         # A task that was cancelled before it began, and a cancelled timer, could not say so.
         self._sweeping.lap = self._timer = None
 
@@ -404,6 +407,7 @@ class Effects:
             "effect_left_open", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
         )
         entry.settling = False
+        self._part.cuts(entry.id)
         if self.draining:
             self.forget(entry)
         else:
