@@ -30,11 +30,12 @@ class Part:
     def has(self, id_: int, spec: Spec, group: Group, entity: str) -> bool:
         """Whether this node runs the effect.
 
-        If its class has a bound of runs at a time, all of it, or of one value of its `per`, is one part.
+        A class with a bound of runs at a time, or what has one value of its `per`, is one part, unless it is
+        `spread`.
         """
         if self.share is WHOLE or id_ in self.begun:
             return True
-        if spec.at_once is None:
+        if spec.at_once is None or spec.spread:
             return self.share.has(entity)
         per = f" {group[2]!r}" if isinstance(group[2], str | int) else ""
         return self.share.has(f"{spec.kind} {spec.name}{per}")

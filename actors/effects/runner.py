@@ -312,6 +312,10 @@ class Effects:
         moved = self._part.is_whole or self._looked_at != self._log.position
         return (self._shared and moved) or not living.issuperset(self._held.values())
 
+    def running_of(self, living: frozenset[str]) -> frozenset[str]:
+        """Of these incarnations those whose runs are left to them: of nodes that do a part."""
+        return self._part.share.running(living)
+
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not.
 
