@@ -54,6 +54,7 @@ def test_divided_work_is_done_once_after_any_faults(seed: int) -> None:
     ]
     assert failures(said) == []
     assert world.wrong == []
+    assert world.loop.unhandled == []
     told = {crate for node in world.nodes for crate in node.packed}
     there = {event.stream for event in events if event.type == "crate_packed"}
     assert {f"crate/{crate}" for crate in told} <= there, "I1"

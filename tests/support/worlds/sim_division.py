@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.entities.sharing import Share
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import SILENT_S
@@ -151,7 +152,10 @@ class SimWorker:
             await asyncio.sleep(0.5 + 2 * self._chance.random())
             if self.talks:
                 seconds = 0.5 + self._chance.random() * 5
-                said = await engine.send("pack_crate", seconds=seconds, again=self._chance.random() < 0.1)
+                try:
+                    said = await engine.send("pack_crate", seconds=seconds, again=self._chance.random() < 0.1)
+                except AskTimeout:
+                    continue
                 if said["type"] == "success":
                     self.packed.append(said["crate_id"])
                 else:
