@@ -1,14 +1,16 @@
-"""Three nodes that divide effects, timers and followers in a simulated network: deaths, freezes, partitions.
+"""Three nodes that divide effects, timers, followers and mailboxes: deaths, freezes, partitions.
 
 Whatever happens, each part is done by somebody, and what is promised to happen once happens once.
 """
 
+from collections import Counter
 from functools import cache
 
 import pytest
 
 from tests.support.checkers import divided
 from tests.support.checkers.all import failures
+from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails
 from tests.support.proofs import WHOLE
 from tests.support.worlds import sim_division
 from tests.support.worlds.sim_division import SimDivision
@@ -55,6 +57,10 @@ def test_divided_work_is_done_once_after_any_faults(seed: int) -> None:
     assert failures(said) == []
     assert world.wrong == []
     assert world.loop.unhandled == []
+    assert [*broken_checks(events, ended=True), *broken_mails(events), *broken_deletions(events)] == []
+    counts = Counter(event.type for event in events)
+    assert counts["mail_received"] == sum(world.servers.mails.values()), "I22"
+    assert counts["check_started"] > 20, "it proved something"
     told = {crate for node in world.nodes for crate in node.packed}
     there = {event.stream for event in events if event.type == "crate_packed"}
     assert {f"crate/{crate}" for crate in told} <= there, "I1"

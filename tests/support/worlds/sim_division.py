@@ -1,4 +1,4 @@
-"""Three nodes that divide effects, timers and followers, on machines of a simulated network.
+"""Three nodes that divide effects, timers, followers and mailboxes, on machines of a simulated network.
 
 Each node is a replica (`sim_cluster`) with its duty and an application. Its machine dies, freezes, is cut
 off, lags behind, is drained or stopped in order, and comes back.
@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.entities.errors import EntityError
 from huahuo.actors.entities.sharing import Share
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import SILENT_S
@@ -31,6 +32,7 @@ from tests.support.worlds.crates import Outside, crates, follow
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.orders import Engine
 from tests.support.worlds.sim_cluster import NAMES, NetSequencer, NodeAmbient, serve_order
+from tests.support.worlds.sim_mail import Servers, SimMail
 from tests.support.worlds.simworld import end_everything
 
 MOVES_S: Final = 10.0
@@ -41,7 +43,7 @@ SETTLES_S: Final = 60.0
 class SimWorker:
     """A machine with a node that does its part of the work."""
 
-    def __init__(self, loop: Loop, name: str, outside: Outside) -> None:
+    def __init__(self, loop: Loop, name: str, outside: Outside, servers: Servers) -> None:
         self.name = name
         self.disk = ModelDisk()
         self.host = loop.net.host(name)
@@ -58,6 +60,8 @@ class SimWorker:
         self._engine: Engine | None = None
         self._loop = loop
         self._outside = outside
+        self._servers = servers
+        self.mail: SimMail | None = None
         self._chance = random.Random(f"{loop.seed} {name}")
 
     @property
@@ -74,7 +78,7 @@ class SimWorker:
         self._loop.crash(self.name)
         self.disk.crash(self._chance)
         self.up.clear()
-        self.duty = self.log = self._engine = None
+        self.duty = self.log = self._engine = self.mail = None
 
     def restart(self) -> None:
         self.host.restart()
@@ -87,9 +91,10 @@ class SimWorker:
 
             async def end() -> None:
                 self.talks = False
-                await engine.brought.drain(1.0)
                 await duty.stop()
                 await engine.brought.close()
+                if self.mail is not None:
+                    await self.mail.domain.close()
                 await engine.directory.close(1.0)
                 with suppress(HuahuoError):
                     await log.close()
@@ -122,19 +127,29 @@ class SimWorker:
             declare=lambda entities: follow(self._outside, self.name, entities),
             shared=True,
         )
+        mail = self.mail = SimMail(engine, ambient, self._servers, self.name, f"{life} mail")
         self.shares = []
 
         async def divide(share: Share) -> None:
             self.shares.append(share)
             await engine.brought.divide(share)
+            await mail.domain.divide(share)
+
+        async def work() -> None:
+            await engine.brought.work()
+            await mail.domain.work()
+
+        async def rest() -> None:
+            await mail.domain.rest()
+            await engine.brought.rest()
 
         duty = Duty(
             log=log,
             ambient=ambient,
             node=self.name,
             tell=lambda beat: Member(f"http://{self.name}", "", "keys", beat, 0, 0),
-            work=engine.brought.work,
-            rest=engine.brought.rest,
+            work=work,
+            rest=rest,
             divide=divide,
         )
         await engine.brought.start()
@@ -145,7 +160,7 @@ class SimWorker:
             await asyncio.sleep(0.5)
         self.duty = duty
         self.up.set()
-        await self._talk(engine)
+        await asyncio.gather(self._talk(engine), self._check(mail))
 
     async def _talk(self, engine: Engine) -> None:
         while True:
@@ -154,12 +169,20 @@ class SimWorker:
                 seconds = 0.5 + self._chance.random() * 5
                 try:
                     said = await engine.send("pack_crate", seconds=seconds, again=self._chance.random() < 0.1)
-                except AskTimeout:
+                except (AskTimeout, EntityError):
                     continue
                 if said["type"] == "success":
                     self.packed.append(said["crate_id"])
                 else:
                     self.refused.append(said["code"])
+
+    async def _check(self, mail: SimMail) -> None:
+        """Ask for checks, as the user of the mailboxes."""
+        while True:
+            await asyncio.sleep(1 + 3 * self._chance.random())
+            if self.talks:
+                with suppress(AskTimeout, EntityError):
+                    await mail.check_some()
 
 
 class SimDivision:
@@ -170,7 +193,8 @@ class SimDivision:
         self.outside = Outside()
         self.order = MemoryOrder()
         self.order_host = loop.net.host("order")
-        self.nodes = [SimWorker(loop, name, self.outside) for name in NAMES]
+        self.servers = Servers()
+        self.nodes = [SimWorker(loop, name, self.outside, self.servers) for name in NAMES]
         self.marks: set[str] = set()
         self.wrong: list[str] = []
         self.events: list[StoredEvent] = []
@@ -185,6 +209,9 @@ class SimDivision:
         for node in self.nodes:
             node.start()
         await self._all_share()
+        first = self.nodes[0]
+        assert first.mail is not None
+        await first.host.create_task(first.mail.add_all())
         strikes: tuple[Callable[[], Awaitable[None]], ...] = (
             self._die, self._die, self._freeze, self._freeze, self._cut, self._crash_order, self._lag,
             self._drain, self._stop, self._fail_disk,
@@ -303,15 +330,27 @@ class SimDivision:
         first = self.nodes[0]
         assert first.log is not None
         self.calm_from = first.log.position
+        for readers in self.servers.readers.values():
+            readers.clear()
         await asyncio.sleep(20)
         for node in self.nodes:
             node.talks = False
-        await asyncio.sleep(40)
+        await asyncio.sleep(20)
+        self.servers.full = True
+        assert first.mail is not None
+        numbers = [row["id"] for row in (await first.mail.ask("get_all_emails"))["data"]]
+        await first.host.create_task(first.mail.ask("check_emails", email_ids=numbers))
+        await asyncio.sleep(20)
         for node in self.nodes:
             await node.writer.applied(self.order.last)
         self.events = await first.log.read(LOG_STREAM, 0, events_max=1 << 20, bytes_max=1 << 30)
         if left := await self._open(first):
             self.wrong.append(f"effects are open at the end: {sorted(left)}")
+        if rows := await first.log.rows("checks", "", limit=100):
+            self.wrong.append(f"{len(rows)} checks are open at the end")
+        for address, readers in self.servers.readers.items():
+            if len(readers) != 1:
+                self.wrong.append(f"{address} was read by {sorted(readers)} in calm")
         self._note_marks()
 
     def _note_marks(self) -> None:
