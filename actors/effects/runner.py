@@ -37,8 +37,8 @@ _PAGE_ROWS: Final = 500
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
 SHARED_SWEEP_S: Final = 1.0
-"""With several nodes: how often the one that has the work looks for what other nodes asked for,
-and how soon the effects of a node that ended are found."""
+"""With several nodes: how often each looks for what other nodes asked for and is its part, and how soon
+the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
 
