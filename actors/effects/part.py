@@ -1,6 +1,8 @@
 """Which effects this node runs, where nodes divide them. Pure.
 
-What began here stays here until it ends, also when it would be another node's by now.
+What began here stays here until it ends, also when it would be another node's by now. A run that was cut
+short may have claimed its effect without knowing it. Other nodes leave that effect to this one as long as it
+does a part, so it is still this node's when it goes on.
 """
 
 from collections.abc import Iterable
@@ -17,6 +19,8 @@ class Part:
         self.share: Share = WHOLE
         self.begun: set[int] = set()
         """Effects that began here and have not ended, where nodes divide them."""
+        self._cut: set[int] = set()
+        """Those of them whose last run was cut short by the service."""
 
     @property
     def is_whole(self) -> bool:
@@ -26,11 +30,12 @@ class Part:
     def has(self, id_: int, spec: Spec, group: Group, entity: str) -> bool:
         """Whether this node runs the effect.
 
-        If its class has a bound of runs at a time, all of it, or of one value of its `per`, is one part.
+        A class with a bound of runs at a time, or what has one value of its `per`, is one part, unless it is
+        `spread`.
         """
         if self.share is WHOLE or id_ in self.begun:
             return True
-        if spec.at_once is None:
+        if spec.at_once is None or spec.spread:
             return self.share.has(entity)
         per = f" {group[2]!r}" if isinstance(group[2], str | int) else ""
         return self.share.has(f"{spec.kind} {spec.name}{per}")
@@ -43,7 +48,18 @@ class Part:
         """A run of it begins here."""
         if self.share is not WHOLE:
             self.begun.add(id_)
+            self._cut.discard(id_)
+
+    def cuts(self, id_: int) -> None:
+        """A run of it was cut short by the service."""
+        if id_ in self.begun:
+            self._cut.add(id_)
 
     def leaves(self, ids: Iterable[int]) -> None:
         """These have ended, or another node runs them."""
         self.begun.difference_update(ids)
+        self._cut.difference_update(ids)
+
+    def rests(self) -> None:
+        """The node does no part for now. What waits for its next attempt is nobody's."""
+        self.begun &= self._cut

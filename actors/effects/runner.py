@@ -37,8 +37,8 @@ _PAGE_ROWS: Final = 500
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
 SHARED_SWEEP_S: Final = 1.0
-"""With several nodes: how often the one that has the work looks for what other nodes asked for,
-and how soon the effects of a node that ended are found."""
+"""With several nodes: how often each looks for what other nodes asked for and is its part, and how soon
+the effects of a node that ended are found."""
 _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
 
@@ -206,12 +206,15 @@ class Effects:
     async def rest(self) -> None:
         """Another node has the work: cut short what runs, and know nothing of it any more."""
         self._resting = True
+        for id_ in self._running:
+            self._part.cuts(id_)
         await self.close()
         for entry in list(self._known.values()):
             self._line.remove(entry.id)
             self.forget(entry)
-        for kept in (self._asleep, self._held, self._part.begun):
-            kept.clear()
+        self._asleep.clear()
+        self._held.clear()
+        self._part.rests()
         # A task that was cancelled before it began, and a cancelled timer, could not say so.
         self._sweeping.lap = self._timer = None
 
@@ -309,6 +312,10 @@ class Effects:
         moved = self._part.is_whole or self._looked_at != self._log.position
         return (self._shared and moved) or not living.issuperset(self._held.values())
 
+    def running_of(self, living: frozenset[str]) -> frozenset[str]:
+        """Of these incarnations those whose runs are left to them: of nodes that do a part."""
+        return self._part.share.running(living)
+
     def look_again(self) -> None:
         """Look through the table for what does not run: the books may read now what they did not.
 
@@ -404,6 +411,7 @@ class Effects:
             "effect_left_open", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
         )
         entry.settling = False
+        self._part.cuts(entry.id)
         if self.draining:
             self.forget(entry)
         else:

@@ -24,6 +24,8 @@ class Spec:
     backoff_s: float = 1.0
     at_once: int | None = None
     per: Callable[[Any], object] | None = None
+    spread: bool = False
+    """Whether nodes divide it by entity all the same: then each node counts its own runs (`at_once`)."""
 
 
 class Answered(Enum):

@@ -171,7 +171,7 @@ class Brought:
     A ValueError is shown as one line, and the service does not start.
     """
     work: Callable[[], Awaitable[None]] = _nothing
-    """Begin the work that one node does for all of them, such as watching. Awaited after `start`.
+    """Begin the work that one node does for all of them. Awaited after `start`.
 
     Of several nodes only one does it. It begins again, here or elsewhere, after `rest` or the node's end.
     """

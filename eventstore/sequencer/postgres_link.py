@@ -18,8 +18,15 @@ Less than the time a caller waits (`postgres.ANSWER_S`), so that it gets this cl
 FORMAT = 1
 TRANSACTION_TIMEOUT_SINCE = 17_00_00
 """PostgreSQL 17 has the setting."""
-LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
-"""What an ended connection raises: what was under way may have been committed."""
+LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+"""What an ended connection raises: what was under way may have been committed. `InternalClientError`: one
+died between two messages, and asyncpg no longer knows the state of the connection."""
 _SIGN_IN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _SESSION = {
     "application_name": "huahuo",
@@ -93,7 +100,7 @@ async def open_link(
             return await _open(address, password, host, log_id, timeline)
         except SignInRefused as error:
             reasons.append(error)
-        except (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError, TimeoutError) as error:
+        except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
             reasons.append(Unreachable(f"{host}: {first_line(error)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused

@@ -103,5 +103,5 @@ async def _timeline_of(address: LogAddress, host: Host) -> int | None:
                 return int(await connection.fetchval(TIMELINE))
             finally:
                 connection.terminate()
-    except (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError, TimeoutError, SequencerError):
+    except (*LOST, asyncpg.PostgresError, TimeoutError, SequencerError):
         return None

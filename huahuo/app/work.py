@@ -56,10 +56,10 @@ class Work:
                 await brought.divide(share)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        await self._webhooks.divide(share)
 
     async def rest(self) -> None:
         """Another node does that now."""
-        await self._webhooks.rest()
         for brought in reversed(list(self._brought.values())):
             await brought.rest()
 

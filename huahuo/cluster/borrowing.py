@@ -16,6 +16,7 @@ import structlog
 
 from huahuo.actors.plugins.lending import Take
 from huahuo.cluster.errors import NodeError, Refused
+from huahuo.cluster.holder import SILENT_S
 from huahuo.cluster.lent import Lent, Want, Wants
 from huahuo.cluster.peers import Peers
 from huahuo.eventstore.ambient import Ambient
@@ -120,7 +121,9 @@ class Borrowing:
             self._told = (self._peers.node, now_s)
             self._holds_s = now_s
         self._lent.hear(self._peers.node, self._wants())
-        self._lent.look({self._peers.node, *self._peers.living()})
+        node, peers = self._peers.node, self._peers
+        # One that was silent for so long has lost its part of the work, and is not waited for.
+        self._lent.look({node, *peers.living()}, {node, *peers.living(SILENT_S)})
         if now_s - self._holds_s > ALONE_S:
             self._lent.open()
 

@@ -94,7 +94,7 @@ class Duty:
 
     def facts(self) -> Member:
         """What this node says of itself now."""
-        return replace(self._tell(self._beat), shares=not self._unfit)
+        return replace(self._tell(self._beat), divides=0 if self._unfit else members.DIVISION)
 
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
@@ -257,7 +257,7 @@ class Duty:
         nodes = {self.node}
         for node, member in self.members.items():
             known = node in state.nodes or self._heard.spoke(node)
-            if known and member.shares and self.silent_s(node) <= SILENT_S:
+            if known and member.divides == members.DIVISION and self.silent_s(node) <= SILENT_S:
                 nodes.add(node)
         found = tuple(sorted(nodes))
         return None if found == state.nodes else self._append(state, holder.divided(found))
@@ -291,13 +291,13 @@ class Duty:
     async def _take_share(self) -> None:
         """Do the part that is this node's according to the log."""
         found = Share(self.node, self.sharing)
-        none = self._unfit or self.node not in found.nodes or self._holder_divides_nothing()
+        none = self._unfit or self.node not in found.nodes or self._holder_divides_otherwise()
         await self._set_share(NOTHING if none else found)
 
-    def _holder_divides_nothing(self) -> bool:
-        """Whether an older version has the work: it does all of it, whatever was divided before."""
+    def _holder_divides_otherwise(self) -> bool:
+        """Whether another version has the work: it does itself what it does not divide as this one does."""
         member = self.members.get(self.holder)
-        return self.holder != self.node and member is not None and not member.shares
+        return self.holder != self.node and member is not None and member.divides != members.DIVISION
 
     async def _set_share(self, share: Share) -> None:
         async with self._changing:

@@ -1,7 +1,7 @@
 """Who has the work: a fold of the stream `cluster`, and when a node may take it over. Pure.
 
-The node that has the work watches mailboxes, delivers webhooks, trims the ordered log, and says among which
-nodes the rest is divided: effects, timers and followers (`huahuo.actors.entities.sharing`). Both stand in
+The node that has the work lends places, trims the ordered log, and says among which nodes the rest is
+divided: effects, timers, followers, mailboxes and webhooks (`huahuo.actors.entities.sharing`). Both stand in
 events, so every node agrees on them. Two nodes that believe they have the same for a moment do no harm: each
 append of that work expects the head of a stream.
 """

@@ -68,11 +68,11 @@ class Lent:
         """The places that `node` has."""
         return [id_ for id_, loan in self._loans.get(node, {}).items() if loan.granted]
 
-    def look(self, living: Collection[str]) -> None:
-        """These nodes live. What others had is free; once all of these have told, new places are granted."""
+    def look(self, living: Collection[str], awaited: Collection[str]) -> None:
+        """These nodes live. What others had is free; once all `awaited` have told, new places are granted."""
         for gone in sorted(self._told.keys() - set(living)):
             self._drop(gone)
-        if self._told.keys() >= set(living):
+        if self._told.keys() >= set(awaited):
             self._open.set()
 
     def open(self) -> None:

@@ -11,6 +11,8 @@ from huahuo.eventstore.port import Log
 TABLE = "cluster"
 _PART = "nodes"
 NODES_MAX = 1000
+DIVISION = 2
+"""How this version divides the work. Nodes of versions that divide otherwise do no part of it."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -31,8 +33,8 @@ class Member(msgspec.Struct, frozen=True):
     load: float = 0.0
     takes_clients: bool = True
     """Whether it is ready: not drained, its clock not wrong, its replica in order."""
-    shares: bool = False
-    """Whether it does a part of the work that nodes divide. Older versions do none."""
+    divides: int = 0
+    """What it does a part of: `DIVISION`, or 0 for nothing. Older versions have no number."""
 
 
 def put(node: str, member: Member) -> RowPut:

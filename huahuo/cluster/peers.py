@@ -42,10 +42,10 @@ class Peers:
         """See `NodesDoor.on`."""
         self._door.on(name, kind, handler)
 
-    def living(self) -> list[str]:
+    def living(self, within_s: float = LIVES_S) -> list[str]:
         """The other nodes that were heard of lately."""
         return sorted(
-            node for node in self._members() if node != self.node and self._silent_s(node) < LIVES_S
+            node for node in self._members() if node != self.node and self._silent_s(node) < within_s
         )
 
     async def ask[T](

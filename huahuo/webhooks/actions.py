@@ -136,6 +136,7 @@ class HookActions:
         if call.params.everybody and not who.is_admin:
             return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
         found = self._book.state.all(None if call.params.everybody else who.user_id)
+        await self._deliveries.books.count_again(hook.webhook_id for hook in found)
         return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
 
     async def _letters(self, call: Call[OneWebhook]) -> Reply:

@@ -3,13 +3,15 @@
 | of an effect | of a delivery |
 |---|---|
 | request | a row of `webhook`, put when the event is found to match |
-| claim | none: one process has the log, and its runner has one run of a delivery at a time |
+| claim | none: a runner has one run of a delivery at a time, and nodes divide them by hooks |
 | failed attempt | the row, with the number of failures and when the next is due |
 | pause | the row stays, and is not read |
 | end | the row gone; after a final failure a dead letter in the same commit |
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,6 +29,9 @@ from huahuo.webhooks.letters import DeadLetter, Delivery
 
 DEAD_LETTERS_MAX: Final = 1_000
 """Of one hook. Beyond it, the oldest is forgotten."""
+COUNTED_S: Final = 1.0
+"""With several nodes: how long a count is believed."""
+_PAGE_ROWS: Final = 500
 _ENDED: Final = "ended"
 
 
@@ -46,8 +51,13 @@ class HookBooks:
 
     table: Final = letters.TABLE
 
-    def __init__(self, log: Log, ambient: Ambient, is_paused: Callable[[int], bool]) -> None:
+    def __init__(
+        self, log: Log, ambient: Ambient, is_paused: Callable[[int], bool], *, shared: bool = False
+    ) -> None:
+        """`shared`: other nodes queue and end deliveries too, so counts must be made again."""
         self._is_paused = is_paused
+        self._shared = shared
+        self._counted_s = -math.inf
         self.words = LastWords()
         self.waiting: dict[int, int] = {}
         self.dead: dict[int, int] = {}
@@ -84,9 +94,37 @@ class HookBooks:
         self.count(self.waiting, int(entry.key), -1)
         self.words.by_number.pop(entry.id, None)
 
+    async def count_all(self, hooks: Iterable[int]) -> None:
+        """Count what waits for each hook, and the dead letters of these. Raises as `Log.rows`."""
+        self._counted_s = self._ambient.monotonic_s()
+        waiting: Counter[int] = Counter()
+        before: bytes | None = None
+        while rows := await self._log.rows(letters.TABLE, "", before=before, limit=_PAGE_ROWS):
+            waiting.update(letters.hook_of(key) for key, _ in rows)
+            before = rows[-1][0]
+        self.waiting = dict(waiting)
+        for hook in hooks:
+            await self._count_dead(hook)
+
+    async def count_again(self, hooks: Iterable[int] = ()) -> bool:
+        """`count_all`, if other nodes may have changed something since. Returns whether it was done."""
+        if not self._shared or self._ambient.monotonic_s() - self._counted_s < COUNTED_S:
+            return False
+        await self.count_all(hooks)
+        return True
+
+    async def _count_dead(self, hook: int) -> None:
+        count, after = 0, b""
+        while rows := await self._log.rows(letters.DEAD, str(hook), after=after, limit=_PAGE_ROWS):
+            count, after = count + len(rows), rows[-1][0]
+        self.dead.pop(hook, None)
+        self.count(self.dead, hook, count)
+
     async def bury(self, delivery: Delivery, letter: DeadLetter, *rows: RowDrop) -> None:
         """Keep a dead letter, and forget the hook's oldest if there are too many."""
         hook = delivery.webhook_id
+        if self._shared:
+            await self._count_dead(hook)
         if self.dead.get(hook, 0) >= DEAD_LETTERS_MAX:
             oldest = await self._log.rows(letters.DEAD, str(hook), after=b"", limit=1)
             positions = [letters.read_dead(key, value)[0] for key, value in oldest]

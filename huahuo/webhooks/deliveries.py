@@ -69,7 +69,7 @@ class Deliveries:
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         shared: bool = False,
     ) -> None:
-        self.books = HookBooks(log, ambient, self._is_paused)
+        self.books = HookBooks(log, ambient, self._is_paused, shared=shared)
         self.delivered = 0
         self.failed = 0
         self.last: dict[int, tuple[int, str]] = {}
@@ -103,14 +103,7 @@ class Deliveries:
 
     async def start(self) -> None:
         """Go on with what an earlier process left. If shared, again after `effects.rest`."""
-        self.books.waiting.clear()
-        before: bytes | None = None
-        while rows := await self._log.rows(letters.TABLE, "", before=before, limit=_PAGE_ROWS):
-            for key, value in rows:
-                self.books.count(self.books.waiting, int(letters.read(key, value)[1].key), 1)
-            before = rows[-1][0]
-        for hook in self._hooks.all():
-            self.books.dead[hook.webhook_id] = len(await self.letters(hook.webhook_id))
+        await self.books.count_all(hook.webhook_id for hook in self._hooks.all())
         await self.effects.start()
 
     def read_event(self, event: StoredEvent) -> Followed:
@@ -127,7 +120,7 @@ class Deliveries:
             for hook in self._hooks.matching(event.stream, event.type, event.position, event.data):
                 delivery = Delivery(hook.webhook_id, event.position)
                 counts[hook.webhook_id] = waiting = counts.get(hook.webhook_id, 0) + 1
-                if self.books.waiting.get(hook.webhook_id, 0) + waiting > WAITING_MAX:
+                if not await self._has_room(hook.webhook_id, waiting):
                     await self._too_many(delivery, event)
                     continue
                 row = letters.opened(delivery, hook.user_id, self._ambient.now_ms())
@@ -173,6 +166,13 @@ class Deliveries:
         for _, start, owner in rows.values():
             self.books.count(self.books.waiting, int(start.row.key), 1)
             self.effects.committed(start, owner)
+
+    async def _has_room(self, webhook_id: int, more: int) -> bool:
+        """Whether so many more may wait for a hook."""
+        while self.books.waiting.get(webhook_id, 0) + more > WAITING_MAX:
+            if not await self.books.count_again():
+                return False
+        return True
 
     async def _too_many(self, delivery: Delivery, event: Followed) -> None:
         why = f"{WAITING_MAX} deliveries waited"

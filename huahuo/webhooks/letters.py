@@ -80,6 +80,11 @@ def number_of(key: bytes) -> int:
     return (int.from_bytes(key[8:]) << _POSITION_BITS) | (_POSITION_MAX - int.from_bytes(key[:8]))
 
 
+def hook_of(key: bytes) -> int:
+    """The hook of a row's delivery."""
+    return int.from_bytes(key[8:])
+
+
 def read(key: bytes, value: bytes) -> tuple[int, OpenEffect]:
     """A row that `put` wrote."""
     return number_of(key), read_row(value)

@@ -6,6 +6,7 @@ A service without webhooks follows nothing: the follower begins with the first h
 from collections.abc import Callable
 from typing import Final
 
+from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.actors.followers import record
 from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.spec import Spec
@@ -51,6 +52,7 @@ class Webhooks:
         self._registry = registry
         self._users = users
         self._following = shared
+        self._share = NOTHING
         hooks = self.book.state
         self.deliveries = Deliveries(
             log=log,
@@ -82,16 +84,26 @@ class Webhooks:
         await self.book.start()
 
     async def work(self) -> None:
-        """Go on with what an earlier process left, or another node."""
+        """Go on with what an earlier process left. Where nodes share the log, `divide` says which of them."""
+        if self._shared:
+            return
         await self.deliveries.start()
-        if self._shared or len(self.book.state):
+        if len(self.book.state):
             self._following = True
             await self._followers.start()
 
-    async def rest(self) -> None:
-        """Another node has the work."""
-        await self._followers.close()
-        await self.deliveries.effects.rest()
+    async def divide(self, share: Share) -> None:
+        """Nodes divide deliveries by their hooks, and one finds what matches: do this part, and no other."""
+        before, self._share = self._share, share
+        self.deliveries.effects.divide(share)
+        if not share.is_nothing and before.is_nothing:
+            await self.deliveries.start()
+            await self._followers.start(share)
+        elif not share.is_nothing:
+            await self._followers.divide(share)
+        elif not before.is_nothing:
+            await self._followers.close()
+            await self.deliveries.effects.rest()
 
     async def drain(self, timeout_s: float) -> None:
         """Let what runs come to its end."""

@@ -11,7 +11,7 @@ The mailbox answers `CheckOver` to a run whose check is not open any more. The r
 of a check at a time, so a claim needs no number; where several nodes share the log, it names the incarnation.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -60,10 +60,10 @@ class CheckBooks:
 
     table: Final = CHECKS
 
-    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient, *, one_works: bool = False) -> None:
-        """`one_works`: of several nodes one runs all checks, so it takes over what any other one runs."""
+    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient) -> None:
+        self.running: Callable[[frozenset[str]], frozenset[str]] = frozenset
+        """Of the incarnations that live, those to which the checks that they run are left."""
         self._log = log
-        self._one_works = one_works
         self._mailboxes = mailboxes
         self._ambient = ambient
 
@@ -83,7 +83,7 @@ class CheckBooks:
         """See `Books`."""
         cause = await self._mailboxes.cause_of(int(entry.key), entry.id)
         hold = CheckHold(self._mailboxes, entry, cause)
-        await hold.begin(self._log, frozenset() if self._one_works else self._log.living())
+        await hold.begin(self._log, self.running(self._log.living()))
         yield hold
 
     async def cancelled(self, entry: Entry) -> str | None:

@@ -1,6 +1,7 @@
 """Connections over IMAP to each host, bounded. Pure but for the futures of those who wait.
 
-What `connections_max` of a provider bounds holds over all nodes (`Lending`).
+What `connections_max` of a provider bounds holds over all nodes (`Lending`), and so does the bound of checks
+at one host where nodes divide them.
 A watcher that waits in IDLE only lends its place: a check that finds none free takes the place that has been
 idle for longest. Watchers themselves never wait here: they come again later.
 """
@@ -8,7 +9,7 @@ idle for longest. Watchers themselves never wait here: they come again later.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
@@ -106,11 +107,19 @@ class Connections:
     """The places of every host."""
 
     def __init__(
-        self, providers: Providers, watched_per_host_max: int, lending: Lending | None = None
+        self,
+        providers: Providers,
+        watched_per_host_max: int,
+        lending: Lending | None = None,
+        checks_per_host_max: int = 0,
     ) -> None:
-        """`watched_per_host_max`: for watchers where the table of providers says nothing."""
+        """`watched_per_host_max`: for watchers where the table of providers says nothing.
+
+        `checks_per_host_max`: the same for checks of all nodes; 0: their runner bounds them.
+        """
         self._providers = providers
         self._default = watched_per_host_max
+        self._checks_max = checks_per_host_max
         self._lending = lending or Lending()
         self._lending.lend(self._taken)
         # A host is forgotten while no check has a place there or waits for one: users name the hosts.
@@ -133,9 +142,13 @@ class Connections:
     @asynccontextmanager
     async def of_check(self, plan: Plan) -> AsyncIterator[None]:
         """A place for a check. Where the table says nothing, the bound is that of checks at one host."""
-        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        bound = provider.connections_max
-        place = self._lending.place(self._key(provider, plan), bound) if bound else nullcontext()
+        if (
+            self._checks_max
+            and not self._providers.of(plan.mail_type, plan.server, plan.port).connections_max
+        ):
+            place = self._lending.place(f"checks at {plan.server.lower()}", self._checks_max)
+        else:
+            place = self.of_mail(plan)
         async with place:
             self._checking += 1
             self.peak = max(self.peak, self._checking)
@@ -143,6 +156,12 @@ class Connections:
                 yield
             finally:
                 self._checking -= 1
+
+    def of_mail(self, plan: Plan) -> AbstractAsyncContextManager[None]:
+        """A place for reading mails that a user opens. Where the table says nothing, there is no bound."""
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        bound = provider.connections_max
+        return self._lending.place(self._key(provider, plan), bound) if bound else nullcontext()
 
     def of_watchers(self, plan: Plan) -> Places:
         """The places at a mailbox's host."""

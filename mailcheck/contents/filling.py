@@ -77,13 +77,17 @@ class Filling:
         """Mailboxes with mails whose text is still to be read, as far as this process knows."""
         return len(self._queued) + len(self._tasks) + len(self._later)
 
-    async def start(self) -> None:
-        """Go on with what an earlier process left. Raises as `Log.rows`."""
+    async def start(self, mine: Callable[[int], bool] = lambda _email_id: True) -> None:
+        """Go on with what an earlier process left, or another node, as far as it is `mine`.
+
+        Raises as `Log.rows`.
+        """
         self._open = True
         before: bytes | None = None
         while rows := await self._log.rows(UNREAD_BODIES, "", before=before, limit=_PAGE_ROWS):
-            for key, _ in rows:
-                self.read(number_of(key))
+            for email_id in (number_of(key) for key, _ in rows):
+                if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
+                    self.read(email_id)
             before = rows[-1][0]
 
     def read(self, email_id: int) -> None:

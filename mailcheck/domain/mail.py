@@ -5,12 +5,12 @@ deciders decide what events mean; this module only connects them.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection
 
 from huahuo.actors.effects.facts import Start
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
@@ -18,7 +18,6 @@ from huahuo.actors.plugins.lending import Lending
 from huahuo.actors.plugins.plugin import EntityKind
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.belongings import Belongings
@@ -36,6 +35,7 @@ from huahuo.mailcheck.contents.keeping import Keeping
 from huahuo.mailcheck.contents.opening import Opening
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.domain.commands import Commands
+from huahuo.mailcheck.domain.division import Division, Tap
 from huahuo.mailcheck.domain.readers import Readers
 from huahuo.mailcheck.domain.reports import Reports
 from huahuo.mailcheck.domain.work import checks_of, purges_of
@@ -59,8 +59,6 @@ from huahuo.mailcheck.streams import user_of
 from huahuo.mailcheck.tables.purge import Purging
 from huahuo.mailcheck.watching.watching import Watching
 
-_LOOK_S = 2.0
-"""How often the node that has the work looks for mailboxes that other nodes were told to watch."""
 _ENTITY_BYTES = 1_500
 """Memory of an entity with a small state."""
 
@@ -86,12 +84,13 @@ class MailDomain:
         jobs: JobDoor | None = None,
         shared: bool = False,
         lending: Lending | None = None,
+        tap: Callable[[Tap], Callable[[], None]] | None = None,
     ) -> None:
-        """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched."""
+        """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched.
+
+        `tap`: calls that for each commit (`Feed.tap`); needed if `shared`.
+        """
         self._index = index
-        self._shared = shared
-        self._looking: asyncio.TimerHandle | None = None
-        self._lookers: set[asyncio.Task[None]] = set()
         self._log = log
         self._directory = directory
         self._ambient = ambient
@@ -101,8 +100,9 @@ class MailDomain:
         known = KnownMails(log, ambient)
         group_proxy = GroupProxies(log, directory).of
         readers = self._readers = Readers(
-            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending
-        )
+            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending,
+            divided=shared,
+        )  # fmt: skip
         self.tokens, self.connections = readers.tokens, readers.connections
         self._reports = Reports(log, mailboxes)
         self.watching = Watching(
@@ -144,6 +144,18 @@ class MailDomain:
             known=known,
             ambient=ambient,
         )
+        self._division: Division | None = None
+        """Where nodes share the log: which part of it is this node's."""
+        if shared:
+            assert tap is not None, "what other nodes decide is heard there"
+            self._division = Division(
+                log=log,
+                tap=tap,
+                checks=self._checks,
+                watching=self.watching,
+                filling=self._filling if self._fills else None,
+                providers=settings.providers,
+            )
         self._commands = Commands(
             log, directory, executor, ambient, settings, readers, mailboxes, own, self.opening,
             known=known, pauses=pauses, index=index, jobs=jobs,
@@ -209,39 +221,35 @@ class MailDomain:
         if self._index is not None:
             await self._index.start()
 
+    @property
+    def _fills(self) -> bool:
+        return self._settings.check.bodies == "background"
+
     async def work(self) -> None:
-        """Continue the checks and purges that an earlier process left, and watch. Raises as `start`."""
-        if not self._shared:  # other nodes' programs may go on with what they reported
-            await self._reports.interrupt()
-        await self._checks.start()
+        """Continue the checks and purges that an earlier process left, and watch. Raises as `start`.
+
+        Where nodes share the log, `divide` says which of them check and watch.
+        """
         await self._purges.start()
+        if self._division is not None:
+            await self._division.work(has=True)
+            return
+        await self._reports.interrupt()
+        await self._checks.start()
         await self.watching.start()
-        if self._settings.check.bodies == "background":
+        if self._fills:
             await self._filling.start()
-        if self._shared:
-            self._look_for_watched()
+
+    async def divide(self, share: Share) -> None:
+        """Check and watch this part of the mailboxes, and no other. Raises as `start`."""
+        if self._division is not None:
+            await self._division.divide(share)
 
     async def rest(self) -> None:
         """Another node has the work."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
-        await self.watching.close()
-        await self._filling.close()
-        await self._checks.rest()
         await self._purges.rest()
-
-    def _look_for_watched(self) -> None:
-        """Other nodes may be told to watch a mailbox: look for it now and then."""
-        loop = asyncio.get_running_loop()
-        self._looking = loop.call_later(_LOOK_S, self._look_for_watched)
-        task = loop.create_task(self._watch_more(), name="mailboxes to watch")
-        self._lookers.add(task)
-        task.add_done_callback(self._lookers.discard)
-
-    async def _watch_more(self) -> None:
-        with contextlib.suppress(EventStoreError):
-            await self.watching.start()
+        if self._division is not None:
+            await self._division.work(has=False)
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
@@ -253,8 +261,8 @@ class MailDomain:
 
     async def close(self) -> None:
         """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._division is not None:
+            await self._division.close()
         await self.watching.close()
         await self._filling.close()
         await self._checks.close(self._settings.close_timeout_s)
@@ -296,9 +304,11 @@ class MailDomain:
             case StopCheck():
                 self._checks.cancelled(effect.check_id)
             case Watch():
-                self.watching.watch(effect.email_id, effect.host)
+                if self._division is None:  # else it is heard in the log, by each node
+                    self.watching.watch(effect.email_id, effect.host)
             case Unwatch():
-                self.watching.unwatch(effect.email_id)
+                if self._division is None:
+                    self.watching.unwatch(effect.email_id)
             case LookAgain():
                 self.watching.look_again(effect.email_id)
             case ReadBodies():

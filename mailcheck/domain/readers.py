@@ -49,8 +49,10 @@ class Readers:
         group_proxy: GroupProxy,
         check_mail: CheckMail | None = None,
         lending: Lending | None = None,
+        *,
+        divided: bool = False,
     ) -> None:
-        """`check_mail`: in place of checks and looks over the network."""
+        """`check_mail`: in place of checks and looks over the network. `divided`: nodes divide the checks."""
         self._settings = settings
         self._executor = executor
         self._ambient = ambient
@@ -58,7 +60,12 @@ class Readers:
         self.requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, mailboxes, settings.providers)
         self.tokens = Tokens(grants, self.requests, ambient)
-        self.connections = Connections(settings.providers, settings.watch_connections_max, lending)
+        self.connections = Connections(
+            settings.providers,
+            settings.watch_connections_max,
+            lending,
+            settings.checks_per_host_max if divided else 0,
+        )
         shared: dict[str, Any] = {"requests": self.requests, "ambient": ambient, "network": settings.network}
         self.looking = Looking(settings.check, large_mails=self._large_mails, executor=executor, **shared)
         one = OneMail(limits=settings.check, **shared)
@@ -69,12 +76,12 @@ class Readers:
                 log, read, settings.providers, grants, self.tokens, gate, settings.proxy, group_proxy
             )
 
-        gate = self.connections.of_check
+        gate, opening = self.connections.of_check, self.connections.of_mail
         self.checks = signing(check_mail or self._check, gate)
         self.looks = signing(check_mail or self.looking.new, lambda _plan: nullcontext())
         """A watcher has its place before it signs in, and keeps it afterwards."""
-        self.one_mail = signing(one, gate)
-        self.many_mails = signing(many, gate)
+        self.one_mail = signing(one, opening)
+        self.many_mails = signing(many, opening)
         self.login = SigningInOnly(limits=settings.check, **shared)
         self.sign_in = signing(check_mail or self.login, gate)
 

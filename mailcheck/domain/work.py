@@ -31,7 +31,11 @@ def checks_of(
     shared: bool,
     wait_s: Callable[[UserId], float],
 ) -> Effects:
-    """The checks: at most `checks_max` at a time, and `checks_per_host_max` at one mail server."""
+    """The checks: at most `checks_max` at a time, and `checks_per_host_max` at one mail server.
+
+    Nodes divide them by mailbox. What is bounded over all nodes takes a place (`Connections.of_check`).
+    """
+    books = CheckBooks(log, mailboxes, ambient)
     check = Spec(
         kind=MAILBOX,
         name=CHECK,
@@ -41,11 +45,12 @@ def checks_of(
         retries=0,
         at_once=settings.checks_per_host_max,
         per=_host_of,
+        spread=True,
     )
-    return Effects(
+    checks = Effects(
         log=log,
         ambient=ambient,
-        books=CheckBooks(log, mailboxes, ambient, one_works=shared),
+        books=books,
         specs={(MAILBOX, CHECK): check},
         wait_s=wait_s,
         shared=shared,
@@ -56,6 +61,8 @@ def checks_of(
             sweep_s=settings.sweep_s,
         ),
     )
+    books.running = checks.running_of
+    return checks
 
 
 def purges_of(

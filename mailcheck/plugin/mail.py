@@ -64,6 +64,7 @@ class Mail(Plugin):
             index=index,
             jobs=host.jobs,
             lending=host.lending,
+            tap=host.feed.tap,
         )
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
         host.metrics.gauge(
@@ -94,6 +95,7 @@ class Mail(Plugin):
             start=mail.start,
             work=mail.work,
             rest=mail.rest,
+            divide=mail.divide,
             drain=mail.drain,
             close=mail.close,
             forget=mail.belongings.forget,

@@ -179,6 +179,14 @@ class Providers:
         """Every `mail_type`."""
         return tuple(self._table)
 
+    def may_be_bounded(self, host: str) -> bool:
+        """Whether a mailbox at this host may be one of a provider with `connections_max`."""
+        return any(
+            not provider.hosts or host.lower() in (name for name, _ in _hosts(provider))
+            for provider in self._table.values()
+            if provider.connections_max
+        )
+
     def of(self, mail_type: str, server: str = "", port: int = IMAPS_PORT) -> Provider:
         """The provider of a mailbox. Type `imap` at a host of another provider belongs to that one."""
         if mail_type == "imap":

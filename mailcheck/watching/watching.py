@@ -41,6 +41,9 @@ _PAGE_ROWS: Final = 1_000
 _LOGOUT_S: Final = 2.0
 _STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
 
+type Mine = Callable[[int, str], bool]
+"""Whether this node watches the mailbox of this id, at this host."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -98,15 +101,18 @@ class Watching:
         """How often a server was left alone since the start."""
         return sum(host.backoffs for host in self._turns.hosts.values())
 
-    async def start(self) -> None:
-        """Watch what was watched before. Call once.
+    async def start(self, mine: Mine = lambda _email_id, _host: True) -> None:
+        """Watch what is to be watched, as far as it is `mine`, and nothing else.
 
         Raises:
             Unavailable, Closed: the log could not be read.
         """
-        found = [(email_id, host) async for email_id, host in self._rows()]
+        before = set(self._turns.watched)
+        found = {email_id: host async for email_id, host in self._rows() if mine(email_id, host)}
         self._turns.open = True
-        for email_id, host in found:
+        for gone in before - found.keys():
+            self.unwatch(gone)
+        for email_id, host in found.items():
             if email_id not in self._turns.watched:
                 self._turns.later(
                     self._turns.add(email_id, host), pace.spread_s(len(found), self._ambient.random())
@@ -137,6 +143,17 @@ class Watching:
         if watched is not None and watched.client is None and not watched.running:
             watched.told, watched.failures = False, 0
             self._turns.later(watched, 0.0)
+
+    def waits_for_sign_in(self, email_id: int) -> bool:
+        """Whether the mailbox has no turn until something about its sign-in changes."""
+        watched = self._turns.watched.get(email_id)
+        return watched is not None and watched.due_s == NEVER_S and not watched.running
+
+    async def rest(self) -> None:
+        """Watch nothing, until `start`."""
+        await self.close()
+        for email_id in list(self._turns.watched):
+            self.unwatch(email_id)
 
     async def close(self) -> None:
         """Stop all looks and cut all connections. Idempotent."""

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
@@ -126,6 +127,27 @@ async def test_a_killed_server_loses_nothing_acknowledged_and_is_waited_for(
         assert [ordered.offset for ordered in found] == list(range(21, last + 1))
         kept = {ordered.offset: ordered.proposal for ordered in await read(one, 0, last)}
         assert offsets.items() <= kept.items()
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO", "LEFT JOIN LATERAL"])
+async def test_a_connection_that_the_library_does_not_understand_any_more_is_replaced(
+    server: Postgres, name: str, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncpg says when a server dies between two of its messages."""
+    fetch, breaks = asyncpg.Connection.fetch, [True]
+
+    async def broken(self: Any, query: str, *args: Any, **more: Any) -> Any:
+        if statement in query and breaks:
+            breaks.clear()
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress")
+        return await fetch(self, query, *args, **more)
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", broken)
+    async with opened(server, name) as sequencer:
+        assert await put(sequencer, b"a") == 1
+        assert await put(sequencer, b"b") == 2
+        assert [one.proposal for one in await read(sequencer, 0, 2)] == [b"a", b"b"]
+    assert breaks == []
 
 
 async def test_a_log_that_went_back_is_not_followed_further(server: Postgres, name: str) -> None:

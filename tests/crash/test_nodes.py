@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,14 @@ from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
 from tests.support.servers.postgres import Postgres, postgres
+from tests.support.servers.pymap import pymap
+from tests.support.servers.receiver import receiver
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EVENTS = 40
 PARCELS_SENT = 12
+HOOKS = 8
 STREAM = "user/42"
 
 
@@ -85,7 +89,12 @@ app = Huahuo(entities=[parcel], plugins=[])
 
 @contextlib.contextmanager
 def node(
-    folder: Path, name: str, order: NatsServers | Postgres, log: str, app: str | None = None
+    folder: Path,
+    name: str,
+    order: NatsServers | Postgres,
+    log: str,
+    app: str | None = None,
+    **settings: str,
 ) -> Iterator[Serving]:
     """A node over the ordered log named `log`."""
     address = f"{order.url}?name={log}"
@@ -96,6 +105,7 @@ def node(
         folder=folder,
         HUAHUO_LOG=address,
         HUAHUO_NODE=name,
+        **settings,
     ) as server:
         yield server
 
@@ -192,6 +202,58 @@ async def test_effects_are_divided_among_nodes_and_go_on_within_ten_seconds_of_a
                 await client.send("order_parcel")
             async with asyncio.timeout(10):
                 assert {await anext(packers) for _ in range(PARCELS_SENT)} == {"b"}
+
+
+async def test_checks_and_webhooks_are_divided_among_nodes_and_go_on_within_ten_seconds_of_a_kill(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    allowed = {"HUAHUO_WEBHOOKS_ALLOW_PRIVATE": "true", "HUAHUO_MAIL_ALLOW_PRIVATE": "true"}
+    with (
+        pymap() as server,
+        receiver() as hooked,
+        node(tmp_path, "a", order, "mail", **allowed) as a,
+        node(tmp_path, "b", order, "mail", **allowed) as b,
+    ):
+        async with (
+            asyncio.timeout(3 * WITHIN_S),
+            Client(b.url, token=b.token(42, "alice", admin=True)) as client,
+            client.events("log", after="start") as events,
+        ):
+            await until_divided(client, "a", "b")
+            url = f"http://127.0.0.1:{hooked.port}/hook"
+            for _ in range(HOOKS):
+                await client.send("add_webhook", url=url, types=["ticked"], streams=[STREAM])
+            added = [
+                await client.send(
+                    "add_email",
+                    email=f"{n}@example.com",
+                    password="another",
+                    server=server.host,
+                    port=server.port,
+                    use_ssl=False,
+                    mail_type="imap",
+                )
+                for n in range(HOOKS)
+            ]
+            numbers = [one["email_id"] for one in added]
+            checkers = (event.data["by"] async for event in events if event.type == "check_started")
+            for nodes in ({"a", "b"}, {"b"}):
+                if nodes == {"b"}:
+                    await asyncio.to_thread(a.kill)
+                await client.send("check_emails", email_ids=numbers)
+                await publish(client, 1)
+                async with asyncio.timeout(10 if nodes == {"b"} else WITHIN_S):
+                    found = {(await anext(checkers)).partition(".")[0] for _ in range(HOOKS)}
+                    assert found == nodes, "where checks ran"
+                    for _ in range(HOOKS):
+                        await asyncio.to_thread(hooked.next)
+                while not all(one["status"] == "need_reauth" for one in await _rows(client)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)  # a probe of other processes
+
+
+async def _rows(client: Client) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (await client.send("get_all_emails"))["data"]
+    return rows
 
 
 async def until_divided(client: Client, *names: str) -> None:

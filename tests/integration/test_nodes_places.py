@@ -175,12 +175,12 @@ async def test_a_silent_node_has_nothing_and_late_news_do_not_count() -> None:
     lent = Lent(_always, lambda node, id_: granted.append((node, id_)))
     want = Want("b.1", KEY, 2, False)
     lent.hear("b", Wants("life", 2, [want]))
-    lent.look({"b"})
+    lent.look({"b"}, {"b"})
     for _ in range(3):
         await asyncio.sleep(0)
     assert granted == [("b", "b.1")]
     lent.hear("b", Wants("life", 1, []))
     assert lent.granted_to("b") == ["b.1"]
-    lent.look(set())
+    lent.look(set(), set())
     assert lent.granted_to("b") == []
     lent.close()

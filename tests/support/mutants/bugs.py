@@ -338,6 +338,13 @@ _ALL: Final = (
         tests=_unit("unit/actors/test_followers", "property/test_followers_property"),
     ),
     Bug(
+        "each node does all of what is divided",
+        "huahuo.actors.entities.sharing",
+        "len(self.nodes) == 1 or max(",
+        "len(self.nodes) > 0 or max(",
+        tests=_unit("simulation/test_division"),
+    ),
+    Bug(
         "renewed tokens are announced at once",
         "huahuo.transport.session.liveness",
         "left_ms / 2)",

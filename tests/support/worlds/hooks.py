@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
 import msgspec
 
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal
@@ -14,6 +16,9 @@ from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
+from huahuo.eventstore.replicated.opening import open_replica
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
 from huahuo.testing.world import VirtualAmbient
@@ -63,6 +68,9 @@ class HookWorld:
     def __init__(self, seed: int = 1) -> None:
         self.disk = ModelDisk()
         self.receiver = Receiver()
+        self.order: MemoryOrder | None = None
+        """Of several nodes; `node` is the name of this one."""
+        self.node = "one"
         self.judged: dict[str, bool] = {}
         """Streams `job/…` and whether users may read them."""
         self.lives = 0
@@ -75,9 +83,11 @@ class HookWorld:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         ambient = VirtualAmbient(loop, self.lives)
-        self.log = await FaultyLog.open(
-            self.disk, ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor()
-        )
+        engine = partial(
+            FaultyLog.open, self.disk,
+            ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor(),
+        )  # fmt: skip
+        self.log = await (engine() if self.order is None else self._join(engine, ambient))
         feed = Feed(self.log, tail_events_max=64, tail_bytes_max=1 << 16)
         self.registry = Registry()
         self.registry.judges["job"] = self._judge
@@ -91,9 +101,24 @@ class HookWorld:
             users=self.users,
             posting=self.receiver,
             allow_private=False,
+            shared=self.order is not None,
         )
         await self.hooks.start()
         await self.hooks.work()
+
+    async def _join(self, engine: Callable[..., Any], ambient: VirtualAmbient) -> FaultyLog:
+        assert self.order is not None
+        log: FaultyLog = await open_replica(
+            engine, ambient=ambient, master_key=bytes(32),
+            sequencer=MemorySequencer(self.order), node=self.node,
+        )  # fmt: skip
+        assert isinstance(log.writer, ReplicaWriter)
+        await log.writer.joined()
+        return log
+
+    async def divide(self, *nodes: str) -> None:
+        """Do the part of this node, of what these divide."""
+        await self.hooks.divide(Share(self.node, nodes))
 
     async def _judge(self, stream: str, _who: Principal) -> bool:
         return self.judged.get(stream, False)

@@ -11,12 +11,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.sharing import Share
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.jobs import JobDoor
 from huahuo.actors.plugins.plugin import Host
@@ -27,6 +29,9 @@ from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
+from huahuo.eventstore.replicated.opening import open_replica
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.domain.mail import MailDomain
@@ -146,6 +151,9 @@ class MailWorld:
         self._disk = ModelDisk()
         self.searching = searching
         """Whether mails are put into an index."""
+        self.order: MemoryOrder | None = None
+        """Of several nodes; `node` is the name of this one."""
+        self.node = "one"
         self.jobs: JobDoor | None = None
         """What shows long imports, from the next life on."""
         self.files: Path | None = None
@@ -158,9 +166,11 @@ class MailWorld:
 
     async def open(self) -> None:
         """Begin a life; `start` then picks up what the last one left."""
-        self.log = await FaultyLog.open(
-            self._disk, ambient=self.ambient, master_key=bytes(32), build="test", executor=self._executor
-        )
+        engine = partial(
+            FaultyLog.open, self._disk,
+            ambient=self.ambient, master_key=bytes(32), build="test", executor=self._executor,
+        )  # fmt: skip
+        self.log = await (engine() if self.order is None else self._join(engine))
         self.script = Script()
         self.feed = Feed(self.log)
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=self.ambient)
@@ -189,6 +199,8 @@ class MailWorld:
             settings=self.settings,
             check_mail=self.script if self._scripted else None,
             wait_s=self._wait_s,
+            shared=self.order is not None,
+            tap=self.feed.tap,
         )
         for kind in self.mail.kinds:
             self.directory.register(
@@ -196,10 +208,25 @@ class MailWorld:
             )
         self._specs = {spec.action: spec for spec in self.mail.actions()}
 
+    async def _join(self, engine: Callable[..., Any]) -> FaultyLog:
+        assert self.order is not None
+        log: FaultyLog = await open_replica(
+            engine, ambient=self.ambient, master_key=bytes(32),
+            sequencer=MemorySequencer(self.order), node=self.node,
+        )  # fmt: skip
+        assert isinstance(log.writer, ReplicaWriter)
+        await log.writer.joined()
+        return log
+
     async def start(self) -> None:
-        """See `MailDomain.start`."""
+        """See `MailDomain.start`. A node has no work yet."""
         await self.mail.start()
-        await self.mail.work()
+        if self.order is None:
+            await self.mail.work()
+
+    async def divide(self, *nodes: str) -> None:
+        """Do the part of this node, of what these divide."""
+        await self.mail.divide(Share(self.node, nodes))
 
     async def close(self, drain_s: float = 0.0) -> None:
         """End a life in good order."""

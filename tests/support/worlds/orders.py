@@ -163,7 +163,7 @@ class Engine:
         loop, ambient = asyncio.get_running_loop(), ambient or FakeAmbient()
         self.log = log
         self.runtime = Runtime(loop, ambient=ambient)
-        feed = Feed(log)
+        self.feed = feed = Feed(log)
         fairness = Fairness(Turns(Shares(), loop.time))
         self.directory = Directory(
             self.runtime, log, feed, ambient, limits=DirectoryLimits(), fairness=fairness

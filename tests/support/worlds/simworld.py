@@ -112,11 +112,11 @@ def run(world: Any, seed: int) -> str:
         loop.run_until_complete(world(loop))
         return loop.trace_hash()
     finally:
-        loop.run_until_complete(_end_everything(loop))
+        loop.run_until_complete(end_everything(loop))
         loop.close()
 
 
-async def _end_everything(loop: SimLoop) -> None:
+async def end_everything(loop: SimLoop) -> None:
     """Let every machine's tasks end while there still is a world to end in."""
     mine = asyncio.current_task()
     rest = [task for task in asyncio.all_tasks(loop) if task is not mine]

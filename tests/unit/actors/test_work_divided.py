@@ -345,6 +345,23 @@ def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes() ->
     on_nodes(test, at_once=1, backoff_s=60.0)
 
 
+def test_an_effect_whose_claim_was_in_doubt_when_its_node_rested_is_not_left_open() -> None:
+    async def test(one: Works, other: Works) -> None:
+        await both(one, other, "a")
+        one.log.lose = ["after"] * 1000
+        posted = [await other.post() for _ in range(MANY)]
+        await asyncio.sleep(0.5)
+        assert one.script.runs == []
+        one.log.lose.clear()
+        await both(one, other)
+        await both(one, other, *BOTH)
+        await asyncio.sleep(5)
+        for parcel in posted:
+            assert (await other.types(parcel))[-1] == "effect_ended done"
+
+    on_nodes(test)
+
+
 def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read() -> None:
     async def test(one: Works, other: Works) -> None:
         faults: list[object] = []

@@ -221,7 +221,7 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
     async with workers() as (made, each):
         for worker in each:
             await worker.duty.stop()
-        gone = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0, shares=True)
+        gone = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0, divides=members.DIVISION)
         await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put("gone", gone),)))
         again = Worker(made.nodes[1])
         await again.duty.start()

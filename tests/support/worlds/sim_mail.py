@@ -1,0 +1,111 @@
+"""Mailboxes that simulated nodes check and watch, with mail servers that outlive every fault.
+
+A check may run twice outside when a node dies, sleeps or is cut off. In the log it ends once, and each mail
+is told once.
+"""
+
+import asyncio
+import random
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.actors.plugins.calls import Call
+from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.mailcheck.checks.ports import GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.domain.bounds import MailSettings
+from huahuo.mailcheck.domain.mail import MailDomain
+from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.watching.pace import Pace
+from huahuo.transport.commands.answers import answer_of
+from tests.support.models.mail_book import cursor, mail
+from tests.support.worlds.orders import Engine
+
+USER: Final = 7
+MAILBOXES: Final = 6
+POLL_S: Final = 8.0
+
+
+class Servers:
+    """The mail servers of all mailboxes: how many mails lie in each, and who read it."""
+
+    def __init__(self) -> None:
+        self.mails: dict[str, int] = {f"{n}@x.example": 0 for n in range(MAILBOXES)}
+        self.readers: dict[str, set[str]] = {address: set() for address in self.mails}
+        """By address: the nodes that read it since this was cleared."""
+        self.full = False
+        """Whether no more mails come."""
+
+
+class SimMail:
+    """The mail domain of one life of a node."""
+
+    def __init__(self, engine: Engine, ambient: Ambient, servers: Servers, node: str, seed: str) -> None:
+        self._servers = servers
+        self._node = node
+        self._chance = random.Random(seed)
+        self._commands = 0
+        self.domain = MailDomain(
+            log=engine.log,
+            directory=engine.directory,
+            ambient=ambient,
+            executor=InlineExecutor(),
+            settings=MailSettings(watch=Pace(poll_s=POLL_S), checks_per_host_max=4),
+            check_mail=self._read,
+            shared=True,
+            tap=engine.feed.tap,
+        )
+        for kind in self.domain.kinds:
+            engine.directory.register(
+                kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
+            )
+        self._actions = {spec.action: spec for spec in self.domain.actions()}
+
+    async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a command of the user's."""
+        self._commands += 1
+        spec = self._actions[action]
+        params: Any = msgspec.convert(fields, spec.params)
+        who = Principal(USER, "carol")
+        reply = await answer_of(spec.handler(Call(who, "s", action, params, f"m{self._commands}", None, b"")))
+        body = reply.body if reply.parted is None else b"".join(reply.parted.pieces())
+        found: dict[str, Any] = msgspec.json.decode(body)
+        return found
+
+    async def add_all(self) -> None:
+        """Add every mailbox; every second one is watched."""
+        for address in self._servers.mails:
+            await self.ask(
+                "add_email", email=address, password="p", mail_type="imap", server="imap.x.example"
+            )
+        rows = (await self.ask("get_all_emails"))["data"]
+        await self.ask("watch_emails", email_ids=[row["id"] for row in rows][::2], on=True)
+
+    async def check_some(self) -> None:
+        """Ask for checks of a few mailboxes; some are cancelled, and watching changes."""
+        rows = (await self.ask("get_all_emails"))["data"]
+        if not rows:
+            return
+        some = [row["id"] for row in self._chance.sample(rows, min(len(rows), 2))]
+        match self._chance.randint(0, 9):
+            case 0:
+                await self.ask("cancel_check", email_ids=some)
+            case 1:
+                await self.ask("watch_emails", email_ids=some, on=self._chance.random() < 0.5)
+            case _:
+                await self.ask("check_emails", email_ids=some)
+
+    async def _read(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+        assert isinstance(target, Target)
+        servers, address = self._servers, target.user
+        servers.readers[address].add(self._node)
+        if not servers.full and self._chance.random() < 0.5:
+            servers.mails[address] += 1
+        last = since.uid if since is not None else 0
+        there = servers.mails[address]
+        for uid in range(last + 1, there + 1):
+            await asyncio.sleep(self._chance.random() * 0.5)
+            await sink.mails([mail(uid)], cursor(uid))
+        return Ok(0, cursor(there), resynced=False)

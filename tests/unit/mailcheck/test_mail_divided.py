@@ -1,0 +1,204 @@
+"""Checks and watching over several nodes: each mailbox is one node's, wherever somebody asked for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from huahuo.actors.entities.sharing import Share
+from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.mailcheck.checks.ports import CheckFailed
+from huahuo.mailcheck.domain.bounds import MailSettings
+from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.watching.pace import Pace
+from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualAmbient
+from tests.support.models.faulty_log import StepExecutor
+from tests.support.models.mail_book import mail
+from tests.support.worlds.mail_world import MailWorld, ScriptedCheck
+
+BOTH = ("a", "b")
+MANY = 12
+POLL_S = 100.0
+
+
+def on_nodes(test: Callable[[MailWorld, MailWorld], Awaitable[None]], **settings: Any) -> None:
+    """Run `test` on two nodes that divide nothing yet. Their history must be sound."""
+
+    async def run() -> None:
+        order = MemoryOrder()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        bounds = MailSettings(**{"watch": Pace(poll_s=POLL_S), **settings})
+        nodes = [MailWorld(VirtualAmbient(loop, seed), bounds, StepExecutor()) for seed in (1, 2)]
+        for node, name in zip(nodes, BOTH, strict=True):
+            node.order, node.node = order, name
+            await node.open()
+            await node.start()
+        one, other = nodes
+        await test(one, other)
+        await one.sound()
+        for node in nodes:
+            await node.close()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+async def both(one: MailWorld, other: MailWorld, *nodes: str) -> None:
+    await asyncio.gather(one.divide(*nodes), other.divide(*nodes))
+
+
+async def begun(node: MailWorld, seconds: float = 0.0) -> list[ScriptedCheck]:
+    """What began on a node since it was asked last, and in the next seconds. None of it ends."""
+    await asyncio.sleep(seconds)
+    return [await node.script.next() for _ in range(node.script.begun)]
+
+
+async def end(*checks: ScriptedCheck) -> None:
+    for check in checks:
+        check.finish()
+    await asyncio.sleep(0.5)
+
+
+async def added(node: MailWorld, count: int = MANY, **fields: Any) -> list[int]:
+    return [await node.add(f"{n}@x.example", **fields) for n in range(count)]
+
+
+def mine(numbers: list[int], node: str) -> list[int]:
+    return [number for number in numbers if Share(node, BOTH).has(f"mailbox/{number}")]
+
+
+def test_checks_that_one_node_was_asked_for_run_on_both_and_each_once() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one)
+        await both(one, other, *BOTH)
+        await one.do("check_emails", email_ids=numbers)
+        here, there = await begun(one, 2), await begun(other)
+        assert (len(here), len(there)) == (len(mine(numbers, "a")), len(mine(numbers, "b")))
+        assert here
+        assert there
+        await here[0].mails(mail(1))
+        await end(*here, *there)
+        assert {row["status"] for row in (await other.rows()).values()} == {"ok"}
+
+    on_nodes(test, checks_per_host_max=MANY)
+
+
+def test_a_check_that_is_cancelled_on_another_node_stops() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1)
+        await both(one, other, "b")
+        await one.do("check_emails", email_ids=[number])
+        [check] = await begun(other, 2)
+        await one.do("cancel_check", email_ids=[number])
+        await asyncio.sleep(2)
+        assert check.cancelled.is_set()
+
+    on_nodes(test)
+
+
+def test_a_check_of_a_node_that_has_no_part_any_more_runs_on_the_other() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1)
+        await both(one, other, "a")
+        await one.do("check_emails", email_ids=[number])
+        [first] = await begun(one, 1)
+        await both(one, other, "b")
+        [second] = await begun(other, 3)
+        assert first.cancelled.is_set()
+        await second.mails(mail(1))
+        await end(second)
+        assert (await one.rows())[number]["status"] == "ok"
+
+    on_nodes(test)
+
+
+def test_a_running_check_stays_where_it_runs_when_another_node_comes() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one)
+        await both(one, other, "a")
+        await one.do("check_emails", email_ids=numbers)
+        checks = await begun(one, 2)
+        await both(one, other, *BOTH)
+        assert await begun(other, 10) == []
+        await end(*checks)
+        assert {row["status"] for row in (await other.rows()).values()} == {"ok"}
+
+    on_nodes(test, checks_per_host_max=MANY)
+
+
+def test_each_watched_mailbox_is_looked_at_by_one_node() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one)
+        await one.do("watch_emails", email_ids=numbers[:6], on=True)
+        await both(one, other, *BOTH)
+        await other.do("watch_emails", email_ids=numbers[6:], on=True)
+        await asyncio.sleep(1)
+        assert one.mail.watching.count == len(mine(numbers, "a"))
+        assert other.mail.watching.count == len(mine(numbers, "b"))
+        here, there = await begun(one, 90), await begun(other)
+        assert (len(here), len(there)) == (one.mail.watching.count, other.mail.watching.count)
+        await end(*here, *there)
+
+    on_nodes(test, checks_per_host_max=MANY)
+
+
+def test_what_is_not_to_be_watched_any_more_is_left_by_whichever_node_watched_it() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one)
+        await both(one, other, *BOTH)
+        await one.do("watch_emails", email_ids=numbers, on=True)
+        await asyncio.sleep(1)
+        await one.do("watch_emails", email_ids=numbers[1:], on=False)
+        await other.do("delete_emails", email_ids=[numbers[0]])
+        await asyncio.sleep(1)
+        assert (one.mail.watching.count, other.mail.watching.count) == (0, 0)
+
+    on_nodes(test)
+
+
+def test_watching_moves_with_the_part_and_goes_on_when_it_comes_back() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one)
+        await one.do("watch_emails", email_ids=numbers, on=True)
+        await both(one, other, *BOTH)
+        looks = await begun(one, 90)
+        await both(one, other, "b")
+        assert all(look.cancelled.is_set() for look in looks)
+        assert (one.mail.watching.count, other.mail.watching.count) == (0, MANY)
+        await both(one, other, *BOTH)
+        again = await begun(one, 90)
+        assert len(again) == len(mine(numbers, "a"))
+
+    on_nodes(test, checks_per_host_max=MANY)
+
+
+def test_a_watcher_that_waits_for_its_sign_in_hears_of_it_from_another_node() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1)
+        await one.do("watch_emails", email_ids=[number], on=True)
+        await both(one, other, "a")
+        [look] = await begun(one, 90)
+        look.fail(CheckFailed(outcome_of("bad_credentials")))
+        assert await begun(one, 10 * POLL_S) == []
+        await other.do("update_email", email_id=number, password="another")
+        assert len(await begun(one, 2)) == 1
+
+    on_nodes(test)
+
+
+def test_mailboxes_of_a_provider_with_a_bound_are_watched_by_the_node_with_the_work() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        numbers = await added(one, server="imap.tight.example")
+        await one.do("watch_emails", email_ids=numbers, on=True)
+        await both(one, other, *BOTH)
+        assert (one.mail.watching.count, other.mail.watching.count) == (0, 0)
+        await other.mail.work()
+        assert (one.mail.watching.count, other.mail.watching.count) == (0, MANY)
+        await other.mail.rest()
+        await one.mail.work()
+        assert (one.mail.watching.count, other.mail.watching.count) == (MANY, 0)
+
+    tight = ProviderOptions(hosts=("imap.tight.example:993",), connections_max=2)
+    on_nodes(test, providers=Providers({"tight": tight}))
