@@ -17,7 +17,8 @@ from huahuo.errors import ConfigError
 
 if TYPE_CHECKING:
     from huahuo.actors.plugins.past import Past
-    from huahuo.app.config import Settings, Table
+    from huahuo.app.config import Settings
+    from huahuo.app.table import Table
 
 HERE = Path("huahuo.toml")
 """Read where it is and --config names no other file."""
@@ -197,7 +198,7 @@ def known() -> "Past":
 
 def table() -> "Table":
     """The settings that commands know."""
-    from huahuo.app.config import Table
     from huahuo.app.plugins import standard
+    from huahuo.app.table import Table
 
     return Table(standard())

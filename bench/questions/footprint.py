@@ -22,8 +22,9 @@ from bench.harness.harness import OURS, Metric, Options, Sheet
 from bench.harness.procs import Child, raise_files_max, resident_bytes
 from bench.questions.rounds import compare
 from bench.servers import peers
-from huahuo.app import config, logs, tokens
+from huahuo.app import logs, tokens
 from huahuo.app.plugins import standard
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -88,7 +89,7 @@ def connections(case: str, sheet: Sheet, count: int, folder: Path, options: Opti
 
 async def mailboxes(count: int, folder: Path) -> dict[str, float]:
     """Memory per mailbox: as a row of its roster, then with its entity resident too."""
-    settings = config.Table(standard()).load(
+    settings = Table(standard()).load(
         environ={"HUAHUO_JWT_SECRET": SECRET},
         flags={"data": folder, "port": 0, "entities_resident": count + 1000, "log_level": "error"},
     )

@@ -19,8 +19,9 @@ from typing import Any
 from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet
 from bench.harness.procs import Child, peak_bytes, resident_bytes
-from huahuo.app import config, tokens
+from huahuo.app import tokens
 from huahuo.app.plugins import standard
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -134,7 +135,7 @@ def _cpu_s(pid: int) -> float:
 
 
 async def _serve(folder: Path) -> None:
-    settings = config.Table(standard()).load(
+    settings = Table(standard()).load(
         environ={"HUAHUO_JWT_SECRET": SECRET}, flags={"data": folder, "port": 0, "log_level": "error"}
     )
     app = App(settings, SystemAmbient(), plugins=standard())

@@ -31,8 +31,8 @@ from bench.questions.storm_driver import MAIL_HOSTS, Storm
 from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
-from huahuo.app import config
 from huahuo.app.plugins import standard
+from huahuo.app.table import PREFIX, Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
@@ -255,13 +255,13 @@ class Case:
 
 def _environ() -> dict[str, str]:
     """Default limits whatever the environment says; checks may reach the mail server of the driver."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(config.PREFIX)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return ours | ENVIRON | {"HUAHUO_MAIL_ALLOW_PRIVATE": "1", "HUAHUO_LOG_LEVEL": "error"}
 
 
 async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
     """Add the mailboxes; the first id of each user's, which follow each other."""
-    settings = config.Table(standard()).load(
+    settings = Table(standard()).load(
         environ=ENVIRON,
         flags={
             "data": data,

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.plugins import standard
 from huahuo.app.signals import stop_on_signals
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, Account, SampleMailServer
 from huahuo.errors import ConfigError
@@ -97,7 +98,7 @@ async def fill(server: SampleMailServer, console: Console) -> None:
 async def _start(data: Path, port: int | None, ambient: SystemAmbient) -> tuple[App, config.Settings]:
     """The service. If no port is given and the default one is taken, it uses a free one."""
     for attempt in (port if port is not None else config.Settings().port, 0):
-        settings = config.Table(standard()).load(
+        settings = Table(standard()).load(
             environ={},
             flags={
                 "data": data,

@@ -15,9 +15,10 @@ from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.caches import letting_go
-from huahuo.app.config import Settings, Table
+from huahuo.app.config import Settings
 from huahuo.app.memory import Tidier
 from huahuo.app.signals import stop_on_signals
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 

@@ -20,6 +20,7 @@ from huahuo.app import config, keys, logs, tokens
 from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.at import At
@@ -250,6 +251,4 @@ class Huahuo(Application):
         await (await self._ready()).publisher.revoke(user_id=user_id, jti=jti)
 
     def _settings(self) -> config.Settings:
-        return config.Table(self.plugins()).load(
-            environ=os.environ, file=self._config_file, flags=self.settings
-        )
+        return Table(self.plugins()).load(environ=os.environ, file=self._config_file, flags=self.settings)

@@ -14,10 +14,11 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.app import config, keys, logs, tokens
+from huahuo.app import keys, logs, tokens
 from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
 from huahuo.app.plugins import with_mail
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.embedding import calls
 from huahuo.embedding.jobs import BlockingJob
@@ -76,7 +77,7 @@ class Service:
         asked = Asked(authenticate, authorize)
         self._given = given = Application(entities=entities, plugins=plugins, asked=asked)
         self._plugins = given.plugins(with_mail())
-        self._settings = config.Table(self._plugins).load(
+        self._settings = Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
             flags={"data": Path(data), **settings},

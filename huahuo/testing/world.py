@@ -18,6 +18,7 @@ from huahuo.app import config
 from huahuo.app.application import Application
 from huahuo.app.fields import SECONDS_MAX
 from huahuo.app.keys import Keys
+from huahuo.app.table import Table
 from huahuo.app.tokens import mint
 from huahuo.app.wiring import App
 from huahuo.app.world import World
@@ -248,7 +249,7 @@ class AppWorld:
         port = 0 if self._app is None else self._app.port
         self._lives += 1
         _life.set(self._lives)  # this task's copy of the context: what it starts is of this life
-        table = config.Table(self._application.plugins())
+        table = Table(self._application.plugins())
         given = {
             "heartbeat_s": _HEARTBEAT_S,
             **self._application.settings,

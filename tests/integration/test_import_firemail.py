@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.app.config import Settings, Table
+from huahuo.app.config import Settings
+from huahuo.app.table import Table
 from huahuo.errors import HuahuoError
 from huahuo.mailcheck import mail
 from huahuo.migrating.importing import import_firemail

@@ -10,8 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from huahuo.app import config, keys, tokens
+from huahuo.app import keys, tokens
 from huahuo.app.plugins import standard
+from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck.listing import RowsCut
@@ -153,9 +154,7 @@ async def test_a_reader_that_leaves_in_the_middle_ends_the_making() -> None:
 
 
 async def test_the_service_lists_its_mailboxes_in_pages_to_the_python_client(tmp_path: Any) -> None:
-    settings = config.Table(standard()).load(
-        environ={}, flags={"data": tmp_path, "port": 0, "log_level": "error"}
-    )
+    settings = Table(standard()).load(environ={}, flags={"data": tmp_path, "port": 0, "log_level": "error"})
     app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     try:

@@ -11,8 +11,8 @@ from typing import Any
 from datasette import hookimpl
 from datasette.utils.asgi import asgi_send_html
 
-from huahuo.app import config
 from huahuo.app.plugins import standard
+from huahuo.app.table import Table
 from huahuo.audit.record import record
 from huahuo.audit.serve import DATA_VARIABLE
 from huahuo.errors import HuahuoError
@@ -32,9 +32,7 @@ def asgi_wrapper() -> Callable[[App], App]:
         async def recorded(scope: Any, receive: Any, send: Any) -> None:
             if data and scope["type"] == "http" and scope["path"].startswith(_SHOWS_DATA):
                 question = scope["query_string"].decode("latin-1")[:_QUESTION_CHARS_MAX]
-                settings = config.Table(standard()).load(
-                    environ=os.environ, file=None, flags={"data": Path(data)}
-                )
+                settings = Table(standard()).load(environ=os.environ, file=None, flags={"data": Path(data)})
                 try:
                     await record(settings, "audit serve", {"path": scope["path"], "question": question})
                 except HuahuoError as error:

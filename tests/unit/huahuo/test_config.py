@@ -10,8 +10,9 @@ from msgspec import Meta
 
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.app.config import Settings, Table
+from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
+from huahuo.app.table import Table
 from huahuo.errors import ConfigError
 from huahuo.mailcheck.plugin.settings import MailOptions
 
