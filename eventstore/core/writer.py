@@ -1,50 +1,35 @@
 """Group commit on the event loop: everything that reaches the log passes here.
 
-Appends gather while a commit runs; the next job commits them together. There is no timer and no thread
-of our own: a job is one commit on the executor port. If more appends wait than a group holds, the
-principals take turns (`fair_queue`). After a job, in this order: heads move in memory, the appends'
-futures resolve, listeners get the new events, each hearer is told of its appends. Then the loop runs once, so
-that woken appenders can append again, and the next job starts.
+Appends gather while a commit runs (`commit_loop`); the next job commits them together. A job is one commit on
+the executor port. After a job, in this order: heads move in memory, the appends' futures resolve, listeners
+get the new events, each hearer is told of its appends. Then the loop runs once, so that woken appenders can
+append again, and the next job starts.
 
 The outcome of a failed commit is unknown. The engine first finds out what is durable, then every append of
 the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
 from huahuo.eventstore.core.commit_job import commit_job
+from huahuo.eventstore.core.commit_loop import CommitLoop
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
-from huahuo.eventstore.core.fair_queue import FairQueue
-from huahuo.eventstore.core.pending import Commit, Pending, Written, bill, tell_hearers, tell_listeners
-from huahuo.eventstore.core.queue_room import has_room
-from huahuo.eventstore.core.seal import Prepared, Vault
-from huahuo.eventstore.core.storage_port import Change, Loaded, Place, PutCounter, Reads, Store
-from huahuo.eventstore.errors import (
-    Closed,
-    Corrupt,
-    Damaged,
-    Detached,
-    EventStoreError,
-    InUse,
-    QueueFull,
-    Unavailable,
-)
+from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.storage_port import Loaded, Place, PutCounter, Reads, Store
+from huahuo.eventstore.errors import Corrupt, Damaged, Detached, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import LOG_STREAM, Append, Head, StoredEvent
-from huahuo.eventstore.port import Hearer, Listener
+from huahuo.eventstore.model import LOG_STREAM, Head, StoredEvent
+from huahuo.eventstore.port import Listener
 
 GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20
-QUEUE_BYTES_PER_USER = 16 << 20
-QUEUE_BYTES_MAX = 64 << 20
-CARE_RETRY_S = 1.0
 _COMMIT_PAGES_BYTES = 64 << 10
 _TRIES_MAX = 64
 """Commits of parts of one group, where a damaged page refuses the whole: some ms each."""
@@ -62,7 +47,7 @@ class WriterOf(Protocol):
         ...
 
 
-class Writer:
+class Writer(CommitLoop):
     """The only writer of a log. All methods are called on the loop; jobs never overlap.
 
     Invariant: `place` counts durable events only. `failure` is the reason why the last commit failed, None
@@ -80,6 +65,7 @@ class Writer:
         build: str,
         executor: Executor,
     ) -> None:
+        super().__init__(store, executor)
         self.place = Place(loaded.position, loaded.chain, loaded.heads)
         self.failure: str | None = None
         self.trouble: str | None = None
@@ -90,59 +76,20 @@ class Writer:
         """Called with the seconds that each group commit took."""
         self.charge: Charge | None = None
         """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
-        self.began: Callable[[str], None] | None = None
-        """Called with the principal of each stream that began, once that is durable."""
         self.before_commands: Callable[[], Awaitable[None]] | None = None
         """Awaited before a group with commands is decided: their records may not have been looked at yet."""
-        self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
-        self.queue_bytes_max = QUEUE_BYTES_MAX
-        self.refused = 0
-        """Appends that were refused because the queue was full."""
-        self._store = store
+        self.began: Callable[[str], None] | None = None
+        """Called with the principal of each stream that began, once that is durable."""
         self._reads = reads
         self._vault = vault
         self._ambient = ambient
         self._build = build
-        self._executor = executor
         self._counters = dict(loaded.counters)
         self._first_number = loaded.first_number
         self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
         self._taken: set[str] = set()
-        self._queue: FairQueue[Pending] = FairQueue()
         self._listeners: list[Listener] = []
-        self._running: asyncio.Task[None] | None = None
-        self._care_timer: asyncio.TimerHandle | None = None
         self._in_doubt = False
-        self._closed: str | None = None
-
-    @property
-    def queue_bytes(self) -> int:
-        """Bytes that wait for their group."""
-        return self._queue.bytes
-
-    def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
-        """Queue `append`, of `size` bytes, in its principal's line. The future gets its outcome.
-
-        `prepared`: its secrets, sealed ahead.
-
-        Raises:
-            QueueFull: too many bytes of its principal, or of all principals together, wait already.
-            Closed: the log accepts no more appends.
-        """
-        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._put(append.principal, Pending(append, (), size, done, prepared), len(append.events), size)
-        return done
-
-    def append_for(self, hearer: Hearer, about: Any, append: Append, size: int) -> None:
-        """As `append`, but `hearer` is told of it, with `about`."""
-        pending = Pending(append, (), size, None, None, hearer, about)
-        self._put(append.principal, pending, len(append.events), size)
-
-    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
-        """As `append`, for changes of the service itself without an append."""
-        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._put("", Pending(None, changes, size, done), 0, size)
-        return done
 
     def take(self, counter: str, count: int) -> int:
         """See `Log.take`. The next commit writes the counter's next number."""
@@ -163,10 +110,6 @@ class Writer:
     async def reserve(self, counter: str, count: int) -> None:
         """See `Log.reserve`. The only writer of a log needs no reservation."""
 
-    async def between_commits(self, job: Callable[[], None]) -> None:
-        """Run `job` on the writer's thread, while no commit runs. It must leave no transaction open."""
-        await self._executor.run(job)
-
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log.listen`."""
         self._listeners.append(listener)
@@ -176,75 +119,6 @@ class Writer:
                 self._listeners.remove(listener)
 
         return forget
-
-    def stop(self) -> None:
-        """Accept no more appends."""
-        self._closed = self._closed or "the log has been closed"
-
-    async def settled(self) -> None:
-        """Wait until nothing waits for a commit, and the care that followed is over."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
-            await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        """Commit what waits, then release the store. Call once."""
-        self.stop()
-        await self.settled()
-        if self._care_timer is not None:
-            self._care_timer.cancel()
-        await self._executor.run(self._store.close)
-
-    def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
-        """Not a coroutine, because each append has one already."""
-        limits = {"bytes_per_user": self.queue_bytes_per_user, "bytes_max": self.queue_bytes_max}
-        if self._queue.bytes + size > self.queue_bytes_per_user and not has_room(
-            self._queue, owner, size, **limits
-        ):
-            self.refused += 1
-            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
-        if self._closed is not None:
-            raise Closed(self._closed)
-        self._queue.put(owner, pending, events, size)
-        if self._running is None:
-            self._start()
-
-    def _start(self) -> None:
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
-
-    async def _run(self) -> None:
-        """Commit group after group until nothing waits."""
-        try:
-            while True:
-                if self._queue:
-                    await self._one_group()
-                    # The woken appenders run first, so that their next appends join the next group.
-                    await asyncio.sleep(0)
-                if self._store.care_due():
-                    await self._care()
-                    if self._store.care_due() and not self._queue:
-                        self._care_later()
-                        break
-                elif not self._queue:
-                    break
-        finally:
-            self._running = None
-
-    async def _care(self) -> None:
-        try:
-            await self._executor.run(self._store.care)
-        except Exception:  # noqa: BLE001  the files grow, the log goes on
-            _log.exception("care_failed")
-
-    def _care_later(self) -> None:
-        if self._care_timer is None and self._closed is None:
-            loop = asyncio.get_running_loop()
-            self._care_timer = loop.call_later(CARE_RETRY_S, self._care_again)
-
-    def _care_again(self) -> None:
-        self._care_timer = None
-        self._start()
 
     async def _one_group(self) -> None:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
