@@ -7,21 +7,18 @@ knows whether the last batch came to be.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 import structlog
-from msgspec.structs import replace
 
 from huahuo.actors.actor.errors import where
 from huahuo.actors.followers import record
 from huahuo.actors.followers.course import Course
-from huahuo.actors.followers.record import DeadLetter
+from huahuo.actors.followers.dead_letters import DeadLetters
 from huahuo.actors.followers.spec import (
     BACKOFF_S_MAX,
-    DEAD_LETTERS_MAX,
     FollowerRun,
     ReadEvent,
     Spec,
@@ -63,11 +60,8 @@ class Follower:
         self._misplaced = 0
         """How often that could not be found out, since it last could."""
         self.paused = False
-        self.dead: dict[int, DeadLetter] = {}
-        self._again: deque[int] = deque()
+        self.dead = DeadLetters(spec.name, log=log, ambient=ambient, store=self._store)
         self._looks_again = False
-        self._letters = asyncio.Lock()
-        """Held while dead letters are written, so that none comes back that was dealt with."""
         self._changed = asyncio.Event()
         """There may be new events, or what `_told` says."""
         self._told = asyncio.Event()
@@ -99,17 +93,12 @@ class Follower:
         return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
 
     @property
-    def full(self) -> bool:
-        """Whether no more dead letters can be put aside."""
-        return len(self.dead) >= DEAD_LETTERS_MAX
-
-    @property
     def state(self) -> str:
         """In a word or two, for people."""
         if self.paused:
             return "paused"
         if self.error:
-            return "too many dead letters" if self.full else "retrying"
+            return "too many dead letters" if self.dead.full else "retrying"
         return "up to date" if not self.lag else "behind"
 
     def standing(self, what: str = "follower") -> Standing:
@@ -139,9 +128,9 @@ class Follower:
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
-        stuck = self.paused or (self.full and bool(self.error))
+        stuck = self.paused or (self.dead.full and bool(self.error))
         stopped = self._task is None or self._task.done() or stuck
-        return stopped or (self._placed and not self.lag and not self._again and self._begun_ms is None)
+        return stopped or (self._placed and not self.lag and not self.dead.again and self._begun_ms is None)
 
     async def begin(self) -> None:
         """Read where it stands, and start; not while it is `late`. Raises as `Log.append`.
@@ -158,9 +147,8 @@ class Follower:
             )  # fmt: skip
             return
         self.is_lost, self.error = False, ""
-        self.paused, self.dead = kept.paused, kept.dead
-        self._again.clear()
-        self._again.extend(record.in_order(at for at, letter in kept.dead.items() if letter.again))
+        self.paused = kept.paused
+        self.dead.take_over(kept.dead)
         after = kept.cursor
         if after is None:
             after = 0 if self.spec.first == "start" else self._log.position
@@ -199,13 +187,9 @@ class Follower:
         """Try all dead letters again, the oldest first, and return how many. Raises as `Log.append`."""
         if not self.runs:
             await self._take_recorded()
-        async with self._letters:
-            if self.dead:
-                now_ms = self._ambient.now_ms()
-                await self._log.append(record.retrying(self.spec.name, self.dead.items(), by, now_ms))
-                self._again = deque(record.in_order(self.dead))
-                self.tell()
-            return len(self.dead)
+        if count := await self.dead.retry(by):
+            self.tell()
+        return count
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no further batch, and let the one under way come to its end."""
@@ -245,8 +229,8 @@ class Follower:
             await self._told.wait()
         elif not self._placed:
             await self._place()
-        elif self._again:
-            await self._deliver_dead(self._again[0])
+        elif self.dead.again:
+            await self._deliver_dead(self.dead.again[0])
         else:
             await self._read()
             if batch := self._course.batch():
@@ -259,10 +243,10 @@ class Follower:
     async def _take_recorded(self) -> None:
         """Take over whether it is paused, and which dead letters are to be tried again."""
         self._looks_again = False
-        async with self._letters:
+        async with self.dead.changing:
             kept = await record.read(self._log, self.spec.name)
-            self.paused, self.dead = kept.paused, kept.dead
-            self._again = deque(record.in_order(at for at, letter in kept.dead.items() if letter.again))
+            self.paused = kept.paused
+            self.dead.take_over(kept.dead)
 
     async def _place(self) -> None:
         """Go to where the follower's own database is."""
@@ -307,24 +291,11 @@ class Follower:
             return
         self._placed = self.spec.cursor is None
         failures = self._course.failed(batch)
-        if failures > self.spec.retries and not self.full:
-            await self._put_aside(batch[0], failures, error)
+        if failures > self.spec.retries and not self.dead.full:
+            await self.dead.put_aside(batch[0], failures, error)
+            self._course.done(batch[:1])
         else:
             await self._rest(self._wait_s(max(1, failures)))
-
-    async def _put_aside(self, event: StoredEvent, attempts: int, error: BaseException) -> None:
-        """Keep an event as a dead letter, and go on behind it."""
-        now_ms, name = self._ambient.now_ms(), self.spec.name
-        letter = DeadLetter(event.stream, event.seq, event.type, attempts, type(error).__name__, now_ms)
-        put = record.put_dead(name, event.position, letter)
-        async with self._letters:
-            await self._store(put, record.put_cursor(name, event.position, now_ms))
-            self.dead[event.position] = letter
-        self._course.done([event])
-        _log.error(
-            "follower_dead_letter", follower=name, stream=event.stream, seq=event.seq, error=letter.error,
-            what_to_do=f"huahuo projections retry {name}",
-        )  # fmt: skip
 
     async def _deliver_dead(self, position: int) -> None:
         """Try a dead letter again, once."""
@@ -335,18 +306,9 @@ class Follower:
         if event is not None:
             told = FollowerRun(name, self.cursor, self.dead[position].attempts + 1, again=True)
             error = await self._called([event], told)
-        async with self._letters:
-            if error is None:
-                await self._store(record.drop_dead(name, position))
-                del self.dead[position]
-            else:
-                self._placed = self.spec.cursor is None
-                old = self.dead[position]
-                letter = replace(old, attempts=old.attempts + 1, error=type(error).__name__, again=False)
-                await self._store(record.put_dead(name, position, letter))
-                self.dead[position] = letter
-            if self._again and self._again[0] == position:
-                self._again.popleft()
+        if error is not None:
+            self._placed = self.spec.cursor is None
+        await self.dead.tried(position, error)
 
     async def _called(self, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
         """Call the function, and return what it raised."""

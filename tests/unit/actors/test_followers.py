@@ -9,8 +9,8 @@ import pytest
 from huahuo import DefinitionError, Followed, FollowerRun
 from huahuo.actors.domain.following import Following
 from huahuo.actors.domain.plugin import Entities
+from huahuo.actors.followers import dead_letters, record
 from huahuo.actors.followers import follower as shell
-from huahuo.actors.followers import record
 from tests.support.models.faulty_log import write
 from tests.support.worlds.followers import NAME, Crm, in_crm, names
 from tests.support.worlds.orders import Engine, in_engine, orders
@@ -218,7 +218,7 @@ def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry() -> Non
 def test_with_too_many_dead_letters_it_waits_and_goes_on_when_they_are_dealt_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shell, "DEAD_LETTERS_MAX", 2)
+    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_MAX", 2)
 
     async def test(crm: Crm) -> None:
         fail_for(crm, "order/1")
