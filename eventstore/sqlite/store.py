@@ -41,25 +41,12 @@ from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES, connect_writer
+from huahuo.eventstore.sqlite.schema import connect_writer
 from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
 from huahuo.eventstore.sqlite.usage import Tally
+from huahuo.eventstore.sqlite.wal_care import WalCare
 
-WAL_BYTES_MAX = 64 << 20
-_WAL_LONG_BYTES = 8 << 20
-"""A write-ahead log of this size shows that checkpoints are blocked."""
-_WAL_STEP_BYTES = 4 << 20
-"""If a reader of older pages blocked the checkpoint, wait until the log has grown by this before retrying."""
-WAL_ROOM_BYTES = 512 << 10
-"""The first size to which the write-ahead log is extended. Each time it is full, it becomes four times as
-long, up to the size at which SQLite checkpoints. It grows in steps because each may delay a commit (about
-1 ms a MiB) and a process that writes little needs little.
-"""
-_SMALL_COMMIT_BYTES = 64 << 10
-"""Average size of a commit in the write-ahead log. Above it, extending costs more than the commits gain."""
-_BUSY_TIMEOUT_MS = 5000
-_TRUNCATE_WAIT_MS = 250
 _LOOKED_UP_AT_ONCE = 256
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
@@ -68,7 +55,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SqliteStore:
-    """Implements `store.Store`."""
+    """Implements `storage_port.Store`."""
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, names: Names, unindexed: Unindexed,
@@ -92,11 +79,7 @@ class SqliteStore:
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
-        # Bytes of the write-ahead log: the size when `_commits` was last reset, and the size above which
-        # `care` is due.
-        self._care_above = self._filled = wal.size_bytes(self._wal)
-        self.commits = 0  # since the write-ahead log had the size `_filled`
-        self._erasing = False
+        self.wal = WalCare(self._wal, connection, self._fence)
         self._fenced = False
         self._unproven = False  # a new connection took over frames that may not be synced
 
@@ -180,7 +163,7 @@ class SqliteStore:
             begins = False
             self.kept.bound(group)
             connection.execute("COMMIT")
-            self.commits += 1
+            self.wal.commits += 1
             self._tally.committed(connection)
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
@@ -211,8 +194,7 @@ class SqliteStore:
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if not kinds.isdisjoint(_ERASING):
-            self._erasing = True
-            self._truncate(_TRUNCATE_WAIT_MS)
+            self.wal.erase()
 
     def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
         """Make `change` in a transaction of its own.
@@ -263,7 +245,7 @@ class SqliteStore:
         except sqlite3.Error:
             try:
                 self.connection.close()
-                self.connection = self._sums.connection = connect_writer(self._path)
+                self.connection = self._sums.connection = self.wal.connection = connect_writer(self._path)
                 self._unproven = True
                 loaded = self._load_durable()
                 self._files.note(*self._side_files)  # SQLite may have made them again
@@ -278,20 +260,12 @@ class SqliteStore:
     def care_due(self) -> bool:
         """See `Store`."""
         return not (self._fenced or self._detached) and (
-            self._erasing or wal.size_bytes(self._wal) > self._care_above
+            self.wal.erasing or wal.size_bytes(self._wal) > self.wal.care_above
         )
 
     def care(self) -> None:
-        """See `Store`. Extends the write-ahead log, and empties one that has grown because of readers.
-
-        SQLite makes the checkpoints (`wal_autocheckpoint`): after each it writes the file from the start
-        again, and it alone knows how many frames the file holds.
-        """
-        size = wal.size_bytes(self._wal)
-        if not self._erasing and size < WAL_BYTES_MAX:
-            self._make_room(size)
-        elif not self._truncate(_TRUNCATE_WAIT_MS if size >= WAL_BYTES_MAX else 0):
-            self._care_above = size + _WAL_STEP_BYTES
+        """See `Store`."""
+        self.wal.care()
 
     def close(self) -> None:
         """See `Store`. Notes where the log ends if that is certain.
@@ -348,7 +322,7 @@ class SqliteStore:
         return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
-        if self._unproven and not self._checkpoint("TRUNCATE"):
+        if self._unproven and not self.wal.checkpoint("TRUNCATE"):
             raise Unavailable("the write-ahead log could not be emptied after a failed write")
         self._unproven = False
         return self.load()
@@ -357,7 +331,7 @@ class SqliteStore:
         """Empty the write-ahead log and say where the log ends."""
         self._roll_back()
         self._index_all()
-        self._checkpoint("TRUNCATE")
+        self.wal.checkpoint("TRUNCATE")
         return note_of_end(self.connection, self._log_id)
 
     def _index_all(self) -> None:
@@ -397,54 +371,3 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-    # -- the files
-
-    def _make_room(self, size: int) -> None:
-        """Extend the write-ahead log of `size` bytes, so that the next commits need not."""
-        small = size - self._filled <= self.commits * _SMALL_COMMIT_BYTES
-        self._filled, self.commits = size, 0
-        if size >= _WAL_LONG_BYTES:
-            self._checkpoint("PASSIVE")  # logs what blocks SQLite's own checkpoints
-            self._care_above = WAL_BYTES_MAX - 1
-            return
-        if size >= WAL_CHECKPOINT_BYTES:
-            self._care_above = _WAL_LONG_BYTES
-            return
-        self._care_above = min(max(WAL_ROOM_BYTES, 4 * size), WAL_CHECKPOINT_BYTES)
-        if not small:
-            return
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._fence()
-            wal.extend(self._wal, self._care_above)
-        except (OSError, sqlite3.Error) as error:
-            # Until the next checkpoint, commits extend the file themselves or report why they cannot.
-            self._care_above = WAL_CHECKPOINT_BYTES
-            _log.warning("write_ahead_log_not_lengthened", reason=str(error))
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                self._roll_back()
-
-    def _truncate(self, wait_ms: int) -> bool:
-        """Empty the write-ahead log, waiting up to `wait_ms` for readers of older pages. Returns success."""
-        self.connection.execute(f"PRAGMA busy_timeout={wait_ms}")
-        try:
-            emptied = self._checkpoint("TRUNCATE")
-        finally:
-            self.connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-        if emptied:
-            self._erasing = False
-            self._care_above = self._filled = self.commits = 0
-        return emptied
-
-    def _checkpoint(self, mode: str) -> bool:
-        """Returns whether the checkpoint completed. A failure costs disk space, never data."""
-        try:
-            busy, pages, done = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error as error:
-            _log.warning("checkpoint_failed", mode=mode, reason=str(error))
-            return False
-        if busy:
-            _log.warning("checkpoint_blocked_by_a_reader", mode=mode, pages=pages, done=done)
-        return not busy

@@ -18,6 +18,7 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.model import Append, NewEvent, RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite import store as sqlite_store
+from huahuo.eventstore.sqlite import wal_care
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
@@ -230,7 +231,7 @@ async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
 async def test_a_reader_that_stays_in_holds_up_nothing_but_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "WAL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(wal_care, "WAL_BYTES_MAX", 1 << 20)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     with closing(sqlite3.connect(f"{(tmp_path / DATABASE).as_uri()}?mode=ro", uri=True)) as reader:

@@ -16,7 +16,7 @@ from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite import wal
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, WAL_CHECKPOINT_BYTES
-from huahuo.eventstore.sqlite.store import WAL_ROOM_BYTES
+from huahuo.eventstore.sqlite.wal_care import WAL_ROOM_BYTES
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
@@ -145,7 +145,7 @@ async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> No
         other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
         size = wal_of(tmp_path).stat().st_size
         assert store.care_due()
-        store.commits = 1  # as if the other writer's commit had been its own
+        store.wal.commits = 1  # as if the other writer's commit had been its own
         with pytest.raises(InUse):
             store.care()
         assert wal_of(tmp_path).stat().st_size == size
