@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -31,12 +30,11 @@ from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
 from huahuo.testing.world import VirtualAmbient
-from tests.support.models.faulty_log import FaultyLog, StepExecutor
+from tests.support.models.faulty_log import FaultyLog
+from tests.support.worlds.node_logs import opened_log
 from tests.support.worlds.orders import Engine
 
 TIMEOUT_S = 1_000_000
@@ -218,27 +216,13 @@ class Works:
         assert isinstance(loop, VirtualLoop)
         ambient = self.ambient = VirtualAmbient(loop, self.lives)
         ambient.jump(self.wrong_ms)
-        engine = partial(
-            FaultyLog.open, self.disk,
-            ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor(),
-        )  # fmt: skip
-        self.log = await (engine() if self.order is None else self._join(engine, ambient))
+        self.log = await opened_log(self.disk, ambient, self.order, self.node)
         declared = [parcels(self.script, **self._declared)] if entities is None else list(entities)
         self.engine = Engine(
             self.log, declared, self._settings, ambient=ambient, declare=self.declare, shared=self.shared
         )
         self.effects = self.engine.api.effects
         await self.engine.brought.work()
-
-    async def _join(self, engine: Callable[..., Any], ambient: VirtualAmbient) -> FaultyLog:
-        assert self.order is not None
-        log: FaultyLog = await open_replica(
-            engine, ambient=ambient, master_key=bytes(32),
-            sequencer=MemorySequencer(self.order), node=self.node,
-        )  # fmt: skip
-        assert isinstance(log.writer, ReplicaWriter)
-        await log.writer.joined()
-        return log
 
     async def divide(self, *nodes: str) -> None:
         """Do the part of this node, of what these divide."""

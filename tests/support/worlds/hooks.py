@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,16 +15,15 @@ from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
-from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
 from huahuo.testing.world import VirtualAmbient
 from huahuo.users.book import UserBook
 from huahuo.webhooks.posting import PostFailed
 from huahuo.webhooks.webhooks import Webhooks
-from tests.support.models.faulty_log import FaultyLog, StepExecutor
+from tests.support.models.faulty_log import FaultyLog
+from tests.support.worlds.node_logs import opened_log
 from tests.support.worlds.people import ALICE
 
 TIMEOUT_S = 10_000_000
@@ -83,11 +81,7 @@ class HookWorld:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         ambient = VirtualAmbient(loop, self.lives)
-        engine = partial(
-            FaultyLog.open, self.disk,
-            ambient=ambient, master_key=bytes(32), build="test", executor=StepExecutor(),
-        )  # fmt: skip
-        self.log = await (engine() if self.order is None else self._join(engine, ambient))
+        self.log = await opened_log(self.disk, ambient, self.order, self.node)
         feed = Feed(self.log, tail_events_max=64, tail_bytes_max=1 << 16)
         self.registry = Registry()
         self.registry.judges["job"] = self._judge
@@ -105,16 +99,6 @@ class HookWorld:
         )
         await self.hooks.start()
         await self.hooks.work()
-
-    async def _join(self, engine: Callable[..., Any], ambient: VirtualAmbient) -> FaultyLog:
-        assert self.order is not None
-        log: FaultyLog = await open_replica(
-            engine, ambient=ambient, master_key=bytes(32),
-            sequencer=MemorySequencer(self.order), node=self.node,
-        )  # fmt: skip
-        assert isinstance(log.writer, ReplicaWriter)
-        await log.writer.joined()
-        return log
 
     async def divide(self, *nodes: str) -> None:
         """Do the part of this node, of what these divide."""

@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,9 +28,7 @@ from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.domain.mail import MailDomain
@@ -48,6 +45,7 @@ from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
+from tests.support.worlds.node_logs import opened_log
 
 if TYPE_CHECKING:
     from huahuo.actors.entities.fairness import Fairness
@@ -166,11 +164,7 @@ class MailWorld:
 
     async def open(self) -> None:
         """Begin a life; `start` then picks up what the last one left."""
-        engine = partial(
-            FaultyLog.open, self._disk,
-            ambient=self.ambient, master_key=bytes(32), build="test", executor=self._executor,
-        )  # fmt: skip
-        self.log = await (engine() if self.order is None else self._join(engine))
+        self.log = await opened_log(self._disk, self.ambient, self.order, self.node, self._executor)
         self.script = Script()
         self.feed = Feed(self.log)
         self.runtime = Runtime(asyncio.get_running_loop(), ambient=self.ambient)
@@ -207,16 +201,6 @@ class MailWorld:
                 kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
             )
         self._specs = {spec.action: spec for spec in self.mail.actions()}
-
-    async def _join(self, engine: Callable[..., Any]) -> FaultyLog:
-        assert self.order is not None
-        log: FaultyLog = await open_replica(
-            engine, ambient=self.ambient, master_key=bytes(32),
-            sequencer=MemorySequencer(self.order), node=self.node,
-        )  # fmt: skip
-        assert isinstance(log.writer, ReplicaWriter)
-        await log.writer.joined()
-        return log
 
     async def start(self) -> None:
         """See `MailDomain.start`. A node has no work yet."""
