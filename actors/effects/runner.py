@@ -1,7 +1,7 @@
 """The shell: runs open effects as tasks, retries them, and finds again what an earlier process left.
 
-At most a bounded number is in memory. The others stay in the log's table until there is room; then the table
-is looked through again, the oldest first.
+At most a bounded number is in memory (`memory`). When there is room for others, the log's table is looked
+through again, the oldest first.
 """
 
 import asyncio
@@ -16,10 +16,9 @@ from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
-from huahuo.actors.effects.known import Known
-from huahuo.actors.effects.line import Entry, Line, group_of
-from huahuo.actors.effects.part import Part
-from huahuo.actors.effects.spec import Spec, backoff_s
+from huahuo.actors.effects.line import Entry
+from huahuo.actors.effects.memory import Memory
+from huahuo.actors.effects.spec import Spec
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.effects.unknown import UnknownEffect, unknown
@@ -34,8 +33,6 @@ _log = structlog.get_logger(__name__)
 
 _PAGE_ROWS: Final = 500
 """At most 32 MiB at a time: arguments may have 64 KiB each."""
-_JOB_BYTES_KEPT: Final = 512
-"""Larger arguments are read from the table when the run begins."""
 SHARED_SWEEP_S: Final = 1.0
 """With several nodes: how often each looks for what other nodes asked for and is its part, and how soon
 the effects of a node that ended are found."""
@@ -43,7 +40,7 @@ _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
 
 
-class Effects:
+class Effects(Memory):
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
@@ -58,6 +55,7 @@ class Effects:
         shared: bool = False,
     ) -> None:
         """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
+        super().__init__(ambient, specs, bounds)
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
@@ -68,28 +66,12 @@ class Effects:
         self.retries = 0
         self.ends: Counter[str] = Counter()
         """Effects that ended since the start, by outcome."""
-        self._ambient = ambient
-        self._specs = specs
         self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
-        self._bounds = bounds
-        self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
-        self._known = Known()
-        self.forget = self._known.drop
-        """See `Keeper`."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._asleep: dict[int, asyncio.TimerHandle] = {}
-        self._held: dict[int, str] = {}
-        """Effects that other nodes run, and which incarnations those are."""
-        self._part = Part()
         self._looked_at = -1
-        self._refused: set[UserId | None] = set()
-        """Users with effects in the table for which there was no room."""
-        self._more = False
-        """Whether the table has effects that were not looked at."""
         self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
         self._timer: asyncio.TimerHandle | None = None
-        self.draining = False
         self._shared = self._resting = shared
 
     def trace(self, traced: TracesRuns) -> None:
@@ -227,56 +209,7 @@ class Effects:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0 if tasks else 0.05)
 
-    # -- which effects are in memory
-
-    def _offer(self, id_: int, row: OpenEffect) -> None:
-        """Take an open effect into memory, where there is room."""
-        if id_ in self._known or self.draining or id_ in self._held:
-            return
-        if self._part.is_whole and self._crowded(row):
-            return
-        spec = self._specs[row.kind, row.effect]
-        job = bytes(row.job)
-        group = group_of(spec, job)
-        if not self._part.has(id_, spec, group, row.entity):
-            return
-        if not self._part.is_whole and self._crowded(row):
-            return
-        wait_ms = row.due_ms - self._ambient.now_ms()
-        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
-            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
-        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
-        self._known.keep(entry)
-        if wait_ms > 0:
-            self._sleep(entry, wait_ms / 1000)
-        else:
-            self._stand(entry)
-
-    def _crowded(self, row: OpenEffect) -> bool:
-        """Whether it must stay in the table for now: it could run, and too many others wait."""
-        if self._line.room(row.user) or row.due_ms > self._ambient.now_ms():
-            return False
-        self._refused.add(row.user)
-        return True
-
-    def _stand(self, entry: Entry) -> None:
-        if not self._line.add(entry):
-            self._refused.add(entry.user)
-            self.forget(entry)
-
-    def _sleep(self, entry: Entry, seconds: float) -> None:
-        if len(self._asleep) >= self._bounds.waiting_max:
-            self.forget(entry)  # a sweep finds it again
-            return
-        self._asleep[entry.id] = asyncio.get_running_loop().call_later(seconds, self._wake, entry)
-
-    def _wake(self, entry: Entry) -> None:
-        del self._asleep[entry.id]
-        if self._part.keeps(entry):
-            self._stand(entry)
-            self._fill()
-        else:
-            self.forget(entry)  # meanwhile it is another node's
+    # -- looking through the table
 
     def _read(self, rows: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, OpenEffect]]:
         return (found for key, value in rows if (found := self._books.read(key, value)) is not None)
@@ -323,13 +256,6 @@ class Effects:
         """
         if not (self.draining or self._resting):
             self._sweeping.again()
-
-    def _room_again(self) -> bool:
-        """Whether some that found no room would find it now, enough to look through the table for them."""
-        line = self._line
-        if not (self._refused or self._more) or len(line.waiting) > line.waiting_max // 2:
-            return False
-        return self._more or any(line.by_user[user] <= line.per_user_max // 2 for user in self._refused)
 
     # -- running
 
