@@ -1,8 +1,8 @@
 """Which effects this node runs, where nodes divide them. Pure.
 
-What began here stays here until it ends, also when it would be another node's by now. A run that was cut
-short may have claimed its effect without knowing it. Other nodes leave that effect to this one as long as it
-does a part, so it is still this node's when it goes on.
+A run that began here stays here until it ends, even when its effect is another node's by now. A run that was
+cut short may have claimed its effect without hearing of it. Other nodes leave such an effect to this node
+while this node does a part, so it goes on here.
 """
 
 from collections.abc import Iterable

@@ -34,8 +34,8 @@ _log = structlog.get_logger(__name__)
 _PAGE_ROWS: Final = 500
 """At most 32 MiB at a time: arguments may have 64 KiB each."""
 SHARED_SWEEP_S: Final = 1.0
-"""With several nodes: how often each looks for what other nodes asked for and is its part, and how soon
-the effects of a node that ended are found."""
+"""With several nodes: how often each one looks for effects of its part that other nodes asked for, and for
+effects of nodes that ended."""
 _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
 
@@ -246,7 +246,7 @@ class Effects(Memory):
         return (self._shared and moved) or not living.issuperset(self._held.values())
 
     def running_of(self, living: frozenset[str]) -> frozenset[str]:
-        """Of these incarnations those whose runs are left to them: of nodes that do a part."""
+        """Those of these incarnations that keep their runs: they are of nodes that do a part."""
         return self._part.share.running(living)
 
     def look_again(self) -> None:

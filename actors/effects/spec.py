@@ -25,7 +25,7 @@ class Spec:
     at_once: int | None = None
     per: Callable[[Any], object] | None = None
     spread: bool = False
-    """Whether nodes divide it by entity all the same: then each node counts its own runs (`at_once`)."""
+    """Whether nodes divide it by entity in spite of `at_once`: each node then counts its own runs."""
 
 
 class Answered(Enum):

@@ -194,7 +194,7 @@ class Together:
 
 
 def _heads_after(heads: Mapping[str, int], log: Log) -> Callable[[str], int]:
-    """What says the head of a stream after what was decided for an append."""
+    """A function that says the head of a stream as it is after what was decided for an append."""
     durable = log.head
 
     def head(stream: str) -> int:

@@ -31,7 +31,7 @@ _WORDED: Final = tuple(b'{"type":"%b"' % one for one in (b"success", b"error", b
 """What replies with a text for people begin with."""
 _DETAILS: Final = b'"details":'
 _OF_FIELD: Final = re.compile(r"((?:[\w.\[\]]{1,64}: )?)(.*?)((?: - at `[^`]*`)?)", re.DOTALL)
-"""Details of one field begin with its name, and may end with its place. Both stay."""
+"""Details about a field begin with its name and may end with its place. Neither is translated."""
 _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
 
@@ -69,7 +69,7 @@ class Words:
         self._worded += tuple(b'{"type":"%b"' % one.encode() for one in listed)
 
     def catalogue(self) -> Catalogue:
-        """All texts with their English ones, those with gaps by themselves, and `LISTED`: for `of`."""
+        """For `of`: the texts with their English ones, the same for texts with gaps, and `LISTED`."""
         return dict(self._exact), list(self._filled), dict(self._listed)
 
     @classmethod
@@ -93,7 +93,7 @@ class Words:
         return _translated(text, self._patterns) or text
 
     def explain(self, text: str, language: Language) -> str:
-        """`details` or a reason, which are English, in this language. What is in no catalogue stays."""
+        """`details` or a reason, from English to this language. A text in no catalogue stays as it is."""
         if language == "en" or not text:
             return text
         found = _OF_FIELD.fullmatch(text)
@@ -112,7 +112,7 @@ class Words:
         return exact, [(_pattern(english), chinese) for chinese, english in self._filled]
 
     def reply(self, body: bytes, language: Language, details: Language = "en") -> bytes:
-        """The body of a reply in this language. `details`: the one of an error's details."""
+        """The body of a reply in this language. `details`: the language of an error's details."""
         if details == "zh" and body.startswith(_WORDED[1]) and _DETAILS in body:
             explained = _decode(body)
             if isinstance(text := explained.get("details"), str):
@@ -136,12 +136,12 @@ class Words:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """What a text with gaps becomes, whatever fills them."""
+    """Matches a text with gaps, whatever fills them."""
     return re.compile("(.*)".join(map(re.escape, text.split(_GAP))), re.DOTALL)
 
 
 def _translated(text: str, patterns: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
-    """The other text of the first pattern that it has, filled in the same way; None: it has none."""
+    """The translation of the first pattern that the text fits, with the same fillings; None: it fits none."""
     for pattern, other in patterns:
         found = pattern.fullmatch(text)
         if found is not None:

@@ -51,7 +51,7 @@ class Known:
         return self._dues.get(name, _ENDED if self._whole else None)
 
     def pending(self, name: str, due_ms: int, seq: int) -> bool | None:
-        """Whether the timer that was pending with this due time at this head still is, None if not known."""
+        """Whether a timer with this due time at this head is still pending, None if not known."""
         if name in self._dues:
             return self._dues[name] == due_ms
         if self._whole:

@@ -29,7 +29,7 @@ class Keeper(Protocol):
     """Is told how each firing ended."""
 
     def done(self, keys: Collection[bytes]) -> None:
-        """They are in the log."""
+        """These firings are in the log."""
         ...
 
     def again(self, timer: Timer, key: bytes, error: Exception) -> None:

@@ -39,7 +39,7 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def threads_ms(pid: int) -> float:
-    """Processor time that all threads of a process have used, in ms, more exactly than `cpu_s` (Linux)."""
+    """Processor time of all threads of a process, in ms; more exact than `cpu_s` (Linux)."""
     used_ns = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # the thread has ended

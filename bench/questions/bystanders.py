@@ -43,7 +43,7 @@ class Measured:
         self.acks: list[float] = []
         self.receipts: list[float] = []
         self.spent: list[float] = []
-        """Processor time that the service used meanwhile, for whatever; of each event that was received."""
+        """For each event received: processor time that the service used, for any work, since its publish."""
         self.published = 0
         self.refused = 0
 

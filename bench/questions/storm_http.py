@@ -34,7 +34,7 @@ def _publications(_sender: Sender, _number: int) -> _Made:
 
 
 def _long_poll(sender: Sender, number: int) -> _Made:
-    """Of streams that stay empty, or of one's own, from where there are events."""
+    """A wait for a mailbox's stream, which stays empty, or for the next event of the user's own stream."""
     if number % 4:
         return _get(f"/streams/{sender.stream}?after={number * 37 % sender.mailboxes}&limit=1000&wait=30")
     return _get(f"/streams/user/{sender.user}?after=head&wait=1")

@@ -6,7 +6,7 @@ import zstandard
 
 _LEVEL = 3
 _KEPT_BYTES_MAX = 64 << 10
-"""What is larger gets a compressor of its own: one needs up to 4 MiB for it and gives nothing back."""
+"""Larger data gets a compressor of its own, because it makes one keep up to 4 MiB for good."""
 
 
 class _Kept(threading.local):

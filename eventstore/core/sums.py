@@ -58,7 +58,7 @@ def must_fit(crc: int | None, table: str, *values: Value) -> None:
 
 
 def fitting(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Rows of `table` without their last column, which is their checksum. For many: few calls for each.
+    """The rows of `table` without their last column, which is their checksum. Few calls for each row.
 
     Raises:
         Corrupt: as `must_fit`.

@@ -25,8 +25,8 @@ LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )
-"""What an ended connection raises: what was under way may have been committed. `InternalClientError`: one
-died between two messages, and asyncpg no longer knows the state of the connection."""
+"""What an ended connection raises. The statement under way may have been committed. `InternalClientError`:
+the server died between two messages, and asyncpg no longer knows the connection's state."""
 _SIGN_IN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _SESSION = {
     "application_name": "huahuo",

@@ -25,7 +25,7 @@ _ENDS = (
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
 _SHORT = 256
 _SHORT_HEADS = tuple(Head(1, seq) for seq in range(_SHORT))
-"""Shared by all streams that are as long: where there are a million, most are short."""
+"""Shared by all streams of that length: of a million streams, most are short."""
 _IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
@@ -40,9 +40,9 @@ def load(
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
-    The caller's transaction makes all of it one snapshot. `naming` must not be used for more than its damages
-    after it, as `names` may take over its streams. `summed`: also compute the checksums of events
-    that are not indexed yet. `links`: those that are known, for the heads.
+    The caller's transaction makes all of it one snapshot. Afterwards only the damages of `naming` may be
+    used, because `names` may take over its streams. `summed`: also compute the checksums of events that are
+    not indexed yet. `links`: those that are known, for the heads.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.

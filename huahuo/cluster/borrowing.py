@@ -122,7 +122,7 @@ class Borrowing:
             self._holds_s = now_s
         self._lent.hear(self._peers.node, self._wants())
         node, peers = self._peers.node, self._peers
-        # One that was silent for so long has lost its part of the work, and is not waited for.
+        # A node that was silent for this long has lost its part of the work, so it is not waited for.
         self._lent.look({node, *peers.living()}, {node, *peers.living(SILENT_S)})
         if now_s - self._holds_s > ALONE_S:
             self._lent.open()

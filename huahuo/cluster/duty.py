@@ -295,7 +295,7 @@ class Duty:
         await self._set_share(NOTHING if none else found)
 
     def _holder_divides_otherwise(self) -> bool:
-        """Whether another version has the work: it does itself what it does not divide as this one does."""
+        """Whether a node that divides otherwise has the work. It does this node's part itself."""
         member = self.members.get(self.holder)
         return self.holder != self.node and member is not None and member.divides != members.DIVISION
 

@@ -69,7 +69,7 @@ class Lent:
         return [id_ for id_, loan in self._loans.get(node, {}).items() if loan.granted]
 
     def look(self, living: Collection[str], awaited: Collection[str]) -> None:
-        """These nodes live. What others had is free; once all `awaited` have told, new places are granted."""
+        """These nodes live. Places that others had are free. Once all `awaited` told, new ones are lent."""
         for gone in sorted(self._told.keys() - set(living)):
             self._drop(gone)
         if self._told.keys() >= set(awaited):

@@ -34,7 +34,7 @@ class Member(msgspec.Struct, frozen=True):
     takes_clients: bool = True
     """Whether it is ready: not drained, its clock not wrong, its replica in order."""
     divides: int = 0
-    """What it does a part of: `DIVISION`, or 0 for nothing. Older versions have no number."""
+    """`DIVISION` of its version, or 0 if it does no part. Older versions have no number."""
 
 
 def put(node: str, member: Member) -> RowPut:

@@ -230,8 +230,8 @@ async def next_event(app: App, stream: str, after: int, timeout_s: float) -> dic
 async def seen(app: App, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
     """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`.
 
-    False also when the service stops before. Of `user/<id>` and `system`, which a client gets by itself, what
-    it received counts as processed while its application does not read them.
+    Also False if the service stops first. Every client gets `user/<id>` and `system`. While its application
+    does not read them, what it received there counts as processed.
 
     Raises:
         Refused: what is known of that client is damaged (`corrupt`).

@@ -1,4 +1,4 @@
-"""What `huahuo replay check` could not judge: streams whose state nothing that is known here folds."""
+"""The streams that `huahuo replay check` could not judge, because no entity known here folds them."""
 
 from collections import Counter
 from collections.abc import Mapping

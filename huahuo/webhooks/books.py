@@ -95,7 +95,7 @@ class HookBooks:
         self.words.by_number.pop(entry.id, None)
 
     async def count_all(self, hooks: Iterable[int]) -> None:
-        """Count what waits for each hook, and the dead letters of these. Raises as `Log.rows`."""
+        """Count what waits for each hook, and the dead letters of those hooks. Raises as `Log.rows`."""
         self._counted_s = self._ambient.monotonic_s()
         waiting: Counter[int] = Counter()
         before: bytes | None = None

@@ -168,7 +168,7 @@ class Deliveries:
             self.effects.committed(start, owner)
 
     async def _has_room(self, webhook_id: int, more: int) -> bool:
-        """Whether so many more may wait for a hook."""
+        """Whether this many more may wait for a hook."""
         while self.books.waiting.get(webhook_id, 0) + more > WAITING_MAX:
             if not await self.books.count_again():
                 return False

@@ -84,7 +84,7 @@ class Webhooks:
         await self.book.start()
 
     async def work(self) -> None:
-        """Go on with what an earlier process left. Where nodes share the log, `divide` says which of them."""
+        """Go on with what an earlier process left. Where nodes share the log, `divide` says what."""
         if self._shared:
             return
         await self.deliveries.start()

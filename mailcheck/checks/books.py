@@ -62,7 +62,7 @@ class CheckBooks:
 
     def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient) -> None:
         self.running: Callable[[frozenset[str]], frozenset[str]] = frozenset
-        """Of the incarnations that live, those to which the checks that they run are left."""
+        """Those of the living incarnations that keep the checks they run."""
         self._log = log
         self._mailboxes = mailboxes
         self._ambient = ambient

@@ -1,9 +1,8 @@
 """Connections over IMAP to each host, bounded. Pure but for the futures of those who wait.
 
-What `connections_max` of a provider bounds holds over all nodes (`Lending`), and so does the bound of checks
-at one host where nodes divide them.
-A watcher that waits in IDLE only lends its place: a check that finds none free takes the place that has been
-idle for longest. Watchers themselves never wait here: they come again later.
+`connections_max` of a provider holds over all nodes (`Lending`). So does the bound of checks at one host,
+where nodes divide checks. A watcher that waits in IDLE only lends its place: a check that finds none free
+takes the place that has been idle for longest. Watchers themselves never wait here: they come again later.
 """
 
 import asyncio

@@ -78,7 +78,7 @@ class Filling:
         return len(self._queued) + len(self._tasks) + len(self._later)
 
     async def start(self, mine: Callable[[int], bool] = lambda _email_id: True) -> None:
-        """Go on with what an earlier process left, or another node, as far as it is `mine`.
+        """Go on with what an earlier process or another node left, if it is `mine`.
 
         Raises as `Log.rows`.
         """

@@ -57,7 +57,7 @@ class Division:
         filling: Filling | None,
         providers: Providers,
     ) -> None:
-        """`tap`: calls that from now on, until what it returns is called.
+        """`tap`: has a function called from now on, and returns what ends that.
 
         `filling`: None if contents are not read in the background.
         """
@@ -76,7 +76,7 @@ class Division:
         """Whether all are to be looked at."""
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
-        """Held while the table is compared with what is watched: else what changes meanwhile was lost."""
+        """Held while the table is compared with what is watched, so that no change meanwhile is lost."""
         self._task: asyncio.Task[None] | None = None
         self._untap: Callable[[], None] | None = None
 

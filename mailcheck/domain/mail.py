@@ -88,7 +88,7 @@ class MailDomain:
     ) -> None:
         """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched.
 
-        `tap`: calls that for each commit (`Feed.tap`); needed if `shared`.
+        `tap`: has a function called with each commit (`Feed.tap`); needed if `shared`.
         """
         self._index = index
         self._log = log

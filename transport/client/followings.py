@@ -51,7 +51,7 @@ class Followings(dict[str, Following]):
         heappush(self._wanted, (at, next(self._count), stream))
 
     def due(self, now: float) -> Following | None:
-        """The first that must be asked for at `now`, until it was."""
+        """The first stream that is to be asked for at `now`. It stays the first until it was asked for."""
         first = self._first_wanted()
         return first if first is not None and first.retry_at is not None and first.retry_at <= now else None
 
@@ -80,7 +80,7 @@ class Followings(dict[str, Following]):
         return news
 
     def leave(self, stream: Following) -> dict[str, int]:
-        """The consumer of this stream leaves: what to ack of it. Its cursor waits for `take_cursors`."""
+        """The consumer of this stream leaves. Returns what to ack; its cursor waits for `take_cursors`."""
         if stream.consumed and stream.processed > stream.saved:
             stream.saved = stream.processed
             self._left[stream.name] = stream.stored

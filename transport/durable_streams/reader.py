@@ -49,7 +49,7 @@ class DurableReader:
         self._task.add_done_callback(lambda _: gone())
 
     def filled(self) -> None:
-        """The outlet is full. Each part that is told looks."""
+        """The outlet is full. Nothing to do: each part that is told of events looks itself."""
 
     def drained(self) -> None:
         """The outlet has room again."""

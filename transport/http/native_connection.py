@@ -67,7 +67,7 @@ class HttpConnection(AnswerWriter):
         """Bytes came."""
         began_s = asyncio.get_running_loop().time()
         self._receive(data)
-        if self._visit is not None:  # else a stranger's, whose requests are counted
+        if self._visit is not None:  # without one, requests are bounded by their number
             self._charge(self._visit, began_s)
 
     def _receive(self, data: bytes) -> None:

@@ -23,12 +23,12 @@ class Times(Collector):
         self._sum_s = 0.0
 
     def took(self, seconds: float) -> None:
-        """One more took so long."""
+        """One more took this many seconds."""
         self._counts[bisect_left(self._bounds_s, seconds)] += 1
         self._sum_s += seconds
 
     def collect(self) -> Iterable[Metric]:
-        """The family."""
+        """The histogram as a scrape shows it."""
         bounds = [*map(str, self._bounds_s), "+Inf"]
         family = HistogramMetricFamily(self._name, self._text)
         family.add_metric((), list(zip(bounds, accumulate(self._counts), strict=True)), self._sum_s)

@@ -142,7 +142,7 @@ class Connection(TaskKeeper):
         if acked is None:
             return False
         self._note(acked)
-        if not self.rests_until_s and self._session.delivery.backlog:  # one that rests has none
+        if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True
 
@@ -179,7 +179,7 @@ class Connection(TaskKeeper):
 
     @property
     def pump(self) -> Pump:
-        """Its way out, to look at."""
+        """What sends for this connection. Only to be looked at."""
         return self._pump
 
     def _close(self, code: CloseCode, reason: str) -> None:

@@ -76,7 +76,7 @@ class Metrics:
         commits = Times("huahuo_commit_seconds", "Time of one group commit of the log.", _LATENCY_S)
         self.registry.register(commits)
         self.committed = commits.took
-        """The log committed a group, in so many seconds."""
+        """The log committed a group, in this many seconds."""
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Add a number that is computed at each scrape: connections, log position, dead letters, actors."""

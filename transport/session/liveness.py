@@ -9,7 +9,7 @@ from huahuo.transport.session.outputs import Now
 from huahuo.transport.words import en
 
 LOOK_S_MAX = 5.0
-"""A connection that keeps the pace of others is looked at this often: what was sent is not counted before."""
+"""A connection that keeps a pace is looked at this often, as only then is what it was sent counted."""
 
 
 class Liveness:
@@ -22,7 +22,7 @@ class Liveness:
         self._dialect = dialect
         self._opened_s = now_s
         self.heard_s = now_s
-        """When a message or a pong came last. Whoever hears one sets it."""
+        """When a message or a pong came last. The part that hears it sets this."""
         self._ping_at_s = now_s + settings.heartbeat_s
         self._warned = False
         self._warn_ms: float | None = settings.token_warning_s * 1000
@@ -57,7 +57,7 @@ class Liveness:
         """The earliest time of a deadline, a ping or a warning. `paced`: at most `LOOK_S_MAX` ahead.
 
         `left_ms`: until the token ends; None: no token has come yet. Messages, acks and pongs that come
-        meanwhile make it only later. A wall clock, by which tokens end, that is set makes it wrong.
+        meanwhile only make it later. It is wrong once the wall clock is set, because tokens end by that.
         """
         settings = self._settings
         times = [

@@ -24,7 +24,7 @@ REFUSED: Final[Mapping[str, str]] = {
 class Speech:
     """See the module. `language` may change: a client says it as it signs in (`speak`).
 
-    `details`: that of details and reasons, which stay English for a client that asks for no language.
+    `details`: the language of details and reasons, which is English for a client that asks for none.
     """
 
     __slots__ = ("_details", "_words", "language")

@@ -225,7 +225,7 @@ class SimDivision:
     # -- faults
 
     async def _die(self) -> None:
-        """With two thirds of chance for so long that the others must have taken its part over."""
+        """In two of three cases for so long that the others must have taken over its part."""
         await self._all_share()
         node = self._chance.choice(self.nodes)
         node.crash()

@@ -37,7 +37,7 @@ class World:
         return asyncio.get_running_loop().time() + self._worked_s
 
     def work(self, seconds: float) -> None:
-        """Hold the loop for so long."""
+        """Hold the loop for this long."""
         self._worked_s += seconds
 
     def paced(self, work: Any) -> Paced[Any]:

@@ -86,7 +86,7 @@ class Turning:
         self.wheel.start()
 
     async def ticks(self, turns: int = 1) -> int:
-        """Let it turn so often; how often the connection was ticked."""
+        """Let it turn this many times. Returns how often the connection was ticked."""
         before = len(self.one.ticks)
         for _ in range(turns):
             self.clock.advance(TURN_S)
