@@ -22,10 +22,9 @@ from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import MISREAD, EventStoreError
 from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
 from huahuo.eventstore.sqlite.naming import Naming
+from huahuo.eventstore.sqlite.one_byte import with_one_byte_changed
 from huahuo.eventstore.sqlite.salvage import FAULTS, text_in, until_fault
 
-_TRIED_BYTES_MAX: Final = 1024
-"""In a longer row no changed byte is looked for: it takes 255 links for each byte, 1 ms."""
 _CORRECTED_MAX: Final = 64
 """No more rows are corrected, since that may take a second for each."""
 _ROWS_AT_ONCE: Final = 1000
@@ -305,7 +304,7 @@ class _Walk:
         if self.corrected >= _CORRECTED_MAX:
             return None
         for before in self._prior:
-            for row in chain((one.row,), _with_one_byte_changed(one.row)):
+            for row in chain((one.row,), with_one_byte_changed(one.row)):
                 if self._link(before, row) == one.joined:
                     self.corrected += 1
                     return (*row[:-1], one.joined)
@@ -329,32 +328,6 @@ class _Walk:
     def _flush(self) -> None:
         self._scratch.executemany(_PUT.format("event"), self._chosen)
         self._chosen.clear()
-
-
-def _with_one_byte_changed(row: EventRow) -> Iterator[EventRow]:
-    """Each row that differs from `row` in one byte of a number, of a text or of the body."""
-    for column in range(1, len(row) - 1):
-        value = row[column]
-        if isinstance(value, int):
-            data = value.to_bytes(8, signed=True)
-        else:
-            data = value.encode() if isinstance(value, str) else value
-        if len(data) > _TRIED_BYTES_MAX:
-            continue
-        changed = bytearray(data)
-        for place, byte in enumerate(data):
-            for other in range(1, 256):
-                changed[place] = byte ^ other
-                new: Any = bytes(changed)
-                if isinstance(value, int):
-                    new = int.from_bytes(new, signed=True)
-                elif column in TEXTS:
-                    try:
-                        new = new.decode()
-                    except UnicodeDecodeError:
-                        continue
-                yield (*row[:column], new, *row[column + 1 :])
-            changed[place] = byte
 
 
 def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> None:
