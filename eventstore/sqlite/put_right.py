@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.errors import MISREAD, Corrupt
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.sqlite.loss import untouched
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.meta import get_meta
@@ -118,7 +118,7 @@ def put_right(path: Path, marks: Sequence[Mark], *, whole: bool = False) -> Corr
                 sql = f"UPDATE {table} SET {column} = ? WHERE position = ?"  # noqa: S608  constants
                 connection.execute(sql, (value, position))
             connection.execute("COMMIT")
-    except FAULTS:
+    except (EventStoreError, *FAULTS):
         return None
     _log.warning("events_put_right", count=len(mends), first=mends[0].position, column=mends[0].column)
     return Corrupt(PLACE, _say(mends))
@@ -155,7 +155,9 @@ class _Proofs:
     def run(self, *, whole: bool) -> list[Mend]:
         [count] = self._connection.execute(_COUNT).fetchone()
         moved, strays = self._moved(count)
-        indexed = int(get_meta(self._connection, "indexed") or b"0")
+        indexed = 0
+        with contextlib.suppress(Corrupt):
+            indexed = int(get_meta(self._connection, "indexed") or b"0")
         after = 0 if whole else max(min(indexed, count - TAIL_EVENTS), 0)
         self._walk(after, count, moved, strays)
         if whole and not self.mends:

@@ -139,7 +139,9 @@ def _is_elsewhere(error: Exception) -> bool:
 def _misplaced(path: Path) -> str:
     """Why the log is not opened if the place of one of its newest events is false, "" if none is."""
     with untouched(path) as connection:
-        indexed = int(get_meta(connection, "indexed") or b"0")
+        indexed = 0
+        with contextlib.suppress(Corrupt):
+            indexed = int(get_meta(connection, "indexed") or b"0")
         for one in walk(connection, indexed, read_naming(connection, whole=False)):
             if one.is_misplaced:
                 return str(Damaged(one.position, UNPLACED))
