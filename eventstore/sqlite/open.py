@@ -60,6 +60,7 @@ class SqliteLog(StoreLog):
     """A `Log` in one directory of the local file system, written by one process."""
 
     _store: SqliteStore
+    _own_reads: SqliteReads
     _database: Path
 
     @classmethod
@@ -114,7 +115,7 @@ class SqliteLog(StoreLog):
             store, reads, loaded, vault=vault, ambient=ambient, build=build,
             writer=writer, readers=readers, owned=tuple(owned), writer_of=writer_of,
         )  # fmt: skip
-        log._store = store
+        log._store, log._own_reads = store, reads
         log._database = directory / DATABASE
         return log
 
@@ -155,6 +156,17 @@ class SqliteLog(StoreLog):
             await self.writer.between_commits(
                 lambda: self._store.connection.execute("PRAGMA shrink_memory").close()
             )
+
+    async def single(self, key: str) -> bytes | None:
+        """A single value that `put_single` wrote. Raises Corrupt: it is not what was written."""
+        return await self._read(lambda: self._own_reads.single(key))
+
+    async def put_single(self, key: str, value: bytes) -> None:
+        """Keep a single value under a key of the caller's. Raises EventStoreError: it was not written."""
+        store = self._store
+        await self.writer.between_commits(
+            lambda: store.between_commits(lambda connection: put_meta(connection, key, value))
+        )
 
     @property
     def command_records(self) -> int:
