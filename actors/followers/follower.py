@@ -307,7 +307,7 @@ class Follower:
             return
         self._placed = self.spec.cursor is None
         failures = self._course.failed(batch)
-        if failures > self.spec.retries and not self.full:
+        if failures > self.spec.retries and not self.full and not self.spec.waits_out(error):
             await self._put_aside(batch[0], failures, error)
         else:
             await self._rest(self._wait_s(max(1, failures)))
