@@ -144,7 +144,7 @@ def find_mends(
 class _Proofs:
     def __init__(self, connection: sqlite3.Connection, naming: Naming, marks: Sequence[Mark]) -> None:
         self._connection = connection
-        self._names, self._texts = naming.names(), naming.texts
+        self._names, self._texts = naming.streams, naming.texts
         self._marked = {mark.position: mark.chain for mark in marks}
         self._tries = TRIES_MAX
         self._looked_up = 0
