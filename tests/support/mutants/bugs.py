@@ -204,9 +204,9 @@ _ALL: Final = (
     ),
     Bug(
         "the window is ignored",
-        "huahuo.transport.session.delivery",
-        "(self.batched and self.window.credit <= 0)",
-        "(False)",
+        "huahuo.transport.protocol.window",
+        "return self.size - self.outstanding",
+        "return self.size",
         tests=_unit("unit/transport/test_session_flow"),
     ),
     Bug(
