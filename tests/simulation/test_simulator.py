@@ -22,7 +22,17 @@ from tests.support.simulator import loop, repeatable
 from tests.support.simulator.__main__ import EVERY_SAME, KEPT, _timed
 from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.marks import SOMETIMES, Marks
-from tests.support.simulator.plan import FAULTS, KINDS, Plan, plan, smaller, tours, words
+from tests.support.simulator.plan import (
+    CLUSTERS,
+    FAULTS,
+    KINDS,
+    Plan,
+    plan,
+    smaller,
+    tours,
+    with_clusters,
+    words,
+)
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
 
 SEEDS = range(1000, 1016) if WHOLE else range(1001, 1003)
@@ -47,6 +57,12 @@ PATIENT = replace(
 
 def kept() -> list[str]:
     return [line for line in KEPT.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+
+
+SHARED = replace(
+    HARD, seconds=60, faults={"kill": 15, "power": 20, "log cut off": 20, "stop server": 20}, nodes=3
+)
+"""Whole services over one ordered log."""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +90,22 @@ def test_a_run_with_many_crashes_proves_something(hard: Result) -> None:
     for what in ("ack", "crash", "reconnect", "effect", "timer", "delivery"):
         assert hard.counts[what] > 0, what
     assert {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I13", "I14", "I15", "I26"} <= set(hard.shown)
+
+
+@pytest.mark.slow
+def test_whole_services_over_one_ordered_log_keep_every_promise() -> None:
+    done = run(SHARED)
+    assert not done.failed
+    assert {"I1", "I2", "I4", "I6", "I7", "I10", "I13", "I26", "I27"} <= set(done.shown)
+    assert done.marks["client moved to another node"]
+    assert done.marks["in-doubt proposal resolved"]
+    assert run(SHARED).trace == done.trace
+
+
+def test_beside_each_sixteen_seeds_one_of_several_nodes_runs() -> None:
+    assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, 16, 17]
+    assert plan(CLUSTERS + 1).nodes > 1
+    assert list(with_clusters(range(CLUSTERS, CLUSTERS + 2))) == [CLUSTERS, CLUSTERS + 1]
 
 
 @pytest.mark.slow

@@ -204,6 +204,8 @@ def shop(outside: Outside) -> Application:
     @application.follower("books", kinds=["parcel", "group"], cursor=cursor, batch=10)
     async def books(events: Sequence[Followed], run: FollowerRun) -> None:
         await asyncio.sleep(0)
+        if events[0].position <= outside.cursor:
+            raise FileExistsError("another node was here first")  # as a unique key of a database says
         outside.followed += [(one.position, one.stream, one.seq) for one in events]
         outside.cursor = run.position
 

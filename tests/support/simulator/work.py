@@ -183,7 +183,7 @@ async def jobs(node: Node, weight: float, pace_s: float, over: Callable[[], bool
         app = node.app
         if app is None or not node.up.is_set():
             continue
-        running = node.loop.net.host("server").create_task(_job(app, 1 + int(chance.random() * 4)))
+        running = node.host.create_task(_job(app, 1 + int(chance.random() * 4)))
         node.jobs_running += 1
         done, _ = await asyncio.wait({running}, timeout=60)
         node.jobs_running -= 1
