@@ -24,6 +24,7 @@ from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import (
     CLUSTERS,
+    DEPLOYS,
     FAULTS,
     KINDS,
     Plan,
@@ -102,9 +103,18 @@ def test_whole_services_over_one_ordered_log_keep_every_promise() -> None:
     assert run(SHARED).trace == done.trace
 
 
-def test_beside_each_sixteen_seeds_one_of_several_nodes_runs() -> None:
-    assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, 16, 17]
+@pytest.mark.slow
+def test_newer_code_goes_on_with_what_older_code_began() -> None:
+    done = run(replace(HARD, seconds=60, faults={"deploy": 20, "kill": 15}))
+    assert not done.failed
+    assert done.struck["deploy"]
+    assert {"I1", "I6", "I7", "I10", "I13", "I26"} <= set(done.shown)
+
+
+def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:
+    assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, DEPLOYS + 1, 16, 17]
     assert plan(CLUSTERS + 1).nodes > 1
+    assert "deploy" in plan(DEPLOYS + 1).faults
     assert list(with_clusters(range(CLUSTERS, CLUSTERS + 2))) == [CLUSTERS, CLUSTERS + 1]
 
 

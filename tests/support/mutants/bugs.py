@@ -23,6 +23,7 @@ PLANS: Final = {
     "disk": Plan(1, 120, 6, 3, "memory", 3, {"sync fails": 10, "write fails": 10, "power": 20}, _WORK),
     "calm": Plan(1, 60, 6, 3, "memory", 3, {"reset": 5, "restart device": 20}, _WORK),
     "tokens": Plan(1, 60, 3, 3, "memory", 10, {"expire": 5}, _WORK),
+    "newer": Plan(1, 60, 4, 2, "memory", 3, {"deploy": 15, "kill": 20}, _WORK, down_s=1.0),
     "nodes": Plan(1, 60, 4, 2, "memory", 3, {"kill": 15, "log cut off": 20}, _WORK, down_s=2.0, nodes=2),
 }
 
@@ -43,6 +44,13 @@ def _unit(*names: str) -> tuple[str, ...]:
 
 
 _ALL: Final = (
+    Bug(
+        "old events are taken for new ones",
+        "huahuo.actors.domain.fold",
+        "if event.version >= entity.version or not entity.upcasts:",
+        "if True:",
+        plan="newer",
+    ),
     Bug(
         "a proposal that is ordered twice counts twice",
         "huahuo.eventstore.replicated.shared",

@@ -38,6 +38,7 @@ class Faults:
             "reset": self._reset, "clock": self._clock, "stop server": self._stop_server,
             "stop device": self._stop_device, "expire": self._expire, "revoke": self._revoke,
             "drain": self._drain, "restart device": self._restart, "mail server": self._mail,
+            "deploy": self._deploy,
         }  # fmt: skip
         self._struck: list[str] = []
         self._days = _in_turns((-1.0, -0.1, 0.01, 0.04, 2.0, 40.0), self._chance)
@@ -141,6 +142,11 @@ class Faults:
 
     async def _drain(self) -> None:
         await self._victim.drain()
+
+    async def _deploy(self) -> None:
+        """Newer code from the next life on, which reads what the older code wrote."""
+        self._node.newer = True
+        await self._node.drain()
 
     async def _clock(self) -> None:
         marks, days = self._node.marks, next(self._days)

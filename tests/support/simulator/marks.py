@@ -30,6 +30,7 @@ SOMETIMES: Final = (
     "long poll answered by an event",
     "machine stopped and went on",
     "mailbox renumbered",
+    "newer code took over",
     "node joined late",
     "partition healed",
     "refused for its reader",

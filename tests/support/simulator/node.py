@@ -165,7 +165,10 @@ class Node:
         self._history = history
         self._chance = Random(f"node {loop.seed}" if name == HOST else f"{name} {loop.seed}")
         self._alive = False
-        self._application = shop(outside)
+        self._applications = {False: shop(outside)}
+        self.newer = False
+        """Whether the next life runs newer code."""
+        self.runs_newer = False
         self._mint = Authenticator(SECRET.encode())
 
     @property
@@ -206,8 +209,13 @@ class Node:
             make_looker=InlineExecutor,
             publish_address=False,
         )
-        app = App(self._settings(), clock, world, plugins=self._application.plugins())
-        self._application.runs_as(app)
+        if self.newer and True not in self._applications:
+            self._applications[True] = shop(self.outside, newer=True)
+            self.marks.sometimes("newer code took over", self.outside.opened)
+        application = self._applications[self.newer]
+        self.runs_newer = self.newer
+        app = App(self._settings(), clock, world, plugins=application.plugins())
+        application.runs_as(app)
         await app.start()
         self._app = app
         await self._note_acks(app)

@@ -9,6 +9,7 @@ Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds a
   connections; tokens end, faults are rare.
 * `nodes`: two or three whole services that share an ordered log, behind a balancer. The remainder says
   nothing of it: these are the seeds from `CLUSTERS` on.
+* `deploys`: newer code comes in the midst of a run. These are the seeds from `DEPLOYS` on.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
@@ -73,6 +74,8 @@ TOURS: Final = 1_000_000
 """The first seed of `tours`."""
 CLUSTERS: Final = 2_000_000
 """From this seed on a run is of several nodes."""
+DEPLOYS: Final = 3_000_000
+"""From this seed on newer code comes in the midst of a run."""
 CLUSTERS_EACH: Final = len(KINDS)
 
 WORK: Final[dict[str, float]] = {
@@ -130,10 +133,16 @@ class Plan:
 def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Plan:
     """The run of a seed. `hours`: how long its service lives; None: the seed says."""
     chance = Random(f"plan {seed}")
-    kind = "nodes" if seed >= CLUSTERS else KINDS[seed % len(KINDS)]
+    kind = _kind(seed)
     drawn = _DRAWS[kind](_usual(seed, chance), chance)
     drawn = replace(drawn, kind=kind, engine=engine or drawn.engine, **_others(seed, drawn))
     return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+
+
+def _kind(seed: int) -> str:
+    if seed >= DEPLOYS:
+        return "deploys"
+    return "nodes" if seed >= CLUSTERS else KINDS[seed % len(KINDS)]
 
 
 def _others(seed: int, drawn: Plan) -> dict[str, Any]:
@@ -235,6 +244,19 @@ def _cluster(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
+def _deploys(usual: Plan, chance: Random) -> Plan:
+    """Newer code comes in the midst, by a drain, a crash in it, or a start after a crash."""
+    faults = {kind: usual.faults[kind] for kind in sorted(chance.sample(sorted(usual.faults), 2))}
+    faults |= {way: chance.uniform(6, 20) for way in chance.sample(["kill", "power", "cut in sync"], 2)}
+    faults["deploy"] = chance.uniform(15, 50)
+    devices = chance.randint(3, 8)
+    return replace(
+        usual, seconds=chance.choice((90.0, 120.0)), devices=devices, down_s=chance.uniform(0.2, 2.0),
+        users=max(2, devices // 2), engine=chance.choice(("memory", "sqlite")), pace_s=chance.uniform(3, 8),
+        faults=faults, over_http=False, work={**usual.work, "open": 3.0, "add": 6.0},
+    )  # fmt: skip
+
+
 def _storm(usual: Plan, chance: Random) -> Plan:
     """The service dies every few seconds, and all devices come back each time."""
     some = sorted(chance.sample(sorted(usual.faults), min(2, len(usual.faults))))
@@ -259,7 +281,7 @@ def _long(usual: Plan, chance: Random) -> Plan:
 
 _OTHERS: Final = ("readers", "browsers", "hooks")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
-    "dense": _dense, "dying": _dying, "idle": _idle, "mixed": _mixed, "nodes": _cluster,
+    "dense": _dense, "deploys": _deploys, "dying": _dying, "idle": _idle, "mixed": _mixed, "nodes": _cluster,
     "returning": _returning,
 }  # fmt: skip
 
@@ -309,14 +331,16 @@ def tours() -> list[Plan]:
     alone = [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
     shared = {kind: between[0] for kind, between in NODE_FAULTS.items()}
     nodes = replace(usual, seed=TOURS + len(alone), seconds=120.0, faults=shared, nodes=3)
-    return [*alone, nodes]
+    newer = replace(usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0})
+    return [*alone, nodes, newer]
 
 
 def with_clusters(seeds: Iterable[int]) -> Iterator[int]:
-    """Beside each `CLUSTERS_EACH` seeds one of a run of several nodes."""
+    """Beside each `CLUSTERS_EACH` seeds one of a run of several nodes, and one with newer code."""
     for seed in seeds:
         if seed < TOURS and seed % CLUSTERS_EACH == 0:
             yield CLUSTERS + seed // CLUSTERS_EACH
+            yield DEPLOYS + seed // CLUSTERS_EACH
         yield seed
 
 
