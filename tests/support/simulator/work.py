@@ -154,7 +154,7 @@ async def hook(device: Device, receiver: Receiver) -> None:
             return
         asked = {"url": URL, "types": list(HOOK_TYPES), "streams": [f"user/{device.user}", "system"]}
         made = await _ask(device, "add_webhook", **asked)
-        if made is not None:
+        if made is not None and "secret" in made:  # it is told once: a repeat has none
             receiver.secrets[made["webhook_id"]] = made["secret"]
             return
 
