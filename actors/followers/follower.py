@@ -291,7 +291,7 @@ class Follower:
             return
         self._placed = self.spec.cursor is None
         failures = self._course.failed(batch)
-        if failures > self.spec.retries and not self.dead.full:
+        if failures > self.spec.retries and not self.dead.full and not self.spec.waits_out(error):
             await self.dead.put_aside(batch[0], failures, error)
             self._course.done(batch[:1])
         else:

@@ -55,12 +55,17 @@ class FollowerRun(Struct, frozen=True):
     again: bool = False
 
 
+def _nothing(_error: BaseException) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """A follower. `kinds`: those of the streams; they may change as it runs.
 
     `types`: those of the events, if it does not want all. `cursor` None: the log keeps it. Else `passing`
     says whether it is also called without events, now and then, after many that it does not want have passed.
+    `waits_out`: after such an error an event is tried again for ever, since no event is to blame for it.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Spec:
     passing: bool = False
     batch: int = 100
     retries: int = 10
+    waits_out: Callable[[BaseException], bool] = _nothing
     backoff_s: float = 1.0
     first: Literal["start", "head"] = "start"
     place: str = "?"

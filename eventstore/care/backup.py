@@ -14,9 +14,9 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import Damaged, EventStoreError
-from huahuo.eventstore.sqlite.directory_lock import Left, left_of
-from huahuo.eventstore.sqlite.page_faults import page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left, left_of
+from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
 from huahuo.eventstore.sqlite.view import SqliteView
 
 MANIFEST = "backup.json"
@@ -117,15 +117,18 @@ async def check_file(path: Path, left: Left | None = None) -> Verified:
 
 
 def shrink(path: Path) -> None:
-    """Give free pages back to the file system. No other process may have the log open."""
-    connection = connect_writer(path)
+    """Give free pages back to the file system: by a copy beside the file, which takes its place.
+
+    Raises:
+        InUse: another process has the log open. EventStoreError: the file stays as it is.
+    """
+    lock = DirectoryLock(path.parent)
     try:
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as error:
-        raise EventStoreError(f"{path} could not be made smaller: {error}") from None
+        why_not = give_free_pages_back(path)
     finally:
-        connection.close()
+        lock.leave(None)
+    if why_not:
+        raise EventStoreError(f"{path} could not be made smaller: {why_not}")
 
 
 def _copy(source: Path, target: Path) -> None:

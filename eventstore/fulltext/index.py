@@ -37,6 +37,10 @@ _MINUTE_MS: Final = 60_000
 _LATE: Final = 64 * _SLOTS
 """A search up to a minute reads as many numbers more: entries that found no number in their own minute."""
 _DAMAGED: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_OUTER: Final = (
+    "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY",
+    "SQLITE_PERM", "SQLITE_NOMEM",
+)  # fmt: skip
 _FULL_MAX: Final = 10_000
 _BUSY_TIMEOUT_MS: Final = 10_000
 _CACHE_KIB: Final = 32 << 10
@@ -67,6 +71,13 @@ _FIND: Final = {
 
 class Unusable(EventStoreError):  # noqa: N818  a fact about the file
     """The index's file is damaged. It holds nothing that cannot be made anew: `TextIndex.begin_anew`."""
+
+
+def is_outer(error: BaseException) -> bool:
+    """Whether an error tells of the disk, the memory or another process, and not of what was put."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorname", "").startswith(_OUTER)
+    return isinstance(error, OSError | MemoryError)
 
 
 class TextIndex:

@@ -21,6 +21,7 @@ from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_p
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
+from huahuo.eventstore.sqlite.put_right import find_mends
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
@@ -40,10 +41,14 @@ _INDEX_PAGES = frozenset({b"\x02", b"\x0a"})
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """One thing that is not what was written. `can_rebuild`: it is derived from data that is whole."""
+    """One thing that is not what was written. `can_rebuild`: it is derived from data that is whole.
+
+    `position`: of the event that it is about, 0 if it is about no single one.
+    """
 
     text: str
     can_rebuild: bool
+    position: int = 0
 
 
 def find_damage(path: Path) -> list[Damage]:
@@ -63,14 +68,27 @@ def find_damage(path: Path) -> list[Damage]:
         found.append(Damage(f"the log's file cannot be read: {error}", can_rebuild=False))
     # After SQLite has closed the file: each descriptor of it that is closed drops the process's locks on it.
     of_events = [damage for damage in found if damage.text.startswith(_OF_EVENTS)]
-    found_again = bool(of_events) and _can_be_found(path)
+    put_right = _put_right(path) if of_events else frozenset()
+    others = [damage for damage in of_events if damage.position not in put_right]
+    found_again = bool(others) and _can_be_found(path)
     return [
         msgspec.structs.replace(damage, can_rebuild=True)
-        if (damage in of_events and found_again)
+        if (damage in of_events and (damage not in others or found_again))
         or (damage.text.startswith(_A_PAGE) and _of_indexes(path, damage.text))
         else damage
         for damage in found
     ]
+
+
+def _put_right(path: Path) -> frozenset[int]:
+    """The positions at which no event is damaged any more once rows are put right."""
+    try:
+        with contextlib.closing(connect_reader(path)) as connection:
+            naming = read_naming(connection, whole=False)
+            mends = find_mends(connection, naming, read_marks(path.parent) or [], whole=True)
+    except (OSError, sqlite3.Error, *MISREAD):
+        return frozenset()
+    return frozenset(position for mend in mends for position in mend.positions)
 
 
 def _can_be_found(path: Path) -> bool:
@@ -208,11 +226,11 @@ def _events(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
     try:
         for one in walk(connection, 0, naming):
             if one.position != position + 1:
-                yield Damage(f"event at position {position + 1}: lost", can_rebuild=False)
+                yield Damage(f"event at position {position + 1}: lost", False, position + 1)
             position = one.position
             if not one.fits:
                 where = f"event {one.seq} of stream {names.get(one.stream)} (position {position})"
-                yield Damage(f"{where}: it does not fit the hash chain", can_rebuild=False)
+                yield Damage(f"{where}: it does not fit the hash chain", False, position)
     except (sqlite3.Error, *MISREAD) as error:
         yield Damage(f"events behind position {position}: {error}", can_rebuild=False)
 

@@ -22,10 +22,9 @@ from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import MISREAD, EventStoreError
 from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
 from huahuo.eventstore.sqlite.naming import Naming
+from huahuo.eventstore.sqlite.one_byte import with_one_byte_changed
 from huahuo.eventstore.sqlite.salvage import FAULTS, text_in, until_fault
 
-_TRIED_BYTES_MAX: Final = 1024
-"""In a longer row no changed byte is looked for: it takes 255 links for each byte, 1 ms."""
 _CORRECTED_MAX: Final = 64
 """No more rows are corrected, since that may take a second for each."""
 _ROWS_AT_ONCE: Final = 1000
@@ -36,7 +35,9 @@ _MAKE: Final = (
 _PUT: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PUT_HURT: Final = _PUT.format("hurt")
 """Keeps what is left of a lost event."""
-_PRUNED: Final = "SELECT position, stream, seq, chain FROM pruned ORDER BY position"
+_PRUNED: Final = (
+    "SELECT position, stream, seq, chain FROM pruned WHERE position BETWEEN 1 AND ? ORDER BY position"
+)
 _INDEXED: Final = "SELECT stream, seq, position FROM seq_index WHERE position BETWEEN ? AND ?"
 _REACHED: Final = (
     "SELECT at_stream, max(at_seq) FROM command GROUP BY at_stream",
@@ -148,7 +149,8 @@ def search(
     `upto`: a position that the log reached, and its link. None if pruned events cannot be told from lost
     ones, or if too much is lost.
     """
-    pruned = _Tombstones(connection)
+    [last] = scratch.execute("SELECT coalesce(max(position), 0) FROM found").fetchone()
+    pruned = _Tombstones(connection, max(last, upto[0]))  # the last of all is an event
     walk = _Walk(scratch, naming)
     walk.run(pruned, *upto)
     if walk.is_too_much or (walk.holes and not pruned.are_whole):
@@ -163,15 +165,16 @@ def search(
 class _Tombstones:
     """Those that can be read, one at a time: there may be millions."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, upto: int) -> None:
         self._connection = connection
+        self._upto = upto
         self.are_whole = False
         """Whether each could be read, once they were."""
 
     def __iter__(self) -> Iterator[Tombstone]:
         fit = True
         with contextlib.suppress(*FAULTS):
-            for row in self._connection.execute(_PRUNED):
+            for row in self._connection.execute(_PRUNED, (self._upto,)):
                 if isinstance(row[-1], bytes) and len(row[-1]) == len(GENESIS):
                     yield row
                 else:
@@ -199,6 +202,8 @@ class _Walk:
         """Positions without an event that is whole."""
         self._count_lost = 0
         self.links: dict[int, bytes] = {}
+        self.told: dict[int, tuple[int, int]] = {}
+        """Of events that are not whole the stream and seq that they tell."""
 
     @property
     def is_too_much(self) -> bool:
@@ -281,6 +286,7 @@ class _Walk:
                 self._prior = {one.joined} if one is not None else set()
                 if one is not None:
                     self.links[position] = one.joined
+                self.told[position] = ones[0].stream, ones[0].seq
                 return
             one = _One(row[1], row[2], row, {row[-1]}, proven=True)
         self._take(position, one)
@@ -298,7 +304,7 @@ class _Walk:
         if self.corrected >= _CORRECTED_MAX:
             return None
         for before in self._prior:
-            for row in chain((one.row,), _with_one_byte_changed(one.row)):
+            for row in chain((one.row,), with_one_byte_changed(one.row)):
                 if self._link(before, row) == one.joined:
                     self.corrected += 1
                     return (*row[:-1], one.joined)
@@ -322,32 +328,6 @@ class _Walk:
     def _flush(self) -> None:
         self._scratch.executemany(_PUT.format("event"), self._chosen)
         self._chosen.clear()
-
-
-def _with_one_byte_changed(row: EventRow) -> Iterator[EventRow]:
-    """Each row that differs from `row` in one byte of a number, of a text or of the body."""
-    for column in range(1, len(row) - 1):
-        value = row[column]
-        if isinstance(value, int):
-            data = value.to_bytes(8, signed=True)
-        else:
-            data = value.encode() if isinstance(value, str) else value
-        if len(data) > _TRIED_BYTES_MAX:
-            continue
-        changed = bytearray(data)
-        for place, byte in enumerate(data):
-            for other in range(1, 256):
-                changed[place] = byte ^ other
-                new: Any = bytes(changed)
-                if isinstance(value, int):
-                    new = int.from_bytes(new, signed=True)
-                elif column in TEXTS:
-                    try:
-                        new = new.decode()
-                    except UnicodeDecodeError:
-                        continue
-                yield (*row[:column], new, *row[column + 1 :])
-            changed[place] = byte
 
 
 def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> None:
@@ -381,7 +361,15 @@ def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> Non
         if chosen is not None:
             rest.remove(chosen)
             found.lost[chosen] = place
-    found.unknown = rest
+    ends = {stream: last for stream, (last, _at) in walk.lasts.items()}
+    for stream, seq in found.lost.values():
+        ends[stream] = max(seq, ends.get(stream, 0))
+    for position in rest:
+        stream, seq = walk.told.get(position, (0, 0))
+        if stream in walk.names and seq == ends.get(stream, 0) + 1:
+            found.lost[position] = stream, seq
+            ends[stream] = seq
+    found.unknown = [position for position in rest if position not in found.lost]
 
 
 def _position(item: tuple[Any, ...]) -> int:

@@ -9,10 +9,8 @@ import contextlib
 import functools
 import os
 import sqlite3
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -34,40 +32,35 @@ from huahuo.eventstore.sqlite.event_search import SCRATCH
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first, faults_said
-from huahuo.eventstore.sqlite.loss import check_loss, settle_loss
+from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
+from huahuo.eventstore.sqlite.loss import settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
+from huahuo.eventstore.sqlite.mended_opening import checked_or_mended, mend_events, nothing_lost
 from huahuo.eventstore.sqlite.mending import mend, salvage
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
-from huahuo.eventstore.sqlite.page_faults import COPY, check_pages, give_old_pages_back
+from huahuo.eventstore.sqlite.page_faults import COPY, check_pages
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
 from huahuo.eventstore.sqlite.remaking import (
     FIRST_NUMBER,
     LOSS_STRIDE,
-    remake_ended,
-    remake_pruned,
     remake_small,
 )
-from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back, remake_events
+from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
-from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, tail_damage
+from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
 
 _READERS = 2
-OLD_PAGES: Final = "the old pages of tables that were made again"
-_OLD_PAGES_STAY: Final = (
-    "so they stay in the file, and with them what is erased from now on. `huahuo compact` removes them"
-)
 
 
 class SqliteLog(StoreLog):
     """A `Log` in one directory of the local file system, written by one process."""
 
     _store: SqliteStore
+    _own_reads: SqliteReads
     _database: Path
 
     @classmethod
@@ -122,7 +115,7 @@ class SqliteLog(StoreLog):
             store, reads, loaded, vault=vault, ambient=ambient, build=build,
             writer=writer, readers=readers, owned=tuple(owned), writer_of=writer_of,
         )  # fmt: skip
-        log._store = store
+        log._store, log._own_reads = store, reads
         log._database = directory / DATABASE
         return log
 
@@ -164,6 +157,17 @@ class SqliteLog(StoreLog):
                 lambda: self._store.connection.execute("PRAGMA shrink_memory").close()
             )
 
+    async def single(self, key: str) -> bytes | None:
+        """A single value that `put_single` wrote. Raises Corrupt: it is not what was written."""
+        return await self._read(lambda: self._own_reads.single(key))
+
+    async def put_single(self, key: str, value: bytes) -> None:
+        """Keep a single value under a key of the caller's. Raises EventStoreError: it was not written."""
+        store = self._store
+        await self.writer.between_commits(
+            lambda: store.between_commits(lambda connection: put_meta(connection, key, value))
+        )
+
     @property
     def command_records(self) -> int:
         """How many command records are kept."""
@@ -200,7 +204,7 @@ def _open(
         cut_off_at = complete_file(path)
         remade = _settled(directory, lock, marks) if accept_loss else []
         if not (accept_loss or restored):
-            remade = _nothing_lost(directory, lock, marks)
+            remade = nothing_lost(directory, lock, marks)
         _make(path)
         remade += remake_small(
             path, marks=marks, lock=lock, vault=vault, ambient=ambient,
@@ -210,8 +214,7 @@ def _open(
             _check, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        events = functools.partial(_mend_events, marks=[] if restored else marks, accept=accept_loss)
-        return _checked_or_mended(path, check, remade, events)
+        return checked_or_mended(path, check, remade, [] if restored else marks, accept=accept_loss)
     except BaseException as error:
         lock.leave(None)
         cut_back(directory / DATABASE, cut_off_at)
@@ -229,82 +232,11 @@ def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Co
     try:
         settle_loss(directory, lock)
     except EventStoreError:  # its end is there, or no file of it can be read as a whole
-        damage = _mend_events(directory / DATABASE, None, marks=marks, accept=True)
+        damage = mend_events(directory / DATABASE, None, marks=marks, accept=True)
         if damage is None:
             raise
         return [damage]
     return []
-
-
-def _nothing_lost(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
-    """As `check_loss`, but events that SQLite cannot read are looked for first. Returns what was mended."""
-
-    def check() -> None:
-        check_loss(directory, lock.left, whole=not lock.lost_power)
-
-    try:
-        check()
-    except Damaged as error:
-        damage = _mend_events(directory / DATABASE, error, marks=marks, accept=False)
-        if damage is None:
-            raise
-        check()
-        return [damage]
-    return []
-
-
-def _checked_or_mended(
-    path: Path, check: Callable[[], tuple[SqliteStore, SqliteReads, Loaded]], mended: list[Corrupt],
-    events: Callable[[Path, Exception], Corrupt | None],
-) -> tuple[SqliteStore, SqliteReads, Loaded]:  # fmt: skip
-    """What keeps an opening from its end, and can be made again, is made again: each at most once."""
-    mends = [events, _mend_index, remake_ended, remake_pruned]
-    old_pages, given_back = "", 0
-    while True:
-        if len(mended) > given_back:  # at once: what is loaded is of the file that stays
-            old_pages, given_back = give_old_pages_back(path), len(mended)
-        try:
-            store, reads, loaded = check()
-        except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
-            traceback.clear_frames(error.__traceback__)  # a cursor in one of them would hold up checkpoints
-            damage = None
-            while mends and damage is None:
-                damage = mends.pop(0)(path, error)
-            if damage is None:
-                raise
-            mended.append(damage)
-        else:
-            if old_pages:
-                mended.append(Corrupt(OLD_PAGES, f"{old_pages}; {_OLD_PAGES_STAY}"))
-            for damage in mended:
-                reads.corruption.note(damage)
-            return store, reads, loaded
-
-
-def _mend_events(path: Path, error: Exception | None, *, marks: list[Mark], accept: bool) -> Corrupt | None:
-    """If SQLite cannot read all events, they are searched for in the pages of the file."""
-    damage = remake_events(path, error, marks=marks, accept=accept)
-    if damage is not None:
-        make_seq_index_again(path)
-    return damage
-
-
-def _mend_index(path: Path, error: Exception) -> Corrupt | None:
-    """If the index by stream and seq is what is damaged, it is made again from the events."""
-    damage = _index_damage(path, error)
-    if damage is not None:
-        make_seq_index_again(path)
-    return damage
-
-
-def _index_damage(path: Path, error: Exception) -> Corrupt | None:
-    """What is wrong with the index by stream and seq, if an opening failed for that."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_reader(path)) as connection:
-        said = faults_said(connection, "PRAGMA quick_check('seq_index')")
-        if said or (isinstance(error, Damaged) and error.reason == NOT_INDEXED):
-            reason = said[0] if said else str(error)
-            return Corrupt("the index by stream and seq", f"{reason}; it was made again from the events")
-    return None
 
 
 def _make(path: Path) -> None:
@@ -322,10 +254,10 @@ def _make(path: Path) -> None:
         os.close(folder)
 
 
-def _check(path: Path, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
+def _check(path: Path, proven: bool, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
     connection = connect_writer(path)
     try:
-        return _checked(path, connection, **how)
+        return _checked(path, connection, proven, **how)
     except BaseException:
         connection.close()
         raise
@@ -334,6 +266,7 @@ def _check(path: Path, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
 def _checked(
     path: Path,
     connection: sqlite3.Connection,
+    proven: bool,
     *,
     lock: DirectoryLock,
     ambient: Ambient,
@@ -344,7 +277,10 @@ def _checked(
     log_id: str,
     alone: bool,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    """Everything that must hold before the log may be written again."""
+    """Everything that must hold before the log may be written again.
+
+    `proven`: a new event that does not fit the chain cannot be put right. Otherwise it raises `Misfit`.
+    """
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if lock.lost_power:  # reads every page: seconds if the log is large
@@ -360,7 +296,11 @@ def _checked(
     if lost:
         _move_on(connection)
     naming = torn_naming or read_naming(connection)
-    links = seq_index.catch_up(connection, naming, whole=naming.is_whole and not (restored or lost))
+    caught = seq_index.catch_up(connection, naming, whole=naming.is_whole and not (restored or lost))
+    if caught.misfit and not proven:
+        raise Misfit(caught.misfit, "the event does not fit the hash chain")
+    if caught.misplaced:
+        raise Damaged(caught.misplaced, UNPLACED)
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -377,10 +317,13 @@ def _checked(
     for damage in torn.values():
         reads.corruption.note(damage)
     reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=True, links=links)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=caught.links)
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
-    for damage in tail_damage(connection, names, unindexed, loaded, naming, lock.left):
+    damages = tail_damage(connection, names, unindexed, loaded, naming, lock.left)
+    if damages and not proven:
+        raise Misfit(damages[0].position, damages[0].reason)
+    for damage in damages:
         reads.corruption.note(damage)
     counted = sum(loaded.counters.values())
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))

@@ -20,6 +20,8 @@ from huahuo.eventstore.sqlite.schema import connect_writer
 
 COPY: Final = "log.db.copying"
 """A copy without old pages that is not complete yet. One that was left is removed at the next start."""
+_COPYING_PAGES: Final = 256
+"""Pages in memory while they are copied: 2 MiB, since each is read once."""
 _NEVER_USED: Final = re.compile(r"Page \d+: never used")
 
 _log = structlog.get_logger(__name__)
@@ -61,27 +63,38 @@ def _faults(connection: sqlite3.Connection, check: str, most: int) -> tuple[list
 
 
 def give_old_pages_back(path: Path) -> str:
-    """Copy the database without pages that nothing refers to, in place of it. Returns why not, else "".
+    """Copy the database without pages that nothing refers to, if it has some, in place of it.
 
-    No other connection may be open. It takes room on the disk for a second file, and no memory.
+    Returns why not, else "". No other connection may be open. It takes room on the disk for a second file,
+    and no memory.
     """
+    return _copied(path, free_too=False)
+
+
+def give_free_pages_back(path: Path) -> str:
+    """As `give_old_pages_back`, but also without free pages, and always."""
+    return _copied(path, free_too=True)
+
+
+def _copied(path: Path, *, free_too: bool) -> str:
     copy = path.with_name(COPY)
     try:
         with contextlib.closing(connect_writer(path)) as connection:
             faults, has_old = _faults(connection, "integrity_check", 1)
-            if not has_old:
+            if not (has_old or free_too):
                 return ""
             if faults:  # a copy would lack what only an index tells of a damaged table
                 return f"another page is damaged: {faults[0]}"
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             copy.unlink(missing_ok=True)
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            connection.execute(f"PRAGMA cache_size={_COPYING_PAGES}")
             connection.execute("VACUUM INTO ?", (str(copy),))
         if path.with_name(f"{path.name}-wal").exists():
             return "another process reads the file"
         _put_in_place(copy, path)
     except (sqlite3.Error, OSError) as error:
-        _log.warning("old_pages_stay", path=str(path), error=str(error))
+        _log.warning("pages_stay", path=str(path), error=str(error))
         return str((isinstance(error, OSError) and error.strerror) or error)
     finally:
         copy.unlink(missing_ok=True)

@@ -41,6 +41,7 @@ from huahuo.eventstore.sqlite.events import (
 from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.schema import connect_reader, is_old
@@ -306,6 +307,11 @@ class SqliteReads:
                 must_fit(crc, "ack", *row)
                 found.append(Ack(*row))
         return found
+
+    def single(self, key: str) -> bytes | None:
+        """A single value of the log's, None if it has none. Raises Corrupt: it is not what was written."""
+        with self._connection(f"the log's own value `{key}`") as connection:
+            return get_meta(connection, key)
 
     def counted(self) -> int:
         """See `Reads`."""

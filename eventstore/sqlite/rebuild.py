@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from huahuo.eventstore.core.sums import Value, row_crc
-from huahuo.eventstore.errors import MISREAD, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
@@ -16,6 +16,7 @@ from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.page_faults import give_old_pages_back
+from huahuo.eventstore.sqlite.put_right import put_right
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.remaking_events import event_faults, remake_events
 from huahuo.eventstore.sqlite.schema import (
@@ -53,6 +54,7 @@ def rebuild(directory: Path) -> None:
     bytes are deleted, and the bytes of all events are counted again. The tables `ended`, and `pruned` if no
     event ever was, are made anew if a page of them is damaged. Of
     two rows with one key, which only a damaged index lets in, the one that was written last is kept.
+    A changed position, stream, seq or link of an event is put right.
     Events that SQLite cannot read are searched for in the file's pages, and one changed byte of an event is
     put right; other damaged events stay damaged. No service may run on `directory`.
 
@@ -62,13 +64,21 @@ def rebuild(directory: Path) -> None:
     """
     lock = DirectoryLock(directory)
     try:
+        path, marks = directory / DATABASE, read_marks(directory) or []
         # Before the first write, which could erase the evidence of a loss.
-        check_loss(directory, lock.left, whole=not lock.lost_power)
-        path = directory / DATABASE
+        try:
+            check_loss(directory, lock.left, whole=not lock.lost_power)
+        except Damaged:
+            if put_right(path, marks, whole=True) is None:
+                raise
+            check_loss(directory, lock.left, whole=not lock.lost_power)
         remake_ended(path)
         remake_pruned(path)
-        if said := event_faults(path):
-            remake_events(path, marks=read_marks(directory) or [], said=said)
+        said = event_faults(path)
+        if said and put_right(path, marks, whole=True) is not None:
+            said = event_faults(path)
+        if said:
+            remake_events(path, marks=marks, said=said)
             remake_pruned(path)  # it can be told now whether any event was pruned
         broken, naming = broken_tables(path), _names_in(path)
         with contextlib.closing(connect_writer(path)) as connection:

@@ -26,11 +26,13 @@ from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
 from huahuo.eventstore.sqlite.loss import untouched
 from huahuo.eventstore.sqlite.mark import Mark
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
-from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED
+from huahuo.eventstore.sqlite.summing import walk
+from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, UNPLACED
 from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 
@@ -103,6 +105,8 @@ def remake_events(
         said = said or _faults(path, error)
         if not said and error is not None and not _is_elsewhere(error):
             said = event_faults(path)
+        if not said and accept:
+            said = _misplaced(path)
     except FAULTS:
         return None
     if not said:
@@ -130,6 +134,18 @@ def remake_events(
 
 def _is_elsewhere(error: Exception) -> bool:
     return isinstance(error, Lost) or (isinstance(error, Damaged) and error.reason == NOT_INDEXED)
+
+
+def _misplaced(path: Path) -> str:
+    """Why the log is not opened if the place of one of its newest events is false, "" if none is."""
+    with untouched(path) as connection:
+        indexed = 0
+        with contextlib.suppress(Corrupt):
+            indexed = int(get_meta(connection, "indexed") or b"0")
+        for one in walk(connection, indexed, read_naming(connection, whole=False)):
+            if one.is_misplaced:
+                return str(Damaged(one.position, UNPLACED))
+    return ""
 
 
 def event_faults(path: Path) -> str:

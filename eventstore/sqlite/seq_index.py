@@ -45,6 +45,18 @@ type Links = dict[int, tuple[int, bytes]]
 """By the number of a stream: the seq of an event, and its link of the hash chain."""
 
 
+class CaughtUp(NamedTuple):
+    """The links of the newest event of each stream that is what was written.
+
+    `misfit`: the position of the first event that does not fit the chain, 0 if all do. `misplaced`: of the
+    first whose place cannot be its own, either.
+    """
+
+    links: Links
+    misfit: int
+    misplaced: int
+
+
 class Piece(NamedTuple):
     """Consecutive events of one stream: the seq of the first, and the position and checksum of each."""
 
@@ -213,6 +225,8 @@ def _enter(runs: _Runs, rows: Iterable[Row | tuple[int, int, int]]) -> int:
         run = runs.get(stream)
         if run is None:
             run = runs[stream] = _Run(seq, [], array("I"))
+        if seq != run.first + len(run.positions):
+            raise Damaged(position, f"the event before it in its stream is not event {seq - 1}")
         run.crcs.extend(crc)
         run.positions.append(position)
         count += 1
@@ -256,17 +270,20 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
     put_meta(connection, "indexed", str(position).encode())
 
 
-def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = False) -> Links:
+def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = False) -> CaughtUp:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
-    A damaged event gets a checksum that does not fit, so that no reader is served it. Returns the links of
-    the newest event of each stream, if that was among them and is what was written. A tombstone gives none:
-    nothing proves its own. `whole`: there must be one at each position. Raises Damaged if there is not.
+    A damaged event gets a checksum that does not fit, so that no reader is served it; if its place cannot be
+    its own, it gets the next one of its stream, unless another event is proven to be there. A tombstone gives
+    no link: nothing proves its own. `whole`: there must be one at each position. Raises Damaged if there is
+    not.
     """
     mark, end = _mark(connection), _end(connection)
     last = mark
     rows: list[Row] = []
+    misplaced: list[Row] = []
     links: Links = {}
+    misfit = 0
     for one in walk(connection, mark, naming):
         if whole and one.position != last + 1:
             raise Damaged(last + 1, f"missing, the next event stands at {one.position}")
@@ -275,17 +292,20 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
             links[one.stream] = (one.seq, one.link)
         else:
             links.pop(one.stream, None)
+            misfit = misfit or (0 if one.is_pruned else one.position)
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
+        elif one.is_misplaced:
+            misplaced.append(one[:4])
         else:
             rows.append(one[:4])
         if len(rows) >= _CHUNK_EVENTS:
             _insert_all(connection, [value for one in sorted(rows) for value in one])
             rows.clear()
             _log.info("index_made", position=one.position, upto=end)
-    _insert_all(connection, [value for one in sorted(rows) for value in one])
+    _insert_all(connection, [value for part in (sorted(rows), misplaced) for one in part for value in one])
     put_mark(connection, end)
-    return links
+    return CaughtUp(links, misfit, misplaced[0][2] if misplaced else 0)
 
 
 def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:

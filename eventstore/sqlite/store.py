@@ -172,16 +172,13 @@ class SqliteStore:
                 for change in group.changes:
                     if isinstance(change, EndStream):
                         self._sums.drop(self._names.end(change.stream) or 0)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  it is raised again
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
             self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
-            if isinstance(error, sqlite3.Error):
-                new_names = known != (len(names.streams), len(names.ids))
-                raise translated(error, wrote_nothing=begins and not new_names) from None
-            raise
+            raise _told(error, begins and known == (len(names.streams), len(names.ids))) from None
         self._check_files()
         if group.events:
             self._end = group.events[-1].position, group.events[-1].chain
@@ -371,3 +368,12 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+
+
+def _told(error: BaseException, wrote_nothing: bool) -> BaseException:
+    """The log's own error for one of a commit, with whether that is known to have written nothing."""
+    if isinstance(error, sqlite3.Error):
+        return translated(error, wrote_nothing=wrote_nothing)
+    if isinstance(error, Corrupt):
+        error.wrote_nothing = wrote_nothing
+    return error

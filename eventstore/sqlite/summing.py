@@ -27,6 +27,11 @@ _CRCS = (
     " ON found.stream = asked.value ->> 0 AND found.seq = asked.value ->> 1"
 )
 
+_LAST = (
+    "SELECT max((SELECT coalesce(max(seq), 0) FROM seq_index WHERE stream = ?),"
+    " (SELECT coalesce(max(seq), 0) FROM pruned WHERE stream = ?))"
+)
+
 
 def crcs_at(connection: sqlite3.Connection, places: Iterable[tuple[int, int]]) -> dict[int, int]:
     """By stream the checksum after event seq, for those of `places`, (stream, seq), that the table has."""
@@ -53,7 +58,7 @@ def crc_at(connection: sqlite3.Connection, stream: int, seq: int, name: str) -> 
 class Walked(NamedTuple):
     """An event or a tombstone. `fits`: it is what was written; if it is not, `crc` is made not to fit.
 
-    `link`: its link of the hash chain.
+    `link`: its link of the hash chain. `is_misplaced`: its own seq cannot follow, so `seq` is that which can.
     """
 
     stream: int
@@ -63,6 +68,7 @@ class Walked(NamedTuple):
     is_pruned: bool
     fits: bool
     link: bytes
+    is_misplaced: bool = False
 
 
 def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator[Walked]:
@@ -79,27 +85,42 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
         crcs = crcs_at(connection, _places_before(rows, known))
         for row in rows:
             position, stream, seq = row[:3]
-            last, crc = known.get(stream) or (seq - 1, crcs.get(stream))
+            held = known.get(stream)
+            last, crc = held or (seq - 1, crcs.get(stream))
             if crc is None:
                 crc = crc_at(connection, stream, seq - 1, streams.get(stream, ""))
             fits = crc is not None and seq == last + 1 and stream in streams
-            crc = crc or 0
-            if len(row) == _TOMBSTONE_COLUMNS:
+            crc, is_pruned = crc or 0, len(row) == _TOMBSTONE_COLUMNS
+            proven = is_pruned
+            if is_pruned:
                 before = row[3]
             else:
                 try:
                     facts = (
                         position, streams[stream], seq, texts[row[3]], *row[4:11], texts[row[11]],
                     )  # fmt: skip
-                    fits = fits and before is not None and link(before, facts) == row[12]
+                    proven = before is not None and link(before, facts) == row[12]
                     crc = crc_after(crc, row[4])
                 except (KeyError, TypeError, ValueError):
-                    fits = False
+                    proven = False
                 before = row[12]
+                fits = fits and proven
             if not fits:
                 crc = unlike(crc)
+            if not proven and stream in streams:
+                due = (last if held else _last(connection, stream)) + 1
+                if seq != due:
+                    known[stream] = (due, crc)
+                    yield Walked(stream, due, position, crc, False, False, row[-1], True)
+                    continue
             known[stream] = (seq, crc)
-            yield Walked(stream, seq, position, crc, len(row) == _TOMBSTONE_COLUMNS, fits, row[-1])
+            yield Walked(stream, seq, position, crc, is_pruned, fits, row[-1])
+
+
+def _last(connection: sqlite3.Connection, stream: int) -> int:
+    """The newest seq of `stream` that the table has, or that was pruned."""
+    last: int = connection.execute(_LAST, (stream, stream)).fetchone()[0]
+    return last
 
 
 def _pages(connection: sqlite3.Connection, after: int) -> Iterator[list[tuple[Any, ...]]]:

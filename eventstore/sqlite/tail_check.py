@@ -18,8 +18,13 @@ from huahuo.eventstore.sqlite.seq_index import Unindexed
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""
 NOT_INDEXED = "it is not in the index by stream and seq"
+UNPLACED = "nothing proves to which place in which stream the event belongs"
 _NAMELESS = "?"
 """Stands for the stream of an event whose name is lost."""
+
+
+class Misfit(Damaged):
+    """An event does not fit the chain, and it was not tried yet to put it right."""
 
 
 def _with_stand_ins(names: Names, naming: Naming) -> Names:
@@ -59,8 +64,9 @@ def _check_tail(
         Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
         for event in misfits(chain, start, {}, merged(tail, pruned))
     ]
+    unproven = {damage.position for damage in found}
     for event in tail:
-        if event.stream == _NAMELESS:
+        if event.stream == _NAMELESS or event.position in unproven:
             continue
         head = loaded.heads.get(event.stream)
         if head is None and (number := select_number(connection, event.stream)) is not None:

@@ -5,6 +5,7 @@ without a writer is not changed either: its files are copied to a private tempor
 SQLite would create files next to them.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,8 +21,10 @@ from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.salvage import FAULTS
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
 from huahuo.eventstore.sqlite.seq_index import UNINDEXED_MAX, Unindexed
 
 
@@ -147,3 +150,13 @@ def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
         if (directory / name).exists():
             shutil.copyfile(directory / name, Path(copy.name) / name)
     return copy
+
+
+def read_single(path: Path, key: str) -> bytes | None:
+    """A single value of the log whose database is `path`. None if it has none, or none that can be read."""
+    with (
+        contextlib.suppress(EventStoreError, *FAULTS),
+        contextlib.closing(connect_reader(path)) as connection,
+    ):
+        return get_meta(connection, key)
+    return None

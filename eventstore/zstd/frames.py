@@ -114,6 +114,15 @@ class Decompressor:
         if max(header.content_size, header.window_size) > self._output_bytes_max:
             raise BadFrame(f"a zstd frame larger than {self._output_bytes_max} bytes")
         try:
+            if not header.content_size:
+                return self._empty(frame)
             return self._zstd.decompress(frame, read_across_frames=False, allow_extra_data=False)
         except (zstandard.ZstdError, MemoryError):
             raise BadFrame("a damaged zstd frame") from None
+
+    def _empty(self, frame: bytes) -> bytes:
+        """As `decompress`, for a frame that claims to hold nothing: the library looks at its header only."""
+        reading = self._zstd.decompressobj(read_across_frames=False)
+        if reading.decompress(frame) or not reading.eof or reading.unused_data:
+            raise BadFrame("a damaged zstd frame")
+        return b""

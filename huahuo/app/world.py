@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from huahuo.app import keys
+from huahuo.app import keys, token_key
 from huahuo.app.config import Settings
 from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
@@ -68,6 +68,8 @@ class World:
             raise HuahuoError(str(error)) from error
         parts.add("log", lambda: _close(log))
         if isinstance(log, SqliteLog):
+            if not settings.log:  # nodes compare theirs with one another
+                await token_key.note(log, secrets, ambient)
             parts.add("look at the rows", log.look_over(self.make_looker()).stop)
         return log
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from huahuo.app import keys, service_file
+from huahuo.app import keys, service_file, token_key
 from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
 from huahuo.audit.record import principal
@@ -73,6 +73,7 @@ async def examine(
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
+        findings += _token_key(settings, ambient)
         if check:
             findings += await invariants.judged(settings)
     if service is None or not doctor_settings.lives(service.pid):
@@ -147,6 +148,14 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Finding("error", "keys", f"{path} can be read by others: chmod 600 {path}")
     yield Finding("ok", "keys", f"present; back up {keys.MASTER_FILE} apart from the data")
+
+
+def _token_key(settings: Settings, ambient: Ambient) -> list[Finding]:
+    path = settings.data / DATABASE
+    if settings.log or not path.exists():
+        return []
+    told = token_key.of_file(path, keys.read(settings), ambient.now_ms())
+    return [Finding("warning", "keys", told)] if told else []
 
 
 async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:

@@ -138,6 +138,8 @@ class Asker:
             ]  # fmt: skip
             target = parts.path.rstrip("/") + signing.PATH + head.name
             request = h11.Request(method="POST", target=target, headers=given)
+            if writer.is_closing():  # some event loops raise RuntimeError for a write to it
+                raise ConnectionResetError("the connection was reset")
             writer.write(wire.send(request) + wire.send(h11.Data(data=body)) + wire.send(h11.EndOfMessage()))
             return await _answer(reader, wire)
         finally:

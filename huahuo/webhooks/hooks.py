@@ -64,8 +64,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook as it was made. `since`: it gets events behind this position of the log.
+    """A webhook as it was made.
 
+    `since`: it gets nothing up to this position of the log, and everything behind the event that made it.
     The user's name, groups and administration are those of that moment. `account`: the user has a password
     here.
     """

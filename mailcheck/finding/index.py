@@ -21,9 +21,9 @@ from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.spec import Followed, FollowerRun, Spec
 from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.plugins.projections import Standing
-from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.errors import Closed, Corrupt, Unavailable
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.fulltext.index import TextIndex, Unusable
+from huahuo.eventstore.fulltext.index import TextIndex, Unusable, is_outer
 from huahuo.eventstore.fulltext.model import Ask, Entry, Found, Place
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
@@ -33,8 +33,8 @@ from huahuo.mailcheck.tables.records import MAIL, MAILS, MailPlace, MailRecord, 
 
 _MAIL_RECEIVED: Final = "mail_received"
 _KEPT: Final = "contents_kept"
-_FOR_EVER: Final = 1 << 30
-"""A mail that cannot be put, as on a full disk, is tried again and not put aside."""
+_RETRIES: Final = 5
+"""After as many a mail that cannot be put is left out, and waits as a dead letter for a rebuild."""
 _BATCH: Final = 200
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +62,8 @@ class MailIndex:
             wants_run=True,
             cursor=self._cursor,
             batch=_BATCH,
-            retries=_FOR_EVER,
+            retries=_RETRIES,
+            waits_out=_is_outer,
         )
         self._followers = Followers([spec], log=host.log, feed=host.feed, ambient=host.ambient, read=_read)
         host.projections[NAME] = self
@@ -82,6 +83,8 @@ class MailIndex:
         path = self._path
         self._index = await self._executor.run(lambda: TextIndex(path, FIELDS))
         await self._followers.start()
+        if self._follower.dead and await self._executor.run(lambda: self._opened().place) == Place("", 0):
+            await self.retry("")  # it is made anew, so they are taken up too
 
     async def drain(self, timeout_s: float) -> None:
         """Let the batch under way come to its end."""
@@ -105,7 +108,8 @@ class MailIndex:
         try:
             return await self._executor.run(lambda: index.find(ask))
         except Unusable:
-            await self.rebuild("damage")
+            async with self._lock:
+                await self._begin_anew("damage")
             raise
 
     @contextlib.asynccontextmanager
@@ -149,9 +153,10 @@ class MailIndex:
         return await self._follower.retry(by)
 
     async def rebuild(self, by: str) -> None:
-        """See `Projection`."""
+        """See `Projection`. Mails that were left out are tried again."""
         async with self._lock:
             await self._begin_anew(by)
+        await self.retry(by)
 
     async def _begin_anew(self, by: str) -> None:
         _log.warning("mail_search_begun_anew", by=by)
@@ -173,18 +178,24 @@ class MailIndex:
     async def _take(self, events: Sequence[Followed], run: FollowerRun) -> None:
         index = self._opened()
         async with self._lock:
-            entries = [
-                entry
-                for event in events
-                if event.type == _MAIL_RECEIVED
-                and (entry := await self._entry(event.data["mail_id"])) is not None
-            ]
             place = Place(self._log.log_id, run.position)
             try:
+                entries = [
+                    entry
+                    for event in events
+                    if event.type == _MAIL_RECEIVED
+                    and (entry := await self._entry(event.data["mail_id"])) is not None
+                ]
                 entries += await self._read_later(events)
                 await self._executor.run(lambda: index.put(entries, place))
-            except Unusable:
-                await self._begin_anew("damage")
+            except Exception as error:
+                if isinstance(error, Unusable):
+                    await self._begin_anew("damage")
+                if run.attempt > _RETRIES and len(events) == 1 and not _is_outer(error):
+                    _log.error(
+                        "mail_left_out_of_search", mails=_mails_of(events[0]), stream=events[0].stream,
+                        error=type(error).__name__, what_to_do=f"huahuo projections rebuild {NAME}",
+                    )  # fmt: skip
                 raise
 
     async def _read_later(self, events: Sequence[Followed]) -> list[Entry]:
@@ -239,6 +250,17 @@ class MailIndex:
         if self._index is None:
             raise RuntimeError("the index of mails is not open")
         return self._index
+
+
+def _is_outer(error: BaseException) -> bool:
+    """Whether every mail would fail so: the disk, the memory, or the log while it cannot be read."""
+    return is_outer(error) or isinstance(error, Unavailable | Closed)
+
+
+def _mails_of(event: Followed) -> list[int]:
+    """The numbers of the mails that an event tells of."""
+    mails = event.data["mails"] if event.type == _KEPT else [event.data]
+    return [mail["mail_id"] for mail in mails]
 
 
 def _read(event: StoredEvent) -> Followed:

@@ -156,3 +156,18 @@ def test_a_name_that_is_damaged_in_one_copy_is_told_and_a_rebuild_mends_it(tmp_p
         server.start()
         assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
         assert readiness(server)[0] == 200
+
+
+def test_another_token_key_than_at_the_last_start_is_told_in_the_log_and_by_doctor(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        server.stop()
+        server.environ["HUAHUO_JWT_SECRET"] = "another-secret-that-is-long-enough-0000"
+        server.start()
+        server.stop()
+        changed = {"HUAHUO_PORT": str(server.port), "HUAHUO_JWT_SECRET": server.environ["HUAHUO_JWT_SECRET"]}
+        done = huahuo("doctor", "--data", str(data), "--json", **(KEYS | changed))
+        told = [found["text"] for found in json.loads(done.stdout) if found["about"] == "keys"]
+        assert any("the token key was changed on" in text for text in told)
+        assert "token_key_changed" in (tmp_path / "serve.log").read_text()
+        server.start()

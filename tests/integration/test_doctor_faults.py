@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from huahuo.app import token_key
+from huahuo.app.keys import Keys
 from huahuo.cli.doctor import examine
 from huahuo.cli.finding import Finding
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
@@ -95,6 +97,10 @@ def other_master(p: Plant) -> None:
     (p.data / "master.key").write_text("cd" * 32 + "\n")
 
 
+def other_token_key(p: Plant) -> None:
+    (p.data / "jwt.secret").write_text("t" * 40 + "\n")
+
+
 def short_secret(p: Plant) -> None:
     (p.data / "jwt.secret").write_text("short\n")
 
@@ -172,6 +178,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (database_gone, "error", "log", "restore"),
     (master_gone, "error", "keys", "put the key"),
     (other_master, "error", "log", "key"),
+    (other_token_key, "warning", "keys", "HUAHUO_JWT_SECRETS_PREVIOUS"),
     (short_secret, "error", "keys", "32"),
     (open_key, "error", "keys", "chmod 600"),
     (open_directory, "warning", "data", "chmod 700"),
@@ -202,6 +209,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             put = RowPut("orders", "", b"%d" % number, b"{}")
             one = append(event("group/ops", b'{"n":%d}' % number))
             await log.append(msgspec.structs.replace(one, rows=(put,), ts_ms=ambient.now_ms()))
+        await token_key.note(log, Keys(b"s" * 40, key), ambient)
         await log.close()
 
     asyncio.run(fill())

@@ -22,7 +22,18 @@ from tests.support.simulator import loop, repeatable
 from tests.support.simulator.__main__ import EVERY_SAME, KEPT, _timed
 from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.marks import SOMETIMES, Marks
-from tests.support.simulator.plan import FAULTS, KINDS, Plan, plan, smaller, tours, words
+from tests.support.simulator.plan import (
+    CLUSTERS,
+    DEPLOYS,
+    FAULTS,
+    KINDS,
+    Plan,
+    plan,
+    smaller,
+    tours,
+    with_clusters,
+    words,
+)
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
 
 SEEDS = range(1000, 1016) if WHOLE else range(1001, 1003)
@@ -47,6 +58,12 @@ PATIENT = replace(
 
 def kept() -> list[str]:
     return [line for line in KEPT.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+
+
+SHARED = replace(
+    HARD, seconds=60, faults={"kill": 15, "power": 20, "log cut off": 20, "stop server": 20}, nodes=3
+)
+"""Whole services over one ordered log."""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +91,31 @@ def test_a_run_with_many_crashes_proves_something(hard: Result) -> None:
     for what in ("ack", "crash", "reconnect", "effect", "timer", "delivery"):
         assert hard.counts[what] > 0, what
     assert {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I13", "I14", "I15", "I26"} <= set(hard.shown)
+
+
+@pytest.mark.slow
+def test_whole_services_over_one_ordered_log_keep_every_promise() -> None:
+    done = run(SHARED)
+    assert not done.failed
+    assert {"I1", "I2", "I4", "I6", "I7", "I10", "I13", "I26", "I27"} <= set(done.shown)
+    assert done.marks["client moved to another node"]
+    assert done.marks["in-doubt proposal resolved"]
+    assert run(SHARED).trace == done.trace
+
+
+@pytest.mark.slow
+def test_newer_code_goes_on_with_what_older_code_began() -> None:
+    done = run(replace(HARD, seconds=60, faults={"deploy": 20, "kill": 15}))
+    assert not done.failed
+    assert done.struck["deploy"]
+    assert {"I1", "I6", "I7", "I10", "I13", "I26"} <= set(done.shown)
+
+
+def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:
+    assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, DEPLOYS + 1, 16, 17]
+    assert plan(CLUSTERS + 1).nodes > 1
+    assert "deploy" in plan(DEPLOYS + 1).faults
+    assert list(with_clusters(range(CLUSTERS, CLUSTERS + 2))) == [CLUSTERS, CLUSTERS + 1]
 
 
 @pytest.mark.slow

@@ -113,7 +113,8 @@ class AnswerWriter(asyncio.Protocol, ABC):
         said.append(self._h11.send(h11.EndOfMessage()) or b"")
         self._ends, self._sending = ends, True
         if len(answer.body) > _COPIED_BYTES_MAX:
-            self.transport.writelines(said)
+            for part in said:  # asyncio's `writelines` never gets rid of an empty part
+                self.transport.write(part)
         else:
             self.transport.write(b"".join(said))
         if self._writing:

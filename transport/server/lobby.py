@@ -9,6 +9,8 @@ from huahuo.transport.server.held_bytes import HeldBytes
 _ROOM_MADE: Final = 8
 """One part in this many is freed at a time. As many bytes must come again before the next search for the
 fullest socket, so that searches are rare."""
+_WAIT_LEAST_S: Final = 0.001
+"""A wait that is lost when it is added to the loop's time would end again and again at the same moment."""
 
 
 class Aborted(Protocol):
@@ -165,7 +167,7 @@ class Lobby:
         self._timer = None
         for silent, deadline_s in tuple(self._silent.items()):
             if deadline_s > now_s:
-                self._timer = loop.call_later(deadline_s - now_s, self._time_is_up)
+                self._timer = loop.call_later(max(_WAIT_LEAST_S, deadline_s - now_s), self._time_is_up)
                 return
             del self._silent[silent]
             silent.transport.abort()

@@ -141,8 +141,9 @@ class SigningIn:
     async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
         principal = asked.principal
         assert principal is not None, "only a user's right is judged"
-        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
+        # The links first: where they wait for other nodes, the entities that are asked are there afterwards.
         links = await found_links(self._wires.feed, asked.places) if asked.places else {}
+        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
         self._looked_up(links, verdicts)
         for stream, verdict in late.items():
             self._shell.start_task(self._judged_late(stream, verdict))

@@ -108,6 +108,8 @@ class Hook:
     name: str
     number: int = 0
     since: int = 0
+    added: int = 0
+    """The position of the event that made it: from there on it must get everything."""
     """It is for what is behind this position of the log."""
     streams: tuple[str, ...] = ()
     due: set[tuple[str, int]] = field(default_factory=set)

@@ -23,6 +23,8 @@ PLANS: Final = {
     "disk": Plan(1, 120, 6, 3, "memory", 3, {"sync fails": 10, "write fails": 10, "power": 20}, _WORK),
     "calm": Plan(1, 60, 6, 3, "memory", 3, {"reset": 5, "restart device": 20}, _WORK),
     "tokens": Plan(1, 60, 3, 3, "memory", 10, {"expire": 5}, _WORK),
+    "newer": Plan(1, 60, 4, 2, "memory", 3, {"deploy": 15, "kill": 20}, _WORK, down_s=1.0),
+    "nodes": Plan(1, 60, 4, 2, "memory", 3, {"kill": 15, "log cut off": 20}, _WORK, down_s=2.0, nodes=2),
 }
 
 
@@ -42,6 +44,20 @@ def _unit(*names: str) -> tuple[str, ...]:
 
 
 _ALL: Final = (
+    Bug(
+        "old events are taken for new ones",
+        "huahuo.actors.domain.fold",
+        "if event.version >= entity.version or not entity.upcasts:",
+        "if True:",
+        plan="newer",
+    ),
+    Bug(
+        "a proposal that is ordered twice counts twice",
+        "huahuo.eventstore.replicated.shared",
+        "return proposal.number == member.number + 1",
+        "return True",
+        plan="nodes",
+    ),
     Bug(
         "a commit is acknowledged without a sync",
         "huahuo.eventstore.memory.store",
@@ -204,9 +220,9 @@ _ALL: Final = (
     ),
     Bug(
         "the window is ignored",
-        "huahuo.transport.session.delivery",
-        "(self.batched and self.window.credit <= 0)",
-        "(False)",
+        "huahuo.transport.protocol.window",
+        "return self.size - self.outstanding",
+        "return self.size",
         tests=_unit("unit/transport/test_session_flow"),
     ),
     Bug(

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from tests.support.simulator.loop import OutOfTime
-from tests.support.simulator.plan import Plan, plan, tours, words
+from tests.support.simulator.plan import Plan, plan, tours, with_clusters, words
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
 
 type _Ran = tuple[Result, str | None] | None
@@ -98,7 +98,7 @@ def run_many(seeds: range, options: argparse.Namespace) -> int:
     until_s = began_s + options.within_s if options.within_s else math.inf
     first = tours() if options.gate else ()
     waiting = deque((one, math.inf) for one in first)
-    waiting.extend((plan(seed, options.hours, options.engine), until_s) for seed in seeds)
+    waiting.extend((plan(seed, options.hours, options.engine), until_s) for seed in with_clusters(seeds))
     with ProcessPoolExecutor(options.jobs, initializer=_prepare) as pool:
         running: dict[Future[_Ran], int] = {}
         while True:

@@ -34,10 +34,11 @@ class Faults:
         self._kinds: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "power": self._power, "kill": self._kill, "cut in sync": self._cut, "write fails": self._write,
             "sync fails": self._sync, "disk full": self._full, "fence": self._fence,
-            "second writer": node.second_writer, "partition": self._partition, "slow link": self._slow,
+            "second writer": self._second, "partition": self._partition, "slow link": self._slow,
             "reset": self._reset, "clock": self._clock, "stop server": self._stop_server,
             "stop device": self._stop_device, "expire": self._expire, "revoke": self._revoke,
-            "drain": node.drain, "restart device": self._restart, "mail server": self._mail,
+            "drain": self._drain, "restart device": self._restart, "mail server": self._mail,
+            "deploy": self._deploy,
         }  # fmt: skip
         self._struck: list[str] = []
         self._days = _in_turns((-1.0, -0.1, 0.01, 0.04, 2.0, 40.0), self._chance)
@@ -56,16 +57,28 @@ class Faults:
             await self._kinds[kind]()
 
     @property
+    def _victim(self) -> Node:
+        """The service that a fault strikes."""
+        return self._node
+
+    @property
+    def _nodes(self) -> Sequence[Node]:
+        return (self._node,)
+
+    @property
     def struck(self) -> list[str]:
         """The kinds that struck, in order."""
         return self._struck
 
     async def revive(self) -> None:
         """Start the service again whenever it is gone, after a while."""
+        await self._revive(self._node)
+
+    async def _revive(self, node: Node) -> None:
         while True:
-            await self._node.gone.wait()
+            await node.gone.wait()
             await asyncio.sleep(self._chance.uniform(0.1, self._down_s) if not self._over else 0.5)
-            await self._node.start()
+            await node.start()
 
     def heal(self) -> None:
         """All faults end."""
@@ -76,11 +89,11 @@ class Faults:
             self._loop.net.set_link(device.name, HOST, latency=(0.001, 0.02))
             self._loop.net.set_link(HOST, device.name, latency=(0.001, 0.02))
             self._loop.go_on(device.name)
-        self._loop.go_on(HOST)
-        disk = self._node.disk
-        disk.fail_writes.clear()
-        disk.fail_syncs.clear()
-        disk.let_in()
+        for node in self._nodes:
+            self._loop.go_on(node.name)
+            node.disk.fail_writes.clear()
+            node.disk.fail_syncs.clear()
+            node.disk.let_in()
         imap = self._imap
         imap.bye_in_fetch = imap.short_literals = imap.silences = 0
         imap.delay_s, imap.refuse_login = 0.0, ""
@@ -92,24 +105,24 @@ class Faults:
     # -- the service and its disk
 
     async def _power(self) -> None:
-        self._node.crash("power")
+        self._victim.crash("power")
 
     async def _kill(self) -> None:
-        self._node.crash("kill")
+        self._victim.crash("kill")
 
     async def _cut(self) -> None:
-        self._node.cut_at_next_commit(after=self._chance.random() < 0.5)
+        self._victim.cut_at_next_commit(after=self._chance.random() < 0.5)
 
     async def _write(self) -> None:
-        self._node.disk.fail_writes.append(errno.EIO)
+        self._victim.disk.fail_writes.append(errno.EIO)
 
     async def _sync(self) -> None:
-        disk = self._node.disk
+        disk = self._victim.disk
         disk.fail_syncs.append(errno.EIO)
         self._node.marks.sometimes("sync failed, nothing acknowledged")
 
     async def _full(self) -> None:
-        disk = self._node.disk
+        disk = self._victim.disk
         disk.fail_writes += [errno.ENOSPC] * 50
         self._node.marks.sometimes("connection refused for a full disk")
         await asyncio.sleep(self._chance.uniform(1, 20))
@@ -118,10 +131,22 @@ class Faults:
         disk.fail_writes.clear()
 
     async def _fence(self) -> None:
-        self._node.disk.fence_off()
+        disk = self._victim.disk
+        disk.fence_off()
         await asyncio.sleep(self._chance.uniform(0.5, 10))
         self._node.marks.sometimes("fence refused a writer")
-        self._node.disk.let_in()
+        disk.let_in()
+
+    async def _second(self) -> None:
+        await self._victim.second_writer()
+
+    async def _drain(self) -> None:
+        await self._victim.drain()
+
+    async def _deploy(self) -> None:
+        """Newer code from the next life on, which reads what the older code wrote."""
+        self._node.newer = True
+        await self._node.drain()
 
     async def _clock(self) -> None:
         marks, days = self._node.marks, next(self._days)
@@ -130,9 +155,10 @@ class Faults:
         self._node.offset_ms += int(days * DAY_MS)
 
     async def _stop_server(self) -> None:
-        self._loop.stop_machine(HOST)
+        machine = self._victim.name
+        self._loop.stop_machine(machine)
         await asyncio.sleep(self._chance.uniform(2, 90))
-        self._loop.go_on(HOST)
+        self._loop.go_on(machine)
         self._node.marks.sometimes("machine stopped and went on")
 
     # -- the network and the devices

@@ -198,6 +198,11 @@ class Loop(SimLoop):
             del self._stopped_at_s[host]
         self._ready.extend(self._stopped.pop(host, []))
 
+    def all_go_on(self) -> None:
+        """No machine is stopped any more."""
+        for host in list(self._stopped):
+            self.go_on(host)
+
     def stood_s(self, host: str) -> float:
         """For how long this machine was stopped so far, in all."""
         return self._stood_s.get(host, 0.0) + self._now - self._stopped_at_s.get(host, self._now)

@@ -28,6 +28,7 @@ from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.verdict import Verdict
 from huahuo.mailcheck.plugin import settings as mail_settings
 from huahuo.mailcheck.plugin.settings import MailOptions
 from huahuo.pages import site
@@ -134,16 +135,25 @@ def quick_starts() -> Iterator[None]:
 class Node:
     """See the module."""
 
+    alone = True
+    """Whether no other node shares its log."""
+
     def __init__(
-        self, loop: Loop, folder: Path, engine: str, history: History, marks: Marks, outside: Outside
-    ) -> None:
+        self, loop: Loop, folder: Path, engine: str, history: History, marks: Marks, outside: Outside,
+        name: str = HOST,
+    ) -> None:  # fmt: skip
+        """`name`: of its machine."""
         self.loop = loop
+        self.name = name
+        self.host = loop.net.host(name)
         self.marks = marks
         self.outside = outside
         self.offset_ms = 0
         self.jobs_running = 0
         self.life = 0
-        self.app: App | None = None
+        self.verdicts: list[Verdict] = []
+        """What was judged of it beside its history."""
+        self._app: App | None = None
         self.up = asyncio.Event()
         self.gone = asyncio.Event()
         """Set when the service is down and nobody has begun to start it again."""
@@ -153,11 +163,18 @@ class Node:
         self._writer = CutExecutor(self._power_fails)
         self._folder = folder
         self._history = history
-        self._chance = Random(f"node {loop.seed}")
-        self._host = loop.net.host(HOST)
+        self._chance = Random(f"node {loop.seed}" if name == HOST else f"{name} {loop.seed}")
         self._alive = False
-        self._application = shop(outside)
+        self._applications = {False: shop(outside)}
+        self.newer = False
+        """Whether the next life runs newer code."""
+        self.runs_newer = False
         self._mint = Authenticator(SECRET.encode())
+
+    @property
+    def app(self) -> App | None:
+        """The service of this life; None while there is none."""
+        return self._app
 
     def token(self, user: int, *, admin: bool, groups: tuple[str, ...], ttl_s: float, jti: str) -> str:
         """A token by the service's own wall clock, as an issuer beside it makes one."""
@@ -168,12 +185,11 @@ class Node:
     async def start(self) -> None:
         """Begin a life, and return when it listens. Raises HuahuoError: it could not start."""
         self.gone.clear()
-        self.life += 1
-        self.outside.life = self.life
+        self._begin_life()
         self._alive = True
         self._writer = CutExecutor(self._power_fails)
         self.disk.let_in()
-        life = self._host.create_task(self._live(self.life))
+        life = self.host.create_task(self._live(self.life))
         up = asyncio.ensure_future(self.up.wait())
         await asyncio.wait({life, up}, return_when=asyncio.FIRST_COMPLETED)
         if life.done() and not up.done():
@@ -181,31 +197,43 @@ class Node:
             if not life.cancelled():  # else it crashed while it started, and `gone` says so
                 await life
 
+    def _begin_life(self) -> None:
+        self.life += 1
+        self.outside.life = self.life
+
     async def _live(self, life: int) -> None:
-        clock = SimClock(self.loop, f"server {self.loop.seed} {life}", lambda: self.offset_ms)
+        clock = SimClock(self.loop, f"{self.name} {self.loop.seed} {life}", lambda: self.offset_ms)
         world = World(
             open_log=self._open,
             make_executor=InlineExecutor,
             make_looker=InlineExecutor,
             publish_address=False,
         )
-        app = App(self._settings(), clock, world, plugins=self._application.plugins())
-        self._application.runs_as(app)
+        if self.newer and True not in self._applications:
+            self._applications[True] = shop(self.outside, newer=True)
+            self.marks.sometimes("newer code took over", self.outside.opened)
+        application = self._applications[self.newer]
+        self.runs_newer = self.newer
+        app = App(self._settings(), clock, world, plugins=application.plugins())
+        application.runs_as(app)
         await app.start()
-        self.app = app
+        self._app = app
+        await self._note_acks(app)
+        await self.look()
+        self.up.set()
+        await asyncio.Event().wait()
+
+    async def _note_acks(self, app: App) -> None:
         acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await app.log.acks()}
         self._history.acks.append(acks)
         for one in self._history.followers:
             stored = acks.get((f"user/{one.user}", one.client, one.stream), 0)
             self.marks.sometimes("ack lost", one.applied and one.applied[-1].seq > stored)
-        await self.look()
-        self.up.set()
-        await asyncio.Event().wait()
 
     def _settings(self) -> Settings:
         return Settings(
             data=self._folder / "keys",
-            host=HOST,
+            host=self.name,
             port=PORT,
             jwt_secret=SECRET,
             master_key=MASTER_KEY,
@@ -274,20 +302,20 @@ class Node:
         self.outside.running = 0
         self._history.writers.append(("close", str(self.life)))
         self.up.clear()
-        self.app = None
+        self._app = None
         if how == "kill":
             for device in sorted(self.loop.net._streams):  # noqa: SLF001  the kernel resets its sockets
-                if device[1] == HOST:
+                if device[1] == self.name:
                     self.loop.net._streams[device].abort()  # noqa: SLF001
         else:
             self.marks.sometimes("half-open connection")
         before = len(self.disk.read())
         self._writer.dead = True
-        self.loop.crash(HOST)
+        self.loop.crash(self.name)
         self.disk.crash(_Everything() if how == "kill" else self._chance)
         self.marks.sometimes("torn tail cut", len(self.disk.read()) < before)
-        self._host.restart()
-        self.loop.go_on(HOST)  # a stopped machine that loses its power is not stopped any more
+        self.host.restart()
+        self.loop.go_on(self.name)  # a stopped machine that loses its power is not stopped any more
         self.gone.set()
 
     def _power_fails(self) -> None:
@@ -303,7 +331,7 @@ class Node:
 
     def _awake_s(self) -> float:
         """Virtual seconds without those for which the machine was stopped."""
-        return self.loop.time() - self.loop.stood_s(HOST)
+        return self.loop.time() - self.loop.stood_s(self.name)
 
     async def drain(self) -> None:
         """As SIGTERM: it stops in order, and is gone then."""
@@ -313,19 +341,19 @@ class Node:
         began_s = self._awake_s()
         self.up.clear()
         self.marks.sometimes("drain with clients", app.hub.joined_count)
-        stopping = self._host.create_task(_quietly(app.stop()))
+        stopping = self.host.create_task(_quietly(app.stop()))
         while not stopping.done() and (left_s := began_s + 60 - self._awake_s()) > 0:
             await asyncio.wait({stopping}, timeout=left_s)
         if self.app is not app:
             return  # it crashed meanwhile
         self._history.drains_s.append(self._awake_s() - began_s)
         self._alive = False
-        self.app = None
+        self._app = None
         self._history.writers.append(("close", str(self.life)))
         self._writer.dead = True
-        self.loop.crash(HOST)
+        self.loop.crash(self.name)
         self.disk.crash(self._chance)
-        self._host.restart()
+        self.host.restart()
         self.gone.set()
 
     async def second_writer(self) -> None:

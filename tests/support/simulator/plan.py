@@ -7,13 +7,16 @@ Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds a
 * `returning`: many devices that say next to nothing, and lose their connections again and again.
 * `idle`: many devices for two or three hours, of which most only keep their
   connections; tokens end, faults are rare.
+* `nodes`: two or three whole services that share an ordered log, behind a balancer. The remainder says
+  nothing of it: these are the seeds from `CLUSTERS` on.
+* `deploys`: newer code comes in the midst of a run. These are the seeds from `DEPLOYS` on.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
 faults that strike all the time hide what happens between them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
@@ -41,12 +44,39 @@ FAULTS: Final[dict[str, tuple[float, float]]] = {
 }
 """By kind: between which two mean times, in seconds, a seed draws its own."""
 
+NODE_FAULTS: Final[dict[str, tuple[float, float]]] = {
+    "log cut off": (15, 60),
+    "log down": (20, 90),
+    "nodes apart": (20, 90),
+    "node unseen": (20, 90),
+    "slow log": (20, 90),
+    "node clock": (20, 90),
+    "stop server": (15, 60),
+    "kill": (8, 40),
+    "power": (8, 40),
+    "drain": (15, 60),
+    "cut in sync": (15, 60),
+    "write fails": (20, 90),
+    "sync fails": (20, 90),
+    "fence": (30, 120),
+    "partition": (20, 90),
+    "reset": (4, 30),
+    "restart device": (10, 60),
+    "stop device": (20, 90),
+}
+"""The same for runs of several nodes: those of a service strike one of them."""
+
 KINDS: Final = ("idle", "mixed", *["dying", "returning", "dense"] * 4, "dying", "dying")
 """By the seed's remainder, the kind of its run."""
 
 HEARTBEAT_S: Final = 10
 TOURS: Final = 1_000_000
 """The first seed of `tours`."""
+CLUSTERS: Final = 2_000_000
+"""From this seed on a run is of several nodes."""
+DEPLOYS: Final = 3_000_000
+"""From this seed on newer code comes in the midst of a run."""
+CLUSTERS_EACH: Final = len(KINDS)
 
 WORK: Final[dict[str, float]] = {
     "publish": 6,
@@ -91,6 +121,8 @@ class Plan:
     browsers: int = 0
     hooks: bool = False
     """Whether a user has a webhook."""
+    nodes: int = 1
+    """How many whole services share an ordered log."""
 
     @property
     def client_hours(self) -> float:
@@ -101,10 +133,16 @@ class Plan:
 def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Plan:
     """The run of a seed. `hours`: how long its service lives; None: the seed says."""
     chance = Random(f"plan {seed}")
-    kind = KINDS[seed % len(KINDS)]
+    kind = _kind(seed)
     drawn = _DRAWS[kind](_usual(seed, chance), chance)
     drawn = replace(drawn, kind=kind, engine=engine or drawn.engine, **_others(seed, drawn))
     return drawn if hours is None else replace(drawn, seconds=hours * 3600)
+
+
+def _kind(seed: int) -> str:
+    if seed >= DEPLOYS:
+        return "deploys"
+    return "nodes" if seed >= CLUSTERS else KINDS[seed % len(KINDS)]
 
 
 def _others(seed: int, drawn: Plan) -> dict[str, Any]:
@@ -193,6 +231,32 @@ def _idle(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
+def _cluster(usual: Plan, chance: Random) -> Plan:
+    """Two or three whole services over one ordered log, behind a balancer."""
+    kinds = sorted(NODE_FAULTS)
+    faults = {kind: chance.uniform(*NODE_FAULTS[kind]) for kind in sorted(chance.sample(kinds, 5))}
+    faults |= {way: chance.uniform(8, 30) for way in chance.sample(["kill", "power"], 1)}
+    devices = chance.randint(4, 10)
+    return replace(
+        usual, seconds=chance.choice((90.0, 120.0, 180.0)), devices=devices, down_s=chance.uniform(0.3, 4.0),
+        users=max(2, devices // 2), engine="memory", pace_s=chance.uniform(4, 20), faults=faults,
+        over_http=chance.random() < 0.3, nodes=chance.choice((2, 3, 3)),
+    )  # fmt: skip
+
+
+def _deploys(usual: Plan, chance: Random) -> Plan:
+    """Newer code comes in the midst, by a drain, a crash in it, or a start after a crash."""
+    faults = {kind: usual.faults[kind] for kind in sorted(chance.sample(sorted(usual.faults), 2))}
+    faults |= {way: chance.uniform(6, 20) for way in chance.sample(["kill", "power", "cut in sync"], 2)}
+    faults["deploy"] = chance.uniform(15, 50)
+    devices = chance.randint(3, 8)
+    return replace(
+        usual, seconds=chance.choice((90.0, 120.0)), devices=devices, down_s=chance.uniform(0.2, 2.0),
+        users=max(2, devices // 2), engine=chance.choice(("memory", "sqlite")), pace_s=chance.uniform(3, 8),
+        faults=faults, over_http=False, work={**usual.work, "open": 3.0, "add": 6.0},
+    )  # fmt: skip
+
+
 def _storm(usual: Plan, chance: Random) -> Plan:
     """The service dies every few seconds, and all devices come back each time."""
     some = sorted(chance.sample(sorted(usual.faults), min(2, len(usual.faults))))
@@ -217,7 +281,8 @@ def _long(usual: Plan, chance: Random) -> Plan:
 
 _OTHERS: Final = ("readers", "browsers", "hooks")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
-    "dense": _dense, "dying": _dying, "idle": _idle, "mixed": _mixed, "returning": _returning,
+    "dense": _dense, "deploys": _deploys, "dying": _dying, "idle": _idle, "mixed": _mixed, "nodes": _cluster,
+    "returning": _returning,
 }  # fmt: skip
 
 
@@ -263,7 +328,20 @@ def tours() -> list[Plan]:
     found = [{kind: often[kind] for kind in kinds} for kinds in (disk, way, rest)]
     found[-1]["clock"] = 10.0
     found.append({"revoke": 20.0, "kill": 30.0, "mail server": 3.0, "slow link": 20.0})
-    return [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
+    alone = [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
+    shared = {kind: between[0] for kind, between in NODE_FAULTS.items()}
+    nodes = replace(usual, seed=TOURS + len(alone), seconds=120.0, faults=shared, nodes=3)
+    newer = replace(usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0})
+    return [*alone, nodes, newer]
+
+
+def with_clusters(seeds: Iterable[int]) -> Iterator[int]:
+    """Beside each `CLUSTERS_EACH` seeds one of a run of several nodes, and one with newer code."""
+    for seed in seeds:
+        if seed < TOURS and seed % CLUSTERS_EACH == 0:
+            yield CLUSTERS + seed // CLUSTERS_EACH
+            yield DEPLOYS + seed // CLUSTERS_EACH
+        yield seed
 
 
 def smaller(whole: Plan) -> list[Plan]:

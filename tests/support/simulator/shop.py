@@ -47,6 +47,13 @@ class Added(Event, type="parcel_added"):
     nonce: str
 
 
+class Weighed(Event, type="parcel_added"):
+    """`Added` as the newer code has it."""
+
+    nonce: str
+    weight: int
+
+
 class Carried(Event, type="parcel_carried"):
     job: str
     step: int
@@ -70,6 +77,12 @@ class Parcel(Struct, frozen=True):
     nonces: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     rings: int = 0
+
+
+class Heavy(Parcel, frozen=True):
+    """A parcel as the newer code has it."""
+
+    weight: int = 0
 
 
 class Carry(Effect):
@@ -113,17 +126,33 @@ class Outside:
     """How many timers fired in a later life than the one in which they were set."""
 
 
-def parcels(outside: Outside) -> Entity[Parcel]:
-    """The kind `parcel`."""
-    parcel = Entity("parcel", Parcel)
+def parcels(outside: Outside, *, newer: bool = False) -> Entity[Parcel]:
+    """The kind `parcel`. `newer`: as a later version of the application has it."""
+    parcel: Entity[Any] = Entity("parcel", Heavy, version=2) if newer else Entity("parcel", Parcel)
 
     @parcel.evolve
     def opened(state: Parcel, event: Opened) -> Parcel:
         return replace(state, owner=event.owner, nonces=(*state.nonces, event.nonce))
 
-    @parcel.evolve
-    def added(state: Parcel, event: Added) -> Parcel:
-        return replace(state, nonces=(*state.nonces, event.nonce))
+    if newer:
+
+        @parcel.evolve
+        def weighed(state: Heavy, event: Weighed) -> Heavy:
+            weight = state.weight + event.weight
+            return replace(state, nonces=(*state.nonces, event.nonce), weight=weight)
+
+        @parcel.upcast("parcel_added", from_version=1)
+        def with_weight(fields: dict[str, Any]) -> dict[str, Any]:
+            return {**fields, "weight": weight_of(fields["nonce"])}
+
+    else:
+
+        @parcel.evolve
+        def added(state: Parcel, event: Added) -> Parcel:
+            return replace(state, nonces=(*state.nonces, event.nonce))
+
+    def more(nonce: str) -> Event:
+        return Weighed(nonce, weight_of(nonce)) if newer else Added(nonce)
 
     @parcel.evolve
     def carried(state: Parcel, event: Carried) -> Parcel:
@@ -154,11 +183,11 @@ def parcels(outside: Outside) -> Entity[Parcel]:
             return Refused("conflict", "full")
         draw = crc32(command.nonce.encode())
         jobs = [Carry(command.nonce, 1 + draw % 3, draw // 3 % 3)] if draw % 2 else []
-        return Decision([Added(command.nonce)], effects=jobs)
+        return Decision([more(command.nonce)], effects=jobs)
 
     @parcel.decide
     def stop(state: Parcel, command: Stop, ctx: Context) -> Outcome:
-        return Decision([Added(command.nonce)], effects=[CancelEffects()])
+        return Decision([more(command.nonce)], effects=[CancelEffects()])
 
     @parcel.decide
     def ring(state: Parcel, command: Ring, ctx: Context) -> Outcome:
@@ -194,9 +223,14 @@ def parcels(outside: Outside) -> Entity[Parcel]:
     return parcel
 
 
-def shop(outside: Outside) -> Application:
+def weight_of(nonce: str) -> int:
+    """What the newer code says of an event that the older code wrote, too."""
+    return len(nonce)
+
+
+def shop(outside: Outside, *, newer: bool = False) -> Application:
     """The application of one life of the service."""
-    application = Application(entities=[parcels(outside)], plugins=[mail()])
+    application = Application(entities=[parcels(outside, newer=newer)], plugins=[mail()])
 
     async def cursor() -> int:
         return outside.cursor
@@ -204,20 +238,24 @@ def shop(outside: Outside) -> Application:
     @application.follower("books", kinds=["parcel", "group"], cursor=cursor, batch=10)
     async def books(events: Sequence[Followed], run: FollowerRun) -> None:
         await asyncio.sleep(0)
+        if events[0].position <= outside.cursor:
+            raise FileExistsError("another node was here first")  # as a unique key of a database says
         outside.followed += [(one.position, one.stream, one.seq) for one in events]
         outside.cursor = run.position
 
     return application
 
 
-def folded(types: Sequence[tuple[str, dict[str, Any]]]) -> Parcel:
+def folded(types: Sequence[tuple[str, dict[str, Any]]], *, newer: bool = False) -> Parcel:
     """The state that these events give, by rules written for the checker."""
-    state = Parcel()
+    state = Heavy() if newer else Parcel()
     for name, body in types:
         if name == "parcel_opened":
             state = replace(state, owner=body["owner"])
         if name in {"parcel_opened", "parcel_added"}:
             state = replace(state, nonces=(*state.nonces, body["nonce"]))
+        if name == "parcel_added" and isinstance(state, Heavy):
+            state = replace(state, weight=state.weight + weight_of(body["nonce"]))
         if name == "parcel_carried":
             state = replace(state, carried=(*state.carried, f"{body['job']}:{body['step']}"))
         if name == "parcel_rang":

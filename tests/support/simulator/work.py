@@ -154,7 +154,7 @@ async def hook(device: Device, receiver: Receiver) -> None:
             return
         asked = {"url": URL, "types": list(HOOK_TYPES), "streams": [f"user/{device.user}", "system"]}
         made = await _ask(device, "add_webhook", **asked)
-        if made is not None:
+        if made is not None and "secret" in made:  # it is told once: a repeat has none
             receiver.secrets[made["webhook_id"]] = made["secret"]
             return
 
@@ -183,7 +183,7 @@ async def jobs(node: Node, weight: float, pace_s: float, over: Callable[[], bool
         app = node.app
         if app is None or not node.up.is_set():
             continue
-        running = node.loop.net.host("server").create_task(_job(app, 1 + int(chance.random() * 4)))
+        running = node.host.create_task(_job(app, 1 + int(chance.random() * 4)))
         node.jobs_running += 1
         done, _ = await asyncio.wait({running}, timeout=60)
         node.jobs_running -= 1

@@ -37,6 +37,8 @@ _LENGTH = struct.Struct("!I")
 
 
 async def _send(writer: asyncio.StreamWriter, *what: Any) -> None:
+    if writer.is_closing():
+        raise ConnectionResetError  # simloop raises another error there
     data = msgspec.msgpack.encode(what)
     writer.write(_LENGTH.pack(len(data)) + data)
     await writer.drain()

@@ -14,7 +14,8 @@ from huahuo.eventstore.model import Append, NewEvent, Pruning
 from huahuo.eventstore.sqlite import page_faults, remaking_events
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import OLD_PAGES, SqliteLog
+from huahuo.eventstore.sqlite.mended_opening import OLD_PAGES
+from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from huahuo.eventstore.sqlite.wal_frames import Frames
 from tests.support.worlds.event_leaves import leaves, left, write

@@ -1,61 +1,21 @@
 """Searching mails: what is found, whose it is, and what is left when a mailbox is gone."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from huahuo.actors.plugins.principal import UserId
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
 from huahuo.mailcheck.contents.keeping import Keeping
-from huahuo.mailcheck.fetched import FetchedMail
 from huahuo.mailcheck.finding.names import FILE, NAME
 from huahuo.mailcheck.mailbox.commands import SeeUnread
 from huahuo.mailcheck.tables.records import MAILS, PURGES
-from tests.support.models.mail_book import NOW_MS, USER, mail
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.models.mail_book import NOW_MS, USER
+from tests.support.worlds.mail_world import MailWorld
+from tests.support.worlds.search_world import found, letter, receive, search_world
 
 OTHER = USER + 1
-
-
-def letter(uid: int, subject: str, text: str = "", **fields: Any) -> FetchedMail:
-    content = {
-        "text": text,
-        "html": "",
-        "attachments": [],
-        "to": "me@example.com",
-        "cc": "",
-        "truncated": False,
-    }
-    content |= {name: fields.pop(name) for name in ("html", "to") if name in fields}
-    given: dict[str, Any] = {
-        "content": msgspec.json.encode(content),
-        "date_ms": NOW_MS - 3_600_000 + uid * 60_000,
-        **fields,
-    }
-    return mail(uid, subject, **given)
-
-
-async def receive(world: MailWorld, email_id: int, *mails: FetchedMail, user_id: UserId = USER) -> None:
-    await world.do("check_emails", user_id, email_ids=[email_id])
-    check = await world.script.next()
-    await check.mails(*mails)
-    check.finish(len(mails))
-    await world.ended(email_id, user_id)
-    await world.mail.idle()
-
-
-async def found(world: MailWorld, query: str = "", user_id: UserId = USER, **fields: Any) -> list[str]:
-    reply = await world.do("search_mails", user_id, query=query, **fields)
-    assert reply["type"] == "mails_found", reply
-    return [one["subject"] for one in reply["data"]]
-
-
-def search_world(test: Callable[[MailWorld], Awaitable[None]]) -> None:
-    in_mail_world(test, searching=True)
 
 
 def test_subject_sender_recipients_and_text_are_found_newest_first() -> None:

@@ -41,6 +41,17 @@ def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
     assert frames.built == 1
 
 
+def test_frames_that_were_let_go_are_made_again() -> None:
+    log, frames = ModelLog(), cache()
+    log.append("system")
+    events = log.run("system", 0, 10).events
+    first = frames.run("system", 1, events, batch=True)
+    frames.clear()
+    assert (len(frames), frames.bytes) == (0, 0)
+    assert frames.run("system", 1, events, batch=True).data == first.data
+    assert frames.built == 2
+
+
 def test_the_dialects_do_not_share() -> None:
     log, frames = ModelLog(), cache()
     log.append("system")

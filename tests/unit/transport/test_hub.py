@@ -187,6 +187,18 @@ async def test_revocations_survive_a_restart() -> None:
     watch.stop()
 
 
+async def test_revocations_of_users_and_of_tokens_are_counted_once_each() -> None:
+    log, ambient = await faulty_log(), FakeAmbient()
+    publisher, revocations = Publisher(log, ambient, Registry()), Revocations()
+    for _ in range(2):
+        await publisher.revoke(user_id=42)
+        await publisher.revoke(jti="one")
+    watch = RevocationWatch(log, revocations, list[Revoked]().append)
+    await watch.start()
+    assert len(revocations) == 2
+    watch.stop()
+
+
 async def test_a_revocation_made_while_the_old_ones_load_is_not_lost() -> None:
     log, ambient = await faulty_log(), FakeAmbient()
     publisher = Publisher(log, ambient, Registry())

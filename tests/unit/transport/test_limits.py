@@ -234,6 +234,7 @@ def test_a_socket_counts_by_its_own_address_until_its_request_is_read() -> None:
     assert door.peer_address("192.0.2.7") == "192.0.2.7"
     assert door.peer_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
     assert door.peer_address("10.1.2.3") == "", "whose socket it is the proxy will say"
+    assert AddressDoor().peer_address("10.1.2.3") == "10.1.2.3", "no proxy is trusted"
 
 
 @pytest.mark.parametrize(

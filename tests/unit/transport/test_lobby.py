@@ -162,6 +162,24 @@ async def test_a_socket_that_was_cut_off_is_waited_for_no_more() -> None:
     assert (first.aborted, second.aborted) == (False, True)
 
 
+async def test_a_wait_below_the_clocks_precision_does_not_stand_still() -> None:
+    """Behind a sleep of the machine, what is left until a deadline may be less than the clock can tell."""
+    looks = 0
+
+    def slept_s() -> float:
+        nonlocal looks
+        looks += 1
+        assert looks < 100, "it waits at one moment again and again"
+        return 496.129
+
+    room = Lobby(10, 10, slept_s)
+    await asyncio.sleep(508.867 - asyncio.get_running_loop().time())
+    silent = Socket("a")
+    room.greet(silent)
+    await asyncio.sleep(11)
+    assert silent.aborted
+
+
 @given(
     st.integers(1, 6),
     st.integers(0, 4),

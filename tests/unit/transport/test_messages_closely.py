@@ -61,6 +61,7 @@ def test_an_action_that_is_no_text_is_refused_by_its_name() -> None:
         ('{"a":["\\ud800"]}', "a lone surrogate"),
         ('{"\\ud800":1}', "a lone surrogate"),
         ('{"a":[1,null]}', ""),
+        ('{"a":[1,null],"b":"\\ud83d\\ude00"}', ""),
     ],
 )
 def test_what_json_does_not_have_is_a_fault(text: str, fault: str) -> None:

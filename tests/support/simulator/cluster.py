@@ -1,0 +1,257 @@
+"""Several whole services over one ordered log, behind a balancer; for the clients they are one service.
+
+The ordered log is durable: its machine may crash, what it acknowledged stays. Each node has a replica on a
+disk of its own, which loses what was not synced.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from huahuo.app.config import Settings
+from huahuo.app.keys import Keys
+from huahuo.app.wiring import App
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.model import LOG_STREAM
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.opening import Held, open_replica
+from huahuo.eventstore.replicated.shared import load
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.eventstore.sequencer.port import InDoubt, Ordered
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.verdict import Verdict
+from tests.support.checkers.history import History
+from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.simulator.balancer import Balancer
+from tests.support.simulator.loop import Loop
+from tests.support.simulator.marks import Marks
+from tests.support.simulator.node import HOST, Node
+from tests.support.simulator.shop import Outside
+from tests.support.worlds.sim_cluster import NetSequencer, serve_order
+
+ORDER: Final = "order"
+NAMES: Final = ("node-a", "node-b", "node-c")
+LATE_S: Final = (15.0, 40.0)
+"""When the last of three nodes joins."""
+AGREE_S: Final = 30.0
+FAULT_RATE: Final = 0.05
+_LATE_EVENTS: Final = 50
+
+type _Stored = dict[tuple[str, str, str], int]
+
+
+class _Way(HostileSequencer):
+    """A node's way to the ordered log. Tells when a proposal without an answer is in the order after all."""
+
+    def __init__(self, seed: str, marks: Marks) -> None:
+        super().__init__(NetSequencer(), seed=seed, fault_rate=FAULT_RATE, lag_s=0.01)
+        self._marks = marks
+        self._doubted: set[bytes] = set()
+
+    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+        """As `Sequencer`."""
+        try:
+            return await super().propose(proposal, proposal_id)
+        except InDoubt:
+            self._doubted.add(proposal)
+            raise
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        """As `Sequencer`."""
+        ordered = super().follow(after)
+        try:
+            async for one in ordered:
+                self._marks.sometimes("in-doubt proposal resolved", one.proposal in self._doubted)
+                self._doubted.discard(one.proposal)
+                yield one
+        finally:
+            await ordered.aclose()
+
+
+class Member(Node):
+    """One of the nodes. Its lives are counted over all nodes, because effects go from one to another."""
+
+    def __init__(self, cluster: "Cluster", folder: Path, history: History, name: str) -> None:
+        self._of = cluster
+        self._all = history
+        self.by_offset: list[tuple[int, _Stored]] = []
+        """The stored acks, and how far the ordered log was applied then."""
+        own = History(
+            looks=history.looks, counts=history.counts, drains_s=history.drains_s, followers=history.followers
+        )
+        super().__init__(cluster.loop, folder, "memory", own, cluster.marks, cluster.outside, name)
+        self.writers = own.writers
+
+    @property
+    def replica(self) -> ReplicaWriter | None:
+        """The writer of this life; None while it is down."""
+        app = self._app
+        if app is None or not self.up.is_set() or not isinstance(app.log, StoreLog):
+            return None
+        assert isinstance(app.log.writer, ReplicaWriter)
+        return app.log.writer
+
+    def tables(self) -> dict[str, Any]:
+        """What the replica holds, but for how the ordered log was cut into commits here."""
+        assert self._app is not None
+        assert isinstance(self._app.log, MemoryLog)
+        tables = vars(self._app.log.store.tables)  # type: ignore[attr-defined]  # of the in-memory engine
+        return {name: value for name, value in tables.items() if name != "frames"}
+
+    def _begin_life(self) -> None:
+        self._of.lives += 1
+        self.life = self.outside.life = self._of.lives
+
+    def _settings(self) -> Settings:
+        self.settings_more = self._of.settings_more
+        return super()._settings()
+
+    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
+        async def engine(**more: Any) -> MemoryLog:
+            return await MemoryLog.open(
+                self.disk, ambient=ambient, master_key=secrets.master_key, build=f"sim-{self.life}",
+                executor=InlineExecutor(), **more,
+            )  # fmt: skip
+
+        held = await self._held()
+        way = _Way(f"{self.name} {self.loop.seed} {self.life}", self.marks)
+        log = await open_replica(
+            engine, ambient=ambient, master_key=secrets.master_key, sequencer=way, node=self.name, held=held
+        )
+        self.writers.append(("open", str(self.life)))
+        return log
+
+    async def _held(self) -> Held | None:
+        log = await self.log_of(lambda data: data)
+        try:
+            shared = load(log.store.tables.shared)  # type: ignore[attr-defined]  # as `tables`
+            return Held(log.log_id, shared.offset, shared.digest) if shared.offset else None
+        finally:
+            await log.close()
+
+    async def _note_acks(self, app: App) -> None:
+        """By how far this replica is: another node that started before may be further."""
+        assert isinstance(app.log, StoreLog)
+        assert isinstance(app.log.writer, ReplicaWriter)
+        before = app.log.writer.shared.offset
+        acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await app.log.acks()}
+        if before == app.log.writer.shared.offset:
+            self.by_offset.append((before, acks))
+
+    async def look(self) -> None:
+        """As a node's, and which chain this node has."""
+        had = len(self._all.looks)
+        await super().look()
+        self._all.nodes.setdefault(self.name, []).extend(self._all.looks[had:])
+
+
+class Cluster(Node):
+    """See the module. To clients and to the run it looks like one service."""
+
+    alone = False
+
+    def __init__(
+        self, loop: Loop, folder: Path, count: int, history: History, marks: Marks, outside: Outside
+    ) -> None:
+        super().__init__(loop, folder, "memory", history, marks, outside)
+        self.lives = 0
+        self.healed = False
+        """No fault strikes any more: all nodes must be there."""
+        self.order = MemoryOrder()
+        self.order_host = loop.net.host(ORDER)
+        self.members = [Member(self, folder / name, history, name) for name in NAMES[:count]]
+        self.joined: list[Member] = []
+        self._own: list[asyncio.Task[None]] = []
+
+    @property
+    def app(self) -> App | None:
+        """The service of the node that is furthest; None while none is up, or one is missing at the end."""
+        up = [member for member in self.members if member.replica is not None]
+        if not up or (self.healed and len(up) < len(self.members)):
+            return None
+        best = max(up, key=lambda member: member.replica.shared.offset if member.replica else 0)
+        self.host = best.host  # what the application begins there belongs to that machine
+        return best.app
+
+    async def start(self) -> None:
+        """Start the ordered log, the nodes and the balancer. The last of three nodes joins late."""
+        self.serve_order()
+        first = self.members[:2]
+        self.joined += first
+        await asyncio.gather(*(member.start() for member in first))
+        balancer = Balancer(self.loop, [member.name for member in self.members], self.marks)
+        self.loop.net.host(HOST).create_task(balancer.serve())
+        self.up.set()
+        self._own += [asyncio.ensure_future(self._join(member)) for member in self.members[2:]]
+
+    async def _join(self, late: Member) -> None:
+        await asyncio.sleep(Random(f"late {self.loop.seed}").uniform(*LATE_S))
+        behind = self.order.last
+        self.joined.append(late)
+        await late.start()
+        self.marks.sometimes("node joined late", behind > _LATE_EVENTS)
+
+    def serve_order(self) -> None:
+        """Let the machine of the ordered log serve."""
+        self.order_host.create_task(serve_order(self.order))
+
+    async def look(self) -> None:
+        """Note where each node stands."""
+        for member in self.members:
+            if member.replica is not None:
+                await member.look()
+
+    async def drain(self) -> None:
+        """At the end: wait until all nodes hold the same, compare them, and let each stop in order."""
+        for task in self._own:
+            task.cancel()
+        self.verdicts.append(await self._agree())
+        await self.look()
+        for member in self.members:
+            await member.drain()
+        self._history.writers += [each for member in self.members for each in member.writers]
+        stored = sorted(
+            (each for member in self.members for each in member.by_offset), key=lambda one: one[0]
+        )
+        self._history.acks += [acks for _, acks in stored]
+
+    async def _agree(self) -> Verdict:
+        """I27: at some moment all nodes have applied all that was ordered. Then they hold the same tables."""
+        until_s = self.loop.time() + AGREE_S
+        while self.loop.time() < until_s:
+            offsets = {None if one.replica is None else one.replica.shared.offset for one in self.members}
+            if offsets == {self.order.last}:
+                first, *rest = (member.tables() for member in self.members)
+                differ = sorted({name for other in rest for name in first if other[name] != first[name]})
+                if differ:
+                    return Verdict("I27", holds=False, text=f"nodes differ in {', '.join(differ)}")
+                return Verdict("I27", holds=True, text="the nodes hold the same tables")
+            await asyncio.sleep(0.05)
+        return Verdict(
+            "I27", holds=False, text=f"the nodes did not come to the same place in {AGREE_S:.0f} s"
+        )
+
+    async def log_of(self, changed: Callable[[bytes], bytes]) -> MemoryLog | SqliteLog:
+        """The log of the node that is furthest. Raises as `Node.log_of`."""
+        found: list[tuple[int, int, Member]] = []
+        for number, member in enumerate(self.members):
+            log = await member.log_of(lambda data: data)
+            head = log.head(LOG_STREAM)
+            self._history.nodes.setdefault(member.name, []).append((head.seq, head.link))
+            found.append((head.seq, -number, member))
+            with contextlib.suppress(EventStoreError):
+                await log.close()
+        return await max(found)[2].log_of(changed)
+
+    def raw(self) -> bytes:
+        """All bytes that lie on the disks, and in the ordered log."""
+        disks = b"".join(member.raw() for member in self.members)
+        return disks + b"".join(self.order.get(offset) or b"" for offset in range(1, self.order.last + 1))

@@ -1,0 +1,85 @@
+"""Faults of a simulated cluster: those of one service strike one node, and some are of clusters alone."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.cluster import ORDER, Cluster, Member
+from tests.support.simulator.device import Device
+from tests.support.simulator.faults import Faults
+from tests.support.simulator.node import HOST
+
+
+class ClusterFaults(Faults):
+    """See the module."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        devices: Sequence[Device],
+        clients: Sequence[Any],
+        imap: ModelImap,
+        down_s: float,
+    ) -> None:
+        super().__init__(cluster, devices, clients, imap, down_s)
+        self._cluster = cluster
+        self._kinds |= {
+            "log cut off": self._cut_off, "log down": self._log_down, "nodes apart": self._apart,
+            "node unseen": self._unseen, "slow log": self._slow_log, "node clock": self._node_clock,
+        }  # fmt: skip
+
+    @property
+    def _victim(self) -> Member:
+        return self._chance.choice(self._cluster.joined)
+
+    @property
+    def _nodes(self) -> Sequence[Member]:
+        return self._cluster.members
+
+    async def revive(self) -> None:
+        """Start each node again whenever it is gone, after a while."""
+        await asyncio.gather(*map(self._revive, self._cluster.members))
+
+    def heal(self) -> None:
+        """All faults end."""
+        super().heal()
+        self._cluster.healed = True
+        for member in self._cluster.members:
+            member.offset_ms = 0
+            self._loop.net.set_link(ORDER, member.name, latency=(0.001, 0.02))
+
+    async def _cut_off(self) -> None:
+        some = self._chance.sample(self._cluster.joined, self._chance.randint(1, 2))
+        await self._partition_of([member.name for member in some], [ORDER], 20)
+
+    async def _apart(self) -> None:
+        one, *others = self._chance.sample(self._cluster.members, len(self._cluster.members))
+        await self._partition_of([one.name], [other.name for other in others], 30)
+
+    async def _unseen(self) -> None:
+        await self._partition_of([self._victim.name], [HOST], 20)
+
+    async def _partition_of(self, some: list[str], others: list[str], most_s: float) -> None:
+        self._loop.net.partition(some, others)
+        await asyncio.sleep(self._chance.uniform(0.5, most_s))
+        self._loop.net.heal()
+        self._node.marks.sometimes("partition healed")
+
+    async def _log_down(self) -> None:
+        cluster = self._cluster
+        if not self._loop.net._alive[ORDER]:  # noqa: SLF001  another such fault is not over
+            return
+        cluster.order_host.crash()
+        await asyncio.sleep(self._chance.uniform(0.2, 8))
+        cluster.order_host.restart()
+        cluster.serve_order()
+
+    async def _slow_log(self) -> None:
+        name = self._victim.name
+        self._loop.net.set_link(ORDER, name, latency=(0.3, 1.5))
+        await asyncio.sleep(self._chance.uniform(1, 20))
+        self._loop.net.set_link(ORDER, name, latency=(0.001, 0.02))
+
+    async def _node_clock(self) -> None:
+        self._victim.offset_ms = self._chance.choice((-300_000, -5_000, 5_000, 300_000))

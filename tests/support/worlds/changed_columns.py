@@ -1,0 +1,212 @@
+"""A log of which one column of one event, or of one tombstone, is changed; and what it then answers.
+
+All cases: `python -m tests.support.worlds.changed_columns [rebuilt]`.
+"""
+
+import asyncio
+import json
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.model import Append, NewEvent, Pruning, StoredEvent
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.spoilt import as_killed, opened
+
+FAR: int = 1_000_000
+OLD_EVENTS = 1100
+"""More than an opening looks at."""
+
+type Truth = dict[str, list[StoredEvent]]
+
+
+class Case(NamedTuple):
+    """`event`: which one, see `EVENTS`; `left`: `killed` or `closed`; `column` gets the value of `sql`."""
+
+    event: str
+    left: str
+    column: str
+    sql: str
+
+    @property
+    def table(self) -> str:
+        return "pruned" if self.event.startswith("tombstone") else "event"
+
+
+EVENTS = {
+    "old, alone": "old-alone 1",
+    "old, the last of its stream": "old 3",
+    "old, with others behind it": "old 2",
+    "new, alone": "alone 1",
+    "new, with others behind it": "many 2",
+    "new, the last of its stream": "many 4",
+    "new, the newest, alone": "newest 1",
+    "tombstone": "pruned 2",
+    "tombstone, the last before an event": "pruned 3",
+}
+"""Events by name, each with its stream and seq. The newest of all is that of `newest`."""
+
+CHANGES = {
+    "seq": (f"{FAR}", "seq - 1", "seq + 1", "-7"),
+    "stream": ("(SELECT id FROM stream WHERE name = 'old')", "9999", "0",
+               "(SELECT id FROM stream WHERE name = 'other')"),
+    "position": (f"{FAR}", "-5", "0", "(SELECT max(position) + 1 FROM event)"),
+    "chain": ("CAST(substr(chain, 1, 31) || x'78' AS BLOB)", "x'" + 32 * "ab" + "'"),
+    "body": ("x'7b7d20'",), "type": ("77", "(SELECT id FROM name WHERE text = 'u')"),
+    "version": ("version + 1",), "ts": ("ts + 1",), "cause": ("cause + 3",),
+    "entity": ("'x'",), "principal": ("'x'",), "command_id": ("'x'",), "build": ("77",),
+}  # fmt: skip
+_FEW_COLUMNS = ("seq", "stream", "position", "chain", "body", "type")
+_OF_TOMBSTONES = ("stream", "seq", "position", "chain")
+
+
+def cases(*, few: bool = False) -> Iterator[Case]:
+    """All of them. `few`: at most two values of the columns that matter most."""
+    for event in EVENTS:
+        columns = _OF_TOMBSTONES if event.startswith("tombstone") else tuple(CHANGES)
+        for column in columns:
+            if few and column not in _FEW_COLUMNS:
+                continue
+            for sql in CHANGES[column][: 2 if few else None]:
+                for left in ("killed", "closed"):
+                    yield Case(event, left, column, sql)
+
+
+async def make(directory: Path) -> Truth:
+    """The log, killed and closed, in the directories `killed` and `closed`. What it holds."""
+    truth: Truth = {}
+
+    async def add(log: SqliteLog, *names: str) -> None:
+        events = tuple(NewEvent(name, "u" if name == "other" else "t", b'{"n":"%s"}' % name.encode())
+                       for name in names)  # fmt: skip
+        done = await log.append(Append(ts_ms=5, events=events))
+        for event in done.events:  # type: ignore[union-attr]
+            truth.setdefault(event.stream, []).append(event)
+
+    first = directory / "closed"
+    log = await opened(first)
+    await add(log, "pruned", "old", "pruned", "pruned", "pruned", "old", "old-alone", "old", "pruned")
+    gone = tuple(event.position for event in truth["pruned"][:3])
+    await log.append(Append(ts_ms=0, prune=Pruning(gone, {"pruned": 4})))
+    for _ in range(OLD_EVENTS // 100):
+        await add(log, *["filler"] * 100)
+    await log.close()
+    log = await opened(first)
+    await add(log, "many", "other", "many", "alone", "many", "filler", "other", "many", "newest")
+    as_killed(first, directory / "killed")
+    await log.close()
+    truth["pruned"] = truth["pruned"][3:]
+    return truth
+
+
+def change(directory: Path, case: Case) -> None:
+    stream, seq = EVENTS[case.event].split()
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        number = "(SELECT id FROM stream WHERE name = ?)"
+        sql = f"UPDATE {case.table} SET {case.column} = {case.sql} WHERE stream = {number} AND seq = ?"
+        assert connection.execute(sql, (stream, int(seq))).rowcount == 1
+
+
+class Verdict(NamedTuple):
+    """What came of it. `wrong`: a promise that was broken, "" if none was."""
+
+    outcome: str
+    wrong: str = ""
+
+
+async def judge(made: Path, directory: Path, truth: Truth, case: Case, *, rebuilt: bool = False) -> Verdict:
+    """Damage a copy, in `directory`, of the log `made`, and ask for everything."""
+    shutil.copytree(made / case.left, directory)
+    as_it_was(directory)
+    change(directory, case)
+    if rebuilt:
+        said_so = all(damage.can_rebuild for damage in find_damage(directory / DATABASE))
+        try:
+            rebuild(directory)
+        except EventStoreError as error:
+            return Verdict(f"not rebuilt: {error}", "the rebuild is refused")
+        left = find_damage(directory / DATABASE)
+        if said_so and left:
+            return Verdict("not mended", f"doctor promised that a rebuild mends it, and it left {left}")
+    truth = {stream: list(events) for stream, events in truth.items()}
+    try:
+        log = await opened(directory)
+    except EventStoreError as error:
+        return Verdict(f"refused: {error}", "the start is refused")
+    outcome, wrong = await _asked(log, truth)
+    for stream, events in truth.items():
+        try:
+            done = await log.append(Append(ts_ms=9, events=(NewEvent(stream, "t", b"{}"),)))
+        except EventStoreError as error:
+            wrong = wrong or f"an append to {stream} is refused: {error}"
+            continue
+        [event] = done.events  # type: ignore[union-attr]
+        if event.seq != events[-1].seq + 1:
+            wrong = wrong or f"{stream} goes on at {event.seq} behind {events[-1].seq}"
+        events.append(event)
+    wrong = wrong or (await _asked(log, truth))[1]
+    await log.close()
+    try:
+        log = await opened(directory)
+    except EventStoreError as error:
+        return Verdict(outcome, wrong or f"the next start is refused: {error}")
+    again, wrong_again = await _asked(log, truth)
+    await log.close()
+    if again != "served" and not find_damage(directory / DATABASE):
+        wrong = wrong or "doctor finds nothing"
+    return Verdict(outcome, wrong or (wrong_again and f"the next start: {wrong_again}"))
+
+
+def as_it_was(directory: Path) -> None:
+    """The lock of a copied directory names its own file."""
+    lock = directory / LOCK
+    left = json.loads(lock.read_bytes()) | {"inode": lock.stat().st_ino}
+    lock.write_bytes(json.dumps(left).encode())
+
+
+async def _asked(log: SqliteLog, truth: Truth) -> tuple[str, str]:
+    refused: list[str] = []
+    wrong = ""
+    for stream, events in truth.items():
+        if log.head(stream).seq != events[-1].seq:
+            wrong = wrong or f"the head of {stream} is {log.head(stream).seq}, not {events[-1].seq}"
+        for event in events if stream != "filler" else events[-3:]:
+            try:
+                found = await log.read(stream, event.seq - 1, events_max=1)
+            except Corrupt:
+                refused.append(f"{stream} {event.seq}")
+                continue
+            if found != [event]:
+                wrong = wrong or f"{stream} {event.seq} is answered with {found}"
+    known = set(log.streams(""))
+    if known - truth.keys():
+        wrong = wrong or f"streams that were never begun: {known - truth.keys()}"
+    told = await log.probe()
+    if refused and told is None:
+        wrong = wrong or f"{refused} withheld while ready"
+    return ("served" if not refused else f"refused alone: {', '.join(refused)}"), wrong
+
+
+async def sweep(directory: Path, *, rebuilt: bool) -> None:
+    """Print the verdict of each case."""
+    truth = await make(directory)
+    for n, case in enumerate(cases()):
+        verdict = await judge(directory, directory / str(n), truth, case, rebuilt=rebuilt)
+        told = f"{case.event}, {case.left}: {case.column} = {case.sql}: {verdict.outcome}"
+        print(told if not verdict.wrong else f"WRONG {told}: {verdict.wrong}")
+        shutil.rmtree(directory / str(n), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(sweep(Path(directory), rebuilt="rebuilt" in sys.argv))

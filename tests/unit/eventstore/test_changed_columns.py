@@ -1,0 +1,114 @@
+"""Whatever column of an event or tombstone is changed: no false answer, no false head, and the log opens."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Corrupt, Lost
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.changed_columns import EVENTS, as_it_was, cases, change, judge, make
+from tests.support.worlds.logs import MASTER_KEY
+from tests.support.worlds.spoilt import opened
+
+pytestmark = pytest.mark.slow
+
+
+def twice_damaged(directory: Path, position: int) -> None:
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        connection.execute("UPDATE event SET seq = 1000000, body = x'00' WHERE position = ?", (position,))
+
+
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["opened", "rebuilt"])
+async def test_one_changed_column_gives_no_false_answer_and_keeps_no_log_closed(
+    tmp_path: Path, rebuilt: bool
+) -> None:
+    truth = await make(tmp_path)
+    wrong = []
+    for n, case in enumerate(cases(few=True)):
+        if not rebuilt or case.left == "closed":
+            verdict = await judge(tmp_path, tmp_path / str(n), truth, case, rebuilt=rebuilt)
+            wrong += [(case, verdict)] if verdict.wrong else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("event", [name for name in EVENTS if name.startswith("new")])
+@pytest.mark.parametrize("column", ["position", "stream", "seq", "chain"])
+async def test_where_one_of_the_newest_events_belongs_is_put_right_and_told(
+    tmp_path: Path, event: str, column: str
+) -> None:
+    truth = await make(tmp_path)
+    case = next(one for one in cases() if one.event == event and one.column == column)
+    as_it_was(tmp_path / "killed")
+    change(tmp_path / "killed", case)
+    log = await opened(tmp_path / "killed")
+    assert "the hash chain put it right" in (await log.probe() or "")
+    for stream in ("many", "alone", "newest", "old"):
+        assert await log.read(stream, 0, events_max=99) == truth[stream]
+    await log.close()
+    log = await opened(tmp_path / "killed")
+    assert await log.probe() is None
+    await log.close()
+
+
+async def test_an_event_whose_place_nothing_proves_is_corrupt_alone_if_its_stream_goes_on(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "killed")
+    twice_damaged(tmp_path / "killed", truth["many"][1].position)
+    log = await opened(tmp_path / "killed")
+    with pytest.raises(Corrupt):
+        await log.read("many", 1, events_max=1)
+    assert await log.read("many", 2, events_max=9) == truth["many"][2:]
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("many", "t", b"{}"),)))
+    assert [event.seq for event in done.events] == [5]  # type: ignore[union-attr]
+    assert await log.probe()
+    await log.close()
+
+
+async def test_a_log_is_refused_if_nothing_says_to_which_stream_its_newest_event_belongs(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "killed")
+    twice_damaged(tmp_path / "killed", truth["newest"][0].position)
+    before = shutil.copytree(tmp_path / "killed", tmp_path / "before") / DATABASE
+    with pytest.raises(Lost):
+        await opened(tmp_path / "killed")
+    assert (tmp_path / "killed" / DATABASE).read_bytes() == before.read_bytes()
+    log = await SqliteLog.open(
+        tmp_path / "killed", ambient=FakeAmbient(2), master_key=MASTER_KEY, build="b", accept_loss=True
+    )
+    assert log.head("newest").seq < 2
+    await log.close()
+
+
+@pytest.mark.parametrize("seq", ["1000000", "seq + 1"])
+@pytest.mark.parametrize("many", [1, 300])
+async def test_no_event_is_appended_behind_a_seq_that_only_the_index_has(
+    tmp_path: Path, seq: str, many: int
+) -> None:
+    await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
+        moved = "stream = (SELECT id FROM stream WHERE name = 'old') AND seq = 3"
+        assert connection.execute(f"UPDATE seq_index SET seq = {seq} WHERE {moved}").rowcount == 1
+    log = await opened(tmp_path / "closed")
+    new = tuple(NewEvent("old", "t", b"{}") for _ in range(many))
+    with pytest.raises(Corrupt, match="stream old is damaged"):
+        await log.append(Append(ts_ms=0, events=new))
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("many", "t", b"{}"),)))
+    assert [event.seq for event in done.events] == [5]  # type: ignore[union-attr]
+    await log.close()
+    rebuild(tmp_path / "closed")
+    log = await opened(tmp_path / "closed")
+    done = await log.append(Append(ts_ms=0, events=(NewEvent("old", "t", b"{}"),)))
+    assert [event.seq for event in done.events] == [4]  # type: ignore[union-attr]
+    await log.close()
