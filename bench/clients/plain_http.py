@@ -4,18 +4,16 @@ It counts answers by their status, and bytes of an answer without an end (server
 """
 
 import asyncio
-import socket
 from collections.abc import Callable
-from typing import Self, cast
+from typing import Self
 
-OPEN_TIMEOUT_S = 20.0
+from bench.clients.raw_protocol import OPEN_TIMEOUT_S, RawProtocol, connected
 
 
-class PlainHttp(asyncio.Protocol):
+class PlainHttp(RawProtocol):
     """`on_status` is called when the head of an answer came, `on_lost` once at the end."""
 
     def __init__(self, on_status: Callable[[int], None], on_lost: Callable[[], None]) -> None:
-        self.is_open = False
         self._on_status = on_status
         self._on_lost = on_lost
         self._buffer = bytearray()
@@ -28,18 +26,8 @@ class PlainHttp(asyncio.Protocol):
         cls, port: int, on_status: Callable[[int], None], on_lost: Callable[[], None], *, address: str
     ) -> Self:
         """Open one from `address`, a loopback address. Raises OSError, TimeoutError."""
-        sock = socket.socket()
-        sock.setblocking(False)
-        try:
-            sock.bind((address, 0))
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await loop.sock_connect(sock, ("127.0.0.1", port))
-                _, made = await loop.create_connection(lambda: cls(on_status, on_lost), sock=sock)
-        except BaseException:
-            sock.close()
-            raise
-        return made
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            return await connected(lambda: cls(on_status, on_lost), port, address=address)
 
     def send(self, request: bytes) -> None:
         """Send a request; nothing happens where the connection is gone."""
@@ -51,18 +39,9 @@ class PlainHttp(asyncio.Protocol):
         """Return when the answer to the last request has come, or the connection is gone."""
         await self._answered.wait()
 
-    def stop_reading(self) -> None:
-        """Leave in the kernel's buffers what comes from now on."""
-        if self.is_open:
-            self._transport.pause_reading()
-
-    def abort(self) -> None:
-        """Be gone without a word."""
-        self._transport.abort()
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self.is_open = True
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -5,21 +5,19 @@ what the messages say.
 """
 
 import asyncio
-import socket
 from collections.abc import Callable
-from typing import Self, cast
+from typing import Self
 
+from bench.clients.raw_protocol import OPEN_TIMEOUT_S, RawProtocol, connected
 from bench.clients.script import text, upgrade
 
-OPEN_TIMEOUT_S = 20.0
 _PING, _PONG, _CLOSE = 9, 0x8A, 8
 
 
-class RawSocket(asyncio.Protocol):
+class RawSocket(RawProtocol):
     """One connection. `on_message` is called with each text message, `on_lost` once at the end."""
 
     def __init__(self, on_message: Callable[[bytes], None], on_lost: Callable[[], None]) -> None:
-        self.is_open = False
         self._on_message = on_message
         self._on_lost = on_lost
         self._buffer = bytearray()
@@ -42,20 +40,15 @@ class RawSocket(asyncio.Protocol):
         Raises:
             OSError: refused, at the socket or by the answer to the upgrade. TimeoutError: not answered.
         """
-        sock = socket.socket()
-        sock.setblocking(False)
-        try:
-            if receive_bytes:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-            sock.bind((address, 0))
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await loop.sock_connect(sock, ("127.0.0.1", port))
-                _, made = await loop.create_connection(lambda: cls(on_message, on_lost), sock=sock)
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            made = await connected(
+                lambda: cls(on_message, on_lost), port, address=address, receive_bytes=receive_bytes
+            )
+            try:
                 await made.upgraded()
-        except BaseException:
-            sock.close()
-            raise
+            except BaseException:
+                made.abort()
+                raise
         return made
 
     async def upgraded(self) -> None:
@@ -76,18 +69,9 @@ class RawSocket(asyncio.Protocol):
         """Return when the send buffer has room, or the connection is gone."""
         await self._room.wait()
 
-    def stop_reading(self) -> None:
-        """Leave in the kernel's buffers what comes from now on."""
-        if self.is_open:
-            self._transport.pause_reading()
-
-    def abort(self) -> None:
-        """Be gone without a word."""
-        self._transport.abort()
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self._transport.write(upgrade(subprotocol="huahuo.v1")[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
