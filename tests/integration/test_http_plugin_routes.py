@@ -1,6 +1,7 @@
 """Routes of plug-ins over HTTP: the host signs in, limits and bounds; the handler only answers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -251,5 +252,36 @@ def test_the_body_of_a_stranger_is_never_read() -> None:
         async with world(routes=Parcels().routes()) as w, http(w, None) as nobody:
             refused = await nobody.post("/parcels", content=msgspec.json.encode({"text": "a"}))
             assert refused.status_code == 401
+
+    run(main())
+
+
+def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_paid() -> None:
+    async def main() -> None:
+        steps = 0
+        async with world(routes=[HttpRoute(method="GET", path="/long", handler=lambda _: work())]) as w:
+            turns, charged = w.server.turns, Counter[str]()
+
+            async def work() -> HttpAnswer:
+                nonlocal steps
+                for _ in range(3):
+                    steps += 1
+                    w.ambient.advance(0.1)  # as if the loop had been held for so long
+                    await asyncio.sleep(0)
+                return HttpAnswer(b"done")
+
+            def noted(user: str, spent_s: float) -> None:
+                charged[user] += spent_s
+                charge(user, spent_s)
+
+            charge, turns.charge = turns.charge, noted  # type: ignore[method-assign]
+            async with http(w) as c:
+                charge("user/9", 0.001)
+                asked = asyncio.create_task(c.get("/long"))
+                await until(lambda: charged[ALICE.name] >= 0.1)
+                assert steps == 1
+                w.ambient.advance(100)
+                assert (await asked).content == b"done"
+            assert charged[ALICE.name] >= 0.29
 
     run(main())
