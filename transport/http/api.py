@@ -204,8 +204,8 @@ class Api:
 
     async def _paced(self, visit: Visit, body: bytes) -> Answer:
         """The answer, at the cost of the user that asks, once this user owes no more time than is free."""
-        wires, name = self._wires, visit.principal.name
-        if visit.route.target is Target.NODE:  # what a node asks is for users whom that node charges
+        wires, name = self._wires, visit.payer
+        if not name:
             return await self._answered(visit, body)
         try:
             await wires.supply.turns.paid_soon(name)
