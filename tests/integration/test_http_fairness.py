@@ -54,6 +54,23 @@ def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_time(na
     run(main())
 
 
+def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            turns = w.server.turns
+            turns.charge("user/9", 0.001)
+            turns.charge(ALICE.name, 0.2)
+            asked = asyncio.create_task(c.post("/commands/note", json={"text": "a"}))
+            await until(lambda: turns.paying.waiting(ALICE.name))
+            await w.publisher.revoke(user_id=42)
+            w.ambient.advance(10)
+            refused = await asked
+            assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
+            assert w.log.head(STREAM).seq == 0
+
+    run(main())
+
+
 def test_a_state_over_http_is_made_in_slices() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

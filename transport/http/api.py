@@ -19,7 +19,7 @@ from huahuo.actors.plugins.http import HttpRoute
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
@@ -45,7 +45,7 @@ from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.turns import Crowded
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.session.speech import REFUSED, Speech
 from huahuo.transport.words import http_zh
 
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
@@ -211,10 +211,18 @@ class Api:
             await wires.supply.turns.paid_soon(name)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
+        if (ended := self._ended(visit)) is not None:
+            return problem(ended.code, REFUSED[ended.code], ends=True)
         with acting_for(name):
             return await Paced(
                 self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s
             )
+
+    def _ended(self, visit: Visit) -> AuthFailure | None:
+        """Why the token of a request is good no longer: it may have waited for a while."""
+        if not visit.token or visit.verified.expires_at_ms <= 0:  # the route knows its client by itself
+            return None
+        return self._wires.verifier.still_good(visit.verified, self._wires.ambient.now_ms())
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
         match visit.route.target:
