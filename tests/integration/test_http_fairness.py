@@ -71,7 +71,8 @@ def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -
     run(main())
 
 
-def test_a_state_over_http_is_made_in_slices() -> None:
+@pytest.mark.parametrize("stream", [STREAM, "system"])
+def test_a_state_over_http_is_made_in_slices_for_who_asks(stream: str) -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:
             slices, slice_ = Counter[str](), w.server.turns.slice
@@ -81,9 +82,10 @@ def test_a_state_over_http_is_made_in_slices() -> None:
                 return await slice_(user, work)
 
             w.server.turns.slice = counted  # type: ignore[method-assign]
-            await w.append(STREAM, "a")
-            answer = await c.get(f"/streams/{STREAM}?after=snapshot")
+            await w.append(stream, "a")
+            answer = await c.get(f"/streams/{stream}?after=snapshot")
             assert answer.json()["outcome"] == "snapshot"
+            assert set(slices) == {ALICE.name}
             assert slices[ALICE.name] >= 3, "found in its frame, joined with the page, hashed"
 
     run(main())
