@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.actors.plugins.principal import Principal
@@ -285,3 +286,15 @@ def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_pai
             assert charged[ALICE.name] >= 0.29
 
     run(main())
+
+
+@pytest.mark.loop(factory=asyncio.SelectorEventLoop)
+async def test_a_long_body_ends_its_connection_on_the_loop_of_asyncio_too() -> None:
+    async def long(_request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(b"a" * 100_000)
+
+    async with world(routes=[HttpRoute(method="GET", path="/long", handler=long, access="anyone")]) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n" + b"a" * 100_000)
+        writer.close()

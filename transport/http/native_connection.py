@@ -344,7 +344,8 @@ class HttpConnection(asyncio.Protocol):
         said.append(self._h11.send(h11.EndOfMessage()) or b"")
         self._ends, self._sending = ends, True
         if len(answer.body) > _COPIED_BYTES_MAX:
-            self.transport.writelines(said)
+            for piece in said:  # asyncio's `writelines` never ends if the last piece is empty
+                self.transport.write(piece)
         else:
             self.transport.write(b"".join(said))
         if self._writing:
