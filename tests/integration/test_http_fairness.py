@@ -71,6 +71,24 @@ def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -
     run(main())
 
 
+def test_a_service_that_stops_refuses_requests_that_wait_for_their_user_to_owe_less() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            turns = w.server.turns
+            turns.charge("user/9", 0.001)
+            turns.charge(ALICE.name, 2.0)
+            asked = [asyncio.create_task(c.post("/commands/note", json={"text": "a"})) for _ in range(3)]
+            await until(lambda: turns.paying.waiting(ALICE.name) == len(asked))
+            w.api.close()
+            asked.append(asyncio.create_task(c.get("/who")))
+            refused = [await one for one in asked]
+            assert [one.status_code for one in refused] == [503] * len(asked)
+            assert (refused[0].json()["code"], turns.paying.waiting(ALICE.name)) == ("unavailable", 0)
+            assert w.executed == 0
+
+    run(main())
+
+
 @pytest.mark.parametrize("stream", [STREAM, "system"])
 def test_a_state_over_http_is_made_in_slices_for_who_asks(stream: str) -> None:
     async def main() -> None:

@@ -1,7 +1,7 @@
 """Routes of plug-ins over HTTP: the host signs in, limits and bounds; the handler only answers."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -261,7 +261,7 @@ def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_pai
     async def main() -> None:
         steps = 0
         async with world(routes=[HttpRoute(method="GET", path="/long", handler=lambda _: work())]) as w:
-            turns, charged = w.server.turns, Counter[str]()
+            turns, charged = w.server.turns, defaultdict[str, float](float)
 
             async def work() -> HttpAnswer:
                 nonlocal steps

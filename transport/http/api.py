@@ -4,6 +4,7 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -126,6 +127,8 @@ class Api:
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
         self._nodes: NodesDoor | None = None
+        self._unpaid: set[asyncio.Future[None]] = set()
+        self._closed = False
         self.readers = 0
         """Readers of server-sent events now."""
 
@@ -208,7 +211,8 @@ class Api:
         if not name:
             return await self._answered(visit, body)
         try:
-            await wires.supply.turns.paid_soon(name)
+            if not await self._paid(name):
+                return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS, ends=True)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
         if (ended := self._ended(visit)) is not None:
@@ -217,6 +221,25 @@ class Api:
             return await Paced(
                 self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s
             )
+
+    async def _paid(self, user: str) -> bool:
+        """Wait until `user` owes no more time than is free. False: the service stops. Raises Crowded."""
+        turns = self._wires.supply.turns
+        if turns.may_go(user) and not turns.paying.waiting(user):
+            return True
+        if self._closed:
+            return False
+        paid = asyncio.ensure_future(turns.paid_soon(user))
+        self._unpaid.add(paid)
+        try:
+            await asyncio.wait((paid,))
+        finally:
+            self._unpaid.discard(paid)
+            paid.cancel()
+        if paid.cancelled():
+            return False
+        paid.result()
+        return True
 
     def _ended(self, visit: Visit) -> AuthFailure | None:
         """Why the token of a request is good no longer: it may have waited for a while."""
@@ -308,7 +331,10 @@ class Api:
         return self._admission.speech(preferred)
 
     def close(self) -> None:
-        """Answer all that wait, now."""
+        """Answer all that wait, now. Whatever would wait from now on is refused."""
+        self._closed = True
+        for paid in tuple(self._unpaid):
+            paid.cancel()
         self.arrivals.close()
         self._plugin_calls.close()
 
