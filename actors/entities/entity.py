@@ -16,6 +16,7 @@ from huahuo.actors.actor.restart import Restart
 from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
 from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
+from huahuo.actors.entities.fairness import paid_for
 from huahuo.actors.entities.folded import UNLOADED, Folded, FoldFailed
 from huahuo.actors.entities.missing import Missing
 from huahuo.eventstore.errors import (
@@ -196,7 +197,7 @@ class Entity(Folded):
         fairness = kind.fairness
         for _ in range(DECIDE_ATTEMPTS_MAX):
             if fairness is not None and not fairness.may_go(origin.principal):
-                await fairness.paid(origin.principal)
+                await paid_for(fairness, origin.principal, lambda: not self.actor_inbox.empty())
             await self._catch_up()
             # No await from here to the append, so that no head that the decision reads is newer than the
             # state it decides on.

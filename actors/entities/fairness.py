@@ -1,6 +1,11 @@
 """What entities know of each user's share of the time: they measure, another floor decides."""
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+OTHERS_WAIT_S_MAX: Final = 5.0
+"""An entity that others ask, too, lets its user wait no longer than this."""
 
 
 class Fairness(Protocol):
@@ -17,3 +22,20 @@ class Fairness(Protocol):
     def charge(self, principal: str, spent_s: float) -> None:
         """Charge `principal` for this time."""
         ...
+
+
+async def paid_for(fairness: Fairness, principal: str, others_wait: Callable[[], bool]) -> None:
+    """As `Fairness.paid`, but the line of one user's work holds up nobody else.
+
+    `others_wait`: whether anybody waits for what this user holds. Then it goes on after at most
+    `OTHERS_WAIT_S_MAX`.
+    """
+    if fairness.may_go(principal):
+        return
+    paid = asyncio.ensure_future(fairness.paid(principal))
+    try:
+        while not (await asyncio.wait((paid,), timeout=OTHERS_WAIT_S_MAX))[0]:
+            if others_wait():
+                return
+    finally:
+        paid.cancel()

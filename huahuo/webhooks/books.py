@@ -30,7 +30,9 @@ from huahuo.webhooks.letters import DeadLetter, Delivery
 DEAD_LETTERS_MAX: Final = 1_000
 """Of one hook. Beyond it, the oldest is forgotten."""
 COUNTED_S: Final = 1.0
-"""With several nodes: how long a count is believed."""
+"""With several nodes: how long a count is believed at least."""
+COUNTING_SHARE: Final = 0.05
+"""Of the time: a count of hundreds of thousands of deliveries takes a second."""
 _PAGE_ROWS: Final = 500
 _ENDED: Final = "ended"
 
@@ -57,7 +59,7 @@ class HookBooks:
         """`shared`: other nodes queue and end deliveries too, so counts must be made again."""
         self._is_paused = is_paused
         self._shared = shared
-        self._counted_s = -math.inf
+        self._believed_until_s = -math.inf
         self.words = LastWords()
         self.waiting: dict[int, int] = {}
         self.dead: dict[int, int] = {}
@@ -96,7 +98,15 @@ class HookBooks:
 
     async def count_all(self, hooks: Iterable[int]) -> None:
         """Count what waits for each hook, and the dead letters of those hooks. Raises as `Log.rows`."""
-        self._counted_s = self._ambient.monotonic_s()
+        began_s = self._ambient.monotonic_s()
+        self._believed_until_s = math.inf  # one count at a time
+        try:
+            await self._count_all(hooks)
+        finally:
+            now_s = self._ambient.monotonic_s()
+            self._believed_until_s = now_s + max(COUNTED_S, (now_s - began_s) / COUNTING_SHARE)
+
+    async def _count_all(self, hooks: Iterable[int]) -> None:
         waiting: Counter[int] = Counter()
         before: bytes | None = None
         while rows := await self._log.rows(letters.TABLE, "", before=before, limit=_PAGE_ROWS):
@@ -108,7 +118,7 @@ class HookBooks:
 
     async def count_again(self, hooks: Iterable[int] = ()) -> bool:
         """`count_all`, if other nodes may have changed something since. Returns whether it was done."""
-        if not self._shared or self._ambient.monotonic_s() - self._counted_s < COUNTED_S:
+        if not self._shared or self._ambient.monotonic_s() < self._believed_until_s:
             return False
         await self.count_all(hooks)
         return True

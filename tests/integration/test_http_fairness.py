@@ -54,7 +54,43 @@ def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_time(na
     run(main())
 
 
-def test_a_state_over_http_is_made_in_slices() -> None:
+def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            turns = w.server.turns
+            turns.charge("user/9", 0.001)
+            turns.charge(ALICE.name, 0.2)
+            asked = asyncio.create_task(c.post("/commands/note", json={"text": "a"}))
+            await until(lambda: turns.paying.waiting(ALICE.name))
+            await w.publisher.revoke(user_id=42)
+            w.ambient.advance(10)
+            refused = await asked
+            assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
+            assert w.log.head(STREAM).seq == 0
+
+    run(main())
+
+
+def test_a_service_that_stops_refuses_requests_that_wait_for_their_user_to_owe_less() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            turns = w.server.turns
+            turns.charge("user/9", 0.001)
+            turns.charge(ALICE.name, 2.0)
+            asked = [asyncio.create_task(c.post("/commands/note", json={"text": "a"})) for _ in range(3)]
+            await until(lambda: turns.paying.waiting(ALICE.name) == len(asked))
+            w.api.close()
+            asked.append(asyncio.create_task(c.get("/who")))
+            refused = [await one for one in asked]
+            assert [one.status_code for one in refused] == [503] * len(asked)
+            assert (refused[0].json()["code"], turns.paying.waiting(ALICE.name)) == ("unavailable", 0)
+            assert w.executed == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("stream", [STREAM, "system"])
+def test_a_state_over_http_is_made_in_slices_for_who_asks(stream: str) -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:
             slices, slice_ = Counter[str](), w.server.turns.slice
@@ -64,9 +100,10 @@ def test_a_state_over_http_is_made_in_slices() -> None:
                 return await slice_(user, work)
 
             w.server.turns.slice = counted  # type: ignore[method-assign]
-            await w.append(STREAM, "a")
-            answer = await c.get(f"/streams/{STREAM}?after=snapshot")
+            await w.append(stream, "a")
+            answer = await c.get(f"/streams/{stream}?after=snapshot")
             assert answer.json()["outcome"] == "snapshot"
+            assert set(slices) == {ALICE.name}
             assert slices[ALICE.name] >= 3, "found in its frame, joined with the page, hashed"
 
     run(main())

@@ -1,11 +1,13 @@
 """Routes of plug-ins over HTTP: the host signs in, limits and bounds; the handler only answers."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import msgspec
+import pytest
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.actors.plugins.principal import Principal
@@ -253,3 +255,46 @@ def test_the_body_of_a_stranger_is_never_read() -> None:
             assert refused.status_code == 401
 
     run(main())
+
+
+def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_paid() -> None:
+    async def main() -> None:
+        steps = 0
+        async with world(routes=[HttpRoute(method="GET", path="/long", handler=lambda _: work())]) as w:
+            turns, charged = w.server.turns, defaultdict[str, float](float)
+
+            async def work() -> HttpAnswer:
+                nonlocal steps
+                for _ in range(3):
+                    steps += 1
+                    w.ambient.advance(0.1)  # as if the loop had been held for so long
+                    await asyncio.sleep(0)
+                return HttpAnswer(b"done")
+
+            def noted(user: str, spent_s: float) -> None:
+                charged[user] += spent_s
+                charge(user, spent_s)
+
+            charge, turns.charge = turns.charge, noted  # type: ignore[method-assign]
+            async with http(w) as c:
+                charge("user/9", 0.001)
+                asked = asyncio.create_task(c.get("/long"))
+                await until(lambda: charged[ALICE.name] >= 0.1)
+                assert steps == 1
+                w.ambient.advance(100)
+                assert (await asked).content == b"done"
+            assert charged[ALICE.name] >= 0.29
+
+    run(main())
+
+
+@pytest.mark.loop(factory=asyncio.SelectorEventLoop)
+async def test_a_long_body_ends_its_connection_on_the_loop_of_asyncio_too() -> None:
+    async def long(_request: HttpRequest) -> HttpAnswer:
+        return HttpAnswer(b"a" * 100_000)
+
+    async with world(routes=[HttpRoute(method="GET", path="/long", handler=long, access="anyone")]) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n" + b"a" * 100_000)
+        writer.close()

@@ -85,6 +85,16 @@ async def test_a_node_gets_an_answer_and_the_other_one_knows_who_asked() -> None
         assert await p.ask(p.asker(), to="") == Reply(42, "a")
 
 
+async def test_what_another_node_asks_counts_as_no_users_work() -> None:
+    async with world() as w:
+        p = Pair(w)
+        asker = p.asker()
+        w.server.turns.charge("user/1", 1.0)
+        for _ in range(3):
+            await p.ask(asker)
+        assert w.server.turns.wait_s("user/1") == 0, "this user is alone"
+
+
 async def test_what_a_handler_refuses_is_told_with_its_code() -> None:
     async with pair() as p:
         with pytest.raises(NodeRefused, match="only numbers from 0") as refused:

@@ -58,6 +58,11 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
         """Who asks."""
         return self.verified.principal
 
+    @property
+    def payer(self) -> str:
+        """The user whose time it takes. "": nobody's, since a node asks for users whom that node charges."""
+        return "" if self.route.target is Target.NODE else self.verified.principal.name
+
     def __repr__(self) -> str:
         return f"Visit({self.request.method} {self.route.target.name} of {self.principal.name})"
 

@@ -4,6 +4,7 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -19,7 +20,7 @@ from huahuo.actors.plugins.http import HttpRoute
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
@@ -45,7 +46,7 @@ from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.turns import Crowded
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.session.speech import REFUSED, Speech
 from huahuo.transport.words import http_zh
 
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
@@ -126,6 +127,8 @@ class Api:
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
         self._nodes: NodesDoor | None = None
+        self._unpaid: set[asyncio.Future[None]] = set()
+        self._closed = False
         self.readers = 0
         """Readers of server-sent events now."""
 
@@ -204,17 +207,45 @@ class Api:
 
     async def _paced(self, visit: Visit, body: bytes) -> Answer:
         """The answer, at the cost of the user that asks, once this user owes no more time than is free."""
-        wires, name = self._wires, visit.principal.name
-        if visit.route.target is Target.NODE:  # another node asks for its own users, and charges them itself
+        wires, name = self._wires, visit.payer
+        if not name:
             return await self._answered(visit, body)
         try:
-            await wires.supply.turns.paid_soon(name)
+            if not await self._paid(name):
+                return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS, ends=True)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
+        if (ended := self._ended(visit)) is not None:
+            return problem(ended.code, REFUSED[ended.code], ends=True)
         with acting_for(name):
             return await Paced(
                 self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s
             )
+
+    async def _paid(self, user: str) -> bool:
+        """Wait until `user` owes no more time than is free. False: the service stops. Raises Crowded."""
+        turns = self._wires.supply.turns
+        if turns.may_go(user) and not turns.paying.waiting(user):
+            return True
+        if self._closed:
+            return False
+        paid = asyncio.ensure_future(turns.paid_soon(user))
+        self._unpaid.add(paid)
+        try:
+            await asyncio.wait((paid,))
+        finally:
+            self._unpaid.discard(paid)
+            paid.cancel()
+        if paid.cancelled():
+            return False
+        paid.result()
+        return True
+
+    def _ended(self, visit: Visit) -> AuthFailure | None:
+        """Why the token of a request is good no longer: it may have waited for a while."""
+        if not visit.token or visit.verified.expires_at_ms <= 0:  # the route knows its client by itself
+            return None
+        return self._wires.verifier.still_good(visit.verified, self._wires.ambient.now_ms())
 
     async def _answered(self, visit: Visit, body: bytes) -> Answer:
         match visit.route.target:
@@ -300,7 +331,10 @@ class Api:
         return self._admission.speech(preferred)
 
     def close(self) -> None:
-        """Answer all that wait, now."""
+        """Answer all that wait, now. Whatever would wait from now on is refused."""
+        self._closed = True
+        for paid in tuple(self._unpaid):
+            paid.cancel()
         self.arrivals.close()
         self._plugin_calls.close()
 

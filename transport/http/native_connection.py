@@ -254,8 +254,9 @@ class HttpConnection(AnswerWriter):
 
     def _charge(self, visit: Visit, began_s: float) -> None:
         """Let the user pay for the loop's time since then."""
-        spent_s = asyncio.get_running_loop().time() - began_s
-        self._owner.server.wires.supply.turns.charge(visit.principal.name, spent_s)
+        if visit.payer:
+            spent_s = asyncio.get_running_loop().time() - began_s
+            self._owner.server.wires.supply.turns.charge(visit.payer, spent_s)
 
     async def _later(self, answer: Answer) -> None:
         if answer.hold_s:

@@ -1,7 +1,8 @@
 """Answers requests with the handlers of plug-ins. They were admitted like all others."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +10,9 @@ import msgspec
 import structlog
 
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.transport.access.door import Entry
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.calling import Calling
 from huahuo.transport.http.messages import NO_STORE, Answer
@@ -19,6 +22,8 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Parsed
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.words import http_zh
+
+type _Work = Callable[[], Coroutine[Any, Any, HttpAnswer]]
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +48,8 @@ class PluginCalls:
             caller=_Caller(self._calling, visit),
         )
         try:
-            found = await (self._waited(route, request) if route.waits else self._finished(route, request))
+            work = partial(self._worked, route, request, visit.principal.name)
+            found = await (self._waited(work, request.address) if route.waits else self._finished(work))
         except HttpRefused as refused:
             status = None if refused.status is None else HTTPStatus(refused.status)
             return problem(refused.code, refused.detail, status=status, retry_s=refused.retry_s)
@@ -58,9 +64,15 @@ class PluginCalls:
         kept = tuple((name, value) for name, value in fixed.items() if name.lower() not in named)
         return Answer(HTTPStatus(found.status), (*kept, *found.headers), found.body)
 
-    async def _finished(self, route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+    async def _worked(self, route: HttpRoute, request: HttpRequest, user: str) -> HttpAnswer:
+        """Run a handler at the cost of who asks, in a task of its own, which may outlive its client."""
+        wires = self._wires
+        with acting_for(user):
+            return await Paced(route.handler(request), user, wires.supply.turns, wires.ambient.monotonic_s)
+
+    async def _finished(self, work: _Work) -> HttpAnswer:
         """Run a handler to its end, also if the client leaves: what it began is then done whole."""
-        working = asyncio.ensure_future(route.handler(request))
+        working = asyncio.ensure_future(work())
         self._running.add(working)
         working.add_done_callback(self._running.discard)
         try:
@@ -69,16 +81,16 @@ class PluginCalls:
             working.add_done_callback(_tell_fault)  # nobody else hears of it
             raise
 
-    async def _waited(self, route: HttpRoute, request: HttpRequest) -> HttpAnswer:
+    async def _waited(self, work: _Work, address: str) -> HttpAnswer:
         """Run a handler that may wait: it counts as a connection, and ends with its client and with us."""
         door = self._wires.door
-        entry = door.enter(request.address)
+        entry = door.enter(address)
         if entry is Entry.REFUSED:
             raise HttpRefused(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS)
         try:
             if entry is Entry.OVER:
                 raise HttpRefused(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS)
-            working = asyncio.ensure_future(route.handler(request))
+            working = asyncio.ensure_future(work())
             self._waiting.add(working)
             try:
                 await asyncio.wait({working})
@@ -89,7 +101,7 @@ class PluginCalls:
                 raise HttpRefused(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS)
             return working.result()
         finally:
-            door.leave(request.address)
+            door.leave(address)
 
     def close(self) -> None:
         """Answer all that wait, now."""

@@ -116,7 +116,7 @@ class Reading:
         if not visit.purse.reserve(held, wires.ambient.monotonic_s()):
             return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         try:
-            page = await self._page(stream, place, limit)
+            page = await self._page(visit.principal.name, stream, place, limit)
         except Corrupt:
             return problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
         except EventStoreError:
@@ -139,15 +139,15 @@ class Reading:
         wires.meter.delivered(len(page.events), len(body))
         return json_answer(body, headers)
 
-    async def _page(self, stream: str, place: Place, limit: int) -> Page | None:
-        """The page of a place. None: its state is too large."""
+    async def _page(self, user: str, stream: str, place: Place, limit: int) -> Page | None:
+        """The page of a place, for `user`. None: its state is too large."""
         log_id = self._wires.shared.log.log_id
         if place.needs_snapshot:
             picture = await self._wires.supply.pictures.get(stream, _WHOLE)
             if picture.frame is None:
                 return None
             unframe = partial(unframed, picture.frame)
-            ((_, snapshot),) = await self._wires.supply.turns.slice(stream, unframe)
+            ((_, snapshot),) = await self._wires.supply.turns.slice(user, unframe)
             more = self._wires.feed.head(stream).seq > picture.seq
             return Page(
                 stream=stream, log=log_id, outcome=place.outcome, snapshot=snapshot, following=picture.seq,

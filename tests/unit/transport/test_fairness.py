@@ -6,6 +6,7 @@ import pytest
 
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.entity import Query
+from huahuo.actors.entities.fairness import OTHERS_WAIT_S_MAX
 from huahuo.app.fairness import Fairness
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.transport.server.paying import PAID_S_MAX
@@ -77,5 +78,46 @@ def test_a_command_does_not_wait_for_ever_however_much_its_user_owes() -> None:
         began_s = asyncio.get_running_loop().time()
         await town.execute("a", Deposit(5), Origin("user/1"))
         assert asyncio.get_running_loop().time() - began_s <= PAID_S_MAX + 0.1
+
+    in_town(test)
+
+
+def test_however_much_of_a_user_waits_an_entity_holds_up_others_for_five_seconds_at_most() -> None:
+    async def test(town: Town) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def piece() -> None:
+            await town.fairness.paid("user/1")
+            owe(town.fairness, "user/1", 2.0)
+
+        owe(town.fairness, "user/1", 2.0)
+        pieces = [asyncio.ensure_future(piece()) for _ in range(20)]
+        await asyncio.sleep(0)
+        first = asyncio.ensure_future(town.execute("a", Deposit(5), Origin("user/1")))
+        await asyncio.sleep(0)
+        began_s = loop.time()
+        assert (await town.execute("a", Deposit(5), Origin("user/2"))).reply == Done(10)
+        assert loop.time() - began_s <= OTHERS_WAIT_S_MAX + 0.1
+        assert (await first).reply == Done(5)
+        await asyncio.gather(*pieces)
+
+    in_town(test)
+
+
+def test_where_nobody_else_asks_a_command_waits_behind_what_its_user_asked_before() -> None:
+    async def test(town: Town) -> None:
+        went: list[str] = []
+
+        async def piece() -> None:
+            await town.fairness.paid("user/1")
+            owe(town.fairness, "user/1", 2.0)
+            went.append("piece")
+
+        owe(town.fairness, "user/1", 2.0)
+        pieces = [asyncio.ensure_future(piece()) for _ in range(3)]
+        await asyncio.sleep(0)
+        await town.execute("a", Deposit(5), Origin("user/1"))
+        assert went == ["piece"] * 3
+        await asyncio.gather(*pieces)
 
     in_town(test)
