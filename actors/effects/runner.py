@@ -56,8 +56,12 @@ class Effects:
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),  # noqa: B008  frozen
         shared: bool = False,
+        claims: bool = True,
     ) -> None:
-        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
+        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`.
+
+        `claims`: see `Part`.
+        """
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
@@ -81,7 +85,7 @@ class Effects:
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._part = Part()
+        self._part = Part(claims=claims)
         self._looked_at = -1
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""

@@ -105,6 +105,7 @@ class HookBooks:
         self.waiting = dict(waiting)
         for hook in hooks:
             await self._count_dead(hook)
+        self._counted_s = self._ambient.monotonic_s()  # else one that takes long was never believed
 
     async def count_again(self, hooks: Iterable[int] = ()) -> bool:
         """`count_all`, if other nodes may have changed something since. Returns whether it was done."""
