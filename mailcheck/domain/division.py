@@ -161,11 +161,14 @@ class Division:
                 async with self._looking:
                     if everything:
                         await self._watching.start(self._watches)
+                        self._watching.look_at_waiting()
                     for email_id in sorted(told):
                         await self._look(email_id)
+                        told.discard(email_id)
             except EventStoreError as error:
                 _log.warning("watching_not_read", error=type(error).__name__)
-                self._all = True
+                self._told |= told
+                self._all = self._all or everything
                 self._changed.set()
                 await asyncio.sleep(_AGAIN_S)
 
