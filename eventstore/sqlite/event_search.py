@@ -79,6 +79,8 @@ class Found(msgspec.Struct):
     """Links of lost events that are known from the events behind them."""
     corrected: int
     """So many events had one changed byte, and have it no more."""
+    nameless: int
+    """So many events are taken as they stand, since nothing can prove one without a name."""
 
 
 class _One(msgspec.Struct):
@@ -157,7 +159,7 @@ def search(
         return None
     if walk.holes and sum(len(gap.seqs) for gap in walk.gaps) > LOST_MAX:
         return None  # a tombstone says a seq that was never written
-    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected)
+    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected, walk.nameless)
     _attribute(found, walk, connection)
     return found
 
@@ -194,7 +196,7 @@ class _Walk:
         self._prior: set[bytes] = {GENESIS}
         """What may be the link before the position that is decided next."""
         self.end, self.end_link = 0, GENESIS
-        self.corrected = 0
+        self.corrected = self.nameless = 0
         self.lasts: dict[int, tuple[int, int]] = {}
         """The newest seq of each stream that is whole, and its position."""
         self.gaps: list[Gap] = []
@@ -282,6 +284,7 @@ class _Walk:
             row = None if one is None else self._corrected(one)
             if row is None and self._has_no_name(ones[0]) and position <= max(self.end + 1, self._upto):
                 row = ones[0].row  # nothing can prove it until its name is known again
+                self.nameless += 1
             if row is None:
                 self._prior = {one.joined} if one is not None else set()
                 if one is not None:

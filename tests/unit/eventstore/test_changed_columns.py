@@ -10,6 +10,7 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt, Lost
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -36,6 +37,20 @@ async def test_one_changed_column_gives_no_false_answer_and_keeps_no_log_closed(
             verdict = await judge(tmp_path, tmp_path / str(n), truth, case, rebuilt=rebuilt)
             wrong += [(case, verdict)] if verdict.wrong else []
     assert wrong == []
+
+
+async def test_doctor_promises_no_rebuild_for_an_event_with_two_changes_of_which_one_took_a_name(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    path, at = tmp_path / "closed" / DATABASE, truth["old"][1].position
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE event SET build = 77, cause = cause + 3 WHERE position = ?", (at,))
+    before = [damage.can_rebuild for damage in find_damage(path) if damage.position == at]
+    rebuild(tmp_path / "closed")
+    assert [damage.position for damage in find_damage(path) if damage.position] == [at]
+    assert before == [False]
 
 
 @pytest.mark.parametrize("event", [name for name in EVENTS if name.startswith("new")])
