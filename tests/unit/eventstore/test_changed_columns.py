@@ -39,6 +39,19 @@ async def test_one_changed_column_gives_no_false_answer_and_keeps_no_log_closed(
     assert wrong == []
 
 
+async def test_a_rebuild_puts_an_event_and_a_tombstone_right(tmp_path: Path) -> None:
+    await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
+        number = "(SELECT id FROM stream WHERE name = '{}')"
+        of_many = f"stream = {number.format('many')} AND seq = 4"
+        connection.execute(f"UPDATE event SET stream = {number.format('other')} WHERE {of_many}")
+        of_pruned = f"stream = {number.format('pruned')} AND seq = 3"
+        connection.execute(f"UPDATE pruned SET seq = -7 WHERE {of_pruned}")
+    rebuild(tmp_path / "closed")
+    assert find_damage(tmp_path / "closed" / DATABASE) == []
+
+
 async def test_doctor_promises_no_rebuild_for_an_event_with_two_changes_of_which_one_took_a_name(
     tmp_path: Path,
 ) -> None:
