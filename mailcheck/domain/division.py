@@ -147,8 +147,8 @@ class Division:
             self._changed.set()
 
     def _succeeded(self, email_id: int, ended: StoredEvent) -> None:
-        """A check, maybe on another node, has ended: if it went well, the sign-in works again."""
-        if self._watching.waits_for_sign_in(email_id) and _read(ended, _Ended).status == "ok":
+        """A check, maybe on another node, has ended: if it went well, looks may go well again."""
+        if self._watching.has_failed(email_id) and _read(ended, _Ended).status == "ok":
             self._watching.look_again(email_id)
 
     async def _run(self) -> None:

@@ -152,6 +152,11 @@ class Watching:
         watched = self._turns.watched.get(email_id)
         return watched is not None and watched.due_s == NEVER_S and not watched.running
 
+    def has_failed(self, email_id: int) -> bool:
+        """Whether the last look at the mailbox has failed."""
+        watched = self._turns.watched.get(email_id)
+        return watched is not None and (watched.failures > 0 or self.waits_for_sign_in(email_id))
+
     def look_at_waiting(self) -> None:
         """What changed was not heard: look at each mailbox that waits for its sign-in."""
         waiting = [number for number in self._turns.watched if self.waits_for_sign_in(number)]

@@ -24,6 +24,7 @@ from tests.support.worlds.mail_world import MailWorld, ScriptedCheck
 BOTH = ("a", "b")
 MANY = 12
 POLL_S = 100.0
+TIGHT = Providers({"tight": ProviderOptions(hosts=("imap.tight.example:993",), connections_max=2)})
 
 
 def on_nodes(test: Callable[[MailWorld, MailWorld], Awaitable[None]], **settings: Any) -> None:
@@ -233,5 +234,20 @@ def test_mailboxes_of_a_provider_with_a_bound_are_watched_by_the_node_with_the_w
         await one.mail.work()
         assert (one.mail.watching.count, other.mail.watching.count) == (MANY, 0)
 
-    tight = ProviderOptions(hosts=("imap.tight.example:993",), connections_max=2)
-    on_nodes(test, providers=Providers({"tight": tight}))
+    on_nodes(test, providers=TIGHT)
+
+
+def test_a_watcher_that_left_a_mailbox_alone_hears_of_a_check_that_succeeded_on_another_node() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1, server="imap.tight.example")
+        await one.do("watch_emails", email_ids=[number], on=True)
+        await both(one, other, "b")
+        await one.mail.work()
+        [look] = await begun(one, 90)
+        look.fail(CheckFailed(outcome_of("no_folder")))
+        assert await begun(one, POLL_S) == []
+        await one.do("check_emails", email_ids=[number])
+        await end(*await begun(other, 2))
+        assert len(await begun(one, 2)) == 1
+
+    on_nodes(test, providers=TIGHT)
