@@ -52,6 +52,24 @@ async def test_a_rebuild_puts_an_event_and_a_tombstone_right(tmp_path: Path) -> 
     assert find_damage(tmp_path / "closed" / DATABASE) == []
 
 
+async def test_a_rebuild_gives_no_seq_out_twice_although_two_columns_of_its_event_were_changed(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    last = truth["old"][-1]
+    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
+        connection.execute(
+            "UPDATE event SET stream = 0, principal = 'x' WHERE position = ?", (last.position,)
+        )
+    rebuild(tmp_path / "closed")
+    log = await opened(tmp_path / "closed")
+    assert log.head("old").seq == last.seq
+    with pytest.raises(Corrupt):
+        await log.read("old", last.seq - 1, events_max=1)
+    await log.close()
+
+
 async def test_doctor_promises_no_rebuild_for_an_event_with_two_changes_of_which_one_took_a_name(
     tmp_path: Path,
 ) -> None:
