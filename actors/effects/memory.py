@@ -24,7 +24,10 @@ _JOB_BYTES_KEPT: Final = 512
 class Memory(ABC):
     """See the module. `draining`: nothing is taken into memory any more."""
 
-    def __init__(self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds) -> None:
+    def __init__(
+        self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds, *, claims: bool = True
+    ) -> None:
+        """`claims`: see `Part`."""
         self.draining = False
         self._ambient = ambient
         self._specs = specs
@@ -36,7 +39,7 @@ class Memory(ABC):
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
-        self._part = Part()
+        self._part = Part(claims=claims)
         self._refused: set[UserId | None] = set()
         """Users with effects in the table for which there was no room."""
         self._more = False

@@ -2,7 +2,8 @@
 
 A run that began here stays here until it ends, even when its effect is another node's by now. A run that was
 cut short may have claimed its effect without hearing of it. Other nodes leave such an effect to this node
-while this node does a part, so it goes on here.
+while this node does a part, so it goes on here. Where runs claim nothing, no other node would know that, so
+only a run that is under way comes to its end here.
 """
 
 from collections.abc import Iterable
@@ -15,10 +16,12 @@ from huahuo.actors.entities.sharing import WHOLE, Share
 class Part:
     """See the module."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, claims: bool = True) -> None:
+        """`claims`: whether runs claim their effects."""
+        self._claims = claims
         self.share: Share = WHOLE
         self.begun: set[int] = set()
-        """Effects that began here and have not ended, where nodes divide them."""
+        """Effects that were claimed here and have not ended, where nodes divide them."""
         self._cut: set[int] = set()
         """Those of them whose last run was cut short by the service."""
 
@@ -46,7 +49,7 @@ class Part:
 
     def begins(self, id_: int) -> None:
         """A run of it begins here."""
-        if self.share is not WHOLE:
+        if self._claims and self.share is not WHOLE:
             self.begun.add(id_)
             self._cut.discard(id_)
 

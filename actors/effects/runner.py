@@ -53,9 +53,13 @@ class Effects(Memory):
         wait_s: Callable[[UserId], float] = lambda _user: 0.0,
         bounds: Bounds = Bounds(),  # noqa: B008  frozen
         shared: bool = False,
+        claims: bool = True,
     ) -> None:
-        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`."""
-        super().__init__(ambient, specs, bounds)
+        """`wait_s`, `shared`: see `Host`. If shared, nothing runs before `start`, or after `rest`.
+
+        `claims`: see `Part`.
+        """
+        super().__init__(ambient, specs, bounds, claims=claims)
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)

@@ -100,7 +100,7 @@ def _can_be_found(path: Path) -> bool:
             with contextlib.closing(connect_reader(path)) as connection:
                 naming = read_naming(connection, whole=False)
                 found = search(scratch, connection, naming, (mark.position, mark.chain))
-            return found is not None and not (found.lost or found.unknown)
+            return found is not None and not (found.lost or found.unknown or found.nameless)
     except (EventStoreError, OSError, sqlite3.Error, *MISREAD):
         return False
 

@@ -19,8 +19,9 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.errors import MISREAD, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.one_byte import with_one_byte_changed
 from huahuo.eventstore.sqlite.salvage import FAULTS, text_in, until_fault
@@ -38,6 +39,7 @@ PUT_HURT: Final = _PUT.format("hurt")
 _PRUNED: Final = (
     "SELECT position, stream, seq, chain FROM pruned WHERE position BETWEEN 1 AND ? ORDER BY position"
 )
+_PLACE: Final = "SELECT position FROM seq_index WHERE stream = ? AND seq = ?"
 _INDEXED: Final = "SELECT stream, seq, position FROM seq_index WHERE position BETWEEN ? AND ?"
 _REACHED: Final = (
     "SELECT at_stream, max(at_seq) FROM command GROUP BY at_stream",
@@ -79,6 +81,8 @@ class Found(msgspec.Struct):
     """Links of lost events that are known from the events behind them."""
     corrected: int
     """So many events had one changed byte, and have it no more."""
+    nameless: int
+    """So many events are taken as they stand, since nothing can prove one without a name."""
 
 
 class _One(msgspec.Struct):
@@ -151,13 +155,13 @@ def search(
     """
     [last] = scratch.execute("SELECT coalesce(max(position), 0) FROM found").fetchone()
     pruned = _Tombstones(connection, max(last, upto[0]))  # the last of all is an event
-    walk = _Walk(scratch, naming)
+    walk = _Walk(scratch, naming, _Index(connection))
     walk.run(pruned, *upto)
     if walk.is_too_much or (walk.holes and not pruned.are_whole):
         return None
     if walk.holes and sum(len(gap.seqs) for gap in walk.gaps) > LOST_MAX:
         return None  # a tombstone says a seq that was never written
-    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected)
+    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected, walk.nameless)
     _attribute(found, walk, connection)
     return found
 
@@ -182,11 +186,29 @@ class _Tombstones:
             self.are_whole = fit
 
 
+class _Index:
+    """What the index by stream and seq says of single events."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._complete_to = 0
+        with contextlib.suppress(Corrupt, ValueError, *FAULTS):
+            self._complete_to = int(get_meta(connection, "indexed") or b"0")
+
+    def denies(self, position: int, stream: int, seq: int) -> bool:
+        """Whether the event at `position` is not this one of this stream."""
+        with contextlib.suppress(*FAULTS):
+            found = self._connection.execute(_PLACE, (stream, seq)).fetchone()
+            return position <= self._complete_to and found != (position,)
+        return False
+
+
 class _Walk:
     """Goes over all positions and decides what is the event of each."""
 
-    def __init__(self, scratch: sqlite3.Connection, naming: Naming) -> None:
+    def __init__(self, scratch: sqlite3.Connection, naming: Naming, index: _Index) -> None:
         self._scratch = scratch
+        self._index = index
         self.names, self._texts = naming.streams, naming.texts
         self._unproven = naming.unproven
         self._upto = 0
@@ -194,7 +216,7 @@ class _Walk:
         self._prior: set[bytes] = {GENESIS}
         """What may be the link before the position that is decided next."""
         self.end, self.end_link = 0, GENESIS
-        self.corrected = 0
+        self.corrected = self.nameless = 0
         self.lasts: dict[int, tuple[int, int]] = {}
         """The newest seq of each stream that is whole, and its position."""
         self.gaps: list[Gap] = []
@@ -280,8 +302,13 @@ class _Walk:
         if one is None:
             one = next((one for one in ones if one.joined), None)
             row = None if one is None else self._corrected(one)
-            if row is None and self._has_no_name(ones[0]) and position <= max(self.end + 1, self._upto):
+            if (
+                row is None
+                and self._has_no_name(position, ones[0])
+                and position <= max(self.end + 1, self._upto)
+            ):
                 row = ones[0].row  # nothing can prove it until its name is known again
+                self.nameless += 1
             if row is None:
                 self._prior = {one.joined} if one is not None else set()
                 if one is not None:
@@ -291,8 +318,13 @@ class _Walk:
             one = _One(row[1], row[2], row, {row[-1]}, proven=True)
         self._take(position, one)
 
-    def _has_no_name(self, one: _One) -> bool:
-        """Whether the name of the event's stream, of its type or of its build is lost."""
+    def _has_no_name(self, position: int, one: _One) -> bool:
+        """Whether the name of the event's stream, of its type or of its build is lost.
+
+        A number that never had a name was changed, if the index knows the event by another one.
+        """
+        if one.stream not in self.names and self._index.denies(position, one.stream, one.seq):
+            return False
         if one.row is None or not all(isinstance(one.row[column], str) for column in TEXTS):
             return False
         texts = self._texts.keys() - self._unproven

@@ -28,7 +28,7 @@ from huahuo.eventstore.sqlite.wal_frames import read_frames
 
 PLACE: Final = "the place of an event"
 TRIES_MAX: Final = 1_000_000
-"""So many places are tried for all damaged rows together: about 3 s."""
+"""So many places and links are tried for all damaged rows together: about 3 s."""
 _STRAYS_MAX: Final = 64
 """Of more rows whose position cannot be theirs, none is moved."""
 _SEQS_TRIED: Final = 64
@@ -65,6 +65,7 @@ _LAST: Final = (
     " (SELECT coalesce(max(seq), 0) FROM pruned WHERE stream = :stream AND position < :at))"
 )
 _TOMBSTONE_COLUMNS: Final = 4
+_BYTES: Final = 256
 
 _log = structlog.get_logger(__name__)
 
@@ -249,7 +250,7 @@ class _Proofs:
                 else:
                     self._place(waiting)
                 waiting = None
-            elif not fits and tombstone and before is not None and (found := self._joining(before, row)):
+            elif before and linked and not fits and tombstone and (found := self._joining(before, row)):
                 self.mends.append(Mend("pruned", tombstone, "chain", found))
                 fits = True
             if fits:
@@ -308,7 +309,10 @@ class _Proofs:
         """The link, unlike `written` in one byte, that leads to the event `row`; b"" if there is none."""
         changed = bytearray(written)
         for place, byte in enumerate(written):
-            for other in range(256):
+            if self._tries < _BYTES:
+                return b""
+            self._tries -= _BYTES
+            for other in range(_BYTES):
                 changed[place] = other
                 if self._link(bytes(changed), row) == row[-1]:
                     return bytes(changed)

@@ -75,8 +75,9 @@ def rebuild(directory: Path) -> None:
         remake_ended(path)
         remake_pruned(path)
         said = event_faults(path)
-        if said and put_right(path, marks, whole=True) is not None:
-            said = event_faults(path)
+        for _ in ("events", "tombstones"):  # events say what tombstones are, once they are right themselves
+            if said and put_right(path, marks, whole=True) is not None:
+                said = event_faults(path)
         if said:
             remake_events(path, marks=marks, said=said)
             remake_pruned(path)  # it can be told now whether any event was pruned

@@ -40,10 +40,12 @@ class Noted(msgspec.Struct, frozen=True):
 
 def following(noted: Noted | None, secrets: Keys, now_ms: int) -> Noted:
     """What to note at a start. Pure."""
-    mark = _mark(secrets, secrets.jwt_secret)
-    if noted is None or noted.former == mark or noted.mark in _previous(secrets):
+    mark, previous = _mark(secrets, secrets.jwt_secret), _previous(secrets)
+    if noted is None or noted.former == mark or noted.mark in previous:
         return Noted(mark)
-    return noted if noted.mark == mark else Noted(mark, noted.mark, now_ms)
+    if noted.mark == mark:
+        return Noted(mark) if noted.former in previous else noted
+    return Noted(mark, noted.mark, now_ms)
 
 
 def sentence(noted: Noted | None, secrets: Keys, now_ms: int) -> str:

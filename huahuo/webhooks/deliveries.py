@@ -99,6 +99,7 @@ class Deliveries:
             wait_s=wait_s,
             bounds=Bounds(at_once=AT_ONCE),
             shared=shared,
+            claims=False,
         )
 
     async def start(self) -> None:

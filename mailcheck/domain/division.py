@@ -147,8 +147,8 @@ class Division:
             self._changed.set()
 
     def _succeeded(self, email_id: int, ended: StoredEvent) -> None:
-        """A check, maybe on another node, has ended: if it went well, the sign-in works again."""
-        if self._watching.waits_for_sign_in(email_id) and _read(ended, _Ended).status == "ok":
+        """A check, maybe on another node, has ended: if it went well, looks may go well again."""
+        if self._watching.has_failed(email_id) and _read(ended, _Ended).status == "ok":
             self._watching.look_again(email_id)
 
     async def _run(self) -> None:
@@ -161,11 +161,14 @@ class Division:
                 async with self._looking:
                     if everything:
                         await self._watching.start(self._watches)
+                        self._watching.look_at_waiting()
                     for email_id in sorted(told):
                         await self._look(email_id)
+                        told.discard(email_id)
             except EventStoreError as error:
                 _log.warning("watching_not_read", error=type(error).__name__)
-                self._all = True
+                self._told |= told
+                self._all = self._all or everything
                 self._changed.set()
                 await asyncio.sleep(_AGAIN_S)
 

@@ -113,7 +113,10 @@ class Watching:
         for gone in before - found.keys():
             self.unwatch(gone)
         for email_id, host in found.items():
-            if email_id not in self._turns.watched:
+            watched = self._turns.watched.get(email_id)
+            if watched is not None and watched.host != host.lower():
+                self.watch(email_id, host)
+            elif watched is None:
                 self._turns.later(
                     self._turns.add(email_id, host), pace.spread_s(len(found), self._ambient.random())
                 )
@@ -148,6 +151,18 @@ class Watching:
         """Whether the mailbox has no turn until something about its sign-in changes."""
         watched = self._turns.watched.get(email_id)
         return watched is not None and watched.due_s == NEVER_S and not watched.running
+
+    def has_failed(self, email_id: int) -> bool:
+        """Whether the last look at the mailbox has failed."""
+        watched = self._turns.watched.get(email_id)
+        return watched is not None and (watched.failures > 0 or self.waits_for_sign_in(email_id))
+
+    def look_at_waiting(self) -> None:
+        """What changed was not heard: look at each mailbox that waits for its sign-in."""
+        waiting = [number for number in self._turns.watched if self.waits_for_sign_in(number)]
+        for number in waiting:
+            wait_s = pace.spread_s(len(waiting), self._ambient.random())
+            self._turns.later(self._turns.watched[number], wait_s)
 
     async def rest(self) -> None:
         """Watch nothing, until `start`."""

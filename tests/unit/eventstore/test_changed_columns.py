@@ -10,6 +10,7 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt, Lost
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -36,6 +37,51 @@ async def test_one_changed_column_gives_no_false_answer_and_keeps_no_log_closed(
             verdict = await judge(tmp_path, tmp_path / str(n), truth, case, rebuilt=rebuilt)
             wrong += [(case, verdict)] if verdict.wrong else []
     assert wrong == []
+
+
+async def test_a_rebuild_puts_an_event_and_a_tombstone_right(tmp_path: Path) -> None:
+    await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
+        number = "(SELECT id FROM stream WHERE name = '{}')"
+        of_many = f"stream = {number.format('many')} AND seq = 4"
+        connection.execute(f"UPDATE event SET stream = {number.format('other')} WHERE {of_many}")
+        of_pruned = f"stream = {number.format('pruned')} AND seq = 3"
+        connection.execute(f"UPDATE pruned SET seq = -7 WHERE {of_pruned}")
+    rebuild(tmp_path / "closed")
+    assert find_damage(tmp_path / "closed" / DATABASE) == []
+
+
+async def test_a_rebuild_gives_no_seq_out_twice_although_two_columns_of_its_event_were_changed(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    last = truth["old"][-1]
+    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
+        connection.execute(
+            "UPDATE event SET stream = 0, principal = 'x' WHERE position = ?", (last.position,)
+        )
+    rebuild(tmp_path / "closed")
+    log = await opened(tmp_path / "closed")
+    assert log.head("old").seq == last.seq
+    with pytest.raises(Corrupt):
+        await log.read("old", last.seq - 1, events_max=1)
+    await log.close()
+
+
+async def test_doctor_promises_no_rebuild_for_an_event_with_two_changes_of_which_one_took_a_name(
+    tmp_path: Path,
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    path, at = tmp_path / "closed" / DATABASE, truth["old"][1].position
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE event SET build = 77, cause = cause + 3 WHERE position = ?", (at,))
+    before = [damage.can_rebuild for damage in find_damage(path) if damage.position == at]
+    rebuild(tmp_path / "closed")
+    assert [damage.position for damage in find_damage(path) if damage.position] == [at]
+    assert before == [False]
 
 
 @pytest.mark.parametrize("event", [name for name in EVENTS if name.startswith("new")])

@@ -58,3 +58,15 @@ def test_a_change_is_told_until_the_former_key_is_back_or_named_or_a_month_has_p
     assert sentence(changed, keys("b", "a"), 0) == ""
     assert sentence(changed, keys("a"), 0) == ""
     assert following(changed, keys("a"), 0).former == ""
+
+
+def test_a_change_that_was_named_at_a_later_start_is_not_told_again() -> None:
+    changed = following(following(None, keys("a"), 0), keys("b"), 0)
+    named = following(changed, keys("b", "a"), DAY_MS)
+    assert sentence(named, keys("b"), 2 * DAY_MS) == ""
+
+
+def test_a_change_is_told_although_the_key_before_the_former_one_is_named() -> None:
+    changed = following(following(None, keys("a"), 0), keys("b"), 0)
+    assert sentence(changed, keys("c", "a"), DAY_MS)
+    assert sentence(following(changed, keys("c", "a"), DAY_MS), keys("c", "a"), DAY_MS)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
-from huahuo.webhooks import deliveries
+from huahuo.webhooks import books, deliveries, letters
 from tests.support.worlds.hooks import HookWorld
 
 BOTH = ("a", "b")
@@ -152,3 +153,56 @@ def test_a_hook_that_goes_on_after_a_pause_is_delivered_by_its_node() -> None:
         assert here.receiver.got == ["user/42#1"]
 
     on_nodes(test)
+
+
+def test_what_failed_before_its_hook_moved_is_tried_again_by_the_other_node_alone() -> None:
+    async def test(one: HookWorld, other: HookWorld) -> None:
+        made = [(await one.add("t"))["webhook_id"] for _ in range(HOOKS)]
+        moved = {str(number) for number in made if owner(one, other, number) is other}
+        assert moved
+        one.receiver.answer = other.receiver.answer = lambda _url: 503
+        await divide(one, other, "a")
+        await one.write("user/42")
+        await one.pass_s(2)
+        assert len(one.receiver.got) == HOOKS
+        await divide(one, other, *BOTH)
+        await one.pass_s(600)
+        assert hooks_of(other) == moved
+        assert not hooks_of(one, HOOKS) & moved
+
+    on_nodes(test)
+
+
+def hooks_of(node: HookWorld, first: int = 0) -> set[str]:
+    """The hooks of the requests that a node has sent, from this one on."""
+    return {headers["webhook-id"].partition(".")[0] for _, _, headers, _ in node.receiver.requests[first:]}
+
+
+def test_counting_what_waits_for_longer_than_a_count_is_believed_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deliveries, "WAITING_MAX", 3)
+
+    async def test(one: HookWorld, other: HookWorld) -> None:
+        await one.add("t")
+        one.receiver.hold = other.receiver.hold = lambda _url: asyncio.Event()
+        await divide(one, other, "a")
+        slow_rows(one, books.COUNTED_S + 1)
+        await one.pass_s(2 * books.COUNTED_S)
+        for _ in range(5):
+            await one.write("user/42")
+        await one.pass_s(100)
+        assert sum(one.hooks.deliveries.books.dead.values()) == 2
+
+    on_nodes(test)
+
+
+def slow_rows(node: HookWorld, seconds: float) -> None:
+    """From now on a page of what waits is read so slowly."""
+    rows = node.log.rows
+
+    async def slowly(table: str, *args: Any, **bounds: Any) -> Any:
+        await asyncio.sleep(seconds if table == letters.TABLE else 0)
+        return await rows(table, *args, **bounds)
+
+    node.log.rows = slowly  # type: ignore[method-assign]

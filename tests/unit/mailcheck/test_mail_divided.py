@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from huahuo.actors.entities.sharing import Share
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.imap.outcome import outcome_of
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
+from huahuo.mailcheck.tables.records import WATCHED
 from huahuo.mailcheck.watching.pace import Pace
 from huahuo.testing.virtual_loop import VirtualLoop
 from huahuo.testing.world import VirtualAmbient
@@ -20,6 +24,7 @@ from tests.support.worlds.mail_world import MailWorld, ScriptedCheck
 BOTH = ("a", "b")
 MANY = 12
 POLL_S = 100.0
+TIGHT = Providers({"tight": ProviderOptions(hosts=("imap.tight.example:993",), connections_max=2)})
 
 
 def on_nodes(test: Callable[[MailWorld, MailWorld], Awaitable[None]], **settings: Any) -> None:
@@ -188,6 +193,35 @@ def test_a_watcher_that_waits_for_its_sign_in_hears_of_it_from_another_node() ->
     on_nodes(test)
 
 
+@pytest.mark.parametrize("how", ["unread", "missed"])
+def test_a_watcher_that_waits_for_its_sign_in_hears_of_it_although_the_log_failed_or_an_event_was_missed(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1)
+        await one.do("watch_emails", email_ids=[number], on=True)
+        await both(one, other, "a")
+        [look] = await begun(one, 90)
+        look.fail(CheckFailed(outcome_of("bad_credentials")))
+        assert await begun(one, 10 * POLL_S) == []
+        row, extend = one.log.row, one.feed._tail.extend  # noqa: SLF001
+        fails = [Unavailable("for a moment")]
+
+        async def failing(table: str, part: str, key: bytes) -> bytes | None:
+            if table == WATCHED and fails:
+                raise fails.pop()
+            return await row(table, part, key)
+
+        if how == "unread":
+            monkeypatch.setattr(one.log, "row", failing)
+        else:
+            monkeypatch.setattr(one.feed._tail, "extend", lambda events: extend(events) and None)  # noqa: SLF001
+        await other.do("update_email", email_id=number, password="another")
+        assert len(await begun(one, 10)) == 1
+
+    on_nodes(test)
+
+
 def test_mailboxes_of_a_provider_with_a_bound_are_watched_by_the_node_with_the_work() -> None:
     async def test(one: MailWorld, other: MailWorld) -> None:
         numbers = await added(one, server="imap.tight.example")
@@ -200,5 +234,20 @@ def test_mailboxes_of_a_provider_with_a_bound_are_watched_by_the_node_with_the_w
         await one.mail.work()
         assert (one.mail.watching.count, other.mail.watching.count) == (MANY, 0)
 
-    tight = ProviderOptions(hosts=("imap.tight.example:993",), connections_max=2)
-    on_nodes(test, providers=Providers({"tight": tight}))
+    on_nodes(test, providers=TIGHT)
+
+
+def test_a_watcher_that_left_a_mailbox_alone_hears_of_a_check_that_succeeded_on_another_node() -> None:
+    async def test(one: MailWorld, other: MailWorld) -> None:
+        [number] = await added(one, 1, server="imap.tight.example")
+        await one.do("watch_emails", email_ids=[number], on=True)
+        await both(one, other, "b")
+        await one.mail.work()
+        [look] = await begun(one, 90)
+        look.fail(CheckFailed(outcome_of("no_folder")))
+        assert await begun(one, POLL_S) == []
+        await one.do("check_emails", email_ids=[number])
+        await end(*await begun(other, 2))
+        assert len(await begun(one, 2)) == 1
+
+    on_nodes(test, providers=TIGHT)
