@@ -1,8 +1,9 @@
 """The users of `bench storms` that storm, in a process of their own with the least right to the processor.
 
 Each connection asks as often as the default limits let it, and reads, or does not read, or leaves in the
-middle and comes back. Run as a child: it prints a line when it is ready, storms when told to, and
-answers with what it counted. It also plays the mail server that the checks of its mailboxes meet.
+middle and comes back. Run as a child: it prints a line when it is ready, a second one when all users of a
+storm have signed in, storms after the next line, and answers with what it counted. It also plays the mail
+server that the checks of its mailboxes meet.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -77,22 +79,29 @@ class Stormer:
         self._answered = asyncio.Event()
         self._socket: RawSocket | None = None
 
+    async def connect(self, connecting: asyncio.Semaphore) -> None:
+        """Sign in, before anybody storms."""
+        async with connecting:
+            await self._open()
+
     async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
         """Storm until then."""
         loop = asyncio.get_running_loop()
         while loop.time() < until_s:
             try:
-                async with connecting:
-                    socket = await self._open()
-                await self._ask(socket, until_s)
+                if self._socket is None or not self._socket.is_open:
+                    await self.connect(connecting)
+                assert self._socket is not None, "it was opened"
+                await self._ask(self._socket, until_s)
             except (OSError, TimeoutError):
                 self.counts["refused_connections"] += 1
             finally:
                 if self._socket is not None:
                     self._socket.abort()
+                self._socket = None
             await asyncio.sleep(RETURN_S)
 
-    async def _open(self) -> RawSocket:
+    async def _open(self) -> None:
         deaf = self._storm.variant == "not reading"
         self._outstanding = 0
         self._signed_in.clear()
@@ -108,7 +117,6 @@ class Stormer:
             await self._signed_in.wait()
         if deaf:
             socket.stop_reading()
-        return socket
 
     async def _ask(self, socket: RawSocket, until_s: float) -> None:
         storm, loop = self._storm, asyncio.get_running_loop()
@@ -173,22 +181,31 @@ def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer | Htt
     return Stormer(storm, sender, token, address)
 
 
-async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log: str) -> dict[str, float]:
-    """Let all users storm. Returns their counts.
+async def play(
+    storm: Storm,
+    users: list[dict[str, Any]],
+    connections: int,
+    log: str,
+    connected: Callable[[], Awaitable[None]],
+) -> dict[str, float]:
+    """Let all users storm, once all have signed in and `connected` returned. Returns their counts.
 
-    Also: as `least` the answers to the user with the fewest, as `longest` the longest time in ms that any
-    user was without an answer since its first request.
+    Also: as `least` and `most` the answers, without refusals, to the users with the fewest and the most, as
+    `longest` the longest time in ms that any user was without an answer or refusal since its first request.
     """
     connecting = asyncio.Semaphore(_CONNECTING_MAX)
-    began_s = asyncio.get_running_loop().time()
-    until_s = began_s + storm.seconds
     stormers: dict[int, list[Stormer | HttpStormer]] = {}
     for user in users:
         stormers[user["user"]] = [
             stormer(storm, Sender(user["user"], user["first_id"], user["mailboxes"], number, log), user)
             for number in range(connections)
         ]
-    await asyncio.gather(*(one.run(until_s, connecting) for ours in stormers.values() for one in ours))
+    everybody = [one for ours in stormers.values() for one in ours]
+    await asyncio.gather(*(one.connect(connecting) for one in everybody))
+    await connected()
+    began_s = asyncio.get_running_loop().time()
+    until_s = began_s + storm.seconds
+    await asyncio.gather(*(one.run(until_s, connecting) for one in everybody))
     total: Counter[str] = Counter()
     answers: list[int] = []
     longest_s = 0.0
@@ -196,12 +213,12 @@ async def play(storm: Storm, users: list[dict[str, Any]], connections: int, log:
         of_user: Counter[str] = Counter()
         for one in ours:
             of_user.update(one.counts)
-        answers.append(of_user["answered"] + of_user["refused"])
+        answers.append(of_user["answered"])
         times_s = sorted(at_s for one in ours for at_s in one.answered_at_s if at_s < until_s)
         gaps_s = (later - sooner for sooner, later in pairwise([*(times_s or [began_s]), until_s]))
         longest_s = max(longest_s, *gaps_s)
         total.update(of_user)
-    return dict(total) | {"least": min(answers), "longest": longest_s * 1_000}
+    return dict(total) | {"least": min(answers), "most": max(answers), "longest": longest_s * 1_000}
 
 
 async def refuse_logins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,7 +244,13 @@ async def serve(mail_port: int) -> None:
         answer({})
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
-            answer(await play(Storm(**asked["storm"]), asked["users"], asked["connections"], asked["log"]))
+            storm = Storm(**asked["storm"])
+            answer(await play(storm, asked["users"], asked["connections"], asked["log"], _wait_for_parent))
+
+
+async def _wait_for_parent() -> None:
+    answer({})
+    await asyncio.to_thread(sys.stdin.readline)
 
 
 def main() -> None:

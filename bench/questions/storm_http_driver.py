@@ -33,6 +33,9 @@ class HttpStormer:
         self._number = 0
         self._socket: PlainHttp | None = None
 
+    async def connect(self, connecting: asyncio.Semaphore) -> None:
+        """Nothing: each request signs in."""
+
     async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
         """Storm until then."""
         loop = asyncio.get_running_loop()

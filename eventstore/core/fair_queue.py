@@ -1,21 +1,27 @@
-"""A queue with a line for each owner: first come first served within a line, turns between lines. Pure.
+"""A queue with a line for each owner: first come first served within it, a fair order between lines. Pure.
 
-`take` is bounded in bytes and in events. While everything fits, all items leave in the order in which they
-came. Otherwise the owners take turns (deficit round-robin: each turn is worth `TURN_COST`, and an unused
-part counts towards the next). So an owner waits for one turn of each other owner, however long the other
-owners' backlogs are.
+`take` is bounded in bytes and in events. If several owners wait and one has more than `TURN_COST`, this
+is weighted fair queueing: an item is due after its cost, counted from where the queue stands when it becomes
+the first of its line, and the earliest due leaves first. So each owner has the same part of the cost, and an
+owner with a small item waits for no other's large one. All wait for the group under way, so in such a group
+an owner has more than `TURN_COST` only within bounds of a `SEVERAL`th.
 
-Usually everything fits, or all is one owner's, and no turns are needed. So arrivals are sorted into lines
-only when turns begin or when the state of a line is asked for.
+Usually everything fits, or all is one owner's, and all leave in the order in which they came. So arrivals are
+sorted into lines only when that is not so, or when the state of a line is asked for.
 """
 
 from collections import deque
+from heapq import heappop, heappush, heapreplace
 from itertools import chain
 from operator import itemgetter
 
+SEVERAL = 4
+"""The bounds of a group for large items of several owners are this part of the others."""
 TURN_COST = 16 << 10
-"""Bytes that an owner may take in its turn; each event counts as at least `EVENT_COST`."""
+"""Bytes that an owner may add to a group that is larger; each event counts as at least `EVENT_COST`."""
 EVENT_COST = 512
+_TOO_LARGE_MAX = 64
+"""Large items that one group passes over, to look for smaller ones behind them."""
 ITEM_BYTES = 512
 """Memory of an item besides its content. It is counted, so that a bound in bytes also bounds the count."""
 
@@ -23,20 +29,26 @@ type _Arrival[T] = tuple[str, T, int, int]
 """(owner, item, events, bytes)"""
 type _Entry[T] = tuple[int, T, int, int]
 """(number in the order of arrival, item, events, bytes)"""
+type _First = tuple[int, int, str]
+"""The first item of a line: (when it is due, its number, owner)"""
 _number = itemgetter(0)
 _item = itemgetter(1)
 """The item of an arrival and of an entry: both have it second."""
 
 
+def cost_of(events: int, size: int) -> int:
+    """What an item costs its owner."""
+    return ITEM_BYTES + max(size, EVENT_COST * events)
+
+
 class _Line[T]:
     """The waiting items of one owner; `bytes` includes `ITEM_BYTES` for each item."""
 
-    __slots__ = ("bytes", "deficit", "entries")
+    __slots__ = ("bytes", "entries")
 
     def __init__(self) -> None:
         self.entries: deque[_Entry[T]] = deque()
         self.bytes = 0
-        self.deficit = 0
 
 
 class FairQueue[T]:
@@ -55,7 +67,10 @@ class FairQueue[T]:
         """Of all arrivals, unless `_mixed`."""
         self._mixed = False
         self._lines: dict[str, _Line[T]] = {}
-        self._turns: deque[str] = deque()
+        self._first: list[_First] = []
+        """A heap of the first items of all lines."""
+        self._due = 0
+        """Where the queue stands: the latest time at which anything was due that has left."""
         self._sorted = 0
         self._count = 0
         self._events = 0
@@ -87,14 +102,16 @@ class FairQueue[T]:
 
     def take(self, events_max: int, bytes_max: int) -> list[T]:
         """The next items, at least one if there is one, then as many as fit within both bounds."""
-        if self._events <= events_max and self.bytes - self._count * ITEM_BYTES <= bytes_max:
+        size = self.bytes - self._count * ITEM_BYTES
+        if SEVERAL * self._events <= events_max and SEVERAL * size <= bytes_max:
             return self._take_all()
-        if not (self._lines or self._mixed):
-            return self._take_arrived(events_max, bytes_max)
+        if not self._lines:
+            if self._events <= events_max and size <= bytes_max and not (self._mixed and self._any_large()):
+                return self._take_all()
+            if not self._mixed:
+                return self._take_arrived(events_max, bytes_max)
         self._sort()
-        if len(self._lines) == 1:
-            return self._take_of_one(events_max, bytes_max)
-        return self._take_in_turns(events_max, bytes_max)
+        return self._take_fairly(events_max, bytes_max)
 
     def _sort(self) -> None:
         """Move arrivals into the lines of their owners."""
@@ -105,12 +122,19 @@ class FairQueue[T]:
             line = lines.get(owner)
             if line is None:
                 line = lines[owner] = _Line()
-                self._turns.append(owner)
+                heappush(self._first, (self._due + cost_of(events, size), self._sorted + 1, owner))
             self._sorted += 1
             line.entries.append((self._sorted, item, events, size))
             line.bytes += size + ITEM_BYTES
         self._arrived.clear()
         self._mixed = False
+
+    def _any_large(self) -> bool:
+        """Whether an owner has more than `TURN_COST` among the arrivals."""
+        costs: dict[str, int] = {}
+        for owner, _, events, size in self._arrived:
+            costs[owner] = costs.get(owner, 0) + cost_of(events, size)
+        return max(costs.values()) > TURN_COST
 
     def _take_all(self) -> list[T]:
         items = list(map(_item, self._arrived))
@@ -120,8 +144,8 @@ class FairQueue[T]:
             entries = chain.from_iterable(line.entries for line in self._lines.values())
             items[:0] = map(_item, sorted(entries, key=_number))
             self._lines.clear()
-            self._turns.clear()
-        self._events = self._count = self.bytes = 0
+            self._first.clear()
+        self._events = self._count = self.bytes = self._due = 0
         return items
 
     def _take_arrived(self, events_max: int, bytes_max: int) -> list[T]:
@@ -138,62 +162,46 @@ class FairQueue[T]:
         self._count -= count
         return items
 
-    def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:
-        [(owner, line)] = self._lines.items()
-        entries, taken = line.entries, list[T]()
-        events = size = 0
-        while entries:
-            _, item, more, larger = entries[0]
-            if taken and (events + more > events_max or size + larger > bytes_max):
-                break
-            events, size = events + more, size + larger
-            entries.popleft()
-            taken.append(item)
-        self._left(line, len(taken), events, size)
-        self._end_turn(owner, line)
-        return taken
-
-    def _take_in_turns(self, events_max: int, bytes_max: int) -> list[T]:
-        taken: list[T] = []
+    def _take_fairly(self, events_max: int, bytes_max: int) -> list[T]:
+        """Take the earliest due, of each line while its next one fits."""
+        few, little = events_max, bytes_max
+        if len(self._lines) > 1:
+            few, little = events_max // SEVERAL, bytes_max // SEVERAL
+        first, taken, too_large = self._first, list[T](), list[_First]()
+        costs: dict[str, int] = {}
         all_events = all_bytes = 0
-        full = False
-        while self._lines and not full:
-            owner = self._turns[0]
+        while first and len(too_large) < _TOO_LARGE_MAX:
+            owner = first[0][2]
             line = self._lines[owner]
-            entries, deficit, before = line.entries, line.deficit + TURN_COST, len(taken)
-            events = size = 0
-            while entries:
-                _, item, more, larger = entries[0]
-                cost = max(larger, more * EVENT_COST)
-                if cost > deficit:
-                    break
-                if taken and (
-                    all_events + events + more > events_max or all_bytes + size + larger > bytes_max
-                ):
-                    deficit -= TURN_COST  # its turn goes on with the next group
-                    full = True
-                    break
-                deficit -= cost
-                events, size = events + more, size + larger
-                entries.popleft()
-                taken.append(item)
-            line.deficit = deficit
+            _, _, events, size = line.entries[0]
+            cost = costs.get(owner, 0) + cost_of(events, size)
             all_events, all_bytes = all_events + events, all_bytes + size
-            self._left(line, len(taken) - before, events, size)
-            if not full:
-                self._end_turn(owner, line)
+            if taken and (all_events > few or all_bytes > little):
+                if cost <= TURN_COST and (all_events > events_max or all_bytes > bytes_max):
+                    break
+                if cost > TURN_COST:
+                    all_events, all_bytes = all_events - events, all_bytes - size
+                    too_large.append(heappop(first))
+                    continue
+            costs[owner] = cost
+            taken.append(self._leave(owner, line))
+        for one in too_large:
+            heappush(first, one)
         return taken
 
-    def _left(self, line: _Line[T], count: int, events: int, size: int) -> None:
-        size += count * ITEM_BYTES
-        line.bytes -= size
-        self.bytes -= size
+    def _leave(self, owner: str, line: _Line[T]) -> T:
+        """Take the first item of the line that is first."""
+        _, item, events, size = line.entries.popleft()
+        due = self._first[0][0]
+        self._due = max(self._due, due)
         self._events -= events
-        self._count -= count
-
-    def _end_turn(self, owner: str, line: _Line[T]) -> None:
-        self._turns.popleft()
+        self._count -= 1
+        line.bytes -= size + ITEM_BYTES
+        self.bytes -= size + ITEM_BYTES
         if line.entries:
-            self._turns.append(owner)
+            number, _, events, size = line.entries[0]
+            heapreplace(self._first, (due + cost_of(events, size), number, owner))
         else:
+            heappop(self._first)
             del self._lines[owner]
+        return item

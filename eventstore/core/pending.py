@@ -10,7 +10,7 @@ import structlog
 from huahuo.eventstore.core.carrying import carry
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
-from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES
+from huahuo.eventstore.core.fair_queue import cost_of
 from huahuo.eventstore.core.seal import Prepared, Vault
 from huahuo.eventstore.core.storage_port import Change
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
@@ -90,12 +90,12 @@ def tell_hearers(items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
 
 
 def bill(items: list[Pending], spent_s: float, charge: Charge) -> None:
-    """Charge each principal for its part of the group, weighed as a turn in the queue is."""
+    """Charge each principal for its part of the group, weighed as in the queue."""
     costs: dict[str, int] = {}
     for pending in items:
         append = pending.append
         if append is not None:
-            cost = ITEM_BYTES + max(pending.size, EVENT_COST * len(append.events))
+            cost = cost_of(len(append.events), pending.size)
             costs[append.principal] = costs.get(append.principal, 0) + cost
     total = sum(costs.values())
     for principal, cost in costs.items():

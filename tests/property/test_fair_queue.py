@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.fair_queue import EVENT_COST, ITEM_BYTES, TURN_COST, FairQueue
+from huahuo.eventstore.core.fair_queue import ITEM_BYTES, SEVERAL, FairQueue
 
 EVENTS_MAX = 64
 BYTES_MAX = 32 << 10
@@ -64,7 +64,7 @@ def test_what_fits_into_one_group_leaves_in_the_order_of_arrival(items: list[tup
 
 
 @given(st.lists(st.integers(1, 4096), min_size=1, max_size=300), st.integers(1, 12))
-def test_a_backlog_delays_another_owner_by_a_turn_of_each_that_waits(sizes: list[int], owners: int) -> None:
+def test_a_backlog_delays_another_owner_by_one_item_of_each_that_waits(sizes: list[int], owners: int) -> None:
     queue: FairQueue[str] = FairQueue()
     for size in sizes:
         for owner in range(owners):
@@ -73,9 +73,65 @@ def test_a_backlog_delays_another_owner_by_a_turn_of_each_that_waits(sizes: list
     before = 0
     while "calm" not in (group := queue.take(EVENTS_MAX, BYTES_MAX)):
         before += len(group)
-    before += group.index("calm")
-    # A turn is worth TURN_COST; an item costs EVENT_COST at least.
-    assert before <= owners * (TURN_COST // EVENT_COST)
+    assert before <= owners
+
+
+@given(st.integers(2, 60), st.integers(1, 80), st.integers(0, 100))
+def test_nobody_leaves_twice_before_all_that_wait_have_left_once(owners: int, events: int, late: int) -> None:
+    queue: FairQueue[int] = FairQueue()
+    had = dict.fromkeys(range(owners), 0)
+    for _ in range(5):
+        for owner in had:
+            queue.put(f"{owner}", owner, events, 0)
+    left, late_at = 0, -1
+    while len(queue):
+        if left >= late and late_at < 0:
+            queue.put("late", owners, events, 0)
+            late_at = left
+        group = queue.take(EVENTS_MAX, BYTES_MAX)
+        for owner in group:
+            if owner == owners:
+                assert left - late_at <= 2 * owners, "who comes later waits for two rounds at most"
+            else:
+                had[owner] += 1
+                assert had[owner] <= min(had.values()) + 1
+        left += len(group)
+
+
+def busy_and_calm(lists: int) -> FairQueue[tuple[str, int]]:
+    """A queue with a user's lists of many events, and behind them another's single event."""
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for _ in range(lists):
+        queue.put("busy", ("busy", 64), 64, 64 * 256)
+    queue.put("calm", ("calm", 1), 1, 100)
+    return queue
+
+
+def test_a_small_item_leaves_first_in_a_group_of_a_quarter_where_another_has_large_ones() -> None:
+    for lists in (9, 31, 1_000):
+        group = busy_and_calm(lists).take(2_048, 1 << 20)
+        assert group[0] == ("calm", 1)
+        assert sum(events for _, events in group) <= 2_048 // SEVERAL
+
+
+def test_one_owner_has_a_whole_group() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(40):
+        queue.put("one", number, 64, 64 * 256)
+    assert queue.owners == 1
+    assert queue.take(2_048, 1 << 20) == list(range(32))
+    assert queue.take(2_048, 1 << 20) == list(range(32, 40))
+
+
+def test_many_owners_with_an_event_each_share_a_whole_group() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(1_000):
+        queue.put(f"user{number}", number, 1, 100)
+    assert queue.take(2_048, 1 << 20) == list(range(1_000))
+    for number in range(3_000):
+        queue.put(f"user{number}", number, 1, 100)
+    assert queue.take(2_048, 1 << 20) == list(range(2_048))
+    assert queue.take(2_048, 1 << 20) == list(range(2_048, 3_000))
 
 
 def test_an_item_counts_for_more_than_its_content_so_that_many_empty_ones_are_bounded_too() -> None:
