@@ -150,7 +150,7 @@ class SqliteStore:
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
         if not torn and not wrong:
             return
-        new = {event.stream for event in append.events if event.stream not in names.streams}
+        new = {event.stream for event in append.events if names.number(event.stream) is None}
         if "stream" in torn and (new or append.prune is not None or append.ended):
             raise Corrupt(TWICE["stream"], _NO_NEW)
         if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():
@@ -165,7 +165,7 @@ class SqliteStore:
         if self._detached:
             raise Detached(self._detached)
         connection, names = self.connection, self._names
-        known = len(names.streams), len(names.ids)
+        known = names.named, len(names.ids)
         begins = True
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -196,7 +196,7 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             if isinstance(error, sqlite3.Error):
-                new_names = known != (len(names.streams), len(names.ids))
+                new_names = known != (names.named, len(names.ids))
                 raise translated(error, wrote_nothing=begins and not new_names) from None
             raise
         self._check_files()

@@ -82,14 +82,15 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
             last, crc = known.get(stream) or (seq - 1, crcs.get(stream))
             if crc is None:
                 crc = crc_at(connection, stream, seq - 1, streams.get(stream, ""))
-            fits = crc is not None and seq == last + 1 and stream in streams
+            name = streams.get(stream)
+            fits = crc is not None and seq == last + 1 and name is not None
             crc = crc or 0
             if len(row) == _TOMBSTONE_COLUMNS:
                 before = row[3]
             else:
                 try:
                     facts = (
-                        position, streams[stream], seq, texts[row[3]], *row[4:11], texts[row[11]],
+                        position, name, seq, texts[row[3]], *row[4:11], texts[row[11]],
                     )  # fmt: skip
                     fits = fits and before is not None and link(before, facts) == row[12]
                     crc = crc_after(crc, row[4])
