@@ -25,8 +25,7 @@ async def reopened(directory: Path, streams: list[str]) -> AsyncIterator[SqliteL
     log = await opened(directory)
     for _ in range(2):
         await append(log, *streams)
-    for _ in range(1_000):  # the links of the newest events are kept
-        await append(log, "last")
+    await append(log, *["last"] * 1_000)  # the links of the newest events are kept
     await log.close()
     await (await opened(directory)).close()  # the index has all of them by now
     log = await opened(directory)
