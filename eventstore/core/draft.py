@@ -62,6 +62,7 @@ class Draft:
         self.events: list[StoredEvent] = []
         self.changes: list[Change] = []
         self._heads: Mapping[str, Head] = place.heads
+        self._head = place.head
         self._durable = place.position
         self._lookup = lookup
         self.build = build
@@ -286,7 +287,7 @@ class Draft:
         seq = self.seqs.get(stream)
         if seq is not None:
             return seq
-        head = self._heads.get(stream)
+        head = self._head(stream)
         if head is not None:
             return head.seq
         if stream == LOG_STREAM:

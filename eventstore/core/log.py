@@ -71,8 +71,10 @@ class StoreLog(LogReader):
 
     def head(self, stream: str) -> Head:
         """See `Log`. Asked for several times for each client that comes back, so without further calls."""
-        heads = self.writer.place.heads
-        return heads[stream] if stream in heads else super().head(stream)
+        place = self.writer.place
+        if stream in place.heads:
+            return place.heads[stream]
+        return place.look(stream) or super().head(stream)
 
     async def append(self, append: Append) -> Appended | Duplicate:
         """See `Log`.
@@ -151,7 +153,7 @@ class StoreLog(LogReader):
     @property
     def streams_in_memory(self) -> int:
         """Streams whose heads are in memory: all but those that ended."""
-        return len(self.writer.place.heads)
+        return self.writer.place.count
 
     @property
     def queue_bytes(self) -> int:

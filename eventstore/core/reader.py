@@ -66,7 +66,7 @@ class LogReader:
     def head(self, stream: str) -> Head:
         """See `Log`."""
         place = self._place()
-        head = place.heads.get(stream)
+        head = place.head(stream)
         if head is not None:
             return head
         if stream == LOG_STREAM:
@@ -75,9 +75,7 @@ class LogReader:
 
     def streams(self, prefix: str) -> list[str]:
         """See `Log`. Sorted."""
-        heads = self._place().heads
-        names = {name for name, head in heads.items() if head.seq and name.startswith(prefix)}
-        return sorted(names.union(self._reads.ended_streams(prefix)))
+        return sorted(self._place().streams(prefix).union(self._reads.ended_streams(prefix)))
 
     async def read(
         self, stream: str, after: int, *, events_max: int, bytes_max: int = 1 << 20
@@ -322,10 +320,10 @@ class LogReader:
 
     def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
         """Keep the link of a stream's newest event in memory: every subscriber of the stream needs it."""
-        heads = self._place().heads
-        head = heads.get(stream)
+        place = self._place()
+        head = None if link is None else place.unpack(stream)
         if link is not None and head is not None and head.seq == seq and not head.link:
-            heads[stream] = Head(head.first, seq, link)
+            place.heads[stream] = Head(head.first, seq, link)
 
     def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
         """(after, upto, how many events at most) of a read."""

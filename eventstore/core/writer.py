@@ -22,7 +22,7 @@ from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Loaded, Place, PutCounter, Reads, Store
+from huahuo.eventstore.core.storage_port import Loaded, PutCounter, Reads, Store
 from huahuo.eventstore.errors import Corrupt, Damaged, Detached, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import LOG_STREAM, Head, StoredEvent
@@ -66,7 +66,7 @@ class Writer(CommitLoop):
         executor: Executor,
     ) -> None:
         super().__init__(store, executor)
-        self.place = Place(loaded.position, loaded.chain, loaded.heads)
+        self.place = loaded.place()
         self.failure: str | None = None
         self.trouble: str | None = None
         """Why nothing can be written although the disk works, None if it can."""
@@ -186,6 +186,8 @@ class Writer(CommitLoop):
         for stream, event in commit.newest.items():
             if stream in heads:
                 heads[stream] = Head(heads[stream].first, event.seq, event.chain)
+            elif (head := place.unpack(stream)) is not None:
+                heads[stream] = Head(head.first, event.seq, event.chain)
             else:
                 is_new = True
                 heads[stream] = Head(1, event.seq, event.chain)
@@ -194,11 +196,12 @@ class Writer(CommitLoop):
                 if event.seq == 1:  # a stream that ended goes on with a higher one
                     self.began(event.principal)
         for stream, first in commit.firsts.items():
-            head = place.heads.get(stream)
+            head = place.unpack(stream)
             if head is not None:  # else it ended
                 place.heads[stream] = Head(first, head.seq, head.link)
         for stream in commit.ended:
-            place.heads.pop(stream, None)
+            place.end(stream)
+        place.pack()
         place.position = commit.position
         place.chain = commit.chain
         if commit.wrote:
@@ -252,7 +255,7 @@ class Writer(CommitLoop):
     async def _find_out(self) -> list[StoredEvent]:
         """Take over the durable state. Returns the durable events that no listener was told of."""
         found, missed = await self._executor.run(self._look)
-        self.place = Place(found.position, found.chain, found.heads)
+        self.place = found.place()
         for counter, following in found.counters.items():
             self._counters[counter] = max(following, self._counters.get(counter, 1))
         self._in_doubt = False

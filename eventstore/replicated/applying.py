@@ -15,7 +15,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Group, Loaded, Place, Reads, Store
+from huahuo.eventstore.core.storage_port import Group, Loaded, Reads, Store
 from huahuo.eventstore.core.writer import Writer
 from huahuo.eventstore.errors import Corrupt, Detached, EventStoreError, InUse
 from huahuo.eventstore.executor import Executor
@@ -191,7 +191,7 @@ class ApplyingWriter(Writer, ABC):
         if tried is not None and shared.offset == tried.shared.offset:
             self._finish(tried)
             return []
-        self.place = Place(found.position, found.chain, found.heads)
+        self.place = found.place()
         self._counters = dict(found.counters)
         self.shared = shared
         self._arrivals.drop(shared.offset)

@@ -44,9 +44,14 @@ def number_streams(connection: sqlite3.Connection, names: Names, events: Sequenc
     """The stream number of each event. A new stream is written and gets a number."""
     try:
         return [names.streams[e.stream] for e in events]
-    except KeyError:  # rare: a group with a new name
-        _name_streams(connection, names, {e.stream for e in events if e.stream not in names.streams})
-        return [names.streams[e.stream] for e in events]
+    except KeyError:  # rare: a group with a new name, or with a stream that rested
+        names.unpack(e.stream for e in events if e.stream not in names.streams)
+        new = {e.stream for e in events if e.stream not in names.streams}
+        if new:
+            _name_streams(connection, names, new)
+        numbers = [names.streams[e.stream] for e in events]
+        names.pack()
+        return numbers
 
 
 def insert_events(
@@ -108,8 +113,7 @@ def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -
         rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
         connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608  placeholders
     for number, name in (*named, *((number, name) for name, number in known.items())):
-        names.streams[name] = number
-        names.stream_names[number] = name
+        names.add(name, number)
 
 
 def _name_texts(connection: sqlite3.Connection, names: Names, new: Iterable[str]) -> None:

@@ -1,10 +1,12 @@
 """What a log must know before it takes its first append: its end, heads, names and counters."""
 
 import sqlite3
+from array import array
 from collections.abc import Iterable, Iterator
+from itertools import compress
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.storage_port import NOTHING_PACKED, Loaded
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Head
@@ -14,18 +16,19 @@ from huahuo.eventstore.sqlite.ended import EndedFilter
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
+from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
+from huahuo.eventstore.sqlite.page_cache import passing_through
 from huahuo.eventstore.sqlite.seq_index import Links, Unindexed
 from huahuo.eventstore.sqlite.small_tables import sum_of_counters
 
 _ENDS = (
     "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
     " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
-    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id"
+    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
 )
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
-_SHORT = 256
-_SHORT_HEADS = tuple(Head(1, seq) for seq in range(_SHORT))
-"""Shared by all streams of that length: of a million streams, most are short."""
+_ENDED_MANY = 8
+"""If more than one in this many streams has ended, their names do not stay in memory."""
 _IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
@@ -40,39 +43,22 @@ def load(
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
 
-    The caller's transaction makes all of it one snapshot. Afterwards only the damages of `naming` may be
-    used, because `names` may take over its streams. `summed`: also compute the checksums of events that are
-    not indexed yet. `links`: those that are known, for the heads.
+    The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
+    that are not indexed yet. `links`: those that are known, for the heads.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.
     """
-    heads: dict[str, Head] = {}
-    streams: dict[str, int] = {}
     ended = EndedFilter()
-    known = links or {}
     seq_index.look(connection, unindexed, naming, summed=summed)
-    numbered, pruned, has_newer = naming.streams, naming.firsts, unindexed.count > 0
-    for number, has_ended, seq in _ends(connection, naming):
-        name = numbered[number]
-        if has_ended:
-            ended.add(name)
-            continue
-        streams[name] = number
-        first = pruned.get(number, 1)
-        last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
-        if number in known and known[number][0] == last:
-            heads[name] = Head(first, last, known[number][1])
-        elif first == 1 and last < _SHORT:
-            heads[name] = _SHORT_HEADS[last]
-        else:
-            heads[name] = Head(first, last)
     ids = {text: number for number, text in naming.texts.items()}
-    if naming.is_whole and len(streams) == len(numbered):
-        numbers = numbered  # taken over: with a million streams, one more dictionary would take 50 MB
+    with passing_through(connection):
+        heads, packed = _heads(connection, naming, unindexed, links or {}, ended)
+    if packed is None:
+        numbers = {name: number for number, name in naming.streams.items() if name in heads}
+        names.replace(PackedNames(), numbers, ids, ended, naming.lost)
     else:
-        numbers = {number: name for name, number in streams.items()}
-    names.replace(streams, numbers, ids, ended, naming.lost)
+        names.replace(packed.names, {}, ids, ended, naming.lost)
     counters: dict[str, int] = {}
     for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
         must_fit(crc, "counter", counter, following)
@@ -81,7 +67,38 @@ def load(
     if log_id is None:
         raise Corrupt("the log's own value `log`", "missing")
     position, chain = select_end(connection)
-    return Loaded(log_id.decode(), position, chain, heads, counters)
+    return Loaded(log_id.decode(), position, chain, heads, counters, packed=packed or NOTHING_PACKED)
+
+
+def _heads(
+    connection: sqlite3.Connection, naming: Naming, unindexed: Unindexed, links: Links, ended: EndedFilter
+) -> tuple[dict[str, Head], PackedHeads | None]:
+    """The heads of all streams; those that ended are added to `ended`. They are packed if `naming` is."""
+    heads: dict[str, Head] = {}
+    names, firsts, has_newer = naming.streams, naming.firsts, unindexed.count > 0
+    packed = names if isinstance(names, PackedNames) else None
+    seqs = array("I", (NOT_HERE,)) * (0 if packed is None else len(packed))
+    kept = bytearray(b"\1") * len(seqs)
+    place = -1
+    for number, has_ended, seq in _ends(connection, naming):
+        place += 1  # both are read in the order of the numbers, from one snapshot
+        if has_ended:
+            ended.add(names[number])
+            if packed is not None:
+                kept[place] = 0
+            continue
+        first = firsts.get(number, 1)
+        last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
+        link = links[number][1] if number in links and links[number][0] == last else b""
+        if packed is None or link or first != 1 or last >= NOT_HERE:
+            heads[names[number]] = Head(first, last, link)
+        else:
+            seqs[place] = last
+    if packed is None:
+        return heads, None
+    if kept.count(0) * _ENDED_MANY > len(kept):
+        packed, seqs = packed.only(kept), array("I", compress(seqs, kept))
+    return heads, PackedHeads(packed, seqs)
 
 
 def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterable[tuple[int, int | None, int | None]]:

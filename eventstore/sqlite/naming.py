@@ -9,16 +9,20 @@ for the stream by its name, which the chain then proves.
 import contextlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import batched
 
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.core.sums import Value, fitting, row_crc
 from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.sqlite.packed import PackedNames
+from huahuo.eventstore.sqlite.page_cache import passing_through
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, text_in, until_fault
 
 _LOST = "its name is lost in both copies"
 _UNPROVEN = "neither of its two copies is what was written"
+_PACKED_AT_ONCE = 1000
 _EVENTS_ASKED = 4
 """A name is proven by one event of its stream. Some more, in case that one is damaged itself."""
 _EVENT = (
@@ -62,7 +66,7 @@ class Naming(msgspec.Struct, frozen=True):
     `firsts`: the oldest kept seq of each stream whose first event is not kept.
     """
 
-    streams: dict[int, str]
+    streams: Mapping[int, str]
     texts: Mapping[int, str]
     firsts: Mapping[int, int] = {}
     damages: tuple[Corrupt, ...] = ()
@@ -86,7 +90,7 @@ class Naming(msgspec.Struct, frozen=True):
 def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming:
     """Read both tables. `whole`: no page of theirs is known to be damaged."""
     if whole:
-        with contextlib.suppress(Corrupt, *FAULTS):
+        with contextlib.suppress(Corrupt, *FAULTS), passing_through(connection):
             return _as_written(connection)
     found = _Salvage(connection)
     found.read_texts()
@@ -107,13 +111,14 @@ def read_naming(connection: sqlite3.Connection, *, whole: bool = True) -> Naming
 
 def _as_written(connection: sqlite3.Connection) -> Naming:
     """Raises Corrupt for the first row that does not fit its checksum."""
-    streams: dict[int, str] = {}
-    firsts: dict[int, int] = {}
-    rows = connection.execute("SELECT id, name, first, crc FROM stream")
-    for number, name, first in fitting("stream", rows):
-        streams[number] = name
-        if first != 1:
-            firsts[number] = first
+    [count] = connection.execute("SELECT count(*) FROM stream").fetchone()
+    streams, firsts = PackedNames(count), dict[int, int]()
+    rows = connection.execute("SELECT id, name, first, crc FROM stream NOT INDEXED ORDER BY id")
+    for some in batched(fitting("stream", rows), _PACKED_AT_ONCE):
+        numbers, names, those_first = zip(*some, strict=True)
+        streams.add(numbers, names)
+        if those_first.count(1) != len(some):
+            firsts.update((number, first) for number, _name, first in some if first != 1)
     texts = dict(fitting("name", connection.execute("SELECT id, text, crc FROM name")))
     return Naming(streams, texts, firsts, is_whole=True)
 

@@ -335,7 +335,7 @@ class SqliteReads:
 
     def _number(self, connection: sqlite3.Connection, stream: str) -> int:
         """The number of `stream`, 0 if it has none."""
-        number = self._names.streams.get(stream)
+        number = self._names.number(stream)
         if number is None and self._names.ended.may_hold(stream):
             number = select_number(connection, stream)
         if number is None and self._names.lost:

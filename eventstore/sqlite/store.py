@@ -133,7 +133,7 @@ class SqliteStore:
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
         if not torn and not wrong:
             return
-        new = {event.stream for event in append.events if event.stream not in names.streams}
+        new = {event.stream for event in append.events if names.number(event.stream) is None}
         if "stream" in torn and (new or append.prune is not None or append.ended):
             raise Corrupt(TWICE["stream"], _NO_NEW)
         if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():
@@ -148,7 +148,7 @@ class SqliteStore:
         if self._detached:
             raise Detached(self._detached)
         connection, names = self.connection, self._names
-        known = len(names.streams), len(names.ids)
+        known = names.named, len(names.ids)
         begins = True
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -178,7 +178,7 @@ class SqliteStore:
             self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
-            raise _told(error, begins and known == (len(names.streams), len(names.ids))) from None
+            raise _told(error, begins and known == (names.named, len(names.ids))) from None
         self._check_files()
         if group.events:
             self._end = group.events[-1].position, group.events[-1].chain

@@ -89,7 +89,8 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
             last, crc = held or (seq - 1, crcs.get(stream))
             if crc is None:
                 crc = crc_at(connection, stream, seq - 1, streams.get(stream, ""))
-            fits = crc is not None and seq == last + 1 and stream in streams
+            name = streams.get(stream)
+            fits = crc is not None and seq == last + 1 and name is not None
             crc, is_pruned = crc or 0, len(row) == _TOMBSTONE_COLUMNS
             proven = is_pruned
             if is_pruned:
@@ -97,9 +98,9 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
             else:
                 try:
                     facts = (
-                        position, streams[stream], seq, texts[row[3]], *row[4:11], texts[row[11]],
+                        position, name, seq, texts[row[3]], *row[4:11], texts[row[11]],
                     )  # fmt: skip
-                    proven = before is not None and link(before, facts) == row[12]
+                    proven = before is not None and name is not None and link(before, facts) == row[12]
                     crc = crc_after(crc, row[4])
                 except (KeyError, TypeError, ValueError):
                     proven = False
@@ -107,7 +108,7 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
                 fits = fits and proven
             if not fits:
                 crc = unlike(crc)
-            if not proven and stream in streams:
+            if not proven and name is not None:
                 due = (last if held else _last(connection, stream)) + 1
                 if seq != due:
                     known[stream] = (due, crc)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
-from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.storage_port import Loaded, Place
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Head, StoredEvent, Tombstone
 from huahuo.eventstore.sqlite.directory_lock import Left
@@ -65,25 +65,27 @@ def _check_tail(
         for event in misfits(chain, start, {}, merged(tail, pruned))
     ]
     unproven = {damage.position for damage in found}
+    place = loaded.place()
     for event in tail:
         if event.stream == _NAMELESS or event.position in unproven:
             continue
-        head = loaded.heads.get(event.stream)
+        head = place.head(event.stream)
         if head is None and (number := select_number(connection, event.stream)) is not None:
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, NOT_INDEXED)
     if not found:
-        _note_links(tail, loaded.heads)
+        _note_links(tail, place)
     return found
 
 
-def _note_links(proven: Sequence[StoredEvent], heads: dict[str, Head]) -> None:
+def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:
     """Keep the links of the newest events in memory: each client that comes back needs that of its stream."""
     for event in proven:
-        head = heads.get(event.stream)
+        head = place.head(event.stream)
         if head is not None and head.seq == event.seq and not head.link:
-            heads[event.stream] = Head(head.first, head.seq, event.chain)
+            place.heads[event.stream] = Head(head.first, head.seq, event.chain)
+            place.packed.drop(event.stream)
 
 
 def tail_damage(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.core.storage_port import Loaded, Place
+from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.directory_lock import LOCK
@@ -46,7 +46,7 @@ class SqliteView(LogReader):
         """The database file that is read."""
         self.missing = missing
         """What is missing from a log without a writer, by its mark; None if nothing is known to be."""
-        self._here = _place(loaded)
+        self._here = loaded.place()
         self._files = reads
         self._executor = executor
         self._copy = copy
@@ -84,7 +84,7 @@ class SqliteView(LogReader):
         """Read the present end of a live log; returns whether it moved."""
         loaded = await self._read(self._files.load)
         moved = loaded.position != self._here.position
-        self._here = _place(loaded)
+        self._here = loaded.place()
         return moved
 
     async def close(self) -> None:
@@ -96,10 +96,6 @@ class SqliteView(LogReader):
         self._executor.close()
         if self._copy is not None:
             self._copy.cleanup()
-
-
-def _place(loaded: Loaded) -> Place:
-    return Place(loaded.position, loaded.chain, loaded.heads)
 
 
 def _open(

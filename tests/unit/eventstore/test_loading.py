@@ -1,30 +1,101 @@
-"""What an opening keeps in memory of each stream."""
+"""What an opening keeps in memory of each stream, and what it then knows of it."""
 
-import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from huahuo.eventstore.core import storage_port
+from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent
-from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite import events
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.packed import PackedHeads
 from tests.support.worlds.spoilt import opened
 
+STREAMS = 4_000
+BYTES_A_STREAM = 80
 
-def test_short_streams_of_one_length_share_their_head(tmp_path: Path) -> None:
-    async def test() -> None:
-        log = await opened(tmp_path)
-        streams = [f"user/{number}" for number in range(1_000)]
-        for _ in range(2):
-            events = tuple(NewEvent(stream, "said", b"{}") for stream in streams)
-            await log.append(Append(ts_ms=0, events=events))
-        await log.append(Append(ts_ms=0, events=(NewEvent("last", "said", b"{}"),)))
+
+@asynccontextmanager
+async def reopened(directory: Path, streams: list[str]) -> AsyncIterator[SqliteLog]:
+    """A log in which each of `streams` has two events, and of which nothing but that is known."""
+    log = await opened(directory)
+    for _ in range(2):
+        await append(log, *streams)
+    await append(log, *["last"] * 1_000)  # the links of the newest events are kept
+    await log.close()
+    await (await opened(directory)).close()  # the index has all of them by now
+    log = await opened(directory)
+    try:
+        yield log
+    finally:
         await log.close()
-        log = await opened(tmp_path)
-        try:
-            assert isinstance(log.store, SqliteStore)
-            heads = log.store.load().heads
-            assert {heads[stream] for stream in streams} == {Head(1, 2)}
-            assert len({id(heads[stream]) for stream in streams}) == 1
-            assert heads["last"] == Head(1, 1)
-        finally:
-            await log.close()
 
-    asyncio.run(test())
+
+async def append(log: SqliteLog, *streams: str) -> None:
+    await log.append(Append(ts_ms=0, events=tuple(NewEvent(stream, "said", b"{}") for stream in streams)))
+
+
+def named(count: int) -> list[str]:
+    return [f"user/{number}" for number in range(count)]
+
+
+async def test_a_stream_that_rests_takes_few_bytes(tmp_path: Path) -> None:
+    async with reopened(tmp_path, named(STREAMS)) as log:
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            loaded = log.store.recover()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before < STREAMS * BYTES_A_STREAM
+        assert loaded.place().head("user/7") == Head(1, 2)
+
+
+async def test_a_stream_that_rested_goes_on_at_its_head(tmp_path: Path) -> None:
+    async with reopened(tmp_path, named(10)) as log:
+        assert log.streams("user/") == sorted(named(10))
+        assert (log.head("user/3"), log.head("user/30")) == (Head(1, 2), Head())
+        late = Append(ts_ms=0, events=(NewEvent("user/3", "said", b"{}"),), expected={"user/3": 1})
+        with pytest.raises(Conflict):
+            await log.append(late)
+        await append(log, "user/3", "user/30", "user/3")
+        assert (log.head("user/3").seq, log.head("user/30").seq) == (4, 1)
+        assert [event.seq for event in await log.read("user/3", 0, events_max=9)] == [1, 2, 3, 4]
+        assert log.streams_in_memory == 12
+
+
+async def test_many_streams_that_were_written_to_are_packed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_port, "UNPACKED_MAX", 3)
+    monkeypatch.setattr(events, "_UNPACKED_MAX", 3)
+    async with reopened(tmp_path, named(50)) as log:
+        for stream in named(50):
+            await append(log, stream, "user/0", "user/49")
+        assert len(log.writer.place.heads) < 10
+        assert {log.head(stream).seq for stream in named(49)[1:]} == {3}
+        assert (log.head("user/0").seq, log.head("user/49").seq) == (53, 53)
+        assert log.streams_in_memory == 51
+        await log.verify()
+
+
+async def test_a_stream_that_rested_and_ended_is_not_in_memory(tmp_path: Path) -> None:
+    async with reopened(tmp_path, named(50)) as log:
+        await log.append(Append(ts_ms=0, ended=("user/3", "user/4")))
+        await append(log, "user/3")
+        assert (log.head("user/3").seq, log.head("user/4").seq) == (3, 2)
+        assert log.streams_in_memory == 50
+
+
+async def test_names_of_many_ended_streams_do_not_stay_in_memory(tmp_path: Path) -> None:
+    async with reopened(tmp_path, named(50)) as log:
+        await log.append(Append(ts_ms=0, ended=tuple(named(50)[5:])))
+        loaded = log.store.recover()
+        assert isinstance(loaded.packed, PackedHeads)
+        assert (loaded.place().count, len(loaded.packed.names)) == (6, 6)
+        assert [loaded.place().head(stream) for stream in ("user/4", "user/5")] == [Head(1, 2), None]
