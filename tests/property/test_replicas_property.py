@@ -8,12 +8,14 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
+from zstandard import ZstdCompressor
 
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
@@ -88,6 +90,10 @@ steps = st.one_of(
 )  # fmt: skip
 
 
+PACKERS: Final = tuple(SimpleNamespace(compressor=ZstdCompressor(level=level)) for level in (3, 19))
+"""The nodes pack contents into different bytes."""
+
+
 class Script:
     """Plays steps on two nodes; appends that are not waited for are under way together."""
 
@@ -99,7 +105,7 @@ class Script:
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:
             case ("append", at, append, expected, command, wait):
-                with mock.patch("huahuo.eventstore.blobs._LEVEL", (3, 19)[at]):
+                with mock.patch("huahuo.eventstore.core.packing._kept", PACKERS[at]):
                     await self._append(self.nodes[at], append, expected, command, wait=wait)
             case ("reserve", at, count):
                 await self.nodes[at].log.reserve("n", 512 * count)
