@@ -74,6 +74,7 @@ async def test_closing_waits_for_the_commit_that_runs(monkeypatch: pytest.Monkey
     node.executor.open.clear()
     frame = node.writer.write((PutKeyframe(FRAME),), len(FRAME.state))
     await asyncio.sleep(0.1)
+    monkeypatch.setattr(node.executor, "run", InlineExecutor().run)  # nothing else waits
     closing = asyncio.ensure_future(node.log.close())
     await asyncio.sleep(5)
     assert not closing.done(), "the store is in use"
