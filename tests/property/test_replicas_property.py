@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
-from zstandard import ZstdCompressor
 
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
@@ -42,6 +42,8 @@ STREAMS = ("user/1", "user/2", "系统")
 BLOBS = (b"one blob " * 20, b"another blob " * 20)
 IDS = tuple(blob_id(blob) for blob in BLOBS)
 OWNERS = ("o1", "o2")
+PACKERS = tuple(SimpleNamespace(compressor=zstandard.ZstdCompressor(level=level)) for level in (3, 19))
+"""Nodes may have different versions of zstd, which make other bytes of the same blob."""
 
 streams = st.sampled_from(STREAMS)
 owners = st.sampled_from(OWNERS)
@@ -88,10 +90,6 @@ steps = st.one_of(
     st.tuples(st.just("garbage"), st.binary(max_size=40)),
     st.tuples(st.just("wait"), st.integers(1, 500)),
 )  # fmt: skip
-
-
-PACKERS: Final = tuple(SimpleNamespace(compressor=ZstdCompressor(level=level)) for level in (3, 19))
-"""The nodes pack contents into different bytes."""
 
 
 class Script:
