@@ -138,8 +138,7 @@ class ApplyingWriter(Writer, ABC):
             bill(items, applied.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
         tell_hearers(items, outcomes)
         for sent in ended:
-            if not sent.done.done():
-                sent.done.set_result(None)
+            sent.done.set_result(None)
         self._arrivals.drop(self.shared.offset)
         self._judge()
 

@@ -83,8 +83,7 @@ class Outbox:
         for sent in under_way:
             pendings = [part for part in sent.parts if isinstance(part, Pending)]
             self._tell(pendings, [Unavailable(reason) for _ in pendings])
-            if not sent.done.done():
-                sent.done.set_result(None)
+            sent.done.set_result(None)
 
     async def close(self) -> None:
         """End what still tries to propose."""

@@ -50,15 +50,14 @@ class Reservations:
         """A block is this node's."""
         self._blocks.add(reserved.counter, reserved.first, reserved.count)
         waiter = self._coming.pop(reserved.counter, None)
-        if waiter is not None and not waiter.done():
+        if waiter is not None:
             waiter.set_result(None)
 
     def end(self, reason: str) -> None:
         """Nothing is reserved any more."""
         for waiter in self._coming.values():
-            if not waiter.done():
-                waiter.set_exception(Unavailable(reason))
-                waiter.exception()  # it counts as retrieved, so asyncio does not log it
+            waiter.set_exception(Unavailable(reason))
+            waiter.exception()  # it counts as retrieved, so asyncio does not log it
         self._coming.clear()
         self.wanted.clear()
 

@@ -130,7 +130,7 @@ def statements_of(
                     yield from _many(start, owners, row="?", end=")")
             case _Kind.COMMANDS:
                 _add_commands(commands, run)
-            case _Kind.OTHER:
+            case _:  # OTHER
                 for change in run:
                     yield from usage.before(change, tally)
                     yield from _statements(change)
@@ -182,7 +182,8 @@ def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
         if isinstance(change, PutRow):
             row = change.row
             values[row.table, row.part, row.key] = row.value
-        elif isinstance(change, DropRow):
+        else:
+            assert isinstance(change, DropRow), "a run is of rows"
             values[change.row.table, change.row.part, change.row.key] = None
     dropped: dict[tuple[Value, Value], list[Value]] = {}
     for (table, part, key), value in values.items():

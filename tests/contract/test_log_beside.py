@@ -255,6 +255,19 @@ async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) ->
 # Projections
 
 
+async def test_a_row_of_the_same_commit_is_found_among_other_changes_as_it_is_dropped(engine: Engine) -> None:
+    row, drop = RowPut("t", "p", b"1", b"v"), RowDrop("t", "p", b"1", (blob_id(b"mail"),))
+    others = (RowPut("t", "p", b"2", b"v"), RowPut("t", "q", b"1", b"v"), RowDrop("u", "p", b"1"))
+    async with opened(engine) as log:
+        await asyncio.gather(
+            log.append(Append(ts_ms=1, blobs=(b"mail",), rows=(row,))),
+            log.append(Append(ts_ms=1, blobs=(b"else",))),
+            log.append(Append(ts_ms=1, rows=(*others, drop))),
+        )
+        assert await log.blob(blob_id(b"mail")) is None
+        assert await log.blob(blob_id(b"else")) == b"else"
+
+
 async def test_a_row_that_is_dropped_releases_the_blobs_it_holds_and_an_absent_one_none(
     engine: Engine,
 ) -> None:

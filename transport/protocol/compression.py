@@ -40,11 +40,6 @@ class Compression:
         self.before = 0
         self.after = 0
 
-    @property
-    def dictionary_data(self) -> bytes:
-        """The dictionary, empty if there is none."""
-        return b"" if self._dictionary is None else self._dictionary.data
-
     def announced(self, root: str = "") -> dict[str, object] | None:
         """The member `dictionary` of `authentication_result`, served below `root`. None: there is none."""
         if self._dictionary is None:

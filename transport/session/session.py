@@ -141,12 +141,9 @@ class Session(Lifetime):
                 return []
         if self._verified is None:
             return [self._speech.error(ErrorCode.UNAUTHENTICATED, zh.SIGN_IN_FIRST, request_id=parsed.id)]
-        match parsed.action:
-            case "subscribe":
-                return self._subscribe(parsed, self._verified.principal)
-            case "unsubscribe":
-                return self._readers.unsubscribe(parsed)
-        return self._command(parsed, self._verified.principal)
+        if parsed.action == "subscribe":
+            return self._subscribe(parsed, self._verified.principal)
+        return self._readers.unsubscribe(parsed)  # the only one of CONNECTION_ACTIONS that is left
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
         settings = self._shared.settings

@@ -45,6 +45,7 @@ from huahuo.transport.workers.usher import Taker
 from huahuo.transport.workers.worker import Worker
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.patience import WITHIN_S
+from tests.support.worlds.compressed import dictionary
 from tests.support.worlds.people import ALICE
 
 SECRET = b"a secret of at least thirty-two bytes"
@@ -240,7 +241,7 @@ async def world(
         fingerprint_key=b"k" * 32,
         compression=compression,
     )
-    made.dictionary = b"" if compression is None else compression.dictionary_data
+    made.dictionary = b"" if compression is None else dictionary().data
     made.proxies = tuple(map(str, made.door.trusted))
     made.api = api = Api(server, site, log=log, acked=hub.acked, limit=site.limit, routes=routes)
     api.serve_durable_streams(DurableStreams(server.wires, log, api.arrivals))

@@ -131,3 +131,53 @@ async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() ->
     await asyncio.gather(*jobs.start("user/1"))
     await jobs.fair.run(lambda: None)
     assert paid == [("user/1", 0.5)]
+
+
+async def test_a_turn_that_came_just_before_its_job_was_cancelled_goes_to_the_next() -> None:
+    jobs = Jobs()
+
+    async def first() -> None:
+        await jobs.fair.run(lambda: None)
+        waiting.cancel()  # its turn has come in this very step
+
+    leads = asyncio.ensure_future(first())
+    await settle()
+    [waiting] = jobs.start("user/2")
+    [after] = jobs.start("user/3")
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(leads, after)
+    assert waiting.cancelled()
+    assert jobs.ran == ["user/3"]
+    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
+
+
+async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_goes_to_the_next() -> None:
+    jobs = Jobs()
+    line: list[asyncio.Task[None]] = []
+    leads = asyncio.ensure_future(jobs.fair.run(lambda: [one.cancel() for one in line]))
+    await settle()
+    [waiting] = line[:] = jobs.start("user/2")
+    await settle()
+    others = [*jobs.start("user/2"), *jobs.start("user/3")]
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(leads, *others)
+    await settle()
+    assert waiting.cancelled()
+    assert sorted(jobs.ran) == ["user/2", "user/3"]
+    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_user_in_line() -> None:
+    jobs = Jobs()
+    [first] = jobs.start("user/1")
+    await settle()
+    one, other = jobs.start("user/2", 2)
+    await settle()
+    one.cancel()
+    await settle()
+    assert (jobs.fair.waiting, jobs.fair.users_waiting) == (1, 1)
+    jobs.slow.release.set()
+    await asyncio.gather(first, other)
+    assert jobs.ran == ["user/1", "user/2"]

@@ -99,3 +99,10 @@ def test_a_number_with_a_fraction_is_kept_by_the_close_reader() -> None:
     read = parsed(b'{"action": "count", "id": "1",\n"share": 1.50}')
     assert isinstance(read, incoming.Parsed)
     assert read.fields["share"] == 1.5
+
+
+@pytest.mark.parametrize("fields", [b'{"a":[1]}', b'{"a":1.50}'])
+def test_a_publish_in_an_unusual_form_means_what_it_says_all_the_same(fields: bytes) -> None:
+    data = PUBLISH.replace(b'"fields":{}', b'"fields":' + fields)
+    assert listed(data) is None
+    assert parsed(data) == incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)

@@ -298,3 +298,31 @@ def test_brackets_inside_texts_do_not_count_as_depth() -> None:
 
 def test_messages_may_come_in_binary_frames_if_they_are_json() -> None:
     assert types(logged_in().say_raw(b'{"action":"heartbeat"}')) == ["heartbeat_response"]
+
+
+def test_with_as_many_commands_as_may_run_no_message_is_taken_until_one_is_answered() -> None:
+    driver = logged_in(commands_outstanding_max=2)
+    session = driver.session
+
+    def says() -> tuple[bool, ...]:
+        return session.full, session.busy, session.takes_more, session.owes
+
+    assert says() == (False, False, True, False)
+    driver.say(action="note", id="c1", text="x")
+    assert says() == (False, False, True, True)
+    driver.say(action="note", id="c2", text="x")
+    assert says() == (True, True, False, True)
+    driver.reply()
+    assert says() == (False, False, True, True)
+    driver.reply()
+    assert says() == (False, False, True, False)
+
+
+def test_a_command_that_a_fault_broke_is_answered_with_a_name_to_ask_for_and_nothing_of_the_fault() -> None:
+    driver = logged_in()
+    driver.say(action="note", id="c1", text="canary")
+    driver.write(driver.session.internal(driver.executing[0], "f-17"))
+    [said] = driver.take()
+    assert (said["type"], said["code"], said["id"]) == ("error", "internal", "c1")
+    assert "f-17" in said["details"]
+    assert "canary" not in str(said)

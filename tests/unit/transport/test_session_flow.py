@@ -211,3 +211,36 @@ def test_an_ack_of_the_wrong_form_is_an_invalid_field(cursors: object) -> None:
     driver.take()
     (error,) = driver.say(action="ack", cursors=cursors)
     assert error["code"] == "invalid_field"
+
+
+@pytest.mark.parametrize(
+    "spelled", ['{"action": "ack", "cursors": {"user/42": 4}}', '{"cursors":{"user/42":4},"action":"ack"}']
+)
+def test_an_ack_that_is_spelled_otherwise_counts_as_much_and_is_not_answered(spelled: str) -> None:
+    driver = resumed(50)
+    driver.take()
+    assert seqs(driver.say_raw(spelled.encode()), "user/42") == [11, 12, 13, 14]
+    assert driver.acked == {"user/42": 4}
+
+
+def test_an_ack_of_the_wrong_form_above_the_rate_is_refused_for_the_rate() -> None:
+    driver = Driver(settings=TransportSettings(messages_per_s=1))
+    driver.login()
+    driver.take()
+    codes = [driver.say(action="ack", cursors=None)[0]["code"] for _ in range(2)]
+    assert codes == ["invalid_field", "rate_limited"]
+
+
+def test_unsubscribing_one_stream_leaves_the_wait_for_acks_of_another() -> None:
+    log = ModelLog()
+    log.append("user/42")
+    log.append("group/ops")
+    driver = Driver(log)
+    driver.login(resume={"log": "log-1", "cursors": {"user/42": 0}})
+    driver.say(action="subscribe", stream="group/ops", after="start")
+    since_s = driver.session.delivery.unacked_since_s
+    assert since_s is not None
+    driver.say(action="unsubscribe", stream="group/ops")
+    assert driver.session.delivery.unacked_since_s == since_s
+    driver.say(action="unsubscribe", stream="user/42")
+    assert driver.session.delivery.unacked_since_s is None

@@ -8,14 +8,14 @@ import pytest
 from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import V1_ZSTD
+from huahuo.transport.protocol.dialects import V1, V1_ZSTD
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.outputs import Execute, Output, Verify
+from huahuo.transport.session.outputs import Execute, Now, Output, Verify
 from huahuo.transport.session.session import Session
 from huahuo.transport.session.state import State
 from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.session.wanted import Wanted
-from tests.support.drivers.session import PEOPLE, Driver, note_command
+from tests.support.drivers.session import PEOPLE, Driver, ModelLog, note_command
 from tests.support.worlds.compressed import compression
 
 ORDER = "order/1"
@@ -211,3 +211,47 @@ def test_an_idle_session_is_quiet_until_its_next_ping() -> None:
     assert driver.session.quiet_until_s(driver.now) == pytest.approx(
         driver.now.s - 1 + TransportSettings().heartbeat_s
     )
+
+
+def test_a_client_that_was_silent_while_the_process_slept_gets_a_ping_and_time_to_answer_it() -> None:
+    driver = Driver()
+    driver.login()
+    driver.take()
+    asleep_s = 3600.0
+    driver.ttl_s = 2 * asleep_s
+    driver.say(action="authenticate", token="alice")
+    woken = Now(driver.now.s + asleep_s, driver.now.ms + round(asleep_s * 1000))
+    driver.now = woken
+    driver.carry_out(driver.session.wake_up(woken))
+    assert (driver.closed, driver.pings) == (None, 1)
+    heartbeat_s = TransportSettings().heartbeat_s
+    closes = []
+    for passes_s in (heartbeat_s - 0.1, 0.2):
+        driver.after(passes_s, heard=False)
+        closes.append(driver.closed)
+    assert closes[0] is None
+    assert closes[1] is not None
+    assert closes[1].code == CloseCode.SILENT
+
+
+def test_a_token_that_ended_while_the_process_slept_ends_the_connection() -> None:
+    driver = Driver()
+    driver.login("alice+60")
+    driver.take()
+    driver.now = Now(driver.now.s + 61, driver.now.ms + 61_000)
+    driver.carry_out(driver.session.wake_up(driver.now))
+    assert driver.closed is not None
+    assert driver.closed.code == CloseCode.TOKEN_EXPIRED
+
+
+def test_a_stream_whose_head_is_not_in_memory_is_looked_up_before_it_is_placed() -> None:
+    log = ModelLog()
+    log.append("group/ops")
+    driver = Driver(log)
+    driver.shared = msgspec.structs.replace(driver.shared, knows=lambda stream: stream != "group/ops")
+    driver.session = Session("s-1", V1, driver.shared, driver.now)
+    driver.login()
+    driver.take()
+    driver.lookups.clear()
+    driver.say(action="subscribe", stream="group/ops", after=1, log="log-1", check=[1, "differs"])
+    assert driver.lookups == [("group/ops", 0), ("group/ops", 1)]

@@ -1,0 +1,218 @@
+"""What the reader of a log says where the store fails, is slow, or holds more than a page."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.errors import Closed, Damaged, EventStoreError, QueueFull, Unavailable
+from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Head, Keyframe
+from tests.support.worlds.logs import (
+    MemoryEngine,
+    SqliteEngine,
+    append,
+    command_key,
+    event,
+    looped,
+    make_engine,
+    opened,
+)
+
+FRAME = Keyframe("user/1", "fold", "print", 1, b"state")
+
+
+def raising(error: Exception) -> Any:
+    def job(*_: Any) -> Any:
+        raise error
+
+    return job
+
+
+@looped
+async def test_a_command_is_called_unknown_only_after_what_may_hide_its_record_was_looked_at() -> None:
+    async with opened(MemoryEngine()) as log:
+        record = CommandRecord(command_key("c"), b"", b"{}")
+
+        async def look() -> None:
+            await log.append(Append(ts_ms=1, command=record))
+
+        assert await log.command(record.key) is None
+        log.before_commands = look
+        found = await log.command(record.key)
+        assert found is not None
+        assert found.key == record.key
+
+
+@pytest.mark.parametrize("error", [Closed("closed"), Unavailable("not now")])
+@looped
+async def test_a_keyframe_that_cannot_be_read_now_is_not_called_absent(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event()))
+        await log.put_keyframe(FRAME)
+        monkeypatch.setattr(log.store, "keyframe", raising(error))
+        with pytest.raises(type(error)):
+            await log.keyframe("user/1", "fold", "print")
+        assert log.corruption.sentence() is None
+
+
+@looped
+async def test_a_keyframe_that_does_not_unpack_counts_as_none_and_as_damage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event()))
+        await log.put_keyframe(FRAME)
+        monkeypatch.setattr(log.store, "keyframe", raising(EventStoreError("no frame of zstd")))
+        assert await log.keyframe("user/1", "fold", "print") is None
+        assert "keyframe fold of user/1" in (log.corruption.sentence() or "")
+
+
+@looped
+async def test_a_state_too_large_to_keep_is_not_kept_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huahuo.eventstore.core.log.STATE_BYTES_MAX", len(FRAME.state) - 1)
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event()))
+        await log.put_keyframe(FRAME)
+        assert await log.keyframe("user/1", "fold", "print") is None
+
+
+@looped
+async def test_a_log_that_cannot_show_all_of_its_events_is_damaged_where_they_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event()))
+        monkeypatch.setattr(log.store, "events", lambda *_: [])
+        with pytest.raises(Damaged, match="missing, the log should go to 1"):
+            await log.verify()
+
+
+@looped
+async def test_a_log_that_ends_with_another_event_than_was_written_is_damaged() -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event()))
+        log.writer.place.chain = bytes(32)
+        with pytest.raises(Damaged, match="not the one that was written"):
+            await log.verify()
+
+
+async def pruned(log: StoreLog, count: int) -> None:
+    """Compact a stream, so that `count` events of it are gone."""
+    await log.append(append(*[event(type="told", entity="a")] * (count + 1)))
+    policy = Policy(types=frozenset({"told"}), before_ms=1 << 60)
+    assert await compact(log, policy, FakeAmbient(1), "cli/root") == count
+    assert await log.check_receipts() == count
+
+
+@looped
+async def test_pruned_events_whose_receipts_cannot_be_read_are_damage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        await pruned(log, 1)
+        events = log.store.events  # type: ignore[attr-defined]  # the engine reads, too
+
+        def without(stream: str, *rest: Any) -> Any:
+            return [] if stream == AUDIT_STREAM else events(stream, *rest)
+
+        monkeypatch.setattr(log.store, "events", without)
+        assert await log.receipts() == []
+        with pytest.raises(Damaged, match="no receipt vouches"):
+            await log.check_receipts()
+
+
+@looped
+async def test_a_log_with_more_pruned_in_a_row_than_a_page_holds_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huahuo.eventstore.core.reader._VERIFY_EVENTS", 10)
+    async with opened(MemoryEngine()) as log:
+        await pruned(log, 33)
+        assert await log.verify() == log.position
+
+
+@looped
+async def test_a_stream_whose_end_cannot_be_asked_for_now_seems_empty_and_nothing_is_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        monkeypatch.setattr(log.store, "ended_head", raising(Unavailable("not now")))
+        assert log.head("user/1") == Head()
+        assert log.corruption.sentence() is None
+
+
+@looped
+async def test_the_link_of_a_newest_event_is_read_once_and_then_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(MemoryEngine()) as log:
+        await log.append(append(event(), event()))
+        link = log.head("user/1").link
+        log.writer.place.heads["user/1"] = Head(1, 2)
+        [older, newest] = await log.links([("user/1", 1), ("user/1", 2)])
+        assert newest == log.head("user/1").link == link != older
+        monkeypatch.setattr(log.store, "links", raising(AssertionError("read again")))
+        assert await log.links([("user/1", 2)]) == [link]
+
+
+@looped
+async def test_a_probe_of_a_disk_that_does_not_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huahuo.eventstore.core.log.PROBE_TIMEOUT_S", 0.01)
+    async with opened(MemoryEngine()) as log:
+        answer = asyncio.Event()
+        run = log.writer._executor.run  # noqa: SLF001  the disk, as the writer reaches it
+
+        async def slow(job: Any) -> Any:
+            await answer.wait()
+            return await run(job)
+
+        monkeypatch.setattr(log.writer._executor, "run", slow)  # noqa: SLF001
+        assert "takes longer than 0.01 s" in (await log.probe() or "")
+        answer.set()
+
+
+async def read_for(log: Any, user: str) -> None:
+    with acting_for(user):
+        await log.read("user/1", 0, events_max=1)
+
+
+@looped
+async def test_reads_are_charged_to_their_user_and_bounded(tmp_path: Path) -> None:
+    async with opened(SqliteEngine(tmp_path)) as log:
+        await log.append(append(event()))
+        paid: list[str] = []
+        log.bill(lambda user, _: paid.append(user))
+        await asyncio.create_task(read_for(log, "user/7"))
+        assert paid == ["user/7"]
+        log.bound_reads(waiting_per_user=1, waiting_max=2)
+        many = [asyncio.create_task(read_for(log, "user/7")) for _ in range(50)]
+        outcomes = await asyncio.gather(*many, return_exceptions=True)
+        assert any(isinstance(one, QueueFull) for one in outcomes)
+        assert log.reads_refused == sum(isinstance(one, QueueFull) for one in outcomes)
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite", "replica"])
+@looped
+async def test_a_user_that_is_forgotten_leaves_no_command_ack_or_keyframe(name: str, tmp_path: Path) -> None:
+    async with opened(make_engine(name, tmp_path)) as log:
+        records = [CommandRecord(CommandKey(user, "c", "1"), b"", b"{}") for user in ("user/1", "user/2")]
+        for record in records:
+            await log.append(Append(ts_ms=1, events=(event(record.key.user),), command=record))
+            await log.save_acks([Ack(record.key.user, "c", record.key.user, 1)])
+            await log.put_keyframe(Keyframe(record.key.user, "fold", "print", 1, b"state"))
+        await log.forget_user("user/1", ["user/1"])
+        found = [await log.command(record.key) is not None for record in records]
+        acks = [len(await log.acks(record.key.user)) for record in records]
+        frames = [await log.keyframe(record.key.user, "fold", "print") is not None for record in records]
+        assert (found, acks, frames) == ([False, True], [0, 1], [False, True])
+        assert log.position == 2

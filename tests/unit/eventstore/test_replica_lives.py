@@ -1,0 +1,210 @@
+"""How a node over an ordered log begins and ends: what waits is told, and what runs is waited for."""
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+
+from huahuo.eventstore.core.storage_port import PutKeyframe
+from huahuo.eventstore.errors import (
+    EventStoreError,
+    Unavailable,
+)
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.model import Appended, Keyframe
+from huahuo.eventstore.replicated.opening import Held, open_replica
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
+from tests.support.models.failing_store import Way, one_node
+from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.replicas import Node, cluster
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+FRAME = Keyframe("s", "fold", "print", 1, b"state")
+
+
+class Paused(InlineExecutor):
+    """Runs jobs while `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        await self.open.wait()
+        return await super().run(job)
+
+
+class HeldNode(Node):
+    """A node whose writer does what it does while its executor is open."""
+
+    def __init__(self, order: MemoryOrder) -> None:
+        super().__init__("a", order, lambda order, _: Way(order), 1)
+        self.executor = Paused()
+
+    async def engine(self, **options: Any) -> MemoryLog:
+        return await MemoryLog.open(self.disk, ambient=self.ambient, executor=self.executor, **options)
+
+
+async def test_appends_that_wait_when_a_node_stops_are_in_doubt_wherever_they_wait() -> None:
+    node = HeldNode(MemoryOrder())
+    await node.start()
+    node.executor.open.clear()
+    made = node.log.submit(append(event("s")))  # its proposal is being made
+    await asyncio.sleep(0)
+    queued = node.log.submit(append(event("s")))
+    await asyncio.sleep(0)
+    node.writer.halt("the order is gone")
+    node.writer.halt("and again")
+    node.executor.open.set()
+    outcomes = await asyncio.gather(made, queued, return_exceptions=True)
+    assert [str(one) for one in outcomes] == ["the log cannot write: the order is gone"] * 2
+    assert node.writer.trouble == "the order is gone"
+    await node.log.close()
+
+
+async def test_closing_waits_for_the_commit_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huahuo.eventstore.replicated.writer.CLOSE_S", 1.0)
+    node = HeldNode(MemoryOrder())
+    await node.start()
+    await node.log.append(append(event("s")))
+    node.executor.open.clear()
+    frame = node.writer.write((PutKeyframe(FRAME),), len(FRAME.state))
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(node.executor, "run", InlineExecutor().run)  # nothing else waits
+    closing = asyncio.ensure_future(node.log.close())
+    await asyncio.sleep(5)
+    assert not closing.done(), "the store is in use"
+    node.executor.open.set()
+    await closing
+    await frame
+
+
+async def test_a_node_cares_for_its_files_once_a_second_while_that_is_due_and_not_after_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with one_node() as made:
+        [node] = made.nodes
+        loop, cared = asyncio.get_running_loop(), list[float]()
+        monkeypatch.setattr(node.log.store, "care_due", lambda: True)
+        monkeypatch.setattr(node.log.store, "care", lambda: cared.append(loop.time()))
+        await node.log.append(append(event("s")))
+        await asyncio.sleep(3.5)
+        times = len(cared)
+        assert 3 <= times <= 10
+    await asyncio.sleep(5)
+    assert len(cared) <= times + 1
+
+
+async def test_a_node_that_finds_out_that_it_differs_before_it_may_propose_stops_without_a_word() -> None:
+    async with cluster("abc") as made:
+        for node in made.nodes:
+            await node.log.append(append(event("s")))
+        await made.caught_up()
+        wrong = made.nodes[0]
+        wrong.writer.proposer = None
+        wrong.writer.place.chain = bytes(32)
+        before = made.order.last
+        for node in made.nodes[1:]:
+            await node.log.append(append(event("s")))
+        for node in made.nodes[1:]:
+            await node.log.append(append(event("s")))
+        await asyncio.sleep(1)
+        assert "differs from that of b, c" in (wrong.writer.trouble or "")
+        assert made.order.last == before + 4, "it proposed nothing"
+
+
+async def test_a_node_that_is_stopped_while_it_catches_up_begins_no_incarnation() -> None:
+    async with one_node() as made:
+        [node] = made.nodes
+        for _ in range(3):
+            await node.log.append(append(event("s")))
+        late = Node("b", made.order, lambda order, _: Silent(order), 1)
+        await late.start(joined=False)
+        await asyncio.sleep(0.1)
+        late.writer.halt("stopped")
+        with pytest.raises(Unavailable, match="stopped"):
+            await late.writer.joined()
+        await asyncio.sleep(0)
+        assert late.writer.proposer is None
+        await late.log.close()
+
+
+class Silent(MemorySequencer):
+    """An order that says how long it is, and shows its first proposal only."""
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        whole = super().follow(after)
+        async for one in whole:
+            yield one
+            await asyncio.Event().wait()
+
+
+async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_away() -> None:
+    async with one_node() as made:
+        [node] = made.nodes
+        await node.log.append(append(event("s", b"one")))
+        held = Held(node.log.log_id, node.writer.shared.offset)
+        await node.log.close()
+        way = Way(made.order)
+        way.answers, way.away = 0, [Unreachable("away")] * 3
+        engine = functools.partial(node.engine, master_key=MASTER_KEY, build="test-1")
+        node.log = await open_replica(
+            engine, ambient=node.ambient, master_key=MASTER_KEY, sequencer=way, node="a", held=held
+        )
+        assert [one.body for one in await node.history()] == [b"one"]
+        await node.writer.joined()
+        assert way.away == []
+
+
+async def test_a_directory_with_a_replica_of_another_log_does_not_open() -> None:
+    async with one_node() as made:
+        [node] = made.nodes
+        await node.log.close()
+        way = Way(made.order)
+        engine = functools.partial(node.engine, master_key=MASTER_KEY, build="test-1")
+        with pytest.raises(EventStoreError, match="that belongs to it"):
+            await open_replica(
+                engine, ambient=node.ambient, master_key=MASTER_KEY, sequencer=way, node="a",
+                held=Held("another", 1),
+            )  # fmt: skip
+        with pytest.raises(Unreachable):
+            await way.last()
+
+
+async def test_an_empty_directory_waits_for_an_order_that_is_away() -> None:
+    order = MemoryOrder()
+    way = Way(order)
+    way.answers, way.away = 0, [Unreachable("away"), InDoubt("no answer")]
+    node = Node("a", order, lambda *_: way, 1)
+    await node.start()
+    assert way.away == []
+    assert isinstance(await node.log.append(append(event("s"))), Appended)
+    await node.log.close()
+
+
+async def test_a_node_counts_itself_and_each_that_was_heard_lately_as_living() -> None:
+    async with cluster("ab") as made:
+        await made.caught_up()
+        one, other = made.nodes
+        assert one.log.incarnation == "a.1"
+        assert one.log.living() == {"a.1", "b.1"}
+        await other.log.close()
+        one.ambient.advance(60)
+        assert one.log.living() == {"a.1"}
+
+
+async def test_a_directory_of_a_single_service_does_not_join_before_it_is_adopted() -> None:
+    async with one_node() as made:
+        [node] = made.nodes
+        lone = Node("b", made.order, lambda order, _: MemorySequencer(order), 1)
+        single = await MemoryLog.open(
+            lone.disk, ambient=lone.ambient, master_key=MASTER_KEY, build="b", log_id=node.log.log_id
+        )
+        await single.append(append(event("s")))
+        await single.close()
+        with pytest.raises(EventStoreError, match="adopt it into a cluster first"):
+            await lone.start()

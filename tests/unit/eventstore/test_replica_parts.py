@@ -1,0 +1,223 @@
+"""The parts of a replica, each without a node: what they say of what is missing, foreign, late or over."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.draft import Draft
+from huahuo.eventstore.core.storage_port import Passed, Place, PutPassed
+from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
+from huahuo.eventstore.model import Append, Appended
+from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.replicated.agreement import Agreement
+from huahuo.eventstore.replicated.applied import apply_all
+from huahuo.eventstore.replicated.apply import Reserved, Run
+from huahuo.eventstore.replicated.arrivals import READ_AHEAD_MAX, Arrivals
+from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
+from huahuo.eventstore.replicated.living import LIVING_S, Living
+from huahuo.eventstore.replicated.proposal import Item, Proposal, encode_item
+from huahuo.eventstore.replicated.reserving import Reservations
+from huahuo.eventstore.replicated.same_order import SameOrder
+from huahuo.eventstore.replicated.shared import Member, Shared
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
+from huahuo.eventstore.sqlite import passed
+from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
+
+pytestmark = pytest.mark.anyio
+
+
+def run() -> tuple[Run, Draft]:
+    draft = Draft(Place(0, GENESIS, {}), Nothing(), "", 0)
+    return Run(draft, Shared(), {}, 1, CODEC), draft
+
+
+def test_a_hole_in_the_order_is_not_passed_over() -> None:
+    begun, draft = run()
+    with pytest.raises(EventStoreError, match="proposal 1 is missing"):
+        apply_all(begun, draft, [Ordered(2, encoded(proposal()))])
+    assert begun.shared.offset == 0
+
+
+def test_an_item_that_asks_for_nothing_has_its_result_and_changes_nothing() -> None:
+    begun, draft = run()
+    step = begun.add(Ordered(1, encoded(proposal(1, Item()))))
+    assert step.results == [Appended(0, ())]
+    assert (draft.events, draft.changes) == ([], [])
+
+
+def test_a_history_that_is_kept_for_some_offsets_is_told_for_these_only() -> None:
+    assert Agreement().at(1) is None
+    kept = [Passed(offset, b"c%d" % offset, b"d") for offset in (5, 6)]
+    agreement = Agreement(kept)
+    assert [agreement.at(offset) for offset in (4, 5, 6, 7)] == [None, *kept, None]
+
+
+def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
+    agreement = Agreement()
+    agreement.hear("b", Passed(1, b"c", b"d"))
+    assert (agreement.verdict(), agreement.differing) == ("agreed", [])
+
+
+def test_a_birth_with_a_right_sum_that_says_something_else_is_none() -> None:
+    told = birth.dump(Birth(1, "id", b"mark"))
+    strange = birth._MAGIC + birth._sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
+    assert birth.load(told) is not None
+    assert birth.load(strange) is None
+    again = birth._AGAIN + birth._mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
+    assert birth.load_again(again, b"k") is None
+
+
+def test_a_proposal_with_a_right_mac_that_says_something_else_is_ignored() -> None:
+    body = bytes([CODEC.writes]) + b"\xc1"
+    told = encoded(proposal())
+    assert CODEC.decode(told[:1] + CODEC._mac_of(body) + body) is None  # noqa: SLF001  as a faulty version
+
+
+def test_blocks_that_follow_one_another_are_one() -> None:
+    blocks = Blocks()
+    blocks.add("c", 1, 5)
+    blocks.add("c", 6, 5)
+    assert blocks.take("c", 8) == 1
+    blocks.add("c", 20, 5)
+    assert blocks.take("c", 5) == 20, "what was left of the first was too short"
+
+
+def test_who_was_not_heard_for_a_while_or_was_replaced_does_not_seem_to_live() -> None:
+    members = {"a": Member(1, "t", 1, 0, "b"), "b": Member(3, "t", 1, 0, "b")}
+    living = Living()
+    living.begin(members, 0.0)
+    assert living.names(members, LIVING_S - 1) == {"a.1", "b.3"}
+    living.hear("b", 3, LIVING_S)
+    assert living.names(members, LIVING_S) == {"b.3"}
+    assert living.names({"b": Member(4, "u", 1, 0, "b")}, LIVING_S) == frozenset()
+
+
+def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:
+    with pytest.raises(TypeError, match="no part of a proposal: object"):
+        encode_item(Item(Append(ts_ms=1, expected=object())))  # type: ignore[arg-type]
+
+
+def test_where_no_ends_of_the_chain_are_known_only_the_state_is_stored() -> None:
+    bare = list(passed.statements(PutPassed(b"state", ())))
+    whole = list(passed.statements(PutPassed(b"state", (Passed(9, b"c", b"d"),))))
+    assert [text.split()[0] for text, _ in bare] == ["INSERT"]
+    assert [text.split()[0] for text, _ in whole] == ["INSERT", "INSERT", "DELETE"]
+
+
+async def test_numbers_that_did_not_get_into_a_proposal_are_asked_for_again() -> None:
+    reservations = Reservations(lambda: None)
+    with pytest.raises(NumbersSpent):
+        reservations.take("c", 1)
+    [asked] = reservations.next_wanted()
+    assert reservations.next_wanted() == []
+    reservations.want_again(asked)
+    assert reservations.next_wanted() == [asked]
+
+
+async def test_numbers_that_come_for_nobody_are_kept_and_those_who_wait_at_the_end_are_told() -> None:
+    reservations = Reservations(lambda: None)
+    reservations.came(Reserved("c", 1, 2 * BLOCK))
+    assert reservations.take("c", 1) == 1
+    waiting = asyncio.ensure_future(reservations.reserve("d", 1))
+    await asyncio.sleep(0)
+    reservations.end("the end")
+    with pytest.raises(Unavailable, match="the end"):
+        await waiting
+    assert reservations.wanted == {}
+
+
+async def test_numbers_that_were_there_before_the_end_stay_so() -> None:
+    reservations = Reservations(lambda: None)
+    waiting = asyncio.ensure_future(reservations.reserve("c", 1))
+    await asyncio.sleep(0)
+    reservations.came(Reserved("c", 1, BLOCK))
+    reservations.end("the end")
+    await waiting
+
+
+class Scripted(MemorySequencer):
+    """An ordered log that gives these proposals, and then ends or fails."""
+
+    def __init__(self, count: int, error: SequencerError | None = None) -> None:
+        super().__init__(MemoryOrder())
+        self.given = 0
+        self._count = count
+        self._error = error
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        for offset in range(after + 1, self._count + 1):
+            self.given = offset
+            yield Ordered(offset, b"p")
+        if self._error is not None:
+            raise self._error
+
+
+def arrivals(sequencer: MemorySequencer) -> tuple[Arrivals, list[str]]:
+    halted: list[str] = []
+    return Arrivals(sequencer, wake=lambda: None, halt=halted.append), halted
+
+
+async def test_no_more_is_read_ahead_than_can_be_applied_soon() -> None:
+    order = Scripted(2 * READ_AHEAD_MAX)
+    coming, halted = arrivals(order)
+    reading = asyncio.ensure_future(coming.follow(0))
+    await asyncio.sleep(0.01)
+    assert (order.given, len(coming)) == (READ_AHEAD_MAX, READ_AHEAD_MAX)
+    coming.drop(READ_AHEAD_MAX // 2)
+    await asyncio.sleep(0.01)
+    assert (len(coming), reading.done()) == (READ_AHEAD_MAX, False)
+    coming.drop(2 * READ_AHEAD_MAX)
+    await asyncio.sleep(0.01)
+    coming.drop(2 * READ_AHEAD_MAX)
+    await reading
+    assert (order.given, halted) == (2 * READ_AHEAD_MAX, [])
+
+
+async def test_an_order_that_refuses_to_be_read_stops_the_node_with_its_reason() -> None:
+    coming, halted = arrivals(Scripted(1, Misconfigured("the log went back")))
+    await coming.follow(0)
+    assert halted == ["the log went back"]
+
+
+async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
+    coming, _ = arrivals(Scripted(0))
+    waits, gives_up = (asyncio.ensure_future(coming.applied(3)) for _ in range(2))
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    coming.end("the end")
+    with pytest.raises(Unavailable, match="the end"):
+        await waits
+    assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+
+
+async def test_an_ordered_log_without_any_birth_is_not_called_another_one() -> None:
+    order = Scripted(2)
+    way = SameOrder(order, "log-1", applied=0)
+    await way.check()
+
+
+async def test_a_birth_behind_other_proposals_is_the_one_that_counts() -> None:
+    order = MemoryOrder()
+    order.put(b"no birth")
+    order.put(birth.dump(Birth(1, "log-2", b"mark")))
+    with pytest.raises(Misconfigured, match="that of log-2"):
+        await SameOrder(MemorySequencer(order), "log-1", applied=0).check()
+
+
+async def test_an_order_is_trimmed_through_its_comparison() -> None:
+    order = MemoryOrder()
+    for data in (b"a", b"b", b"c"):
+        order.put(data)
+    way = SameOrder(MemorySequencer(order), "log-1", applied=0)
+    await way.trim(3)
+    assert (order.first, order.get(3)) == (3, b"c")
+
+
+def test_a_proposal_is_what_it_was_made_of() -> None:
+    one = proposal(1)
+    assert isinstance(one, Proposal)
+    assert CODEC.decode(encoded(one)) == one

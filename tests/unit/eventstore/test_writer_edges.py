@@ -1,0 +1,212 @@
+"""What the writer of a log does when its store fails in rare ways, and what it does between commits."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.fair_queue import ITEM_BYTES, FairQueue
+from huahuo.eventstore.core.pending import PETTY_S, Pending, bill
+from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.model import Append, Appended, StoredEvent
+from tests.support.models.failing_store import blind, failing
+from tests.support.worlds.logs import MASTER_KEY, append, event
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+
+class Held(InlineExecutor):
+    """Runs jobs while `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        await self.open.wait()
+        return await super().run(job)
+
+
+async def opened(executor: Held | None = None) -> MemoryLog:
+    return await MemoryLog.open(
+        ModelDisk(), ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", executor=executor
+    )
+
+
+class Cared:
+    """A store whose files want care until it was given `wanted` times."""
+
+    def __init__(self, log: MemoryLog, patch: pytest.MonkeyPatch, wanted: int) -> None:
+        self.at_s: list[float] = []
+        self.wanted = wanted
+        patch.setattr(log.store, "care_due", lambda: len(self.at_s) < self.wanted)
+        patch.setattr(log.store, "care", self.care)
+
+    def care(self) -> None:
+        self.at_s.append(asyncio.get_running_loop().time())
+
+
+async def test_care_that_is_due_again_at_once_waits_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await opened()
+    cared = Cared(log, monkeypatch, 3)
+    await log.append(append(event()))
+    await asyncio.sleep(10)
+    assert [later - earlier for earlier, later in pairwise(cared.at_s)] == [1.0, 1.0]
+    await log.close()
+
+
+async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await opened()
+    cared = Cared(log, monkeypatch, 100)
+    await log.append(append(event()))
+    await asyncio.sleep(0)
+    await log.close()
+    times = len(cared.at_s)
+    await asyncio.sleep(10)
+    assert len(cared.at_s) == times > 0
+
+
+async def test_care_that_a_log_was_closed_during_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = Held()
+    log = await opened(executor)
+    cared = Cared(log, monkeypatch, 100)
+    waiting = log.submit(append(event()))
+    log.listen(lambda _: executor.open.clear())
+    await waiting
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(1)
+    assert cared.at_s == []
+    executor.open.set()
+    await closing
+    await asyncio.sleep(10)
+    assert len(cared.at_s) == 1
+
+
+async def test_care_that_comes_due_while_a_commit_runs_disturbs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = Held()
+    log = await opened(executor)
+    cared = Cared(log, monkeypatch, 2)
+    await log.append(append(event()))
+    await asyncio.sleep(0.5)
+    executor.open.clear()
+    waiting = log.submit(append(event()))
+    await asyncio.sleep(2)
+    assert (waiting.done(), len(cared.at_s)) == (False, 1)
+    executor.open.set()
+    assert isinstance(await waiting, Appended)
+    await asyncio.sleep(0.1)
+    assert len(cared.at_s) == 2
+    await log.close()
+
+
+async def test_care_that_fails_costs_no_append(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = await opened()
+    cared = Cared(log, monkeypatch, 1)
+
+    def fail() -> None:
+        cared.care()
+        raise OSError("no room")
+
+    monkeypatch.setattr(log.store, "care", fail)
+    for _ in range(2):
+        await log.append(append(event()))
+    await asyncio.sleep(1)
+    assert (len(cared.at_s), log.position) == (1, 2)
+    await log.close()
+
+
+async def test_events_of_a_commit_that_failed_behind_its_sync_are_told_and_their_append_is_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = await opened()
+    heard: list[StoredEvent] = []
+    log.listen(heard.extend)
+    failing(log.store, monkeypatch, OSError("the answer was lost"), behind=True)
+    with pytest.raises(Unavailable):
+        await log.append(append(event(body=b"durable")))
+    assert [one.body for one in heard] == [b"durable"]
+    assert log.position == 1
+    await log.append(append(event()))
+    assert [one.position for one in heard] == [1, 2]
+    await log.close()
+
+
+async def test_what_a_commit_wrote_before_it_met_a_damaged_page_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = Held()
+    log = await opened(executor)
+    heard: list[StoredEvent] = []
+    log.listen(heard.extend)
+    failing(log.store, monkeypatch, Corrupt("a page", "not what was written"), behind=True)
+    executor.open.clear()
+    both = [log.submit(append(event(body=body))) for body in (b"one", b"two")]
+    executor.open.set()
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
+    assert [one.body for one in heard] == [b"one", b"two"]
+    await log.close()
+
+
+async def test_where_nobody_can_say_what_a_damaged_commit_wrote_all_of_it_is_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = Held()
+    log = await opened(executor)
+    blind(log.store, monkeypatch, times=2)
+    failing(log.store, monkeypatch, Corrupt("a page", "not what was written"))
+    executor.open.clear()
+    both = [log.submit(append(event())) for _ in range(2)]
+    executor.open.set()
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
+    with pytest.raises(Unavailable, match="OSError"):
+        await log.append(append(event()))
+    assert (await log.append(append(event()))).position == 1  # type: ignore[union-attr]
+    await log.close()
+
+
+@pytest.mark.parametrize("lost", ["all of it", "its end is another one"])
+async def test_a_log_whose_acknowledged_events_are_gone_takes_no_more(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await opened()
+    await log.append(append(event()))
+    recover = log.store.recover
+    change = {"position": 0} if lost == "all of it" else {"chain": bytes(32)}
+    monkeypatch.setattr(log.store, "recover", lambda: msgspec.structs.replace(recover(), **change))
+    failing(log.store, monkeypatch, OSError("a fault"))
+    with pytest.raises(Unavailable):
+        await log.append(append(event()))
+    with pytest.raises(Unavailable, match="acknowledged events are gone"):
+        await log.append(append(event()))
+    assert log.position == 1
+    await log.close()
+
+
+def test_nobody_pays_for_what_the_service_writes_for_itself_nor_for_a_petty_part() -> None:
+    def pending(user: str, size: int) -> Pending:
+        return Pending(Append(ts_ms=1, principal=user), (), size, None)
+
+    paid: dict[str, float] = {}
+    large, small = pending("user/1", 10_000 * ITEM_BYTES), pending("user/2", 0)
+    own = Pending(None, (), 1 << 20, None)
+    bill([large, small, own], 2000 * PETTY_S, paid.__setitem__)
+    assert list(paid) == ["user/1"]
+    assert paid["user/1"] == pytest.approx(2000 * PETTY_S, rel=0.01)
+
+
+def test_the_last_of_a_line_goes_alone_if_it_is_larger_than_a_group() -> None:
+    queue = FairQueue[str]()
+    queue.put("a", "large", 1, 100)
+    assert queue.owners == 1
+    assert queue.take(10, 50) == ["large"]
+    assert (queue.owners, queue.bytes) == (0, 0)
