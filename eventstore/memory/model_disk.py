@@ -66,6 +66,10 @@ class ModelDisk:
         """All bytes as a process sees them, synced or not."""
         return bytes(self._safe) + b"".join(self._waiting)
 
+    def read_safe(self) -> bytes:
+        """The bytes that survive any crash."""
+        return bytes(self._safe)
+
     def write(self, ticket: int, data: bytes) -> None:
         """Put `data` at the end. A write that fails has written half of it.
 

@@ -111,6 +111,17 @@ def test_newer_code_goes_on_with_what_older_code_began() -> None:
     assert {"I1", "I6", "I7", "I10", "I13", "I26"} <= set(done.shown)
 
 
+@pytest.mark.slow
+def test_accounts_with_grants_live_on_through_crashes_between_a_refresh_and_its_use() -> None:
+    tour = tours()[-1]
+    done = run(tour)
+    assert not done.failed
+    assert {"I22", "I23"} <= set(done.shown)
+    assert done.marks["crash between refresh and use"]
+    assert done.marks["refresh token given up"]
+    assert run(tour).trace == done.trace
+
+
 def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:
     assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, DEPLOYS + 1, 16, 17]
     assert plan(CLUSTERS + 1).nodes > 1

@@ -30,6 +30,8 @@ CHECKERS: tuple[Checker, ...] = (
     trust_side.nothing_changes_on_the_way,
     work_side.mails_once,
     trust_side.tokens_durable_first,
+    trust_side.one_refresh_at_a_time,
+    trust_side.grants_live_on,
     work_side.drains_in_time,
     work_side.back_at_base_line,
     work_side.work_ends,

@@ -168,6 +168,10 @@ class History:
     doors: list[Door] = field(default_factory=list)
     rotations: list[tuple[str, str, str]] = field(default_factory=list)
     """(account, `kept` when the token is durable or `used` when it is relied on, refresh token), in order."""
+    refreshes: list[tuple[str, int, str]] = field(default_factory=list)
+    """(account, life of the service, `begun` or `over`) of requests at a token server, in order."""
+    grants: list[tuple[str, bool, bool]] = field(default_factory=list)
+    """(account, whether its server ended the grant, whether it signed in when all faults were over)."""
     nodes: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     """By node: (position, link of the chain) as it lies there."""
     node_served: list[tuple[str, int, bytes]] = field(default_factory=list)

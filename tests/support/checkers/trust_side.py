@@ -1,6 +1,6 @@
 """Checkers of what must never be seen or believed: I16, I17, I18, I21, I23, I27, I28. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from huahuo.eventstore.verdict import Tally, Verdict
 from tests.support.checkers.history import History
@@ -85,6 +85,27 @@ def tokens_durable_first(history: History) -> Verdict:
         if token not in kept[account]:
             tally.wrong(f"{account}: a token was relied on before it was durable")
     return tally.verdict("uses of a token that was durable")
+
+
+def one_refresh_at_a_time(history: History) -> Verdict:
+    """I23: a service never has two requests by one grant under way."""
+    tally, under_way = Tally("I23"), Counter[tuple[str, int]]()
+    for account, life, what in history.refreshes:
+        under_way[account, life] += 1 if what == "begun" else -1
+        tally.judged += what == "begun"
+        if under_way[account, life] > 1:
+            tally.wrong(f"{account}: two refreshes at a time")
+    return tally.verdict("refreshes, each alone")
+
+
+def grants_live_on(history: History) -> Verdict:
+    """I23: a grant that its server did not end signs in after any faults."""
+    tally = Tally("I23")
+    for account, ended, signs_in in history.grants:
+        tally.judged += not ended
+        if not ended and not signs_in:
+            tally.wrong(f"{account}: the account is lost")
+    return tally.verdict("accounts that sign in when all faults are over")
 
 
 def nodes_agree(history: History) -> Verdict:

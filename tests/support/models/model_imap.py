@@ -8,9 +8,10 @@ attributes that a test sets at any time; a number counts down with each time the
 """
 
 import asyncio
+import base64
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
 _WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"|(\S+)')
@@ -37,6 +38,8 @@ class ModelImap:
         """How many times to end the connection in the middle of a literal."""
         self.silences = 0
         """How many FETCHes of bodies to leave without an answer."""
+        self.by_token: Callable[[str, str], Awaitable[bool]] | None = None
+        """Whether a user may sign in with an access token; None: nobody may."""
         self._next_uid = 1
         self._tasks: list[asyncio.Task[None]] = []
         for mail in mails or []:
@@ -105,7 +108,7 @@ class _Session:
             if self._imap.delay_s:
                 await asyncio.sleep(self._imap.delay_s)
             tag, _, command = line.partition(b" ")
-            answer = self._answer(command)
+            answer = await self._authenticate(command) or self._answer(command)
             if answer is None:
                 return
             if answer:
@@ -131,7 +134,8 @@ class _Session:
         return None
 
     def _capability(self, _: bytes) -> bytes:
-        self._line(b"* CAPABILITY IMAP4rev1 ID")
+        tokens = b"" if self._imap.by_token is None else b" SASL-IR AUTH=XOAUTH2"
+        self._line(b"* CAPABILITY IMAP4rev1 ID" + tokens)
         return b"OK"
 
     def _login(self, arguments: bytes) -> bytes:
@@ -145,6 +149,18 @@ class _Session:
             return b"NO " + self._imap.refuse_login.encode()
         self._logged_in = True
         return b"OK in"
+
+    async def _authenticate(self, command: bytes) -> bytes | None:
+        """The tagged answer to a token; None: the command brings none."""
+        if self._imap.by_token is None or not command.startswith(b"AUTHENTICATE XOAUTH2 "):
+            return None
+        user, _, token = base64.b64decode(command.rpartition(b" ")[2]).decode().partition("\1auth=Bearer ")
+        if await self._imap.by_token(user.removeprefix("user="), token.rstrip("\1")):
+            self._logged_in = True
+            return b"OK in"
+        await self._say(b"+ " + base64.b64encode(b'{"status":"401"}'))
+        await self._reader.readuntil(b"\n")
+        return b"NO [AUTHENTICATIONFAILED] wrong token"
 
     def _examine(self, _: bytes) -> bytes | None:
         if not self._logged_in:

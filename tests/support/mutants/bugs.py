@@ -24,6 +24,19 @@ PLANS: Final = {
     "calm": Plan(1, 60, 6, 3, "memory", 3, {"reset": 5, "restart device": 20}, _WORK),
     "tokens": Plan(1, 60, 3, 3, "memory", 10, {"expire": 5}, _WORK),
     "newer": Plan(1, 60, 4, 2, "memory", 3, {"deploy": 15, "kill": 20}, _WORK, down_s=1.0),
+    "grants": Plan(
+        1,
+        90,
+        3,
+        2,
+        "memory",
+        4,
+        {"write fails": 8, "crash at tokens": 15, "power": 15},
+        _WORK,
+        down_s=1.0,
+        over_http=False,
+        grants=4,
+    ),
     "nodes": Plan(1, 60, 4, 2, "memory", 3, {"kill": 15, "log cut off": 20}, _WORK, down_s=2.0, nodes=2),
 }
 
@@ -43,7 +56,17 @@ def _unit(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/{name}.py" for name in names)
 
 
+_KEPT: Final = "(following is None and learned == grant.way) or "
+
 _ALL: Final = (
+    Bug(
+        "an access token is used before the next refresh token is durable",
+        "huahuo.mailcheck.web.tokens",
+        _KEPT + "await self._grants.keep(\n                email_id, grant.generation, learned, following\n",
+        _KEPT + "asyncio.gather(return_exceptions=True, *[  # nobody waits for it\n"
+        "                self._grants.keep(email_id, grant.generation, learned, following)]\n",
+        plan="grants",
+    ),
     Bug(
         "old events are taken for new ones",
         "huahuo.actors.domain.fold",

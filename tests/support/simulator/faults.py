@@ -11,6 +11,7 @@ from huahuo.transport.client.model import ClientError
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.device import Device
 from tests.support.simulator.node import HOST, Node
+from tests.support.simulator.token_side import TokenSide
 
 DAY_MS = 86_400_000
 
@@ -38,8 +39,9 @@ class Faults:
             "reset": self._reset, "clock": self._clock, "stop server": self._stop_server,
             "stop device": self._stop_device, "expire": self._expire, "revoke": self._revoke,
             "drain": self._drain, "restart device": self._restart, "mail server": self._mail,
-            "deploy": self._deploy,
+            "deploy": self._deploy, "crash at tokens": self._crash_at_tokens, "end grant": self._end_grant,
         }  # fmt: skip
+        self.tokens: TokenSide | None = None
         self._struck: list[str] = []
         self._days = _in_turns((-1.0, -0.1, 0.01, 0.04, 2.0, 40.0), self._chance)
         self._mail_troubles = _in_turns(
@@ -219,6 +221,15 @@ class Faults:
                 for device in self._clients:
                     if device.user == user:
                         device.revoked(began_s)
+
+    async def _crash_at_tokens(self) -> None:
+        if self.tokens is not None:
+            self.tokens.crash_next = self._chance.choice(("power", "kill"))
+
+    async def _end_grant(self) -> None:
+        """Of the last account alone: the others must live on."""
+        if self.tokens is not None:
+            self.tokens.end(list(self.tokens.accounts.values())[-1])
 
     async def _mail(self) -> None:
         imap, chance = self._imap, self._chance

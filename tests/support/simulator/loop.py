@@ -180,11 +180,24 @@ class Loop(SimLoop):
     def crash(self, host: str) -> None:
         """Kill a machine. None of its timers fires any more: simloop would leave them to the next life."""
         self._net.crash(host)
+        self._drop_timers(host)
+
+    def sweep(self, host: str) -> bool:
+        """End what the cleaning up of a crashed machine has begun; whether there was something."""
+        left = [task for task in self._net._tasks[host] if not task.done()]
+        for task in left:
+            task.cancel()
+        return self._drop_timers(host) or bool(left)
+
+    def _drop_timers(self, host: str) -> bool:
+        dropped = False
         due = (entry[2] for entry in (*self._ready, *self._stopped.get(host, ())))
         for handle in (*(entry[3] for entry in self._timers), *due):
             is_timer = isinstance(handle, asyncio.TimerHandle)
             if is_timer and not handle._cancelled and _host_of(handle) == host:
                 handle.cancel()
+                dropped = True
+        return dropped
 
     def stop_machine(self, host: str) -> None:
         """As SIGSTOP: nothing of this machine runs until `go_on`; its timers pass meanwhile."""

@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -42,6 +43,7 @@ EPOCH_MS = 1_790_000_000_000
 HOST, PORT = "server", 8765
 SECRET = "jwt-secret-canary-0123456789-abcdefghij"
 MASTER_KEY = "5a" * 32
+_SWEEP_S = 0.01
 
 
 class SimClock(FakeAmbient):
@@ -106,6 +108,22 @@ class CutExecutor(InlineExecutor):
         return result
 
 
+class LateExecutor(InlineExecutor):
+    """Runs each job after a moment, as a disk does that takes its time."""
+
+    def __init__(self, chance: Random, most_s: float, up: asyncio.Event) -> None:
+        """`up`: before it is set, the disk takes no time."""
+        super().__init__()
+        self._chance = chance
+        self._most_s = most_s
+        self._up = up
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        if self._up.is_set():
+            await asyncio.sleep(self._chance.uniform(0.0, self._most_s))
+        return await super().run(job)
+
+
 _assets = cache(site.assets)
 _tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
 _schema = cache(msgspec.json.schema)
@@ -160,6 +178,9 @@ class Node:
         self.disk = SimDisk(self._power_fails, marks)
         self.engine = engine
         self.settings_more: dict[str, Any] = {}
+        self.mail_more: dict[str, Any] = {}
+        self.sync_s = 0.0
+        """How long a commit of the memory engine takes at most."""
         self._writer = CutExecutor(self._power_fails)
         self._folder = folder
         self._history = history
@@ -242,7 +263,7 @@ class Node:
             unauthenticated_per_ip=0,
             webhooks_allow_private=True,
             **self.settings_more,
-            plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5)},
+            plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5, **self.mail_more)},
         )
 
     async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
@@ -263,10 +284,15 @@ class Node:
                 ambient=ambient,
                 master_key=secrets.master_key,
                 build=f"sim-{self.life}",
-                executor=InlineExecutor(),
+                executor=self._executor(),
             )
         self._history.writers.append(("open", str(self.life)))
         return log
+
+    def _executor(self) -> InlineExecutor:
+        if not self.sync_s:
+            return InlineExecutor()
+        return LateExecutor(Random(f"syncs {self.name} {self.loop.seed} {self.life}"), self.sync_s, self.up)
 
     def _image(self, life: int) -> Path:
         """A copy of the last life's files: its open ones still belong to the old process."""
@@ -316,7 +342,13 @@ class Node:
         self.marks.sometimes("torn tail cut", len(self.disk.read()) < before)
         self.host.restart()
         self.loop.go_on(self.name)  # a stopped machine that loses its power is not stopped any more
+        if self.sync_s:  # what waits for a slow commit cleans up in more steps, and may begin things
+            self._sweep()
         self.gone.set()
+
+    def _sweep(self) -> None:
+        if not self._alive and self.loop.sweep(self.name):
+            self.loop.call_later(_SWEEP_S, self._sweep, context=Context())  # of no machine
 
     def _power_fails(self) -> None:
         self.loop.call_soon(self.crash, "power")
@@ -395,13 +427,29 @@ class Node:
                 writer=InlineExecutor(),
                 readers=InlineExecutor(),
             )
+        return await self._log_over(changed(self.disk.read()))
+
+    async def safe_secrets(self, streams: str, name: str) -> list[str]:
+        """This secret of each stream that begins so, as any crash would leave them now. Memory engine."""
+        log = await self._log_over(self.disk.read_safe())
+        try:
+            found = [await log.secrets(stream, (name,)) for stream in sorted(log.streams(streams))]
+            return [secret.reveal() for [secret] in found if secret is not None]
+        finally:
+            await log.close()
+
+    async def _log_over(self, data: bytes) -> MemoryLog:
         disk = ModelDisk()
         ticket = disk.hold()
-        disk.write(ticket, changed(self.disk.read()))
+        disk.write(ticket, data)
         disk.sync(ticket)
         disk.release(ticket)
         return await MemoryLog.open(
-            disk, ambient=clock, master_key=key, build="sim", executor=InlineExecutor()
+            disk,
+            ambient=SimClock(self.loop, "final"),
+            master_key=bytes.fromhex(MASTER_KEY),
+            build="sim",
+            executor=InlineExecutor(),
         )
 
     def raw(self) -> bytes:

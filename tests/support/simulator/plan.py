@@ -66,6 +66,22 @@ NODE_FAULTS: Final[dict[str, tuple[float, float]]] = {
 }
 """The same for runs of several nodes: those of a service strike one of them."""
 
+GRANT_FAULTS: Final[dict[str, float]] = {
+    "crash at tokens": 8.0,
+    "power": 15.0,
+    "kill": 15.0,
+    "cut in sync": 10.0,
+    "write fails": 10.0,
+    "sync fails": 10.0,
+    "disk full": 60.0,
+    "fence": 20.0,
+    "drain": 30.0,
+    "stop server": 40.0,
+    "end grant": 30.0,
+    "reset": 10.0,
+}
+"""By kind: the mean time in the tour with grants."""
+
 KINDS: Final = ("idle", "mixed", *["dying", "returning", "dense"] * 4, "dying", "dying")
 """By the seed's remainder, the kind of its run."""
 
@@ -123,6 +139,8 @@ class Plan:
     """Whether a user has a webhook."""
     nodes: int = 1
     """How many whole services share an ordered log."""
+    grants: int = 0
+    """How many mailboxes sign in with a grant."""
 
     @property
     def client_hours(self) -> float:
@@ -279,7 +297,7 @@ def _long(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
-_OTHERS: Final = ("readers", "browsers", "hooks")
+_OTHERS: Final = ("readers", "browsers", "hooks", "grants")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
     "dense": _dense, "deploys": _deploys, "dying": _dying, "idle": _idle, "mixed": _mixed, "nodes": _cluster,
     "returning": _returning,
@@ -332,7 +350,12 @@ def tours() -> list[Plan]:
     shared = {kind: between[0] for kind, between in NODE_FAULTS.items()}
     nodes = replace(usual, seed=TOURS + len(alone), seconds=120.0, faults=shared, nodes=3)
     newer = replace(usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0})
-    return [*alone, nodes, newer]
+    tokens = replace(
+        usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0, browsers=0,
+        hooks=False, work={**work, "check": 0.0, "job": 0.0}, grants=4,
+        faults=GRANT_FAULTS,
+    )  # fmt: skip
+    return [*alone, nodes, newer, tokens]
 
 
 def with_clusters(seeds: Iterable[int]) -> Iterator[int]:

@@ -116,19 +116,19 @@ class Work:
         await device.send(one)
 
     async def _list(self, device: Device) -> None:
-        await _ask(device, "get_all_emails")
+        await ask(device, "get_all_emails")
 
     async def _check(self, device: Device) -> None:
         """A mail arrives, and the mailbox is checked."""
         if device.user != 1 or device.number != 0:
             return
         if not device.kept.mailboxes:
-            added = await _ask(
+            added = await ask(
                 device, "add_email", email="alice@example.com", password="imap-secret-canary",
                 mail_type="imap", server="imap", port=143, use_ssl=False,
             )  # fmt: skip
             if added is None:
-                listed = await _ask(device, "get_all_emails")
+                listed = await ask(device, "get_all_emails")
                 added = next(iter((listed or {}).get("emails", [])), None)
                 added = None if added is None else {"email_id": added.get("email_id", added.get("id"))}
             if added is None or added.get("email_id") is None:
@@ -140,20 +140,24 @@ class Work:
     async def check(self, device: Device) -> None:
         """Check its mailbox."""
         if device.kept.mailboxes:
-            await _ask(device, "check_emails", email_ids=device.kept.mailboxes)
+            await ask(device, "check_emails", email_ids=device.kept.mailboxes)
 
 
 async def hook(device: Device, receiver: Receiver) -> None:
     """Make one webhook for the user of a device. If the answer was lost, nobody knows its secret."""
     while True:
         await asyncio.sleep(1.0)
-        listed = await _ask(device, "list_webhooks")
+        listed = await ask(device, "list_webhooks")
         if listed is None:
             continue
         if listed["data"]:
             return
-        asked = {"url": URL, "types": list(HOOK_TYPES), "streams": [f"user/{device.user}", "system"]}
-        made = await _ask(device, "add_webhook", **asked)
+        asked: dict[str, Any] = {
+            "url": URL,
+            "types": list(HOOK_TYPES),
+            "streams": [f"user/{device.user}", "system"],
+        }
+        made = await ask(device, "add_webhook", **asked)
         if made is not None and "secret" in made:  # it is told once: a repeat has none
             receiver.secrets[made["webhook_id"]] = made["secret"]
             return
@@ -165,13 +169,16 @@ def mail_text(number: int) -> bytes:
     return f"{head}\r\n\r\n{canary(1)}".encode()
 
 
-async def _ask(device: Device, action: str, **fields: Any) -> dict[str, Any] | None:
+async def ask(
+    device: Device, action: str, *, command_id: str | None = None, **fields: Any
+) -> dict[str, Any] | None:
+    """The answer of a device's connection; None: there is none in time, or it was refused."""
     client = device.client
     if client is None:
         return None
     with contextlib.suppress(ClientError, TimeoutError):
         async with asyncio.timeout(QUERY_S):
-            return await client.send(action, **fields)
+            return await client.request(action, fields, command_id=command_id)
     return None
 
 

@@ -34,6 +34,7 @@ from tests.support.simulator.cluster_faults import ClusterFaults
 from tests.support.simulator.device import Device, digest_of, nonce_of
 from tests.support.simulator.direct import direct_writes
 from tests.support.simulator.faults import Faults
+from tests.support.simulator.grants import Grants
 from tests.support.simulator.kept import Habits
 from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
@@ -140,6 +141,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     cluster = Cluster(loop, folder, plan.nodes, *given) if plan.nodes > 1 else None
     node = cluster or Node(loop, folder, plan.engine, *given)
     node.settings_more["heartbeat_s"] = plan.heartbeat_s
+    grants = Grants(node, history, plan.grants) if plan.grants else None
     work = Work(plan.work, plan.pace_s, imap)
     devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
     readers = [_reader(node, history, number, plan) for number in range(plan.readers)]
@@ -149,6 +151,9 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     loop.net.host(MACHINE).create_task(receiver.serve())
     struck = devices, clients, imap, plan.down_s
     faults = Faults(node, *struck) if cluster is None else ClusterFaults(cluster, *struck)
+    if grants is not None:
+        grants.begin()
+        faults.tokens = grants.side
     await node.start()
     own = [asyncio.ensure_future(faults.revive())]
     for device in devices:
@@ -160,6 +165,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     own.append(asyncio.ensure_future(jobs(node, plan.work.get("job", 0), plan.pace_s, lambda: work.over)))
     own.append(asyncio.ensure_future(_look(node)))
     own += [asyncio.ensure_future(hook(devices[0], receiver))] if plan.hooks else []
+    own += [] if grants is None else [asyncio.ensure_future(grants.live(devices[0]))]
     await asyncio.sleep(plan.seconds)
     work.over = receiver.is_kind = True
     for browser in browsers:
@@ -168,7 +174,11 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     told.struck.update(faults.struck)
     history.healed_s = loop.time()
     try:
+        if grants is not None:
+            grants.over = True
         await _converge(node, clients, history)
+        if grants is not None:
+            await grants.settle(devices[0])
         settled = 0 if node.app is None else node.app.log.head(LOG_STREAM).seq
         if not history.counts["behind"]:  # else it never rests
             await _rest(node, clients, devices[0], work)
@@ -185,6 +195,8 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     await node.drain()
     await _record(node, devices, outside, imap, told)
     _hooks(history, receiver, settled)
+    if grants is not None:
+        history.mails |= grants.mails(devices[0])
 
 
 def _reader(node: Node, history: History, number: int, plan: Plan) -> BareReader:
@@ -349,7 +361,7 @@ async def _record(
     if first.kept.mailboxes:
         there = [f"mail {number}" for number in range(len(imap.mails))]
         history.mails["mailbox of user 1"] = there, first.kept.told
-    history.secrets = [SECRET_CANARY, SECRET]
+    history.secrets += [SECRET_CANARY, SECRET]
     history.places["disk"] = node.raw()
     history.reads = await read_beside_rot(node, events, Random(f"rot {node.loop.seed}"))
     if told.struck["clock"] or told.struck["node clock"] or told.struck["stop server"]:

@@ -52,6 +52,8 @@ def good() -> History:
     history.erased, history.after_erasure = [Erased("mailbox 1", (b"key", b"sealed"))], {"disk": b"others"}
     history.doors = [Door("a", until_s=50.0, got=[(stream, 1)]), Door("stranger", until_s=0.0)]
     history.rotations = [("m", "kept", "t1"), ("m", "used", "t1"), ("m", "kept", "t2")]
+    history.refreshes = [("m", 1, "begun"), ("m", 2, "begun"), ("m", 2, "over"), ("m", 2, "begun")]
+    history.grants = [("m", False, True), ("n", True, False)]
     history.nodes = {"north": [(1, b"1"), (2, b"2")], "south": [(1, b"1")]}
     history.node_served = [("north", 2, b"2")]
     history.reads = [("blob 1", b"text", b"text"), ("blob 2", b"text", None)]
@@ -242,6 +244,14 @@ def keep_the_token_of_another(history: History) -> None:
     history.rotations.append(("other", "used", "t2"))
 
 
+def refresh_twice_at_a_time(history: History) -> None:
+    history.refreshes.append(("m", 2, "begun"))
+
+
+def lose_an_account(history: History) -> None:
+    history.grants.append(("other", False, False))
+
+
 def fork_a_node(history: History) -> None:
     history.nodes["south"].append((2, b"another"))
 
@@ -311,6 +321,8 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (trust_side.nothing_changes_on_the_way, change_on_the_way),
     (trust_side.tokens_durable_first, use_a_token_first),
     (trust_side.tokens_durable_first, keep_the_token_of_another),
+    (trust_side.one_refresh_at_a_time, refresh_twice_at_a_time),
+    (trust_side.grants_live_on, lose_an_account),
     (trust_side.nodes_agree, fork_a_node),
     (trust_side.nodes_agree, serve_from_a_fork),
     (trust_side.nothing_false_served, serve_rot),
