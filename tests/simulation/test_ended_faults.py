@@ -10,7 +10,9 @@ import pytest
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.checkers.history import History
 from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.device import Device
 from tests.support.simulator.faults import Faults
+from tests.support.simulator.kept import Habits
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import Node
@@ -31,7 +33,8 @@ class Armed:
         vars(self.node)["crash"] = self.crashes.append
         self.side = TokenSide(self.node, history, 1)
         self.side.is_kind = True
-        self.faults = Faults(self.node, [], [], ModelImap("alice", "secret", []), down_s=1.0)
+        self.device = Device(self.node, history, 0, 1, Habits(slow_s=3.0))
+        self.faults = Faults(self.node, [self.device], [], ModelImap("alice", "secret", []), down_s=1.0)
         self.faults.tokens = self.side
 
     def crashed_in(self, work: Coroutine[Any, Any, object]) -> list[str]:
@@ -80,6 +83,13 @@ def test_a_crash_soon_after_new_tokens_ends(armed: Armed) -> None:
         armed.faults.heal()
 
     assert armed.crashed_in(heal_between()) == []
+
+
+def test_a_device_reads_as_fast_as_it_can(armed: Armed) -> None:
+    """Else it may need more than the time in which everybody must have everything."""
+    armed.faults.heal()
+    assert armed.device.habits.slow_s == 0.0
+    armed.loop.close()
 
 
 def test_before_that_each_of_them_strikes(armed: Armed) -> None:
