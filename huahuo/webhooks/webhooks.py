@@ -3,6 +3,7 @@
 A service without webhooks follows nothing: the follower begins with the first hook.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -52,6 +53,7 @@ class Webhooks:
         self._registry = registry
         self._users = users
         self._following = shared
+        self._beginning = asyncio.Lock()
         self._share = NOTHING
         hooks = self.book.state
         self.deliveries = Deliveries(
@@ -133,14 +135,23 @@ class Webhooks:
         metrics.total("webhooks_failed", "Attempts that failed.", lambda: made.failed)
 
     async def _follow_from_here(self) -> None:
-        """The first hook is about to be made: what was before it is not looked at."""
-        if self._following:
-            return
-        self._following = True
-        now_ms = self._ambient.now_ms()
-        row = record.put_cursor(FOLLOWER, self._log.position, now_ms)
-        await self._log.append(Append(ts_ms=now_ms, rows=(row,)))
-        await self._followers.start()
+        """A hook is about to be made. If it is the first, what was before it is not looked at.
+
+        No hook is made before the follower runs from a place that is kept: a start without one would begin
+        at the head of the log. What failed is done again with the next attempt. Raises as `Log.append`.
+        """
+        async with self._beginning:
+            if self._following:
+                return
+            now_ms = self._ambient.now_ms()
+            row = record.put_cursor(FOLLOWER, self._log.position, now_ms)
+            await self._log.append(Append(ts_ms=now_ms, rows=(row,)))
+            try:
+                await self._followers.start()
+            except BaseException:
+                await self._followers.close()
+                raise
+            self._following = True
 
     async def _may_read_now(self, hook: Hook, stream: str) -> bool:
         """Whether the user of a hook may still read a stream."""

@@ -83,7 +83,7 @@ class Faults:
             await node.start()
 
     def heal(self) -> None:
-        """All faults end."""
+        """All faults end, also those that wait for their moment, and devices are slow no more."""
         self._over = True
         self._loop.net.heal()
         self._loop.net.set_defaults(latency=(0.001, 0.02))
@@ -91,11 +91,13 @@ class Faults:
             self._loop.net.set_link(device.name, HOST, latency=(0.001, 0.02))
             self._loop.net.set_link(HOST, device.name, latency=(0.001, 0.02))
             self._loop.go_on(device.name)
+        for device in self._devices:
+            device.habits.slow_s = 0.0
         for node in self._nodes:
             self._loop.go_on(node.name)
-            node.disk.fail_writes.clear()
-            node.disk.fail_syncs.clear()
-            node.disk.let_in()
+            node.disk_is_kind()
+        if self.tokens is not None:
+            self.tokens.crash_no_more()
         imap = self._imap
         imap.bye_in_fetch = imap.short_literals = imap.silences = 0
         imap.delay_s, imap.refuse_login = 0.0, ""

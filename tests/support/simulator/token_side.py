@@ -61,12 +61,19 @@ class TokenSide:
         self._chance = Random(f"tokens {node.loop.seed}")
         self._hows: list[str] = []
         self._made = 0
+        self._crash: asyncio.TimerHandle | None = None
         self._kept: set[str] = set()
 
     async def serve(self) -> None:
         """Listen, for ever."""
         async with await asyncio.start_server(self._serve, MACHINE, PORT) as server:
             await server.serve_forever()
+
+    def crash_no_more(self) -> None:
+        """Let the service live, whatever tokens are made."""
+        self.crash_next = ""
+        if self._crash is not None:
+            self._crash.cancel()
 
     def end(self, account: Account) -> None:
         """End a grant: from now on its tokens are refused."""
@@ -144,7 +151,7 @@ class TokenSide:
             return _http("400 Bad Request", tokens)
         if self.crash_next:
             way, self.crash_next = self.crash_next, ""
-            self._node.loop.call_later(self._chance.uniform(0.0, 0.25), self._node.crash, way)
+            self._crash = self._node.loop.call_later(self._chance.uniform(0.0, 0.25), self._node.crash, way)
         return _http("200 OK", tokens)
 
     def _draw(self) -> str:
