@@ -17,7 +17,8 @@ from huahuo.actors.domain.errors import HandlerExit, place_of
 from huahuo.actors.domain.firing import SERVICE, FiredTogether, TimerCommands
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.following import reader
-from huahuo.actors.domain.job_board import JobBoard, end_left_open
+from huahuo.actors.domain.job_board import JobBoard
+from huahuo.actors.domain.left_jobs import LeftJobs
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
 from huahuo.actors.domain.names import is_key, key_of
@@ -93,6 +94,7 @@ class EntityApi:
             followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
         )
         self.jobs = JobBoard(host.feed, self)
+        self._left_jobs = LeftJobs(host.log, self._end_job)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
@@ -109,8 +111,7 @@ class EntityApi:
     async def work(self) -> None:
         """Go on with the timers, effects and followers of an earlier process, and end its jobs.
 
-        Where nodes share the log, `divide` says which of them, and jobs are not ended: those of other nodes
-        go on.
+        Where nodes share the log, `divide` says which of them.
 
         Raises:
             ValueError: one of them has a name that today's code does not know.
@@ -123,7 +124,7 @@ class EntityApi:
             return
         await self.timers.start(frozenset(self.timer_commands))
         await self.effects.start()
-        await end_left_open(self._host.log, self._end_job)
+        await self._left_jobs.look(WHOLE)
         await self.followers.start()
 
     async def divide(self, share: Share) -> None:
@@ -131,6 +132,7 @@ class EntityApi:
         before, self._share = self._share, share
         self.timers.divide(share)
         self.effects.divide(share)
+        await self._left_jobs.divide(share)
         if not share.is_nothing and before.is_nothing:
             self._untap = self._host.feed.tap(self._heard)
             await self.timers.start(frozenset(self.timer_commands))
@@ -168,6 +170,7 @@ class EntityApi:
     async def close(self) -> None:
         """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
         self._untap()
+        await self._left_jobs.close()
         await self.timers.close()
         await self.effects.close()
         await self.followers.close()
@@ -193,7 +196,9 @@ class EntityApi:
 
     async def start_job(self, name: str, user: UserId | None, *, trace: str = "") -> int:
         """Begin a job and return its id. Raises Refused: it has no name. `trace`: as for `tell_job`."""
-        return await self._send_job(None, jobs.starting(name, user), trace)
+        log = self._host.log
+        await log.reserve(COUNTER + jobs.KIND)  # behind it this process has its incarnation
+        return await self._send_job(None, jobs.starting(name, user, log.incarnation), trace)
 
     async def _end_job(self, job_id: int, command: Command) -> None:
         """End a job of an earlier process, in the trace in which it began."""

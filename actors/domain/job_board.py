@@ -1,22 +1,15 @@
-"""The jobs of this process: tells each of its cancel, and ends the jobs that an earlier process left open."""
+"""The jobs of this process: tells each of its cancel."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-import structlog
-
 from huahuo.actors.domain import jobs
-from huahuo.actors.domain.row_facts import TABLE_PREFIX
-from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.structs import traits
 from huahuo.eventstore.model import StoredEvent
-from huahuo.eventstore.port import Log
 from huahuo.replay.live.feed import Feed
 
 CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
-_PAGE: Final = 256
-
-_log = structlog.get_logger(__name__)
 
 
 class _Jobs(Protocol):
@@ -24,10 +17,6 @@ class _Jobs(Protocol):
 
     async def job(self, job_id: int) -> jobs.Job:
         """The state of a job."""
-        ...
-
-    async def tell_job(self, job_id: int, command: Command) -> None:
-        """Send a command to a job, as the service."""
         ...
 
 
@@ -71,28 +60,3 @@ class JobBoard:
         cancelled = self._watched.get(stream)
         if state.status == "cancelling" and cancelled is not None:
             cancelled()
-
-
-async def end_left_open(log: Log, end: Callable[[int, Command], Awaitable[None]]) -> int:
-    """End the jobs that have no end as `interrupted`: no program works on them any more. Returns how many.
-
-    One that cannot be ended is logged, and tried again by the next start. While another node lives, its
-    programs may work on them: they are left open.
-    """
-    if log.living() - {log.incarnation}:
-        return 0
-    ended, before = 0, None
-    while True:
-        page = await log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, before=before, limit=_PAGE)
-        keys = [int(key) for key, _name in page]
-        done = await asyncio.gather(
-            *(end(key, jobs.EndJob("interrupted")) for key in keys), return_exceptions=True
-        )
-        for key, result in zip(keys, done, strict=True):
-            if isinstance(result, Exception):
-                _log.error("job_left_open", job_id=key, error=type(result).__name__)
-            else:
-                ended += 1
-        if len(page) < _PAGE:
-            return ended
-        before = page[-1][0]

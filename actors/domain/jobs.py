@@ -6,6 +6,7 @@ service starts, reports and ends a job; its user and administrators read it and 
 
 from typing import Annotated, Final, Literal, cast
 
+import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -79,10 +80,11 @@ class Job(Struct, frozen=True):
 
 
 class StartJob(Command, creates=True):
-    """Begin. Sent by the service alone."""
+    """Begin. Sent by the service alone. `by`: the incarnation that does it, where nodes share the log."""
 
     name: Name
     user: int | str | None = None
+    by: str = ""
 
 
 class ReportJob(Command):
@@ -108,6 +110,16 @@ class EndJob(Command):
 
 class CancelJob(Command, action="cancel_job", frees=True):
     """Ask it to end. Its user and administrators may send it."""
+
+
+class _OpenRow(Struct):
+    """The row of an open job, where nodes share the log. A service alone writes the name."""
+
+    name: str
+    by: str
+
+
+_ROW: Final = msgspec.json.Decoder(str | _OpenRow)
 
 
 class _BuiltIn(Entity[Job]):
@@ -145,7 +157,8 @@ def job_entity() -> Entity[Job]:
     @job.decide
     def start(state: Job, command: StartJob, ctx: Context) -> Outcome:
         del state
-        row = Put(TABLE, OPEN, _key(ctx), command.name)
+        value = {"name": command.name, "by": command.by} if command.by else command.name
+        row = Put(TABLE, OPEN, _key(ctx), value)
         return Decision([JobStarted(command.name, command.user)], rows=[row])
 
     @job.decide
@@ -190,14 +203,20 @@ def is_open(state: Job) -> bool:
     return state.status in ("running", "cancelling")
 
 
-def starting(name: str, user: UserId | None) -> StartJob:
+def begun_by(row: bytes) -> str:
+    """The incarnation that does the open job of this row, empty where the row does not say it."""
+    value = _ROW.decode(row)
+    return "" if isinstance(value, str) else value.by
+
+
+def starting(name: str, user: UserId | None, by: str = "") -> StartJob:
     """The command that begins a job. Raises Refused: the name or the user is none."""
     if not 0 < len(name) <= _NAME_CHARS_MAX:
         raise Refused("invalid_field", f"a job needs a name of 1 to {_NAME_CHARS_MAX} characters")
     user_id = user_id_of(user)
     if user is not None and user_id is None:
         raise Refused("invalid_field", f"user: {USER_ID_RULE}")
-    return StartJob(name, user_id)
+    return StartJob(name, user_id, by)
 
 
 def report_of(percent: float, message: str) -> ReportJob:

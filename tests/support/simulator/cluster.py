@@ -156,8 +156,6 @@ class Member(Node):
 class Cluster(Node):
     """See the module. To clients and to the run it looks like one service."""
 
-    alone = False
-
     def __init__(
         self, loop: Loop, folder: Path, count: int, history: History, marks: Marks, outside: Outside
     ) -> None:

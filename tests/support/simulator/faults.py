@@ -135,7 +135,10 @@ class Faults:
         disk.fail_writes.clear()
 
     async def _fence(self) -> None:
-        disk = self._victim.disk
+        victim = self._victim
+        if not victim.up.is_set():
+            return  # a service that starts gives up where another process writes
+        disk = victim.disk
         disk.fence_off()
         await asyncio.sleep(self._chance.uniform(0.5, 10))
         self._node.marks.sometimes("fence refused a writer")

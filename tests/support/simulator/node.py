@@ -153,9 +153,6 @@ def quick_starts() -> Iterator[None]:
 class Node:
     """See the module."""
 
-    alone = True
-    """Whether no other node shares its log."""
-
     def __init__(
         self, loop: Loop, folder: Path, engine: str, history: History, marks: Marks, outside: Outside,
         name: str = HOST,

@@ -17,6 +17,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from huahuo.actors.domain.jobs import OPEN
+from huahuo.actors.domain.jobs import TABLE as JOBS
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.embedding import calls
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.chain import GENESIS
@@ -268,7 +271,7 @@ def _last(applied: Sequence[Any]) -> int:
 
 
 async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work) -> None:
-    """Wait until all effects have ended, all mails are told, and everybody has seen it."""
+    """Wait until all effects and jobs have ended, all mails are told, and everybody has seen it."""
     until_s = node.loop.time() + REST_S
     checked_s = node.loop.time()
     while node.loop.time() < until_s:
@@ -283,9 +286,11 @@ async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work
         mails = not first.kept.mailboxes or len(set(first.kept.told)) >= work.mails
         answered = not any(client.kept.outbox for client in clients)
         letters = await app.log.rows("webhook", "", limit=1)
+        left = await app.log.rows(TABLE_PREFIX + JOBS, OPEN, limit=1)
         if (
             not rows
             and not letters
+            and not left
             and mails
             and answered
             and not node.jobs_running
@@ -352,10 +357,7 @@ async def _record(
         (name, live, _folded_at(bodies[name.partition(" ")[0]], int(name.partition(" ")[2]), node.runs_newer))
         for name, live, _ in history.folded
     ]
-    least = 1 if node.alone else 0  # beside others that live, a node that died leaves its jobs open
-    history.open_work += [
-        f"{name} has {count} ends" for name, count in ends.items() if not least <= count <= 1
-    ]
+    history.open_work += [f"{name} has {count} ends" for name, count in ends.items() if count != 1]
     history.followed = outside.followed
     first = devices[0]
     if first.kept.mailboxes:

@@ -1,0 +1,143 @@
+"""Jobs whose process ended: which those are, and that another node ends them soon, and no others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from huahuo.actors.domain import jobs
+from huahuo.actors.domain.left_jobs import is_left
+from huahuo.actors.domain.row_facts import TABLE_PREFIX
+from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.worlds.effects import Works
+from tests.support.worlds.orders import Engine, in_engine
+
+DIVIDED_AGAIN_S = 7.5
+"""When the others do what a node that died did."""
+ENDED_WITHIN_S = 10.0
+MANY = 12
+
+
+def on_nodes(test: Callable[[list[Works]], Awaitable[None]], names: str = "ab") -> None:
+    """Run `test` on nodes that divide the work."""
+
+    async def run() -> None:
+        order, nodes = MemoryOrder(), []
+        for number, name in enumerate(names):
+            node = Works(seed=number)
+            node.order, node.node, node.shared = order, name, True
+            await node.open()
+            nodes.append(node)
+        await divide(nodes, names)
+        await asyncio.sleep(30)
+        await test(nodes)
+        for node in nodes:
+            await node.close(0)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+async def divide(nodes: list[Works], names: str) -> None:
+    await asyncio.gather(*(node.divide(*names) for node in nodes))
+
+
+async def dies(node: Works) -> None:
+    node.disk.fence_off()
+    await node.abandon()
+    node.log.writer.halt("killed")  # type: ignore[attr-defined]
+
+
+async def ends(node: Works, job: int) -> list[str]:
+    return [body["outcome"] for body in await node.engine.bodies(f"job/{job}") if "outcome" in body]
+
+
+def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live() -> None:
+    async def test(nodes: list[Works]) -> None:
+        dead = nodes.pop()
+        left = [await dead.engine.api.start_job("import", 42) for _ in range(MANY)]
+        kept = [await nodes[0].engine.api.start_job("import", 42) for _ in range(MANY)]
+        await asyncio.sleep(5)
+        await dies(dead)
+        await asyncio.sleep(DIVIDED_AGAIN_S)
+        await divide(nodes, "ab")
+        await asyncio.sleep(ENDED_WITHIN_S - DIVIDED_AGAIN_S)
+        assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
+        await asyncio.sleep(120)
+        assert [await ends(nodes[1], job) for job in left] == [["interrupted"]] * MANY
+        assert [await ends(nodes[1], job) for job in kept] == [[]] * MANY
+        await dead.log.close()
+
+    on_nodes(test, "abc")
+
+
+def test_the_job_of_a_node_that_is_drained_goes_on() -> None:
+    async def test(nodes: list[Works]) -> None:
+        job = await nodes[1].engine.api.start_job("import", 42)
+        await nodes[0].divide("a")
+        await nodes[1].divide()
+        await asyncio.sleep(600)
+        assert await ends(nodes[0], job) == []
+
+    on_nodes(test)
+
+
+def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one() -> None:
+    async def test(nodes: list[Works]) -> None:
+        left = [await nodes[1].engine.api.start_job("import", 42) for _ in range(MANY)]
+        await nodes[1].crash()
+        await nodes[1].divide("a", "b")
+        await asyncio.sleep(4)
+        assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
+
+    on_nodes(test)
+
+
+def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs() -> None:
+    async def test(nodes: list[Works]) -> None:
+        await nodes[1].engine.api.start_job("import", 42)
+        await asyncio.sleep(30)
+        log, reads = nodes[0].log, []
+        rows = log.rows
+
+        def counted(table: str, *args: object, **more: object) -> object:
+            reads.append(table)
+            return rows(table, *args, **more)  # type: ignore[arg-type]
+
+        log.rows = counted  # type: ignore[method-assign,assignment]
+        await asyncio.sleep(600)
+        assert TABLE_PREFIX + jobs.TABLE not in reads
+
+    on_nodes(test)
+
+
+def test_the_row_of_an_open_job_of_a_service_alone_is_its_name() -> None:
+    async def test(engine: Engine) -> None:
+        await engine.api.start_job("import", 42)
+        [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
+        assert row == b'"import"'
+        assert jobs.begun_by(row) == ""
+
+    in_engine(test)
+
+
+@pytest.mark.parametrize(
+    ("by", "living", "sharing", "settled", "left"),
+    [
+        pytest.param("b.1", {"a.1", "b.1"}, {"a", "b"}, True, False, id="lives"),
+        pytest.param("b.1", {"a.1", "b.1"}, {"a"}, True, False, id="lives and does no part"),
+        pytest.param("b.1", {"a.1"}, {"a", "b"}, True, False, id="silent, and still has a part"),
+        pytest.param("b.1", {"a.1"}, {"a"}, False, False, id="silent, and this node was cut off"),
+        pytest.param("b.1", {"a.1"}, {"a"}, True, True, id="gone"),
+        pytest.param("b.1", {"a.1", "b.2"}, {"a", "b"}, False, True, id="followed by its next life"),
+        pytest.param("", {"a.1", "b.1"}, {"a", "b"}, True, False, id="unnamed, and others live"),
+        pytest.param("", {"a.1"}, {"a"}, True, True, id="unnamed, and nobody else lives"),
+        pytest.param("", set(), {""}, True, True, id="of a service alone"),
+        pytest.param("b.1", set(), {""}, True, True, id="of a node whose backup is a service alone"),
+    ],
+)
+def test_a_job_is_left_once_its_incarnation_has_ended(
+    by: str, living: set[str], sharing: set[str], settled: bool, left: bool
+) -> None:
+    assert is_left(by, living, sharing, settled=settled) is left
