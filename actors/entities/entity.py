@@ -220,6 +220,10 @@ class Entity(Folded):
                     fairness.charge(origin.principal, kind.ambient.monotonic_s() - began_s)
                 outcome = await kind.log.append(append)
             except Conflict:
+                if decision.expected:
+                    # The state may hold what the decider expected of those streams. Another node may have
+                    # written as many events there, so their heads do not tell that it was not written.
+                    self._drop()
                 continue
             except (CommandMismatch, TooLarge, QueueFull, Closed):
                 raise  # certain: nothing was written

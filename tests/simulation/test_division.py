@@ -15,7 +15,8 @@ from tests.support.proofs import WHOLE
 from tests.support.worlds import sim_division
 from tests.support.worlds.sim_division import SimDivision
 
-SEEDS = range(120 if WHOLE else 4)
+SEEDS = range(120) if WHOLE else (0, 1, 2, 16)
+"""16: two nodes fired two timers of one entity at once. One fired twice and the other never."""
 FAULTS = 5
 SOMETIMES = frozenset(
     {

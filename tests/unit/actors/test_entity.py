@@ -187,6 +187,25 @@ def test_a_conflict_on_another_stream_is_decided_again_too() -> None:
     in_town(test)
 
 
+def test_what_a_state_holds_of_a_refused_decision_about_another_stream_is_forgotten() -> None:
+    states: list[object] = []
+
+    async def test(town: Town) -> None:
+        await town.execute("a", Deposit(10))
+        rivals = iter([1])
+
+        async def rival(_append: Append) -> None:
+            for amount in rivals:
+                await others_deposit(town, "b", amount)
+
+        town.log.before_append = rival
+        await town.execute("a", PayInto("account/b", 4))
+        refused, again = states[-2:]
+        assert refused is not again
+
+    in_town(test, AccountDecider(decide_hook=lambda state, _context: states.append(state)))
+
+
 def test_conflicts_without_end_are_answered_with_busy() -> None:
     async def test(town: Town) -> None:
         async def rival(_append: Append) -> None:
