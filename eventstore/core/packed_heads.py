@@ -6,7 +6,7 @@ from typing import Protocol
 from huahuo.eventstore.model import Head
 
 UNPACKED_MAX = 65_536
-"""At most so many streams that were packed have their head as an object at a time: 20 MB."""
+"""At most this many packed streams have their head as an object as well: 20 MB."""
 
 
 class Packed(Protocol):

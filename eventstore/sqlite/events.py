@@ -28,7 +28,7 @@ _body = itemgetter(4)
 
 
 _UNPACKED_MAX = 65_536
-"""At most so many streams that were packed are entries of `Names.streams` at a time: 20 MB."""
+"""At most this many packed streams are entries of `Names.streams` as well: 20 MB."""
 
 
 class _ByNumber(dict[int, str]):

@@ -91,7 +91,7 @@ def test_nobody_leaves_twice_before_all_that_wait_have_left_once(owners: int, ev
         group = queue.take(EVENTS_MAX, BYTES_MAX)
         for owner in group:
             if owner == owners:
-                assert left - late_at <= 2 * owners, "who comes later waits for two rounds at most"
+                assert left - late_at <= 2 * owners, "a latecomer waits for at most two rounds"
             else:
                 had[owner] += 1
                 assert had[owner] <= min(had.values()) + 1

@@ -65,7 +65,7 @@ class PluginCalls:
         return Answer(HTTPStatus(found.status), (*kept, *found.headers), found.body)
 
     async def _worked(self, route: HttpRoute, request: HttpRequest, user: str) -> HttpAnswer:
-        """Run a handler at the cost of who asks, in a task of its own, which may outlive its client."""
+        """Run a handler in a task of its own, charged to the user that asks. It may outlive its client."""
         wires = self._wires
         with acting_for(user):
             return await Paced(route.handler(request), user, wires.supply.turns, wires.ambient.monotonic_s)
