@@ -12,7 +12,8 @@ from huahuo.app.application import load
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.errors import ConfigError
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.timetravel.check import Report, examine
+from huahuo.timetravel.check import examine
+from huahuo.timetravel.found import Report
 
 APP = """
 from msgspec import Struct
