@@ -36,6 +36,7 @@ from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.finding.index import MailIndex
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
 from huahuo.transport.commands.answers import answer_of
@@ -361,3 +362,9 @@ async def _life(world: MailWorld, test: Callable[[MailWorld], Awaitable[None]]) 
             await world.sound()
         finally:
             await world.close()
+
+
+async def tables(world: MailWorld, email_id: int = 1) -> dict[str, int]:
+    """How many rows each projection has."""
+    parts = {MAILS: str(email_id), MAIL: "", CHECKS: "", PURGES: ""}
+    return {name: len(await world.log.rows(name, part, limit=1000)) for name, part in parts.items()}
