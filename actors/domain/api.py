@@ -18,6 +18,7 @@ from huahuo.actors.domain.firing import SERVICE, FiredTogether, TimerCommands
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.job_board import JobBoard
+from huahuo.actors.domain.late_ends import LateEnds
 from huahuo.actors.domain.left_jobs import LeftJobs
 from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
 from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
@@ -94,7 +95,8 @@ class EntityApi:
             followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
         )
         self.jobs = JobBoard(host.feed, self)
-        self._left_jobs = LeftJobs(host.log, self._end_job)
+        self._late_ends = LateEnds(self._send_job)
+        self._left_jobs = LeftJobs(host.log, self._end_left_job)
         self.messages = {
             action: CommandMessage(entity, cls) for action, (entity, cls) in catalog.by_action.items()
         }
@@ -171,6 +173,7 @@ class EntityApi:
         """Fire no more timers, stop effects and followers; the next start goes on with them. Idempotent."""
         self._untap()
         await self._left_jobs.close()
+        await self._late_ends.close()
         await self.timers.close()
         await self.effects.close()
         await self.followers.close()
@@ -194,16 +197,20 @@ class EntityApi:
         """
         await self._send_job(job_id, command, trace)
 
+    async def end_job(self, job_id: int, command: jobs.EndJob, *, trace: str = "") -> None:
+        """End a job. If the end cannot be written, that is raised, and it is tried again until it is."""
+        await self._late_ends.end(job_id, command, trace)
+
     async def start_job(self, name: str, user: UserId | None, *, trace: str = "") -> int:
         """Begin a job and return its id. Raises Refused: it has no name. `trace`: as for `tell_job`."""
         log = self._host.log
         await log.reserve(COUNTER + jobs.KIND)  # behind it this process has its incarnation
         return await self._send_job(None, jobs.starting(name, user, log.incarnation), trace)
 
-    async def _end_job(self, job_id: int, command: Command) -> None:
+    async def _end_left_job(self, job_id: int, command: jobs.EndJob) -> None:
         """End a job of an earlier process, in the trace in which it began."""
         begun = await self._host.log.read(f"{jobs.KIND}/{job_id}", 0, events_max=1)
-        await self.tell_job(job_id, command, trace=carried(begun[0].command_id) if begun else "")
+        await self.end_job(job_id, command, trace=carried(begun[0].command_id) if begun else "")
 
     async def _send_job(self, job_id: int | None, command: Command, trace: str) -> int:
         entity = self.catalog.by_kind[jobs.KIND]

@@ -8,7 +8,6 @@ import structlog
 
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
-from huahuo.actors.domain.structs import Command
 from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.errors import EventStoreError
@@ -28,7 +27,7 @@ _log = structlog.get_logger(__name__)
 class LeftJobs:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, log: Log, end: Callable[[int, Command], Awaitable[None]]) -> None:
+    def __init__(self, log: Log, end: Callable[[int, jobs.EndJob], Awaitable[None]]) -> None:
         self._events = log
         self._end = end
         self._share: Share = NOTHING

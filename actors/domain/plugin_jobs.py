@@ -29,7 +29,7 @@ class PluginJobs:
 
     async def end(self, job_id: int, outcome: JobOutcome, message: str = "") -> None:
         """See `Jobs`."""
-        await self._api.tell_job(job_id, jobs.EndJob(outcome, message=message))
+        await self._api.end_job(job_id, jobs.EndJob(outcome, message=message))
 
     def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:
         """See `Jobs`."""

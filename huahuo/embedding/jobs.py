@@ -101,13 +101,16 @@ class Job:
         return self
 
     async def finish(self, error: BaseException | None) -> None:
-        """End it after its block: None: it came to its end. Raises as `progress` where it did."""
+        """End it after its block: None: it came to its end. Raises as `progress` where it did.
+
+        An end that cannot be written, as on a full disk, is written as soon as it can be.
+        """
         self._unwatch()
         stopped = isinstance(error, asyncio.CancelledError | JobCancelled) and bool(self._cancelled)
         if error is None or stopped:
             await self._end("cancelled" if self._cancelled else "done")
             return
-        with contextlib.suppress(Exception):  # the block's own exception goes on; a start ends the job
+        with contextlib.suppress(Exception):  # the block's own exception goes on; the end is tried again
             if isinstance(error, Exception):
                 await self._end("failed", error=type(error).__name__)
             else:
@@ -132,7 +135,8 @@ class Job:
 
     async def _end(self, outcome: JobOutcome, *, error: str = "", message: str = "") -> None:
         if self.outcome is None:
-            await self._tell(jobs.EndJob(outcome, error, message))
+            end = jobs.EndJob(outcome, error, message)
+            await self._entities.end_job(self._id, end, trace=self._place)
             self.outcome = (await self._entities.job(self._id)).outcome
             if self._span is not None:
                 self._span.end(outcome)

@@ -162,7 +162,7 @@ class ImportJobs:
 async def _interrupted(jobs: Jobs, job: Importing) -> None:
     try:
         await jobs.end(job.job_id, "interrupted", job.said)
-    except (EventStoreError, EntityError, AskTimeout) as error:  # the next start ends it
+    except (EventStoreError, EntityError, AskTimeout) as error:  # it is tried again
         _log.warning("import_not_ended", job_id=job.job_id, error=type(error).__name__)
 
 

@@ -21,7 +21,8 @@ from tests.support.servers.stuck_serve import send
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 15.0
+"""A process that waited would be there for `LONG_S`, or for ever."""
 END_TIMEOUT_S = 30
 LONG_S = 600.0
 

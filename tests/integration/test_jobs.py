@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from huahuo import Huahuo, Refused, Service
 from huahuo.actors.domain.jobs import Job
 from huahuo.embedding import jobs
+from huahuo.eventstore.errors import Unavailable
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError, StreamDenied
@@ -118,6 +120,75 @@ def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> No
 
 def test_a_crash_interrupts_open_jobs(world: AppWorld) -> None:
     world.run(job_of(world).begin())
+    world.crash()
+    assert state_of(world).status == "interrupted"
+    world.close()
+
+
+def fill(world: AppWorld) -> None:
+    """From now on there is no room on the disk, until `room`."""
+    world._disk.fail_writes += [errno.ENOSPC] * 1_000  # noqa: SLF001  a fault that no application causes
+
+
+def room(world: AppWorld) -> None:
+    world._disk.fail_writes.clear()  # noqa: SLF001  as above
+
+
+def test_an_end_that_met_a_full_disk_is_written_once_there_is_room(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            fill(world)
+
+    with pytest.raises(Unavailable):
+        world.run(work())
+    world.advance(minutes=1)
+    assert state_of(world).status == "running"
+    room(world)
+    world.advance(seconds=10)
+    assert state_of(world).status == "done"
+    world.close()
+
+
+def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_exception_goes_on(
+    world: AppWorld,
+) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            fill(world)
+            raise KeyError("secret")
+
+    with pytest.raises(KeyError):
+        world.run(work())
+    room(world)
+    world.advance(seconds=10)
+    assert (state_of(world).status, state_of(world).error) == ("failed", "KeyError")
+    world.close()
+
+
+def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            fill(world)
+            with contextlib.suppress(Unavailable):
+                await job.fail("3 of 10 files are damaged")
+
+    with pytest.raises(Unavailable):
+        world.run(work())
+    room(world)
+    world.advance(seconds=10)
+    assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
+    world.close()
+
+
+def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world):
+            fill(world)
+
+    with pytest.raises(Unavailable):
+        world.run(work())
+    world.run(world.running.stop())
+    room(world)
     world.crash()
     assert state_of(world).status == "interrupted"
     world.close()

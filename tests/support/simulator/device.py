@@ -31,7 +31,7 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.client.socket import SUBPROTOCOL
-from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode
+from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode, ErrorCode
 from tests.support.checkers.history import Applied, Door, Follower, History
 from tests.support.simulator.asking import Asks
 from tests.support.simulator.kept import Habits, Kept, Waiting
@@ -202,7 +202,10 @@ class Device(Asks):
         follower = self.kept.followers.get(stream)
         if follower is None:
             return
-        self.node.marks.sometimes("resume from the middle", outcome == "resumed" and 0 < after < head)
+        resumed = outcome == "resumed" and after > 0
+        self.node.marks.sometimes("resume from the middle", resumed and after < head)
+        removed = self.node.runs_newer and stream.startswith("flyer/")
+        self.node.marks.sometimes("removed kind resumed by an administrator", removed and resumed)
         if outcome in {"gap", "reset"}:
             self._history.counts[outcome] += 1
         elif outcome != "denied":
@@ -270,6 +273,8 @@ class Device(Asks):
                     self._apply(follower, event)
         except StreamDenied:
             self.node.marks.sometimes("refused for its reader")
+            removed = stream in [f"flyer/{number}" for number in self.kept.flyers]
+            self.node.marks.sometimes("removed kind refused to its user", removed)
         except (ClientError, TimeoutError):
             pass
 
@@ -344,7 +349,9 @@ class Device(Asks):
                 reply = await client.request(one.action, one.fields, command_id=one.asked.command)
         except CommandError as error:
             one.asked.line = 0
-            if error.code not in NOT_RECORDED:
+            if error.code == ErrorCode.UNKNOWN_ACTION and one in self.kept.outbox:
+                self.kept.outbox.remove(one)  # the older code may have done it, and its answer was lost
+            elif error.code not in NOT_RECORDED:
                 self._answered(one, "fail", error.code)
             return None
         except (ClientError, TimeoutError, ValueError):
@@ -373,7 +380,12 @@ class Device(Asks):
             await asyncio.sleep(5.0 + 5.0 * self.chance.random())
 
     def took(self, reply: dict[str, Any]) -> None:
-        """Follow the parcel that was opened."""
+        """Follow the parcel that was opened; an administrator also the flyer that was printed."""
+        printed = reply.get("flyer_id")
+        if isinstance(printed, int) and printed not in self.kept.flyers:
+            self.kept.flyers.append(printed)
+            if self.habits.admin:
+                self._extra.put_nowait(f"flyer/{printed}")
         number = reply.get("parcel_id")
         if isinstance(number, int) and number not in self.kept.parcels:
             self.kept.parcels.append(number)

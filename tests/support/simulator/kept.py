@@ -38,6 +38,7 @@ class Kept:
     logs: dict[str, str] = field(default_factory=dict)
     outbox: list[Waiting] = field(default_factory=list)
     parcels: list[int] = field(default_factory=list)
+    flyers: list[int] = field(default_factory=list)
     mailboxes: list[int] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     made: int = 0

@@ -39,6 +39,8 @@ SOMETIMES: Final = (
     "refresh token rotated",
     "refresh token used again before its successor",
     "refused for its reader",
+    "removed kind refused to its user",
+    "removed kind resumed by an administrator",
     "resume from the middle",
     "resumed by Last-Event-ID",
     "revoked",

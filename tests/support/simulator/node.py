@@ -83,31 +83,6 @@ class SimDisk(ModelDisk):
             raise OSError("the power failed behind the sync")
 
 
-class CutExecutor(InlineExecutor):
-    """Runs the jobs of a SQLite log's writer; `cut` lets the power fail `before` or `after` the next one."""
-
-    def __init__(self, at_cut: Callable[[], None]) -> None:
-        super().__init__()
-        self._at_cut = at_cut
-        self.cut = ""
-        self.dead = False
-
-    async def run[T](self, job: Callable[[], T]) -> T:
-        if self.dead:
-            raise Unavailable("the power is off")
-        cut, self.cut = self.cut, ""
-        if cut == "before":
-            self.dead = True
-            self._at_cut()
-            raise Unavailable("the power failed before the commit")
-        result = await super().run(job)
-        if cut == "after":
-            self.dead = True
-            self._at_cut()
-            raise Unavailable("the power failed behind the commit")
-        return result
-
-
 class LateExecutor(InlineExecutor):
     """Runs each job after a moment, as a disk does that takes its time."""
 
@@ -122,6 +97,39 @@ class LateExecutor(InlineExecutor):
         if self._up.is_set():
             await asyncio.sleep(self._chance.uniform(0.0, self._most_s))
         return await super().run(job)
+
+
+class CutExecutor(InlineExecutor):
+    """Runs the jobs of a SQLite log's writer; `cut` lets the power fail `before` or `after` the next one."""
+
+    def __init__(self, at_cut: Callable[[], None], jobs: InlineExecutor | None = None) -> None:
+        """`jobs`: what runs them; None: at once."""
+        super().__init__()
+        self._at_cut = at_cut
+        self.failures: list[list[int]] = []
+        """Queues of errno values for the next jobs."""
+        self._jobs = jobs or InlineExecutor()
+        self._turn = asyncio.Lock()
+        self.cut = ""
+        self.dead = False
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        if self.dead:
+            raise Unavailable("the power is off")
+        cut, self.cut = self.cut, ""
+        if cut == "before":
+            self.dead = True
+            self._at_cut()
+            raise Unavailable("the power failed before the commit")
+        if planned := next(filter(None, self.failures), None):
+            raise OSError(planned.pop(0), "the disk fails as planned")
+        async with self._turn:  # as a thread runs them
+            result = await self._jobs.run(job)
+        if cut == "after":
+            self.dead = True
+            self._at_cut()
+            raise Unavailable("the power failed behind the commit")
+        return result
 
 
 _assets = cache(site.assets)
@@ -205,14 +213,15 @@ class Node:
         self.gone.clear()
         self._begin_life()
         self._alive = True
-        self._writer = CutExecutor(self._power_fails)
+        self._writer = CutExecutor(self._power_fails, self._executor())
         self.disk.let_in()
         life = self.host.create_task(self._live(self.life))
         up = asyncio.ensure_future(self.up.wait())
         await asyncio.wait({life, up}, return_when=asyncio.FIRST_COMPLETED)
         if life.done() and not up.done():
             up.cancel()
-            if not life.cancelled():  # else it crashed while it started, and `gone` says so
+            # Else it crashes, or has crashed, while it started, and `gone` says so.
+            if not life.cancelled() and life.exception() is not None and not self._writer.dead:
                 await life
 
     def _begin_life(self) -> None:
@@ -275,6 +284,7 @@ class Node:
                 writer=self._writer,
                 readers=InlineExecutor(),
             )
+            self._writer.failures = [self.disk.fail_writes, self.disk.fail_syncs]
         else:
             log = await MemoryLog.open(
                 self.disk,
@@ -293,14 +303,16 @@ class Node:
 
     def _image(self, life: int) -> Path:
         """A copy of the last life's files: its open ones still belong to the old process."""
-        directory, before = self._folder / f"life-{life}", self._folder / f"life-{life - 1}"
-        directory.mkdir(mode=0o700)
-        for file in sorted(before.glob("log.*")) if before.is_dir() else ():
-            if not file.name.endswith("-shm"):
-                shutil.copyfile(file, directory / file.name)
+        before = self._files(life - 1)
+        directory = _copied(before, self._folder / f"life-{life}")
         if before.is_dir():
             shutil.rmtree(before)
         return directory
+
+    def _files(self, life: int) -> Path:
+        """The files of the last life until this one that came so far as to open its log."""
+        lived = (self._folder / f"life-{number}" for number in range(life, 0, -1))
+        return next((folder for folder in lived if folder.is_dir()), self._folder / "life-0")
 
     async def look(self) -> None:
         """Note where the log stands now. It must be a prefix of every later one."""
@@ -418,30 +430,36 @@ class Node:
 
     async def log_of(self, changed: Callable[[bytes], bytes]) -> MemoryLog | SqliteLog:
         """A log over a copy of what lies on the disk, `changed` first. Raises as the engines' `open`."""
-        clock, key = SimClock(self.loop, "final"), bytes.fromhex(MASTER_KEY)
         if self.engine == "sqlite":
             self.life += 1
             directory = self._image(self.life)
             database = directory / "log.db"
             database.write_bytes(changed(database.read_bytes()))
-            return await SqliteLog.open(
-                directory,
-                ambient=clock,
-                master_key=key,
-                build="sim",
-                writer=InlineExecutor(),
-                readers=InlineExecutor(),
-            )
+            return await self._sqlite_log(directory)
         return await self._log_over(changed(self.disk.read()))
 
     async def safe_secrets(self, streams: str, name: str) -> list[str]:
-        """This secret of each stream that begins so, as any crash would leave them now. Memory engine."""
-        log = await self._log_over(self.disk.read_safe())
+        """This secret of each stream that begins so, as any crash would leave them now."""
+        log: MemoryLog | SqliteLog
+        if self.engine != "sqlite":
+            log = await self._log_over(self.disk.read_safe())
+        else:
+            log = await self._sqlite_log(_copied(self._files(self.life), self._folder / "safe"))
         try:
             found = [await log.secrets(stream, (name,)) for stream in sorted(log.streams(streams))]
             return [secret.reveal() for [secret] in found if secret is not None]
         finally:
             await log.close()
+
+    async def _sqlite_log(self, directory: Path) -> SqliteLog:
+        return await SqliteLog.open(
+            directory,
+            ambient=SimClock(self.loop, "final"),
+            master_key=bytes.fromhex(MASTER_KEY),
+            build="sim",
+            writer=InlineExecutor(),
+            readers=InlineExecutor(),
+        )
 
     async def _log_over(self, data: bytes) -> MemoryLog:
         disk = ModelDisk()
@@ -463,6 +481,17 @@ class Node:
             files = sorted((self._folder / f"life-{self.life}").glob("log.*"))
             return b"".join(file.read_bytes() for file in files)
         return self.disk.read()
+
+
+def _copied(files: Path, directory: Path) -> Path:
+    """A new directory with the files of a SQLite log, as `kill -9` would leave them now."""
+    if directory.is_dir():
+        shutil.rmtree(directory)
+    directory.mkdir(mode=0o700)
+    for file in sorted(files.glob("log.*")) if files.is_dir() else ():
+        if not file.name.endswith("-shm"):
+            shutil.copyfile(file, directory / file.name)
+    return directory
 
 
 class _Everything:

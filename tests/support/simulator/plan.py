@@ -271,7 +271,7 @@ def _deploys(usual: Plan, chance: Random) -> Plan:
     return replace(
         usual, seconds=chance.choice((90.0, 120.0)), devices=devices, down_s=chance.uniform(0.2, 2.0),
         users=max(2, devices // 2), engine=chance.choice(("memory", "sqlite")), pace_s=chance.uniform(3, 8),
-        faults=faults, over_http=False, work={**usual.work, "open": 3.0, "add": 6.0},
+        faults=faults, over_http=False, work={**usual.work, "open": 3.0, "add": 6.0, "print": 3.0},
     )  # fmt: skip
 
 
@@ -349,13 +349,17 @@ def tours() -> list[Plan]:
     alone = [replace(usual, seed=TOURS + number, faults=faults) for number, faults in enumerate(found)]
     shared = {kind: between[0] for kind, between in NODE_FAULTS.items()}
     nodes = replace(usual, seed=TOURS + len(alone), seconds=120.0, faults=shared, nodes=3)
-    newer = replace(usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0})
+    newer = replace(
+        usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0},
+        work={**work, "print": 4.0},
+    )  # fmt: skip
     tokens = replace(
         usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0, browsers=0,
         hooks=False, work={**work, "check": 0.0, "job": 0.0}, grants=4,
         faults=GRANT_FAULTS,
     )  # fmt: skip
-    return [*alone, nodes, newer, tokens]
+    safe = replace(tokens, seed=TOURS + len(alone) + 3, seconds=100.0, engine="sqlite")
+    return [*alone, nodes, newer, safe, tokens]
 
 
 def with_clusters(seeds: Iterable[int]) -> Iterator[int]:

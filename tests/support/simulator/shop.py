@@ -72,6 +72,20 @@ class Noted(Event, type="parcel_noted"):
     text: str
 
 
+class Printed(Event, type="flyer_printed"):
+    nonce: str
+    owner: int
+
+
+class Stamped(Event, type="flyer_stamped"):
+    nonce: str
+
+
+class Flyer(Struct, frozen=True):
+    owner: int = 0
+    stamps: int = 0
+
+
 class Parcel(Struct, frozen=True):
     owner: int = 0
     nonces: tuple[str, ...] = ()
@@ -101,6 +115,14 @@ class Add(Command, action="add_to_parcel"):
 
 
 class Stop(Command, action="stop_parcel"):
+    nonce: str
+
+
+class Print(Command, action="print_flyer", creates=True):
+    nonce: str
+
+
+class Stamp(Command, action="stamp_flyer"):
     nonce: str
 
 
@@ -223,6 +245,33 @@ def parcels(outside: Outside, *, newer: bool = False) -> Entity[Parcel]:
     return parcel
 
 
+def flyers() -> Entity[Flyer]:
+    """The kind `flyer`, which the newer code has no more."""
+    flyer = Entity("flyer", Flyer)
+
+    @flyer.evolve
+    def printed(state: Flyer, event: Printed) -> Flyer:
+        return replace(state, owner=event.owner)
+
+    @flyer.evolve
+    def stamped(state: Flyer, event: Stamped) -> Flyer:
+        return replace(state, stamps=state.stamps + 1)
+
+    @flyer.decide
+    def print_(state: Flyer, command: Print, ctx: Context) -> Outcome:
+        return [Printed(command.nonce, int(ctx.user_id or 0))]
+
+    @flyer.decide
+    def stamp(state: Flyer, command: Stamp, ctx: Context) -> Outcome:
+        return [Stamped(command.nonce)]
+
+    @flyer.readers
+    def may_read(state: Flyer, who: Principal) -> bool:
+        return who.user_id == state.owner
+
+    return flyer
+
+
 def weight_of(nonce: str) -> int:
     """What the newer code says of an event that the older code wrote, too."""
     return len(nonce)
@@ -230,7 +279,8 @@ def weight_of(nonce: str) -> int:
 
 def shop(outside: Outside, *, newer: bool = False) -> Application:
     """The application of one life of the service."""
-    application = Application(entities=[parcels(outside, newer=newer)], plugins=[mail()])
+    kinds: list[Entity[Any]] = [parcels(outside, newer=newer), *([] if newer else [flyers()])]
+    application = Application(entities=kinds, plugins=[mail()])
 
     async def cursor() -> int:
         return outside.cursor

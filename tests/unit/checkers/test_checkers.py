@@ -339,6 +339,69 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
 ]
 
 
+JUDGED: dict[Checker, int] = {
+    log_side.acknowledged_is_there: 3,
+    log_side.nothing_unasked: 4,
+    log_side.numbers_follow: 4,
+    log_side.looks_are_prefixes: 3,
+    client_side.delivered_is_durable: 8,
+    client_side.applied_in_order: 8,
+    client_side.converged: 2,
+    client_side.resumes_go_on: 2,
+    client_side.acks_only_rise: 2,
+    log_side.commands_once: 4,
+    log_side.one_writer: 3,
+    log_side.senders_in_order: 3,
+    log_side.states_follow_from_log: 1,
+    client_side.one_order: 8,
+    client_side.nothing_of_others: 5,
+    trust_side.no_secret_anywhere: 2,
+    trust_side.erased_stays_sealed: 1,
+    trust_side.doors_hold: 2,
+    trust_side.nothing_changes_on_the_way: 8,
+    work_side.mails_once: 2,
+    trust_side.tokens_durable_first: 1,
+    trust_side.one_refresh_at_a_time: 3,
+    trust_side.grants_live_on: 1,
+    work_side.drains_in_time: 1,
+    work_side.back_at_base_line: 1,
+    work_side.work_ends: 3,
+    work_side.hooks_get_all: 2,
+    trust_side.nodes_agree: 2,
+    trust_side.nothing_false_served: 2,
+}
+"""How many things of the good history each checker can judge."""
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_a_checker_says_how_much_it_judged(checker: Checker) -> None:
+    assert checker(good()).text.startswith(f"{JUDGED[checker]} ")
+
+
+def test_clients_that_are_there_at_the_last_moment_have_converged_and_later_ones_have_not() -> None:
+    history = good()
+    history.ended_s = history.healed_s + client_side.CONVERGE_S
+    assert client_side.converged(history).holds is True
+    history.ended_s += 1.0
+    assert client_side.converged(history).holds is False
+
+
+def test_a_connection_may_be_served_until_its_end_is_noticed() -> None:
+    history = good()
+    history.doors[0].until_s = history.log[0].at_s - trust_side.CLOSES_WITHIN_S
+    assert trust_side.doors_hold(history).holds is True
+    history.doors[0].until_s -= 1.0
+    said = trust_side.doors_hold(history)
+    assert said.holds is False
+    assert f"{trust_side.CLOSES_WITHIN_S + 1:.0f} s after" in said.text
+
+
+def test_what_the_service_says_by_itself_was_asked_for_by_nobody() -> None:
+    history = good()
+    history.log += [Fact(5, "user/1", 5, "rang", ""), Fact(6, "user/1", 6, "rang", "#digest")]
+    assert log_side.nothing_unasked(history).text.startswith("4 ")
+
+
 @pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
 def test_a_good_history_is_accepted(checker: Checker) -> None:
     said = checker(good())

@@ -63,3 +63,10 @@ def test_what_happens_twice_in_calm_is_refused_and_is_allowed_before() -> None:
     assert divided.once_in_calm(GOOD, twice, GIVEN, 0).holds is False
     assert divided.once_in_calm(GOOD, BEGUN, {"crm": [*GIVEN["crm"], ("b", 8)]}, 0).holds is False
     assert divided.once_in_calm(GOOD, twice, {"crm": [*GIVEN["crm"], ("b", 8)]}, 8).holds is not False
+
+
+def test_an_effect_that_failed_runs_once_more_in_calm() -> None:
+    failed = event(9, "effect/crate/1", "effect_failed", id=1)
+    twice = {"carry crate/1": [("a", 1.0), ("a", 2.0)]}
+    assert divided.once_in_calm([*GOOD, failed], twice, GIVEN, 0).holds is True
+    assert divided.once_in_calm([*GOOD, failed], BEGUN, GIVEN, 0).holds is False

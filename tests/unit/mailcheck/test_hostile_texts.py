@@ -104,6 +104,7 @@ def _opcodes_of(work: Callable[[], object]) -> int:
         return count
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # noqa: SLF001  Python 3.12 looks for it at `settrace` alone
     sys.settrace(count)
     try:
         work()

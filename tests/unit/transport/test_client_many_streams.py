@@ -27,6 +27,7 @@ def steps(work: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # noqa: SLF001  Python 3.12 looks for it at `settrace` alone
     sys.settrace(trace)
     try:
         work()
