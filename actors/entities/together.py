@@ -42,8 +42,10 @@ class Together:
     Call `add` for each command, then `submit`, then `finish`. `context` is the moment of all decisions.
     """
 
-    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_heads",
-                 "_held", "_log", "_owners", "_principal", "_rows", "_unfinished", "_written", "full")  # fmt: skip
+    __slots__ = (
+        "_bytes", "_context", "_door", "_events", "_expected", "_heads", "_held", "_log", "_owners",
+        "_principal", "_rows", "_unfinished", "_written", "full",
+    )  # fmt: skip
 
     def __init__(self, door: Door, log: Log, context: Context, principal: str) -> None:
         self._door = door

@@ -12,7 +12,7 @@ stream (`huahuo.eventstore.core.sums`).
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -140,6 +140,11 @@ class Unindexed:
         self.count += len(rows)
         if rows:
             self._end = rows[-1][2]
+
+    @property
+    def streams(self) -> Collection[int]:
+        """The numbers of the streams that have events in memory."""
+        return self._runs.keys()
 
     def last(self, stream: int) -> int:
         """The newest seq of `stream` in memory, 0 if there is none."""
