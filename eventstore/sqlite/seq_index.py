@@ -194,10 +194,13 @@ class Unindexed:
         while room > 0 and left:
             stream = self._todo[left - 1]
             first, positions, crcs = self._runs[stream]
-            pieces.append(Piece(stream, first, positions[:room], crcs[:room]))
-            if room >= len(positions):
+            count = len(positions)
+            if room >= count:  # the whole run, which `moved` forgets: nothing is added to it meanwhile
+                pieces.append(Piece(stream, first, positions, crcs))
                 left -= 1
-            room -= len(positions)
+            else:
+                pieces.append(Piece(stream, first, positions[:room], crcs[:room]))
+            room -= count
         return Slice(pieces, None if left else self._round_end)
 
     def all(self) -> Slice:
