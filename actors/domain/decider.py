@@ -299,7 +299,10 @@ class EntityDecider(BoundedFold):
         taken = {"type", "id", "at", "duplicate", own}.intersection(fields)
         if taken:
             raise ValueError(f"reply: the field {min(taken)!r} is given by the service")
-        body = msgspec.json.encode({"type": "success", own: state.key, **fields})
+        try:
+            body = msgspec.json.encode({"type": "success", own: state.key, **fields})
+        except TypeError as error:
+            raise TypeError(f"reply: {error}") from None
         refuse_lost(body, fields, "reply")
         return body
 

@@ -87,6 +87,11 @@ class CancelEffects(Struct, frozen=True):
 
     effect: type[Effect] | None = None
 
+    def __post_init__(self) -> None:
+        which: object = self.effect
+        if which is not None and not (isinstance(which, type) and issubclass(which, Effect)):
+            raise TypeError(f"CancelEffects: {which!r:.60} is no class of effects: write CancelEffects(Pack)")
+
 
 type ToStart = Effect | After | Every | CancelEffects
 """What a decision may name under `effects`."""
@@ -146,6 +151,10 @@ class Context(Struct, frozen=True):
     command_id: str = ""
 
 
+_SECONDS_MAX: Final = 100_000_000_000
+"""The due time must be a whole number of milliseconds that fits into 64 bits, and into a browser."""
+
+
 def _check_timer(seconds: float, command: Command) -> None:
     if not isinstance(seconds, int | float):
         raise TypeError(f"the seconds of a timer are a number, not a {type(seconds).__name__}")
@@ -155,5 +164,7 @@ def _check_timer(seconds: float, command: Command) -> None:
         )
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("the seconds of a timer are a finite number, 0 or more")
+    if seconds > _SECONDS_MAX:
+        raise ValueError(f"the seconds of a timer are at most {_SECONDS_MAX:,}, which are 3,000 years")
     if holds_secret(type(command)):
         raise ValueError(f"{type(command).__name__} holds a secret, and a timer would store it")

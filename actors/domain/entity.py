@@ -23,6 +23,7 @@ from huahuo.actors.domain.handlers import (
     Handler,
     Handlers,
     must_be_plain,
+    must_name,
     must_take,
     parameters_of,
     refuse_action,
@@ -97,6 +98,10 @@ class Entity[S]:
             raise self._wrong(
                 kind, "a kind has 1 to 32 small letters, digits and _, and begins with a letter"
             )
+        given: object = state
+        if not isinstance(given, type):
+            write = f"write Entity({kind!r}, {type(given).__name__})"
+            raise self._wrong(kind, f"the state is a class, not one of its objects: {write}")
         if key not in (int, str):
             raise self._wrong(kind, "write key=int (ids from the log) or key=str (natural keys)")
         if not _whole(version, 1) or not (keyframe_every is None or _whole(keyframe_every, 1)):
@@ -114,8 +119,8 @@ class Entity[S]:
         """By table, what says which rows an entity has: see `rows`."""
         self.upcasts: dict[tuple[str, int], Upcast] = {}
         self.rules: dict[type[Effect], EffectRules] = {}
-        self._evolves = Handlers("evolve", Event, kind)
-        self._decides = Handlers("decide", Command, kind)
+        self._evolves = Handlers("evolve", Event, kind, state)
+        self._decides = Handlers("decide", Command, kind, state)
         self._effects = Handlers("effect", Effect, kind)
 
     def __repr__(self) -> str:
@@ -140,9 +145,9 @@ class Entity[S]:
     def evolve[E: Event](self, handler: Callable[[S, E], S], /) -> Callable[[S, E], S]: ...
     @overload
     def evolve[E: Event](self, of: type[E], /) -> Callable[[Callable[[S, E], S]], Callable[[S, E], S]]: ...
-    def evolve(self, of: Any, /) -> Any:
+    def evolve(self, of: Any = None, /) -> Any:
         """What the state is after an event. Pure: the same events must always give the same state."""
-        return _registered(self._evolves, of)
+        return self._evolves.register(of)
 
     @overload
     def decide[C: Command](
@@ -152,9 +157,9 @@ class Entity[S]:
     def decide[C: Command](
         self, handler: Callable[[S, C, Context], Outcome], /
     ) -> Callable[[S, C, Context], Outcome]: ...
-    def decide(self, of: Any, /) -> Any:
+    def decide(self, of: Any = None, /) -> Any:
         """What a command makes happen. Pure: it must not change the state, and time comes from `ctx`."""
-        return _registered(self._decides, of)
+        return self._decides.register(of)
 
     @overload
     def effect[F: Callable[..., Awaitable[None]]](self, handler: F, /) -> F: ...
@@ -222,6 +227,7 @@ class Entity[S]:
 
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """A question that the entity's readers may ask: `answer(state, who)` gives what JSON can hold."""
+        must_name(action, f"{self.kind}.query", f'"get_{self.kind}"')
 
         def register(answer: F) -> F:
             refuse_action(answer, action, f"{self.kind}.query")
@@ -238,6 +244,7 @@ class Entity[S]:
 
         They change in the commit of each decision, and can be made anew from the log. Pure.
         """
+        must_name(table, f"{self.kind}.rows", f'"{self.kind}s"')
 
         def register(rows: F) -> F:
             must_be_plain(rows, f"the rows of {table!r}")
@@ -256,14 +263,16 @@ class Entity[S]:
 
         return register
 
-    def upcast(self, type_name: str, /, *, from_version: int) -> Callable[[Upcast], Upcast]:
+    def upcast(self, type_name: str, /, *, from_version: int = 0) -> Callable[[Upcast], Upcast]:
         """How the fields of an old event become those of the next version. Pure."""
+        must_name(type_name, f"{self.kind}.upcast", f'"{self.kind}_…", from_version=1')
 
         def register(step: Upcast) -> Upcast:
             must_be_plain(step, f"an upcast of {self.kind}")
             where = f"{place_of(step)}: {self.kind}.upcast({type_name!r}, from_version={from_version})"
-            if not NAME.fullmatch(type_name) or from_version < 1:
-                raise DefinitionError(f"{where}: name a stored type and a version from 1")
+            if not NAME.fullmatch(type_name) or not _whole(from_version, 1):
+                write = f"write @{self.kind}.upcast({type_name!r}, from_version=1)"
+                raise DefinitionError(f"{where}: name a stored type and a version from 1: {write}")
             if (type_name, from_version) in self.upcasts:
                 raise DefinitionError(f"{where}: there is one already: remove one of the two")
             self.upcasts[type_name, from_version] = step
@@ -281,17 +290,3 @@ def _whole(value: object, least: int) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _registered(handlers: Handlers, of: Any) -> Any:
-    if isinstance(of, type):
-
-        def register(handler: Handler) -> Handler:
-            must_be_plain(handler, handlers.what)
-            handlers.add(handler, [of])
-            return handler
-
-        return register
-    must_be_plain(of, handlers.what)
-    handlers.add(of, handlers.annotated(of))
-    return of

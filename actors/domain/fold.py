@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import HandlerExit
+from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
 from huahuo.actors.domain.handlers import Handler, print_of
 from huahuo.actors.domain.names import key_of
 from huahuo.actors.domain.structs import Event, traits
@@ -114,7 +114,7 @@ class EntityFold:
             state.size, state.since = len(self._encode(state.state)), 0
 
     def today(self, event: StoredEvent) -> bytes:
-        """The body of an event as today's version of its type has it."""
+        """The body of an event as today's version of its type has it. Raises Fault: an upcast gives none."""
         entity = self.entity
         if event.version >= entity.version or not entity.upcasts:
             return event.body
@@ -123,6 +123,7 @@ class EntityFold:
             step = entity.upcasts.get((event.type, version))
             if step is not None:
                 fields = step(msgspec.json.decode(event.body) if fields is None else fields)
+                _must_be_fields(fields, step)
         return event.body if fields is None else msgspec.json.encode({**fields, "type": event.type})
 
     def current(self, event: StoredEvent) -> StoredEvent:
@@ -166,6 +167,12 @@ def _fingerprint(entity: Entity[Any]) -> str:
     upcasts = sorted(entity.upcasts.items(), key=_first)
     code = [part for pair in (*evolves, *upcasts) for part in pair]
     return f"{entity.version}-{print_of(entity.version, form, *code)}"
+
+
+def _must_be_fields(given: object, step: Any) -> None:
+    if not isinstance(given, dict):
+        what, name = type(given).__name__, getattr(step, "__name__", "an upcast")
+        raise Fault(f"{place_of(step)}: {name} returns {what}: return the fields, a dict")
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

@@ -6,15 +6,16 @@ async def to_crm(events: Sequence[Followed]) -> None: ...
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
 
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import DefinitionError, place_of
+from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_user
 from huahuo.actors.domain.fold import EntityFold
+from huahuo.actors.domain.handlers import must_name
 from huahuo.actors.domain.names import KIND, RESERVED_KINDS, TAKEN_TABLES, key_of
 from huahuo.actors.followers.spec import BATCH_MAX, Followed, OwnCursor, ReadEvent, Spec
 from huahuo.eventstore.model import StoredEvent
@@ -48,8 +49,9 @@ class Following:
         cursor: OwnCursor | None = None,
     ) -> Callable[[F], F]:
         """Declare one. Raises DefinitionError: a name or a value is not allowed, or the name is taken."""
-        named = frozenset(kind if isinstance(kind, str) else kind.kind for kind in kinds)
-        free = frozenset(without_entity)
+        must_name(name, "app.follower", '"orders-to-crm", kinds=["order"]')
+        named = frozenset(_kinds(name, "kinds", kinds))
+        free = frozenset(_kinds(name, "without_entity", without_entity))
 
         def register(handler: F) -> F:
             where = f"{place_of(handler)}: follower({name!r})"
@@ -126,6 +128,19 @@ class Following:
         if not 1 <= batch <= BATCH_MAX or retries < 0 or backoff_s < 0 or first not in ("start", "head"):
             return f"batch= is 1 to {BATCH_MAX}, retries= and backoff_s= begin at 0, first= is start or head"
         return None
+
+
+def _kinds(name: str, field: str, given: Any) -> Iterator[str]:
+    """The kinds that were named. Raises DefinitionError: it is no list of names or entities."""
+    if isinstance(given, str | Entity) or not isinstance(given, Iterable):
+        shown = given.kind if isinstance(given, Entity) else given
+        why = f"{field}= is a list: write {field}=[{shown!r}]"
+        raise DefinitionError(f"{place_of_user()}: follower({name!r}): {why}")
+    for kind in given:
+        if not isinstance(kind, str | Entity):
+            why = f"{field}=: {kind!r} is neither the name of a kind nor an Entity: write {field}=['order']"
+            raise DefinitionError(f"{place_of_user()}: follower({name!r}): {why}")
+        yield kind if isinstance(kind, str) else kind.kind
 
 
 def reader(catalog: Catalog) -> ReadEvent:

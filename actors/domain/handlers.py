@@ -51,6 +51,21 @@ def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
         return  # one that is not written in Python
 
 
+def must_name(given: object, decorator: str, example: str) -> None:
+    """Refuse a decorator that was written without the text that it needs.
+
+    Raises:
+        DefinitionError: it got the function itself (`@app.follower` without `(…)`), or something else.
+    """
+    if isinstance(given, str):
+        return
+    if inspect.isfunction(given):
+        where, why = place_of(given), f"{given.__name__}: {decorator} needs a name"
+    else:
+        where, why = place_of_caller("huahuo."), f"{decorator}: {given!r} is no text"
+    raise DefinitionError(f"{where}: {why}: write @{decorator}({example}) above the function")
+
+
 def refuse_action(answer: Handler, action: str, what: str) -> None:
     """Refuse the action of a query that is no name, or whose reply would pass for another message.
 
@@ -67,10 +82,12 @@ def refuse_action(answer: Handler, action: str, what: str) -> None:
 class Handlers:
     """The handlers of one word (`evolve`, `decide`, `effect`), by the class that each handles."""
 
-    def __init__(self, word: str, base: type, kind: str) -> None:
+    def __init__(self, word: str, base: type, kind: str, state: object = None) -> None:
+        """`state`: the class that the first argument of each handler has, if that is the entity's state."""
         self._word = word
         self._base = base
         self._kind = kind
+        self._state = state
         self.by_class: dict[type, Handler] = {}
 
     def add(self, handler: Handler, classes: Iterator[type] | list[type]) -> None:
@@ -80,6 +97,7 @@ class Handlers:
             DefinitionError: one of them is not of our base, or has a handler already.
         """
         must_take(handler, _TAKES[self._word], self.what)
+        self._must_take_the_state(handler)
         for cls in classes:
             name = getattr(cls, "__name__", repr(cls))
             if not _is_one(cls, self._base):
@@ -90,6 +108,27 @@ class Handlers:
                 why = f"{name} is handled by {place_of(other)} already: remove one of the two"
                 raise DefinitionError(self._at(handler, why))
             self.by_class[cls] = handler
+
+    def register(self, of: Any) -> Any:
+        """The decorator: `of` is the handler itself, or the class that it handles.
+
+        Raises:
+            DefinitionError: as `add` and `annotated`.
+        """
+        if of is None:
+            why = "there is nothing between the brackets: leave them out, or put the class there"
+            raise DefinitionError(f"{place_of_caller('huahuo.')}: {self.what}: {why}")
+        if isinstance(of, type):
+
+            def register(handler: Handler) -> Handler:
+                must_be_plain(handler, self.what)
+                self.add(handler, [of])
+                return handler
+
+            return register
+        must_be_plain(of, self.what)
+        self.add(of, self.annotated(of))
+        return of
 
     def annotated(self, handler: Handler, place: int = _SUBJECT) -> list[type]:
         """The classes that the parameter at `place` names.
@@ -113,6 +152,19 @@ class Handlers:
                 raise DefinitionError(self._at(handler, why)) from None
         hint = getattr(hint, "__value__", hint)  # a `type` alias
         return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
+
+    def _must_take_the_state(self, handler: Handler) -> None:
+        """Refuse the struct of another entity. An annotation that says less, or nothing, is the author's."""
+        state, parameters = self._state, [*inspect.signature(handler).parameters.values()]
+        if not isinstance(state, type) or not parameters:
+            return
+        hint = parameters[0].annotation
+        if isinstance(hint, str):
+            hint = getattr(handler, "__globals__", {}).get(hint)
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and not issubclass(state, hint):
+            why = f"the state of {self._kind} is {state.__name__}, not {hint.__name__}"
+            write = f"{parameters[0].name}: {state.__name__}"
+            raise DefinitionError(self._at(handler, f"{why}: write {write} as its first argument"))
 
     @property
     def what(self) -> str:

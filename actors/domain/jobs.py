@@ -221,8 +221,9 @@ def starting(name: str, user: UserId | None, by: str = "") -> StartJob:
 
 def report_of(percent: float, message: str) -> ReportJob:
     """The command for a progress. Raises Refused: it is no percentage."""
-    if not 0 <= percent <= _WHOLE:
-        raise Refused("invalid_field", f"percent: {percent} is not between 0 and 100")
+    given: object = percent
+    if not isinstance(given, int | float) or not 0 <= given <= _WHOLE:
+        raise Refused("invalid_field", f"percent: {given!r:.40} is not between 0 and 100")
     return ReportJob(percent, _text(message))
 
 
@@ -232,6 +233,9 @@ def say_of(message: str) -> SayOfJob:
 
 
 def _text(message: str) -> str:
+    given: object = message
+    if not isinstance(given, str):
+        raise Refused("invalid_field", f"message: {given!r:.40} is no text")
     if len(message) > _MESSAGE_CHARS_MAX:
         raise Refused("invalid_field", f"message: it has more than {_MESSAGE_CHARS_MAX} characters")
     return message

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from huahuo.actors.domain.errors import DefinitionError, place_of
-from huahuo.actors.domain.handlers import Handler, parameters_of, refuse_action
+from huahuo.actors.domain.handlers import Handler, must_name, parameters_of, refuse_action
 from huahuo.actors.domain.messages import struct_of, with_fields
 
 LIMIT_MAX: Final = 1_000
@@ -89,6 +89,7 @@ class Lists:
 
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """Declare one. Raises DefinitionError: the action is taken, or the function does not fit."""
+        must_name(action, "app.query", '"get_orders"')
 
         def register(answer: F) -> F:
             other = self.by_action.get(action)

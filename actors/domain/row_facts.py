@@ -6,7 +6,7 @@ also an event of the internal stream `projection/<table>`, in the same commit.
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -70,6 +70,7 @@ def row(change: Put | Drop) -> RowPut | RowDrop:
     """
     if not isinstance(change, Put | Drop):
         raise TypeError(f"{type(change).__name__} is no Put or Drop")
+    _must_have_texts(change)
     if not is_table(change.table.removeprefix(BUILT_IN)):
         raise ValueError(f"rows: {change.table!r} is no table: use 1 to 64 letters, digits or _ . -")
     if len(change.part) > NAME_CHARS_MAX:
@@ -82,11 +83,24 @@ def row(change: Put | Drop) -> RowPut | RowDrop:
         return RowDrop(table, change.part, key)
     if key is None:
         raise TypeError("Put: a row has a key")
-    value = msgspec.json.encode(change.value)
+    try:
+        value = msgspec.json.encode(change.value)
+    except TypeError as error:
+        raise TypeError(f"the row {change.key!r:.80} of {change.table!r}: {error}") from None
     refuse_lost(value, change.value, f"the row {change.key!r:.80} of {change.table!r}")
     if len(value) > ROW_BYTES_MAX:
         raise OverBound(f"a row of {len(value)} bytes, at most {ROW_BYTES_MAX}")
     return RowPut(table, change.part, key, value)
+
+
+def _must_have_texts(change: Any) -> None:
+    what = type(change).__name__
+    for field in ("table", "part"):
+        given = getattr(change, field)
+        if not isinstance(given, str):
+            raise TypeError(f"{what}: the {field} is a text: write str(…) around {given!r:.40}")
+    if not isinstance(change.key, str | bytes | None):
+        raise TypeError(f'{what}: the key is a text: write f"{{…:016d}}" in place of {change.key!r:.40}')
 
 
 def facts(rows: Iterable[RowPut | RowDrop], entity: str, timestamp: str) -> Iterator[NewEvent]:

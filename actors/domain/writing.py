@@ -101,6 +101,8 @@ class Writing:
             case Event():
                 name = type(event).__name__
                 raise ValueError(f"no evolve handles {name}: write @{self._entity.kind}.evolve for it")
+            case type():
+                raise TypeError(f"{event.__name__} is a class: write {event.__name__}(…)")
             case _:
                 name = type(event).__name__
                 if isinstance(event, Effect | After | Every | CancelEffects):
@@ -129,6 +131,8 @@ class Writing:
                 self.to_start.append(effects.Cancel(which))
             case Effect():
                 self._effect(effect)
+            case type():
+                raise TypeError(f"{effect.__name__} is a class: write {effect.__name__}(…)")
             case _:
                 raise TypeError(f"{type(effect).__name__} is no Effect, After, Every or CancelEffects")
 
@@ -209,7 +213,12 @@ def checked(event: Event, timestamp: str) -> bytes:
 
 
 def secrets(owner: str, named: Mapping[str, Secret | str]) -> tuple[SecretPut, ...]:
-    """Secrets to seal under the entity's key. Raises ValueError: a name is none."""
+    """Secrets to seal under the entity's key. Raises TypeError, ValueError: a name or a value is none."""
+    if not isinstance(named, Mapping):
+        raise TypeError('secrets: write {"password": …}')
+    for name, value in named.items():
+        if not isinstance(value, Secret | str):
+            raise TypeError(f"secrets: {name!r} is a text or a Secret, not {type(value).__name__}")
     wrong = [name for name in named if not _SECRET_NAME.fullmatch(name)]
     if wrong:
         raise ValueError("secrets: a name has 1 to 64 letters, digits or _ . -")

@@ -32,8 +32,8 @@ BYTES_MAX: Final = 256 << 10
 _A_STEP: Final = 128
 """After as many entities, other work on the loop has its turn."""
 
-type _Part = tuple[Entity, Decision[Any, Any], bool]
-"""The last: whether the entity has taken over the state after it."""
+type _Part = tuple[Entity, Decision[Any, Any], int, bool]
+"""The index of its first event in the append, and whether the entity has taken over the state after it."""
 
 
 class Together:
@@ -42,8 +42,10 @@ class Together:
     Call `add` for each command, then `submit`, then `finish`. `context` is the moment of all decisions.
     """
 
-    __slots__ = ("_bytes", "_context", "_door", "_events", "_expected", "_heads",
-                 "_held", "_log", "_owners", "_parts", "_principal", "_rows", "_written", "full")  # fmt: skip
+    __slots__ = (
+        "_bytes", "_context", "_door", "_events", "_expected", "_heads", "_held", "_log", "_owners",
+        "_principal", "_rows", "_unfinished", "_written", "full",
+    )  # fmt: skip
 
     def __init__(self, door: Door, log: Log, context: Context, principal: str) -> None:
         self._door = door
@@ -52,7 +54,9 @@ class Together:
         """Of all streams that get an event: the seq after what was decided so far."""
         self._context = replace(context, head=_heads_after(self._heads, log))
         self._principal = principal
-        self._parts: list[_Part] = []
+        self._unfinished: list[_Part] = []
+        """Decisions about which their entities learn more than that they are durable. Of the others nothing
+        is kept: an append has hundreds, and the collector would look at each part of them."""
         self._events: list[NewEvent] = []
         self.full = False
         """Whether `submit` should be called now."""
@@ -85,51 +89,55 @@ class Together:
             if decision is not None and self._join(entity, decision, command_id):
                 if fresh:
                     self._held[inbox] = entity
-                self._parts.append((entity, decision, entity.advance(decision)))
+                advanced = entity.advance(decision)
+                if decision.effects or not advanced:
+                    at = len(self._events) - len(decision.events)
+                    self._unfinished.append((entity, decision, at, advanced))
                 return True
         if fresh:
             door.let_go(inbox)
         return False
 
     def _join(self, entity: Entity, decision: Decision[Any, Any], command_id: str) -> bool:
-        if not decision.events or not _is_plain(decision):
+        events = decision.events
+        if not events or not _is_plain(decision):
             return False
         guard, owners, heads = entity.guard, self._owners, self._heads
         expects = decision.expected if guard is None else {guard[0]: guard[1], **decision.expected}
         for stream in expects:
-            if stream not in owners:
-                if stream in heads:
+            if stream in owners:
+                if owners[stream] is not entity:
                     return False
-            elif owners[stream] is not entity:
+            elif stream in heads:
                 return False
-        events = decision.events
         for event in events:  # nothing that another decision counts on
             stream = event.stream
-            if stream in owners and owners[stream] is not entity:
+            if stream not in expects and stream in owners and owners[stream] is not entity:
                 return False
         for stream in expects:
             if stream not in owners:  # else it is the head after a decision of this append
                 owners[stream] = entity
                 self._expected[stream] = expects[stream]
-        without_id = False
+        without_id, size = False, 0
         for event in events:
             stream = event.stream
             if stream in heads:
                 heads[stream] += 1
             else:
                 heads[stream] = (expects[stream] if stream in expects else self._context.head(stream)) + 1
+            size += len(event.body)
             without_id = without_id or not event.command_id
         if without_id:
             events = tuple([_caused(event, command_id) for event in events])
         self._events += events
-        self._bytes += sum([len(event.body) for event in events])
+        self._bytes += size
         self.full = len(self._events) >= EVENTS_MAX or self._bytes >= BYTES_MAX
         self._rows += decision.rows
         return True
 
     def submit(self) -> None:
         """Give all decisions to the log."""
-        if not self._parts:
+        if not self._events:
             return
         append = Append(
             ts_ms=self._context.now_ms,
@@ -151,7 +159,7 @@ class Together:
         """
         written = self._written
         if written is None:
-            return not self._parts and not self._events
+            return not self._events
         try:
             outcome = await written
         except (Conflict, CommandMismatch, TooLarge, QueueFull, Closed):
@@ -170,25 +178,21 @@ class Together:
             entity.forget()
             self._door.let_go(inbox)
         self._held.clear()
-        self._parts = []
+        self._unfinished.clear()
 
     async def _take(self, events: Sequence[StoredEvent]) -> None:
-        at = done = 0
+        done = 0
         try:
-            for some in batched(self._parts, _A_STEP):
-                for entity, decision, advanced in some:
-                    following = at + len(decision.events)
-                    if decision.effects or not advanced:
-                        entity.finish(decision, events[at:following], advanced=advanced)
-                    at = following
+            for some in batched(self._unfinished, _A_STEP):
+                for entity, decision, at, advanced in some:
+                    entity.finish(decision, events[at : at + len(decision.events)], advanced=advanced)
                 done += len(some)
-                if done < len(self._parts):
+                if done < len(self._unfinished):
                     await asyncio.sleep(0)
             for entity in self._held.values():
                 entity.settle()
             self._door.let_go_all(self._held)
             self._held.clear()
-            self._parts = []
         finally:
             self.give_up()
 

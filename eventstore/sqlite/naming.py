@@ -14,7 +14,7 @@ from itertools import batched
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.core.sums import Value, fitting, row_crc
+from huahuo.eventstore.core.sums import Value, fitting, must_all_fit, row_crc
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.sqlite.packed import PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through
@@ -114,11 +114,12 @@ def _as_written(connection: sqlite3.Connection) -> Naming:
     [count] = connection.execute("SELECT count(*) FROM stream").fetchone()
     streams, firsts = PackedNames(count), dict[int, int]()
     rows = connection.execute("SELECT id, name, first, crc FROM stream NOT INDEXED ORDER BY id")
-    for some in batched(fitting("stream", rows), _PACKED_AT_ONCE):
-        numbers, names, those_first = zip(*some, strict=True)
+    for some in batched(rows, _PACKED_AT_ONCE):
+        numbers, names, those_first, crcs = zip(*some, strict=True)
+        must_all_fit("stream", (numbers, names, those_first), crcs)
         streams.add(numbers, names)
         if those_first.count(1) != len(some):
-            firsts.update((number, first) for number, _name, first in some if first != 1)
+            firsts.update((number, first) for number, _name, first, _crc in some if first != 1)
     texts = dict(fitting("name", connection.execute("SELECT id, text, crc FROM name")))
     return Naming(streams, texts, firsts, is_whole=True)
 

@@ -57,6 +57,11 @@ class PackedNames(Mapping[int, str]):
                 slot = (slot + 1) & mask
             slots[slot] = place
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether the numbers are 1 to their count, so that a place is a number less 1."""
+        return not self._others
+
     def only(self, kept: Sequence[int]) -> "PackedNames":
         """Those whose place is not 0 in `kept`."""
         found = PackedNames(len(kept) - kept.count(0))
@@ -100,6 +105,21 @@ class PackedNames(Mapping[int, str]):
         for end in self._ends[1:]:
             yield text[start:end].decode()
             start = end
+
+    def starting_with(self, prefix: str) -> Iterator[tuple[int, str]]:
+        """Those that begin with `prefix`, with their places. Of the others, none is looked at by itself."""
+        text, ends, wanted = self._text, self._ends, prefix.encode()
+        place, count = 0, len(self)
+        while place < count:
+            start, end = ends[place], ends[place + 1]
+            if text.startswith(wanted, start, end):
+                yield place, text[start:end].decode()
+            elif (found := text.find(wanted, start)) < 0:
+                return
+            elif found > start:  # the first name that begins there or later
+                place = bisect_left(ends, found, place + 1)
+                continue
+            place += 1
 
     def __getitem__(self, number: int) -> str:
         """The name of a number."""
@@ -151,8 +171,8 @@ class PackedHeads:
     def streams(self, prefix: str) -> Iterator[str]:
         """See `Packed`."""
         seqs = self._seqs
-        for place, name in enumerate(self.names.names()):
-            if name.startswith(prefix) and seqs[place] not in (0, NOT_HERE):
+        for place, name in self.names.starting_with(prefix):
+            if seqs[place] not in (0, NOT_HERE):
                 yield name
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ stream (`huahuo.eventstore.core.sums`).
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -141,6 +141,11 @@ class Unindexed:
         if rows:
             self._end = rows[-1][2]
 
+    @property
+    def streams(self) -> Collection[int]:
+        """The numbers of the streams that have events in memory."""
+        return self._runs.keys()
+
     def last(self, stream: int) -> int:
         """The newest seq of `stream` in memory, 0 if there is none."""
         run = self._runs.get(stream)
@@ -189,10 +194,13 @@ class Unindexed:
         while room > 0 and left:
             stream = self._todo[left - 1]
             first, positions, crcs = self._runs[stream]
-            pieces.append(Piece(stream, first, positions[:room], crcs[:room]))
-            if room >= len(positions):
+            count = len(positions)
+            if room >= count:  # the whole run, which `moved` forgets: nothing is added to it meanwhile
+                pieces.append(Piece(stream, first, positions, crcs))
                 left -= 1
-            room -= len(positions)
+            else:
+                pieces.append(Piece(stream, first, positions[:room], crcs[:room]))
+            room -= count
         return Slice(pieces, None if left else self._round_end)
 
     def all(self) -> Slice:

@@ -1,6 +1,7 @@
 """What an application is: its entities, its plug-ins and its settings. It runs nothing."""
 
 import importlib
+import inspect
 import os
 import sys
 import tomllib
@@ -16,6 +17,8 @@ from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.accounts import NOBODY, Asked
 from huahuo.errors import ConfigError
 
+_ASKED: Final = {"authenticate": ("token",), "authorize": ("who", "stream", "right")}
+"""What the functions of `Asked` are called with."""
 _loading: Final[list[str]] = []
 """The application that is being imported by its name."""
 
@@ -36,12 +39,17 @@ class Application:
         settings: Mapping[str, Any] | None = None,
         asked: Asked = NOBODY,
     ) -> None:
+        _check_asked(asked)
         self.asked = asked
         self.entities = Entities(entities)
         self._plugins = None if plugins is None else _checked(plugins)
         self.settings: dict[str, Any] = {**(settings or {})}
-        if data is not None:
-            self.settings["data"] = Path(data)
+        folder: object = data
+        if folder is not None:
+            if not isinstance(folder, str | os.PathLike):
+                why = f'{folder!r:.60} is no name of a folder: write data="my-data"'
+                raise DefinitionError(f"{place_of_user()}: data: {why}")
+            self.settings["data"] = Path(folder)
 
     def may_run(self) -> None:
         """Raises DefinitionError: this file is only being imported, so that somebody else runs it."""
@@ -150,6 +158,24 @@ def _checked(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
         hint = f"write {name}()" if callable(plugin) and name else "write an object that derives from Plugin"
         raise DefinitionError(f"{place_of_user()}: plugins: {name or repr(plugin)} is no plug-in: {hint}")
     return plugins
+
+
+def _check_asked(asked: Asked) -> None:
+    """Raises DefinitionError: one of the application's functions cannot be called as it will be."""
+    for name, takes in _ASKED.items():
+        function = getattr(asked, name)
+        if function is None:
+            continue
+        write = f"write def {name}({', '.join(takes)}) and {name}={name}"
+        if not callable(function):
+            raise DefinitionError(f"{place_of_user()}: {name}: {function!r:.60} is no function: {write}")
+        try:
+            inspect.signature(function).bind(*takes)
+        except TypeError:
+            many = f"{len(takes)} argument{'s' if len(takes) > 1 else ''}"
+            raise DefinitionError(f"{place_of_user()}: {name}: it is called with {many}: {write}") from None
+        except ValueError:
+            continue  # one that is not written in Python
 
 
 def _failed(name: str, error: Exception | SystemExit) -> ConfigError:

@@ -36,6 +36,8 @@ _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
+_MEANT_AS_USER: Final = frozenset({"user", "user_id"})
+"""Fields by which a caller means `as_user`."""
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
 
@@ -86,6 +88,7 @@ async def send(
             "invalid_field", "a field is not valid", f"command_id: a text of 1 to {NAME_CHARS_MAX} characters"
         )
     entities: EntityApi = app.api("entities")
+    _refuse_the_user_as_a_field(entities, command, fields)
     if as_user is None or isinstance(command, Command):
         return await _as_service(entities, _place(app), command, as_user, command_id, fields)
     spec = app.registry.commands.get(command)
@@ -103,6 +106,18 @@ async def send(
     reply = await app.gate.execute(call, spec)
     own = command in entities.catalog.by_action
     return _shown(reply.body, reply.at, duplicate=reply.duplicate, own=own)
+
+
+def _refuse_the_user_as_a_field(
+    entities: EntityApi, command: str | Command, fields: Mapping[str, Any]
+) -> None:
+    """An unknown field is ignored, and the service would send the command without asking anybody's right."""
+    found = entities.catalog.by_action.get(command) if isinstance(command, str) else None
+    if found is None:
+        return
+    for name in sorted(_MEANT_AS_USER & fields.keys() - {*found[1].__struct_encode_fields__}):
+        why = f"{name}: {command} has no such field: write as_user= for the user who sends it"
+        raise Refused("invalid_field", "a field is not valid", why)
 
 
 async def _as_service(
@@ -186,10 +201,12 @@ async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[s
     It ends when the service stops.
 
     Raises:
-        Refused: no stream can have this name, so the caller would wait for ever.
+        Refused: no stream can have this name, or `after` is below 0, so the caller would wait for ever.
     """
     if not _may_exist(app, stream):
         raise Refused("invalid_field", f"stream: no stream can have the name {stream!r}")
+    if after < 0:
+        raise Refused("invalid_field", f"after: {after} is no seq: write 0 for all events of the stream")
     feed, changed, stopped = app.feed, asyncio.Event(), asyncio.Event()
 
     def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:

@@ -142,6 +142,8 @@ class Job:
                 self._span.end(outcome)
 
     async def _tell(self, command: Command) -> None:
+        if not self._id:
+            raise HuahuoError("the job has not begun: write async with app.job(…) as job")
         await self._entities.tell_job(self._id, command, trace=self._place)
 
     @property

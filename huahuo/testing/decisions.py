@@ -8,14 +8,14 @@ states must be the same. A failure shows the test's own line, and the expected a
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import msgspec
 
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import EntityDecider
-from huahuo.actors.domain.decision import To
+from huahuo.actors.domain.decision import To, ToStart
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.row_facts import STREAMS as ROW_STREAMS
@@ -25,6 +25,7 @@ from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Head, NewEvent, StoredEvent
+from huahuo.testing.started import begun, wanted
 
 NOW_MS = 1_790_000_000_000
 
@@ -37,8 +38,9 @@ def given(
 ) -> "Given":
     """An entity to which these events have happened."""
     __tracebackhide__ = True
+    _must_be(entity, Entity, "given(…)", "the Entity, as in given(order, [Placed(…)])")
     key = id if id is not None else 1 if entity.key is int else "key"
-    return Given(entity, key, events)
+    return Given(entity, key, _listed(events, "given(…)"))
 
 
 class Given:
@@ -62,6 +64,7 @@ class Given:
                 raise AssertionError(_differ(what, [held.state], [short.state]))
         self._held = held
         self._decision: engine.Decision[Any, Any] | None = None
+        self._now_ms = NOW_MS
 
     @property
     def state(self) -> Any:
@@ -80,7 +83,9 @@ class Given:
         command_id: str = "test",
     ) -> Self:
         """Decide this command, as a client of this user sends it, or (without a user) as the service does."""
-        who = None
+        __tracebackhide__ = True
+        _must_be(command, Command, "when(…)", "a command, as in when(Place(…))")
+        who, self._now_ms = None, now_ms
         if user is not None:
             who = Principal(user, username or str(user), is_admin=admin, groups=groups)
         if not holds_secret(type(command)):
@@ -91,8 +96,13 @@ class Given:
         self._decision = self._decider.decide(self._held, Sent(command, who, command_id), context)
         return self
 
-    def then(self, events: Sequence[Event | To] = (), *, effects: Sequence[str] | None = None) -> Self:
-        """The decision has exactly these events; `effects`: and names exactly these effects and timers."""
+    def then(
+        self, events: Sequence[Event | To] = (), *, effects: Sequence[str | ToStart] | None = None
+    ) -> Self:
+        """The decision has exactly these events; `effects`: and exactly these effects and timers.
+
+        An effect or timer is compared by its name (`"pack"`), or with all that it says (`Pack(3)`).
+        """
         __tracebackhide__ = True
         decision = self._decided()
         refused = _refusal_in(decision)
@@ -103,13 +113,15 @@ class Given:
             if event.stream not in internal and not event.stream.startswith(ROW_STREAMS)
         ]
         actual = [f"refused: {refused}"] if refused else [_line(event.stream, event.body) for event in told]
-        expected = [self._expected(event) for event in events]
+        expected = [self._expected(event) for event in _listed(events, "then(…)")]
         if actual != expected:
             raise AssertionError(_differ("the decision has other events", expected, actual))
         if effects is not None:
-            started = [_started(event) for event in decision.events if event.stream in internal]
-            if started != list(effects):
-                raise AssertionError(_differ("the decision has other effects", list(effects), started))
+            lines = wanted(effects)
+            own = [event for event in decision.events if event.stream in internal]
+            started = begun(own, effects, self._now_ms)
+            if started != lines:
+                raise AssertionError(_differ("the decision has other effects", lines, started))
         self._go_on(decision.events)
         return self
 
@@ -204,9 +216,24 @@ def _line(stream: str, body: bytes) -> str:
     return f"{stream} {name} {msgspec.json.encode(fields).decode()}"
 
 
-def _started(event: NewEvent) -> str:
-    fields: Mapping[str, Any] = msgspec.json.decode(event.body)
-    return str(fields.get("effect") or fields.get("name") or fields["type"])
+def _must_be(given: object, wanted: type, where: str, takes: str) -> None:
+    """Raises TypeError: it is something else, which the message names."""
+    __tracebackhide__ = True
+    if isinstance(given, wanted):
+        return
+    name = getattr(given, "__name__", "")
+    hint = (
+        f"{name} is a class: write {name}(…)" if isinstance(given, type) and issubclass(given, wanted) else ""
+    )
+    raise TypeError(f"{where} takes {takes}: {hint or f'{given!r:.60} is none'}")
+
+
+def _listed[T](given: Sequence[T], where: str) -> Sequence[T]:
+    """Raises TypeError: it is one event, not a list of them."""
+    __tracebackhide__ = True
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"{where} takes a list of events: write [ ] around {type(given).__name__}(…)")
+    return given
 
 
 def _differ(what: str, expected: Sequence[Any], actual: Sequence[Any]) -> str:

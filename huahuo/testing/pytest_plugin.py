@@ -27,6 +27,16 @@ def app(application: "Huahuo", tmp_path: Path) -> Iterator["AppWorld"]:
     """The application's service, on a log in memory and in virtual time."""
     from huahuo.testing.world import AppWorld
 
+    must_be_an_application(application)
     world = AppWorld(application, tmp_path / "data")
     yield world
     world.close()
+
+
+def must_be_an_application(given: object) -> None:
+    """Fail the test whose fixture `application` returns something else."""
+    from huahuo.app.application import Application
+
+    if not isinstance(given, Application):
+        hint = "its return is missing" if given is None else f"{given!r:.60} is none"
+        pytest.fail(f"the fixture `application` returns your Huahuo(…): {hint}", pytrace=False)

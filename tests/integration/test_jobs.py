@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from huahuo import Huahuo, Refused, Service
+from huahuo import Huahuo, HuahuoError, Refused, Service
 from huahuo.actors.domain.jobs import Job
 from huahuo.embedding import jobs
 from huahuo.eventstore.errors import Unavailable
@@ -56,6 +57,34 @@ def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld)
         "ValueError",
         "",
     )
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("percent", "message", "said"),
+    [
+        (200, "", "percent: 200 is not between 0 and 100"),
+        ("40", "", "percent: '40' is not between 0 and 100"),
+        (40, 4, "message: 4 is no text"),
+    ],
+)
+def test_a_progress_that_is_none_is_refused(percent: Any, message: Any, said: str, world: AppWorld) -> None:
+    async def work() -> None:
+        async with job_of(world) as job:
+            with pytest.raises(Refused, match=said):
+                await job.progress(percent, message)
+
+    world.run(work())
+    assert state_of(world).status == "done"
+    world.close()
+
+
+def test_a_job_without_its_block_says_how_it_begins(world: AppWorld) -> None:
+    async def work() -> None:
+        with pytest.raises(HuahuoError, match=r"write async with app\.job\(…\) as job"):
+            await job_of(world).progress(4)
+
+    world.run(work())
     world.close()
 
 

@@ -256,6 +256,25 @@ async def test_to_follow_a_stream_that_cannot_exist_is_refused(tmp_path: Path, s
             await anext(app.follow(stream))
 
 
+async def test_to_follow_from_below_the_first_event_is_refused(tmp_path: Path) -> None:
+    async with Huahuo(data=tmp_path / "data", port=0) as app:
+        with pytest.raises(Refused, match="after: -1 is no seq"):
+            await anext(app.follow("user/42", after=-1))
+
+
+@pytest.mark.parametrize("field", ["user", "user_id"])
+def test_a_user_who_is_named_as_a_field_is_refused_before_the_service_itself_sends_it(
+    field: str, world: AppWorld
+) -> None:
+    with pytest.raises(Refused) as refused:
+        world.send("place_order", item="tea", **{field: 42})
+    assert (
+        refused.value.details
+        == f"{field}: place_order has no such field: write as_user= for the user who sends it"
+    )
+    world.close()
+
+
 async def test_a_field_that_is_refused_is_named_once(tmp_path: Path) -> None:
     async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
         with pytest.raises(Refused) as raised:

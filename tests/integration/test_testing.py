@@ -6,6 +6,7 @@ import pytest
 from msgspec import Struct
 
 from huahuo import Command, Context, Decision, Entity, Event, Every, Huahuo, Outcome
+from huahuo.testing.pytest_plugin import must_be_an_application
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError, StreamDenied
 from tests.support.worlds.orders import Order, orders
@@ -53,6 +54,15 @@ def ticking() -> Entity[Ticks]:
 @pytest.fixture
 def world(tmp_path: Path) -> AppWorld:
     return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(None, "its return is missing"), (orders(), "Entity('order', Order) is none")]
+)
+def test_a_fixture_that_returns_no_application_is_told_so(given: object, said: str) -> None:
+    with pytest.raises(pytest.fail.Exception) as failed:
+        must_be_an_application(given)
+    assert str(failed.value) == f"the fixture `application` returns your Huahuo(…): {said}"
 
 
 def test_a_client_orders_and_follows(world: AppWorld) -> None:

@@ -43,6 +43,13 @@ def test_packed_names_answer_as_two_dictionaries(
     assert [number in packed for number in looked_up] == [number in names for number in looked_up]
 
 
+@given(named, st.integers(1, 9), st.text(max_size=2) | st.sampled_from(["user/", "a", "匣"]))
+def test_names_are_found_by_their_beginning(numbers: dict[str, int], step: int, prefix: str) -> None:
+    assert list(packed_of(numbers, step).starting_with(prefix)) == [
+        (place, name) for place, name in enumerate(numbers) if name.startswith(prefix)
+    ]
+
+
 @given(named, st.randoms(use_true_random=False))
 def test_only_the_kept_names_stay(numbers: dict[str, int], chance: Random) -> None:
     kept = bytearray(chance.choice((0, 1)) for _ in numbers)

@@ -304,6 +304,70 @@ MISTAKES = {
         "@box.query('get_it')\ndef get_box(state, who): ...",
         ["box.query('get_it')", "answers it already", "write another action"],
     ),
+    "a handler with the state of another entity": (
+        "@order.decide\ndef place(state: Placed, command: Place, ctx): ...",
+        ["place, a handler of order.decide", "the state of order is Order, not Placed", "write state: Order"],
+    ),
+    "brackets with nothing in them": (
+        "@order.decide()\ndef place(state, command: Place, ctx): ...",
+        ["a handler of order.decide", "leave them out, or put the class there"],
+    ),
+    "an object in place of the state's class": (
+        "box = Entity('box', Order())",
+        ["Entity('box')", "the state is a class", "write Entity('box', Order)"],
+    ),
+    "an upcast without brackets": (
+        "@order.upcast\ndef step(fields): return fields",
+        ["step: order.upcast needs a name", "write @order.upcast("],
+    ),
+    "an upcast of a class": (
+        "@order.upcast(Placed, from_version=1)\ndef step(fields): return fields",
+        ["order.upcast: <class", "is no text: write @order.upcast("],
+    ),
+    "an upcast without a version": (
+        "@order.upcast('order_placed')\ndef step(fields): return fields",
+        ["write @order.upcast('order_placed', from_version=1)"],
+    ),
+    "rows without brackets": (
+        "@order.rows\ndef rows(state, id): return []",
+        ["rows: order.rows needs a name", 'write @order.rows("orders") above the function'],
+    ),
+    "a query without brackets": (
+        "@order.query\ndef get(state, who): ...",
+        ["get: order.query needs a name", 'write @order.query("get_order")'],
+    ),
+    "a list without brackets": (
+        "from huahuo import Huahuo\n@Huahuo().query\ndef get(who): ...",
+        ["get: app.query needs a name", "write @app.query("],
+    ),
+    "a follower without brackets": (
+        "from huahuo import Huahuo\n@Huahuo().follower\nasync def to_crm(events): ...",
+        ["to_crm: app.follower needs a name", 'write @app.follower("orders-to-crm", kinds=["order"])'],
+    ),
+    "a follower of a text": (
+        "from huahuo import Huahuo\n@Huahuo().follower('crm', kinds='order')\nasync def crm(events): ...",
+        ["follower('crm')", "kinds= is a list: write kinds=['order']"],
+    ),
+    "a follower of one entity": (
+        "from huahuo import Huahuo\n@Huahuo().follower('crm', kinds=order)\nasync def crm(events): ...",
+        ["follower('crm')", "kinds= is a list: write kinds=['order']"],
+    ),
+    "a follower of a class": (
+        "from huahuo import Huahuo\n@Huahuo().follower('crm', kinds=[Order])\nasync def crm(events): ...",
+        ["follower('crm')", "is neither the name of a kind nor an Entity"],
+    ),
+    "a text that shall judge tokens": (
+        "from huahuo import Huahuo\nHuahuo(authenticate='check')",
+        ["authenticate: 'check' is no function", "write def authenticate(token)"],
+    ),
+    "a judge of rights with other arguments": (
+        "from huahuo import Huahuo\nHuahuo(authorize=lambda who: True)",
+        ["authorize: it is called with 3 arguments", "write def authorize(who, stream, right)"],
+    ),
+    "a number as the folder": (
+        "from huahuo import Huahuo\nHuahuo(data=5)",
+        ["data: 5 is no name of a folder", 'write data="my-data"'],
+    ),
     "a query with other arguments": (
         "@order.query('get_order')\ndef get(state): ...",
         ["get, a query", "(state, who)"],

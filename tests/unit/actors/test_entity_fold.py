@@ -1,11 +1,14 @@
 """The state of an application's entity from its events: old versions, unknown types, keyframes."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import Command, Context, Entity, Event, Outcome
+from huahuo.actors.domain.errors import Fault
 from huahuo.actors.domain.fold import EntityFold
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
@@ -59,6 +62,22 @@ def test_events_of_an_older_version_go_through_every_step_and_stay_as_they_are_s
         assert await total(log, newest) == 11
         [event] = await log.read("counter/1", 0, events_max=9)
         assert (event.version, b'"amount":1' in event.body) == (1, True)
+
+    run_virtual(test())
+
+
+def test_an_upcast_that_returns_nothing_is_named() -> None:
+    def forgetful(fields: dict[str, Any]) -> None:
+        fields["by"] = fields["amount"]
+
+    async def test() -> None:
+        log = await faulty_log()
+        await counted(log, amount=1)
+        newest = counters(version=2)
+        newest.upcast("counted", from_version=1)(forgetful)  # type: ignore[arg-type]
+        with pytest.raises(Fault, match="forgetful returns NoneType: return the fields, a dict") as raised:
+            await total(log, newest)
+        assert str(raised.value).startswith(f"{__file__}:")
 
     run_virtual(test())
 

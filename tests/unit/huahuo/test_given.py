@@ -1,17 +1,34 @@
 """`given(…).when(…).then(…)`: what it accepts, and what a failure says."""
 
+from collections.abc import Callable
+
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Command, Context, Entity, Event, Outcome, to
+from huahuo import (
+    After,
+    CancelEffects,
+    Command,
+    Context,
+    Decision,
+    Effect,
+    Entity,
+    Event,
+    Every,
+    Outcome,
+    To,
+    to,
+)
 from huahuo.testing import given
 from tests.support.worlds.orders import (
     Cancel,
+    Expire,
     Give,
     Given,
     Noted,
     Order,
+    Pack,
     Packed,
     Place,
     Placed,
@@ -109,3 +126,68 @@ def test_a_state_that_needs_events_that_may_be_pruned_is_found() -> None:
     given(clock(), [Ticked()])
     with pytest.raises(AssertionError, match="prunable=True"):
         given(clock(), [Ticked(), Ticked()])
+
+
+def test_effects_and_timers_are_compared_by_name_or_with_all_that_they_say() -> None:
+    decided = given(orders()).when(Place("tea"), user=42)
+    noted: list[Event | To] = [PLACED, to("user/42", Noted(1))]
+    decided.then(noted, effects=[Pack("tea"), After(3600, Expire())])
+    given(orders()).when(Place("tea"), user=42).then(noted, effects=["pack", After(3600, Expire())])
+    with pytest.raises(AssertionError) as raised:
+        given(orders()).when(Place("tea"), user=42).then(noted, effects=["pack", Every(60, Expire())])
+    assert str(raised.value).splitlines() == [
+        "the decision has other effects (- expected, + actual):",
+        "  pack",
+        "- timer expire: expire {} in 60 s, then every 60 s",
+        "+ timer expire: expire {} in 3600 s",
+    ]
+
+
+def test_what_a_decision_cancels_is_compared_with_its_class() -> None:
+    class Heated(Event, type="kettle_heated"): ...
+
+    class Heat(Effect): ...
+
+    class Switch(Command):
+        everything: bool = False
+
+    kettle = Entity("kettle", Order)
+
+    @kettle.evolve(Heated)
+    def heated(state: Order, event: Heated) -> Order:
+        return state
+
+    @kettle.decide(Switch)
+    def switch(state: Order, command: Switch, ctx: Context) -> Outcome:
+        return Decision(effects=[CancelEffects(None if command.everything else Heat)])
+
+    hot = given(kettle, [Heated()])
+    hot.when(Switch()).then([], effects=[CancelEffects(Heat)])
+    hot.when(Switch(everything=True)).then([], effects=[CancelEffects()])
+    with pytest.raises(AssertionError, match=r"- cancel all\n\+ cancel heat"):
+        hot.when(Switch()).then([], effects=[CancelEffects()])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: given(Order, []), "given(…) takes the Entity, as in given(order, [Placed(…)])"),  # type: ignore[arg-type]
+        (lambda: given(orders(), PLACED), "given(…) takes a list of events: write [ ] around Placed(…)"),  # type: ignore[arg-type]
+        (lambda: given(orders()).when(Place), "Place is a class: write Place(…)"),  # type: ignore[arg-type]
+        (lambda: given(orders()).when(PLACED), "when(…) takes a command, as in when(Place(…)): Placed("),  # type: ignore[arg-type]
+        (
+            lambda: given(orders()).when(Place("tea"), user=42).then(PLACED),  # type: ignore[arg-type]
+            "then(…) takes a list of events: write [ ] around Placed(…)",
+        ),
+        (
+            lambda: given(orders(), [PLACED]).when(Give(7), user=42).then([Given(7)], effects=[5]),  # type: ignore[list-item]
+            "then(effects=…): 5 is neither a name nor an effect, After, Every or CancelEffects",
+        ),
+    ],
+)
+def test_a_specification_that_is_written_wrong_says_what_to_write(
+    wrong: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(TypeError) as raised:
+        wrong()
+    assert said in str(raised.value)
