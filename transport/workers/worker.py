@@ -23,6 +23,7 @@ from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Site
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers import messages as said
+from huahuo.transport.workers.board import BoardRead
 from huahuo.transport.workers.calls_of import raw
 from huahuo.transport.workers.counted import counted
 from huahuo.transport.workers.pipe import Pipe
@@ -67,6 +68,7 @@ class Worker:
         self.metrics = Metrics()
         self._listeners: list[socket.socket] = []
         self._giving: socket.socket | None = None
+        self._board: BoardRead | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.TimerHandle | None = None
         self._looks = False
@@ -81,9 +83,15 @@ class Worker:
             said.Beat: lambda _told: None,
         }
 
-    async def start(self, pipe: socket.socket, giving: socket.socket, listeners: list[socket.socket]) -> None:
+    async def start(
+        self,
+        pipe: socket.socket,
+        giving: socket.socket,
+        listeners: list[socket.socket],
+        board: BoardRead | None = None,
+    ) -> None:
         """Meet the owner. It serves once the owner has said hello."""
-        self._giving, self._listeners = giving, listeners
+        self._giving, self._listeners, self._board = giving, listeners, board
         await self.pipe.open(pipe)
 
     def _begin(self, hello: said.Hello) -> None:
@@ -129,6 +137,7 @@ class Worker:
         hub.start()
         self._by_type |= {
             said.Commit: lambda told: log.committed(told.events),
+            said.Lies: self._read_board,
             said.Pruned: lambda _told: self._look_again_soon(),
             said.CloseIt: hub.close_it,
             said.Rejudge: lambda told: server.rejudging.now(told.stream, told.user_id),
@@ -163,6 +172,12 @@ class Worker:
     def _failed(self, failed: said.Failed) -> None:
         if not self.gate.answered(failed):
             self._questions.failed(failed)
+
+    def _read_board(self, told: said.Lies) -> None:
+        assert self._board is not None, "the owner has given one"
+        message = said.FROM_OWNER.decode(self._board.at(told))
+        self.pipe.send(said.HasRead(told.number))
+        self._take(message)
 
     def _take(self, message: object) -> None:
         self._by_type[type(message)](message)
