@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import msgspec
 import structlog
 
 from huahuo.actors import Runtime
@@ -76,6 +77,7 @@ class Worker:
         """Set when it has nothing more to do: it was drained, or its owner is gone."""
         self._by_type: dict[type, Callable[[Any], object]] = {
             said.Hello: self._begin,
+            said.Lies: self._read_board,
             said.Answer: self._questions.answered,
             said.Told: self.gate.answered,
             said.Failed: self._failed,
@@ -137,7 +139,6 @@ class Worker:
         hub.start()
         self._by_type |= {
             said.Commit: lambda told: log.committed(told.events),
-            said.Lies: self._read_board,
             said.Pruned: lambda _told: self._look_again_soon(),
             said.CloseIt: hub.close_it,
             said.Rejudge: lambda told: server.rejudging.now(told.stream, told.user_id),
@@ -175,7 +176,12 @@ class Worker:
 
     def _read_board(self, told: said.Lies) -> None:
         assert self._board is not None, "the owner has given one"
-        message = said.FROM_OWNER.decode(self._board.at(told))
+        try:
+            message = said.FROM_OWNER.decode(self._board.at(told))
+        except msgspec.MsgspecError as error:  # a commit is missing: as after a broken message of the pipe
+            _log.error("board_not_read", reason=str(error))
+            self.pipe.close()
+            return
         self.pipe.send(said.HasRead(told.number))
         self._take(message)
 

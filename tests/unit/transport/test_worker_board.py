@@ -1,6 +1,8 @@
 """The board: large commits are written once for all workers, and no place is used again too early."""
 
+import asyncio
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -10,12 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Listener, Log
 from huahuo.transport.workers.board import Board, BoardRead, Room
 from huahuo.transport.workers.desk import Desk
-from huahuo.transport.workers.messages import FROM_OWNER, Commit, Lies, columns_of, events_of
+from huahuo.transport.workers.messages import FROM_OWNER, Commit, Lies, columns_of, encode, events_of
 from huahuo.transport.workers.telling import tell_commits
+from huahuo.transport.workers.worker import Worker
+from tests.support.patience import WITHIN_S
 
 SIZE = 1000
 memory_is_shared = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux alone has memfd_create")
@@ -142,6 +148,23 @@ def test_a_worker_that_is_gone_holds_no_place() -> None:
             assert isinstance(lies, Lies)
             board.room.read(cast("Desk", here), lies.number)
     assert gone.came == []
+
+
+@memory_is_shared
+async def test_a_worker_ends_if_what_lies_on_the_board_is_no_message() -> None:
+    board = Board(4096, from_bytes=1)
+    lies = board.put(b"\xc1", ["worker"])
+    assert lies is not None
+    (ours, theirs), (taking, giving) = socket.socketpair(), socket.socketpair()
+    worker = Worker(FakeAmbient(), InlineExecutor(), lambda _hello: None)
+    with ours, taking, giving:
+        await worker.start(theirs, giving, [], BoardRead(board.descriptor))
+        data = encode(lies)
+        ours.send(len(data).to_bytes(4) + data)
+        async with asyncio.timeout(WITHIN_S):
+            await worker.over.wait()
+        assert not worker.pipe.is_open
+    board.close()
 
 
 @pytest.mark.parametrize("different", [False, True])
