@@ -19,6 +19,7 @@ KEY_BYTES_MAX = 1024
 PAGE_ROWS_MAX = 500
 """Of an answer to an audit question."""
 INT64_MAX = (1 << 63) - 1
+_INT64_MIN = -INT64_MAX
 BROWSER_INT_MAX = (1 << 53) - 1
 """A browser rounds larger integers, so none may be in what is sent to one."""
 
@@ -54,7 +55,7 @@ def weigh(append: Append, events_bytes: int | None = None) -> int:
         total += len(append.command.reply)
     if len(append.principal) > NAME_CHARS_MAX or len(append.command_id) > NAME_CHARS_MAX:
         raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
-    if not (-INT64_MAX <= append.ts_ms <= INT64_MAX and 0 <= append.cause <= INT64_MAX):
+    if not (_INT64_MIN <= append.ts_ms <= INT64_MAX and 0 <= append.cause <= INT64_MAX):
         raise TooLarge("a number beyond 64 bits")
     if total > APPEND_BYTES_MAX:
         raise TooLarge(f"an append of {total} bytes, at most {APPEND_BYTES_MAX}")

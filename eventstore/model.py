@@ -125,7 +125,7 @@ class CommandKey(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_h
     id: str
 
 
-class CommandRecord(msgspec.Struct, frozen=True, array_like=True):
+class CommandRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a command answered, kept so that a repeat gets the same answer.
 
     `fingerprint` is a keyed hash of its content, `reply` the JSON object answered without `id` and
@@ -188,7 +188,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     blobs: int
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One atomic write: events of any streams, with everything that must change at the same moment.
 
     `expected` maps a stream to the seq its head must have. `shred` lists owners whose data key is
@@ -216,7 +216,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The user, as `user/42`, whose room its blobs take, and whose blobs it drops."""
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """An append that is durable. `position` is the log's position after it, `events` what was written."""
 
     position: int

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.servers.source import Source, fields, obey
+from bench.servers.source import Source, body, fields, obey
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
-from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import Append, NewEvent, StoredEvent
 from huahuo.transport.server.fanout import FanOut
 
 GROUP_STREAM = "group/bench"
@@ -22,8 +23,11 @@ _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
 
-async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
-    """Serve until stdin ends. `sends`: how frames are written, if not as by default."""
+async def serve(data: Path, port: int, sends: str | None, workers: int, *, bodies: bool = False) -> None:
+    """Serve until stdin ends. `sends`: how frames are written, if not as by default.
+
+    `bodies`: past `publish` (`_Bodies`).
+    """
     logs.configure("error", as_json=False)
     how: dict[str, Any] = {} if sends is None else {"sends": sends}
     app = Huahuo(
@@ -46,7 +50,7 @@ async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
             return app.publish(_stream(user), _TYPE, told)
         return app.publish_many([(_stream(user), _TYPE, told) for user, told in events])
 
-    source = Source(publish, fields)
+    source: Source[Any] = Source(_Bodies(app), body) if bodies else Source(publish, fields)
     _note_commits(source)
     async with app:
         running = app.running
@@ -54,7 +58,20 @@ async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
         await obey(source, {"port": running.port, "log": running.log.log_id, "workers": pids})
 
 
-def _note_commits(source: Source[dict[str, Any]]) -> None:
+class _Bodies:
+    """Appends finished bodies, past `publish`."""
+
+    def __init__(self, app: Huahuo) -> None:
+        self._app = app
+        self._now_ms = SystemAmbient().now_ms
+
+    def __call__(self, events: Sequence[tuple[int, bytes]]) -> Awaitable[object]:
+        """Append the events in one commit."""
+        made = tuple([NewEvent(_stream(user), _TYPE, told) for user, told in events])
+        return self._app.running.log.submit(Append(ts_ms=self._now_ms(), principal="service", events=made))
+
+
+def _note_commits(source: Source[Any]) -> None:
     """Tell the source when its events are durable: right before they are handed to connections."""
     hand_out = FanOut.committed
 
@@ -78,9 +95,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--sends")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--bodies", action="store_true")
     options = parser.parse_args()
     loops.own_the_process()
-    loops.run(serve(options.data, options.port, options.sends, options.workers))
+    how = options.sends, options.workers
+    loops.run(serve(options.data, options.port, *how, bodies=options.bodies))
 
 
 if __name__ == "__main__":

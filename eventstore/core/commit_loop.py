@@ -101,15 +101,15 @@ class CommitLoop(ABC):
 
     def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
-        limits = {"bytes_per_user": self.queue_bytes_per_user, "bytes_max": self.queue_bytes_max}
-        if self._queue.bytes + size > self.queue_bytes_per_user and not has_room(
-            self._queue, owner, size, **limits
+        queue, most = self._queue, self.queue_bytes_per_user
+        if queue.bytes + size > most and not has_room(
+            queue, owner, size, bytes_per_user=most, bytes_max=self.queue_bytes_max
         ):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
         if self._closed is not None:
             raise Closed(self._closed)
-        self._queue.put(owner, pending, events, size)
+        queue.put(owner, pending, events, size)
         if self._running is None:
             self._start()
 

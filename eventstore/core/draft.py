@@ -78,8 +78,11 @@ class Draft:
 
     def add(self, append: Append, carried: Carried = NOTHING) -> Outcome:
         """Accept `append`, or return why not. `carried`: its secrets and blobs as they are stored."""
-        refused = self.refusal(append)
-        return self.accept(append, carried) if refused is None else refused
+        if append.command is not None or append.expected:
+            refused = self.refusal(append)
+            if refused is not None:
+                return refused
+        return self.accept(append, carried)
 
     def refusal(self, append: Append) -> Duplicate | Conflict | CommandMismatch | None:
         """Why the state so far refuses `append`, None if it does not."""

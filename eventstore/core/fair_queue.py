@@ -25,15 +25,12 @@ _TOO_LARGE_MAX = 64
 ITEM_BYTES = 512
 """Memory of an item besides its content. It is counted, so that a bound in bytes also bounds the count."""
 
-type _Arrival[T] = tuple[str, T, int, int]
-"""(owner, item, events, bytes)"""
 type _Entry[T] = tuple[int, T, int, int]
 """(number in the order of arrival, item, events, bytes)"""
 type _First = tuple[int, int, str]
 """The first item of a line: (when it is due, its number, owner)"""
 _number = itemgetter(0)
 _item = itemgetter(1)
-"""The item of an arrival and of an entry: both have it second."""
 
 
 def cost_of(events: int, size: int) -> int:
@@ -61,8 +58,12 @@ class FairQueue[T]:
     def __init__(self) -> None:
         self.bytes = 0
         """Of all waiting content, including `ITEM_BYTES` for each item."""
-        self._arrived: list[_Arrival[T]] = []
+        self._arrived: list[T] = []
         """Items that are in no line yet. Each came after every item that is in a line."""
+        self._owners: list[str] = []
+        self._counts: list[int] = []
+        self._sizes: list[int] = []
+        """Owner, events and bytes of each arrival: lists, since a tuple for each would be the collector's."""
         self._owner = ""
         """Of all arrivals, unless `_mixed`."""
         self._mixed = False
@@ -95,7 +96,10 @@ class FairQueue[T]:
         if owner != self._owner:
             self._mixed = bool(self._arrived)
             self._owner = owner
-        self._arrived.append((owner, item, events, size))
+        self._arrived.append(item)
+        self._owners.append(owner)
+        self._counts.append(events)
+        self._sizes.append(size)
         self.bytes += size + ITEM_BYTES
         self._events += events
         self._count += 1
@@ -105,20 +109,27 @@ class FairQueue[T]:
         size = self.bytes - self._count * ITEM_BYTES
         if SEVERAL * self._events <= events_max and SEVERAL * size <= bytes_max:
             return self._take_all()
-        if not self._lines:
-            if self._events <= events_max and size <= bytes_max and not (self._mixed and self._any_large()):
+        if not self._mixed and self._is_of_one():
+            if self._events <= events_max and size <= bytes_max:
                 return self._take_all()
-            if not self._mixed:
-                return self._take_arrived(events_max, bytes_max)
+            return self._take_of_one(events_max, bytes_max)
+        if not self._lines and self._events <= events_max and size <= bytes_max and not self._any_large():
+            return self._take_all()
         self._sort()
         return self._take_fairly(events_max, bytes_max)
+
+    def _is_of_one(self) -> bool:
+        """Whether all that waits is one owner's, where the arrivals are."""
+        lines = self._lines
+        return not lines or (len(lines) == 1 and (not self._arrived or self._owner in lines))
 
     def _sort(self) -> None:
         """Move arrivals into the lines of their owners."""
         if not self._arrived:
             return
         lines = self._lines
-        for owner, item, events, size in self._arrived:
+        arrived = zip(self._owners, self._arrived, self._counts, self._sizes, strict=True)
+        for owner, item, events, size in arrived:
             line = lines.get(owner)
             if line is None:
                 line = lines[owner] = _Line()
@@ -126,20 +137,27 @@ class FairQueue[T]:
             self._sorted += 1
             line.entries.append((self._sorted, item, events, size))
             line.bytes += size + ITEM_BYTES
-        self._arrived.clear()
-        self._mixed = False
+        self._forget(len(self._arrived))
+
+    def _forget(self, count: int) -> None:
+        """The first arrivals have gone somewhere else."""
+        for column in (self._arrived, self._owners, self._counts, self._sizes):
+            del column[:count]
+        if not self._arrived:
+            self._mixed = False
 
     def _any_large(self) -> bool:
         """Whether an owner has more than `TURN_COST` among the arrivals."""
         costs: dict[str, int] = {}
-        for owner, _, events, size in self._arrived:
-            costs[owner] = costs.get(owner, 0) + cost_of(events, size)
-        return max(costs.values()) > TURN_COST
+        for owner, events, size in zip(self._owners, self._counts, self._sizes, strict=True):
+            costs[owner] = cost = costs.get(owner, 0) + cost_of(events, size)
+            if cost > TURN_COST:
+                return True
+        return False
 
     def _take_all(self) -> list[T]:
-        items = list(map(_item, self._arrived))
-        self._arrived.clear()
-        self._mixed = False
+        items = self._arrived[:]
+        self._forget(len(items))
         if self._lines:
             entries = chain.from_iterable(line.entries for line in self._lines.values())
             items[:0] = map(_item, sorted(entries, key=_number))
@@ -148,18 +166,38 @@ class FairQueue[T]:
         self._events = self._count = self.bytes = self._due = 0
         return items
 
-    def _take_arrived(self, events_max: int, bytes_max: int) -> list[T]:
-        """Take what fits of arrivals that are all of one owner, and all that waits."""
+    def _take_of_one(self, events_max: int, bytes_max: int) -> list[T]:
+        """Take what fits, where all that waits is one owner's: nobody is owed a turn."""
+        lines = tuple(self._lines.items())
+        waiting = zip(self._counts, self._sizes, strict=True)
+        in_line = [entry[2:] for entry in lines[0][1].entries] if lines else []
         count = events = size = 0
-        for _, _, more, larger in self._arrived:
+        for more, larger in chain(in_line, waiting):
             if count and (events + more > events_max or size + larger > bytes_max):
                 break
             events, size, count = events + more, size + larger, count + 1
-        items = list(map(_item, self._arrived[:count]))
-        del self._arrived[:count]
+        items = self._leave_line(*lines[0], count) if lines else []
+        left = count - len(items)
+        items += self._arrived[:left]
+        self._forget(left)
         self.bytes -= size + count * ITEM_BYTES
         self._events -= events
         self._count -= count
+        return items
+
+    def _leave_line(self, owner: str, line: _Line[T], at_most: int) -> list[T]:
+        """Take the first items of the only line. The queue stands where it stood."""
+        entries, items = line.entries, list[T]()
+        while entries and len(items) < at_most:
+            _, item, _, size = entries.popleft()
+            line.bytes -= size + ITEM_BYTES
+            items.append(item)
+        self._first.clear()
+        if entries:
+            number, _, events, size = entries[0]
+            self._first.append((self._due + cost_of(events, size), number, owner))
+        else:
+            del self._lines[owner]
         return items
 
     def _take_fairly(self, events_max: int, bytes_max: int) -> list[T]:

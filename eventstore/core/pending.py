@@ -91,6 +91,11 @@ def tell_hearers(items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
 
 def bill(items: list[Pending], spent_s: float, charge: Charge) -> None:
     """Charge each principal for its part of the group, weighed as in the queue."""
+    principals = {pending.append.principal for pending in items if pending.append is not None}
+    if len(principals) == 1:  # nothing to divide
+        if spent_s > PETTY_S:
+            charge(principals.pop(), spent_s)
+        return
     costs: dict[str, int] = {}
     for pending in items:
         append = pending.append

@@ -46,9 +46,11 @@ async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] |
     """Append one event. Raises as `publish_many`."""
     # As few calls as can be: of events that are published one by one, each costs 1 % of the whole.
     try:
-        written = await app.publisher.submit_one(stream, type_, fields or {})
+        submitted = app.publisher.submit_one(stream, type_, fields or {})
     except PublishRefused as error:
         raise refused(error) from None
+    del fields  # thousands may wait, and what they hold the collector looks through
+    written = await submitted
     assert isinstance(written, Appended), "only a command id makes a duplicate"
     last = written.events[-1]
     return At(last.stream, last.seq, written.position)

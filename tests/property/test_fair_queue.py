@@ -1,6 +1,8 @@
 """The queue before the writer: owners take turns, and the items of each keep their order."""
 
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
+from types import FrameType
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +123,48 @@ def test_one_owner_has_a_whole_group() -> None:
     assert queue.owners == 1
     assert queue.take(2_048, 1 << 20) == list(range(32))
     assert queue.take(2_048, 1 << 20) == list(range(32, 40))
+
+
+def test_a_backlog_is_one_owners_again_when_the_others_have_left() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(3_000):
+        queue.put("one", number, 1, 100)
+    queue.put("other", -1, 0, 100)
+    group = queue.take(2_048, 1 << 20)
+    assert group[0] == -1
+
+    calls = Counter[str]()
+
+    def count(_frame: FrameType, event: str, _what: object) -> None:
+        calls[event] += 1
+
+    taken: list[int] = []
+    sys.setprofile(count)
+    try:
+        for number in range(3_000, 9_000):
+            queue.put("one", number, 1, 100)
+        for _ in range(4):
+            taken += queue.take(2_048, 1 << 20)
+    finally:
+        sys.setprofile(None)
+    first = len(group) - 1
+    assert taken == list(range(first, first + 4 * 2_048))
+    # A call and four appends for each item that comes; those that stood in a line cost two more.
+    assert calls["call"] + calls["c_call"] < 7 * len(taken)
+
+
+def test_who_comes_to_a_backlog_of_one_owner_leaves_in_the_next_group() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for number in range(6_000):
+        queue.put("one", ("one", number), 1, 100)
+        if number == 2_500:
+            queue.put("other", ("other", 0), 1, 100)
+    first = queue.take(2_048, 1 << 20)
+    assert first[1] == ("other", 0)
+    assert queue.take(2_048, 1 << 20)[-1] == ("one", len(first) - 2 + 2_048)
+    queue.put("late", ("late", 0), 1, 100)
+    queue.put("one", ("one", 6_000), 1, 100)
+    assert ("late", 0) in queue.take(2_048, 1 << 20)[:2]
 
 
 def test_many_owners_with_an_event_each_share_a_whole_group() -> None:

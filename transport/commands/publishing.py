@@ -126,7 +126,7 @@ class Publisher:
         self, stream: str, type_: str, fields: Mapping[str, Any]
     ) -> asyncio.Future[Appended | Duplicate]:
         """As `submit_many`, of one event of the service."""
-        append, size = self.append_of_one(stream, type_, fields, self._trace())
+        append, size = self.append_of_one(stream, type_, fields, self.here() if self.here else "")
         return self._log.submit(append, events_bytes=size)
 
     def append_of_many(

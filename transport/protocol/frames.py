@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -197,10 +197,10 @@ class FrameCache:
     ) -> Framed:
         """As `run`, but not kept in the cache: for a frame with only one receiver."""
         self.built += 1
+        how: Any = framer  # `EventTexts` for single events, `Framer` for batches
         if not batch:
-            return _singly(stream, first, events, cast("EventTexts | None", framer))
-        framer = cast("Framer | None", framer)
-        frame = text_frame if framer is None or stream == LOG_STREAM else framer.frame
+            return _singly(stream, first, events, how)
+        frame = text_frame if how is None or stream == LOG_STREAM else how.frame
         return _batched(stream, first, events, self._frame_bytes_max, frame)
 
     def joined(self, stream: str, joined: Joined, *, framer: Framer | None = None) -> Framed | None:
@@ -237,7 +237,10 @@ def _batched(
     if len(events) == 1 and stream != LOG_STREAM:
         return Framed(frame(_joined_message(stream, first, events[0].body)), 1)
     size = len(_events_prefix(stream)) + _EVENTS_BYTES
-    bodies: list[bytes] = []
+    bodies: list[bytes] = [] if stream == LOG_STREAM else [event.body for event in events]
+    if bodies and size + sum(map(len, bodies)) + len(bodies) <= bytes_max:
+        return Framed(frame(events_message(stream, first, bodies)), len(bodies))
+    bodies.clear()
     for event in events:
         body = _placed(event) if stream == LOG_STREAM else event.body
         size += len(body) + len(b",")

@@ -5,6 +5,7 @@ gets one `Answer`, `Told` or `Failed` with it. Both sides are of one build: a wo
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +17,11 @@ from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.limits import TransportSettings
 
 type Columns = tuple[
-    list[int], list[str], list[int], list[str], list[bytes], list[int], list[int], list[str], list[str],
-    list[str], list[int], list[str], list[bytes],
+    list[int], list[str], list[int], list[str] | str, list[bytes], list[int] | int, list[int],
+    list[str] | str, list[str] | str, list[str] | str, list[int] | int, list[str] | str, list[bytes],
 ]  # fmt: skip
-"""Events, field by field in the order of `StoredEvent`: faster to encode and to make than one by one."""
+"""Events, field by field in the order of `StoredEvent`: faster to encode and to make than one by one.
+A single value in place of a list is that of all."""
 
 
 class _Said(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -67,6 +69,14 @@ class Commit(_Said, frozen=True):
     """Newly durable events, in the order of the log."""
 
     events: Columns
+
+
+class Lies(_Said, frozen=True):
+    """A message that lies on the board (`board`). The worker says `HasRead` with this number."""
+
+    number: int
+    start: int
+    length: int
 
 
 class Pruned(_Said, frozen=True):
@@ -144,6 +154,12 @@ class Beat(_Said, frozen=True):
 
 class Ready(_Said, frozen=True):
     """The worker listens."""
+
+
+class HasRead(_Said, frozen=True):
+    """What lay on the board under this number is read."""
+
+    number: int
 
 
 class Enter(_Said, frozen=True):
@@ -314,12 +330,12 @@ class SnapshotTaken(msgspec.Struct, frozen=True, array_like=True):
 
 
 type FromOwner = (
-    Hello | Commit | Pruned | Answer | Told | Failed | CloseIt | Rejudge | AskPositions | AskMetrics | Drain
-    | Cancel | Beat
+    Hello | Commit | Lies | Pruned | Answer | Told | Failed | CloseIt | Rejudge | AskPositions | AskMetrics
+    | Drain | Cancel | Beat
 )  # fmt: skip
 type FromWorker = (
-    Ready | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel | Judge
-    | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
+    Ready | HasRead | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel
+    | Judge | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
 )  # fmt: skip
 
 FROM_OWNER: Final = msgspec.msgpack.Decoder(FromOwner.__value__)
@@ -348,13 +364,19 @@ def columns_of(events: Sequence[StoredEvent]) -> Columns:
     """Events as columns."""
     return (
         [e.position for e in events], [e.stream for e in events], [e.seq for e in events],
-        [e.type for e in events], [e.body for e in events], [e.version for e in events],
-        [e.ts_ms for e in events], [e.entity for e in events], [e.principal for e in events],
-        [e.command_id for e in events], [e.cause for e in events], [e.build for e in events],
-        [e.chain for e in events],
+        _of_all([e.type for e in events]), [e.body for e in events], _of_all([e.version for e in events]),
+        [e.ts_ms for e in events], _of_all([e.entity for e in events]),
+        _of_all([e.principal for e in events]), _of_all([e.command_id for e in events]),
+        _of_all([e.cause for e in events]), _of_all([e.build for e in events]), [e.chain for e in events],
     )  # fmt: skip
 
 
 def events_of(columns: Columns) -> list[StoredEvent]:
     """The events of columns."""
-    return list(map(StoredEvent, *columns))
+    return list(map(StoredEvent, *(one if type(one) is list else repeat(one) for one in columns)))
+
+
+def _of_all[T](values: list[T]) -> list[T] | T:
+    """The one value, if all are equal. At the other end there is then one object in place of thousands."""
+    first = values[0] if values else None
+    return first if first is not None and values.count(first) == len(values) else values

@@ -83,10 +83,11 @@ class RemoteLog:
         last = events[-1]
         self._position, self._chain = last.position, last.chain
         heads = self._heads
-        for event in events:
-            known = heads.get(event.stream)
+        newest = {event.stream: event for event in events}
+        for stream, event in newest.items():
+            known = heads.get(stream)
             if known is not None and event.seq > known.seq:
-                heads[event.stream] = Head(known.first, event.seq, event.chain)
+                heads[stream] = Head(known.first, event.seq, event.chain)
         for listener in tuple(self._listeners):
             listener(events)
 

@@ -6,7 +6,7 @@ from bench.harness.harness import Options, Sheet
 from bench.servers.peers.base import Peer
 from bench.servers.peers.centrifugo import Centrifugo
 from bench.servers.peers.floors import Floor, FloorUring
-from bench.servers.peers.huahuo import Huahuo, HuahuoSend, HuahuoTransport, HuahuoWorkers
+from bench.servers.peers.huahuo import Huahuo, HuahuoBodies, HuahuoSend, HuahuoTransport, HuahuoWorkers
 from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
 from bench.servers.peers.node_servers import Bun, SocketIO, Ws
 from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
@@ -18,6 +18,7 @@ ALL: dict[str, type[Peer]] = {
         HuahuoSend,
         HuahuoTransport,
         HuahuoWorkers,
+        HuahuoBodies,
         SocketIO,
         Ws,
         Bun,
