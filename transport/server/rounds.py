@@ -151,7 +151,7 @@ class Rounds:
         spent_s = now_s + self._lent_s - began_s
         firsts[owner] = max(now_s, firsts.get(owner, 0.0)) + spent_s / FIRST_SHARE
         if len(firsts) > _KEPT_MAX:
-            self._firsts = {one: at_s for one, at_s in firsts.items() if at_s > now_s}
+            firsts.clear()  # more owners than that cannot each have a hundredth of the time
 
     def _visit(self, owner: str) -> None:
         pieces = self._lines[owner]
