@@ -25,6 +25,8 @@ from huahuo.eventstore.port import Hearer
 QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
+_AHEAD = 8
+"""What is wanted in the queue is one part in this many of what it may hold."""
 _log = structlog.get_logger(__name__)
 
 
@@ -52,6 +54,19 @@ class CommitLoop(ABC):
     def queue_bytes(self) -> int:
         """Bytes that wait for their group."""
         return self._queue.bytes
+
+    def has_room(self, owner: str) -> bool:
+        """Whether so little of this principal waits that what it asks for next may be looked at.
+
+        Beyond this, more of it would only take memory while it waits.
+        """
+        return has_room(
+            self._queue,
+            owner,
+            0,
+            bytes_per_user=self.queue_bytes_per_user // _AHEAD,
+            bytes_max=self.queue_bytes_max // _AHEAD,
+        )
 
     def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
         """Queue `append`, of `size` bytes, in its principal's line. The future gets its outcome.

@@ -134,6 +134,10 @@ class StoreLog(LogReader):
         self.writer.queue_bytes_per_user = bytes_per_user
         self.writer.queue_bytes_max = bytes_max
 
+    def has_room(self, principal: str) -> bool:
+        """Whether so few appends of this principal wait that what it asks for next may be looked at."""
+        return self.writer.has_room(principal)
+
     def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
         """Bound the reads that wait for a thread: of one user, and of all together."""
         if isinstance(self._readers, FairExecutor):

@@ -16,15 +16,22 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.server.rounds import Rounds
 
 
 def bound(
-    log: StoreLog, settings: Settings, executor: FairExecutor, metrics: Metrics, charge: Charge
+    log: StoreLog,
+    settings: Settings,
+    executor: FairExecutor,
+    metrics: Metrics,
+    charge: Charge,
+    rounds: Rounds,
 ) -> None:
     """Bound what may wait for the log, measure it, and charge its work to the users."""
     log.bill(charge)
     log.observe_commits(metrics.committed)
     log.bound_queue(bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max)
+    rounds.room.append(log.has_room)
     log.bound_reads(waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max)
     metrics_of.queues(metrics, log, executor)
     if isinstance(log, SqliteLog):

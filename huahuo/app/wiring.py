@@ -245,7 +245,7 @@ class App:
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
-            log_care.bound(log, settings, executor, metrics, fairness.charge)
+            log_care.bound(log, settings, executor, metrics, fairness.charge, turns.rounds)
             log_care.look_after(log, ambient, settings, self._plugins, registry, parts)
         admitted = await admit(settings, secrets, self._asked, host, self._ambient, registry, parts)
         self.users, self.login, self.api_keys = admitted.users, admitted.login, admitted.api_keys

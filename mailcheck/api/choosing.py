@@ -1,8 +1,9 @@
 """Commands about many mailboxes: those of a list, or all that a filter admits.
 
-What a filter admits is looked up first. A long list is then decided and committed in parts, as a long import
-is: others wait for one part only. A part is named by its first mailbox, so a repeat after a crash gets the
-answers of the parts that stand and does the rest.
+What a filter admits is looked up first. A user's commands with a filter go one after the other: if all were
+begun together, none would end before most have. A long list is then decided and committed in parts, as a long
+import is: others wait for one part only. A part is named by its first mailbox, so a repeat after a crash gets
+the answers of the parts that stand and does the rest.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.failures import Failures, failures_of
 from huahuo.mailcheck.api.importing import place_of
+from huahuo.mailcheck.api.one_at_a_time import OneAtATime
 from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParams, LabelParams
 from huahuo.mailcheck.checks.mailboxes import Pauses
 from huahuo.mailcheck.listing import Filter
@@ -61,6 +63,7 @@ class Choosing:
         self._log = log
         self._directory = directory
         self._pauses = pauses
+        self._filtering = OneAtATime()
 
     def actions(self) -> list[Action]:
         """See the module."""
@@ -102,7 +105,8 @@ class Choosing:
                 command = Execute(make(ids), call.origin)
                 answer: Answer[MailReply] = await self._directory.ask(ROSTER, call.principal.user_id, command)
             return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
-        return await self._filtered(call, params.filter, make, message, pause=pause)
+        async with self._filtering.of(call.principal.user_id):
+            return await self._filtered(call, params.filter, make, message, pause=pause)
 
     async def _filtered(
         self, call: Call[Any], chosen: Filter, make: Make, message: str, *, pause: bool

@@ -23,6 +23,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.choosing import Choosing
 from huahuo.mailcheck.api.import_jobs import ImportJobs
 from huahuo.mailcheck.api.importing import parts_of, place_of, result_of
+from huahuo.mailcheck.api.one_at_a_time import OneAtATime
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
@@ -89,6 +90,8 @@ class Handlers:
         self._pauses = pauses
         self._choosing = Choosing(log, directory, pauses)
         self._sorter = Sorter()
+        self._sorting = OneAtATime()
+        """A roster keeps few orders, so requests for many would drop each other's before they are sorted."""
         self._lines_max = lines_max
         self._lines_a_part = lines_a_part
 
@@ -209,7 +212,7 @@ class Handlers:
         found = await self._directory.ask(ROSTER, user_id, Query(partial(look, kept_order)))
         if isinstance(found, EmailsPage):
             return _answered(found)
-        async with self._sorter.alone(user_id):
+        async with self._sorting.of(user_id):
             for _ in range(_SORTED_ATTEMPTS_MAX):
                 found = await self._directory.ask(ROSTER, user_id, Query(partial(look, order_of)))
                 if isinstance(found, EmailsPage):

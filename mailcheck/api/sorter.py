@@ -1,11 +1,8 @@
 """Waiting until a list is sorted."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
 
-from huahuo.actors.plugins.principal import UserId
 from huahuo.mailcheck.listing import Order
 
 
@@ -20,23 +17,6 @@ class Sorter:
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._letting = False
-        self._users: dict[UserId, tuple[asyncio.Lock, int]] = {}
-
-    @contextlib.asynccontextmanager
-    async def alone(self, user_id: UserId) -> AsyncIterator[None]:
-        """Wait until no other request of this user sorts.
-
-        A roster keeps few orders, so requests for many would drop each other's before they are sorted.
-        """
-        lock, count = self._users.get(user_id, (asyncio.Lock(), 0))
-        self._users[user_id] = lock, count + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            _, count = self._users.pop(user_id)
-            if count > 1:
-                self._users[user_id] = lock, count - 1
 
     async def ready(self, order: Order) -> None:
         """Return once `order` may be read. Requests for the same order share its steps."""

@@ -6,6 +6,7 @@ from websockets.frames import TEXT, Frame
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.transport.server import connection_ref, rounds
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.wire import until, world
 
@@ -67,3 +68,22 @@ async def test_a_flood_of_messages_is_handled_in_turns_and_in_order() -> None:
         await until(lambda: ws.rest_bytes)
         assert await answers(client, COUNT) == [(f"p{n}", n + 1) for n in range(COUNT)]
         assert not ws.rest_bytes
+
+
+async def test_messages_of_a_user_without_room_wait_in_order_while_anothers_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "TURN_S", 0.0)
+    monkeypatch.setattr(connection_ref, "_AT_ONCE_S", 0.0)
+    async with world(ambient=Ticking(7)) as w, raw(w.url, V1) as full, raw(w.url, V1) as free:
+        await full.authenticate(w.token(ADMIN))
+        await free.authenticate(w.token(Principal(2, "other", is_admin=True)))
+        turns = w.delivering.turns.rounds
+        turns.room.append(lambda user: user != ADMIN.name or w.log.head("user/7").seq >= 8)
+        full.ws.transport.write(publishes(0, 8))
+        await until(lambda: turns.waiting)
+        free.ws.transport.write(publishes(8, 8))
+        others = await answers(free, 8)
+        assert [name for name, _ in others] == [f"p{n}" for n in range(8, 16)]
+        assert [name for name, _ in await answers(full, 8)] == [f"p{n}" for n in range(8)]
+        assert not turns.waiting

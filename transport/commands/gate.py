@@ -45,6 +45,8 @@ from huahuo.transport.commands.running import Done, Running
 from huahuo.transport.protocol.codes import recordable
 
 RUNNING_MAX = 10_000
+FEW = 16
+"""So many commands of one user may run although all users together have half of the most."""
 
 type Observe = Callable[[str, str, float], None]
 """Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
@@ -88,6 +90,8 @@ class Gate:
         self._nameless: set[Running] = set()
         """Those without a key."""
         self._by_key: dict[CommandKey, Running] = {}
+        self._of_users: dict[str, int] = {}
+        """How many commands of each user run."""
         self._queries = 0
 
     @property
@@ -99,6 +103,11 @@ class Gate:
     def remembered(self) -> int:
         """How many commands a repeated one would be compared with in memory."""
         return len(self._by_key)
+
+    def has_room(self, user: str) -> bool:
+        """See `ports.CommandGate`."""
+        running = self._of_users.get(user, 0)
+        return running < FEW or running < self._running_max // 2 // len(self._of_users)
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """See `ports.CommandGate`."""
@@ -281,6 +290,8 @@ class Gate:
     def _enter(self, run: Running) -> None:
         """Let repeats of the call wait for `run`."""
         key = run.call.key
+        user = run.call.principal.name
+        self._of_users[user] = self._of_users.get(user, 0) + 1
         if key is None:
             self._nameless.add(run)
         else:
@@ -298,7 +309,10 @@ class Gate:
         """A command ended: it is forgotten, then all hear its answer. `now_s`: when its commit was told."""
         if run.over:
             return
-        key = run.call.key
+        key, user = run.call.key, run.call.principal.name
+        running = self._of_users.pop(user)
+        if running > 1:
+            self._of_users[user] = running - 1
         if key is None:
             self._nameless.discard(run)
         else:

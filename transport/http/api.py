@@ -215,6 +215,7 @@ class Api:
                 return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS, ends=True)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
+        await wires.supply.turns.rounds.turn(name)
         if (ended := self._ended(visit)) is not None:
             return problem(ended.code, REFUSED[ended.code], ends=True)
         with acting_for(name):

@@ -202,8 +202,11 @@ class EventSocket:
     def handed_over(self) -> None:
         """See `Socket`."""
 
-    def go_on_soon(self) -> None:
+    def go_on(self) -> None:
         """See `Socket`. Nothing is offered before its turn, except for acks."""
+
+    def go_on_soon(self) -> None:
+        """See `go_on`."""
 
     def handled(self) -> None:
         """See `Socket`."""

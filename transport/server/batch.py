@@ -6,12 +6,10 @@ from enum import Enum, auto
 class Heard(Enum):
     """What is to be done with the messages that a listener did not handle."""
 
-    SOON = auto()
-    """Offer them again in the loop's next turn."""
     QUEUE = auto()
     """They must wait for their turn, behind the others."""
     LATER = auto()
-    """Offer them again when the listener calls `WebSocket.go_on_soon`."""
+    """Offer them again when the listener calls `WebSocket.go_on` or `WebSocket.go_on_soon`."""
 
 
 class Batch:

@@ -31,6 +31,7 @@ from huahuo.transport.server.connection_ref import (
     WakeUp,
 )
 from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.rounds import FEW, Rounds
 from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.task_keeper import TaskKeeper
@@ -68,6 +69,9 @@ class Connection(TaskKeeper):
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
         self._slowed = False
+        self._in_line = False
+        self._behind = False
+        """Some of its messages wait for an answer."""
         self.rests_until_s = 0.0
         """Before then a tick finds nothing to do. 0: it may find something."""
         self._bill = Bill(wires.supply.turns)
@@ -158,10 +162,11 @@ class Connection(TaskKeeper):
 
         Whatever ends this is a message or an urgent one, and calls `stir`.
         """
-        return self._bill.is_settled and not (self._slowed or self._session.busy) and self._pump.at_rest
+        waits = self._slowed or self._in_line or self._session.busy
+        return self._bill.is_settled and not waits and self._pump.at_rest
 
     def _tick(self, now_s: float) -> None:
-        if self._slowed:
+        if self._slowed or self._in_line:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
         self.carry_out(self._session.tick(now))
@@ -195,6 +200,43 @@ class Connection(TaskKeeper):
         """Whether as many commands run as one connection may have. It reads on after the next answer."""
         return self._session.full
 
+    def fell_behind(self) -> None:
+        """Its messages wait for an answer."""
+        self._behind = True
+
+    def may_begin(self, count: int) -> bool:
+        """Whether the first of `count` messages may be handled in this turn of the loop.
+
+        If not, they stand in line for a later one.
+        """
+        user = self._session.user
+        if not user or self._rounds.may_begin(user):
+            self._behind = False
+            return True
+        if not self._in_line:
+            self._stand_in_line(fresh=count <= FEW and not self._behind)
+        return False
+
+    def wait_again(self) -> None:
+        """This turn has handled its part of the messages."""
+        if self._session.user:
+            self._stand_in_line(fresh=False)
+        else:
+            self._ws.go_on_soon()
+
+    @property
+    def _rounds(self) -> Rounds:
+        return self._wires.supply.turns.rounds
+
+    def _stand_in_line(self, *, fresh: bool) -> None:
+        self._in_line = True
+        self.stir()
+        self._rounds.wait(self._session.user, self._go_on, fresh=fresh)
+
+    def _go_on(self) -> None:
+        self._in_line = False
+        self._ws.go_on()
+
     # The actor: one message at a time ---------------------------------------------------------------
 
     def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
@@ -203,11 +245,13 @@ class Connection(TaskKeeper):
         if isinstance(message, Signal):  # `END`
             return None
         must_wait = self._session.busy or self._ws.paused or self._owes_time()
-        if isinstance(message, Batch):
+        if isinstance(message, Batch):  # whose turn it is
             if not must_wait:
                 return self._handle_batch(message)
             message.at += 1
             return self._handle_when_free(message.texts[message.at - 1])
+        user = self._session.user
+        must_wait = must_wait or (bool(user) and not self._rounds.may_begin(user))
         return self._handle_when_free(message) if must_wait else self._handle(message)
 
     def _owes_time(self) -> bool:
@@ -234,6 +278,7 @@ class Connection(TaskKeeper):
             self._slowed = True
             try:
                 await self._wires.supply.turns.fair(self._session.user)
+                await self._rounds.turn(self._session.user)
             finally:
                 self._slowed = False
         pending = self._handle(message)
@@ -353,7 +398,8 @@ class Connection(TaskKeeper):
         self.go_on()
         if self._session.user:
             self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())
-        self._ws.go_on_soon()
+        if not self._in_line:
+            self._ws.go_on_soon()
 
     # The end ------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()
 _AT_ONCE_S: Final = 0.002
-"""How long one connection's messages are handled in one turn of the loop; the last one may take longer."""
+"""How long one connection's messages are handled at once; the last one may take longer."""
 
 
 class ConnectionEnded(Exception):  # noqa: N818  a fact about the connection
@@ -104,11 +104,13 @@ class ConnectionRef(LoopRef[Any]):
                 break
             acks += 1
         else:
-            return acks, Heard.SOON
+            return acks, Heard.LATER
         inbox = self.actor_inbox
         actor: Any = inbox.actor
         if actor is None:
             return acks, Heard.QUEUE
+        if not actor.may_begin(len(texts) - acks):
+            return acks, Heard.LATER
         batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
         while batch.at < len(texts):
             text = texts[batch.at]
@@ -119,12 +121,14 @@ class ConnectionRef(LoopRef[Any]):
             if actor is None or batch.odd:  # the library tells the fault
                 return batch.at, Heard.QUEUE
             if actor.full:
+                actor.fell_behind()
                 return batch.at, Heard.LATER
             if actor.now_s > batch.until_s:
-                break
+                actor.wait_again()
+                return batch.at, Heard.LATER
             if not inbox.runtime.handle_now(inbox, batch):
                 return batch.at, Heard.QUEUE
-        return batch.at, Heard.SOON
+        return batch.at, Heard.LATER
 
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.

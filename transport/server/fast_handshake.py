@@ -86,7 +86,7 @@ class Greeting(asyncio.Protocol):
         """The first bytes came."""
         if self._beginning:
             data = self._beginning + data
-        self._lobby.leave(self)
+        self._lobby.heard(self, len(data))
         self._greeter.spoke(self, data)
 
     def connection_lost(self, _exc: Exception | None) -> None:

@@ -236,6 +236,10 @@ class Interpreted:
         if not self._asked:
             self._ws.handed_over()
 
+    def go_on(self) -> None:
+        """See `Socket`."""
+        self._ws.go_on()
+
     def go_on_soon(self) -> None:
         """See `Socket`."""
         self._ws.go_on_soon()

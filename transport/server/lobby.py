@@ -127,6 +127,11 @@ class Lobby:
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._time_is_up)
 
+    def heard(self, silent: Silent, held_bytes: int) -> None:
+        """Its first bytes came in time, and may wait for their turn."""
+        self._silent.pop(silent, None)
+        self.hold(silent, held_bytes)
+
     def left_s(self, deadline_s: float) -> float:
         """Seconds until a greeting's deadline."""
         return max(0.0, deadline_s - asyncio.get_running_loop().time() + self._slept_s())

@@ -85,6 +85,7 @@ def wires_of(
     registry.words.add(http_zh, http_en)
     verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
     gate.told = outbox.flush
+    turns.rounds.room.append(gate.has_room)
     return Wires(
         shared=Shared(
             shared_log=feed.catch_up is not None,

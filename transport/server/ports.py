@@ -102,6 +102,10 @@ class CommandGate(Protocol):
         """
         ...
 
+    def has_room(self, user: str) -> bool:
+        """Whether so few commands of this user run that the next one may be looked at."""
+        ...
+
     def record(self, call: Call[Any], reply: Reply, done: Callable[[Reply | None], None]) -> Begun:
         """Keep an answer that was found without a handler. `done` gets it, or the first one of its id."""
         ...

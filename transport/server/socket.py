@@ -72,8 +72,12 @@ class Socket(Protocol):
         """The message that `recv` gave is queued where all later ones come."""
         ...
 
+    def go_on(self) -> None:
+        """Offer again, now, what the listener wanted later."""
+        ...
+
     def go_on_soon(self) -> None:
-        """Offer again what the listener wanted later."""
+        """As `go_on`, in the loop's next turn."""
         ...
 
     def handled(self) -> None:

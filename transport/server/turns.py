@@ -10,6 +10,7 @@ from typing import Final
 from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.paying import Paying
+from huahuo.transport.server.rounds import Rounds
 from huahuo.transport.server.shares import Shares
 
 AT_ONCE: Final = 4
@@ -54,6 +55,7 @@ class Turns:
         self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
         self.paying = Paying(self.wait_s)
+        self.rounds = Rounds(now_s)
         self._waiting_max = waiting_max
         self._lines: dict[str, _Line] = {}
         self._slices: deque[asyncio.Future[None]] = deque()

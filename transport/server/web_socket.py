@@ -126,7 +126,7 @@ class WebSocket(WritingSocket):
         """Offer again what the listener wanted later, in the loop's next turn."""
         if self._later and not self._going_on:
             self._going_on = True
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self.go_on)
         elif self._half_closed:
             self.loop.call_soon(self._end_if_answered)
 
@@ -142,24 +142,31 @@ class WebSocket(WritingSocket):
             super().eof_received()
             self.transport.close()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Offer again, now, what the listener wanted later."""
         self._going_on = False
-        texts = self._take_later()
+        texts, self._later, self._later_bytes = self._later, [], 0
         if not texts:  # the peer has ended meanwhile
             return
         listener = self.listener
         if listener is None or self.protocol.state is not OPEN:
-            self._through_library(as_frames(texts))
-        elif unheard := self._hear(listener, texts):
+            unheard = as_frames(texts)
+        else:
+            unheard = self._hear(listener, texts)
+        self._read_on()  # before the library, which may stop reading in its turn
+        if unheard:
             self._through_library(unheard)
 
     def _take_later(self) -> list[bytes]:
         texts, self._later, self._later_bytes = self._later, [], 0
-        if self._paused_late:
+        self._read_on()
+        return texts
+
+    def _read_on(self) -> None:
+        if self._paused_late and self._later_bytes <= _LATER_BYTES_MAX:
             self._paused_late = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-        return texts
 
     def begin(self) -> None:
         """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
@@ -276,8 +283,6 @@ class WebSocket(WritingSocket):
         if then is Heard.QUEUE or self.protocol.state is not OPEN:
             return as_frames(unheard)
         self._defer(listener, unheard)
-        if then is Heard.SOON:
-            self.go_on_soon()
         return b""
 
     def _defer(self, listener: Listener, texts: list[bytes]) -> None:

@@ -234,6 +234,23 @@ async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_writt
     await log.close()
 
 
+async def test_a_user_has_room_for_the_next_message_while_little_of_it_waits() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=40_000, bytes_max=1 << 20)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, *[by("user/1", 4_000)] * 2)
+    await turns()
+    assert (log.has_room("user/1"), log.has_room("user/2"), log.has_room("service")) == (False, True, True)
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
+    assert log.has_room("user/1")
+    await log.close()
+
+
 async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)

@@ -1,5 +1,8 @@
 """Commands about all mailboxes that a filter admits, and which mailboxes failed and why."""
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -44,6 +47,30 @@ def test_a_filter_and_a_list_together_are_refused_and_nothing_found_is_a_warning
         assert (none["type"], none["email_ids"]) == ("warning", [])
         neither = await world.do("check_emails")
         assert neither["code"] == "invalid_field"
+
+    in_mail_world(test)
+
+
+def test_of_a_users_commands_with_a_filter_each_waits_for_the_one_before() -> None:
+    async def test(world: MailWorld) -> None:
+        await import_many(world)
+        under_way, most, hold = 0, 0, world.directory.hold
+
+        @contextlib.contextmanager
+        def counted(kind: str, key: str | int, size: int) -> Iterator[None]:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            with hold(kind, key, size):
+                yield
+            under_way -= 1
+
+        world.directory.hold = counted  # type: ignore[method-assign]
+        asked = [world.do("label_emails", filter={}, note=f"note {n}") for n in range(5)]
+        replies = await asyncio.gather(*asked)
+        assert [len(reply["email_ids"]) for reply in replies] == [MANY] * 5
+        assert most == 1
+        assert {row["note"] for row in (await world.rows()).values()} == {"note 4"}
 
     in_mail_world(test)
 

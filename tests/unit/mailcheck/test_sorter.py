@@ -73,24 +73,6 @@ async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
     assert order.ready
 
 
-async def test_a_request_that_must_sort_waits_for_that_of_its_user_and_for_no_other_users() -> None:
-    sorter, entered, go = Sorter(), list[str](), asyncio.Event()
-
-    async def request(name: str, user_id: int) -> None:
-        async with sorter.alone(user_id):
-            entered.append(name)
-            await go.wait()
-
-    asked = [asyncio.ensure_future(request(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c"]
-    asked[0].cancel()
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
-    go.set()
-    await asyncio.gather(*asked, return_exceptions=True)
-
-
 def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 

@@ -31,7 +31,7 @@ from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from huahuo.transport.commands.gate import Gate
+from huahuo.transport.commands.gate import FEW, Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
@@ -332,6 +332,19 @@ async def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() ->
     go.set()
     await first
     assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
+
+
+async def test_a_user_with_its_part_of_all_commands_has_no_room_for_the_next_message() -> None:
+    w, held = await world(running_max=4 * FEW), Held()
+    few = [asyncio.create_task(w.gate.execute(call(principal=ROOT), spec(held))) for _ in range(FEW - 1)]
+    await held.begun.wait()
+    assert w.gate.has_room(ROOT.name)
+    many = [asyncio.create_task(w.gate.execute(call(principal=ALICE), spec(held))) for _ in range(FEW)]
+    await asyncio.sleep(0)
+    assert (w.gate.has_room(ROOT.name), w.gate.has_room(ALICE.name)) == (True, False)
+    held.go.set()
+    await asyncio.gather(*few, *many)
+    assert w.gate.has_room(ALICE.name)
 
 
 async def test_more_queries_than_the_bound_are_told_busy() -> None:
