@@ -122,7 +122,7 @@ class AsgiTransport:
         """Send an answer. Its user pays for the loop's time, as for the time that making it took."""
         if visit.payer:
             turns, now_s = self._server.wires.supply.turns, asyncio.get_running_loop().time
-            await Paced(saying, visit.payer, turns, now_s)
+            await Paced(saying, visit.payer, turns, now_s, waits=False)
         else:
             await saying
 
