@@ -9,6 +9,8 @@ from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey, CommandRecord
 
+TEXT_CHARS_MAX: Final = 4_096
+"""Of the `message` of an error and of its `details`: the rest is cut, since an answer is recorded."""
 BUSY_RETRY_S: Final = 1.0
 """The default `retry_s` of a `busy` refusal."""
 
@@ -96,12 +98,17 @@ def error_reply(refusal: Refusal) -> Reply:
 
 def error_body(refusal: Refusal) -> bytes:
     """The JSON object of an `error` message."""
-    body: dict[str, object] = {"type": "error", "code": refusal.code, "message": refusal.message}
+    body: dict[str, object] = {"type": "error", "code": refusal.code, "message": cut(refusal.message)}
     if refusal.details:
-        body["details"] = refusal.details
+        body["details"] = cut(refusal.details)
     if refusal.retry_s is not None:
         body["retry_s"] = refusal.retry_s
     return msgspec.json.encode(body)
+
+
+def cut(text: str) -> str:
+    """A text of an error, with at most `TEXT_CHARS_MAX` characters."""
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[: TEXT_CHARS_MAX - 1]}…"
 
 
 def json_reply(body: Mapping[str, object], at: tuple[str, int] | None = None) -> Reply:

@@ -27,6 +27,8 @@ type Catalogue = tuple[Mapping[str, str], Sequence[tuple[str, str]], Mapping[str
 LANGUAGES: Final = get_args(Language.__value__)
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _GAP: Final = "{}"
+CHARS_MAX: Final = 1_024
+"""A longer text is taken to be in no catalogue: the time to match a pattern grows with its square."""
 _WORDED: Final = tuple(b'{"type":"%b"' % one for one in (b"success", b"error", b"warning", b"info"))
 """What replies with a text for people begin with."""
 _DETAILS: Final = b'"details":'
@@ -94,7 +96,7 @@ class Words:
 
     def explain(self, text: str, language: Language) -> str:
         """`details` or a reason, from English to this language. A text in no catalogue stays as it is."""
-        if language == "en" or not text:
+        if language == "en" or not text or len(text) > CHARS_MAX:
             return text
         found = _OF_FIELD.fullmatch(text)
         name, why, place = found.groups() if found is not None else ("", text, "")
@@ -142,6 +144,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def _translated(text: str, patterns: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
     """The translation of the first pattern that the text fits, with the same fillings; None: it fits none."""
+    if len(text) > CHARS_MAX:
+        return None
     for pattern, other in patterns:
         found = pattern.fullmatch(text)
         if found is not None:

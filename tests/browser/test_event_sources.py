@@ -9,6 +9,8 @@ import pytest
 from tests.support.drivers.browser import Chromium, Tab, profile
 from tests.support.drivers.snippets import block
 from tests.support.servers.inside import Inside, inside
+from tests.support.servers.reverse_proxies import NAMES, reverse_proxy
+from tests.support.servers.tls import Authority
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -54,6 +56,29 @@ async def test_the_bar_of_the_fastapi_example_goes_on(chromium: Chromium, tmp_pa
             await killed_until_the_page_asked_in_vain(server, tab)
             await tab.click("button")
             await tab.until("bar.value === 100")
+
+
+@pytest.mark.parametrize("proxy", NAMES)
+async def test_the_bar_goes_on_behind_a_proxy_as_shipped(
+    chromium: Chromium, tmp_path: Path, proxy: str
+) -> None:
+    with (
+        inside("examples.fastapi_app:api", tmp_path) as server,
+        reverse_proxy(proxy, server.port, tmp_path, Authority(), mount="/live") as url,
+    ):
+        async with profile(chromium, any_certificate=True) as browser:
+            tab = await browser.open(url)
+            assert await tab.run("return (await fetch('/live/metrics')).status") == 404
+            await tab.click("button")
+            await tab.until("bar.value > 0")
+            away = asyncio.Event()
+            tab.page.on("response", lambda answer: away.set() if answer.status in (502, 503) else None)
+            server.kill()
+            await away.wait()
+            await asyncio.to_thread(server.start)
+            last = await tab.run("return last")
+            await tab.until("fetch('/import', {method: 'POST'}).then((answer) => answer.ok)")
+            await tab.until(f"last !== {last!r}")
 
 
 async def test_the_page_of_an_answer_goes_on(chromium: Chromium, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TEXTS = sorted(
     file for file in DEPLOY.rglob("*") if file.is_file() and file.suffix not in {".md", ".dockerignore"}
 )
 METRICS = (DEPLOY / "prometheus" / "alerts.yaml", DEPLOY / "grafana" / "huahuo.json")
-OWN_NAMES = {"HUAHUO_SITE", "HUAHUO_UPSTREAM"}
+OWN_NAMES = {"HUAHUO_SITE", "HUAHUO_UPSTREAM", "HUAHUO_MOUNT"}
 """Variables of the Caddyfile, which the service does not read."""
 SERIES_OF_A_HISTOGRAM = ("_sum", "_count", "_bucket")
 

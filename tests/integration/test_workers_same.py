@@ -4,15 +4,13 @@ The suite runs a part of them; with HUAHUO_WHOLE=1, as `make check-all` does, al
 process.
 """
 
-import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from tests.support.worlds.modules import within
-from tests.support.worlds.services import run
+from tests.support.worlds.modules import again
 from tests.support.worlds.wire import PLACE
 
 PART: Final = ("test_http_events", "test_server_session", "test_server_delivery", "test_tongues")
@@ -28,6 +26,7 @@ OF_ONE_PROCESS: Final = frozenset(
         "test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back",
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
         "test_an_idle_connection_has_one_task_and_no_timer",
+        "test_an_open_connection_does_not_keep_the_headers_of_its_handshake",
         # One of its sockets sends the head of a plain request, which a worker hands to its owner to count.
         "test_sockets_that_keep_too_many_bytes_are_cut_off_and_a_quiet_one_stays",
     }
@@ -36,16 +35,12 @@ OF_ONE_PROCESS: Final = frozenset(
 WHOLE: Final = (*PART, *MORE) if os.environ.get("HUAHUO_WHOLE") else PART
 
 
-@pytest.mark.parametrize(
-    "test",
-    [test for module in WHOLE for test in within(module) if test.__name__ not in OF_ONE_PROCESS],
-    ids=lambda test: test.__name__,
-)
-def test_on_the_port_of_a_worker(test: Callable[[], object]) -> None:
+@pytest.fixture(autouse=True)
+def on_the_port_of_a_worker() -> Iterator[None]:
     token = PLACE.set("worker")
-    try:
-        made = test()
-        if inspect.iscoroutine(made):
-            run(made)
-    finally:
-        PLACE.reset(token)
+    yield
+    PLACE.reset(token)
+
+
+globals().update(again(WHOLE, OF_ONE_PROCESS))
+assert again([*PART, *MORE]).keys() >= OF_ONE_PROCESS, "each name is that of a test"

@@ -16,9 +16,19 @@ _CHARGED_S: Final = 0.0002
 class Paced[T]:
     """See the module. To be awaited once."""
 
-    __slots__ = ("_fairness", "_now_s", "_spent_s", "_user", "_work")
+    __slots__ = ("_fairness", "_now_s", "_spent_s", "_user", "_waits", "_work")
 
-    def __init__(self, work: Awaitable[T], user: str, fairness: Fairness, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        work: Awaitable[T],
+        user: str,
+        fairness: Fairness,
+        now_s: Callable[[], float],
+        *,
+        waits: bool = True,
+    ) -> None:
+        """`waits`: for its user to owe less. Without it, the work is only paid for."""
+        self._waits = waits
         self._work = work
         self._user = user
         self._fairness = fairness
@@ -42,7 +52,7 @@ class Paced[T]:
                 error = None
                 try:
                     yield awaited
-                    if awaited is None:
+                    if awaited is None and self._waits:
                         yield from self._paid()
                 except GeneratorExit:
                     steps.close()

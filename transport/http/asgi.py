@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.origin import origin_allowed
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi_scope import (
@@ -93,7 +94,7 @@ class AsgiTransport:
             elif body is not None:
                 said = await _unless_gone(self._api.answer(found, body), receive)
                 if said is not None:
-                    await self._say(scope, send, said)
+                    await self._charged(found, self._say(scope, send, said))
         finally:
             purse.close()
 
@@ -116,6 +117,14 @@ class AsgiTransport:
                 return self._api.too_large(visit), more
             if not more:
                 return b"".join(parts), False
+
+    async def _charged(self, visit: Visit, saying: Coroutine[Any, Any, None]) -> None:
+        """Send an answer. Its user pays for the loop's time, as for the time that making it took."""
+        if visit.payer:
+            turns, now_s = self._server.wires.supply.turns, asyncio.get_running_loop().time
+            await Paced(saying, visit.payer, turns, now_s, waits=False)
+        else:
+            await saying
 
     async def _say(self, scope: Scope, send: Send, answer: Answer, unread: Receive | None = None) -> None:
         """Send an answer. `unread`: gives the rest of a body, if there is one that was not read."""

@@ -10,7 +10,12 @@ type Scope = Mapping[str, Any]
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
+    """The path below the place where the application is mounted. Some frameworks add or drop a slash.
+
+    Raises UnicodeDecodeError: it is no UTF-8, for which servers put U+FFFD.
+    """
+    if "\ufffd" in scope["path"]:
+        unquote(bytes(scope.get("raw_path") or b"").decode("ascii"), errors="strict")
     path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
     root = str(scope.get("root_path") or "").rstrip("/")
     while root and not (path == root or path.startswith(f"{root}/")):

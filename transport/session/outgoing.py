@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.calls import Reply, cut
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
 from huahuo.transport.access.verified import Verified
@@ -67,7 +67,7 @@ def authenticated(
 
 def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | None = None) -> bytes:
     """An `error` message."""
-    return message(type="error", id=request_id, code=code, message=text, details=details or None)
+    return message(type="error", id=request_id, code=code, message=text, details=cut(details) or None)
 
 
 def reply(answer: Reply, request_id: str | None, part: Part = ONLY, body: bytes = b"") -> bytes:

@@ -39,7 +39,9 @@ LOG_NOT_READ = "the log cannot be read now: try again later"
 STATE_TOO_LARGE = "the state of this stream is too large for one answer"
 NO_SUCH_EVENT = "{} has no event {}"
 STREAM_AND_CLIENT = "stream and client are needed"
-AFTER_NEEDED = "after: a number, <log>:<number>, -<number>, head, start or snapshot is needed"
+AFTER_NEEDED = (
+    "after, or Last-Event-ID: a number, <log>:<number>, -<number>, head, start or snapshot is needed"
+)
 LIMIT_NEEDED = "limit: a number from 1 to {} is needed"
 SEQ_NEEDED = "seq: a number is needed"
 TEXT_NEEDED = "{}: a text of 1 to {} characters is needed"

@@ -37,4 +37,7 @@ def raised(kind: str, text: str) -> Exception:
     if kind == _CORRUPT:
         place, _, why = text.partition("\n")
         return Corrupt(place, why)
-    return _KINDS.get(kind, OwnerFailed)(text)
+    found = _KINDS.get(kind, OwnerFailed)
+    error = found.__new__(found)  # not by its `__init__`: some are made of facts, of which only the text came
+    error.args = (text,)
+    return error

@@ -181,9 +181,9 @@ async def running_chromium() -> AsyncIterator[Chromium]:
 
 
 @asynccontextmanager
-async def profile(chromium: Chromium) -> AsyncIterator[Browser]:
-    """A fresh profile, gone at the end with all its tabs."""
-    context = await chromium.new_context()
+async def profile(chromium: Chromium, *, any_certificate: bool = False) -> AsyncIterator[Browser]:
+    """A fresh profile, gone at the end with all its tabs. `any_certificate`: it trusts every server."""
+    context = await chromium.new_context(ignore_https_errors=any_certificate)
     try:
         yield Browser(context)
     finally:

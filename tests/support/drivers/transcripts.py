@@ -38,7 +38,8 @@ def read(path: Path) -> tuple[Title, list[Step]]:
 class Stage:
     """A log and one connection after the other, moved by the steps. `said` waits to be compared."""
 
-    def __init__(self) -> None:
+    def __init__(self, made_by: type[Driver] = Driver) -> None:
+        self._made_by = made_by
         self.log = ModelLog()
         self.driver: Driver | None = None
         self.said: deque[Message] = deque()
@@ -83,7 +84,7 @@ class Stage:
                 dialect = negotiate(offered, compression=False).dialect
                 assert dialect is not None
                 now = START_MS + self.at_ms
-                self.driver = Driver(self.log, dialect=dialect, commands=[note_command()], now_ms=now)
+                self.driver = self._made_by(self.log, dialect=dialect, commands=[note_command()], now_ms=now)
                 self.driver.hold_snapshots = True
             case "cut":
                 self._open.session.gone()

@@ -26,25 +26,31 @@ STOPPING = {"nginx": signal.SIGTERM, "caddy": signal.SIGQUIT}
 
 
 @contextlib.contextmanager
-def reverse_proxy(name: str, upstream_port: int, folder: Path, authority: Authority) -> Iterator[str]:
-    """Run nginx or Caddy before a service on 127.0.0.1; the address for clients, `https://127.0.0.1:PORT`."""
+def reverse_proxy(
+    name: str, upstream_port: int, folder: Path, authority: Authority, mount: str = ""
+) -> Iterator[str]:
+    """Run nginx or Caddy before a service on 127.0.0.1; the address for clients, `https://127.0.0.1:PORT`.
+
+    `mount`: where it is mounted in another application.
+    """
     binary = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if binary is None:
         pytest.skip(f"{name} is not installed: apt-get install nginx-light caddy")
     authority.server_files(folder, "127.0.0.1")
     with held_port() as port:
-        command = (_nginx if name == "nginx" else _caddy)(folder, upstream_port, port)
+        command = (_nginx if name == "nginx" else _caddy)(folder, upstream_port, port, mount)
         with _running([binary, *command], folder, port, STOPPING[name]):
             yield f"https://127.0.0.1:{port}"
 
 
-def _nginx(folder: Path, upstream_port: int, port: int) -> Sequence[str]:
+def _nginx(folder: Path, upstream_port: int, port: int, mount: str) -> Sequence[str]:
     shipped = (DEPLOY / "nginx" / "huahuo.conf").read_text(encoding="utf-8")
     site = _replaced(
         shipped,
         {
             "127.0.0.1:8765": f"127.0.0.1:{upstream_port}",
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "location = /metrics": f"location = {mount}/metrics",
             "/etc/ssl/live.example.org.pem": f"{folder}/server.pem",
             "/etc/ssl/live.example.org.key": f"{folder}/server.key",
         },
@@ -61,7 +67,7 @@ def _nginx(folder: Path, upstream_port: int, port: int) -> Sequence[str]:
     return ["-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 
 
-def _caddy(folder: Path, upstream_port: int, port: int) -> Sequence[str]:
+def _caddy(folder: Path, upstream_port: int, port: int, mount: str) -> Sequence[str]:
     shipped = (DEPLOY / "caddy" / "Caddyfile").read_text(encoding="utf-8")
     site = _replaced(
         shipped,
@@ -69,6 +75,7 @@ def _caddy(folder: Path, upstream_port: int, port: int) -> Sequence[str]:
             "{$HUAHUO_SITE} {": f"https://127.0.0.1:{port} {{\n\tbind 127.0.0.1\n"
             f"\ttls {folder}/server.pem {folder}/server.key",
             "{$HUAHUO_UPSTREAM}": f"127.0.0.1:{upstream_port}",
+            "{$HUAHUO_MOUNT}": mount,
         },
     )
     alone = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"

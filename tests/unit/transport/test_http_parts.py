@@ -223,6 +223,12 @@ def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, belo
     assert path_of({"path": path, "root_path": root}) == below
 
 
+def test_a_path_for_which_the_server_put_the_sign_of_a_fault_is_one_only_if_it_was_no_utf8() -> None:
+    assert path_of({"path": "/a\ufffd", "raw_path": b"/a%EF%BF%BD"}) == "/a\ufffd"
+    with pytest.raises(UnicodeDecodeError):
+        path_of({"path": "/a\ufffd", "raw_path": b"/a%ff"})
+
+
 @pytest.mark.parametrize(
     ("scope", "root"),
     [

@@ -178,3 +178,16 @@ async def test_a_fault_of_the_work_is_its_callers() -> None:
 
 async def _await(work: Any) -> Any:
     return await work
+
+
+async def test_work_that_is_only_paid_for_does_not_wait_where_it_gives_way() -> None:
+    world = World()
+
+    async def send() -> float:
+        world.work(10 * FREE_S)
+        await asyncio.sleep(0)
+        return world.now_s()
+
+    ended_s = await Paced(send(), USER, world.fairness, world.now_s, waits=False)
+    assert ended_s == pytest.approx(10 * FREE_S)
+    assert not world.fairness.may_go(USER), "it is paid for all the same"
