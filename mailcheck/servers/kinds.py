@@ -91,6 +91,14 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_GRANT,
             must_sign_in=True,
         ),
+        "secret_damaged": Kind(
+            "config",
+            "保存的密码、授权或代理已损坏，无法读取",
+            "the stored password, grant or proxy is damaged and cannot be read",
+            "请重新填写",
+            "enter it again",
+            must_sign_in=True,
+        ),
         "no_mechanism": Kind(
             "config",
             "邮箱服务器不支持访问令牌登录",
