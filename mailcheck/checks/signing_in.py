@@ -27,7 +27,9 @@ from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.tables.records import GRAPH, MAILS, received_of, remote_key
 from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
 
-_OTHER_WAY: Final = frozenset({"token_refused", "no_scope", "grant_refused", "no_mechanism"})
+_OTHER_WAY: Final = frozenset(
+    {"token_refused", "no_scope", "grant_refused", "client_refused", "no_mechanism"}
+)
 """Kinds of failures after which the other way may work."""
 _SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
 _OF_GRANT: Final = frozenset({"refresh_token", "client_id"})

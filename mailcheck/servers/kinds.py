@@ -70,6 +70,16 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_GRANT,
             must_sign_in=True,
         ),
+        "client_refused": Kind(
+            "auth",
+            "授权服务器不接受该应用的 client id",
+            "the application of this client id is not accepted",
+            "请核对 client id、应用是否需要密钥、是否允许该类账号，"
+            "然后重新授权登录：huahuo mailbox signin 邮箱地址",
+            "verify the client id, whether the application needs a secret and whether it admits this kind of "
+            "account, then sign in again with `huahuo mailbox signin ADDRESS`",
+            must_sign_in=True,
+        ),
         "token_refused": Kind(
             "auth",
             "邮箱服务器不接受该授权",
