@@ -119,7 +119,7 @@ def _add_storm_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--requests", help="only these, by comma: lists,snapshots,…")
     group.add_argument("--variants", help="only these, by comma: reading,not reading,leaving")
     group.add_argument("--users", help="how many users storm, by comma (default 1,100)")
-    group.add_argument("--mailboxes", type=int, help="of all users together")
+    group.add_argument("--mailboxes", type=int, help="of all users together; many_mailboxes: of the one user")
     group.add_argument("--seconds", type=float, help="how long a storm goes on")
     group.add_argument("--after-s", type=float, help="when memory is looked at after a storm, seconds")
 

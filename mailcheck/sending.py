@@ -17,7 +17,7 @@ LINES_MAX: Final = 20_000
 BYTES_MAX: Final = 512 << 10
 """Of the text of one command, as JSON. A service takes messages of 1 MiB."""
 _TOO_LONG: Final = "the line is too long"
-_COLUMNS: Final = re.compile(r"(?:^|[,\t|]|----)\s*\"?email\"?\s*(?:$|[,\t|]|----)", re.IGNORECASE)
+_COLUMNS: Final = re.compile(r"(?:^|[,;\t|]|----)\s*\"?email\"?\s*(?:$|[,;\t|]|----)", re.IGNORECASE)
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 

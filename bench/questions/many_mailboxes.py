@@ -104,8 +104,8 @@ async def _round(app: Huahuo, ids: list[int], said: "asyncio.Queue[dict[str, Any
 
 
 def run(options: Options) -> list[Sheet]:
-    """See the module. `--large`: 10,000 mailboxes."""
-    count = 20 if options.quick else 10_000 if options.large else 300
+    """See the module. `--large`: 10,000 mailboxes; `--mailboxes`: as many."""
+    count = options.storms.mailboxes or (20 if options.quick else 10_000 if options.large else 300)
     first = Sheet(f"first check of {count:,} mailboxes with {MAILS_EACH} mails each", METRICS)
     again = Sheet("a check with nothing new", METRICS)
     cases = [OURS, *(case for case, name in SCRIPTS.items() if options.wants(name))]

@@ -38,7 +38,7 @@ mail_driver = maildir
 mail_home = {root}/mail/%{{user}}
 mail_path = {root}/mail/%{{user}}
 mail_max_userip_connections = 0
-imap_hibernate_timeout = 5s
+imap_hibernate_timeout = 30s
 passdb static {{
   password = {password}
 }}

@@ -123,7 +123,7 @@ class CodeRoute:
 
 def _refuse_for_good(ended: EmailStatusUpdate | None) -> None:
     if ended is not None and ended.status == _FOR_GOOD:
-        raise HttpRefused(_FOR_GOOD, " ".join(filter(None, (ended.message, ended.advice))))
+        raise HttpRefused(_FOR_GOOD, ended.message)  # with what to do, see `servers.kinds`
 
 
 def _shown(mail: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.handlers import ROSTER
@@ -252,7 +253,12 @@ class Signins:
         return found
 
     async def _client_id(self, email_id: int | None) -> str:
-        sealed = None if email_id is None else await self._log.secret(mailbox_stream(email_id), "client_id")
+        try:
+            sealed = (
+                None if email_id is None else await self._log.secret(mailbox_stream(email_id), "client_id")
+            )
+        except (Corrupt, SealBroken):
+            sealed = None  # signing in is how it is put right
         return "" if sealed is None else sealed.reveal()
 
     def _make_room(self, key: tuple[UserId, str]) -> bool:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.effects.traced import stage
 from huahuo.actors.plugins.principal import UserId
+from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
@@ -26,9 +27,12 @@ from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.tables.records import GRAPH, MAILS, received_of, remote_key
 from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
 
-_OTHER_WAY: Final = frozenset({"token_refused", "no_scope", "grant_refused", "no_mechanism"})
+_OTHER_WAY: Final = frozenset(
+    {"token_refused", "no_scope", "grant_refused", "client_refused", "no_mechanism"}
+)
 """Kinds of failures after which the other way may work."""
 _SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
+_OF_GRANT: Final = frozenset({"refresh_token", "client_id"})
 # These no longer accept passwords. Trying one proves nothing and may lock the account.
 _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
 
@@ -76,9 +80,20 @@ class SigningIn:
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        password, refresh_token, client_id, own = await self._log.secrets(mailbox_stream(email_id), _SECRETS)
-        grant = refresh_token is not None and (bool(provider.client_id) or client_id is not None)
-        auth = _auth(plan, provider, has_password=password is not None, grant=grant)
+        (password, refresh_token, client_id, own), damaged = await self._secrets(email_id)
+        grant = (
+            refresh_token is not None
+            and (bool(provider.client_id) or client_id is not None)
+            and damaged.isdisjoint(_OF_GRANT)
+        )
+        if "proxy" in damaged:  # without it the provider would see where this service is
+            raise CheckFailed(outcome_of("secret_damaged"))
+        try:
+            auth = _auth(plan, provider, has_password=password is not None, grant=grant)
+        except CheckFailed:
+            if damaged:
+                raise CheckFailed(outcome_of("secret_damaged")) from None
+            raise
         try:
             proxy = await self._proxy(email_id, plan.user_id, own)
         except ValueError:
@@ -95,6 +110,23 @@ class SigningIn:
                 raise
             raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
         return replace(done, own_way=True) if own_way else done
+
+    async def _secrets(self, email_id: int) -> tuple[list[Secret | None], frozenset[str]]:
+        """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
+        owner = mailbox_stream(email_id)
+        try:
+            return await self._log.secrets(owner, _SECRETS), frozenset()
+        except (Corrupt, SealBroken):
+            pass  # of four in one job it is not known which
+        found: list[Secret | None] = []
+        damaged: list[str] = []
+        for name in _SECRETS:
+            try:
+                found.append(await self._log.secret(owner, name))
+            except (Corrupt, SealBroken):
+                found.append(None)
+                damaged.append(name)
+        return found, frozenset(damaged)
 
     async def _proxy(self, email_id: int, user_id: UserId, own: Secret | None) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""

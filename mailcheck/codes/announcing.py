@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from huahuo.mailcheck.codes.asking_words import SCREEN
 from huahuo.mailcheck.codes.else_words import (
     DEALS,
     DIGITS,
@@ -21,6 +22,7 @@ from huahuo.mailcheck.codes.else_words import (
 )
 from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE, PUT_IN_WIDE
 from huahuo.mailcheck.codes.names import PLACES_MAX, TOKEN, Announcement, Kind, Names, has_wide, is_wide
+from huahuo.mailcheck.codes.orders import ENTER_FORMS
 from huahuo.mailcheck.codes.words import (
     ASKS_AFTER,
     ATTACHED,
@@ -63,13 +65,17 @@ _DISCOUNT = re.compile(r"(?<![0-9])-\s?[0-9]{1,2}\s?%")
 _PUT_IN = re.compile(
     r"[^\w.!?]{0,3}(?:(?:the|this) number |(?:die|el|le|la) \w{4,8} |номер |число )?[0-9][0-9 -]{2,10}"
     r"(?:[.!\n]|$|(?:in|into|on|at|when|where|auf|im|ins|am|wenn|wo|dans|sur|lorsque|quand|en|donde|cuando|"
-    r"в|на|где|когда)\s)"
+    r"в|на|где|когда)\s|(?:with|using|mit|avec|con) (?:the|your|der|deiner|la|votre|ta|el|tu) "
+    r"(?:remote|keypad|fernbedienung|télécommande|mando|control)\b|(?:с )?пульт)"
 )
 """After an order: `enter 4820 in the app`."""
 _PUT_ON = re.compile(ON_SCREEN + r"[\"'(]?[0-9][0-9 -]{2,10}")
 """After an order: `enter in the app 4820`."""
 _PUT_THEN = re.compile(rf"\s[0-9][0-9 -]{{2,10}}(?P<then>{ON_SCREEN.removesuffix(r'\s')}\b)")
 """After a verb of `PUT`."""
+_NUMBER_AFTER = re.compile(r"[^\w.!?\n]{0,3}[0-9][0-9 -]{2,10}")
+_NUMBER_BEFORE = re.compile(r"[0-9]{3}[^\w.!?\n]{0,4}$")
+_SENTENCE_ENDS = re.compile(r"[.!?\n]")
 _OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
 _COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
@@ -229,9 +235,24 @@ def _asked_to_enter(weak: list[Announcement], orders: list[Announcement]) -> boo
 
 def _is_put_in(lower: str, orders: list[Announcement]) -> bool:
     return any(
-        order.kind == "enter" and (_PUT_IN.match(lower, order.end) or _PUT_ON.match(lower, order.end))
+        (order.kind == "enter" and (_PUT_IN.match(lower, order.end) or _PUT_ON.match(lower, order.end)))
+        or _is_on_screen(lower, order)
         for order in orders[:_ANNOUNCEMENTS_MAX]
     )
+
+
+def _is_on_screen(lower: str, order: Announcement) -> bool:
+    """Whether a number is next to the order, and its sentence names what it is typed on."""
+    adjoins = order.kind != "use" and (
+        _NUMBER_BEFORE.search(lower, max(0, order.start - _MARGIN_CHARS), order.start)
+        if order.kind == "after"
+        else _NUMBER_AFTER.match(lower, order.end)
+    )
+    if not adjoins:
+        return False
+    before = _SENTENCE_ENDS.split(lower[max(0, order.start - _BESIDE_CHARS) : order.start])[-1]
+    after = _SENTENCE_ENDS.split(lower[order.start : order.end + _BESIDE_CHARS], maxsplit=1)[0]
+    return mentions(f"{before}|{after}", SCREEN, wide=True)
 
 
 def _is_other_kind(lower: str, start: int, end: int) -> bool:
@@ -250,5 +271,6 @@ _BOUGHT = Names(BOUGHT, STRONG_WORTH)
 _STRONG, _DOUBLE = Names(tuple(dict.fromkeys((*STRONG, *MADE))), STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
 _ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
 _PUT = Names(PUT, WEAK_WORTH, "enter")
-_ENTER, _USE = Names(ENTER, WEAK_WORTH, "enter"), Names(USE, WEAK_WORTH, "use")
+_ENTER = Names(tuple(dict.fromkeys((*ENTER, *ENTER_FORMS))), WEAK_WORTH, "enter")
+_USE = Names(USE, WEAK_WORTH, "use")
 _ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")

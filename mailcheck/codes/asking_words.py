@@ -50,6 +50,15 @@ POSTAL: Final = re.compile(
 )
 """An address, or a company's number."""
 
+OFFER: Final = re.compile(
+    simple(
+        r"\bearn\b|\bsave\b|\brefer\b|\breward|\bgift|\bfree\b|\bbonus|\d ?% |gewinn|\bspar(?:en|e|st)\b|"
+        r"gratis|geschenk|prämie|gagne|parrain|cadeau|offert|recevez|\bgana\b|gane\b|regalo|ahorra|invita y|"
+        r"скидк|бонус|подар|акци|приведи|奖励|福利|礼包|优惠|立减|赠送|特典|もらえ|プレゼント|割引|オフ|혜택|적립|할인|이벤트|선물"
+    )
+)
+"""What is to be had or saved: there codes are those of vouchers."""
+
 WON: Final = re.compile(
     simple(
         r"lotter|\bdraw\b|raffle|jackpot|winning|prize|lotto|ziehung|gewinn|loterie|tirage|gagnant|lotería|sorteo|"
@@ -59,6 +68,26 @@ WON: Final = re.compile(
     )
 )
 """Numbers that are drawn, queued for or counted."""
+
+SCREEN: Final = listed(
+    """
+    the app | our app | your app | in-app | bank's app | application | screen | page | window |
+    the field | the box | a box | browser | website | the site | our site | your site | the form |
+    keypad | the tv | your tv | a tv | television | tablet | phone | laptop | computer | console |
+    speaker | device | display | der app | die app | unsere app | unserer app | bildschirm | seite |
+    fenster | feld | handy | gerät | fernseher | rechner | formular | lautsprecher | l'app | l’app |
+    une app | écran | fenêtre | la case | champ | navigateur | téléphone | la télé | votre télé |
+    ordinateur | formulaire | enceinte | appareil | la app | tu app | aplicación | pantalla | página |
+    ventana | casilla | campo | navegador | teléfono | móvil | la tele | tu tele | ordenador | altavoz |
+    dispositivo | equipo | la web | приложени | экран | страниц | окно | окошк | в поле | браузер |
+    телефон | сайт | телевизор | компьютер | ноутбук | колонк | устройств | форму | форме | планшет |
+    屏幕 | 画面 | 页面 | 网页 | 窗口 | 输入框 | 框里 | 浏览器 | 手机 | 电视 | 电脑 | 应用 | 设备 |
+    客户端 | 平板 | 音箱 | アプリ | ページ | ウィンドウ | 欄 | 枠 | ブラウザ | スマホ | テレビ |
+    パソコン | 端末 | サイト | スピーカー | タブレット | 앱 | 화면 | 페이지 | 창에 | 칸 | 브라우저 |
+    휴대폰 | 티비 | 컴퓨터 | 노트북 | 기기 | 사이트 | 스피커 | 태블릿
+    """
+)
+"""Where something is typed: a screen, a part of one, or a machine that has one."""
 
 IS: Final = re.compile(r"(?:\b(?:is|are|ist|lautet|lauten|est|sont|es|son|это)|[是为はは은는이])\W{0,3}$")
 WITH: Final = re.compile(r"\b(?:with|by|mit|avec|con|числом|цифрами|кодом)\s?$|[用凭]\s?$")

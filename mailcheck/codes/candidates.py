@@ -14,6 +14,7 @@ _CANDIDATES_MAX = 400
 _PHRASE_WORTH = -0.4
 """Of words with dashes: only a name that is a code's alone makes them one."""
 _VOUCHER_WORTH = -0.25
+_TICKET_WORTH = -0.2
 UNSURE = -0.1
 """What is worth less needs a name close by."""
 _SIX_DIGITS = 6
@@ -53,14 +54,17 @@ _GROUPED = re.compile(
 )
 _PAIRS = re.compile(r"^ ?((?:[A-Z][0-9]|[0-9][A-Z])(?: (?:[A-Z][0-9]|[0-9][A-Z])){2,4}) ?$", re.MULTILINE)
 """`R7 K9 D2`, alone on its line."""
-_PHRASE = re.compile(r"^ ?([a-z]{3,10}(?:-[a-z]{3,10}){2,4}) ?$", re.MULTILINE)
-"""`bold-river-sand-lamp`, alone on its line."""
+_PHRASE = re.compile(r"(?:^ ?|: )([a-z]{3,10}(?:-[a-z]{3,10}){2,4}) ?$", re.MULTILINE)
+"""`bold-river-sand-lamp`, alone on its line or after a colon."""
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-/. ][0-9]{1,2}(?:[-/. ][0-9]{1,2})?"
     r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}"
 )
 _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
 """Digit by digit: only codes are written like this."""
+_ROUND = re.compile(r"[0-9]{2}00")
+_ROUND_WORTH = -0.15
+"""`1800` is rather a time or an amount: of codes, one of a hundred looks so."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
 _VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
@@ -116,7 +120,7 @@ def _numbers(shown: str) -> Iterator[Candidate]:
             spelled = _SPELLED.fullmatch(run) is not None
             alone = 0.05 if len(code) == _SIX_DIGITS else 0.0
             grouped = 0.0 if spelled or run == code else -0.15 if _RANGE.fullmatch(run) else -0.06
-            year = -0.35 if _YEARS.fullmatch(run) else 0.0
+            year = -0.35 if _YEARS.fullmatch(run) else _ROUND_WORTH if _ROUND.fullmatch(run) else 0.0
             postcode = -0.15 if _POSTCODE.match(shown, max(0, start - 2), start + len(run)) else 0.0
             worth = alone + grouped + year + postcode
             yield Candidate(start, start + len(run), code, worth, spelled)
@@ -169,8 +173,8 @@ def _number(run: str) -> str:
 def _word(word: str) -> tuple[str, float] | None:
     """What to type for a word of letters and digits, and its worth."""
     prefixed = _PREFIXED.fullmatch(word)
-    if prefixed:  # `G-482913`: the letter only names the sender
-        return prefixed[1], 0.0
+    if prefixed:  # `G-482913`: the letter only names the sender; `OPS-4821` is rather a ticket
+        return prefixed[1], 0.0 if word[1] == "-" else _TICKET_WORTH
     joined = word.replace("-", "")
     if _PERMIT.fullmatch(word):
         return None
@@ -188,6 +192,11 @@ def _word(word: str) -> tuple[str, float] | None:
 
 def _of_equal_groups(word: str) -> bool:
     return "-" not in word or len({len(part) for part in word.split("-")}) == 1
+
+
+def is_like_a_word(candidate: Candidate) -> bool:
+    """Whether it is made like the code of a voucher: `SPRING25`."""
+    return _VOUCHER.fullmatch(candidate.text) is not None
 
 
 def is_firm(candidate: Candidate) -> bool:

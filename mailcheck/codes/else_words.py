@@ -26,6 +26,9 @@ DIGITS_WIDE: Final = listed("位数字 | 位 | 桁の番号 | 桁の数字 | 桁
 
 NOT_BEFORE: Final = listed(
     """
+    friend | friends | reward | bonus | partner | affiliate | creator | loyalty | welcome | 特典 |
+    キャンペーン | ギフト | 引換 | 応募 | 福利 | 礼包 | 礼品 | 혜택 | 이벤트 | 선물 | 기프트 |
+    реферальный | пригласительный | подарочный | партнёрский |
     promo | promotion | promotional | discount | coupon | voucher | referral | invite | invitation | zip |
     postal | post | area | country | error | status | source | product | gift | qr | bar | dress |
     tracking | booking | reservation | item | sort | branch | exit | colour | color | building | tax |
@@ -44,18 +47,21 @@ NOT_BEFORE: Final = listed(
 
 NOT_AFTER: Final = listed(
     """
-    promo | de réduction | de remise | postal | de descuento | promocional | de parrainage | erreur |
-    d'erreur | de error | source | fuente | barre | de barras | qr | review | of conduct | de pedido |
-    portail | d'entrée | de client | de recogida | de cliente | de vuelo | de tarjeta | pin de |
-    получения | бронирования | ячейки | домофона | двери | страны | города | заказа | клиента | de suivi |
-    de reserva | civil | de la route | de producto | de referencia | region | ошибки | товара | скидки |
-    региона | купона
+    parrain | ami | amis | avantage | avantages | cadeau | d'invitation | d’invitation | partenaire |
+    de invitación | de invitado | de amigo | de regalo | de promoción | de referido | друга |
+    приглашения | для друга | promo | de réduction | de remise | postal | de descuento | promocional |
+    de parrainage | erreur | d'erreur | de error | source | fuente | barre | de barras | qr | review |
+    of conduct | de pedido | portail | d'entrée | de client | de recogida | de cliente | de vuelo |
+    de tarjeta | pin de | получения | бронирования | ячейки | домофона | двери | страны | города |
+    заказа | клиента | de suivi | de reserva | civil | de la route | de producto | de referencia |
+    region | ошибки | товара | скидки | региона | купона
     """
 )
 """After a weak word: another kind of code."""
 
 LABELS: Final = listed(
     """
+    session id | sitzungs-id | session-id |
     retoure | return | returns | devolución | возврат | 退货单 | job | reading | readings | last reading |
     stand | relevé | lectura | показания | показание | 读数 | 指示数 | 지침 | incident | incident number |
     request | meter | vorfall | zähler | zählers | stromzählers | demande | l'incident | compteur |

@@ -12,8 +12,8 @@ from itertools import islice
 import msgspec
 
 from huahuo.mailcheck.codes.announcing import Announced, mentions
-from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, POSTAL, SOON, WITH, WON
-from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, is_firm, stands_alone
+from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, OFFER, POSTAL, SCREEN, SOON, WITH, WON
+from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, is_firm, is_like_a_word, stands_alone
 from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
 from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
@@ -33,7 +33,7 @@ _LENGTH_UNIT_CHARS = 100
 _LONG = re.compile(r"[0-9](?:[ -]?[0-9]){8,}")
 _LISTS = {
     "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": ELSEWHERE, "yours": YOURS,
-    "deals": DEALS, "paid": PAID,
+    "deals": DEALS, "paid": PAID, "screen": SCREEN,
 }  # fmt: skip
 _PATTERNS = {"soon": SOON, "agree": AGREE, "long number": _LONG, "won": WON}
 _SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTERNS, "subject names one"))
@@ -99,6 +99,8 @@ def _is_shown_or_asked_for(mail: Mail, own: dict[str, float]) -> bool:
     """
     if not _SHOWN.isdisjoint(own) or own.keys() >= {"after colon", "word beside"}:
         return True
+    if "only" in own and "not about you" not in _said(mail):
+        return True
     if not own["rules"] and "asked beside" not in own:
         return False
     said = _said(mail)
@@ -129,6 +131,8 @@ def _own(
     for candidate in mail.numbers:
         own = dict.fromkeys(_form(candidate, bold), 1.0)
         own |= dict.fromkeys(_place(mail, candidate), 1.0)
+        if is_like_a_word(candidate) and OFFER.search(mail.lower[:_CHARS_MAX]):
+            continue
         if candidate.text in others:
             own["something else"] = 1.0
         elif candidate.text == free[0]:
@@ -174,6 +178,8 @@ def _form(candidate: Candidate, bold: frozenset[str]) -> Iterator[str]:
         yield "mixed"
     if candidate.worth < UNSURE:
         yield "unsure"
+    if is_like_a_word(candidate):
+        yield "like a word"
     if _FOR_TYPING.sub("", candidate.text) in bold:
         yield "bold"
 
@@ -204,6 +210,8 @@ def _place(mail: Mail, candidate: Candidate) -> Iterator[str]:
         yield "asked beside"
     elif not alone and mentions(f"{before}|{after}", ASKS, wide=wide):
         yield "asked on the line"
+    if mentions(f"{lines if alone else before}|{after}", SCREEN, wide=wide):
+        yield "screen beside"
     if is_measured(before, after):
         yield "measured"
     if mentions(f"{before}|{near}", WEAK, wide=wide):

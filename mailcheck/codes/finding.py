@@ -25,7 +25,7 @@ from huahuo.mailcheck.codes.plain import folded, own_markup_of, own_words, plain
 from huahuo.mailcheck.codes.words import FILLERS, LEADS, ON_SCREEN
 
 CONFIDENCE_MIN = 0.5
-LIKELY_MIN = 0.66
+LIKELY_MIN = 0.55
 """Least probability of a number that no rule takes for the code."""
 _AHEAD_CHARS = 160
 """How far after its announcement a code may stand."""
@@ -159,7 +159,7 @@ def _best(
     head: str, shown: str, lower: str, numbers: list[Candidate], said: Announced
 ) -> tuple[Candidate | None, float, list[Candidate]]:
     """The likeliest number, how likely it is, and all that are nowhere in the mail something else."""
-    best, best_score, others = None, CONFIDENCE_MIN, []
+    best, best_score, best_word, others = None, CONFIDENCE_MIN, None, []
     of_else: set[str] = set()
     for candidate in numbers:
         score, word = 0.0, None
@@ -178,7 +178,9 @@ def _best(
         if candidate.worth >= UNSURE:
             others.append(candidate)
         if score > best_score:
-            best, best_score = candidate, score
+            best, best_score, best_word = candidate, score, word
+    if best is not None and best.text in of_else and (best_word is None or best_word.worth < STRONG_WORTH):
+        best = None  # it has another name elsewhere in the mail: `ticket 482913 … enter 482913`
     return best, best_score, [one for one in others if one.text not in of_else]
 
 
@@ -244,7 +246,7 @@ def _score(shown: str, lower: str, candidate: Candidate, word: Announcement) -> 
 
 def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) -> float:
     """`enter 482913`, `482913 - use it to`, `enter these` with the number alone on a line below."""
-    if _is_phone(shown, candidate):
+    if _is_phone(shown, candidate, order):
         return 0.0
     if order.kind == "after":
         beside = candidate.end <= order.start and _ADJOINS_AFTER.fullmatch(shown, candidate.end, order.start)
@@ -268,8 +270,9 @@ def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) 
     return 0.0
 
 
-def _is_phone(shown: str, candidate: Candidate) -> bool:
-    """Whether a number that somebody is to use may be one to call."""
+def _is_phone(shown: str, candidate: Candidate, order: Announcement) -> bool:
+    """Whether a number that somebody is to use may be one to call. What is entered is none."""
     after = shown[candidate.end : candidate.end + 24].lstrip(" ,-").lower()
     many = shown[candidate.start : candidate.end].isdecimal() and len(candidate.text) >= _PHONE_DIGITS_MIN
-    return (many and not stands_alone(shown, candidate)) or after.startswith(TO_CONTACT)
+    of_use = order.kind == "use" and many
+    return (of_use and not stands_alone(shown, candidate)) or after.startswith(TO_CONTACT)

@@ -4,10 +4,13 @@ import re
 
 from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits
 from huahuo.mailcheck.codes.candidates import Candidate
-from huahuo.mailcheck.codes.else_words import LABELS, UNITS
+from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, UNITS
 from huahuo.mailcheck.codes.names import Announcement, is_wide
-from huahuo.mailcheck.codes.words import simple
+from huahuo.mailcheck.codes.words import KINDS, simple
 
+_NOUNS = ("code", "コード", "码", "코드", "код", "кода", "código")
+_COMPOUNDS = frozenset(f"{kind}code" for kind in KINDS)
+_LAST_WORD = re.compile(r"[^\W\d_]+$")
 _LABEL_CHARS = 40
 _MONEY_BEFORE = re.compile(r"[$€£¥₽₩]\s?$|(?:usd|eur|rmb|cny|gbp|rub|us\$|nt\$)\s?$")
 _LABEL_END = re.compile(
@@ -90,9 +93,9 @@ def is_else(
     number_of = _NUMBER_OF.search(before)
     if number_of:
         end = candidate.start - len(before) + number_of.end(1)
-        if not any(one.start < end <= one.end for one in announced):
-            return True
-    return any(_is_label(text.rstrip(" :#(№.-")) for text in {before, label})
+        return not any(one.start < end <= one.end for one in announced)
+    ends = {text.rstrip(" :#(№.-\"'") for text in (before, label)}
+    return any(_is_label(text) or _is_of_other_kind(text) for text in ends)
 
 
 def is_measured(before: str, after: str) -> bool:
@@ -103,6 +106,19 @@ def is_measured(before: str, after: str) -> bool:
 def is_number_of(lines: str) -> bool:
     """Whether the text before a number, with its line breaks, ends with `number` in some language."""
     return _NUMBER_OF.search(lines[-_LABEL_CHARS:]) is not None
+
+
+def _is_of_other_kind(ending: str) -> bool:
+    """Whether it ends with the name of a code of another kind: `referral code`, `código de invitación`."""
+    for word in _NOUNS if ending.endswith(_NOUNS) else ():
+        if ending.endswith(word):
+            last = _LAST_WORD.search(ending, max(0, len(ending) - _LABEL_CHARS))
+            of_kind = last is not None and last[0] in _COMPOUNDS
+            return of_kind or ending.removesuffix(word).rstrip(" -_'\"").endswith(NOT_BEFORE)
+    for said in NOT_AFTER if ending.endswith(NOT_AFTER) else ():
+        if ending.endswith(said) and ending.removesuffix(said).rstrip().endswith(_NOUNS):
+            return True
+    return False
 
 
 def _is_label(ending: str) -> bool:

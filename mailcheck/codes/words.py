@@ -92,6 +92,8 @@ ONCE: Final = listed(
 
 WEAK: Final = listed(
     """
+    with the number | with this number | mit der nummer | mit dieser nummer | mit der zahl | mit dieser zahl |
+    avec le numéro | avec ce numéro | con el número | con este número | с номером |
     letters below | these letters | following letters | folgende buchstaben | diese buchstaben |
     buchstaben unten | lettres suivantes | ces lettres | lettres ci-dessous | siguientes letras |
     estas letras | следующие буквы | эти буквы | буквы ниже | 以下字母 | 下列字母 | 这些字母 | 位字母 |
@@ -139,11 +141,12 @@ YOURS: Final = listed(
     """
 )
 
-COMPOUND_ENDS: Final = ("code", "pin", "tan", "ziffern")
+COMPOUND_ENDS: Final = ("code", "pin", "tan", "ziffern", "passwort", "kennwort")
 """Of words that are made at will, `Zahlencode`: weak ones, unless their beginning names another kind."""
 
 KINDS: Final = listed(
     """
+    neukunden | empfehlungs | freunde | einladungs | vorteils | spar | treue | partner | wlan | wifi |
     promo | gutschein | rabatt | aktions | bonus | buchungs | reservierungs | abhol | fehler | quell |
     strich | bar | qr | post | länder | kenn | tür | farb | zip | status | exit | swift | tracking |
     dress | en | de | uni | op | bank | tor | schrank | fach | tresor | haus | kapi | kauf | kaf | ori |
@@ -161,7 +164,9 @@ KINDS_WIDE: Final = listed(
 
 SIGN_IN: Final = listed(
     """
-    メールアドレスの変更 | メールアドレスの確認 | アドレスをご確認 | アドレスの確認 | 이메일 변경 |
+    new password | neues passwort | neues kennwort | nouveau mot de passe | nueva contraseña | новый пароль |
+    新密码 | 새 비밀번호 | 초기화 | メールアドレスの変更 | メールアドレスの確認 | アドレスをご確認 |
+    アドレスの確認 | 이메일 변경 |
     이메일 확인 | 주소를 확인 | 이메일 주소 확인 | 更换邮箱 | 确认邮箱 | 您的邮箱 | вывод средств |
     на вывод | account is locked | locked your account | unlock your account | locked out | gesperrt |
     entsperr | bloqué | déblo | bloquead | desbloque | заблокир | разблокир | 锁定 | 解锁 | ロック | 잠금 |

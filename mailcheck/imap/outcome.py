@@ -63,6 +63,10 @@ _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]+"
 )
 
+_OF_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
+# 700016: no such application here. 7000215, 7000218, 7000222: its secret is wrong, missing or too old.
+_CLIENT_WORDS = re.compile(r"AADSTS(700016|7000(?:215|218|222))\b")
+
 _SPEAKING = (CommandRefused, ServerBye, GrantRefused, HttpFailed)
 """Faults with words of the server."""
 _TOO_MANY = 429
@@ -154,7 +158,8 @@ def _kind(fault: MailFault) -> str:
         case NoScope():
             return "no_scope"
         case GrantRefused():
-            return "grant_refused"
+            of_client = fault.error in _OF_CLIENT or _CLIENT_WORDS.search(fault.text)
+            return "client_refused" if of_client else "grant_refused"
         case HttpFailed():
             if fault.status == _TOO_MANY:
                 return "http_throttled"

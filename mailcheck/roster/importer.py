@@ -1,7 +1,8 @@
 """Account lines of an import text: `email----password----client_id----refresh_token`. Pure.
 
-Between fields there may also be a tab, `|` or a comma (as in CSV, with quotes). Each line is split by the
-first of these four, in this order, that occurs in it. A first line that names columns says where they are.
+Between fields there may also be a tab, `|`, a comma or a semicolon (as in CSV, with quotes). Each line is
+split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if only
+that leaves an address or the name of a column by itself. A first line that names columns says where they are.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
@@ -117,7 +118,7 @@ def _fields(line: str) -> list[str]:
     elif other := next((one for one in _OTHERS if one in line), ""):
         found = line.split(other)
     else:
-        found = _comma_separated(line)
+        found = _as_csv(line)
     while len(found) > FIELDS_OAUTH and not found[-1].strip():
         found.pop()  # a separator at the end
     return [field.strip() for field in found]
@@ -134,13 +135,26 @@ def _with_hyphens(fields: list[str]) -> list[str]:
     return fields
 
 
-def _comma_separated(line: str) -> list[str]:
+def _as_csv(line: str) -> list[str]:
+    found = _split(line, ",")
+    if ";" not in line or _has_address(found):
+        return found
+    others = _split(line, ";")  # as Excel writes CSV where a comma is part of numbers
+    return others if _has_address(others) else found
+
+
+def _split(line: str, separator: str) -> list[str]:
     if '"' not in line:
-        return line.split(",")
+        return line.split(separator)
     try:
-        return next(csv.reader([line], strict=True))
+        return next(csv.reader([line], delimiter=separator, strict=True))
     except csv.Error:
-        return line.split(",")
+        return line.split(separator)
+
+
+def _has_address(fields: list[str]) -> bool:
+    """Whether one of them is an address, or the name of the column of addresses."""
+    return any(is_address(field.strip()) or field.strip().lower() == "email" for field in fields)
 
 
 def _columns(fields: list[str]) -> list[int] | None:

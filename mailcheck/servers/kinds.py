@@ -70,6 +70,16 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *_GRANT,
             must_sign_in=True,
         ),
+        "client_refused": Kind(
+            "auth",
+            "授权服务器不接受该应用的 client id",
+            "the application of this client id is not accepted",
+            "请核对 client id、应用是否需要密钥、是否允许该类账号，"
+            "然后重新授权登录：huahuo mailbox signin 邮箱地址",
+            "verify the client id, whether the application needs a secret and whether it admits this kind of "
+            "account, then sign in again with `huahuo mailbox signin ADDRESS`",
+            must_sign_in=True,
+        ),
         "token_refused": Kind(
             "auth",
             "邮箱服务器不接受该授权",
@@ -89,6 +99,14 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "该邮箱服务器只接受 OAuth 授权，不接受密码",
             "this mail server accepts OAuth grants only, no password",
             *_GRANT,
+            must_sign_in=True,
+        ),
+        "secret_damaged": Kind(
+            "config",
+            "保存的密码、授权或代理已损坏，无法读取",
+            "the stored password, grant or proxy is damaged and cannot be read",
+            "请重新填写",
+            "enter it again",
             must_sign_in=True,
         ),
         "no_mechanism": Kind(

@@ -35,9 +35,12 @@ _FINAL = frozenset(
     }
 )
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
-_SCOPE = frozenset({"invalid_scope", "consent_required", "insufficient_scope"})
-# 65001: no consent to this scope. 70011: no such scope. 70000 also comes for scopes that the grant lacks.
-_SCOPE_WORDS = re.compile(r"AADSTS(65001|70011)\b|AADSTS70000\b.*\bscopes?\b", re.DOTALL | re.IGNORECASE)
+_SCOPE = frozenset({"invalid_scope", "invalid_resource", "consent_required", "insufficient_scope"})
+# 65001: no consent to this scope. 70011: no such scope. 500011, 65005*: the application or the organisation
+# does not have what the scope is for. 70000 also comes for scopes that the grant lacks.
+_SCOPE_WORDS = re.compile(
+    r"AADSTS(65001|70011|500011|65005[0-9])\b|AADSTS70000\b.*\bscopes?\b", re.DOTALL | re.IGNORECASE
+)
 
 
 class Answer(msgspec.Struct, frozen=True):

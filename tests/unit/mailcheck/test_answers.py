@@ -56,6 +56,8 @@ def test_a_refused_grant_is_final(error: str) -> None:
         ("invalid_scope", "AADSTS70011: the scope is not valid"),
         ("consent_required", ""),
         ("invalid_grant", "AADSTS65001: The user has not consented"),
+        ("invalid_resource", "AADSTS650057: Invalid resource. The client has requested access to a resource"),
+        ("invalid_grant", "AADSTS500011: The resource principal was not found"),
         ("invalid_grant", "AADSTS70000: one or more scopes requested are unauthorized or expired"),
     ],
 )

@@ -16,7 +16,7 @@ from scripts.code_weights import TUNED, gradient, is_same, mails, rows
 
 _MAILS = Path(__file__).parent / "code_mails"
 _PRECISION_MIN, _RECALL_MIN = 0.98, 0.95
-_UNNAMED_RECALL_MIN = 0.6
+_UNNAMED_RECALL_MIN = 0.75
 _SLOPE_MAX = 0.05
 """The weights are kept to three places."""
 
@@ -41,7 +41,7 @@ def test_of_the_codes_found_98_of_100_are_right_and_of_the_codes_sent_95_of_100_
     assert recall >= _RECALL_MIN
 
 
-def test_where_no_usual_name_is_said_98_of_100_codes_found_are_right_and_60_are_found() -> None:
+def test_where_no_usual_name_is_said_98_of_100_codes_found_are_right_and_75_are_found() -> None:
     precision, recall = _measured("names_avoided")
 
     assert precision >= _PRECISION_MIN

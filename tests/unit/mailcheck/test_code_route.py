@@ -9,6 +9,8 @@ import pytest
 from huahuo.actors.plugins.http import HttpRefused, HttpRequest
 from huahuo.actors.plugins.principal import Principal
 from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
+from huahuo.mailcheck.checks.ports import CheckFailed
+from huahuo.mailcheck.imap.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, failed, in_mail_world
 
@@ -106,6 +108,18 @@ def test_a_mailbox_that_cannot_be_signed_in_to_says_so_at_once() -> None:
         with pytest.raises(HttpRefused) as refused:
             await asked
         assert (refused.value.code, refused.value.detail) == ("need_reauth", "密码错误")
+
+    in_mail_world(test)
+
+
+def test_what_to_do_about_a_mailbox_that_cannot_be_signed_in_to_is_said_once() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add(ADDRESS)
+        asked = asyncio.create_task(ask(w, wait="60"))
+        (await w.script.next()).fail(CheckFailed(outcome_of("login_refused")))
+        with pytest.raises(HttpRefused) as refused:
+            await asked
+        assert refused.value.detail.count("enter the password again") == 1
 
     in_mail_world(test)
 

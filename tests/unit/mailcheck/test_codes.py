@@ -297,3 +297,52 @@ def test_blocks_in_blocks_do_not_part_a_code_from_its_name() -> None:
 )
 def test_ordinary_words_that_are_like_those_of_codes_make_no_number_a_code(subject: str, text: str) -> None:
     assert find_code(subject, text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Paste 29174635 in the window that you left open.",
+        "Collez 29174635 dans la page restée ouverte.",
+        "Pega 29174635 en la ventana abierta.",
+        "Вставьте 29174635 в открытое окно.",
+    ],
+)
+def test_what_is_to_be_pasted_into_a_page_is_no_phone_number(text: str) -> None:
+    found = find_code("Forgot your password? Mot de passe oublié", text)
+
+    assert found is not None
+    assert found.text == "29174635"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In der App 41907 eintippen, fertig.",
+        "Dans l'appli, composez 41907 et l'enceinte est à vous.",
+        "确认请在电视上按 41907 确认。",
+        "確認のため 41907 をアプリで入力します。",
+    ],
+)
+def test_a_number_next_to_an_order_is_a_code_if_its_sentence_names_where_it_is_typed(text: str) -> None:
+    found = find_code("One more thing", text)
+
+    assert found is not None
+    assert found.text == "41907"
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Invita y gana", "Comparte tu código de invitación KQ4829 y gana 10 € por cada registro."),
+        ("Parrainage", "Partagez votre code parrain KQ4829 et recevez 10 € pour chaque inscription."),
+        ("特典コードのお知らせ", "ゲーム内で特典コード「HW2KQ7TX」を入力するとアイテムがもらえます。"),
+    ],
+)
+def test_the_code_of_an_invitation_or_a_gift_is_none(subject: str, text: str) -> None:
+    assert find_code(subject, text) is None
+
+
+def test_a_number_that_is_a_tickets_elsewhere_in_the_mail_is_no_code() -> None:
+    text = "Le responderemos en 48 horas. Indique el número 482913 en sus comunicaciones."
+    assert find_code("Incidencia 482913 registrada", text) is None

@@ -203,3 +203,22 @@ def test_a_token_that_ends_with_a_hyphen_keeps_it_before_an_address_or_client_id
 
 def test_a_password_may_begin_with_a_hyphen() -> None:
     assert accounts(parse("a@x.com-----pw", "imap")) == [(1, "a@x.com", {"password": "-pw"})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a@x.com;p,w",
+        '"a@x.com";"p,w"',
+        "email;password\na@x.com;p,w",
+        "p,w;a@x.com",
+        '\ufeff"Email";"Password"\r\n"a@x.com";"p,w"\r\n',
+    ],
+)
+def test_a_semicolon_separates_where_a_comma_leaves_no_address(text: str) -> None:
+    assert [a[1:] for a in accounts(parse(text, "imap"))] == [("a@x.com", {"password": "p,w"})]
+
+
+def test_a_semicolon_in_a_password_behind_another_separator_is_part_of_it() -> None:
+    data = parse("a@x.com,p;w\nb@x.com----p;w\nc@x.com|p;w\nd@x.com\tp;w", "imap")
+    assert [a[2] for a in accounts(data)] == [{"password": "p;w"}] * 4

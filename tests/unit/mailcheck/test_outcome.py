@@ -14,6 +14,7 @@ from huahuo.mailcheck.servers.faults import (
     ConnectFailed,
     ConnectionLost,
     DnsFailed,
+    GrantRefused,
     HostRefused,
     MailFault,
     ServerBye,
@@ -178,3 +179,24 @@ def test_a_token_endpoint_that_fails_is_not_called_a_mail_server(fault: MailFaul
     assert (outcome.error_class, outcome.retry) == (of_mail.error_class, of_mail.retry)
     assert "mail server" not in outcome.said
     assert "邮箱服务器" not in outcome.said
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "kind"),
+    [
+        (
+            "unauthorized_client",
+            "AADSTS700016: Application with identifier 'x' was not found",
+            "client_refused",
+        ),
+        ("invalid_client", "AADSTS7000218: The request body must contain: client_secret", "client_refused"),
+        ("invalid_grant", "AADSTS700016: Application was not found in the directory", "client_refused"),
+        ("invalid_grant", "AADSTS700082: The refresh token has expired due to inactivity", "grant_refused"),
+        ("interaction_required", "AADSTS50076: you must use multi-factor authentication", "grant_refused"),
+    ],
+)
+def test_an_application_that_is_not_accepted_is_told_apart_from_a_dead_grant(
+    error: str, text: str, kind: str
+) -> None:
+    outcome = classify(GrantRefused(error, text), over_http=True)
+    assert (outcome.kind, outcome.status, outcome.retry) == (kind, "need_reauth", False)

@@ -49,7 +49,7 @@ export interface ImportOptions {
   readonly signal?: AbortSignal;
 }
 
-const COLUMNS = /(?:^|[,\t|]|----)\s*"?email"?\s*(?:$|[,\t|]|----)/i;
+const COLUMNS = /(?:^|[,;\t|]|----)\s*"?email"?\s*(?:$|[,;\t|]|----)/i;
 
 /** Cut at line ends. A first line that names columns begins each piece. */
 export function importPieces(

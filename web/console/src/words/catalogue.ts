@@ -194,7 +194,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["{} 之一，或 -字段", "one of {}, or -field"],
   ["同时询问 {} 个服务器", "{} servers are asked at once"],
   ["同时尝试 {} 个", "{} are tried at once"],
-  ["请重新登录：密码只能在登录后 {} 分钟内导出", "sign in again: passwords are exported within {} minutes of a sign-in"],
+  ["密码只能在登录后 {} 分钟内导出", "passwords are exported within {} minutes of a sign-in"],
   ["消息嵌套超过 {} 层", "the message is nested deeper than {} levels"],
   ["一个连接最多订阅 {} 个流", "one connection may subscribe to at most {} streams"],
   ["超出 {}", "beyond {}"],

@@ -70,7 +70,7 @@ export const en = {
     signInEnded: { error: "The sign-in failed.", expired: "The code has expired. Begin again.", denied: "The sign-in was declined." },
   },
   importing: {
-    title: "Import mailboxes", format: "One account a line, fields separated by ----, a tab, | or a comma:",
+    title: "Import mailboxes", format: "One account a line, fields separated by ----, a tab, |, a comma or a semicolon:",
     outlookFormat: "address----password----client id----refresh token", plainFormat: "address----password",
     text: "Accounts", file: "Choose a file", fileTooLarge: "The file is larger than 128 MB.", start: "Import",
     lines: (n: number): string => many(n, "line", "lines"), running: (done: number, of: number): string => `${done.toLocaleString("en-GB")} of ${many(of, "line", "lines")}…`, progress: "Progress of the import", validate: "Try to sign in to each new mailbox at once",

@@ -71,7 +71,7 @@ export const zh: Words = {
     signInEnded: { error: "授权失败。", expired: "代码已过期，请重新开始。", denied: "授权被拒绝。" },
   },
   importing: {
-    title: "导入邮箱", format: "每行一个账号，字段以 ----、制表符、| 或逗号分隔：",
+    title: "导入邮箱", format: "每行一个账号，字段以 ----、制表符、|、逗号或分号分隔：",
     outlookFormat: "邮箱----密码----client id----refresh token", plainFormat: "邮箱----密码",
     text: "账号", file: "选择文件", fileTooLarge: "文件超过 128 MB。", start: "导入",
     lines: (count) => `${n(count)} 行`, running: (done, of) => `${n(done)} / ${n(of)} 行…`, progress: "导入进度", validate: "立即验证每个新邮箱能否登录",
