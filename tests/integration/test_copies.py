@@ -82,6 +82,7 @@ async def test_a_copy_comes_in_pieces_and_is_the_giver_s_replica(
         assert held.log_id == a.log.log_id
         assert not (tmp_path / "b" / FOLDER).exists()
         assert sum("fetches a copy from a" in said for said in a.said) > 3
+        assert a.said[-1] == "this node checks the copy that a gave: 100%"
 
 
 async def test_a_copy_that_nobody_comes_back_for_is_removed(

@@ -32,7 +32,12 @@ def order() -> Iterator[NatsServers]:
 
 def settings(order: NatsServers, data: Path, log: str) -> Settings:
     return Settings(
-        data=data, log=f"{order.url}?name={log}", master_key=MASTER_KEY, jwt_secret=JWT_SECRET, node="a"
+        data=data,
+        port=0,
+        log=f"{order.url}?name={log}",
+        master_key=MASTER_KEY,
+        jwt_secret=JWT_SECRET,
+        node="a",
     )
 
 
