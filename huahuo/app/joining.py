@@ -85,7 +85,8 @@ async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
     try:
         while not joining.done():
             await asyncio.wait((joining,), timeout=TELL_S)
-            room.tell(replica.trouble or "this node is about to listen")
+            if replica.trouble:
+                room.tell(replica.trouble)
         joining.result()
     except Unavailable:
         raise ConfigError(f"this node can't go on: {replica.trouble}") from None
