@@ -22,8 +22,9 @@ from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.replicated.opening import HELD_S, Held, find_beginning
 from huahuo.eventstore.replicated.proposal import Codec
+from huahuo.eventstore.replicated.same_order import SameOrder
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.port import Sequencer, Trimmed, Unreachable
+from huahuo.eventstore.sequencer.port import Misconfigured, Sequencer, Trimmed, Unreachable
 from huahuo.eventstore.sqlite.replica import held_in
 
 COPY_FROM: Final = 1_000
@@ -51,6 +52,7 @@ async def join(
         if not must and beginning.last < COPY_FROM:
             return
     elif await _is_trimmed_beyond(sequencer, held):
+        await _must_be_the_same(sequencer, held)
         log_id, must = held.log_id, True
     else:
         return
@@ -92,6 +94,16 @@ async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
         raise ConfigError(f"this node can't go on: {replica.trouble}") from None
     finally:
         await cancel_all([joining], 1.0)
+
+
+async def _must_be_the_same(sequencer: Sequencer, held: Held) -> None:
+    """Raises ConfigError: the ordered log is another one than the directory's."""
+    try:
+        await SameOrder(sequencer, held.log_id, held.offset).check()
+    except Misconfigured as error:
+        raise ConfigError(str(error)) from None
+    except Unreachable:
+        pass  # the nodes that give copies are of one log by their keys
 
 
 async def _is_trimmed_beyond(sequencer: Sequencer, held: Held) -> bool:
