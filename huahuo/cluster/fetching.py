@@ -28,7 +28,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
-from huahuo.eventstore.sqlite.replica import held_in
+from huahuo.eventstore.sqlite.replica import held_in, must_know
 from huahuo.eventstore.sqlite.schema import DATABASE
 
 FOLDER: Final = "joining"
@@ -136,6 +136,7 @@ async def _check(
 ) -> Verified:  # fmt: skip
     """Where the copy ends. Raises EventStoreError: it is not what all nodes have. It is removed then."""
     try:
+        must_know(folder)
         found = await _look_through(
             folder / DATABASE,
             lambda done: tell(f"this node checks the copy that {giver} gave: {done:.0%}"),
