@@ -6,6 +6,7 @@ proposed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from huahuo.eventstore.replicated import birth
@@ -91,23 +92,20 @@ class SameOrder:
 
         None if it holds neither, as after a trim by hand, which is no sign of another log.
         """
-        first, after = 1, -1
-        while first - 1 > after:
-            after = first - 1
+        after = 0
+        while True:
             births = _Births(self._log_id)
             ordered = self._inner.follow(after)
             try:
-                async with asyncio.timeout(CHECK_S):
-                    await births.read(ordered, last)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_S):
+                        await births.read(ordered, last)
             except Trimmed as error:
-                first = error.first
-            except TimeoutError:
-                return births.found
+                after = error.first - 1
             else:
                 return births.found
             finally:
                 await ordered.aclose()
-        return None
 
 
 class _Births:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.core.storage_port import Group
@@ -19,6 +20,7 @@ from huahuo.eventstore.errors import (
     WrongKey,
 )
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
+from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
@@ -420,9 +422,11 @@ async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says
             commit(group)
 
         monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
-        await other.log.append(append(event("s", b"other")))
-        await asyncio.sleep(0.5)
-        assert "cannot apply what is ordered" in (await one.log.probe() or "")
+        with capture_logs() as said:
+            await other.log.append(append(event("s", b"other")))
+            await asyncio.sleep(2.5 * RETRY_S)
+            assert "cannot apply what is ordered" in (await one.log.probe() or "")
+        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
         full.clear()
         await one.caught_up()
         one.ambient.advance(2)
