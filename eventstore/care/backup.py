@@ -14,6 +14,7 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.sqlite.chain_check import Tell, unheard
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left, left_of
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
@@ -93,15 +94,15 @@ async def put_back(backup: Path, directory: Path) -> Verified:
     return found
 
 
-async def check_file(path: Path, left: Left | None = None) -> Verified:
-    """Check a database file that no process has open: its pages, its chain, and its end.
+async def check_file(path: Path, left: Left | None = None, tell: Tell = unheard) -> Verified:
+    """Check a database file that no process has open: its pages, its chain, and its end. `tell`: as `verify`.
 
     Raises:
         Damaged: with the first position that is not what was written.
     """
     view = await SqliteView.of_file(path)
     try:
-        found = await verify(view, path, left=left)
+        found = await verify(view, path, left=left, tell=tell)
     finally:
         await view.close()
     connection = connect_reader(path)

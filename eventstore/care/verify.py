@@ -18,7 +18,7 @@ import msgspec
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.chain_check import Part, _readable, check_chain
+from huahuo.eventstore.sqlite.chain_check import Part, Tell, _readable, check_chain, unheard
 from huahuo.eventstore.sqlite.damage import check_sums
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.schema import connect_reader
@@ -38,17 +38,19 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 async def verify(
-    log: LogReader, path: Path, *, after: int = 0, left: Left | None = None, processes: int | None = None
-) -> Verified:
+    log: LogReader, path: Path, *, after: int = 0, left: Left | None = None, processes: int | None = None,
+    tell: Tell = unheard,
+) -> Verified:  # fmt: skip
     """Check everything after `after` in the database `path`, which `log` reads, and all receipts.
 
     `left` says how its directory was left: after a clean close, the log must end at that position.
+    `tell` hears how far the chain is checked, as measured at one of the parts.
 
     Raises:
         Damaged: with the first position that is not what was written.
     """
     upto = log.position
-    chain = check_log(path, min(after, upto), upto, processes=processes)
+    chain = check_log(path, min(after, upto), upto, processes=processes, tell=tell)
     if left is not None and not left.pid and left.log == log.log_id and left.position >= upto:
         if left.position > upto:
             raise Damaged(upto + 1, f"missing: the log was closed at {left.position}")
@@ -61,7 +63,9 @@ async def verify(
     return Verified(log.log_id, after, upto, chain, pruned)
 
 
-def check_log(path: Path, after: int, upto: int, *, processes: int | None = None) -> bytes:
+def check_log(
+    path: Path, after: int, upto: int, *, processes: int | None = None, tell: Tell = unheard
+) -> bytes:
     """Check positions `after` + 1 to `upto` of the database `path`; returns the last link.
 
     Raises:
@@ -77,7 +81,7 @@ def check_log(path: Path, after: int, upto: int, *, processes: int | None = None
         for n in range(1, count)
     ]
     try:
-        parts = [check_part(str(path), bounds[0], bounds[1])]
+        parts = [check_part(str(path), bounds[0], bounds[1], tell)]
         for child in children:
             said, _ = child.communicate()
             if child.returncode:
@@ -106,11 +110,11 @@ def joined(parts: list[Part]) -> bytes:
     return parts[-1].chain
 
 
-def check_part(path: str, after: int, upto: int) -> Part:
+def check_part(path: str, after: int, upto: int, tell: Tell = unheard) -> Part:
     """Check one part. Damage is returned, not raised: an earlier part may be damaged at a lower position."""
     connection = connect_reader(Path(path))
     try:
-        return check_chain(connection, after, upto)
+        return check_chain(connection, after, upto, tell)
     except Damaged as error:
         return Part(after, upto, damaged=error.position, reason=error.reason)
     except sqlite3.DatabaseError as error:

@@ -48,6 +48,8 @@ class ApplyingWriter(Writer, ABC):
         super().__init__(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor)
         self.differed: Callable[[str], None] = lambda _: None
         """Told why, when this replica stops because it differs from others, or cannot follow them."""
+        self._reason: str | None = None
+        self._unapplied: str | None = None
         self.shared = load(loaded.shared)
         self.agreement = Agreement(loaded.passed)
         self._codec = Codec(key, loaded.log_id)
@@ -58,6 +60,15 @@ class ApplyingWriter(Writer, ABC):
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
         self._tried: Applied | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written, or nothing ordered can be applied; None if both can."""
+        return self._reason or self._unapplied
+
+    @trouble.setter
+    def trouble(self, reason: str | None) -> None:
+        self._reason = reason
 
     # What subclasses do.
 
@@ -111,6 +122,7 @@ class ApplyingWriter(Writer, ABC):
     def _finish(self, applied: Applied) -> None:
         """A batch is durable: heads, then futures, then listeners, then hearers."""
         self._tried = None
+        self._unapplied = None
         self._at_once = APPLIED_AT_ONCE
         self.shared = applied.shared
         self._counters.update(applied.counters)
@@ -166,9 +178,12 @@ class ApplyingWriter(Writer, ABC):
             self.halt(reason)
             return
         if not stays:
-            _log.error(
-                "not_applied", reason=reason, after=self.shared.offset, exc_info=None if known else error
-            )
+            told = f"this node cannot apply what is ordered, and tries again each second: {reason}"
+            if told != self._unapplied:
+                _log.error(
+                    "not_applied", reason=reason, after=self.shared.offset, exc_info=None if known else error
+                )
+            self._unapplied = told
             self._resting = True
             asyncio.get_running_loop().call_later(RETRY_S, self._rested)
         self._at_once = 1

@@ -6,6 +6,7 @@ proposed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from huahuo.eventstore.replicated import birth
@@ -47,7 +48,7 @@ class SameOrder:
                     f"the ordered log ends at offset {last}, and this directory has applied {self._applied}"
                     " proposals: it is another log, or it went back (docs/scaling.md)"
                 )
-            found = await self._born()
+            found = await self._born(last)
             if found not in {self._log_id, None}:
                 raise Misconfigured(
                     f"this directory holds the log {self._log_id}, and the ordered log is that of"
@@ -86,21 +87,47 @@ class SameOrder:
         """See `Sequencer`."""
         await self._inner.close()
 
-    async def _born(self) -> str | None:
-        """The id of the ordered log; None if its beginning was trimmed, which is no sign of another one."""
-        ordered = self._inner.follow(0)
-        try:
-            async with asyncio.timeout(CHECK_S):
-                return await _first_birth(ordered)
-        except (Trimmed, TimeoutError):
-            return None
-        finally:
-            await ordered.aclose()
+    async def _born(self, last: int) -> str | None:
+        """The id of the ordered log, by its birth or, once it was trimmed, by one that was told again.
+
+        None if it holds neither, as after a trim by hand, which is no sign of another log.
+        """
+        after = 0
+        while True:
+            births = _Births(self._log_id)
+            ordered = self._inner.follow(after)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_S):
+                        await births.read(ordered, last)
+            except Trimmed as error:
+                after = error.first - 1
+            else:
+                return births.found
+            finally:
+                await ordered.aclose()
 
 
-async def _first_birth(ordered: AsyncIterator[Ordered]) -> str | None:
-    async for one in ordered:
-        born = birth.load(one.proposal)
-        if born is not None:
-            return born.log_id
-    return None
+class _Births:
+    """Looks for the birth that counts: the first one; of those told again, that of the log `log_id` if any.
+
+    A birth that was told again may be of another key, and so of another log.
+    """
+
+    def __init__(self, log_id: str) -> None:
+        self.found: str | None = None
+        self._log_id = log_id
+
+    async def read(self, ordered: AsyncIterator[Ordered], last: int) -> None:
+        """Read the order up to `last`, or until it is known."""
+        async for one in ordered:
+            born = birth.load(one.proposal)
+            if born is not None and self.found is None:
+                self.found = born.log_id
+                return
+            again = birth.load_again(one.proposal, b"")
+            told = None if again is None else again[0].log_id
+            if told == self._log_id or self.found is None:
+                self.found = told
+            if self.found == self._log_id or one.offset >= last:
+                return

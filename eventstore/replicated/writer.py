@@ -217,6 +217,7 @@ class ReplicaWriter(ApplyingWriter):
         try:
             for part in range(PARTS + 1):
                 upto = before + (last - before) * part // PARTS
+                self._must_run()  # why it stopped stays told
                 self.trouble = (
                     f"this node applies what was ordered before it started: {self.shared.offset} of {last}"
                 )
@@ -263,12 +264,17 @@ class ReplicaWriter(ApplyingWriter):
     async def _run(self) -> None:
         try:
             while True:
-                if self._may_apply():
+                # Each gets its turn, however much arrives: another node's burst must not silence this one.
+                applies = self._may_apply()
+                if applies:
                     await self._apply_some()
-                elif self._local:
+                    await asyncio.sleep(0)  # what it woke appends first, and joins the next proposal
+                if self._local:
                     await self._commit_local()
                 elif self._may_propose():
                     await self._propose_some()
+                elif applies:
+                    pass
                 elif self._store.care_due():
                     await self._care()
                     if self._store.care_due() and not self._has_work():
@@ -276,7 +282,6 @@ class ReplicaWriter(ApplyingWriter):
                         break
                 else:
                     break
-                # The woken appenders run first, so that their next appends join the next group.
                 await asyncio.sleep(0)
         finally:
             self._running = None

@@ -1,7 +1,7 @@
 """Checks one part of a SQLite log against its chain, on one connection."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -32,7 +32,15 @@ class Part(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def check_chain(connection: sqlite3.Connection, after: int, upto: int) -> Part:
+type Tell = Callable[[float], None]
+"""Hears which fraction of the work is done."""
+
+
+def unheard(_done: float) -> None:
+    """No caller asks how far it is."""
+
+
+def check_chain(connection: sqlite3.Connection, after: int, upto: int, tell: Tell = unheard) -> Part:
     """Check one part through `connection`. Raises Damaged with the first position that is not as written."""
     streams = dict(connection.execute("SELECT id, name FROM stream"))
     texts = dict(connection.execute("SELECT id, text FROM name"))
@@ -73,6 +81,7 @@ def check_chain(connection: sqlite3.Connection, after: int, upto: int) -> Part:
                 raise Damaged(position, "the event does not fit its hash")
         if position < rows_end:
             raise Damaged(position + 1, f"missing, the log should go to {upto}")
+        tell((position - after) / (upto - after))
     return Part(after, upto, chain, {streams[n]: (firsts[n], last) for n, last in lasts.items()})
 
 

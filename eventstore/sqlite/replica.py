@@ -20,7 +20,7 @@ from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import SHARED_KEY, statements
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer, known_format
 
 
 async def open_log(
@@ -77,6 +77,15 @@ def held_in(directory: Path) -> Held | None:
         return None
     found = load(shared)
     return Held(log_id.decode(), found.offset, found.digest)
+
+
+def must_know(directory: Path) -> None:
+    """Raises EventStoreError: a newer version wrote the log in `directory`, or its file can't be read."""
+    try:
+        with contextlib.closing(connect_reader(directory / DATABASE)) as connection:
+            known_format(connection)
+    except sqlite3.Error as error:
+        raise EventStoreError(f"{directory / DATABASE} can't be read: {error}") from error
 
 
 def is_replica(directory: Path) -> bool:

@@ -188,6 +188,21 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
+def known_format(connection: sqlite3.Connection) -> int:
+    """The format of the tables, 0 if there are none.
+
+    Raises:
+        EventStoreError: they were made by a newer version.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > FORMAT:
+        raise EventStoreError(
+            f"a newer version of huahuo wrote this log: it has format {version}, and this one knows up to"
+            f" {FORMAT}. Update huahuo, or restore a backup of before"
+        )
+    return version
+
+
 def prepare(connection: sqlite3.Connection) -> bool:
     """Create the tables if there are none; returns whether the log is new. Call it in a transaction.
 
@@ -196,12 +211,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     Raises:
         EventStoreError: the tables were made by a newer version, or are not ours.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > FORMAT:
-        raise EventStoreError(
-            f"a newer version of huahuo wrote this log: it has format {version}, and this one knows up to"
-            f" {FORMAT}. Update huahuo, or restore a backup of before"
-        )
+    version = known_format(connection)
     if version:
         connection.execute(MAKE_ENDED)
         connection.execute(MAKE_USAGE)

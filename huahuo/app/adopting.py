@@ -17,7 +17,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
-from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, SequencerError
+from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, SequencerError, Trimmed
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import become_replica, is_replica, larger_event
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -76,9 +76,10 @@ async def _bear(sequencer: Sequencer, made: Birth) -> None:
             raise HuahuoError(f"{error}: run `huahuo cluster adopt` again") from None
     ordered = sequencer.follow(0)
     try:
-        first = await anext(ordered)
+        born = birth.load((await anext(ordered)).proposal)
+    except Trimmed:
+        born = None
     finally:
         await ordered.aclose()
-    born = birth.load(first.proposal)
     if born is None or born.log_id != made.log_id or await sequencer.last() != 1:
         raise HuahuoError("the ordered log is in use already: use an empty one, for example ?name=shop")

@@ -15,23 +15,31 @@ from huahuo.app.waiting_room import WaitingRoom
 from huahuo.cluster import finding, signing
 from huahuo.cluster.asking import Asker
 from huahuo.cluster.fetching import NoCopy, fetch
+from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.replicated.opening import HELD_S, Held, find_beginning
 from huahuo.eventstore.replicated.proposal import Codec
-from huahuo.eventstore.sequencer.port import Sequencer, Trimmed, Unreachable
+from huahuo.eventstore.replicated.same_order import SameOrder
+from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sequencer.port import Misconfigured, Sequencer, Trimmed, Unreachable
 from huahuo.eventstore.sqlite.replica import held_in
 
 COPY_FROM: Final = 1_000
 """Proposals from which on a copy is faster than following."""
 AGAIN_S: Final = 2.0
+TELL_S: Final = 0.25
 _log = structlog.get_logger(__name__)
 
 
-async def join(settings: Settings, secrets: Keys, ambient: Ambient, sequencer: Sequencer, node: str) -> None:
+async def join(
+    settings: Settings, secrets: Keys, ambient: Ambient, sequencer: Sequencer, node: str, room: WaitingRoom
+) -> None:
     """Bring a copy into the directory if it needs one, or is better off with one.
 
-    Where nothing but a copy helps, it waits until a node gives one; `/readyz` says so meanwhile.
+    Where nothing but a copy helps, it waits until a node gives one; the `room` says so meanwhile.
 
     Raises:
         EventStoreError: the ordered log is of another key or a newer version; the directory is in use.
@@ -44,6 +52,7 @@ async def join(settings: Settings, secrets: Keys, ambient: Ambient, sequencer: S
         if not must and beginning.last < COPY_FROM:
             return
     elif await _is_trimmed_beyond(sequencer, held):
+        await _must_be_the_same(sequencer, held)
         log_id, must = held.log_id, True
     else:
         return
@@ -51,21 +60,50 @@ async def join(settings: Settings, secrets: Keys, ambient: Ambient, sequencer: S
         secret=derive(secrets.master_key, signing.PURPOSE), node=node, log_id=log_id, ambient=ambient
     )
     codec = Codec(derive(secrets.master_key, "proposals"), log_id)
-    async with WaitingRoom(settings.host, settings.port) as room:
-        while True:
-            room.tell("this node looks for another one that gives it a copy")
-            living = await finding.living(sequencer, codec, await _last(sequencer), node)
-            try:
-                giver = await fetch(settings.data, living, asker, log_id, room.tell)
-            except NoCopy as error:
-                if not must:
-                    _log.warning("follows_from_the_beginning", reason=str(error))
-                    return
-                room.tell(f"this node needs a copy of another one, and gets none: {error}")
-                await asyncio.sleep(AGAIN_S)
-            else:
-                _log.info("joined_by_copy", node=giver)
+    await room.open()
+    while True:
+        room.tell("this node looks for another one that gives it a copy")
+        living = await finding.living(sequencer, codec, await _last(sequencer), node)
+        try:
+            giver = await fetch(settings.data, living, asker, log_id, room.tell)
+        except NoCopy as error:
+            if not must:
+                _log.warning("follows_from_the_beginning", reason=str(error))
                 return
+            room.tell(f"this node needs a copy of another one, and gets none: {error}")
+            await asyncio.sleep(AGAIN_S)
+        else:
+            _log.info("joined_by_copy", node=giver)
+            return
+
+
+async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
+    """Wait until a replica that began empty has applied what was ordered: it has nothing to serve before.
+
+    Raises:
+        ConfigError: it never will.
+    """
+    joining = asyncio.ensure_future(replica.joined())
+    try:
+        while not joining.done():
+            await asyncio.wait((joining,), timeout=TELL_S)
+            if replica.trouble:
+                room.tell(replica.trouble)
+        joining.result()
+    except Unavailable:
+        raise ConfigError(f"this node can't go on: {replica.trouble}") from None
+    finally:
+        await cancel_all([joining], 1.0)
+
+
+async def _must_be_the_same(sequencer: Sequencer, held: Held) -> None:
+    """Raises ConfigError: the ordered log is another one than the directory's."""
+    try:
+        await SameOrder(sequencer, held.log_id, held.offset).check()
+    except Misconfigured as error:
+        raise ConfigError(str(error)) from None
+    except Unreachable:
+        pass  # the nodes that give copies are of one log by their keys
 
 
 async def _is_trimmed_beyond(sequencer: Sequencer, held: Held) -> bool:

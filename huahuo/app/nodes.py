@@ -15,8 +15,9 @@ from huahuo.actors.plugins.calls import Call as ActionCall
 from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
 from huahuo.app import keys
 from huahuo.app.config import Settings
-from huahuo.app.joining import join
+from huahuo.app.joining import follow, join
 from huahuo.app.keys import Keys
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.build import BUILD
 from huahuo.cluster import formats
 from huahuo.cluster.duty import Call, Divide, Duty
@@ -120,23 +121,35 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
             f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys, and"
             " start it again: it then fetches a copy"
         )
-    sequencer = await sequencer_of(settings, address, ambient)
-    try:
-        await join(settings, secrets, ambient, sequencer, node)
-        log = await open_log(
-            settings.data,
-            ambient=ambient,
-            master_key=secrets.master_key,
-            build=BUILD,
-            sequencer=sequencer,
-            node=node,
-            limits=limits,
-        )
-    except BaseException:
-        await sequencer.close()
-        raise
-    assert isinstance(log.writer, ReplicaWriter)
-    log.writer.differed = lambda reason: _note(differed, reason)
+    async with WaitingRoom(settings.host, settings.port) as room:
+        empty = not is_replica(settings.data)
+        if empty:
+            await room.open()
+        sequencer = await sequencer_of(settings, address, ambient, room.tell)
+        try:
+            await join(settings, secrets, ambient, sequencer, node, room)
+            begins = empty and not is_replica(settings.data)
+            log = await open_log(
+                settings.data,
+                ambient=ambient,
+                master_key=secrets.master_key,
+                build=BUILD,
+                sequencer=sequencer,
+                node=node,
+                limits=limits,
+            )
+        except BaseException:
+            await sequencer.close()
+            raise
+        replica = log.writer
+        assert isinstance(replica, ReplicaWriter)
+        replica.differed = lambda reason: _note(differed, reason)
+        if begins:
+            try:
+                await follow(replica, room)
+            except BaseException:
+                await log.close()
+                raise
     return log
 
 
@@ -148,14 +161,19 @@ def _note(path: Path, reason: str) -> None:
         _log.error("not_noted", reason=error.strerror, file=str(path))
 
 
-async def sequencer_of(settings: Settings, address: LogAddress, ambient: Ambient) -> RemoteSequencer:
-    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError."""
+async def sequencer_of(
+    settings: Settings, address: LogAddress, ambient: Ambient, tell: Callable[[str], None] = lambda _: None
+) -> RemoteSequencer:
+    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError.
+
+    `tell` hears why it waits.
+    """
     try:
         sequencer = sequencer_at(address, ambient)
     except ClientMissing as error:
         raise ConfigError(str(error)) from None
     try:
-        await _look(sequencer, address, empty=not is_replica(settings.data))
+        await _look(sequencer, address, tell, empty=not is_replica(settings.data))
     except BaseException:
         await sequencer.close()
         raise
@@ -324,7 +342,9 @@ def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
     ]
 
 
-async def _look(sequencer: RemoteSequencer, address: LogAddress, *, empty: bool) -> None:
+async def _look(
+    sequencer: RemoteSequencer, address: LogAddress, tell: Callable[[str], None], *, empty: bool
+) -> None:
     """Ask the ordered log whether it keeps what it acknowledges; show its warnings.
 
     An `empty` directory waits for its answer; one with a replica goes on without it.
@@ -349,6 +369,7 @@ async def _look(sequencer: RemoteSequencer, address: LogAddress, *, empty: bool)
             return
         if not empty:
             return
+        tell(f"this node waits for the ordered log: {told}")
         await asyncio.sleep(1.0)
 
 

@@ -1,4 +1,7 @@
-"""The port of a node that has nothing to serve yet: `/healthz` 200, and `/readyz` 503 with its progress."""
+"""The port of a node that has nothing to serve yet: `/healthz` 200, and `/readyz` 503 with its progress.
+
+It is closed until a node that needs it opens it: one with a replica goes straight on to listen by itself.
+"""
 
 import asyncio
 import contextlib
@@ -23,12 +26,15 @@ class WaitingRoom:
         self._logged = ""
 
     async def __aenter__(self) -> Self:
-        if self._port:
+        return self
+
+    async def open(self) -> None:
+        """Take the port, if that has not been done."""
+        if self._port and self._server is None:
             with contextlib.suppress(OSError):  # the start itself says later that the port is taken
                 self._server = await asyncio.start_server(
                     self._serve, self._host, self._port, limit=_HEAD_BYTES_MAX
                 )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:

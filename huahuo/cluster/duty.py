@@ -76,6 +76,8 @@ class Duty:
         self._ledger = Ledger(log, holder.STREAM, self._holder)
         self._heard = Heard()
         self._beat = 0
+        self._failed = ""
+        """Why the last beat failed, so that the same reason is logged once."""
         self._beaten_s = -BEAT_S
         """When the last beat was begun, and when one was durable last."""
         self._durable_s = ambient.monotonic_s()
@@ -220,8 +222,11 @@ class Duty:
         try:
             await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
         except EventStoreError as error:
-            _log.warning("beat_failed", reason=str(error))
+            if str(error) != self._failed:
+                self._failed = str(error)
+                _log.warning("beat_failed", reason=self._failed)
         else:
+            self._failed = ""
             self._durable_s = self._ambient.monotonic_s()
 
     async def _take(self) -> None:

@@ -28,7 +28,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
-from huahuo.eventstore.sqlite.replica import held_in
+from huahuo.eventstore.sqlite.replica import held_in, must_know
 from huahuo.eventstore.sqlite.schema import DATABASE
 
 FOLDER: Final = "joining"
@@ -81,8 +81,7 @@ async def _fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id:
     for node in order:
         try:
             offered = await _fetched(folder, node, living[node].url, asker, tell)
-            tell(f"this node checks the copy that {node} gave")
-            found = await _check(folder, offered, log_id, living, node, asker)
+            found = await _check(folder, offered, log_id, living, node, asker, tell)
         except (NodeError, EventStoreError, OSError) as error:
             _log.warning("no_copy", node=node, reason=str(error))
             reasons.append(f"{node}: {error}")
@@ -132,11 +131,16 @@ async def _piece(node: str, url: str, piece: Piece, asker: Asker) -> bytes:
 
 
 async def _check(
-    folder: Path, offered: Offered, log_id: str, living: Mapping[str, Member], giver: str, asker: Asker
-) -> Verified:
+    folder: Path, offered: Offered, log_id: str, living: Mapping[str, Member], giver: str, asker: Asker,
+    tell: Tell,
+) -> Verified:  # fmt: skip
     """Where the copy ends. Raises EventStoreError: it is not what all nodes have. It is removed then."""
     try:
-        found = await _look_through(folder / DATABASE)
+        must_know(folder)
+        found = await _look_through(
+            folder / DATABASE,
+            lambda done: tell(f"this node checks the copy that {giver} gave: {done:.0%}"),
+        )
         _must_be(folder, offered, log_id)
         others = {node: member.url for node, member in living.items() if node != giver}
         differing = [node for node, url in others.items() if await _differs(url, node, offered, asker)]
@@ -147,11 +151,16 @@ async def _check(
     return found
 
 
-async def _look_through(path: Path) -> Verified:
+async def _look_through(path: Path, tell: Callable[[float], None]) -> Verified:
     """Check pages and chain, on another thread: `/readyz` still answers. Raises Damaged."""
     executor = ThreadExecutor(1, "check")
+    loop = asyncio.get_running_loop()
+
+    def told(done: float) -> None:
+        loop.call_soon_threadsafe(tell, done)
+
     try:
-        return await executor.run(lambda: asyncio.run(check_file(path)))
+        return await executor.run(lambda: asyncio.run(check_file(path, tell=told)))
     finally:
         executor.close(wait=False)
 

@@ -6,8 +6,11 @@ always begins with a birth: a new node finds there whose log it is. Later is aft
 * every living node has applied it, and
 * another node lives, or a backup was made since: else one lost disk could be the last copy.
 
-A row says how far it is trimmed. A secret's wrapped key also lies in the ordered log, so what was shredded
-since the trimmed position can still be unsealed by who has the master key and the ordered log.
+A row says how far it is trimmed, and one for each birth says where it is and how old, by the time that all
+nodes share. So the node that takes the work over goes on where the other one was.
+
+A secret's wrapped key also lies in the ordered log, so what was shredded since the trimmed position can still
+be unsealed by who has the master key and the ordered log.
 """
 
 import asyncio
@@ -22,7 +25,7 @@ from huahuo.cluster.members import TABLE
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Append, RowPut
+from huahuo.eventstore.model import Append, RowDrop, RowPut
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.port import SequencerError
@@ -35,16 +38,21 @@ LIVES_S: Final = 10.0
 LOOK_S, LOOKS_MAX = 0.5, 60
 """How often is looked whether all have applied a mark, and how many times."""
 _PART, _KEY = "trimmed", b"newest"
+_BIRTHS: Final = "births"
+_OFFSET_BYTES: Final = 8
+_BIRTHS_MAX: Final = 1_000
+"""Read at once. There are hardly more than `MARKS`, but for a time in which the log may not be trimmed."""
 _PAGE_EVENTS: Final = 500
 _log = structlog.get_logger(__name__)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A birth told again at `offset`, when the log ended at `position`."""
+    """A birth told again at `offset`, when the log ended at `position` and all nodes' time was `log_ms`."""
 
     offset: int
     position: int
     at_ms: int
+    log_ms: int = 0
 
 
 class NotTrimmed(Exception):  # noqa: N818  the condition is the name
@@ -71,9 +79,9 @@ class Trimmer:
         self._replica = replica
         self._duty = duty
         self._ambient = ambient
-        self._keep_s = keep_s
+        self._keep_ms = keep_s * 1000
         self._backed_up_ms = backed_up_ms
-        self._marks: list[tuple[float, Mark]] = []
+        self._marks: list[Mark] = []
         self._audited = 0
         self._told = ""
         self._task: asyncio.Task[None] | None = None
@@ -114,20 +122,19 @@ class Trimmer:
     async def turn(self) -> None:
         """Tell a birth if it is time, and trim what is old enough. Raises as `now`, but for NotTrimmed."""
         await self._look()
-        if not self._duty.works or not self._keep_s:
-            self._marks.clear()
+        if not self._duty.works or not self._keep_ms:
             return
-        now_s = self._ambient.monotonic_s()
-        if not self._marks or now_s - self._marks[-1][0] >= self._keep_s / MARKS:
-            mark = await self._mark()
-            if not self._marks or mark.position > self._marks[-1][1].position:
-                self._marks.append((now_s, mark))
-        old = [mark for at_s, mark in self._marks if now_s - at_s >= self._keep_s]
+        now_ms = self._replica.shared.time_ms
+        newest = self._marks[-1] if self._marks else None
+        if newest is None or (
+            now_ms - newest.log_ms >= self._keep_ms / MARKS and self._log.position > newest.position
+        ):
+            await self._keep(await self._mark())
+        old = [mark for mark in self._marks if now_ms - mark.log_ms >= self._keep_ms]
         for mark in reversed(old):
             why = self.refusal(mark)
             if why is None:
                 await self._trim(mark)
-                self._marks = [one for one in self._marks if one[1].offset > mark.offset]
                 return
             if why != self._told:
                 self._told = why
@@ -143,7 +150,14 @@ class Trimmer:
 
     async def _mark(self) -> Mark:
         position, at_ms = self._log.position, self._ambient.now_ms()
-        return Mark(await self._replica.tell_birth_again(), position, at_ms)
+        log_ms = self._replica.shared.time_ms
+        return Mark(await self._replica.tell_birth_again(), position, at_ms, log_ms)
+
+    async def _keep(self, mark: Mark) -> None:
+        """Let this node, or the one that takes the work over, trim before it later."""
+        row = RowPut(TABLE, _BIRTHS, _key(mark), json_bytes(msgspec.to_builtins(mark)))
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+        self._marks.append(mark)
 
     def _behind(self, mark: Mark) -> list[str]:
         """The living nodes that have not said yet that they have applied it."""
@@ -168,7 +182,8 @@ class Trimmer:
     async def _trim(self, mark: Mark) -> None:
         await self._replica.trim(mark.offset)
         row = RowPut(TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(mark)))
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+        past = [RowDrop(TABLE, _BIRTHS, _key(one)) for one in self._marks if one.offset <= mark.offset]
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
         self._told = ""
         _log.info("trimmed", before=mark.offset)
         await self._look()
@@ -178,6 +193,8 @@ class Trimmer:
         rows = await self._log.rows(TABLE, _PART, after=b"", limit=1)
         for _, value in rows:
             self.trimmed = msgspec.json.decode(value, type=Mark)
+        births = await self._log.rows(TABLE, _BIRTHS, after=b"", limit=_BIRTHS_MAX)
+        self._marks = [msgspec.json.decode(value, type=Mark) for _, value in births]
         while True:
             events = await self._log.read(AUDIT_STREAM, self._audited, events_max=_PAGE_EVENTS)
             if not events:
@@ -185,3 +202,8 @@ class Trimmer:
             self._audited = events[-1].seq
             self.shreds |= {one.position: one.ts_ms for one in events if one.type in SHREDS}
         self.shreds = {at: ms for at, ms in self.shreds.items() if at > self.trimmed.position}
+
+
+def _key(mark: Mark) -> bytes:
+    """Rows of births are in the order of their offsets."""
+    return mark.offset.to_bytes(_OFFSET_BYTES)

@@ -20,6 +20,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -82,6 +83,7 @@ async def test_a_copy_comes_in_pieces_and_is_the_giver_s_replica(
         assert held.log_id == a.log.log_id
         assert not (tmp_path / "b" / FOLDER).exists()
         assert sum("fetches a copy from a" in said for said in a.said) > 3
+        assert a.said[-1] == "this node checks the copy that a gave: 100%"
 
 
 async def test_a_copy_that_nobody_comes_back_for_is_removed(
@@ -128,6 +130,16 @@ async def test_a_copy_that_was_damaged_on_its_way_is_thrown_away(tmp_path: Path)
             await a.fetch(tmp_path / "c")
         assert not (tmp_path / "c" / DATABASE).exists()
         assert not (folder / DATABASE).exists(), "the next try begins again"
+
+
+async def test_a_copy_of_a_newer_version_is_refused_and_the_next_node_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with giver(tmp_path / "a") as a:
+        monkeypatch.setattr(schema, "FORMAT", schema.FORMAT - 1)
+        with pytest.raises(NoCopy, match="a: a newer version of huahuo wrote this log"):
+            await a.fetch(tmp_path / "b")
+        assert not (tmp_path / "b" / DATABASE).exists()
 
 
 async def test_a_copy_of_another_history_than_most_nodes_have_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,12 @@ def order() -> Iterator[NatsServers]:
 
 def settings(order: NatsServers, data: Path, log: str) -> Settings:
     return Settings(
-        data=data, log=f"{order.url}?name={log}", master_key=MASTER_KEY, jwt_secret=JWT_SECRET, node="a"
+        data=data,
+        port=0,
+        log=f"{order.url}?name={log}",
+        master_key=MASTER_KEY,
+        jwt_secret=JWT_SECRET,
+        node="a",
     )
 
 
@@ -77,6 +82,40 @@ async def test_a_log_of_another_directory_is_refused(order: NatsServers, tmp_pat
     with pytest.raises(EventStoreError, match="is that of"):
         async with opened(settings(order, tmp_path / "one", "two")):
             pass
+
+
+async def trimmed(given: Settings) -> None:
+    """Trim the log of `given` behind all that it has, as its nodes do."""
+    async with opened(given) as log:
+        replica = nodes.replica_of(log)
+        assert replica is not None
+        await replica.joined()
+        for _ in range(4):
+            await log.append(event())
+        await replica.trim(await replica.tell_birth_again())
+
+
+async def test_a_log_of_another_directory_is_refused_also_once_it_was_trimmed(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    given = settings(order, tmp_path / "c", "third")
+    async with opened(given) as made:
+        await made.append(event())
+    await trimmed(settings(order, tmp_path / "d", "fourth"))
+    with pytest.raises(ConfigError, match="is that of"):
+        async with opened(msgspec.structs.replace(given, log=f"{order.url}?name=fourth")):
+            pass
+
+
+async def test_a_single_service_is_not_adopted_into_a_log_that_was_trimmed(
+    order: NatsServers, tmp_path: Path
+) -> None:
+    given = settings(order, tmp_path / "e", "fifth")
+    async with opened(msgspec.structs.replace(given, log="")) as log:
+        await log.append(event())
+    await trimmed(settings(order, tmp_path / "f", "fifth"))
+    with pytest.raises(HuahuoError, match="in use already: use an empty one"):
+        await adopt(given, SystemAmbient(), lambda _: None)
 
 
 async def test_a_replica_is_opened_by_its_node_only(order: NatsServers, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
+from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.same_order import SameOrder
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
@@ -71,3 +73,14 @@ async def test_an_ordered_log_whose_beginning_was_trimmed_is_taken_as_the_same()
     await way.check()
     await way.check()
     assert await way.last() == 2
+
+
+async def test_another_log_is_known_by_the_birth_that_was_told_again_before_it_was_trimmed() -> None:
+    order = MemoryOrder()
+    for proposal in (b"a", birth.dump_again(Birth(1, "log-2", b"mark"), b"k" * 32), b"c"):
+        order.put(proposal)
+    order.trim(2)
+    with pytest.raises(Misconfigured, match="that of log-2"):
+        await SameOrder(MemorySequencer(order), "log-1", applied=3).check()
+    order.put(birth.dump_again(Birth(1, "log-1", b"mark"), b"k" * 32))
+    await SameOrder(MemorySequencer(order), "log-1", applied=3).check()

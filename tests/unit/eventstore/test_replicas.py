@@ -4,8 +4,10 @@ import asyncio
 import errno
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     CommandMismatch,
@@ -18,6 +20,7 @@ from huahuo.eventstore.errors import (
     WrongKey,
 )
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
+from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
@@ -404,6 +407,30 @@ async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> Non
         one.ambient.advance(2)
         assert await one.log.probe() is None
         await same_everywhere(made)
+
+
+async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        commit, full = one.log.store.commit, [True]
+
+        def large_ones_fail(group: Group) -> None:
+            if group.events and full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            commit(group)
+
+        monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
+        with capture_logs() as said:
+            await other.log.append(append(event("s", b"other")))
+            await asyncio.sleep(2.5 * RETRY_S)
+            assert "cannot apply what is ordered" in (await one.log.probe() or "")
+        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
+        full.clear()
+        await one.caught_up()
+        one.ambient.advance(2)
+        assert await one.log.probe() is None
 
 
 async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes_through() -> None:

@@ -53,11 +53,11 @@ def changed(directory: Path, change: Change) -> Path:
     return directory
 
 
-async def found(directory: Path, **options: int) -> Damaged:
+async def found(directory: Path, processes: int | None = None) -> Damaged:
     view = await SqliteView.open(directory)
     try:
         with pytest.raises(Damaged) as caught:
-            await verify(view, view.path, left=left_of(directory), **options)
+            await verify(view, view.path, left=left_of(directory), processes=processes)
         return caught.value
     finally:
         await view.close()

@@ -276,3 +276,13 @@ async def test_an_unexpected_end_of_a_nodes_turns_is_logged() -> None:
                 worker.breaks = True
             await wait(made, 2.0)
         assert ("node_turns_ended", "KeyError") in [(one["event"], one.get("error")) for one in said]
+
+
+async def test_why_a_stopped_node_cannot_speak_is_logged_once() -> None:
+    async with workers() as (made, each):
+        await wait(made, 2.0)
+        with capture_logs() as said:
+            made.nodes[2].writer.halt("the log went back")
+            await wait(made, 20.0)
+        assert [one["reason"] for one in said if one["event"] == "beat_failed"] == ["the log went back"]
+        assert not each[2].working

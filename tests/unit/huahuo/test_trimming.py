@@ -9,7 +9,7 @@ import pytest
 from huahuo.cluster import formats
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.formats import NotFinal, finalize
-from huahuo.cluster.members import Member
+from huahuo.cluster.members import TABLE, Member
 from huahuo.cluster.trimming import MARKS, Mark, NotTrimmed, Trimmer
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.model import Append, NewEvent
@@ -84,6 +84,29 @@ async def test_what_all_have_applied_is_trimmed_when_it_is_old_enough() -> None:
         assert made.order.get(made.order.first) is not None
         await each[1].trimmer.turn()
         assert each[1].trimmer.trimmed.offset == made.order.first, "the other node knows it"
+
+
+async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_before() -> None:
+    async with parts() as (made, each):
+        await each[0].trimmer.turn()
+        await wait(made, KEEP_S - 10)
+        await each[0].duty.stop()
+        await wait(made, 12.0)
+        assert each[1].duty.works
+        each[1].backed_up_ms = made.nodes[1].ambient.now_ms()
+        await each[1].trimmer.turn()
+        assert made.order.first > 1
+
+
+async def test_births_that_are_behind_a_trim_are_forgotten() -> None:
+    async with parts() as (made, each):
+        for _ in range(2 * MARKS + 2):
+            await each[0].node.log.append(append(event("s")))
+            await each[0].trimmer.turn()
+            await wait(made, KEEP_S / MARKS)
+        rows = await each[1].node.log.rows(TABLE, "births", after=b"", limit=100)
+        assert 0 < len(rows) <= MARKS + 1
+        assert int.from_bytes(rows[0][0]) > each[0].trimmer.trimmed.offset > 0
 
 
 async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:

@@ -1,0 +1,90 @@
+"""A node that begins empty and follows the order from its first proposal says meanwhile how far it is."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from huahuo.app.joining import follow
+from huahuo.app.waiting_room import WaitingRoom
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import Ordered
+from huahuo.eventstore.sqlite.replica import open_log
+from tests.support.servers.ports import held_port
+from tests.support.worlds.logs import MASTER_KEY
+from tests.support.worlds.wire import until
+
+
+class Slow(MemorySequencer):
+    """Gives proposals up to `upto`, and the rest once `goes_on` is set."""
+
+    def __init__(self, order: MemoryOrder, upto: int) -> None:
+        super().__init__(order)
+        self.upto = upto
+        self.goes_on = asyncio.Event()
+
+    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
+        async for one in super().follow(after):
+            if one.offset > self.upto:
+                await self.goes_on.wait()
+            yield one
+
+
+@contextlib.asynccontextmanager
+async def opened(data: Path, way: MemorySequencer, node: str) -> AsyncIterator[ReplicaWriter]:
+    log = await open_log(
+        data, ambient=SystemAmbient(), master_key=MASTER_KEY, build="t", sequencer=way, node=node
+    )
+    assert isinstance(log.writer, ReplicaWriter)
+    yield log.writer
+    await log.close()
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET %b HTTP/1.1\r\nHost: node\r\n\r\n" % path.encode())
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body.strip()
+
+
+async def long_order(data: Path) -> MemoryOrder:
+    """The order of a node that lives no more, with proposals of strangers behind its own."""
+    order = MemoryOrder()
+    async with opened(data, MemorySequencer(order), "a") as writer:
+        await writer.joined()
+    while order.last < 2 * PARTS:
+        order.put(b"of another log")
+    return order
+
+
+async def test_readyz_says_how_far_a_node_is_that_follows_from_the_beginning(tmp_path: Path) -> None:
+    order = await long_order(tmp_path / "a")
+    way = Slow(order, PARTS)
+    async with opened(tmp_path / "b", way, "b") as writer:
+        with held_port() as port:
+            async with WaitingRoom("127.0.0.1", port) as room:
+                await room.open()
+                following = asyncio.create_task(follow(writer, room))
+                half = f"this node applies what was ordered before it started: {PARTS} of {order.last}"
+                await until(lambda: room.said == half)
+                assert await ask(port, "/readyz") == (503, half)
+                assert await ask(port, "/healthz") == (200, "ok")
+                way.goes_on.set()
+                await following
+
+
+async def test_a_node_that_cannot_go_on_ends_with_the_reason(tmp_path: Path) -> None:
+    way = Slow(await long_order(tmp_path / "a"), PARTS)
+    async with opened(tmp_path / "b", way, "b") as writer:
+        room = WaitingRoom("127.0.0.1", 0)
+        following = asyncio.create_task(follow(writer, room))
+        await until(lambda: writer.shared.offset == PARTS)
+        writer.halt("the log went back")
+        with pytest.raises(ConfigError, match="this node can't go on: the log went back"):
+            await following
