@@ -2,7 +2,7 @@
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import compress
 
 from huahuo.eventstore.core.chain import GENESIS
@@ -14,6 +14,7 @@ from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import EndedFilter
 from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.index_proof import Ends
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
@@ -40,11 +41,13 @@ def load(
     *,
     summed: bool,
     links: Links | None = None,
+    ends: Ends | None = None,
 ) -> Loaded:
-    """Read the log's end, heads and counters; fill `names` and `unindexed`. One index seek per stream.
+    """Read the log's end, heads and counters; fill `names` and `unindexed`.
 
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet. `links`: those that are known, for the heads.
+    that are not indexed yet. `links`: those that are known, for the heads. `ends`: those of all streams, if
+    they were read in this transaction; no event was added since.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.
@@ -53,7 +56,9 @@ def load(
     seq_index.look(connection, unindexed, naming, summed=summed)
     ids = {text: number for number, text in naming.texts.items()}
     with passing_through(connection):
-        heads, packed = _heads(connection, naming, unindexed, links or {}, ended)
+        if ends is None or not naming.is_whole:
+            ends = _ends(connection, naming)
+        heads, packed = _heads(ends, naming, unindexed, links or {}, ended)
     if packed is None:
         numbers = {name: number for number, name in naming.streams.items() if name in heads}
         names.replace(PackedNames(), numbers, ids, ended, naming.lost)
@@ -71,7 +76,11 @@ def load(
 
 
 def _heads(
-    connection: sqlite3.Connection, naming: Naming, unindexed: Unindexed, links: Links, ended: EndedFilter
+    ends: Ends,
+    naming: Naming,
+    unindexed: Unindexed,
+    links: Links,
+    ended: EndedFilter,
 ) -> tuple[dict[str, Head], PackedHeads | None]:
     """The heads of all streams; those that ended are added to `ended`. They are packed if `naming` is."""
     heads: dict[str, Head] = {}
@@ -80,7 +89,7 @@ def _heads(
     seqs = array("I", (NOT_HERE,)) * (0 if packed is None else len(packed))
     kept = bytearray(b"\1") * len(seqs)
     place = -1
-    for number, has_ended, seq in _ends(connection, naming):
+    for number, has_ended, seq in ends:
         place += 1  # both are read in the order of the numbers, from one snapshot
         if has_ended:
             ended.add(names[number])
@@ -101,14 +110,12 @@ def _heads(
     return heads, PackedHeads(packed, seqs)
 
 
-def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterable[tuple[int, int | None, int | None]]:
+def _ends(connection: sqlite3.Connection, naming: Naming) -> Ends:
     """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
     return connection.execute(_ENDS) if naming.is_whole else _ends_one_by_one(connection, naming)
 
 
-def _ends_one_by_one(
-    connection: sqlite3.Connection, naming: Naming
-) -> Iterator[tuple[int, int | None, int | None]]:
+def _ends_one_by_one(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int, int | None]]:
     for number in naming.streams:
         has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
         [seq] = connection.execute(_END, (number,)).fetchone()

@@ -10,6 +10,7 @@ from typing import Final
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.looking_over import faults_said
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import Mark
@@ -108,7 +109,7 @@ def _index_damage(path: Path, error: Exception) -> Corrupt | None:
     """What is wrong with the index by stream and seq, if an opening failed for that."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_reader(path)) as connection:
         said = faults_said(connection, "PRAGMA quick_check('seq_index')")
-        if said or (isinstance(error, Damaged) and error.reason == NOT_INDEXED):
+        if said or (isinstance(error, Damaged) and error.reason in (NOT_INDEXED, FALSE_INDEX)):
             reason = said[0] if said else str(error)
             return Corrupt("the index by stream and seq", f"{reason}; it was made again from the events")
     return None

@@ -10,6 +10,8 @@ from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.index_proof import note_gaps
+from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
@@ -116,6 +118,7 @@ def _make_seq_index(connection: sqlite3.Connection, naming: Naming, broken: Mapp
     make_index(connection)
     put_meta(connection, "indexed", b"0")
     seq_index.catch_up(connection, naming)
+    note_gaps(connection, naming, select_end(connection)[0])
 
 
 def _names_in(path: Path) -> Naming:

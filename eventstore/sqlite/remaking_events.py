@@ -21,6 +21,7 @@ from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.event_pages import EventRow
 from huahuo.eventstore.sqlite.event_search import PUT_HURT, Found, has_room, scan, search
+from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
@@ -133,7 +134,9 @@ def remake_events(
 
 
 def _is_elsewhere(error: Exception) -> bool:
-    return isinstance(error, Lost) or (isinstance(error, Damaged) and error.reason == NOT_INDEXED)
+    return isinstance(error, Lost) or (
+        isinstance(error, Damaged) and error.reason in (NOT_INDEXED, FALSE_INDEX)
+    )
 
 
 def _misplaced(path: Path) -> str:

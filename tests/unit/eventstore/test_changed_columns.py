@@ -134,27 +134,3 @@ async def test_a_log_is_refused_if_nothing_says_to_which_stream_its_newest_event
     )
     assert log.head("newest").seq < 2
     await log.close()
-
-
-@pytest.mark.parametrize("seq", ["1000000", "seq + 1"])
-@pytest.mark.parametrize("many", [1, 300])
-async def test_no_event_is_appended_behind_a_seq_that_only_the_index_has(
-    tmp_path: Path, seq: str, many: int
-) -> None:
-    await make(tmp_path)
-    as_it_was(tmp_path / "closed")
-    with closing(sqlite3.connect(tmp_path / "closed" / DATABASE, isolation_level=None)) as connection:
-        moved = "stream = (SELECT id FROM stream WHERE name = 'old') AND seq = 3"
-        assert connection.execute(f"UPDATE seq_index SET seq = {seq} WHERE {moved}").rowcount == 1
-    log = await opened(tmp_path / "closed")
-    new = tuple(NewEvent("old", "t", b"{}") for _ in range(many))
-    with pytest.raises(Corrupt, match="stream old is damaged"):
-        await log.append(Append(ts_ms=0, events=new))
-    done = await log.append(Append(ts_ms=0, events=(NewEvent("many", "t", b"{}"),)))
-    assert [event.seq for event in done.events] == [5]  # type: ignore[union-attr]
-    await log.close()
-    rebuild(tmp_path / "closed")
-    log = await opened(tmp_path / "closed")
-    done = await log.append(Append(ts_ms=0, events=(NewEvent("old", "t", b"{}"),)))
-    assert [event.seq for event in done.events] == [4]  # type: ignore[union-attr]
-    await log.close()
