@@ -93,7 +93,7 @@ def mend_events(path: Path, error: Exception | None, *, marks: list[Mark], accep
     """If SQLite cannot read all events, they are searched for in the pages of the file."""
     damage = remake_events(path, error, marks=marks, accept=accept)
     if damage is not None:
-        make_seq_index_again(path)
+        make_seq_index_again(path, accept=accept)
     return damage
 
 

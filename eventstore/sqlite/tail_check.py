@@ -3,6 +3,7 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from copy import copy
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
 from huahuo.eventstore.core.storage_port import Loaded, Place
@@ -28,12 +29,11 @@ class Misfit(Damaged):
 
 
 def _with_stand_ins(names: Names, naming: Naming) -> Names:
-    """`names`, with a text for each number that lost its own: such an event does not fit the chain."""
-    if not naming.damages:
-        return names
-    found = Names()
-    found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
+    """`names`, with a text for each number that has none: such an event does not fit the chain."""
+    found = copy(names)
     found.texts = defaultdict(str, names.texts)
+    if naming.damages:
+        found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
     return found
 
 
