@@ -10,7 +10,8 @@ A gap that stays after the index was made again from the events is one of theirs
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Final
 
 import msgspec
@@ -124,12 +125,22 @@ def _look(connection: sqlite3.Connection, naming: Naming, end: int) -> tuple[End
 
 def _walked(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[int]]:
     """By all rows as they stand. A stream that is met twice has a row that is not its own."""
+    # Closed also where a row is damaged, since an open statement keeps the file locked.
+    with closing(connection.execute(_GROUPS)) as rows, closing(_numbers(connection, naming)) as numbers:
+        return _compared(connection, naming, rows, numbers)
+
+
+def _compared(
+    connection: sqlite3.Connection,
+    naming: Naming,
+    rows: Iterator[tuple[int, int, int, int]],
+    numbers: Iterator[tuple[int, int]],
+) -> tuple[Ends, set[int]]:
     ends, odd = _Columns(), set[int]()
     add_number, add_ended, add_seq = ends.numbers.append, ends.ended.append, ends.seqs.append
     firsts = naming.firsts
-    rows = connection.execute(_GROUPS)
     found, low, high, count = next(rows, _NO_GROUP)
-    for number, ended in _numbers(connection, naming):
+    for number, ended in numbers:
         while found < number:
             odd.add(found)
             found, low, high, count = next(rows, _NO_GROUP)
@@ -151,7 +162,7 @@ def _walked(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[i
     return ends, odd
 
 
-def _numbers(connection: sqlite3.Connection, naming: Naming) -> Iterable[tuple[int, int]]:
+def _numbers(connection: sqlite3.Connection, naming: Naming) -> sqlite3.Cursor | Generator[tuple[int, int]]:
     if naming.is_whole:
         return connection.execute(_STREAMS)
     return ((number, 0) for number in sorted(naming.streams.keys() | naming.lost))
@@ -167,20 +178,30 @@ def _sought(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[i
     """By two rows at each end of each stream, where there are many rows a stream."""
     ends, odd = _Columns(), set[int]()
     numbers: list[int] = []
-    for number, ended, low, second, before, high in connection.execute(_SEEKS):
-        ends.add(number, ended, high)
-        numbers[1:] = (number,)
-        if low == naming.first(number):
-            if second == low + 1 and before == high - 1:
-                continue
-            if low == high and second is None and before is None:
-                continue
-            if second is not None and second > low and low <= before < high:
-                gaps = (range(low + 1, second), range(before + 1, high))
-                if all(is_pruned(connection, number, gap) for gap in gaps):
-                    continue
-        odd.add(number)
+    with closing(connection.execute(_SEEKS)) as rows:
+        for number, ended, *own in rows:
+            ends.add(number, ended, own[-1])
+            numbers[1:] = (number,)
+            if not _is_regular(connection, number, naming.first(number), *own):
+                odd.add(number)
     # A row of a stream that has no name is found by no seek. It stands before all others, or behind them.
     outer = connection.execute(_OUTER).fetchone()
     odd.update(number for number in outer if number is not None and number not in numbers)
     return ends, odd
+
+
+def _is_regular(
+    connection: sqlite3.Connection, number: int, first: int,
+    low: int | None, second: int | None, before: int | None, high: int | None,
+) -> bool:  # fmt: skip
+    """Whether these are the first two and the last two seqs of a stream."""
+    if low is None or high is None or low != first:
+        return False
+    if second is None or before is None:
+        return low == high and second is before
+    if second == low + 1 and before == high - 1:
+        return True
+    if not (low < second and low <= before < high):
+        return False
+    gaps = (range(low + 1, second), range(before + 1, high))
+    return all(is_pruned(connection, number, gap) for gap in gaps)

@@ -6,8 +6,10 @@ import pytest
 
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, Pruning
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import filled, opened, page_of, spoil
 
 
@@ -85,3 +87,17 @@ async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_clos
     await look.stop()
     assert await log.probe()
     await log.close()
+
+
+async def test_an_index_of_tombstones_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    done = await log.append(Append(ts_ms=0, events=tuple(NewEvent("a", "t", b"{}") for _ in range(5))))
+    gone = tuple(event.position for event in done.events[:3])  # type: ignore[union-attr]
+    await log.append(Append(ts_ms=0, prune=Pruning(gone, {"a": 4}), events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    spoil(tmp_path, "pruned_by_seq")
+    log = await opened(tmp_path)
+    assert [event.seq for event in await log.read("a", 0, events_max=9)] == [4, 5, 6]
+    assert "index of table pruned" in (await log.probe() or "")
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []

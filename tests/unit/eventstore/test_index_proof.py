@@ -139,3 +139,16 @@ async def test_what_is_missing_among_the_events_is_told_once_and_makes_no_start_
         connection.execute("DELETE FROM seq_index WHERE position = 4")
         with pytest.raises(Damaged, match=FALSE_INDEX):
             prove_index(connection, naming, sum(HEADS.values()))
+
+
+async def test_a_row_of_the_index_without_a_number_holds_up_nothing(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    path, at = tmp_path / DATABASE, page_of(tmp_path, "seq_index")
+    data = bytearray(path.read_bytes())
+    row = at + int.from_bytes(data[at + 8 : at + 10])
+    data[row + 2] = 0  # behind two lengths, the kind of its stream's number
+    path.write_bytes(data)
+    log = await opened(tmp_path)
+    assert {stream: log.head(stream).seq for stream in HEADS} == HEADS
+    assert "made again from the events" in (await log.probe() or "")
+    await log.close()
