@@ -176,12 +176,19 @@ def _faults(path: Path, error: Exception | None) -> str:
             return said[0]
         if isinstance(error, Lost):  # all of it is older, or the root of its tree is another page
             everywhere = page_faults(connection, "quick_check", 1)
-            return everywhere[0] if everywhere else ""
+            return everywhere[0] if everywhere else _cut_short(connection)
         count, last = connection.execute(_COMPLETE).fetchone()
     if count != last:
         return f"{last - count} events are missing"
     is_event = isinstance(error, Damaged) and error.position > 0 and error.reason != NOT_INDEXED
     return str(error) if is_event else ""
+
+
+def _cut_short(connection: sqlite3.Connection) -> str:
+    """As `_faults`, where the root of the table is a page with its first or last events."""
+    [last] = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()
+    [indexed] = connection.execute("SELECT coalesce(max(position), 0) FROM seq_index").fetchone()
+    return f"it ends at {last}, and the index has events up to {indexed}" if indexed > last else ""
 
 
 def _say_unknown(found: Found) -> str:

@@ -70,13 +70,20 @@ def _check_tail(
         if event.stream == _NAMELESS or event.position in unproven:
             continue
         head = place.head(event.stream)
-        if head is None and (number := select_number(connection, event.stream)) is not None:
+        if head is None and (number := _number(connection, naming, event.stream)) is not None:
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, NOT_INDEXED)
     if not found:
         _note_links(tail, place)
     return found
+
+
+def _number(connection: sqlite3.Connection, naming: Naming, stream: str) -> int | None:
+    """The number of a stream that ended. SQLite's index of the names may be what is damaged."""
+    if naming.is_whole:
+        return select_number(connection, stream)
+    return next((number for number, name in naming.streams.items() if name == stream), None)
 
 
 def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:
