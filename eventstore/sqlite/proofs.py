@@ -62,7 +62,8 @@ class Proofs:
         """The newest seq of each stream, of those that were walked and are proven."""
         self._indexed: dict[int, list[tuple[int, int]]] = {}
         """What the index says of the positions that were looked up."""
-        self._unfit: dict[int, Row] = {}
+        self.unfit: dict[int, Row] = {}
+        """The events, by position, that are not what was written although all mends are made."""
         self._gaps: set[tuple[int, int]] = set()
         """Stream and seq of events that must stand before one that is proven, and were not met."""
         self.mends: list[Mend] = []
@@ -77,8 +78,11 @@ class Proofs:
             indexed = int(get_meta(self._connection, "indexed") or b"0")
         after = 0 if whole else max(min(indexed, count - TAIL_EVENTS), 0)
         self._walk(after, count, moved)
-        exchanges = exchanged(self._connection, self._links, self._unfit)
+        exchanges = exchanged(self._connection, self._links, self.unfit)
         self.mends += exchanges
+        for mend in exchanges:
+            for position in mend.positions:
+                self.unfit.pop(position, None)
         if not exchanges:
             self._assume()
         if whole and not self.mends:
@@ -152,7 +156,7 @@ class Proofs:
                         self.mends.append(Mend("event", row[0], column, new))
                 self._lasts[stream] = seq
                 return linked
-        self._unfit[row[0]] = row
+        self.unfit[row[0]] = row
         marked = self._marked.get(row[0])
         if marked is not None and marked != row[-1] and following is None:
             self.mends.append(Mend("event", row[0], "chain", marked))
@@ -199,10 +203,8 @@ class Proofs:
     def _assume(self) -> None:
         """Give events that do not fit the only place that is left for them. They stay damaged there."""
         placed = {mend.position for mend in self.mends if mend.column in ("stream", "seq")}
-        unfit = {
-            at: row for at, row in self._unfit.items() if at not in placed and not self._is_possible(row)
-        }
-        gaps = self._gaps - {row[1:3] for row in self._unfit.values()}
+        unfit = {at: row for at, row in self.unfit.items() if at not in placed and not self._is_possible(row)}
+        gaps = self._gaps - {row[1:3] for row in self.unfit.values()}
         for position, row in unfit.items():
             place = self._only_place(row, gaps, alone=len(unfit) == 1)
             if place is not None:

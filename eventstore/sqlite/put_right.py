@@ -73,6 +73,15 @@ def _say(mends: Sequence[Mend]) -> str:
     return f"the {column} of the {what} at {first.position}{more} was changed; the hash chain put it right"
 
 
+def positions_mended(connection: sqlite3.Connection, naming: Naming, marks: Sequence[Mark]) -> frozenset[int]:
+    """The positions at which an event does not fit, and will once all is put right."""
+    if is_old(connection) or not made_by(connection, "event"):
+        return frozenset()
+    proofs = Proofs(connection, naming, marks)
+    mends = proofs.run(whole=True)
+    return frozenset(position for mend in mends for position in mend.positions) - proofs.unfit.keys()
+
+
 def find_mends(
     connection: sqlite3.Connection, naming: Naming, marks: Sequence[Mark] = (), *, whole: bool = False
 ) -> list[Mend]:

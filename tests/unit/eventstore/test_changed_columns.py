@@ -162,6 +162,21 @@ async def test_events_that_exchanged_their_positions_are_put_back(tmp_path: Path
     assert wrong == []
 
 
+@pytest.mark.parametrize("place", ["seq = 1000000", "position = 1000000"])
+async def test_doctor_promises_no_rebuild_where_only_the_place_of_a_false_event_is_known(
+    tmp_path: Path, place: str
+) -> None:
+    truth = await make(tmp_path)
+    as_it_was(tmp_path / "closed")
+    path, at = tmp_path / "closed" / DATABASE, truth["old"][1].position
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE event SET {place}, body = x'00' WHERE position = ?", (at,))
+    before = {damage.can_rebuild for damage in find_damage(path) if damage.position == at}
+    rebuild(tmp_path / "closed")
+    assert {damage.position for damage in find_damage(path)} - {0} == {at}
+    assert before == {False}
+
+
 async def test_two_changed_columns_harm_their_own_stream_alone_if_the_stream_is_not_changed(
     tmp_path: Path,
 ) -> None:
