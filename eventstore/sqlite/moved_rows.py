@@ -39,9 +39,10 @@ class Moved:
         strays = [row for sql in (_STRAY_EVENTS, _STRAY_TOMBSTONES) for row in connection.execute(sql, asked)]
         if strays and len(strays) <= _STRAYS_MAX:
             self.strays = {(row[0], len(row)) for row in strays}
-            self._move(strays, self._holes(count))
+            holes = self._holes(count)
+            self._move(strays, holes, count + len(holes))
 
-    def _move(self, rest: list[Row], holes: list[int]) -> None:
+    def _move(self, rest: list[Row], holes: list[int], last: int) -> None:
         left: list[int] = []
         for hole in holes:
             found = next((row for row in rest if self._belongs(row, hole)), None)
@@ -50,8 +51,12 @@ class Moved:
                 continue
             self._put(found, hole)
             rest = [row for row in rest if row is not found]
-        if len(rest) == len(left) == 1:  # nothing else is missing, whatever was changed in it
-            self._put(rest[0], left[0])
+        if len(rest) == len(left) == 1 and not self._may_stay(rest[0], last):
+            self._put(rest[0], left[0])  # nothing else is missing, whatever was changed in it
+
+    def _may_stay(self, row: Row, last: int) -> bool:
+        """Whether an event may be the newest of a log in which others are lost."""
+        return len(row) != TOMBSTONE_COLUMNS and 0 < row[0] <= last
 
     def _put(self, row: Row, hole: int) -> None:
         table = "pruned" if len(row) == TOMBSTONE_COLUMNS else "event"

@@ -185,7 +185,9 @@ def _faults(path: Path, error: Exception | None) -> str:
 
 
 def _cut_short(connection: sqlite3.Connection) -> str:
-    """As `_faults`, where the root of the table is a page with its first or last events."""
+    """As `_faults`, where the root of the table is a page with some events: then none leads to the rest."""
+    if not faults_said(connection, "PRAGMA quick_check(1)"):
+        return ""
     [last] = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()
     [indexed] = connection.execute("SELECT coalesce(max(position), 0) FROM seq_index").fetchone()
     return f"it ends at {last}, and the index has events up to {indexed}" if indexed > last else ""
