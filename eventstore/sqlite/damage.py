@@ -21,7 +21,7 @@ from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_p
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
-from huahuo.eventstore.sqlite.put_right import find_mends
+from huahuo.eventstore.sqlite.put_right import positions_mended
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
@@ -85,10 +85,9 @@ def _put_right(path: Path) -> frozenset[int]:
     try:
         with contextlib.closing(connect_reader(path)) as connection:
             naming = read_naming(connection, whole=False)
-            mends = find_mends(connection, naming, read_marks(path.parent) or [], whole=True)
+            return positions_mended(connection, naming, read_marks(path.parent) or [])
     except (OSError, sqlite3.Error, *MISREAD):
         return frozenset()
-    return frozenset(position for mend in mends for position in mend.positions)
 
 
 def _can_be_found(path: Path) -> bool:

@@ -3,7 +3,7 @@
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import batched, compress
+from itertools import compress
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.storage_port import NOTHING_PACKED, Loaded
@@ -14,11 +14,11 @@ from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import EndedFilter
 from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.index_proof import Columns, Ends
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through
-from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.seq_index import Links, Unindexed
 from huahuo.eventstore.sqlite.small_tables import sum_of_counters
 
@@ -27,14 +27,7 @@ _ENDS = (
     " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
     " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
 )
-_LASTS = "SELECT stream, max(seq) FROM seq_index GROUP BY stream"
-_EVENTS_A_STREAM = 3
-"""Up to so many, reading all rows of the index in their order costs less than one seek for each stream."""
-_READ_AT_ONCE = 1000
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
-
-type _End = tuple[int, int | None, int | None]
-"""The number of a stream, whether it ended, and its last seq in the table."""
 
 _ENDED_MANY = 8
 """If more than one in this many streams has ended, their names do not stay in memory."""
@@ -49,13 +42,13 @@ def load(
     *,
     summed: bool,
     links: Links | None = None,
+    ends: Ends | None = None,
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`.
 
-    One index seek for each stream, or one walk over the index if that has few rows for each.
-
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet. `links`: those that are known, for the heads.
+    that are not indexed yet. `links`: those that are known, for the heads. `ends`: those of all streams, if
+    they were read in this transaction; no event was added since.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.
@@ -64,7 +57,9 @@ def load(
     seq_index.look(connection, unindexed, naming, summed=summed)
     ids = {text: number for number, text in naming.texts.items()}
     with passing_through(connection):
-        heads, packed = _heads(connection, naming, unindexed, links or {}, ended)
+        if ends is None or not naming.is_whole:
+            ends = _ends(connection, naming)
+        heads, packed = _heads(ends, naming, unindexed, links or {}, ended)
     if packed is None:
         numbers = {name: number for number, name in naming.streams.items() if name in heads}
         names.replace(PackedNames(), numbers, ids, ended, naming.lost)
@@ -82,21 +77,26 @@ def load(
 
 
 def _heads(
-    connection: sqlite3.Connection, naming: Naming, unindexed: Unindexed, links: Links, ended: EndedFilter
+    ends: Ends,
+    naming: Naming,
+    unindexed: Unindexed,
+    links: Links,
+    ended: EndedFilter,
 ) -> tuple[dict[str, Head], PackedHeads | None]:
     """The heads of all streams; those that ended are added to `ended`. They are packed if `naming` is."""
     heads: dict[str, Head] = {}
     names, firsts, has_newer = naming.streams, naming.firsts, unindexed.count > 0
     packed = names if isinstance(names, PackedNames) else None
-    walked = None if packed is None or not naming.is_whole else _lasts(connection, packed)
-    if walked is not None:
-        seqs = walked
-        ends = _odd_ends(connection, seqs, {*unindexed.streams, *firsts, *links})
+    lasts = _lasts(ends, packed) if packed is not None and isinstance(ends, Columns) else None
+    each: Iterable[tuple[int, tuple[int, int, int | None]]]
+    if lasts is not None and isinstance(ends, Columns):
+        seqs = lasts
+        each = _odd_ends(ends, seqs, {*unindexed.streams, *firsts, *links})
     else:
         seqs = array("I", (NOT_HERE,)) * (0 if packed is None else len(packed))
-        ends = enumerate(_ends(connection, naming))  # as the names in the order of the numbers
+        each = enumerate(ends)  # both are in the order of the numbers, from one snapshot
     kept = bytearray(b"\1") * len(seqs)
-    for place, (number, has_ended, seq) in ends:
+    for place, (number, has_ended, seq) in each:
         if has_ended:
             ended.add(names[number])
             if packed is not None:
@@ -116,48 +116,34 @@ def _heads(
     return heads, PackedHeads(packed, seqs)
 
 
-def _lasts(connection: sqlite3.Connection, names: PackedNames) -> "array[int] | None":
-    """The last seq of each stream in the table, 0 if it has none there, by one walk.
-
-    None: one seek for each costs less, or must show what can be read.
-    """
-    count = len(names)
-    if not names.is_dense or select_end(connection)[0] > _EVENTS_A_STREAM * count:
+def _lasts(ends: Columns, names: PackedNames) -> "array[int] | None":
+    """The last seq of each stream in the index, 0 if it has none there. None: look at each by itself."""
+    if not names.is_dense or len(ends.seqs) != len(names):
         return None
-    lasts = array("I", bytes(4 * count))
     try:
-        for some in batched(connection.execute(_LASTS), _READ_AT_ONCE):
-            numbers, seqs = zip(*some, strict=True)
-            if numbers[0] < 1 or numbers[-1] > count or max(seqs) >= NOT_HERE:
-                return None
-            if numbers[-1] - numbers[0] == len(numbers) - 1:
-                lasts[numbers[0] - 1 : numbers[-1]] = array("I", seqs)
-            else:
-                for number, seq in some:
-                    lasts[number - 1] = seq
-    except (*FAULTS, TypeError):
+        lasts = array("I", ends.seqs)
+    except OverflowError:
         return None
-    return lasts
+    return None if NOT_HERE in lasts else lasts
 
 
 def _odd_ends(
-    connection: sqlite3.Connection, lasts: "array[int]", others: set[int]
-) -> Iterator[tuple[int, _End]]:
-    """As `_ends` with the places, of streams that ended and of `others`. Of these, `lasts` has `NOT_HERE`."""
-    ended = {stream for (stream,) in connection.execute("SELECT stream FROM ended")}
-    for number in sorted(ended | others):
+    ends: Columns, lasts: "array[int]", others: set[int]
+) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
+    """Of streams that ended and of `others`, with their places. Of these, `lasts` has `NOT_HERE`."""
+    for number in sorted({*compress(ends.numbers, ends.ended), *others}):
         place = number - 1
         if 0 <= place < len(lasts):
             last, lasts[place] = lasts[place], NOT_HERE
-            yield place, (number, number in ended, last or None)
+            yield place, (number, ends.ended[place], last or None)
 
 
-def _ends(connection: sqlite3.Connection, naming: Naming) -> Iterable[_End]:
+def _ends(connection: sqlite3.Connection, naming: Naming) -> Ends:
     """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
     return connection.execute(_ENDS) if naming.is_whole else _ends_one_by_one(connection, naming)
 
 
-def _ends_one_by_one(connection: sqlite3.Connection, naming: Naming) -> Iterator[_End]:
+def _ends_one_by_one(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int, int | None]]:
     for number in naming.streams:
         has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
         [seq] = connection.execute(_END, (number,)).fetchone()

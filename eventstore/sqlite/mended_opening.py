@@ -9,17 +9,19 @@ from typing import Final
 
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
+from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.looking_over import faults_said
+from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
+from huahuo.eventstore.sqlite.looking_over import faults_said, index_of
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.page_faults import give_old_pages_back
 from huahuo.eventstore.sqlite.put_right import put_right
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.rebuild import make_seq_index_again
+from huahuo.eventstore.sqlite.rebuild import copy_table, make_seq_index_again
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.remaking_events import remake_events
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, Misfit
 
@@ -59,7 +61,7 @@ def checked_or_mended(
     `check` opens the log, and is told whether what does not fit the chain has been put right if it can be.
     """
     mends: list[Callable[[Path, Exception], Corrupt | None]] = [
-        lambda path, error: mend_events(path, error, marks=marks, accept=accept),
+        _mend_index_of_pruned, lambda path, error: mend_events(path, error, marks=marks, accept=accept),
         _mend_index, remake_ended, remake_pruned,
     ]  # fmt: skip
     old_pages, given_back, proven = "", 0, False
@@ -92,8 +94,21 @@ def mend_events(path: Path, error: Exception | None, *, marks: list[Mark], accep
     """If SQLite cannot read all events, they are searched for in the pages of the file."""
     damage = remake_events(path, error, marks=marks, accept=accept)
     if damage is not None:
-        make_seq_index_again(path)
+        make_seq_index_again(path, accept=accept)
     return damage
+
+
+def _mend_index_of_pruned(path: Path, _error: Exception) -> Corrupt | None:
+    """If only the index of the tombstones is damaged, it is made again: first, since others need it."""
+    with contextlib.closing(connect_reader(path)) as connection:
+        said = faults_said(connection, "PRAGMA quick_check('pruned')")
+    if not said or not broken_tables(path).get("pruned"):
+        return None
+    with contextlib.closing(connect_writer(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        copy_table(connection, "pruned")
+        connection.execute("COMMIT")
+    return Corrupt(index_of("pruned"), f"{said[0]}; it was made again")
 
 
 def _mend_index(path: Path, error: Exception) -> Corrupt | None:
@@ -108,7 +123,7 @@ def _index_damage(path: Path, error: Exception) -> Corrupt | None:
     """What is wrong with the index by stream and seq, if an opening failed for that."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect_reader(path)) as connection:
         said = faults_said(connection, "PRAGMA quick_check('seq_index')")
-        if said or (isinstance(error, Damaged) and error.reason == NOT_INDEXED):
+        if said or (isinstance(error, Damaged) and error.reason in (NOT_INDEXED, FALSE_INDEX)):
             reason = said[0] if said else str(error)
             return Corrupt("the index by stream and seq", f"{reason}; it was made again from the events")
     return None

@@ -31,7 +31,8 @@ from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.event_search import SCRATCH
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
-from huahuo.eventstore.sqlite.loading import load
+from huahuo.eventstore.sqlite.index_proof import prove_index
+from huahuo.eventstore.sqlite.loading import load, select_end
 from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
 from huahuo.eventstore.sqlite.loss import settle_loss
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
@@ -301,6 +302,7 @@ def _checked(
         raise Misfit(caught.misfit, "the event does not fit the hash chain")
     if caught.misplaced:
         raise Damaged(caught.misplaced, UNPLACED)
+    ends = prove_index(connection, naming, select_end(connection)[0], caught.unfit)
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -317,7 +319,7 @@ def _checked(
     for damage in torn.values():
         reads.corruption.note(damage)
     reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=True, links=caught.links)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=caught.links, ends=ends)
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
     damages = tail_damage(connection, names, unindexed, loaded, naming, lock.left)

@@ -253,6 +253,8 @@ class SqliteReads:
         """See `Reads`. The caller compares the content with its name, which is its hash."""
         with self._connection(f"blob {blob_id}") as connection:
             row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
+            if row is not None and not isinstance(row[0], bytes):
+                raise TypeError("the content is no bytes")  # its row is on a page of another table
             return None if row is None else row[0]
 
     def rows(

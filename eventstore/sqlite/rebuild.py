@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from huahuo.eventstore.core.sums import Value, row_crc
-from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.index_proof import note_gaps
+from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
@@ -30,6 +32,7 @@ from huahuo.eventstore.sqlite.schema import (
     made_by,
     make_index,
 )
+from huahuo.eventstore.sqlite.tail_check import UNPLACED
 from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
 
 ROW_OF = {
@@ -102,20 +105,28 @@ def rebuild(directory: Path) -> None:
         lock.leave(None)
 
 
-def make_seq_index_again(path: Path) -> None:
-    """Make the index by stream and seq again, from the events: seconds per million."""
+def make_seq_index_again(path: Path, *, accept: bool = True) -> None:
+    """Make the index by stream and seq again, from the events: seconds per million.
+
+    Raises Lost, unless `accept`: it is not known to which stream an event belongs. Then nothing is written.
+    """
     broken, naming = broken_tables(path), _names_in(path)
     with contextlib.closing(connect_writer(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        _make_seq_index(connection, naming, broken)
+        misplaced = _make_seq_index(connection, naming, broken)
+        if misplaced and not accept:
+            raise Lost(misplaced, UNPLACED)
         connection.execute("COMMIT")
 
 
-def _make_seq_index(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> None:
+def _make_seq_index(connection: sqlite3.Connection, naming: Naming, broken: Mapping[str, bool]) -> int:
+    """Returns the position of the first event whose place cannot be its own, 0 if there is none."""
     drop_table(connection, "seq_index", broken)
     make_index(connection)
     put_meta(connection, "indexed", b"0")
-    seq_index.catch_up(connection, naming)
+    caught = seq_index.catch_up(connection, naming)
+    note_gaps(connection, naming, select_end(connection)[0])
+    return caught.misplaced
 
 
 def _names_in(path: Path) -> Naming:

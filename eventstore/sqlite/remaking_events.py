@@ -21,6 +21,7 @@ from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.event_pages import EventRow
 from huahuo.eventstore.sqlite.event_search import PUT_HURT, Found, has_room, scan, search
+from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import faults_said
@@ -133,7 +134,9 @@ def remake_events(
 
 
 def _is_elsewhere(error: Exception) -> bool:
-    return isinstance(error, Lost) or (isinstance(error, Damaged) and error.reason == NOT_INDEXED)
+    return isinstance(error, Lost) or (
+        isinstance(error, Damaged) and error.reason in (NOT_INDEXED, FALSE_INDEX)
+    )
 
 
 def _misplaced(path: Path) -> str:
@@ -173,12 +176,21 @@ def _faults(path: Path, error: Exception | None) -> str:
             return said[0]
         if isinstance(error, Lost):  # all of it is older, or the root of its tree is another page
             everywhere = page_faults(connection, "quick_check", 1)
-            return everywhere[0] if everywhere else ""
+            return everywhere[0] if everywhere else _cut_short(connection)
         count, last = connection.execute(_COMPLETE).fetchone()
     if count != last:
         return f"{last - count} events are missing"
     is_event = isinstance(error, Damaged) and error.position > 0 and error.reason != NOT_INDEXED
     return str(error) if is_event else ""
+
+
+def _cut_short(connection: sqlite3.Connection) -> str:
+    """As `_faults`, where the root of the table is a page with some events: then none leads to the rest."""
+    if not faults_said(connection, "PRAGMA quick_check(1)"):
+        return ""
+    [last] = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()
+    [indexed] = connection.execute("SELECT coalesce(max(position), 0) FROM seq_index").fetchone()
+    return f"it ends at {last}, and the index has events up to {indexed}" if indexed > last else ""
 
 
 def _say_unknown(found: Found) -> str:

@@ -49,12 +49,13 @@ class CaughtUp(NamedTuple):
     """The links of the newest event of each stream that is what was written.
 
     `misfit`: the position of the first event that does not fit the chain, 0 if all do. `misplaced`: of the
-    first whose place cannot be its own, either.
+    first whose place cannot be its own, either. `unfit`: the stream of each event that does not fit.
     """
 
     links: Links
     misfit: int
     misplaced: int
+    unfit: Sequence[int]
 
 
 class Piece(NamedTuple):
@@ -292,6 +293,7 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
     misplaced: list[Row] = []
     links: Links = {}
     misfit = 0
+    unfit: list[int] = []
     for one in walk(connection, mark, naming):
         if whole and one.position != last + 1:
             raise Damaged(last + 1, f"missing, the next event stands at {one.position}")
@@ -301,6 +303,8 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
         else:
             links.pop(one.stream, None)
             misfit = misfit or (0 if one.is_pruned else one.position)
+            if not one.fits:
+                unfit.append(one.stream)
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
         elif one.is_misplaced:
@@ -313,7 +317,7 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
             _log.info("index_made", position=one.position, upto=end)
     _insert_all(connection, [value for part in (sorted(rows), misplaced) for one in part for value in one])
     put_mark(connection, end)
-    return CaughtUp(links, misfit, misplaced[0][2] if misplaced else 0)
+    return CaughtUp(links, misfit, misplaced[0][2] if misplaced else 0, unfit)
 
 
 def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from copy import copy
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
 from huahuo.eventstore.core.storage_port import Loaded, Place
@@ -28,12 +29,11 @@ class Misfit(Damaged):
 
 
 def _with_stand_ins(names: Names, naming: Naming) -> Names:
-    """`names`, with a text for each number that lost its own: such an event does not fit the chain."""
-    if not naming.damages:
-        return names
-    found = Names()
-    found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
+    """`names`, with a text for each number that has none: such an event does not fit the chain."""
+    found = copy(names)
     found.texts = defaultdict(str, names.texts)
+    if naming.damages:
+        found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
     return found
 
 
@@ -70,13 +70,20 @@ def _check_tail(
         if event.stream == _NAMELESS or event.position in unproven:
             continue
         head = place.head(event.stream)
-        if head is None and (number := select_number(connection, event.stream)) is not None:
+        if head is None and (number := _number(connection, naming, event.stream)) is not None:
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, NOT_INDEXED)
     if not found:
         _note_links(tail, place)
     return found
+
+
+def _number(connection: sqlite3.Connection, naming: Naming, stream: str) -> int | None:
+    """The number of a stream that ended. SQLite's index of the names may be what is damaged."""
+    if naming.is_whole:
+        return select_number(connection, stream)
+    return next((number for number, name in naming.streams.items() if name == stream), None)
 
 
 def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:

@@ -1,6 +1,7 @@
-"""A log of which one column of one event, or of one tombstone, is changed; and what it then answers.
+"""A log of which columns of one event, or of one tombstone, are changed; and what it then answers.
 
-All cases: `python -m tests.support.worlds.changed_columns [rebuilt]`.
+All cases: `python -m tests.support.worlds.changed_columns [rebuilt]`, for pairs of columns with `pairs`, for
+events that exchanged their positions with `exchanged`.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +69,8 @@ CHANGES = {
     "entity": ("'x'",), "principal": ("'x'",), "command_id": ("'x'",), "build": ("77",),
 }  # fmt: skip
 _FEW_COLUMNS = ("seq", "stream", "position", "chain", "body", "type")
+_IN_PAIRS = ("position", "stream", "seq", "chain", "body", "type", "cause")
+_EXCHANGED = "exchanged with"
 _OF_TOMBSTONES = ("stream", "seq", "position", "chain")
 
 
@@ -80,6 +84,21 @@ def cases(*, few: bool = False) -> Iterator[Case]:
             for sql in CHANGES[column][: 2 if few else None]:
                 for left in ("killed", "closed"):
                     yield Case(event, left, column, sql)
+
+
+def pairs() -> Iterator[Case]:
+    """Two columns of an event at once."""
+    for event, left in product(EVENTS, ("killed", "closed")):
+        for one, other in combinations(_IN_PAIRS, 2):
+            if not event.startswith("tombstone"):
+                yield Case(event, left, f"({one}, {other})", f"({CHANGES[one][0]}, {CHANGES[other][0]})")
+
+
+def exchanges() -> Iterator[Case]:
+    """Two events, of which each has the position of the other."""
+    events = [event for event in EVENTS if not event.startswith("tombstone")]
+    for (one, other), left in product(combinations(events, 2), ("killed", "closed")):
+        yield Case(one, left, _EXCHANGED, other)
 
 
 async def make(directory: Path) -> Truth:
@@ -113,8 +132,18 @@ def change(directory: Path, case: Case) -> None:
     stream, seq = EVENTS[case.event].split()
     with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
         number = "(SELECT id FROM stream WHERE name = ?)"
+        if case.column == _EXCHANGED:
+            _exchange(connection, [EVENTS[event].split() for event in (case.event, case.sql)])
+            return
         sql = f"UPDATE {case.table} SET {case.column} = {case.sql} WHERE stream = {number} AND seq = ?"
         assert connection.execute(sql, (stream, int(seq))).rowcount == 1
+
+
+def _exchange(connection: sqlite3.Connection, places: list[list[str]]) -> None:
+    sql = "SELECT position FROM event JOIN stream ON stream.id = stream WHERE name = ? AND seq = ?"
+    one, other = (connection.execute(sql, place).fetchone()[0] for place in places)
+    for before, after in ((one, -1), (other, one), (-1, other)):
+        connection.execute("UPDATE event SET position = ? WHERE position = ?", (after, before))
 
 
 class Verdict(NamedTuple):
@@ -197,16 +226,19 @@ async def _asked(log: SqliteLog, truth: Truth) -> tuple[str, str]:
     return ("served" if not refused else f"refused alone: {', '.join(refused)}"), wrong
 
 
-async def sweep(directory: Path, *, rebuilt: bool) -> None:
+async def sweep(directory: Path, chosen: Iterable[Case], *, rebuilt: bool) -> None:
     """Print the verdict of each case."""
     truth = await make(directory)
-    for n, case in enumerate(cases()):
+    for n, case in enumerate(chosen):
         verdict = await judge(directory, directory / str(n), truth, case, rebuilt=rebuilt)
         told = f"{case.event}, {case.left}: {case.column} = {case.sql}: {verdict.outcome}"
         print(told if not verdict.wrong else f"WRONG {told}: {verdict.wrong}")
         shutil.rmtree(directory / str(n), ignore_errors=True)
 
 
+CASES = {"pairs": pairs, "exchanged": exchanges}
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(sweep(Path(directory), rebuilt="rebuilt" in sys.argv))
+        chosen = next((CASES[word] for word in sys.argv if word in CASES), cases)
+        asyncio.run(sweep(Path(directory), chosen(), rebuilt="rebuilt" in sys.argv))

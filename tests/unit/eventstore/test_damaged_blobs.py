@@ -25,9 +25,10 @@ async def shared(directory: Path) -> None:
     await log.close()
 
 
-def change(directory: Path, sql: str) -> None:
+def change(directory: Path, *statements: str) -> None:
     with closing(sqlite3.connect(directory / DATABASE)) as connection, connection:
-        connection.execute(sql)
+        for sql in statements:
+            connection.execute(sql)
 
 
 async def test_content_whose_count_of_owners_is_damaged_is_deleted_by_none_of_them(tmp_path: Path) -> None:
@@ -64,3 +65,15 @@ async def test_damaged_content_is_not_called_whole_when_an_owner_leaves(tmp_path
         await log.blob(blob_id(CONTENT))
     await log.close()
     assert "blob" in str(find_damage(tmp_path / DATABASE))
+
+
+async def test_a_number_in_place_of_a_content_is_corrupt(tmp_path: Path) -> None:
+    """So it looks where the page of another table is in its place."""
+    await shared(tmp_path)
+    change(tmp_path, "PRAGMA writable_schema=ON", "UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '')")
+    change(tmp_path, "UPDATE blob SET packed = 5")
+    log = await opened(tmp_path)
+    with pytest.raises(Corrupt):
+        await log.blob(blob_id(CONTENT))
+    assert await log.probe()
+    await log.close()

@@ -6,9 +6,11 @@ import pytest
 
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, Pruning
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from tests.support.worlds.spoilt import filled, opened, page_of, spoil
+from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from tests.support.worlds.spoilt import as_killed, filled, opened, page_of, spoil
 
 
 async def test_an_index_of_events_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
@@ -84,4 +86,55 @@ async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_clos
     await look.finished()
     await look.stop()
     assert await log.probe()
+    await log.close()
+
+
+async def test_an_index_of_tombstones_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    done = await log.append(Append(ts_ms=0, events=tuple(NewEvent("a", "t", b"{}") for _ in range(5))))
+    gone = tuple(event.position for event in done.events[:3])  # type: ignore[union-attr]
+    await log.append(Append(ts_ms=0, prune=Pruning(gone, {"a": 4}), events=(NewEvent("a", "t", b"{}"),)))
+    await log.close()
+    spoil(tmp_path, "pruned_by_seq")
+    log = await opened(tmp_path)
+    assert [event.seq for event in await log.read("a", 0, events_max=9)] == [4, 5, 6]
+    assert "index of table pruned" in (await log.probe() or "")
+    await log.close()
+    assert find_damage(tmp_path / DATABASE) == []
+
+
+async def test_an_index_of_names_that_cannot_be_read_holds_up_no_stream_that_ended_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    log = await opened(tmp_path / "log")
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"), NewEvent("b", "t", b"{}"))))
+    await log.append(Append(ts_ms=0, ended=("a",)))
+    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
+    as_killed(tmp_path / "log", tmp_path / "killed")
+    await log.close()
+    spoil(tmp_path / "killed", "stream_unique")
+    log = await opened(tmp_path / "killed")
+    assert (log.head("b").seq, log.position) == (1, 3)
+    assert await log.probe()
+    await log.close()
+
+
+async def test_a_table_of_events_whose_root_changed_places_with_a_page_of_its_own_is_found_again(
+    tmp_path: Path,
+) -> None:
+    log = await opened(tmp_path)
+    for n in range(20):
+        await log.append(Append(ts_ms=0, events=tuple(NewEvent(f"s{n}", "t", b"x" * 900) for _ in range(20))))
+    await log.close()
+    root = page_of(tmp_path, "event")
+    data = bytearray((tmp_path / DATABASE).read_bytes())
+    first = root + int.from_bytes(data[root + 12 : root + 14])  # the cell that leads to the first page
+    leaf = (int.from_bytes(data[first : first + 4]) - 1) * PAGE_BYTES
+    pages = data[root : root + PAGE_BYTES], data[leaf : leaf + PAGE_BYTES]
+    data[leaf : leaf + PAGE_BYTES], data[root : root + PAGE_BYTES] = pages
+    (tmp_path / DATABASE).write_bytes(data)
+    log = await opened(tmp_path)
+    assert (log.position, log.head("s19").seq) == (400, 20)
+    assert "made again from the pages" in (await log.probe() or "")
+    assert await log.verify() == 400
     await log.close()

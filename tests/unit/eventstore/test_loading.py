@@ -11,10 +11,9 @@ import pytest
 from huahuo.eventstore.core import storage_port
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
-from huahuo.eventstore.sqlite import events, loading
+from huahuo.eventstore.sqlite import events, index_proof
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.packed import PackedHeads
-from huahuo.eventstore.sqlite.store import SqliteStore
 from tests.support.worlds.spoilt import opened
 
 STREAMS = 4_000
@@ -104,9 +103,10 @@ async def test_names_of_many_ended_streams_do_not_stay_in_memory(tmp_path: Path)
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_one_walk_over_the_index_finds_the_heads_that_a_seek_for_each_stream_finds(
+async def test_an_opening_knows_the_heads_that_a_seek_for_each_stream_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    monkeypatch.setattr(index_proof, "_READ_AT_ONCE", 7)
     chance = Random(seed)
     async with reopened(tmp_path, named(400)) as log:
         for stream in chance.sample(named(500), 60):
@@ -116,21 +116,12 @@ async def test_one_walk_over_the_index_finds_the_heads_that_a_seek_for_each_stre
         pruned = chance.choice([name for name in named(400) if name not in ended])
         [first, *_] = await log.read(pruned, 0, events_max=1)
         await log.append(Append(ts_ms=0, prune=Pruning((first.position,), {pruned: 2})))
-        heads = []
-        for events_a_stream in (0, 1_000):  # each stream by itself, then all by one walk
-            monkeypatch.setattr(loading, "_EVENTS_A_STREAM", events_a_stream)
-            place = log.store.recover().place()
-            heads.append({name: place.head(name) for name in (*named(500), "last")})
-        assert heads[0] == heads[1]
-        assert heads[0][pruned] == Head(2, log.head(pruned).seq)
-        assert heads[0][ended[0]] is None
-
-
-async def test_a_walk_that_meets_a_row_of_no_stream_leaves_the_heads_to_the_seeks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "_EVENTS_A_STREAM", 1_000)
-    async with reopened(tmp_path, named(400)) as log:
-        assert isinstance(log.store, SqliteStore)
-        log.store.connection.execute("INSERT INTO seq_index VALUES (999, 7, 5, 0)")
-        assert log.store.recover().place().head("user/3") == Head(1, 2)
+        place = log.store.recover().place()  # asks the index for each stream
+        heads = {name: place.head(name) or Head() for name in (*named(500), "last")}
+        assert heads[pruned] == Head(2, log.head(pruned).seq)
+        assert heads[ended[0]] == Head()
+    log = await opened(tmp_path)
+    found = {name: log.head(name) for name in heads if name not in ended}
+    await log.close()
+    for name, head in found.items():
+        assert (name, head.first, head.seq) == (name, heads[name].first, heads[name].seq)

@@ -9,7 +9,7 @@ import pytest
 
 from huahuo.eventstore.core.chain import link
 from huahuo.eventstore.model import Append, NewEvent, Pruning
-from huahuo.eventstore.sqlite import put_right
+from huahuo.eventstore.sqlite import proofs, put_right, row_links
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import opened
@@ -35,9 +35,10 @@ async def test_the_links_of_tombstones_are_searched_for_within_the_bound(
         links += 1
         return link(before, facts)
 
-    monkeypatch.setattr(put_right, "link", counted)
-    monkeypatch.setattr(put_right, "TRIES_MAX", TRIES_MAX)
+    monkeypatch.setattr(row_links, "link", counted)
+    monkeypatch.setattr(proofs, "TRIES_MAX", TRIES_MAX)
     with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
         connection.execute(f"UPDATE event SET {column} WHERE position % 2 = 0")
         assert put_right.find_mends(connection, read_naming(connection, whole=False), whole=True) == []
-    assert links <= TRIES_MAX + 4 * 2 * PAIRS
+    exchanges = PAIRS**2
+    assert links <= TRIES_MAX + 4 * 2 * PAIRS + exchanges

@@ -1,0 +1,184 @@
+"""An index by stream and seq that is false is made again by the opening: no seq is given out twice."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from huahuo.eventstore.errors import MISREAD, Damaged
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite import index_proof
+from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX, prove_index
+from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from tests.support.worlds.changed_columns import as_it_was, make
+from tests.support.worlds.spoilt import opened, page_of
+
+pytestmark = pytest.mark.slow
+
+SEEKS = {"_WALKED_MAX": 0, "_ROWS_A_STREAM": 0}
+HEADS = {"a": 3, "b": 1, "c": 1, "d": 40, "e": 2}
+GONE = "stream = (SELECT id FROM stream WHERE name = 'old')"
+
+
+@pytest.fixture(params=["walked", "sought"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SEEKS.items() if request.param == "sought" else ():
+        monkeypatch.setattr(index_proof, name, value)
+
+
+def change(directory: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        for sql in statements:
+            connection.execute(sql)
+
+
+async def filled(directory: Path) -> None:
+    log = await opened(directory)
+    for stream, head in HEADS.items():
+        events = tuple(NewEvent(stream, "t", b"{}") for _ in range(head))
+        await log.append(Append(ts_ms=0, events=events))
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (f"DELETE FROM seq_index WHERE {GONE} AND seq = 3",),
+        (f"DELETE FROM seq_index WHERE {GONE}",),
+        (f"UPDATE seq_index SET seq = 1000000 WHERE {GONE} AND seq = 3",),
+        (f"UPDATE seq_index SET seq = 4 WHERE {GONE} AND seq = 3",),
+        (f"UPDATE seq_index SET seq = 0 WHERE {GONE} AND seq = 3",),
+        (f"UPDATE seq_index SET stream = 9999 WHERE {GONE} AND seq = 3",),
+        (f"UPDATE seq_index SET stream = stream - 1 WHERE {GONE} AND seq = 3",),
+        (
+            f"DELETE FROM seq_index WHERE {GONE} AND seq = 3",
+            "INSERT INTO seq_index VALUES (9999, 1, 8, 0)",
+        ),
+    ],
+    ids=[
+        "last", "all", "far", "next", "lower", "no stream", "another stream", "in its place"
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("_way")
+async def test_an_old_stream_goes_on_at_its_seq_although_the_index_is_false(
+    tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    truth = await make(tmp_path)
+    closed = tmp_path / "closed"
+    as_it_was(closed)
+    change(closed, *changes)
+    assert find_damage(closed / DATABASE)
+    log = await opened(closed)
+    assert {stream: log.head(stream).seq for stream in truth} == {
+        stream: events[-1].seq for stream, events in truth.items()
+    }
+    assert await log.read("old", 0, events_max=9) == truth["old"]
+    assert "made again from the events" in (await log.probe() or "")
+    done = await log.append(Append(ts_ms=9, events=(NewEvent("old", "t", b"{}"),)))
+    assert [event.seq for event in done.events] == [4]  # type: ignore[union-attr]
+    await log.close()
+    assert find_damage(closed / DATABASE) == []
+    log = await opened(closed)
+    assert await log.probe() is None
+    await log.close()
+
+
+def flipped(page: bytes) -> Iterator[bytes]:
+    """A page of an index with each of its bits changed, but for those of the room that no row uses."""
+    header, rows = 8, int.from_bytes(page[3:5])
+    content = int.from_bytes(page[5:7])
+    for at in (*range(header + 2 * rows), *range(content, len(page))):
+        for bit in range(8):
+            changed = bytearray(page)
+            changed[at] ^= 1 << bit
+            yield bytes(changed)
+
+
+@pytest.mark.usefixtures("_way")
+async def test_no_changed_bit_of_the_index_gives_a_false_head(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    path, at = tmp_path / DATABASE, page_of(tmp_path, "seq_index")
+    page = path.read_bytes()[at : at + PAGE_BYTES]
+    with closing(sqlite3.connect(path)) as connection:
+        naming = read_naming(connection)
+    false, found = [], 0
+    for changed in flipped(page):
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(changed)
+        with closing(sqlite3.connect(path)) as connection:
+            try:
+                ends = prove_index(connection, naming, sum(HEADS.values()))
+            except (Damaged, sqlite3.DatabaseError, *MISREAD):
+                found += 1
+                continue
+            heads = {naming.streams[number]: seq for number, _, seq in ends}
+        if heads != HEADS:
+            false.append(heads)
+    assert false == []
+    assert found > 100
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_streams_that_are_told_in_whole_runs_are_proven_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(index_proof, "_READ_AT_ONCE", 3)
+    chance = Random(seed)
+    await filled(tmp_path)
+    changes = (
+        "UPDATE OR REPLACE seq_index SET seq = {0} WHERE position = {2}",
+        "UPDATE OR REPLACE seq_index SET stream = {0} WHERE position = {2}",
+        "UPDATE OR REPLACE seq_index SET stream = {1}, seq = {0} WHERE position = {2}",
+        "DELETE FROM seq_index WHERE position = {2}",
+        "INSERT OR REPLACE INTO seq_index VALUES ({1}, {0}, {2}, 0)",
+    )
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        for _ in range(chance.choice((0, 1, 2))):
+            numbers = chance.randint(-1, 8), chance.randint(0, 8), chance.randint(1, sum(HEADS.values()))
+            connection.execute(chance.choice(changes).format(*numbers))
+        told = []
+        for whole in (True, False):
+            naming = read_naming(connection, whole=whole)
+            assert naming.is_whole is whole
+            try:
+                told.append([*prove_index(connection, naming, sum(HEADS.values()))])
+            except Damaged as error:
+                told.append([(0, 0, None), (error.position, 0, None)])
+    assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("_way")
+async def test_what_is_missing_among_the_events_is_told_once_and_makes_no_start_slower(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    change(tmp_path, "UPDATE event SET seq = 1, body = x'00' WHERE position = 3")
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.execute("DELETE FROM seq_index WHERE position = 3")
+        naming = read_naming(connection)
+        with pytest.raises(Damaged, match=FALSE_INDEX):
+            prove_index(connection, naming, sum(HEADS.values()))
+        index_proof.note_gaps(connection, naming, sum(HEADS.values()))
+        prove_index(connection, naming, sum(HEADS.values()))
+        connection.execute("DELETE FROM seq_index WHERE position = 4")
+        with pytest.raises(Damaged, match=FALSE_INDEX):
+            prove_index(connection, naming, sum(HEADS.values()))
+
+
+async def test_a_row_of_the_index_without_a_number_holds_up_nothing(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    path, at = tmp_path / DATABASE, page_of(tmp_path, "seq_index")
+    data = bytearray(path.read_bytes())
+    row = at + int.from_bytes(data[at + 8 : at + 10])
+    data[row + 2] = 0  # behind two lengths, the kind of its stream's number
+    path.write_bytes(data)
+    log = await opened(tmp_path)
+    assert {stream: log.head(stream).seq for stream in HEADS} == HEADS
+    assert "made again from the events" in (await log.probe() or "")
+    await log.close()
