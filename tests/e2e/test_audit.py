@@ -316,7 +316,7 @@ def test_datasette_serves_the_index_to_a_holder_of_the_link_and_records_each_que
             browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
             browser.open(link, timeout=WITHIN_S).close()
             with browser.open(
-                f"{base}/audit/event.json?_search=fox&_shape=array", timeout=WITHIN_S
+                f"{base}/audit/event.json?_search=fox&type=tick&_shape=array", timeout=WITHIN_S
             ) as answer:
                 rows = json.load(answer)
             assert [row["type"] for row in rows] == ["tick"] * 3
@@ -328,7 +328,7 @@ def test_datasette_serves_the_index_to_a_holder_of_the_link_and_records_each_que
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=WITHIN_S)
         asked = [row["data"]["what"] for row in found(server.data, "--type", "audit_recorded")["rows"]]
-        assert "_search=fox&_shape=array" in [what.get("question") for what in asked]
+        assert "_search=fox&type=tick&_shape=array" in [what.get("question") for what in asked]
 
 
 def _addresses(process: subprocess.Popen[str]) -> tuple[str, str]:
