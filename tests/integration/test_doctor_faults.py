@@ -172,7 +172,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (end_lost, "error", "log", "restore"),
     (row_changed, "error", "content", "--rebuild|restore"),
     (name_changed, "error", "content", "what is damaged is refused"),
-    (place_gone, "error", "content", "--rebuild"),
+    (place_gone, "error", "log", "made again from the events"),
     (newer_format, "error", "log", "a newer version of huahuo wrote this log"),
     (page_spoilt, "error", "log|content", ""),
     (database_gone, "error", "log", "restore"),
