@@ -54,6 +54,16 @@ def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_time(na
     run(main())
 
 
+def test_a_request_is_charged_by_the_clock_that_pays_debts_off() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for _ in range(20):
+                assert (await c.get("/who")).is_success
+            assert w.server.turns.shares.owed_s(ALICE.name) == 0, "no time passes on the service's clock"
+
+    run(main())
+
+
 def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

@@ -58,6 +58,7 @@ class HttpConnection(AnswerWriter):
         self._held_bytes = 0
         self._visit: Visit | None = None
         self._body = bytearray()
+        self._now_s = owner.server.wires.ambient.monotonic_s
         self._reader: Reader | None = None
         self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
 
@@ -65,7 +66,7 @@ class HttpConnection(AnswerWriter):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._now_s()
         self._receive(data)
         if self._visit is not None:  # without one, requests are bounded by their number
             self._charge(self._visit, began_s)
@@ -248,15 +249,14 @@ class HttpConnection(AnswerWriter):
 
     async def _answered(self, visit: Visit, body: bytes) -> None:
         answer = await self._api.answer(visit, body)
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._now_s()
         self._finish(answer)
         self._charge(visit, began_s)
 
     def _charge(self, visit: Visit, began_s: float) -> None:
-        """Let the user pay for the loop's time since then."""
+        """Let the user pay for the loop's time since then, by the clock that pays debts off."""
         if visit.payer:
-            spent_s = asyncio.get_running_loop().time() - began_s
-            self._owner.server.wires.supply.turns.charge(visit.payer, spent_s)
+            self._owner.server.wires.supply.turns.charge_since(visit.payer, began_s)
 
     async def _later(self, answer: Answer) -> None:
         if answer.hold_s:

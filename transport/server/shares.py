@@ -86,6 +86,11 @@ class Shares:
         self.slowed += 1
         return max(LEAST_S, (debt.owed_s - FREE_S) / self._rate())
 
+    def owed_s(self, user: str) -> float:
+        """What `user` owes, as last computed."""
+        debt = self._debts.get(user)
+        return 0.0 if debt is None else debt.owed_s
+
     def owes(self, user: str) -> bool:
         """Whether `user` owes more than `COUNTS_S`, so that its work should be spread over time."""
         return user in self._owing
