@@ -32,19 +32,19 @@ def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_time(na
     async def main() -> None:
         async with world() as w, http(w) as c:
             turns, charged = w.server.turns, Counter[str]()
-            charge = turns.charge
+            charge_since = turns.charge_since
 
-            def noted(user: str, spent_s: float) -> None:
+            def noted(user: str, began_s: float) -> None:
                 charged[user] += 1
-                charge(user, spent_s)
+                charge_since(user, began_s)
 
-            turns.charge = noted  # type: ignore[method-assign]
+            turns.charge_since = noted  # type: ignore[method-assign]
             await w.append(STREAM, "a")
             assert (await c.request(method, path, json=body)).is_success
             assert charged[ALICE.name]
             assert turns.shares.slowed == 0, "the only user never waits"
-            charge("user/9", 0.001)
-            charge(ALICE.name, 0.2)
+            turns.charge("user/9", 0.001)
+            turns.charge(ALICE.name, 0.2)
             asked = asyncio.create_task(c.request(method, path, json=body))
             await until(lambda: turns.shares.slowed > 0)
             assert not asked.done()
