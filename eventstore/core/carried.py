@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from huahuo.eventstore.core.storage_port import PutBlob, PutSealed
+from huahuo.eventstore.core.changes import PutBlob, PutSealed
 
 
 class KeyUse(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.core.carried import Carried, KeyUse, key_name
+from huahuo.eventstore.core.changes import PutBlob, PutSealed
 from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.core.seal import Prepared, Vault
-from huahuo.eventstore.core.storage_port import PutBlob, PutSealed
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import Append
 

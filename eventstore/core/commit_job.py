@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from huahuo.eventstore.core.ages import AgeClock
+from huahuo.eventstore.core.changes import PutAge, PutCounter
 from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.pending import Commit, Pending, decided
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import PutAge, PutCounter, Store
+from huahuo.eventstore.core.storage_port import Store
 
 
 def commit_job(

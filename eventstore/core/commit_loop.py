@@ -12,11 +12,12 @@ from typing import Any
 
 import structlog
 
+from huahuo.eventstore.core.changes import Change
 from huahuo.eventstore.core.fair_queue import FairQueue
 from huahuo.eventstore.core.pending import Pending, Written
 from huahuo.eventstore.core.queue_room import has_room
 from huahuo.eventstore.core.seal import Prepared
-from huahuo.eventstore.core.storage_port import Change, Store
+from huahuo.eventstore.core.storage_port import Store
 from huahuo.eventstore.errors import Closed, QueueFull
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append

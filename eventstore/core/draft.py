@@ -12,21 +12,21 @@ from contextlib import suppress
 
 from huahuo.eventstore.core.carried import NOTHING, Carried, key_name
 from huahuo.eventstore.core.chain import link
-from huahuo.eventstore.core.storage_port import (
+from huahuo.eventstore.core.changes import (
     Change,
     DropBlob,
     DropRow,
     DropSealed,
     EndStream,
     Group,
-    Lookup,
-    Place,
     Prune,
     PutCommand,
     PutKey,
     PutRow,
     Shred,
 )
+from huahuo.eventstore.core.place import Place
+from huahuo.eventstore.core.storage_port import Lookup
 from huahuo.eventstore.errors import CommandMismatch, Conflict, Corrupt, KeyConflict
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import (

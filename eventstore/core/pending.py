@@ -8,11 +8,11 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.core.carrying import carry
+from huahuo.eventstore.core.changes import Change
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.fair_queue import cost_of
 from huahuo.eventstore.core.seal import Prepared, Vault
-from huahuo.eventstore.core.storage_port import Change
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Hearer, Listener
 

@@ -11,8 +11,9 @@ import msgspec
 from huahuo.eventstore.blobs import blob_id as name_of
 from huahuo.eventstore.blobs import unpack
 from huahuo.eventstore.core.chain import GENESIS, check, merged
+from huahuo.eventstore.core.place import Place
 from huahuo.eventstore.core.receipts import AUDIT_STREAM, Ledger, Receipt, is_receipt, read_receipt
-from huahuo.eventstore.core.storage_port import Place, Reads, Span
+from huahuo.eventstore.core.storage_port import Reads, Span
 from huahuo.eventstore.errors import Closed, Corrupt, Damaged, EventStoreError, Unavailable
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import (

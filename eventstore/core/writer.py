@@ -16,13 +16,15 @@ import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.ages import AgeClock
+from huahuo.eventstore.core.changes import PutCounter
 from huahuo.eventstore.core.commit_job import commit_job
 from huahuo.eventstore.core.commit_loop import CommitLoop
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.fair_executor import Charge
 from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Loaded, PutCounter, Reads, Store
+from huahuo.eventstore.core.storage_port import Reads, Store
 from huahuo.eventstore.errors import Corrupt, Damaged, Detached, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import LOG_STREAM, Head, StoredEvent

@@ -10,9 +10,11 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.chain import GENESIS, check, merged
+from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.page_joining import joined_of
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Group, Loaded, Span
+from huahuo.eventstore.core.storage_port import Span
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import InUse, Unavailable, WrongKey
 from huahuo.eventstore.memory.model_disk import ModelDisk

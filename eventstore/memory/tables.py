@@ -1,7 +1,7 @@
 """The state of the in-memory engine after all its commits: dictionaries, and how each change is applied."""
 
 from huahuo.eventstore.core.ages import AgeNote
-from huahuo.eventstore.core.storage_port import (
+from huahuo.eventstore.core.changes import (
     PASSED_KEPT,
     Change,
     DropBlob,

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
-from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed
+from huahuo.eventstore.core.changes import PASSED_KEPT, Passed
 
 type Verdict = Literal["agreed", "others differ", "differs"]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from huahuo.eventstore.core.changes import Group, Passed, PutPassed
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Group, Passed, PutPassed
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.replicated.apply import Run, Step
 from huahuo.eventstore.replicated.shared import Shared, dump

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from huahuo.eventstore.core.changes import Change, Passed, PutCounter
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.storage_port import Change, Passed, PutCounter
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Appended, Duplicate
 from huahuo.eventstore.replicated import birth

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Group, Loaded, Reads, Store
+from huahuo.eventstore.core.storage_port import Reads, Store
 from huahuo.eventstore.core.writer import Writer
 from huahuo.eventstore.errors import Corrupt, Detached, EventStoreError, InUse
 from huahuo.eventstore.executor import Executor

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.core.carried import NOTHING, Carried
-from huahuo.eventstore.core.storage_port import Passed, PutAcks
+from huahuo.eventstore.core.changes import Passed, PutAcks
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append
 

@@ -11,9 +11,10 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.carrying import carry
+from huahuo.eventstore.core.changes import Passed, PutAcks
 from huahuo.eventstore.core.pending import Pending
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Lookup, Passed, PutAcks
+from huahuo.eventstore.core.storage_port import Lookup
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.replicated.proposal import (
     HEAD_BYTES_MAX,

@@ -20,17 +20,12 @@ from contextlib import suppress
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.changes import Change, Passed, PutAcks
 from huahuo.eventstore.core.draft import Outcome
 from huahuo.eventstore.core.pending import Pending, Written, tell_hearers
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import (
-    Change,
-    Loaded,
-    Passed,
-    PutAcks,
-    Reads,
-    Store,
-)
+from huahuo.eventstore.core.storage_port import Reads, Store
 from huahuo.eventstore.core.writer import GROUP_BYTES_MAX, GROUP_EVENTS_MAX
 from huahuo.eventstore.errors import Closed, Unavailable
 from huahuo.eventstore.executor import Executor

@@ -10,7 +10,7 @@ from itertools import chain, groupby
 
 import msgspec
 
-from huahuo.eventstore.core.storage_port import (
+from huahuo.eventstore.core.changes import (
     Change,
     DropBlob,
     DropRow,

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from huahuo.eventstore.core.changes import Group, PutAcks, PutCommand
 from huahuo.eventstore.core.draft import COMMANDS_KEPT_MS
 from huahuo.eventstore.core.kept import AckClients, CommandCounts, KeptLimits
-from huahuo.eventstore.core.storage_port import Group, PutAcks, PutCommand
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.sqlite.changes import Values
 from huahuo.eventstore.sqlite.faults import is_corrupt, text_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import compress
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.storage_port import NOTHING_PACKED, Loaded
+from huahuo.eventstore.core.place import NOTHING_PACKED, Loaded
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Head

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock

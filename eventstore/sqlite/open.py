@@ -19,8 +19,8 @@ from huahuo.eventstore.core.ages import AgeNote
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from huahuo.eventstore.core.storage_port import PASSED_KEPT, Loaded, Passed, PutPassed
+from huahuo.eventstore.core.changes import PASSED_KEPT, Passed, PutPassed
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.sums import Value, must_fit, row_crc
 from huahuo.eventstore.sqlite.meta import get_meta
 

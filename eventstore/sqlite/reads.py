@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huahuo.eventstore.core.page_joining import joined_of
-from huahuo.eventstore.core.storage_port import Loaded, Span
+from huahuo.eventstore.core.place import Loaded
+from huahuo.eventstore.core.storage_port import Span
 from huahuo.eventstore.core.sums import must_fit, row_crc
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.changes import Passed, PutPassed
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
-from huahuo.eventstore.core.storage_port import Passed, PutPassed
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import INT64_MAX

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import structlog
 
-from huahuo.eventstore.core.kept import KeptLimits
-from huahuo.eventstore.core.storage_port import (
+from huahuo.eventstore.core.changes import (
     DropSealed,
     EndStream,
     ForgetUser,
     Group,
     IndexMore,
-    Loaded,
     Prune,
     PutCounter,
     Shred,
 )
+from huahuo.eventstore.core.kept import KeptLimits
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head, StoredEvent

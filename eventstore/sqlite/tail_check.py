@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
-from huahuo.eventstore.core.storage_port import Loaded, Place
+from huahuo.eventstore.core.place import Loaded, Place
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Head, StoredEvent, Tombstone
 from huahuo.eventstore.sqlite.directory_lock import Left

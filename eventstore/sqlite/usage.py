@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from huahuo.eventstore.core.storage_port import CountUsage, DropBlob, Prune, PutBlob
+from huahuo.eventstore.core.changes import CountUsage, DropBlob, Prune, PutBlob
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.model import StoredEvent
 

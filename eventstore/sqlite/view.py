@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.directory_lock import LOCK

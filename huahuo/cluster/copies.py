@@ -19,7 +19,7 @@ from huahuo.cluster import errors
 from huahuo.cluster.errors import Refused
 from huahuo.cluster.peers import Peers
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
 

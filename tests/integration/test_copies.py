@@ -17,7 +17,7 @@ from huahuo.cluster.fetching import FOLDER, NoCopy, fetch
 from huahuo.cluster.members import Member
 from huahuo.cluster.peers import Peers
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite import schema

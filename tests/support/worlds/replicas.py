@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.core.writer import WriterOf
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog

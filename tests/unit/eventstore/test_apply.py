@@ -6,8 +6,9 @@ import pytest
 
 from huahuo.eventstore.core.ages import RESTART_STEP_MS_MAX
 from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Passed, Place
+from huahuo.eventstore.core.place import Place
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
 from huahuo.eventstore.replicated import birth, shared

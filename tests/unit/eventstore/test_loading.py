@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from huahuo.eventstore.core import storage_port
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
 from huahuo.eventstore.sqlite import events, index_proof
@@ -73,7 +72,7 @@ async def test_a_stream_that_rested_goes_on_at_its_head(tmp_path: Path) -> None:
 async def test_many_streams_that_were_written_to_are_packed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_port, "UNPACKED_MAX", 3)
+    monkeypatch.setattr("huahuo.eventstore.core.place.UNPACKED_MAX", 3)
     monkeypatch.setattr(events, "_UNPACKED_MAX", 3)
     async with reopened(tmp_path, named(50)) as log:
         for stream in named(50):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed, PutPassed
+from huahuo.eventstore.core.changes import PASSED_KEPT, Passed, PutPassed
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Appended, Duplicate

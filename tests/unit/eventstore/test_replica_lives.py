@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.storage_port import PutKeyframe
+from huahuo.eventstore.core.changes import PutKeyframe
 from huahuo.eventstore.errors import (
     EventStoreError,
     Unavailable,

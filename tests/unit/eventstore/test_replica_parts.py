@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.changes import Passed, PutPassed
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Passed, Place, PutPassed
+from huahuo.eventstore.core.place import Place
 from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
 from huahuo.eventstore.model import Append, Appended
 from huahuo.eventstore.replicated import birth

@@ -6,8 +6,8 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     CommandMismatch,
