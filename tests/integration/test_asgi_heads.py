@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from huahuo import Huahuo
-from huahuo.transport.http import asgi
+from huahuo.transport.http.asgi_answer import let_send
 
 SCOPE: dict[str, Any] = {
     "type": "http", "method": "GET", "path": "/readyz", "root_path": "", "query_string": b"",
@@ -77,7 +77,7 @@ async def test_a_refused_body_that_comes_slowly_is_taken_to_its_end() -> None:
         taken.append(next(parts))
         return {"type": "http.request", "body": b"x" * 1000, "more_body": taken[-1]}
 
-    await asgi.let_send(receive)
+    await let_send(receive)
     assert taken == [*[True] * 10, False]
 
 

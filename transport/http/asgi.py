@@ -5,16 +5,18 @@ reads before it hands it on. Lifespan events are not for this module.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
+from huahuo.transport.http.asgi_answer import BODILESS, deny, head_message, let_send, whole_headers
+from huahuo.transport.http.asgi_leaving import end_all, unless_gone, wait_until_gone
+from huahuo.transport.http.asgi_outlet import AsgiOutlet
 from huahuo.transport.http.asgi_scope import (
     Scope,
     all_of,
@@ -26,20 +28,14 @@ from huahuo.transport.http.asgi_scope import (
     root_of,
 )  # fmt: skip
 from huahuo.transport.http.asgi_socket import AsgiSocket, Unwrapped
-from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.heads import HEAD_BYTES_MAX
-from huahuo.transport.http.messages import Answer, Headers, Request, origin_form
-from huahuo.transport.http.out_queue import Message, OutQueue, Receive, Send
+from huahuo.transport.http.messages import Answer, Request, origin_form
+from huahuo.transport.http.out_queue import Receive, Send
 from huahuo.transport.http.problems import problem, worded
-from huahuo.transport.http.time_limit import LINGER_S, LINGER_SILENCE_S
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.server import Server
-from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
-
-_DENIAL: Final = "websocket.http.response"
-_BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class AsgiTransport:
@@ -92,7 +88,7 @@ class AsgiTransport:
                 del found, body, request  # some KiB, unused while the reader waits
                 await following
             elif body is not None:
-                said = await _unless_gone(self._api.answer(found, body), receive)
+                said = await unless_gone(self._api.answer(found, body), receive)
                 if said is not None:
                     await self._charged(found, self._say(scope, send, said))
         finally:
@@ -129,11 +125,11 @@ class AsgiTransport:
     async def _say(self, scope: Scope, send: Send, answer: Answer, unread: Receive | None = None) -> None:
         """Send an answer. `unread`: gives the rest of a body, if there is one that was not read."""
         answer = worded(answer, self._api.speech(all_of(scope, b"accept-language")))
-        headers, ends = _whole_headers(answer), answer.ends and one_at_a_time(scope)
+        headers, ends = whole_headers(answer), answer.ends and one_at_a_time(scope)
         if ends:
             headers = (*headers, ("Connection", "close"))
-        await send(_start(answer.status, headers))
-        body = b"" if scope["method"] == "HEAD" or answer.status in _BODILESS else answer.body
+        await send(head_message(answer.status, headers))
+        body = b"" if scope["method"] == "HEAD" or answer.status in BODILESS else answer.body
         if ends and unread is not None and has_body(scope):
             # Closed with bytes unread, TCP would take the answer from a client that is still sending.
             await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -151,7 +147,7 @@ class AsgiTransport:
             return
         outlet.socket = found
         try:
-            await _left(receive)
+            await wait_until_gone(receive)
         except asyncio.CancelledError:
             if not outlet.over or task.uncancel():  # else it was the outlet, whose answer has ended
                 raise
@@ -171,7 +167,7 @@ class AsgiTransport:
         refusal, address, over = self._admitted(headers, peer_of(scope))
         if refusal is not None:
             refusal = worded(refusal, self._api.speech(all_of(scope, b"accept-language")))
-            await _deny(scope, send, refusal)
+            await deny(scope, send, refusal)
             return
         negotiated = self._server.handshakes.negotiate(tuple(scope.get("subprotocols") or ()))
         serving: asyncio.Task[None] | None = None
@@ -197,7 +193,7 @@ class AsgiTransport:
             await asyncio.wait({sending}, timeout=self._settings.close_timeout_s)
         finally:
             socket.gone()
-            await _ended(serving, *(() if sending is None else (sending,)))
+            await end_all(serving, *(() if sending is None else (sending,)))
 
     def _admitted(
         self, headers: Sequence[tuple[str, str]], peer: str
@@ -218,156 +214,3 @@ class AsgiTransport:
         if entry is Entry.REFUSED:
             return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_CONNECTIONS), address, False
         return None, address, entry is Entry.OVER
-
-
-class AsgiOutlet:
-    """The way out to a reader of server-sent events. Implements `event_socket.Outlet`."""
-
-    __slots__ = ("_deadline", "_send", "_sending", "_speech", "_task", "out", "over", "socket")
-
-    def __init__(self, send: Send, task: asyncio.Task[None], speech: Speech) -> None:
-        """`task` waits for the reader to leave; it is cancelled when the answer has ended.
-
-        `speech`: says a refusal.
-        """
-        self.out = OutQueue(self._filled, self._drained, self._begin)
-        self.socket: Reader | None = None
-        self.over = False
-        self._send = send
-        self._task = task
-        self._speech: Speech | None = speech
-        self._sending: asyncio.Task[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-
-    @property
-    def paused(self) -> bool:
-        """See `Outlet`."""
-        return self.out.paused
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Outlet`."""
-        return self.out.unsent_bytes
-
-    def bound(self, bytes_max: int) -> None:
-        """See `Outlet`."""
-        self.out.bound(bytes_max)
-
-    def refuse(self, answer: Answer) -> None:
-        """See `Outlet`."""
-        if self._speech is not None:
-            answer = worded(answer, self._speech)
-        self.out.put(_start(answer.status, _whole_headers(answer)), 0)
-        self.out.end({"type": "http.response.body", "body": answer.body})
-
-    def begin(self, status: HTTPStatus, headers: Headers) -> None:
-        """See `Outlet`."""
-        self._speech = None
-        self.out.put(_start(status, headers), 0)
-
-    def write(self, text: bytes) -> None:
-        """See `Outlet`."""
-        self.out.put({"type": "http.response.body", "body": text, "more_body": True}, len(text))
-
-    def write_shared(self, text: bytes, chunk: bytes) -> None:  # noqa: ARG002  see below
-        """See `Outlet`. The server makes its chunks by itself."""
-        self.write(text)
-
-    def end(self, deadline_s: float) -> None:
-        """See `Outlet`."""
-        self.out.end({"type": "http.response.body", "body": b""})
-        self._deadline = asyncio.get_running_loop().call_later(deadline_s, self.abort)
-
-    def abort(self) -> None:
-        """See `Outlet`."""
-        if not self.over:
-            self.over = True
-            self._task.cancel()
-
-    async def gone(self) -> None:
-        """Nothing can be sent any more."""
-        self.over = True
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._sending is not None:
-            await _ended(self._sending)
-
-    def _begin(self) -> None:
-        """Send what waits, in a task that lasts no longer: an idle reader has one task, the server's."""
-        if self._sending is None and not self.over:
-            self._sending = asyncio.ensure_future(self._flush())
-
-    async def _flush(self) -> None:
-        try:
-            await self.out.flush(self._send)
-        except Exception:  # noqa: BLE001  the reader has left
-            self.abort()
-        else:
-            if self.out.ended:
-                self.abort()
-        finally:
-            self._sending = None
-
-    def _filled(self) -> None:
-        if self.socket is not None:
-            self.socket.filled()
-
-    def _drained(self) -> None:
-        if self.socket is not None:
-            self.socket.drained()
-
-
-async def let_send(receive: Receive) -> None:
-    """Throw away the rest of a body while it comes, for a short time."""
-    loop = asyncio.get_running_loop()
-    ends_s, more = loop.time() + LINGER_S, True
-    with contextlib.suppress(TimeoutError):
-        while more:
-            async with asyncio.timeout_at(min(ends_s, loop.time() + LINGER_SILENCE_S)):
-                more = (await receive()).get("more_body", False)
-
-
-def _start(status: HTTPStatus, headers: Headers) -> Message:
-    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    return {"type": "http.response.start", "status": status.value, "headers": raw}
-
-
-def _whole_headers(answer: Answer) -> Headers:
-    if answer.status in _BODILESS:
-        return answer.headers
-    return (*answer.headers, ("Content-Length", str(len(answer.body))))
-
-
-async def _deny(scope: Scope, send: Send, answer: Answer) -> None:
-    """Refuse a handshake, with the status where the server can say one."""
-    if _DENIAL not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close"})
-        return
-    start = _start(answer.status, _whole_headers(answer))
-    await send({**start, "type": f"{_DENIAL}.start"})
-    await send({"type": f"{_DENIAL}.body", "body": answer.body})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _unless_gone(work: Coroutine[Any, Any, Answer], receive: Receive) -> Answer | None:
-    """The answer; None if the client leaves before it is there."""
-    answering = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
-    try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return answering.result() if answering.done() else None
-    finally:
-        await _ended(answering, leaving)
-
-
-async def _ended(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel what still runs, and wait for its end. What the peer's leaving raised is no fault."""
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
