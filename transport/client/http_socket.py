@@ -7,10 +7,9 @@ wrong ends the socket, and the client comes back with its cursors, as after any 
 """
 
 import asyncio
-import contextlib
 import json
 import math
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -19,6 +18,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
+from huahuo.transport.client.http_answers import Refused, events, json_object, lines
 from huahuo.transport.client.place_over_http import Asked, Json, place_of, said_by
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
@@ -56,17 +56,6 @@ def _trusted() -> "ssl.SSLContext":
     import httpx
 
     return httpx.create_ssl_context()
-
-
-class _Refused(Exception):  # noqa: N818  a refusal that the server explains
-    def __init__(self, status: int, problem: Json) -> None:
-        super().__init__(str(problem.get("detail", status)))
-        self.status = status
-        self.problem = problem
-
-    @property
-    def code(self) -> str:
-        return str(self.problem.get("code", ""))
 
 
 class HttpSocket:
@@ -179,7 +168,7 @@ class HttpSocket:
     async def _who(self) -> Json:
         try:
             return await self._ask("who")
-        except _Refused as refused:
+        except Refused as refused:
             if refused.status != _NOT_FOUND:
                 raise
         said = said_by(self._token)
@@ -208,7 +197,7 @@ class HttpSocket:
         headers = {"Idempotency-Key": str(message["id"]), "Huahuo-Client": self._client}
         try:
             reply = await self._ask(f"commands/{message['action']}", fields, headers)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code in _CLOSES:
                 raise
             kept: Json = {
@@ -228,7 +217,7 @@ class HttpSocket:
         query = f"after={quote(after, safe=':')}&limit={_PAGE_EVENTS}"
         try:
             page = await self._ask(f"streams/{quote(asked.stream)}?{query}")
-        except _Refused as refused:
+        except Refused as refused:
             if refused.status == _FORBIDDEN:
                 return None
             raise
@@ -264,7 +253,7 @@ class HttpSocket:
                 raise _refusal(answer)
             told_s = answer.headers.get("Huahuo-Heartbeat")  # a version before it does not say when it is due
             silence_s = math.inf if told_s is None else float(told_s) + LATE_S
-            async for name, data in _events(_lines(answer.aiter_text(), limit, silence_s)):
+            async for name, data in events(lines(answer.aiter_text(), limit, silence_s)):
                 self._said(stream, name, data)
         raise OSError("the answer ended")
 
@@ -301,7 +290,7 @@ class HttpSocket:
         )
         if not answer.is_success:
             raise _refusal(answer)
-        return _object(answer.content)
+        return json_object(answer.content)
 
     def _headers(self, **more: str) -> dict[str, str]:
         spoken = {"Accept-Language": self._language} if self._language else {}
@@ -325,7 +314,7 @@ class HttpSocket:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except _Refused as refused:
+        except Refused as refused:
             code = _CLOSES.get(refused.code)
             if code is not None:
                 self._say(type="authentication_result", success=False, code=refused.code, message="")
@@ -339,39 +328,5 @@ class HttpSocket:
             self._inbox.put_nowait(None)
 
 
-async def _lines(parts: AsyncIterator[str], limit: asyncio.Timeout, silence_s: float) -> AsyncIterator[str]:
-    """The lines. Each part of them, also of a comment, moves the limit on."""
-    loop, line = asyncio.get_running_loop(), list[str]()
-    async for part in parts:
-        limit.reschedule(None if silence_s == math.inf else loop.time() + silence_s)
-        first, *more = part.split("\n")
-        line.append(first)
-        for begun in more:
-            yield "".join(line)
-            line = [begun]
-
-
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Json]]:
-    """The server-sent events of an answer: name and data."""
-    name = data = ""
-    async for line in lines:
-        if line.startswith("event: "):
-            name = line[7:]
-        elif line.startswith("data: "):
-            data = line[6:]
-        elif not line:
-            if data:
-                yield name, _object(data.encode())
-            name = data = ""
-
-
-def _refusal(answer: "httpx.Response") -> _Refused:
-    return _Refused(answer.status_code, _object(answer.content))
-
-
-def _object(content: bytes) -> Json:
-    with contextlib.suppress(ValueError):
-        found = msgspec.json.decode(content)
-        if isinstance(found, dict):
-            return found
-    return {}
+def _refusal(answer: "httpx.Response") -> Refused:
+    return Refused(answer.status_code, json_object(answer.content))
