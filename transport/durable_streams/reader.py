@@ -17,8 +17,8 @@ from huahuo.transport.durable_streams.deciding import State
 from huahuo.transport.durable_streams.part import Part
 from huahuo.transport.durable_streams.serving import SAFE, Serving
 from huahuo.transport.http.admission import Visit
-from huahuo.transport.http.event_socket import Outlet
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
+from huahuo.transport.http.outlet import Outlet
 from huahuo.transport.words import http_zh
 
 LIFE_S: Final = 60.0
@@ -37,7 +37,7 @@ class DurableStreams(Serving):
 
 
 class DurableReader:
-    """See the module. Implements `event_socket.Reader`. `gone` is called once, at the end."""
+    """See the module. Implements `http.outlet.Reader`. `gone` is called once, at the end."""
 
     def __init__(self, serving: Serving, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> None:
         self._serving = serving

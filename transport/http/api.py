@@ -28,8 +28,9 @@ from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.asked import AskedWrongly
 from huahuo.transport.http.calling import Calling
 from huahuo.transport.http.cors import cors_headers
-from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
+from huahuo.transport.http.event_socket import EventSocket, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
+from huahuo.transport.http.outlet import Outlet, Reader
 from huahuo.transport.http.plugin_calls import PluginCalls
 from huahuo.transport.http.plugin_forms import told
 from huahuo.transport.http.problems import problem

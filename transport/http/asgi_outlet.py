@@ -5,15 +5,15 @@ from http import HTTPStatus
 
 from huahuo.transport.http.asgi_answer import head_message, whole_headers
 from huahuo.transport.http.asgi_leaving import end_all
-from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers
 from huahuo.transport.http.out_queue import OutQueue, Send
+from huahuo.transport.http.outlet import Reader
 from huahuo.transport.http.problems import worded
 from huahuo.transport.session.speech import Speech
 
 
 class AsgiOutlet:
-    """The way out to a reader of server-sent events. Implements `event_socket.Outlet`."""
+    """The way out to a reader of server-sent events. Implements `outlet.Outlet`."""
 
     __slots__ = ("_deadline", "_send", "_sending", "_speech", "_task", "out", "over", "socket")
 

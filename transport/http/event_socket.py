@@ -8,12 +8,13 @@ the answer if it comes before the answer began. A ping becomes a comment.
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from websockets.exceptions import ConnectionClosedOK
 
 from huahuo.transport.http.messages import EVENT_STREAM, NO_STORE, Answer, Headers
+from huahuo.transport.http.outlet import Outlet
 from huahuo.transport.http.problems import from_close, from_error, problem
 from huahuo.transport.protocol import server_sent
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
@@ -38,64 +39,6 @@ _UNREADABLE: Final = {
 """What a reader is told whose stream ended before its answer began, by the reason of `unsubscribed`."""
 _STUCK_PINGS: Final = 2
 _END_S: Final = 2.0
-
-
-class Outlet(Protocol):
-    """The way out to one reader, by whatever server has its socket."""
-
-    @property
-    def paused(self) -> bool:
-        """Whether more is waiting to be sent than should be."""
-        ...
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How much waits."""
-        ...
-
-    def bound(self, bytes_max: int) -> None:
-        """Be paused from `bytes_max` on."""
-        ...
-
-    def refuse(self, answer: Answer) -> None:
-        """Answer with this instead of events. Nothing else is written."""
-        ...
-
-    def begin(self, status: HTTPStatus, headers: Headers) -> None:
-        """Write the head of the answer."""
-        ...
-
-    def write(self, text: bytes) -> None:
-        """Write text of the body."""
-        ...
-
-    def write_shared(self, text: bytes, chunk: bytes) -> None:
-        """As `write`. `chunk`: the same as a chunk of HTTP/1.1 (RFC 9112, 7.1), made once for all readers."""
-        ...
-
-    def end(self, deadline_s: float) -> None:
-        """The body ends here. A reader that has not read it by the deadline is cut off."""
-        ...
-
-    def abort(self) -> None:
-        """Close at once."""
-        ...
-
-
-class Reader(Protocol):
-    """What an outlet tells of its reader."""
-
-    def filled(self) -> None:
-        """The outlet is full."""
-        ...
-
-    def drained(self) -> None:
-        """The outlet has room again."""
-        ...
-
-    def lost(self) -> None:
-        """The reader is gone."""
-        ...
 
 
 class Shared:

@@ -18,9 +18,9 @@ import h11
 from huahuo.transport.http import heads
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.answer_writer import BODY_S, AnswerWriter, Service
-from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import Answer, Headers, Request
 from huahuo.transport.http.native_outlet import NativeOutlet
+from huahuo.transport.http.outlet import Reader
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.time_limit import LINGER_SILENCE_S
 from huahuo.transport.protocol.codes import ErrorCode

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from huahuo.transport.http.event_socket import Reader, chunk_of
+from huahuo.transport.http.event_socket import chunk_of
 from huahuo.transport.http.messages import Answer, Headers
+from huahuo.transport.http.outlet import Reader
 
 _LOW_WATER = 4
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class NativeOutlet(asyncio.Protocol):
-    """Implements `event_socket.Outlet`; from `begin` on, it is the protocol of the socket.
+    """Implements `outlet.Outlet`; from `begin` on, it is the protocol of the socket.
 
     `refuse` answers on the connection that the request came on. `open_` writes the head of the answer and
     says whether the body is sent in chunks; an HTTP/1.0 client gets it as it is.
