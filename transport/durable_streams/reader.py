@@ -15,7 +15,8 @@ from huahuo.transport.durable_streams import asking, bodies
 from huahuo.transport.durable_streams.asking import Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import State
 from huahuo.transport.durable_streams.part import Part
-from huahuo.transport.durable_streams.serving import SAFE, Serving
+from huahuo.transport.durable_streams.refusals import SAFE, refusing
+from huahuo.transport.durable_streams.serving import Serving
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
 from huahuo.transport.http.outlet import Outlet
@@ -61,7 +62,7 @@ class DurableReader:
 
     async def _serve(self) -> None:
         try:
-            refusal = await self._serving.refusing(self._told())
+            refusal = await refusing(self._told())
         except TimeoutError:
             self._outlet.abort()  # it does not read
             return

@@ -1,13 +1,11 @@
 """Requests under `/ds/`, answered. The rest of the room does not know of HTTP's connections."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
-from huahuo.eventstore.ambient import rfc3339
-from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.port import Log
@@ -17,16 +15,17 @@ from huahuo.transport.access.rights import READ, WRITE
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.accounts.application import Right
 from huahuo.transport.durable_streams import asking, bodies
-from huahuo.transport.durable_streams.asking import NoRoom, Wrong, offset_text
+from huahuo.transport.durable_streams.answers import described, end_headers, page
+from huahuo.transport.durable_streams.asking import NoRoom, Wrong
 from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
 from huahuo.transport.durable_streams.keeping import Keeping, missing, stream_of
 from huahuo.transport.durable_streams.own import Own
 from huahuo.transport.durable_streams.part import Part
+from huahuo.transport.durable_streams.refusals import refusing
 from huahuo.transport.durable_streams.rights import ANYBODY, is_near, may_use
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.arrivals import Arrivals
-from huahuo.transport.http.messages import NO_STORE, Answer, Headers, Request
-from huahuo.transport.http.pages import matches
+from huahuo.transport.http.messages import NO_STORE, Answer, Request
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
@@ -36,20 +35,8 @@ from huahuo.transport.words import http_zh, zh
 LONG_POLL_S: Final = 20.0
 PAGE_BYTES_MAX: Final = 1 << 20
 PAGE_EVENTS_MAX: Final = 1024
-SAFE: Final[Headers] = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cross-Origin-Resource-Policy", "cross-origin"),
-)
-_KEPT_S: Final = 60
 assert bodies.MESSAGES_MAX + 2 <= APPEND_EVENTS_MAX
 
-_CODES: Final = {
-    HTTPStatus.BAD_REQUEST: ErrorCode.INVALID_FIELD,
-    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
-    HTTPStatus.FORBIDDEN: ErrorCode.FORBIDDEN,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
-    HTTPStatus.SERVICE_UNAVAILABLE: ErrorCode.UNAVAILABLE,
-}
 _OF_STATE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
 """Refusals that another event may change."""
 
@@ -91,7 +78,7 @@ class Serving:
 
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request that does not ask for server-sent events."""
-        return await self.refusing(self.current(visit, lambda: self._answered(visit, body)))
+        return await refusing(self.current(visit, lambda: self._answered(visit, body)))
 
     async def current[T](self, visit: Visit, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`. If this node may refuse only since others are ahead, it catches up first."""
@@ -108,26 +95,6 @@ class Serving:
         """Wait for an event that another node may have shown. Raises Wrong: it is not known in time."""
         if self._feed.catch_up is not None and not await self._feed.catch_up([(self.stream_of(path), seq)]):
             raise Wrong(HTTPStatus.SERVICE_UNAVAILABLE, zh.NODE_BEHIND)
-
-    async def refusing(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """The answer of `work`, or the refusal that it ended in."""
-        try:
-            found = await work
-        except Wrong as wrong:
-            code = _CODES.get(wrong.status, "conflict" if wrong.status is HTTPStatus.CONFLICT else "refused")
-            found = problem(code, str(wrong), status=wrong.status, headers=wrong.headers)
-        except NoRoom as full:
-            refusal = full.refusal
-            found = problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
-        except TooLarge:
-            found = problem(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE)
-        except (QueueFull, Conflict):
-            found = problem(ErrorCode.BUSY, http_zh.MUCH_WRITTEN)
-        except Corrupt:
-            found = problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
-        except EventStoreError:
-            found = problem(ErrorCode.UNAVAILABLE, http_zh.WRITTEN_UNKNOWN)
-        return found.adding(SAFE)
 
     async def opened(self, visit: Visit) -> tuple[str, State]:
         """The path and the stream that a reader may read. Raises Wrong."""
@@ -212,7 +179,7 @@ class Serving:
                 await self.keeping.delete(path, by)
                 return Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", NO_STORE),))
             case "HEAD":
-                return self._described(await self.find(path))
+                return described(await self.find(path), self.wires.ambient.now_ms())
             case _:
                 return await self._get(visit, path)
 
@@ -241,16 +208,6 @@ class Serving:
         place = () if producer is None else place_headers(producer)
         return Answer(found.status, (kept, *state.headers, *place))
 
-    def _described(self, state: State) -> Answer:
-        now_ms, due_ms = self.wires.ambient.now_ms(), state.due_ms
-        life: Headers = ()
-        if state.ttl_s is not None and due_ms is not None:
-            life = (("Stream-TTL", str(-((now_ms - due_ms) // 1000))),)
-        elif due_ms is not None:
-            life = (("Stream-Expires-At", rfc3339(due_ms)),)
-        fixed = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE))
-        return Answer(HTTPStatus.OK, (*fixed, *state.headers, *life))
-
     async def _get(self, visit: Visit, path: str) -> Answer:
         request = visit.request
         live = request.query.get("live")
@@ -263,7 +220,12 @@ class Serving:
         await self.saw(path)
         if live is None and offset == asking.NOW:
             empty = b"[]" if bodies.is_json(state.content_type) else b""
-            return self._page(visit, Part(state, empty, state.tail, state.tail, at_end=True), tagged=False)
+            return page(
+                visit,
+                Part(state, empty, state.tail, state.tail, at_end=True),
+                shared=self._shared,
+                tagged=False,
+            )
         after = state.tail if offset == asking.NOW else -1 if offset is None else int(offset)
         if after > state.tail:
             await self.catch_up(path, after)
@@ -272,14 +234,14 @@ class Serving:
             return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
         part = await self.part(path, state, after)
         if live is None:
-            return self._page(visit, part)
+            return page(visit, part, shared=self._shared)
         if part.empty and not part.closed:
             part = await self._waited(visit, path, part)
         live_headers = (("Stream-Cursor", self.cursor(request)),)
         if part.empty:
-            said = (*_end_headers(part), *live_headers, ("Cache-Control", NO_STORE))
+            said = (*end_headers(part), *live_headers, ("Cache-Control", NO_STORE))
             return Answer(HTTPStatus.NO_CONTENT, said)
-        return self._page(visit, part, live_headers)
+        return page(visit, part, live_headers, shared=self._shared)
 
     async def _waited(self, visit: Visit, path: str, part: Part) -> Part:
         """What came while the request waited; the empty part if nothing did. It counts as a connection."""
@@ -306,30 +268,6 @@ class Serving:
         finally:
             door.leave(visit.address)
 
-    def _page(self, visit: Visit, part: Part, live: Headers = (), *, tagged: bool = True) -> Answer:
-        who = "public" if self._shared else "private"
-        keep = f"{who}, max-age={_KEPT_S}, stale-while-revalidate=300"
-        if live or not tagged:
-            keep = NO_STORE
-        elif part.at_end and not part.closed:
-            keep = f"{who}, no-cache"
-        of_somebody = not self._shared and visit.verified is not ANYBODY
-        head = (
-            ("Content-Type", part.state.content_type),
-            ("Cache-Control", keep),
-            *((("Vary", "Authorization"),) if of_somebody else ()),
-            *_end_headers(part),
-            *live,
-        )
-        if not tagged:
-            return Answer(HTTPStatus.OK, head, part.body)
-        end = ":c" if part.closed else ""
-        etag = f'"{part.state.start}:{part.after}:{part.following}{end}"'
-        head = (*head, ("ETag", etag))
-        if matches(etag, visit.request.all("if-none-match")):
-            return Answer(HTTPStatus.NOT_MODIFIED, head)
-        return Answer(HTTPStatus.OK, head, part.body)
-
     async def _path(self, visit: Visit) -> str:
         path = asking.path_of(visit.route.name)
         if self._own.has(path):
@@ -346,9 +284,3 @@ class Serving:
             return False
         right: Right = "publish" if writes else "read"
         return self._may is not None and await self._may(visit.principal, stream_of(path), right)
-
-
-def _end_headers(part: Part) -> Headers:
-    up_to_date = (("Stream-Up-To-Date", "true"),) if part.at_end else ()
-    closed = (("Stream-Closed", "true"),) if part.closed else ()
-    return (("Stream-Next-Offset", offset_text(part.following)), *up_to_date, *closed)
