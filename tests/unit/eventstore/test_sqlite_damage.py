@@ -1,0 +1,186 @@
+"""A changed, cut or torn SQLite log is found out when it is opened or read, or by `verify`."""
+
+import errno
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from huahuo.eventstore.errors import Corrupt, Damaged, Unavailable
+from huahuo.eventstore.model import Append
+from huahuo.eventstore.sqlite import store as sqlite_store
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.sqlite_files import filled, sql, verified
+from tests.support.worlds.sqlite_logs import opened
+
+
+async def test_a_changed_byte_in_the_newest_events_is_named_at_open_and_the_other_streams_go_on(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path, 10)
+    sql(tmp_path, "UPDATE event SET body = ? WHERE position = 7", b"body-00000X")
+    log = await opened(tmp_path)
+    try:
+        said = await log.probe()
+        assert said is not None
+        assert "stream a is damaged at position 7" in said
+        with pytest.raises(Corrupt):
+            await log.read("a", 0, events_max=100, bytes_max=1 << 20)
+        await log.append(append(event("b", b"new")))
+        assert [e.body for e in await log.read("b", 0, events_max=9, bytes_max=1 << 20)] == [b"new"]
+    finally:
+        await log.close()
+
+
+async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -> None:
+    await filled(tmp_path, 3000)
+    raw = bytearray((tmp_path / DATABASE).read_bytes())
+    at = raw.index(b"body-000041")
+    raw[at] ^= 1
+    (tmp_path / DATABASE).write_bytes(raw)
+    log = await opened(tmp_path)
+    with pytest.raises(Damaged) as caught:
+        await log.verify()
+    assert caught.value.position == 42
+    assert await log.verify(100) == 2900
+    await log.close()
+
+
+async def test_a_removed_event_is_found(tmp_path: Path) -> None:
+    await filled(tmp_path, 10)
+    sql(tmp_path, "DELETE FROM event WHERE position = 7")
+    log = await opened(tmp_path)
+    assert "damaged at position 7" in (await log.probe() or "")
+    with pytest.raises(Corrupt, match="position 7"):
+        await log.verify()
+    await log.close()
+
+
+async def test_a_lost_tail_is_found_after_a_clean_close(tmp_path: Path) -> None:
+    await filled(tmp_path, 10)
+    sql(tmp_path, "DELETE FROM event WHERE position > 8")
+    with pytest.raises(Damaged, match="ends at 8"):
+        await opened(tmp_path)
+
+
+async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    backup = (tmp_path / DATABASE).read_bytes()
+    log = await opened(tmp_path)
+    log_id = log.log_id
+    await log.append(append(event("a")))
+    await log.close()
+    (tmp_path / DATABASE).write_bytes(backup)
+    with pytest.raises(Damaged):
+        await opened(tmp_path)
+    log = await opened(tmp_path, restored=True, seed=2)
+    assert (log.position, log.log_id == log_id) == (10, False)
+    await log.close()
+    assert await verified(tmp_path) == 10
+
+
+async def test_a_damaged_page_is_found_at_the_opening_after_an_unclean_stop(tmp_path: Path) -> None:
+    await filled(tmp_path, 3000)
+    (tmp_path / LOCK).write_text('{"pid":1}')
+    raw = bytearray((tmp_path / DATABASE).read_bytes())
+    page = raw.index(b"body-000041") // 8192
+    raw[page * 8192 : page * 8192 + 8] = bytes(8)
+    (tmp_path / DATABASE).write_bytes(raw)
+    log = await opened(tmp_path)
+    assert "the table of events" in log.corruption.places
+    assert await log.verify() == 3000
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    ("note", "looked_at"),
+    [
+        ({}, False),
+        ({"boot": ""}, True),
+        ({"boot": "another-run-of-the-machine"}, True),
+        ({"inode": 1}, True),
+        ({"pid": 0}, False),
+    ],
+)
+def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
+    tmp_path: Path, note: dict[str, object], looked_at: bool
+) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+    lock.leave(None)  # as a killed process leaves it
+    held = json.loads((tmp_path / LOCK).read_bytes())
+    assert held["boot"], "this machine tells its runs apart"
+    (tmp_path / LOCK).write_text(json.dumps(held | note))
+    after = DirectoryLock(tmp_path)
+    assert after.lost_power is looked_at
+    after.leave(None)
+
+
+def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+    lock.distrust()
+    lock.leave(None)
+    after = DirectoryLock(tmp_path)
+    assert (after.lost_power, after.left.pid) == (True, os.getpid())
+    after.leave(Left())
+    clean = DirectoryLock(tmp_path)
+    assert not clean.lost_power
+    clean.leave(None)
+
+
+async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    log = await opened(tmp_path)
+    assert json.loads((tmp_path / LOCK).read_bytes())["boot"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_store, "insert_events", broken)
+        with pytest.raises(Unavailable):
+            await log.append(Append(ts_ms=0, events=(event("a"),)))
+    assert not json.loads((tmp_path / LOCK).read_bytes())["boot"]
+    await log.append(Append(ts_ms=0, events=(event("a"),)))
+    await log.close()
+    assert json.loads((tmp_path / LOCK).read_bytes())["pid"] == 0
+
+
+def test_a_note_that_is_not_written_whole_is_not_taken_for_no_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.hold()
+
+    def full(_file: int, _data: bytes, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        lock.leave(Left(log="x", position=7))
+    after = DirectoryLock(tmp_path)
+    assert after.left.pid == os.getpid(), "an unclean stop, as before"
+    after.leave(None)
+
+
+async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"not a database, whatever its name says" * 500)
+    with pytest.raises(Damaged):
+        await opened(tmp_path)
+
+
+async def test_a_blob_that_changed_is_not_given_out(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, blobs=(b"one", b"two")))
+    await log.close()
+    one, two = sql(tmp_path, "SELECT id, packed FROM blob ORDER BY id")
+    sql(tmp_path, "UPDATE blob SET packed = ? WHERE id = ?", one[1], two[0])
+    log = await opened(tmp_path)
+    with pytest.raises(Damaged, match="blob"):
+        await log.blob(str(two[0]))
+    await log.close()
