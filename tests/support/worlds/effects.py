@@ -326,3 +326,11 @@ def in_works(
                 await works.close()
 
     run_virtual(main())
+
+
+async def never(_job: Any, _run: EffectRun) -> None:
+    await asyncio.Event().wait()
+
+
+async def broken(_job: Any, _run: EffectRun) -> None:
+    raise ConnectionError("the password is 1234")
