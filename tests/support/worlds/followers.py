@@ -131,3 +131,18 @@ def in_crm(test: Callable[[Crm], Awaitable[None]], **declared: Any) -> None:
                 await crm.close()
 
     run_virtual(main())
+
+
+def fail_for(crm: Crm, *streams: str) -> None:
+    """From now on the follower fails for events of these streams."""
+
+    async def behave(events: Sequence[Followed], run: FollowerRun) -> None:
+        if any(event.stream in streams for event in events):
+            raise ConnectionError("crm.example is secret")
+        await crm.outside.take(events, run)
+
+    crm.behave = behave
+
+
+def wrote(*numbers: int) -> list[str]:
+    return [f"order/{n}#1" for n in numbers]

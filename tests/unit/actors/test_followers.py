@@ -6,29 +6,13 @@ from typing import Any
 
 import pytest
 
-from huahuo import DefinitionError, Followed, FollowerRun
-from huahuo.actors.domain.following import Following
+from huahuo import Followed, FollowerRun
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.followers import dead_letters, record
 from huahuo.actors.followers import follower as shell
+from huahuo.actors.followers import record
 from tests.support.models.faulty_log import write
-from tests.support.worlds.followers import NAME, Crm, in_crm, names
+from tests.support.worlds.followers import NAME, Crm, fail_for, in_crm, names, wrote
 from tests.support.worlds.orders import Engine, in_engine, orders
-
-
-def fail_for(crm: Crm, *streams: str) -> None:
-    """From now on the follower fails for events of these streams."""
-
-    async def behave(events: Sequence[Followed], run: FollowerRun) -> None:
-        if any(event.stream in streams for event in events):
-            raise ConnectionError("crm.example is secret")
-        await crm.outside.take(events, run)
-
-    crm.behave = behave
-
-
-def wrote(*numbers: int) -> list[str]:
-    return [f"order/{n}#1" for n in numbers]
 
 
 def test_it_gets_the_events_of_its_kinds_in_order_and_no_others() -> None:
@@ -132,108 +116,6 @@ def test_a_batch_that_fails_is_repeated_one_by_one_with_back_off() -> None:
         assert 2 < asyncio.get_running_loop().time() - began < 8
 
     in_crm(test)
-
-
-def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_delivered() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/2")
-        await crm.write("order/1", "order/2", "order/3")
-        await crm.idle()
-        assert crm.outside.wrote == wrote(1, 3)
-        [(position, letter)] = crm.follower.dead.items()
-        assert (position, letter.stream, letter.attempts, letter.error) == (
-            2,
-            "order/2",
-            3,
-            "ConnectionError",
-        )
-        await crm.crash()
-        await crm.idle()
-        assert crm.outside.wrote == wrote(1, 3)
-        assert list(crm.follower.dead) == [2]
-
-    in_crm(test, retries=2)
-
-
-def test_the_text_of_an_exception_is_stored_nowhere() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1")
-        await crm.write("order/1")
-        await crm.idle()
-        rows = [value for append in crm.log.appends for value in append.rows]
-        assert b"ConnectionError" in repr(rows).encode()
-        assert b"secret" not in repr(rows).encode()
-
-    in_crm(test, retries=0)
-
-
-def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1", "order/3")
-        await crm.write("order/1", "order/2", "order/3")
-        await crm.idle()
-        fail_for(crm, "order/3")
-        assert await crm.follower.retry("user/1") == 2
-        await crm.idle()
-        assert crm.outside.wrote == wrote(2, 1)
-        assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
-        assert crm.calls[-1][1].again
-        events = await crm.engine.bodies("audit")
-        assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
-        assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
-
-    in_crm(test, retries=0)
-
-
-def test_a_retry_that_a_crash_cut_short_is_done_after_the_start() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1", "order/2")
-        await crm.write("order/1", "order/2")
-        await crm.idle()
-        crm.behave = crm.outside.take
-        crm.log.before_append = lambda append: asyncio.Event().wait() if not append.events else None
-        await crm.follower.retry("user/1")
-        await asyncio.sleep(1)
-        await crm.crash()
-        await crm.idle()
-        assert sorted(set(crm.outside.wrote)) == wrote(1, 2)
-        assert crm.follower.dead == {}
-
-    in_crm(test, retries=0)
-
-
-def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1")
-        await crm.write("order/1", "order/1")
-        await crm.idle()
-        crm.log.compacted = {1}
-        await crm.follower.retry("user/1")
-        await crm.idle()
-        assert list(crm.follower.dead) == [2]
-
-    in_crm(test, retries=0)
-
-
-def test_with_too_many_dead_letters_it_waits_and_goes_on_when_they_are_dealt_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_MAX", 2)
-
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1")
-        await crm.write(*["order/1"] * 4, "order/2")
-        await crm.idle()
-        await asyncio.sleep(3_600)
-        assert (len(crm.follower.dead), crm.follower.state) == (2, "too many dead letters")
-        assert crm.outside.wrote == []
-        crm.behave = crm.outside.take
-        await crm.follower.retry("user/1")
-        await asyncio.sleep(600)
-        assert crm.outside.wrote == ["order/1#1", "order/1#2", "order/1#3", "order/1#4", "order/2#1"]
-        assert crm.follower.state == "up to date"
-
-    in_crm(test, retries=0)
 
 
 def test_a_paused_one_delivers_nothing_until_it_is_resumed_also_over_a_crash() -> None:
@@ -426,81 +308,3 @@ def test_a_cursor_of_its_own_that_cannot_be_right_is_asked_for_again(cursor: Any
         assert crm.outside.wrote == wrote(1)
 
     in_crm(test, own_cursor=True)
-
-
-async def to_crm(events: Sequence[Followed]) -> None: ...
-def no_coroutine(events: Sequence[Followed]) -> None: ...
-async def no_events() -> None: ...
-
-
-WRONG: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "no coroutine": (no_coroutine, {}, "write async def"),
-    "no parameter": (no_events, {}, "it takes the events"),
-    "no kind": (to_crm, {"kinds": []}, "it follows nothing"),
-    "internal": (to_crm, {"kinds": ["effect"]}, "follow the kind of the entity"),
-    "no name of a kind": (to_crm, {"kinds": ["Order/1"]}, "is no kind"),
-    "batch": (to_crm, {"batch": 0}, "batch= is 1 to 1000"),
-    "retries": (to_crm, {"retries": -1}, "begin at 0"),
-    "a kind of ours without entity": (to_crm, {"without_entity": ["user"]}, "belongs under kinds="),
-}
-
-
-@pytest.mark.parametrize("what", WRONG)
-def test_a_mistake_is_told_where_it_is_written(what: str) -> None:
-    handler, given, says = WRONG[what]
-    with pytest.raises(DefinitionError, match=says) as raised:
-        Following().follower(NAME, **{"kinds": ["order"], **given})(handler)
-    assert "test_followers.py" in str(raised.value)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "timers", "x" * 65])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(DefinitionError, match="a name has"):
-        Following().follower(name, kinds=["order"])(to_crm)
-
-
-def test_two_followers_of_one_name_are_refused() -> None:
-    following = Following()
-    following.follower(NAME, kinds=["order"])(to_crm)
-    with pytest.raises(DefinitionError, match="has this name already"):
-        following.follower(NAME, kinds=["order"])(to_crm)
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ({"kinds": ["ordr"]}, "no entity is of the kind 'ordr'"),
-        ({"without_entity": ["order"]}, "write it under kinds="),
-        ({"kinds": ["mailbox"]}, "no entity is of the kind 'mailbox'"),
-    ],
-)
-def test_an_unknown_kind_ends_the_start(given: dict[str, Any], says: str) -> None:
-    async def main(engine: Engine) -> None:
-        def declare(entities: Any) -> None:
-            entities.following.follower(NAME, **given)(to_crm)
-
-        with pytest.raises(ValueError, match=says):
-            Engine(engine.log, [orders()], declare=declare)
-
-    in_engine(main)
-
-
-@pytest.mark.parametrize("kinds", [["user"], ["group"], ["system"], ["job"], ["order", "user"]])
-def test_kinds_of_the_service_may_be_followed(kinds: list[str]) -> None:
-    following = Following()
-    following.follower(NAME, kinds=kinds, without_entity=["parcel"])(to_crm)
-    following.check({"order", "job", "roster"}, ())
-    assert following.by_name[NAME].kinds == {*kinds, "parcel"}
-
-
-def test_an_entity_may_be_named_itself() -> None:
-    following = Following()
-    following.follower(NAME, kinds=[orders()])(to_crm)
-    assert following.by_name[NAME].kinds == {"order"}
-
-
-def test_a_name_of_a_table_is_refused() -> None:
-    following = Following()
-    following.follower("orders", kinds=["order"])(to_crm)
-    with pytest.raises(ValueError, match="rows of a table of this name"):
-        following.check({"order"}, ["orders"])
