@@ -12,7 +12,7 @@ from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.app.fairness import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.model import NewEvent, StoredEvent
+from huahuo.eventstore.model import Append, CommandKey, NewEvent, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_loop import run_virtual
@@ -208,3 +208,17 @@ def in_town(
             await town.runtime.stop()
 
     run_virtual(main())
+
+
+BY_ALICE = Origin(
+    principal="user/42",
+    command_id="c1",
+    key=CommandKey("user/42", "dev", "c1"),
+    fingerprint=b"deposit 5",
+    cause=7,
+)
+
+
+async def others_deposit(town: Town, key: str, amount: int) -> None:
+    """Another writer appends to the account's stream without the entity."""
+    await town.log.append_soundly(Append(ts_ms=1, events=(moved(f"account/{key}", amount),)))
