@@ -1,8 +1,6 @@
 """The command gate: one answer and at most one effect for a command id, and no exception reaches a client."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,16 +8,8 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.plugins.actions import Action, OneAppend
-from huahuo.actors.plugins.calls import (
-    BUSY_RETRY_S,
-    Call,
-    Refusal,
-    Reply,
-    error_reply,
-    from_record,
-    json_reply,
-)
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import (
     Closed,
@@ -30,88 +20,13 @@ from huahuo.eventstore.errors import (
     TooLarge,
     Unavailable,
 )
-from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from huahuo.transport.commands.gate import FEW, Gate
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
+from tests.support.worlds.gates import CANARY, DONE, Handler, Held, World, spec, world
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
-
-CANARY = "canary-pa55w0rd"
-DONE = json_reply({"type": "success", "message": "好"})
-
-
-class Handler:
-    """A handler that answers as told and counts its executions."""
-
-    def __init__(self, answer: Callable[[Call[Any]], Awaitable[Reply]] | Reply | Exception) -> None:
-        self._answer = answer
-        self.executed = 0
-
-    async def __call__(self, made: Call[Any]) -> Reply:
-        self.executed += 1
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer if isinstance(self._answer, Reply) else await self._answer(made)
-
-
-def spec(handler: Handler, *, query: bool = False, admin: bool = False) -> Action:
-    return Action("act", dict, handler, query=query, admin=admin)
-
-
-class Held(Handler):
-    """A handler that answers when told to."""
-
-    def __init__(self) -> None:
-        super().__init__(self._slow)
-        self.begun, self.go = asyncio.Event(), asyncio.Event()
-
-    async def _slow(self, _: Call[Any]) -> Reply:
-        self.begun.set()
-        await self.go.wait()
-        return DONE
-
-
-class World:
-    """A gate over a real log in memory."""
-
-    def __init__(self, log: FaultyLog, **options: Any) -> None:
-        self.log = log
-        self.ambient = FakeAmbient()
-        self.observed: list[tuple[str, str]] = []
-        self.gate = Gate(log, self.ambient, observe=lambda a, o, s: self.observed.append((a, o)), **options)
-
-    async def record(self, made: Call[Any], reply: Reply) -> Reply:
-        """What is answered to a call whose answer was found before any handler ran."""
-        answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self.gate.record(made, reply, answer.set_result)
-        found = await answer
-        assert found is not None
-        return found
-
-    def one_append(self) -> Action:
-        """An action whose handler is no coroutine: all that it does is one append."""
-        event = NewEvent("user/42", "done", b'{"type":"done"}')
-        return Action("act", dict, lambda _: OneAppend(1, (event,), DONE.body))
-
-    def appending(self) -> Handler:
-        """A handler with an effect: one event, kept with its answer in one append."""
-
-        async def handle(made: Call[Any]) -> Reply:
-            record = None
-            if made.key is not None:
-                record = CommandRecord(made.key, made.fingerprint, DONE.body, "user/42")
-            event = NewEvent("user/42", "done", b'{"type":"done"}')
-            written = await self.log.append(Append(ts_ms=1, events=(event,), command=record))
-            if isinstance(written, Duplicate):
-                return from_record(written.command)
-            return Reply(DONE.body, ("user/42", written.seq_of("user/42")), recorded=record is not None)
-
-        return Handler(handle)
-
-
-async def world(**options: Any) -> World:
-    return World(await faulty_log(), **options)
 
 
 async def test_a_command_is_answered_by_its_handler() -> None:
@@ -292,141 +207,6 @@ async def test_an_answer_that_could_not_be_kept_is_not_given() -> None:
     w.log.lose = ["before"]
     reply = await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
     assert body(reply.body)["code"] == "unavailable"
-
-
-async def test_a_caller_that_goes_away_does_not_cancel_its_command() -> None:
-    w = await world()
-    begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        begun.set()
-        await go.wait()
-        ended.set()
-        return DONE
-
-    caller = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-    await begun.wait()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-    await asyncio.sleep(0)
-    go.set()
-    await ended.wait()
-    assert (await again).duplicate
-
-
-async def test_more_commands_than_the_bound_are_told_busy_and_may_come_back() -> None:
-    w = await world(running_max=1)
-    go = asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        await go.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-    await asyncio.sleep(0)
-    assert w.gate.running == 1
-    refused = await w.gate.execute(call(id="c2"), spec(Handler(DONE)))
-    assert (body(refused.body)["code"], body(refused.body)["retry_s"]) == ("busy", 1.0)
-    go.set()
-    await first
-    assert (await w.gate.execute(call(id="c2"), spec(Handler(DONE)))) == DONE
-
-
-async def test_a_user_with_its_part_of_all_commands_has_no_room_for_the_next_message() -> None:
-    w, held = await world(running_max=4 * FEW), Held()
-    few = [asyncio.create_task(w.gate.execute(call(principal=ROOT), spec(held))) for _ in range(FEW - 1)]
-    await held.begun.wait()
-    assert w.gate.has_room(ROOT.name)
-    many = [asyncio.create_task(w.gate.execute(call(principal=ALICE), spec(held))) for _ in range(FEW)]
-    await asyncio.sleep(0)
-    assert (w.gate.has_room(ROOT.name), w.gate.has_room(ALICE.name)) == (True, False)
-    held.go.set()
-    await asyncio.gather(*few, *many)
-    assert w.gate.has_room(ALICE.name)
-
-
-async def test_more_queries_than_the_bound_are_told_busy() -> None:
-    w = await world(running_max=1)
-    go = asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        await go.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow), query=True)))
-    await asyncio.sleep(0)
-    assert w.gate.running == 1
-    refused = body((await w.gate.execute(call(), spec(Handler(DONE), query=True))).body)
-    assert (refused["code"], refused["retry_s"]) == ("busy", BUSY_RETRY_S)
-    go.set()
-    await first
-    assert w.gate.running == 0
-
-
-async def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
-    w = await world()
-    for n in range(20):
-        await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
-    await asyncio.sleep(0)
-    assert w.gate.running == 0
-    assert w.gate.remembered == 0
-
-
-async def test_draining_waits_for_what_runs() -> None:
-    w = await world()
-    go = asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        await go.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow))))
-    await asyncio.sleep(0)
-    draining = asyncio.create_task(w.gate.drain(timeout_s=5))
-    await asyncio.sleep(0)
-    assert not draining.done()
-    go.set()
-    await draining
-    assert await first == DONE
-
-
-async def test_draining_has_a_deadline() -> None:
-    w = await world()
-
-    async def endless(_: Call[Any]) -> Reply:
-        await asyncio.get_running_loop().create_future()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(endless))))
-    await asyncio.sleep(0)
-    await w.gate.drain(timeout_s=0.01)
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    await w.gate.drain(timeout_s=0)
-
-
-async def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.transport.commands.gate.CANCEL_TIMEOUT_S", 0.01)
-
-    w = await world()
-    ends = asyncio.Event()
-
-    async def stuck(_: Call[Any]) -> Reply:
-        while not ends.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await ends.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(stuck))))
-    await asyncio.sleep(0)
-    with capture_logs() as logs:
-        await w.gate.drain(timeout_s=0)
-    assert [entry["event"] for entry in logs] == ["commands_left_behind"]
-    assert not first.done()
-    ends.set()
-    await first
 
 
 async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> None:
