@@ -7,60 +7,25 @@ from typing import Any
 
 import httpx
 import pytest
-from msgspec import Struct
 from structlog.testing import capture_logs
 
-from huahuo import Command, ConfigError, Context, Entity, Event, Huahuo, Principal, Refused
-from huahuo.actors.plugins.principal import UserId
+from huahuo import ConfigError, Huahuo, Refused
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientStopped, CommandError, StreamDenied
-from huahuo.transport.commands.types_of_users import TYPES_PER_USER
+from huahuo.transport.client.model import ClientStopped
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.http import reader
-from tests.support.drivers.rawclient import connected, raw
+from tests.support.drivers.rawclient import connected
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
 from tests.support.servers.key_server import key_server
 from tests.support.worlds.everywhere import WAYS, running
+from tests.support.worlds.own_accounts import ALICE, BOB, Accounts, application
 
-ALICE, BOB = "alice@example.com", "bob"
 KEY, NEWER = pair("ES256", "old"), pair("ES256", "new")
-
-
-class Accounts:
-    """An application's accounts: sessions by token, and who is in which room."""
-
-    def __init__(self) -> None:
-        self.users: dict[str, Principal | Refused] = {
-            "alice-1": Principal(ALICE, "Alice", groups=("ops",)),
-            "bob-1": Principal(BOB),
-            "root-1": Principal(1, "root", is_admin=True),
-            "locked": Refused("locked", "canary-reason"),
-            "old": Refused("token_expired"),
-        }
-        self.rooms: set[tuple[UserId, str]] = set()
-        self.down = False
-
-    async def authenticate(self, token: str) -> Principal | Refused | None:
-        await asyncio.sleep(0)
-        if self.down:
-            raise ConnectionError("the database is gone")
-        return self.users.get(token)
-
-    def authorize(self, who: Principal, stream: str, right: str) -> bool:
-        return (who.user_id, f"{right} {stream}") in self.rooms
-
-    def let(self, user: UserId, right: str) -> None:
-        self.rooms.add((user, right))
 
 
 @pytest.fixture
 def accounts() -> Accounts:
     return Accounts()
-
-
-def application(tmp_path: Path, accounts: Accounts, **more: Any) -> Huahuo:
-    more.setdefault("authenticate", accounts.authenticate)
-    return Huahuo(data=tmp_path / "data", port=0, **more)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -187,142 +152,6 @@ async def test_a_revoked_user_is_out_at_once_and_in_again_if_the_application_say
                 await client.wait_online()
 
 
-# Rights --------------------------------------------------------------------------------------------------
-
-
-async def test_authorize_says_who_reads_a_stream_on_every_way_in(tmp_path: Path, accounts: Accounts) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    accounts.let(ALICE, "read room/1")
-    async with running(app, "own port") as url:
-        await app.publish("room/1", "said", {"text": "a"})
-        async with connected(url) as ws:
-            streams = (
-                await ws.authenticate("alice-1", resume={"log": None, "cursors": {"room/1": 0, "room/2": 0}})
-            )["streams"]
-            assert (streams["room/1"]["outcome"], streams["room/2"]["outcome"]) == ("reset", "denied")
-            await ws.say(action="subscribe", id="s", stream="room/2")
-            assert (await ws.until("subscribed", id="s"))["outcome"] == "denied"
-        async with http_client(url, "alice-1") as http:
-            assert (await http.get("/streams/room/1")).json()["events"][0]["text"] == "a"
-            assert (await http.get("/streams/room/2")).status_code == 403
-            async with reader(http, "room/1", after=0) as events:
-                assert await events.texts(1) == ["a"]
-            refused = await http.get("/streams/room/2", headers={"Accept": "text/event-stream"})
-            assert refused.status_code == 403
-        async with http_client(url, "bob-1") as http:
-            assert (await http.get("/streams/room/1")).status_code == 403
-        async with http_client(url, "root-1") as http:
-            assert (await http.get("/streams/room/1")).status_code == 200, "administrators read everything"
-            assert (await http.get("/streams/room/a b")).status_code == 403, "but what can be"
-
-
-async def test_with_authorize_a_group_in_the_token_is_a_right_only_if_authorize_says_so(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    async with app, Client(app.url, token="alice-1") as client:
-        with pytest.raises(StreamDenied):
-            await client.events("group/ops").ready()
-        accounts.let(ALICE, "read group/ops")
-        await client.events("group/ops").ready()
-
-
-async def test_a_user_who_publishes_ever_new_types_of_events_is_refused(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    accounts.let(ALICE, "publish room/1")
-    async with running(app, "own port") as url, Client(url, token="alice-1") as alice:
-        for start in range(0, TYPES_PER_USER, 50):
-            events = [{"stream": "room/1", "type": f"said-{start + n}"} for n in range(50)]
-            await alice.send("publish", events=events)
-        with pytest.raises(CommandError, match="quota_exceeded"):
-            await alice.send("publish", stream="room/1", type="said-too")
-        await alice.send("publish", stream="room/1", type="said-7")
-
-
-async def test_a_users_own_stream_and_system_need_no_answer_of_authorize(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    def authorize(who: Principal, stream: str, right: str) -> bool:
-        raise AssertionError(f"{who} {stream} {right}")
-
-    app = application(tmp_path, accounts, authorize=authorize)
-    async with app, connected(app.url) as ws:
-        streams = (await ws.authenticate("alice-1"))["streams"]
-        assert {one["outcome"] for one in streams.values()} == {"fresh"}
-
-
-async def test_a_call_ends_a_right_at_once_and_no_later_event_is_seen(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    for user in (ALICE, BOB):
-        accounts.let(user, "read room/1")
-    async with running(app, "own port") as url, connected(url) as alice, connected(url) as bob:
-        for ws, token in ((alice, "alice-1"), (bob, "bob-1")):
-            await ws.authenticate(token)
-            await ws.say(action="subscribe", stream="room/1")
-            await ws.until("live", stream="room/1")
-        async with http_client(url, "alice-1") as http, reader(http, "room/1") as events:
-            await events.until("live")
-            accounts.rooms.discard((ALICE, "read room/1"))
-            await app.rights_changed("room/1", user=ALICE)
-            await app.publish("room/1", "said", {"text": "secret"})
-            assert (await events.until("unsubscribed")).data["reason"] == "forbidden"
-        assert (await alice.until("unsubscribed"))["reason"] == "forbidden"
-        assert not [one for one in [*alice.seen, *await alice.quiet()] if "secret" in str(one)]
-        assert "secret" in str(await bob.until("events"))
-
-
-async def test_a_right_is_judged_again_when_the_token_is_refreshed(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    accounts.let(ALICE, "read room/1")
-    async with app, connected(app.url) as ws:
-        await ws.authenticate("alice-1")
-        await ws.say(action="subscribe", stream="room/1")
-        await ws.until("live", stream="room/1")
-        accounts.rooms.clear()
-        await ws.say(action="authenticate", token="alice-1")
-        assert (await ws.until("unsubscribed"))["stream"] == "room/1"
-
-
-async def test_authorize_says_who_publishes(tmp_path: Path, accounts: Accounts) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    accounts.let(ALICE, "publish room/1")
-    event = {"stream": "room/1", "type": "said", "fields": {"text": "a"}}
-    async with app, http_client(app.url, "alice-1") as http, http_client(app.url, "bob-1") as other:
-        first = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
-        assert first.json()["at"] == {"stream": "room/1", "seq": 1}
-        again = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
-        assert again.json() == first.json() | {"duplicate": True}
-        both = await http.post("/publish", json=[event, event | {"stream": "room/2"}])
-        assert (both.status_code, both.json()["code"]) == (403, "forbidden")
-        assert (await other.post("/publish", json=event)).status_code == 403
-        async with http_client(app.url, "root-1") as root:
-            assert (await root.post("/publish", json=event)).json()["at"]["seq"] == 2
-        async with connected(app.url) as ws:
-            await ws.authenticate("alice-1", language="en")
-            await ws.say(action="publish", id="c", stream="room/2", type="said", text="a")
-            assert (await ws.until("error", id="c"))["message"] == "this stream is not yours to write"
-
-
-async def test_authorize_of_a_stream_under_ds(tmp_path: Path, accounts: Accounts) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize)
-    for right in ("read ds/notes", "publish ds/notes"):
-        accounts.let(ALICE, right)
-    accounts.let(BOB, "read ds/notes")
-    async with app, http_client(app.url, "alice-1") as alice, http_client(app.url, "bob-1") as bob:
-        plain = {"Content-Type": "text/plain"}
-        assert (await alice.put("/ds/notes", content=b"a", headers=plain)).status_code == 201
-        assert (await bob.get("/ds/notes")).text == "a"
-        assert (await bob.post("/ds/notes", content=b"b", headers=plain)).status_code == 403
-        assert (await alice.get("/ds/others")).status_code == 403
-        assert (await alice.put(f"/ds/user/{ALICE}/notes", content=b"a", headers=plain)).status_code == 201
-
-
 # An issuer's keys ----------------------------------------------------------------------------------------
 
 
@@ -381,154 +210,3 @@ async def test_keys_without_issuer_and_audience_are_warned_about(tmp_path: Path)
         async with Huahuo(data=tmp_path / "data", port=0, jwks_url="https://issuer.example/keys"):
             pass
     assert [line for line in logs if "set jwt_issuer and jwt_audience" in line["event"]]
-
-
-# Entities without readers, and languages -----------------------------------------------------------------
-
-
-class Opened(Event, type="case_opened"): ...
-
-
-class Closed(Event, type="case_closed", rights=True): ...
-
-
-class Case(Struct, frozen=True):
-    status: str = "new"
-
-
-class Open(Command, action="open_case", creates=True): ...
-
-
-class Close(Command, action="close_case"): ...
-
-
-def cases() -> Entity[Case]:
-    """An entity that says nothing about its readers."""
-    case = Entity("case", Case)
-
-    @case.evolve
-    def opened(_state: Case, _event: Opened) -> Case:
-        return Case("open")
-
-    @case.evolve
-    def closed(_state: Case, _event: Closed) -> Case:
-        return Case("closed")
-
-    @case.decide
-    def open_(_state: Case, _command: Open, _ctx: Context) -> list[Event]:
-        return [Opened()]
-
-    @case.decide
-    def close(_state: Case, _command: Close, _ctx: Context) -> list[Event]:
-        return [Closed()]
-
-    @case.query("get_case")
-    def get(state: Case, _who: Principal) -> dict[str, str]:
-        return {"status": state.status}
-
-    return case
-
-
-async def test_authorize_says_who_reads_and_commands_an_entity_without_readers(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts, authorize=accounts.authorize, entities=[cases()])
-    accounts.let(ALICE, "read case/1")
-    async with app, Client(app.url, token="alice-1") as alice, Client(app.url, token="bob-1") as bob:
-        await bob.send("open_case")
-        for action in ("close_case", "get_case"):
-            with pytest.raises(CommandError, match="not_found"):
-                await bob.send(action, case_id=1)
-        with pytest.raises(StreamDenied):
-            await bob.events("case/1").ready()
-        assert (await alice.send("get_case", case_id=1))["data"] == {"status": "open"}
-        events = alice.events("case/1", first="start")
-        assert (await anext(events)).type == "case_opened"
-        accounts.rooms.clear()
-        await app.send("close_case", case_id=1)
-        with pytest.raises(StreamDenied):  # the event that ended the right is not seen
-            await anext(events)
-
-
-@pytest.mark.parametrize(
-    ("asked", "default", "says"),
-    [
-        (None, "zh", "认证成功"),
-        ("en", "zh", "signed in"),
-        (None, "en", "signed in"),
-        ("zh", "en", "认证成功"),
-    ],
-)
-async def test_a_client_is_spoken_to_in_the_language_that_it_asks_for(
-    tmp_path: Path, accounts: Accounts, asked: str | None, default: str, says: str
-) -> None:
-    app = application(tmp_path, accounts, language=default)
-    wanted = {} if asked is None else {"language": asked}
-    async with app, connected(app.url) as ws:
-        assert (await ws.authenticate("alice-1", **wanted))["message"] == says
-        english = says == "signed in"
-        await ws.say(action="nothing", id="n")
-        assert ("未知的操作" in (await ws.until("error", id="n"))["message"]) is not english
-    async with Huahuo(data=tmp_path / "other", port=0, language=default) as other:
-        headers = {} if asked is None else {"Accept-Language": f"{asked}-XX, fr;q=0.5"}
-        async with http_client(other.url, "nobody", headers=headers) as http:
-            detail = (await http.get("/streams/system")).json()["detail"]
-            assert ("令牌" in detail) is not english
-
-
-@pytest.mark.parametrize(
-    ("asked", "setting", "says"),
-    [
-        ("zh", None, "events: 应为 `array`，长度 >= 1 - at `$.events`"),
-        ("en", "zh", "events: Expected `array` of length >= 1 - at `$.events`"),
-        (None, "zh", "events: 应为 `array`，长度 >= 1 - at `$.events`"),
-        (None, None, "events: Expected `array` of length >= 1 - at `$.events`"),
-    ],
-)
-async def test_details_come_in_the_language_that_was_chosen_and_else_in_english(
-    tmp_path: Path, accounts: Accounts, asked: str | None, setting: str | None, says: str
-) -> None:
-    app = application(tmp_path, accounts, **({} if setting is None else {"language": setting}))
-    async with app, connected(app.url) as ws:
-        await ws.authenticate("root-1", **({} if asked is None else {"language": asked}))
-        await ws.say(action="publish", id="p", events=[])
-        assert (await ws.until("error", id="p"))["details"] == says
-        headers = {} if asked is None else {"Accept-Language": asked}
-        async with http_client(app.url, "root-1", headers=headers) as http:
-            assert says in (await http.post("/commands/publish", json={"events": []})).json()["detail"]
-
-
-async def test_a_classic_client_is_spoken_to_in_chinese_as_ever(tmp_path: Path, accounts: Accounts) -> None:
-    app = application(tmp_path, accounts, language="en")
-    async with app, raw(f"{app.url.replace('http', 'ws')}/ws") as ws:
-        assert (await ws.authenticate("alice-1", language="en"))["message"] == "认证成功"
-        await ws.say(action="publish", id="p")
-        assert (await ws.until("error", id="p"))["message"] == "需要管理员权限"
-
-
-async def test_a_recorded_answer_is_repeated_in_the_language_of_who_asks(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts)
-    async with app:
-        for language, says in (("zh", "发布成功"), ("en", "published")):
-            async with connected(app.url) as ws:
-                await ws.authenticate("root-1", client="c", language=language)
-                await ws.say(action="publish", id="p", stream="group/ops", type="said")
-                assert (await ws.until("success", id="p"))["message"] == says
-
-
-async def test_the_python_client_asks_for_a_language(tmp_path: Path, accounts: Accounts) -> None:
-    app = application(tmp_path, accounts)
-    async with app, Client(app.url, token="alice-1", language="en") as client:
-        with pytest.raises(CommandError, match="only administrators may do this"):
-            await client.send("revoke", user_id=1)
-
-
-async def test_a_language_that_nobody_speaks_here_is_an_invalid_field(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    app = application(tmp_path, accounts)
-    async with app, connected(app.url) as ws:
-        await ws.say(action="authenticate", token="alice-1", language="fr", id="a")
-        assert (await ws.until("error", id="a"))["code"] == "invalid_field"
