@@ -1,38 +1,18 @@
-"""Mailboxes that sign in with a grant: at Dovecot with XOAUTH2 and OAUTHBEARER, else by Graph."""
+"""Mailboxes that sign in with a grant: at Dovecot, with XOAUTH2 and OAUTHBEARER."""
 
 import asyncio
-import re
-from base64 import b64decode
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
 import pytest
 
 from huahuo.eventstore.model import Append
-from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from tests.support.drivers.checks import QUICK
-from tests.support.models.mail_book import USER
 from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.servers.token_server import (
-    CLIENT_ID,
-    GRAPH_SCOPE,
-    IMAP_SCOPE,
-    KEY,
-    TokenServer,
-    Wrong,
-    token_server,
-)
+from tests.support.servers.token_server import GRAPH_SCOPE, KEY, TokenServer, Wrong, token_server
+from tests.support.worlds.grants import add, add_user, mime, outlook, subjects
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
-SCOPES = ((IMAP_SCOPE, "offline_access"),)
-GRAPH_SCOPES = (("https://graph.microsoft.com/.default",),)
-
-
-def mime(subject: str) -> bytes:
-    return f"Subject: {subject}\r\nFrom: a@b.c\r\nMessage-ID: <{subject}@b.c>\r\n\r\nbody\r\n".encode()
 
 
 @pytest.fixture(scope="module")
@@ -49,35 +29,7 @@ def tokens() -> Iterator[TokenServer]:
 
 @pytest.fixture
 def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-50:] + "@example.com"
-    mails.add_user(name)
-    mails.add_mail(name, mime("first"), mime("second"))
-    return name
-
-
-def outlook(mails: Dovecot, tokens: TokenServer, **changed: Any) -> dict[str, Any]:
-    """Settings of a world in which Outlook is on this machine."""
-    keys: dict[str, Any] = {
-        "hosts": (f"127.0.0.1:{mails.port}",),
-        "tls": "none",
-        "token_url": (f"{tokens.url}/token",),
-        "devicecode_url": f"{tokens.url}/devicecode",
-        "graph_url": f"{tokens.url}/graph",
-        "graph_scopes": GRAPH_SCOPES,
-        "scopes": SCOPES,
-    }
-    return {"providers": Providers({"outlook": ProviderOptions(**(keys | changed))})}
-
-
-async def add(world: MailWorld, email: str, refresh_token: str) -> int:
-    return await world.add(
-        email, mail_type="outlook", password=None, client_id=CLIENT_ID, refresh_token=refresh_token
-    )
-
-
-async def subjects(world: MailWorld, email_id: int) -> list[str]:
-    body = await world.do("get_mail_records", email_id=email_id)
-    return sorted(row["subject"] for row in body["data"])
+    return add_user(mails, request.node.name)
 
 
 @pytest.mark.parametrize("auth", ["xoauth2", "oauthbearer"])
@@ -189,111 +141,6 @@ def test_a_wait_that_is_too_long_ends_the_check_with_the_class_limit(
     in_real_world(test, **outlook(mails, tokens))
 
 
-def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        tokens.inbox(user).extend(mime(f"by graph {n}") for n in range(5))
-        assert (await world.checked(email_id))["status"] == "ok"
-        assert await subjects(world, email_id) == [f"by graph {n}" for n in range(5)]
-        asked = len(tokens.requests)
-        await world.restart()
-        tokens.inbox(user).append(mime("new"))
-        assert (await world.checked(email_id))["message"] == "检查完成，共 1 封新邮件"
-        assert len(tokens.requests) == asked + 1  # for Graph alone
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_a_tenant_with_imap_off_goes_on_by_graph(mails: Dovecot, tokens: TokenServer, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, IMAP_SCOPE, GRAPH_SCOPE))
-        tokens.inbox(user).append(mime("by graph"))
-        end = await world.checked(email_id)
-        assert end["status"] == "ok", end
-        assert await subjects(world, email_id) == ["by graph"]
-
-    with dovecot() as without_tokens:
-        without_tokens.add_user(user)
-        in_real_world(test, **outlook(without_tokens, tokens))
-
-
-@pytest.mark.parametrize("listing", ["delta", "delta without links", "plain"])
-def test_no_mail_of_graph_is_told_twice(mails: Dovecot, tokens: TokenServer, user: str, listing: str) -> None:
-    tokens.delta = listing != "plain"
-    tokens.links = listing == "delta"
-
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        for count in (3, 0, 2):
-            tokens.inbox(user).extend([mime("equal")] * count)
-            assert (await world.checked(email_id))["status"] == "ok"
-        assert await subjects(world, email_id) == ["equal"] * 5
-        await world.do("delete_emails", email_ids=[email_id])
-        await world.mail.idle()
-        assert await world.log.rows("graph", str(email_id), limit=1) == []
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_junk_and_chosen_folders_are_read_by_graph_too(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        account = tokens.accounts[user]
-        account.inbox.append(mime("inbox"))
-        account.junk.extend([mime("junk"), mime("more junk")])
-        account.archive.append(mime("archive"))
-        for _ in range(2):
-            assert (await world.checked(email_id))["status"] == "ok"
-            assert await subjects(world, email_id) == ["inbox", "junk", "more junk"]
-        account.junk.append(mime("new junk"))
-        await world.do("update_email", email_id=email_id, folders=["junk", "archive", "none such"])
-        assert (await world.checked(email_id))["status"] == "ok"
-        rows = (await world.do("get_mail_records", email_id=email_id))["data"]
-        assert {row["subject"]: row["folder"] for row in rows} == {
-            "inbox": "INBOX",
-            "junk": "Junk Email",
-            "more junk": "Junk Email",
-            "new junk": "Junk Email",
-            "archive": "Archive",
-        }
-
-    limits = msgspec.structs.replace(QUICK, folders=("junk",))
-    in_real_world(test, limits, **outlook(mails, tokens))
-
-
-def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        tokens.accounts[user].days_old = 3
-        tokens.inbox(user).extend(mime(f"old {n}") for n in range(3))
-        assert (await world.checked(email_id))["status"] == "ok"
-        assert not any(path.endswith("$value") for path in tokens.reads)
-        rows = (await world.do("get_mail_records", email_id=email_id))["data"]
-        assert [(row["subject"], row["sender"]) for row in rows] == [(f"old {n}", "a@b.c") for n in (2, 1, 0)]
-        assert (await world.do("get_mail", mail_id=rows[0]["mail_id"]))["text"].strip() == "body"
-
-    in_real_world(test, msgspec.structs.replace(QUICK, bodies="on_demand"), **outlook(mails, tokens))
-
-
-def test_graph_is_asked_again_after_it_was_too_much_for_it(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        tokens.inbox(user).append(mime("one"))
-        tokens.graph_answers.extend([Wrong(429, retry_after="1"), None, Wrong(503)])
-        assert (await world.checked(email_id))["status"] == "ok"
-        assert await subjects(world, email_id) == ["one"]
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
 def test_many_checks_of_one_mailbox_share_one_refresh(mails: Dovecot, tokens: TokenServer, user: str) -> None:
     async def test(world: MailWorld) -> None:
         email_id = await add(world, user, tokens.grant(user))
@@ -377,129 +224,3 @@ def test_hosts_are_tried_in_turn(mails: Dovecot, tokens: TokenServer, user: str)
 
     hosts = ("127.0.0.1:1", f"127.0.0.1:{mails.port}")
     in_real_world(test, **outlook(mails, tokens, hosts=hosts))
-
-
-# -- a code that is entered on another device ---------------------------------------------------
-
-
-async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:
-    """Ask until the sign-in is no longer pending."""
-    while (body := await world.do("get_signin", email=email))["state"] == "pending":  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    assert body["state"] == ends, body
-    return body
-
-
-@pytest.mark.slow
-def test_a_code_entered_on_another_device_adds_the_mailbox_with_its_grant(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        tokens.grant(user)
-        begun = await world.do("signin_email", email=user, client_id=CLIENT_ID)
-        assert (begun["state"], begun["user_code"]) == ("pending", "ABCD-EFGH")
-        assert "canary" not in str(begun)
-        tokens.device_state = user
-        done = await signed_in(world, user, "success")
-        assert (await world.checked(done["email_id"]))["status"] == "ok"
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-@pytest.mark.slow
-def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user))
-        tokens.accounts[user].dead = True
-        assert (await world.checked(email_id))["status"] == "need_reauth"
-        tokens.grant(user)
-        tokens.device_state = user
-        begun = await world.do("signin_email", email=user)  # the client id is the mailbox's own
-        assert begun["state"] == "pending"
-        assert (await signed_in(world, user, "success"))["email_id"] == email_id
-        assert (await world.checked(email_id))["status"] == "ok"
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("error", "ends"),
-    [("expired_token", "expired"), ("authorization_declined", "denied"), ("invalid_grant", "error")],
-)
-def test_a_code_that_leads_nowhere_says_why(
-    mails: Dovecot, tokens: TokenServer, user: str, error: str, ends: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        tokens.device_state = error
-        await world.do("signin_email", email=user, client_id=CLIENT_ID)
-        await signed_in(world, user, ends)
-        assert await world.rows() == {}
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_nobody_sees_the_sign_in_of_another(mails: Dovecot, tokens: TokenServer, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.do("signin_email", email=user, client_id=CLIENT_ID)
-        assert (await world.do("get_signin", USER + 1, email=user))["code"] == "not_found"
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_a_user_has_at_most_16_sign_ins_under_way(mails: Dovecot, tokens: TokenServer, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        for number in range(16):
-            body = await world.do("signin_email", email=f"{number}@example.com", client_id=CLIENT_ID)
-            assert body["state"] == "pending"
-        body = await world.do("signin_email", email=user, client_id=CLIENT_ID)
-        assert (body["code"], body["retry_s"] > 0) == ("busy", True)
-        again = await world.do("signin_email", email="0@example.com", client_id=CLIENT_ID)
-        assert again["state"] == "pending"
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_a_user_that_begins_many_sign_ins_in_one_moment_has_16_too(
-    mails: Dovecot, tokens: TokenServer
-) -> None:
-    async def test(world: MailWorld) -> None:
-        emails = [f"{number}@example.com" for number in range(20)]
-        said = await asyncio.gather(
-            *(world.do("signin_email", email=email, client_id=CLIENT_ID) for email in emails)
-        )
-        assert [one.get("state", one.get("code")) for one in said].count("pending") == 16
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenServer, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)
-        assert body["code"] == "invalid_field"
-
-    in_real_world(test, **outlook(mails, tokens))
-
-
-def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        grant = tokens.grant(user, GRAPH_SCOPE)
-        tokens.inbox(user).append(
-            b"Subject: files\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\n"
-            b"Content-Type: text/csv\r\nContent-Disposition: attachment; filename=a.csv\r\n\r\n"
-            b"1,2\r\n--b--\r\n"
-        )
-        email_id = await add(world, user, grant)
-        assert (await world.checked(email_id))["status"] == "ok"
-        (row,) = (await world.do("get_mail_records", email_id=email_id))["data"]
-        file = await world.do("get_attachment", mail_id=row["mail_id"], index=0)
-        assert (file["name"], b64decode(file["data"]).strip()) == ("a.csv", b"1,2"), file
-        tokens.inbox(user).clear()
-        gone = await world.do("get_attachment", mail_id=row["mail_id"], index=0)
-        assert (gone["type"], gone["code"]) == ("error", "not_found")
-
-    in_real_world(test, **outlook(mails, tokens))

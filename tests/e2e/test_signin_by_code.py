@@ -1,0 +1,133 @@
+"""A code that is entered on another device gives a mailbox its grant."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.models.mail_book import USER
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.token_server import CLIENT_ID, KEY, TokenServer, token_server
+from tests.support.worlds.grants import add, add_user, outlook
+from tests.support.worlds.mail_world import MailWorld, in_real_world
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Dovecot]:
+    with dovecot(token_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with token_server() as server:
+        yield server
+
+
+@pytest.fixture
+def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
+    return add_user(mails, request.node.name)
+
+
+async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:
+    """Ask until the sign-in is no longer pending."""
+    while (body := await world.do("get_signin", email=email))["state"] == "pending":  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert body["state"] == ends, body
+    return body
+
+
+@pytest.mark.slow
+def test_a_code_entered_on_another_device_adds_the_mailbox_with_its_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.grant(user)
+        begun = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (begun["state"], begun["user_code"]) == ("pending", "ABCD-EFGH")
+        assert "canary" not in str(begun)
+        tokens.device_state = user
+        done = await signed_in(world, user, "success")
+        assert (await world.checked(done["email_id"]))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        tokens.accounts[user].dead = True
+        assert (await world.checked(email_id))["status"] == "need_reauth"
+        tokens.grant(user)
+        tokens.device_state = user
+        begun = await world.do("signin_email", email=user)  # the client id is the mailbox's own
+        assert begun["state"] == "pending"
+        assert (await signed_in(world, user, "success"))["email_id"] == email_id
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [("expired_token", "expired"), ("authorization_declined", "denied"), ("invalid_grant", "error")],
+)
+def test_a_code_that_leads_nowhere_says_why(
+    mails: Dovecot, tokens: TokenServer, user: str, error: str, ends: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        tokens.device_state = error
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        await signed_in(world, user, ends)
+        assert await world.rows() == {}
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_nobody_sees_the_sign_in_of_another(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (await world.do("get_signin", USER + 1, email=user))["code"] == "not_found"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_user_has_at_most_16_sign_ins_under_way(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        for number in range(16):
+            body = await world.do("signin_email", email=f"{number}@example.com", client_id=CLIENT_ID)
+            assert body["state"] == "pending"
+        body = await world.do("signin_email", email=user, client_id=CLIENT_ID)
+        assert (body["code"], body["retry_s"] > 0) == ("busy", True)
+        again = await world.do("signin_email", email="0@example.com", client_id=CLIENT_ID)
+        assert again["state"] == "pending"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_user_that_begins_many_sign_ins_in_one_moment_has_16_too(
+    mails: Dovecot, tokens: TokenServer
+) -> None:
+    async def test(world: MailWorld) -> None:
+        emails = [f"{number}@example.com" for number in range(20)]
+        said = await asyncio.gather(
+            *(world.do("signin_email", email=email, client_id=CLIENT_ID) for email in emails)
+        )
+        assert [one.get("state", one.get("code")) for one in said].count("pending") == 16
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+def test_a_type_without_a_sign_in_page_is_refused(mails: Dovecot, tokens: TokenServer, user: str) -> None:
+    async def test(world: MailWorld) -> None:
+        body = await world.do("signin_email", email=user, mail_type="qq", client_id=CLIENT_ID)
+        assert body["code"] == "invalid_field"
+
+    in_real_world(test, **outlook(mails, tokens))
