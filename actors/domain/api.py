@@ -198,7 +198,7 @@ class EntityApi:
         await self._send_job(job_id, command, trace)
 
     async def end_job(self, job_id: int, command: jobs.EndJob, *, trace: str = "") -> None:
-        """End a job. If the end cannot be written, that is raised, and it is tried again until it is."""
+        """End a job. If the end cannot be written, this raises, and the end is tried again until it is."""
         await self._late_ends.end(job_id, command, trace)
 
     async def start_job(self, name: str, user: UserId | None, *, trace: str = "") -> int:

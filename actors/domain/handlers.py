@@ -154,7 +154,7 @@ class Handlers:
         return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
 
     def _must_take_the_state(self, handler: Handler) -> None:
-        """Refuse the struct of another entity. An annotation that says less, or nothing, is the author's."""
+        """Refuse the struct of another entity as annotation. Any other annotation, or none, is allowed."""
         state, parameters = self._state, [*inspect.signature(handler).parameters.values()]
         if not isinstance(state, type) or not parameters:
             return

@@ -20,7 +20,7 @@ class Jobs(Protocol):
         ...
 
     async def end(self, job_id: int, outcome: JobOutcome, message: str = "") -> None:
-        """End it. A second end changes nothing. One that cannot be written raises, and is tried again."""
+        """End it; a second end changes nothing. An end that cannot be written raises, and is tried again."""
         ...
 
     def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:

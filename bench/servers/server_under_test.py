@@ -24,9 +24,9 @@ _TYPE = "order_progress"
 
 
 async def serve(data: Path, port: int, sends: str | None, workers: int, *, bodies: bool = False) -> None:
-    """Serve until stdin ends. `sends`: how frames are written, if not as by default.
+    """Serve until stdin ends. `sends`: how frames are written. None: as by default.
 
-    `bodies`: past `publish` (`_Bodies`).
+    `bodies`: finished events go to the log without `publish` (`_Bodies`).
     """
     logs.configure("error", as_json=False)
     how: dict[str, Any] = {} if sends is None else {"sends": sends}

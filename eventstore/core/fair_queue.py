@@ -63,7 +63,7 @@ class FairQueue[T]:
         self._owners: list[str] = []
         self._counts: list[int] = []
         self._sizes: list[int] = []
-        """Owner, events and bytes of each arrival: lists, since a tuple for each would be the collector's."""
+        """Owner, events and bytes of each arrival. Lists, since the collector would track each tuple."""
         self._owner = ""
         """Of all arrivals, unless `_mixed`."""
         self._mixed = False
@@ -119,7 +119,7 @@ class FairQueue[T]:
         return self._take_fairly(events_max, bytes_max)
 
     def _is_of_one(self) -> bool:
-        """Whether all that waits is one owner's, where the arrivals are."""
+        """Whether all that waits is of one owner, if that is so of the arrivals."""
         lines = self._lines
         return not lines or (len(lines) == 1 and (not self._arrived or self._owner in lines))
 
@@ -186,7 +186,7 @@ class FairQueue[T]:
         return items
 
     def _leave_line(self, owner: str, line: _Line[T], at_most: int) -> list[T]:
-        """Take the first items of the only line. The queue stands where it stood."""
+        """Take the first items of the only line. Nobody's place in the queue changes."""
         entries, items = line.entries, list[T]()
         while entries and len(items) < at_most:
             _, item, _, size = entries.popleft()

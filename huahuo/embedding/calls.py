@@ -49,7 +49,7 @@ async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] |
         submitted = app.publisher.submit_one(stream, type_, fields or {})
     except PublishRefused as error:
         raise refused(error) from None
-    del fields  # thousands may wait, and what they hold the collector looks through
+    del fields  # thousands may wait, and the collector looks through all that they hold
     written = await submitted
     assert isinstance(written, Appended), "only a command id makes a duplicate"
     last = written.events[-1]
@@ -113,7 +113,7 @@ async def send(
 def _refuse_the_user_as_a_field(
     entities: EntityApi, command: str | Command, fields: Mapping[str, Any]
 ) -> None:
-    """An unknown field is ignored, and the service would send the command without asking anybody's right."""
+    """Refuse a field that stands for `as_user`: it would be ignored, and the service itself would send."""
     found = entities.catalog.by_action.get(command) if isinstance(command, str) else None
     if found is None:
         return

@@ -101,7 +101,7 @@ class Job:
         return self
 
     async def finish(self, error: BaseException | None) -> None:
-        """End it after its block: None: it came to its end. Raises as `progress` where it did.
+        """End it after its block. `error`: what the block raised; for None this raises as `progress`.
 
         An end that cannot be written, as on a full disk, is written as soon as it can be.
         """

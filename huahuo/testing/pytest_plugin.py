@@ -34,7 +34,7 @@ def app(application: "Huahuo", tmp_path: Path) -> Iterator["AppWorld"]:
 
 
 def must_be_an_application(given: object) -> None:
-    """Fail the test whose fixture `application` returns something else."""
+    """Fail the test if its fixture `application` returned something else."""
     from huahuo.app.application import Application
 
     if not isinstance(given, Application):

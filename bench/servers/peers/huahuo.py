@@ -25,10 +25,10 @@ class Huahuo(Peer):
     name = "huahuo"
     note = "events fsynced and hash-chained before they are sent; acks on, window 4096"
     sends: ClassVar[str | None] = None
-    """How frames are written, if not as by default."""
+    """How frames are written. None: as the service does by default."""
     workers: ClassVar[int] = 1
     bodies: ClassVar[bool] = False
-    """Whether its source gives finished bodies to the log, past `publish`."""
+    """Whether its source gives finished bodies to the log without `publish`."""
 
     def version(self) -> str:
         """The commit is in the head of the results."""
