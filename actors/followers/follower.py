@@ -15,6 +15,7 @@ import structlog
 
 from huahuo.actors.actor.errors import where
 from huahuo.actors.followers import record
+from huahuo.actors.followers.calls import Calls
 from huahuo.actors.followers.course import Course
 from huahuo.actors.followers.dead_letters import DeadLetters
 from huahuo.actors.followers.spec import (
@@ -52,7 +53,7 @@ class Follower:
         self._log = log
         self._feed = feed
         self._ambient = ambient
-        self._read_event = read
+        self.calls = Calls(spec, ambient=ambient, read=read)
         self._course = Course(0, spec.batch)
         self._saved = 0
         self._placed = spec.cursor is None
@@ -70,12 +71,6 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self.is_lost = False
         """Whether its rows were damaged as it should begin: where it stood is not known."""
-        self._begun_ms: int | None = None
-        """Since when its function runs."""
-        self.error = ""
-        """The type of the last exception, until a delivery succeeds."""
-        self.delivered = 0
-        self.failed = 0
 
     @property
     def cursor(self) -> int:
@@ -88,22 +83,19 @@ class Follower:
         return max(0, self._log.position - self.cursor)
 
     @property
-    def busy_s(self) -> float:
-        """How long its function has been running."""
-        return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
-
-    @property
     def state(self) -> str:
         """In a word or two, for people."""
         if self.paused:
             return "paused"
-        if self.error:
+        if self.calls.error:
             return "too many dead letters" if self.dead.full else "retrying"
         return "up to date" if not self.lag else "behind"
 
     def standing(self, what: str = "follower") -> Standing:
         """Where it stands, for people."""
-        return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.error)
+        return Standing(
+            self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.calls.error
+        )
 
     def look_again(self) -> None:
         """An administrator may have done something with it, on any node: read in the log what."""
@@ -128,9 +120,9 @@ class Follower:
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
-        stuck = self.paused or (self.dead.full and bool(self.error))
+        stuck = self.paused or (self.dead.full and bool(self.calls.error))
         stopped = self._task is None or self._task.done() or stuck
-        return stopped or (self._placed and not self.lag and not self.dead.again and self._begun_ms is None)
+        return stopped or (self._placed and not self.lag and not self.dead.again and not self.calls.running)
 
     async def begin(self) -> None:
         """Read where it stands, and start; not while it is `late`. Raises as `Log.append`.
@@ -140,13 +132,13 @@ class Follower:
         try:
             kept = await record.read(self._log, self.spec.name)
         except Corrupt as error:
-            self.is_lost, self.error = True, type(error).__name__
+            self.is_lost, self.calls.error = True, type(error).__name__
             _log.error(
                 "follower_place_lost", follower=self.spec.name, reason=str(error),
                 what_to_do=f"stop the service, then huahuo projections place {self.spec.name} --after N",
             )  # fmt: skip
             return
-        self.is_lost, self.error = False, ""
+        self.is_lost, self.calls.error = False, ""
         self.paused = kept.paused
         self.dead.take_over(kept.dead)
         after = kept.cursor
@@ -259,7 +251,7 @@ class Follower:
             if is_cancelled(error):
                 raise
             self._misplaced += 1
-            self._say(error, "follower_cursor_not_read", attempt=self._misplaced)
+            self.calls.say(error, "follower_cursor_not_read", attempt=self._misplaced)
             await self._rest(self._wait_s(self._misplaced))
             return
         self._course.go_to(cursor)
@@ -283,7 +275,7 @@ class Follower:
 
     async def _deliver(self, batch: Sequence[StoredEvent]) -> None:
         run = FollowerRun(self.spec.name, batch[-1].position, self._course.failures + 1)
-        error = await self._called(batch, run)
+        error = await self.calls.call(batch, run)
         if error is None:
             self._course.done(batch)
             if self.spec.cursor is None:
@@ -305,37 +297,15 @@ class Follower:
         error = None
         if event is not None:
             told = FollowerRun(name, self.cursor, self.dead[position].attempts + 1, again=True)
-            error = await self._called([event], told)
+            error = await self.calls.call([event], told)
         if error is not None:
             self._placed = self.spec.cursor is None
         await self.dead.tried(position, error)
 
-    async def _called(self, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
-        """Call the function, and return what it raised."""
-        self._begun_ms = self._ambient.now_ms()
-        try:
-            await self.spec.call([self._read_event(event) for event in batch], run)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if is_cancelled(error):
-                raise
-            self.failed += 1
-            about = {"stream": batch[0].stream, "seq": batch[0].seq} if batch else {}
-            self._say(error, "follower_failed", attempt=run.attempt, **about)
-            return error
-        finally:
-            self._begun_ms = None
-        self.delivered += len(batch)
-        self.error = ""
-        return None
-
-    def _say(self, error: BaseException, what: str, **more: object) -> None:
-        """Log a failure. Its text is not logged, because it may quote what nobody should read."""
-        self.error = type(error).__name__
-        _log.warning(what, follower=self.spec.name, error=self.error, at=where(error), **more)
-
     async def _pass(self) -> None:
         """Store the cursor, behind events that it does not want."""
-        if self.spec.passing and await self._called([], FollowerRun(self.spec.name, self.cursor)) is not None:
+        run = FollowerRun(self.spec.name, self.cursor)
+        if self.spec.passing and await self.calls.call([], run) is not None:
             return
         await self._write()
 

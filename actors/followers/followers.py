@@ -50,7 +50,7 @@ class Followers:
         metrics.gauge(
             "followers_busy_seconds",
             "For how long the longest delivery has been under way.",
-            lambda: max((one.busy_s for one in each), default=0.0),
+            lambda: max((one.calls.busy_s for one in each), default=0.0),
         )
         metrics.gauge(
             "followers_dead_letters",
@@ -64,9 +64,11 @@ class Followers:
         metrics.total(
             "followers_delivered",
             "Events that followers dealt with.",
-            lambda: sum(one.delivered for one in each),
+            lambda: sum(one.calls.delivered for one in each),
         )
-        metrics.total("followers_failed", "Deliveries that failed.", lambda: sum(one.failed for one in each))
+        metrics.total(
+            "followers_failed", "Deliveries that failed.", lambda: sum(one.calls.failed for one in each)
+        )
 
     async def start(self, share: Share = WHOLE) -> None:
         """Go on where each follower of this share stands. Raises Closed, Unavailable: the log is not read."""
