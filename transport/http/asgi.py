@@ -20,6 +20,7 @@ from huahuo.transport.http.asgi_scope import (
     all_of,
     has_body,
     head_bytes,
+    must_be_utf8,
     one_at_a_time,
     path_of,
     peer_of,
@@ -56,6 +57,7 @@ class AsgiTransport:
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         try:
+            must_be_utf8(scope)
             query = bytes(scope.get("query_string") or b"").decode("ascii")
             _, headers = origin_form(str(scope["path"]), scope["headers"])
             method, root = str(scope["method"]), root_of(scope)
