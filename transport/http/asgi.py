@@ -121,10 +121,10 @@ class AsgiTransport:
                 return b"".join(parts), False
 
     async def _charged(self, visit: Visit, saying: Coroutine[Any, Any, None]) -> None:
-        """Send an answer. Its user pays for the loop's time, as for the time that making it took."""
+        """Send an answer. Its user pays for the loop's time, by the clock that pays debts off."""
         if visit.payer:
-            turns, now_s = self._server.wires.supply.turns, asyncio.get_running_loop().time
-            await Paced(saying, visit.payer, turns, now_s, waits=False)
+            wires = self._server.wires
+            await Paced(saying, visit.payer, wires.supply.turns, wires.ambient.monotonic_s, waits=False)
         else:
             await saying
 
