@@ -170,7 +170,7 @@ class FairQueue[T]:
         """Take what fits, where all that waits is one owner's: nobody is owed a turn."""
         lines = tuple(self._lines.items())
         waiting = zip(self._counts, self._sizes, strict=True)
-        in_line = [entry[2:] for entry in lines[0][1].entries] if lines else []
+        in_line = (entry[2:] for entry in lines[0][1].entries) if lines else ()
         count = events = size = 0
         for more, larger in chain(in_line, waiting):
             if count and (events + more > events_max or size + larger > bytes_max):

@@ -16,7 +16,6 @@ from huahuo.app import shared_port
 from huahuo.errors import HuahuoError
 from huahuo.transport.server.server import BACKLOG
 from huahuo.transport.workers import messages as said
-from huahuo.transport.workers.board import Board
 from huahuo.transport.workers.counted import merged
 from huahuo.transport.workers.desk import Desk
 from huahuo.transport.workers.owner import Owner
@@ -70,7 +69,6 @@ class Fleet:
         self._serving: set[asyncio.Task[None]] = set()
         self._ending = False
         self._unlisten: Callable[[], None] | None = None
-        self._board: Board | None = None
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -104,8 +102,7 @@ class Fleet:
         self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
         for sock in (sock for of_one in sockets for sock in of_one):
             _listening(sock)
-        self._board = _board()
-        self._unlisten = tell_commits(self._owner.log, lambda: self.desks, self._board)
+        self._unlisten = tell_commits(self._owner.log, lambda: self.desks)
         self._owner.server.rejudging.also = self._rejudge
         self._keeping = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
         await self._all_ready()
@@ -129,9 +126,6 @@ class Fleet:
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
-        if self._board is not None:
-            self._board.close()
-            self._board = None
 
     async def look_at_positions(self) -> None:
         """Ask all workers where their clients stand, for `Hub.clients`."""
@@ -196,9 +190,7 @@ class Fleet:
         ours, theirs = socket.socketpair()
         taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            board = -1 if self._board is None else self._board.descriptor
-            listeners = (sock.fileno() for sock in seat.listeners)
-            inherited = (theirs.fileno(), giving.fileno(), board, *listeners)
+            inherited = (theirs.fileno(), giving.fileno(), *(sock.fileno() for sock in seat.listeners))
             seat.process = process = await self._start(inherited)
         except BaseException:
             for sock in (ours, taking):
@@ -209,11 +201,7 @@ class Fleet:
             giving.close()
         taker = Taker(taking, self._adopt)
         desk = Desk(
-            self._owner,
-            given=taker.given,
-            ready=seat.ready.set,
-            lost=lambda: self._lost(seat, process),
-            board=self._board,
+            self._owner, given=taker.given, ready=seat.ready.set, lost=lambda: self._lost(seat, process)
         )
         try:
             await desk.pipe.open(ours)
@@ -277,14 +265,6 @@ def _listening(sock: socket.socket) -> socket.socket:
     return sock
 
 
-def _board() -> Board | None:
-    try:
-        return Board()
-    except OSError as error:
-        _log.info("workers_share_no_memory", reason=str(error))
-        return None
-
-
 async def _metrics(seat: _Seat) -> bytes | None:
     return None if seat.desk is None else await seat.desk.metrics(_ANSWER_S)
 
@@ -295,5 +275,5 @@ async def _spawn(inherited: Sequence[int]) -> asyncio.subprocess.Process:
         *(sys.executable, "-P", "-m", MODULE, str(os.getpid()), *map(str, inherited)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        pass_fds=[descriptor for descriptor in inherited if descriptor >= 0],
+        pass_fds=inherited,
     )

@@ -1,7 +1,6 @@
-"""The program of a worker: `python -m huahuo.embedding.worker_process OWNER PIPE GIVING BOARD LISTENER…`.
+"""The program of a worker: `python -m huahuo.embedding.worker_process OWNER PIPE GIVING LISTENER…`.
 
-Only `huahuo.app.fleet` starts it. The first argument is the owner's process, the others are descriptors; -1
-stands for no board.
+Only `huahuo.app.fleet` starts it. The first argument is the owner's process, the others are descriptors.
 """
 
 import asyncio
@@ -19,7 +18,6 @@ from huahuo.app.memory import Tidier
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.transport.workers.board import BoardRead
 from huahuo.transport.workers.messages import Hello
 from huahuo.transport.workers.worker import Worker
 
@@ -29,16 +27,16 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: list[str]) -> None:
     """Serve until the owner says so, is gone, or SIGTERM comes."""
-    owner, pipe, giving, board, *listeners = map(int, arguments)
+    owner, pipe, giving, *listeners = map(int, arguments)
     _die_with(owner)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of the group, and the owner drains
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     own_the_process()
-    run(_serve(pipe, giving, None if board < 0 else BoardRead(board), listeners))
+    run(_serve(pipe, giving, listeners))
     os._exit(0)  # a thread that looks something up must not keep the process
 
 
-async def _serve(pipe: int, giving: int, board: BoardRead | None, listeners: list[int]) -> None:
+async def _serve(pipe: int, giving: int, listeners: list[int]) -> None:
     loop = asyncio.get_running_loop()
     executor = ThreadExecutor(1, "compress")
     awake = AwakeAmbient(SystemAmbient())
@@ -46,7 +44,7 @@ async def _serve(pipe: int, giving: int, board: BoardRead | None, listeners: lis
     stopping: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(signal.SIGTERM, lambda: stopping.add(loop.create_task(worker.drain(DRAIN_S))))
     sockets = [socket.socket(fileno=descriptor) for descriptor in (pipe, giving, *listeners)]
-    await worker.start(sockets[0], sockets[1], sockets[2:], board)
+    await worker.start(sockets[0], sockets[1], sockets[2:])
     with Tidier(loop, collects=True, let_go=worker.server.frames.clear):
         await worker.over.wait()
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from scripts.suite import LANES, paths
+from tests.support.worlds.modules import again
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -92,3 +93,10 @@ def test_every_file_of_tests_is_in_one_lane_of_the_suite() -> None:
     places = [ROOT / path for lane in LANES.values() for path in paths(lane)]
     for test in TESTS:
         assert len({test, *test.parents} & set(places)) == 1, name(test)
+
+
+def test_tests_that_are_collected_again_have_the_marks_of_their_module() -> None:
+    found = again(["test_server_rest", "test_server_uvloop"]).values()
+    assert found
+    for test in found:
+        assert "loop" in {mark.name for mark in getattr(test, "pytestmark", ())}, test.__name__

@@ -66,7 +66,7 @@ async def test_the_bar_goes_on_behind_a_proxy_as_shipped(
         inside("examples.fastapi_app:api", tmp_path) as server,
         reverse_proxy(proxy, server.port, tmp_path, Authority(), mount="/live") as url,
     ):
-        async with profile(chromium, any_certificate=True) as browser:
+        async with asyncio.timeout(2 * TIMEOUT_S), profile(chromium, any_certificate=True) as browser:
             tab = await browser.open(url)
             assert await tab.run("return (await fetch('/live/metrics')).status") == 404
             await tab.click("button")

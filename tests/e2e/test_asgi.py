@@ -90,6 +90,10 @@ def test_it_can_be_mounted_anywhere(folder: Path, application: str, path: str) -
             if application == "around":
                 async with client(server.url) as plain:
                     assert (await plain.get("/livelier")).text == "the other one"
+                    assert (await plain.get("/%ff")).text == "the other one", (
+                        "what it asks of a path is its own"
+                    )
+                    assert (await plain.get("/live/%ff")).status_code == 400
             assert server.stop() in (0, -15)
             assert "service_started_late" not in server.log()
 

@@ -77,8 +77,10 @@ OF_THE_SOCKET: Final = frozenset(
         "test_frames_behind_a_refused_upgrade_are_dropped",
         "test_an_idle_connection_has_one_task_and_no_timer",
         "test_what_waits_behind_the_most_commands_is_bounded",
-        # They look at the service's own socket: its buffers, how it sends, what it keeps of a handshake.
+        # They look at the own socket: its buffers, how it reads several messages in a turn, how it sends,
+        # what it keeps of a handshake.
         "test_a_flood_of_messages_is_handled_in_turns_and_in_order",
+        "test_messages_of_a_user_without_room_wait_in_order_while_anothers_are_answered",
         "test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer",
         "test_a_socket_that_is_full_ends_its_rest",
         "test_an_open_connection_does_not_keep_the_headers_of_its_handshake",

@@ -22,6 +22,7 @@ from huahuo.transport.http.asgi_scope import (
     all_of,
     has_body,
     head_bytes,
+    must_be_utf8,
     one_at_a_time,
     path_of,
     peer_of,
@@ -52,6 +53,7 @@ class AsgiTransport:
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         try:
+            must_be_utf8(scope)
             query = bytes(scope.get("query_string") or b"").decode("ascii")
             _, headers = origin_form(str(scope["path"]), scope["headers"])
             method, root = str(scope["method"]), root_of(scope)
@@ -115,10 +117,10 @@ class AsgiTransport:
                 return b"".join(parts), False
 
     async def _charged(self, visit: Visit, saying: Coroutine[Any, Any, None]) -> None:
-        """Send an answer. Its user pays for the loop's time, as for the time that making it took."""
+        """Send an answer. Its user pays for the loop's time, by the clock that pays debts off."""
         if visit.payer:
-            turns, now_s = self._server.wires.supply.turns, asyncio.get_running_loop().time
-            await Paced(saying, visit.payer, turns, now_s, waits=False)
+            wires = self._server.wires
+            await Paced(saying, visit.payer, wires.supply.turns, wires.ambient.monotonic_s, waits=False)
         else:
             await saying
 

@@ -10,18 +10,20 @@ type Scope = Mapping[str, Any]
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the place where the application is mounted. Some frameworks add or drop a slash.
-
-    Raises UnicodeDecodeError: it is no UTF-8, for which servers put U+FFFD.
-    """
-    if "\ufffd" in scope["path"]:
-        unquote(bytes(scope.get("raw_path") or b"").decode("ascii"), errors="strict")
+    """The path below the place where the application is mounted. Some frameworks add or drop a slash."""
     path, _ = origin_form(str(scope["path"]), ())  # some servers hand on a whole URL
     root = str(scope.get("root_path") or "").rstrip("/")
     while root and not (path == root or path.startswith(f"{root}/")):
         # A proxy took the beginning of the root away, which the application was told to be below.
         root = root[root.find("/", 1) :] if "/" in root[1:] else ""
     return "/" + path[len(root) :].strip("/")
+
+
+def must_be_utf8(scope: Scope) -> None:
+    """Raises UnicodeDecodeError: the path is no UTF-8, for which servers put U+FFFD."""
+    if "\ufffd" in scope["path"]:
+        raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]  # some servers leave the query in it
+        unquote(raw.decode("ascii"), errors="strict")
 
 
 def root_of(scope: Scope) -> str:

@@ -18,7 +18,6 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.words import en
 from huahuo.transport.workers import failures
 from huahuo.transport.workers import messages as said
-from huahuo.transport.workers.board import Board
 from huahuo.transport.workers.calls_of import CallsOf, raw
 from huahuo.transport.workers.owner import Owner
 from huahuo.transport.workers.parts import PartsKept
@@ -70,10 +69,8 @@ class Desk:
         given: Callable[[said.Given], None],
         ready: Callable[[], None],
         lost: Callable[[], None],
-        board: Board | None = None,
     ) -> None:
         self._owner = owner
-        self._board = board
         self._told_lost = lost
         self.pipe = Pipe(said.FROM_WORKER, self._take, self._lost)
         self.say = self.pipe.send
@@ -87,7 +84,6 @@ class Desk:
         """When the worker was heard last."""
         self._by_type: dict[type, Callable[[Any], object]] = {
             said.Acks: self._acks,
-            said.HasRead: self._has_read,
             said.Ask: self.calls.take,
             said.Enter: self._enter,
             said.Left: self._left,
@@ -160,10 +156,6 @@ class Desk:
         note = self._owner.hub.note_ack
         for ack in told.acks:
             note(*ack)
-
-    def _has_read(self, told: said.HasRead) -> None:
-        if self._board is not None:
-            self._board.room.read(self, told.number)
 
     def _enter(self, asked: said.Enter) -> None:
         entry = self._owner.door.enter(asked.address)
@@ -273,8 +265,6 @@ class Desk:
         """The pipe is over: its connections are gone, and count no more."""
         self._questions.give_up()
         self.calls.gone()
-        if self._board is not None:
-            self._board.room.gone(self)
         for task in tuple(self._tasks.values()):
             task.cancel()
         for connection in self._joined.values():

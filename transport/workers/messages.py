@@ -71,14 +71,6 @@ class Commit(_Said, frozen=True):
     events: Columns
 
 
-class Lies(_Said, frozen=True):
-    """A message that lies on the board (`board`). The worker says `HasRead` with this number."""
-
-    number: int
-    start: int
-    length: int
-
-
 class Pruned(_Said, frozen=True):
     """Events were pruned: the first seq of any stream may have changed."""
 
@@ -154,12 +146,6 @@ class Beat(_Said, frozen=True):
 
 class Ready(_Said, frozen=True):
     """The worker listens."""
-
-
-class HasRead(_Said, frozen=True):
-    """What lay on the board under this number is read."""
-
-    number: int
 
 
 class Enter(_Said, frozen=True):
@@ -330,12 +316,12 @@ class SnapshotTaken(msgspec.Struct, frozen=True, array_like=True):
 
 
 type FromOwner = (
-    Hello | Commit | Lies | Pruned | Answer | Told | Failed | CloseIt | Rejudge | AskPositions | AskMetrics
-    | Drain | Cancel | Beat
+    Hello | Commit | Pruned | Answer | Told | Failed | CloseIt | Rejudge | AskPositions | AskMetrics | Drain
+    | Cancel | Beat
 )  # fmt: skip
 type FromWorker = (
-    Ready | HasRead | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel
-    | Judge | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
+    Ready | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel | Judge
+    | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
 )  # fmt: skip
 
 FROM_OWNER: Final = msgspec.msgpack.Decoder(FromOwner.__value__)

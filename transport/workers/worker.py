@@ -5,7 +5,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import msgspec
 import structlog
 
 from huahuo.actors import Runtime
@@ -24,7 +23,6 @@ from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Site
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers import messages as said
-from huahuo.transport.workers.board import BoardRead
 from huahuo.transport.workers.calls_of import raw
 from huahuo.transport.workers.counted import counted
 from huahuo.transport.workers.pipe import Pipe
@@ -69,7 +67,6 @@ class Worker:
         self.metrics = Metrics()
         self._listeners: list[socket.socket] = []
         self._giving: socket.socket | None = None
-        self._board: BoardRead | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.TimerHandle | None = None
         self._looks = False
@@ -77,7 +74,6 @@ class Worker:
         """Set when it has nothing more to do: it was drained, or its owner is gone."""
         self._by_type: dict[type, Callable[[Any], object]] = {
             said.Hello: self._begin,
-            said.Lies: self._read_board,
             said.Answer: self._questions.answered,
             said.Told: self.gate.answered,
             said.Failed: self._failed,
@@ -85,15 +81,9 @@ class Worker:
             said.Beat: lambda _told: None,
         }
 
-    async def start(
-        self,
-        pipe: socket.socket,
-        giving: socket.socket,
-        listeners: list[socket.socket],
-        board: BoardRead | None = None,
-    ) -> None:
+    async def start(self, pipe: socket.socket, giving: socket.socket, listeners: list[socket.socket]) -> None:
         """Meet the owner. It serves once the owner has said hello."""
-        self._giving, self._listeners, self._board = giving, listeners, board
+        self._giving, self._listeners = giving, listeners
         await self.pipe.open(pipe)
 
     def _begin(self, hello: said.Hello) -> None:
@@ -173,17 +163,6 @@ class Worker:
     def _failed(self, failed: said.Failed) -> None:
         if not self.gate.answered(failed):
             self._questions.failed(failed)
-
-    def _read_board(self, told: said.Lies) -> None:
-        assert self._board is not None, "the owner has given one"
-        try:
-            message = said.FROM_OWNER.decode(self._board.at(told))
-        except msgspec.MsgspecError as error:  # a commit is missing: as after a broken message of the pipe
-            _log.error("board_not_read", reason=str(error))
-            self.pipe.close()
-            return
-        self.pipe.send(said.HasRead(told.number))
-        self._take(message)
 
     def _take(self, message: object) -> None:
         self._by_type[type(message)](message)

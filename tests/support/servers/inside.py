@@ -13,6 +13,7 @@ from pathlib import Path
 from huahuo.app import tokens
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
+from tests.support.servers.ports import held_port
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,13 +24,12 @@ HYPERCORN = ("hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}")
 class Inside:
     """One application and the process that serves it now; on the same port each time."""
 
-    def __init__(self, application: str, folder: Path, command: Sequence[str]) -> None:
+    def __init__(self, application: str, folder: Path, command: Sequence[str], port: int) -> None:
         self._application = application
         self._folder = folder
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = port
 
     @property
     def url(self) -> str:
@@ -94,9 +94,10 @@ class Inside:
 @contextlib.contextmanager
 def inside(application: str, folder: Path, command: Sequence[str] = UVICORN) -> Iterator[Inside]:
     """Serve MODULE:NAME, imported from `folder`, and end it after the block."""
-    server = Inside(application, folder, command)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+    with held_port() as port:
+        server = Inside(application, folder, command, port)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

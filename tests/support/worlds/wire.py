@@ -1,7 +1,6 @@
 """A real server over the in-memory log, with one clock that the test moves, and a test domain's commands."""
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -39,7 +38,6 @@ from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.ports import LiveConnection
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.site import Asset, Phase, Site
-from huahuo.transport.workers.board import Board, BoardRead
 from huahuo.transport.workers.desk import Desk
 from huahuo.transport.workers.owner import Manners, Owner
 from huahuo.transport.workers.telling import tell_commits
@@ -52,8 +50,6 @@ from tests.support.worlds.people import ALICE
 
 SECRET = b"a secret of at least thirty-two bytes"
 MASTER_KEY = bytes(range(32))
-_LIES_FROM_BYTES = 256
-"""Between a commit of one short event and one of several, so that some come by each of the two ways."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -332,18 +328,16 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
         serving.add(asyncio.get_running_loop().create_task(made.server.handshakes.adopt(sock, data)))
 
     taker, ready = Taker(taking, serve), asyncio.Event()
-    board = Board(from_bytes=_LIES_FROM_BYTES) if hasattr(os, "memfd_create") else None
-    desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None, board=board)
+    desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None)
     made.worker = worker = Worker(made.ambient, InlineExecutor(), lambda _hello: None)
-    unlisten = tell_commits(made.log, lambda: [desk], board)
+    unlisten = tell_commits(made.log, lambda: [desk])
     made.server.rejudging.also = desk.rejudge
     listening = socket.create_server(("127.0.0.1", 0))
     made.port = listening.getsockname()[1]
     try:
         await desk.pipe.open(ours)
         desk.greet(1)
-        read = None if board is None else BoardRead(board.descriptor)
-        await worker.start(theirs, giving, [listening], read)
+        await worker.start(theirs, giving, [listening])
         await ready.wait()
         yield
     finally:
@@ -354,8 +348,6 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
         desk.pipe.close()
         taker.close()
         giving.close()
-        if board is not None:
-            board.close()
 
 
 _PLACES = {"own": _on_its_own_port, "asgi": _inside_another, "worker": _at_a_worker}

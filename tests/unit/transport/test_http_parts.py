@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.transport.http.asgi_scope import path_of, root_of
+from huahuo.transport.http.asgi_scope import must_be_utf8, path_of, root_of
 from huahuo.transport.http.asked import After
 from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.messages import Request, json_answer
@@ -224,9 +224,9 @@ def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, belo
 
 
 def test_a_path_for_which_the_server_put_the_sign_of_a_fault_is_one_only_if_it_was_no_utf8() -> None:
-    assert path_of({"path": "/a\ufffd", "raw_path": b"/a%EF%BF%BD"}) == "/a\ufffd"
+    must_be_utf8({"path": "/a\ufffd", "raw_path": b"/a%EF%BF%BD?q=%ff"})
     with pytest.raises(UnicodeDecodeError):
-        path_of({"path": "/a\ufffd", "raw_path": b"/a%ff"})
+        must_be_utf8({"path": "/a\ufffd", "raw_path": b"/a%ff"})
 
 
 @pytest.mark.parametrize(

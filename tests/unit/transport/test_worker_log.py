@@ -14,7 +14,7 @@ from huahuo.eventstore.model import Head, StoredEvent
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers import parts, remote_log
-from huahuo.transport.workers.messages import Links, LinksFound, columns_of
+from huahuo.transport.workers.messages import Links, LinksFound, columns_of, events_of
 from huahuo.transport.workers.parts import PartsKept
 from huahuo.transport.workers.questions import Questions
 from huahuo.transport.workers.remote_log import RemoteLog
@@ -58,6 +58,18 @@ async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
     assert (log.head("a").seq, log.head("a").link) == (9, bytes([9]) * 32)
     assert not log.knows("c")
     assert (log.position, log.head("log").seq) == (3, 3)
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_what_all_events_of_a_commit_share_is_told_once(different: bool) -> None:
+    events = [event(n, f"user/{n}", 1) for n in range(1, 51)]
+    if different:
+        events[7] = msgspec.structs.replace(events[7], type="other", principal="user/1", version=2, cause=9)
+    columns = columns_of(events)
+    assert isinstance(columns[3], list) is different
+    assert isinstance(columns[9], str), "no event has a command"
+    assert events_of(columns) == events
+    assert events_of(columns_of([])) == []
 
 
 async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> None:
