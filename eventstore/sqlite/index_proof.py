@@ -145,6 +145,7 @@ def _compared_in_runs(
 ) -> tuple[Ends, set[int]]:
     """As `_compared`, of streams with the numbers 1 to their count. Most are told in whole runs."""
     ends, odd, following = Columns(len(naming.streams)), set[int](), 1
+    firsts = naming.firsts
     with closing(connection.execute(_ENDED)) as ended:
         for (number,) in ended:
             if 0 < number <= len(ends.ended):
@@ -153,6 +154,7 @@ def _compared_in_runs(
         numbers, lows, highs, counts = zip(*some, strict=True)
         behind = following + len(some)
         is_run = lows.count(1) == len(some) and numbers == (*range(following, behind),)
+        is_run = is_run and (not firsts or firsts.keys().isdisjoint(numbers))
         if is_run and highs == counts and behind - 1 <= len(ends.seqs):
             ends.seqs[following - 1 : behind - 1] = array("q", highs)
             following = behind
