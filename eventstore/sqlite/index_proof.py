@@ -116,10 +116,10 @@ def _note(connection: sqlite3.Connection, known: Gaps | None, found: Gaps) -> No
 
 
 def _look(connection: sqlite3.Connection, naming: Naming, end: int) -> tuple[Ends, Gaps]:
-    rows, pruned = connection.execute(_COUNTS).fetchone()
-    few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
     try:
         with passing_through(connection):
+            rows, pruned = connection.execute(_COUNTS).fetchone()
+            few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
             if not few and naming.is_whole:
                 ends, odd = _sought(connection, naming)
             else:

@@ -200,3 +200,18 @@ async def test_a_row_of_the_index_without_a_number_holds_up_nothing(tmp_path: Pa
     assert {stream: log.head(stream).seq for stream in HEADS} == HEADS
     assert "made again from the events" in (await log.probe() or "")
     await log.close()
+
+
+@pytest.mark.usefixtures("_way")
+async def test_the_pages_of_the_index_are_read_into_no_room_that_is_meant_for_commits(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    said: list[str] = []
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        [kept] = connection.execute("PRAGMA cache_size").fetchone()
+        naming = read_naming(connection)
+        connection.set_trace_callback(said.append)
+        prove_index(connection, naming, sum(HEADS.values()))
+    walks = [at for at, sql in enumerate(said) if "FROM seq_index" in sql]
+    assert walks
+    assert said.index("PRAGMA cache_size=-2048") < walks[0]
+    assert said.index(f"PRAGMA cache_size={kept}") > walks[-1]
