@@ -37,6 +37,7 @@ COUNTED_MAX = 5_000
 FACETS = ("type", "stream", "principal", "entity")
 _FACET_VALUES = 10
 _BUSY_TIMEOUT_MS = 10_000
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS: dict[str, type] = {
     "position": int,
     "stream": str,
@@ -353,6 +354,12 @@ class AuditIndex:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged, not only busy or full. A text that is not UTF-8 comes without a code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return "decode" in str(error) if code is None else code & 0xFF in _DAMAGED
 
 
 def _searched(position: int, row: Sequence[Any], value: Any) -> tuple[int | str, ...]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+import structlog
 
-from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where
+from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where, is_damaged
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
@@ -19,8 +20,14 @@ PAGE_BYTES_MAX = 4 << 20
 _BATCH_EVENTS = 1000
 _SETTLE_EVENTS = 20_000
 
+_log = structlog.get_logger(__name__)
+
 type Told = Callable[[int, int], None]
 """Called with the position of the index and that of the log."""
+
+
+class IndexDamaged(EventStoreError):  # noqa: N818  a state, as `Damaged`
+    """The file of the index was damaged. It is empty now, and made again by `catch_up`."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -82,8 +89,12 @@ class Audit:
             page = await self._log.read(LOG_STREAM, at, events_max=_BATCH_EVENTS)
             if not page:
                 break
+            try:
+                await self._job(partial(self._index.add, self._log.log_id, page))
+            except IndexDamaged:
+                at = 0
+                continue
             at = page[-1].position
-            await self._job(partial(self._index.add, self._log.log_id, page))
             taken += len(page)
             if told is not None:
                 told(at, upto)
@@ -96,6 +107,7 @@ class Audit:
 
         Raises:
             ValueError: the text to search for holds no word.
+            IndexDamaged: what can be answered is known only after `catch_up`.
         """
         end = self._log.position if upto is None else upto
         count = max(1, min(limit, PAGE_ROWS_MAX))
@@ -112,15 +124,34 @@ class Audit:
         try:
             return await self._executor.run(job)
         except sqlite3.Error as error:
+            if is_damaged(error):
+                await self._make_anew(error)
             raise EventStoreError(f"the audit index cannot be used (it may be deleted): {error}") from None
 
+    async def _make_anew(self, error: sqlite3.Error) -> None:
+        """Empty a file that is damaged. Raises IndexDamaged, or EventStoreError: it cannot be emptied."""
+        try:
+            await self._executor.run(self._index.discard)
+        except (sqlite3.Error, OSError) as again:
+            raise EventStoreError(f"the audit index is damaged, delete it: {again}") from None
+        _log.warning("audit_index_made_again", reason=str(error))
+        raise IndexDamaged(
+            f"the audit index was damaged ({error}); it is made again: ask once more"
+        ) from None
+
     async def _position(self) -> int:
-        known = await self._job(self._index.consumed)
+        known = await self._consumed()
         return 0 if known is None else known.position
+
+    async def _consumed(self) -> Consumed | None:
+        try:
+            return await self._job(self._index.consumed)
+        except IndexDamaged:
+            return None
 
     async def _belongs(self) -> bool:
         """Whether the history that the index consumed is still the log's history."""
-        known: Consumed | None = await self._job(self._index.consumed)
+        known = await self._consumed()
         if known is None:
             return True
         log = self._log
