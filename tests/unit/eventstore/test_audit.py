@@ -231,6 +231,29 @@ async def test_an_index_that_was_damaged_since_its_start_is_made_anew(tmp_path: 
         del first
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE event SET data = replace(data, 'b@example', 'c@example') WHERE position = 3",
+        "UPDATE event SET principal = 'user/7' WHERE position = 3",
+        "UPDATE event SET seq = 9 WHERE position = 3",
+        "UPDATE meta SET value = '1x' WHERE key = 'position'",
+    ],
+)
+async def test_no_row_is_shown_that_is_not_what_the_log_has(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "audit.db"
+    async with asked(path) as (log, first):
+        truth = (await first.page(Where(entity="mailbox/2"))).rows
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(change)
+        audit = await Audit.open(log, path)
+        with suppress(IndexDamaged):
+            assert (await audit.page(Where(entity="mailbox/2"))).rows in (truth, [])
+        await audit.catch_up()
+        assert (await audit.page(Where(entity="mailbox/2"))).rows == truth
+        await audit.close()
+
+
 async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
     async with asked(path) as (log, audit):
