@@ -15,7 +15,7 @@ inside a function, the class is given: `@order.decide(Place)`.
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, overload
+from typing import Any, ClassVar, Final, Protocol, get_origin, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
@@ -100,8 +100,11 @@ class Entity[S]:
             )
         given: object = state
         if not isinstance(given, type):
-            write = f"write Entity({kind!r}, {type(given).__name__})"
-            raise self._wrong(kind, f"the state is a class, not one of its objects: {write}")
+            cls, what = type(given), "one of its objects"
+            if generic := get_origin(given):
+                cls, what = generic, "one with type arguments"
+            write = f"write Entity({kind!r}, {cls.__name__})"
+            raise self._wrong(kind, f"the state is a class, not {what}: {write}")
         if key not in (int, str):
             raise self._wrong(kind, "write key=int (ids from the log) or key=str (natural keys)")
         if not _whole(version, 1) or not (keyframe_every is None or _whole(keyframe_every, 1)):

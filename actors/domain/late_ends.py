@@ -59,11 +59,16 @@ class LateEnds:
     async def _run(self) -> None:
         while self._waiting:
             await asyncio.sleep(AGAIN_S)
-            for job_id in list(self._waiting):
+            failed: list[tuple[int, str]] = []
+            for job_id in [*self._waiting]:
+                if job_id not in self._waiting:
+                    continue  # another end of it was written meanwhile
                 try:
                     await self._try(job_id)
                 except Exception as error:  # noqa: BLE001  the others are tried all the same
-                    _log.warning("job_not_ended", job_id=job_id, error=type(error).__name__)
+                    failed.append((job_id, type(error).__name__))
+            if failed:  # one line for all: a full disk has no room for thousands
+                _log.warning("job_not_ended", jobs=len(failed), job_id=failed[0][0], error=failed[0][1])
         self._task = None
 
 

@@ -37,6 +37,7 @@ COUNTED_MAX = 5_000
 FACETS = ("type", "stream", "principal", "entity")
 _FACET_VALUES = 10
 _BUSY_TIMEOUT_MS = 10_000
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS: dict[str, type] = {
     "position": int,
     "stream": str,
@@ -172,15 +173,9 @@ class AuditIndex:
                 return
             rows, texts = [], []
             for event in fresh:
-                data, value = shown(event.body)
-                rows.append(
-                    (
-                        event.position, event.stream, event.seq, event.type, rfc3339(event.ts_ms),
-                        event.principal, event.entity, event.command_id, event.cause, event.build,
-                        event.version, data,
-                    )
-                )  # fmt: skip
-                texts.append(_searched(event.position, rows[-1], value))
+                row, value = columns_of(event)
+                rows.append(row)
+                texts.append(_searched(event.position, row, value))
             connection = self._db.conn
             self._kept = int(self._facts().get("rows", "0")) + len(rows)
             connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -208,7 +203,7 @@ class AuditIndex:
         found = self._select(_ROW, where, after, upto, limit)
         names = Row.__struct_fields__
         return [
-            Row(**dict(zip(names, row, strict=True)) | {"data": msgspec.Raw(row[-1].encode())})
+            Row(**dict(zip(names, row, strict=True)) | {"data": msgspec.Raw(str(row[-1]).encode())})
             for row in found
         ]
 
@@ -353,6 +348,22 @@ class AuditIndex:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def columns_of(event: StoredEvent) -> tuple[tuple[Any, ...], Any]:
+    """The row of an event, in the order of `Row`, and its body as a value."""
+    data, value = shown(event.body)
+    row = (
+        event.position, event.stream, event.seq, event.type, rfc3339(event.ts_ms), event.principal,
+        event.entity, event.command_id, event.cause, event.build, event.version, data,
+    )  # fmt: skip
+    return row, value
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged, not only busy or full. A text that is not UTF-8 comes without a code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return "decode" in str(error) if code is None else code & 0xFF in _DAMAGED
 
 
 def _searched(position: int, row: Sequence[Any], value: Any) -> tuple[int | str, ...]:

@@ -1,26 +1,34 @@
 """Asking the log who did what, when and why: an index that follows the log's head, and queries on it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+import structlog
 
-from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where
+from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where, columns_of, is_damaged
 from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.limits import PAGE_ROWS_MAX
-from huahuo.eventstore.model import LOG_STREAM
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.eventstore.model import Page as LogPage
 
 PAGE_BYTES_MAX = 4 << 20
 _BATCH_EVENTS = 1000
 _SETTLE_EVENTS = 20_000
 
+_log = structlog.get_logger(__name__)
+
 type Told = Callable[[int, int], None]
 """Called with the position of the index and that of the log."""
+
+
+class IndexDamaged(EventStoreError):  # noqa: N818  a state, as `Damaged`
+    """The file of the index was damaged. It is empty now, and made again by `catch_up`."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -82,8 +90,12 @@ class Audit:
             page = await self._log.read(LOG_STREAM, at, events_max=_BATCH_EVENTS)
             if not page:
                 break
+            try:
+                await self._job(partial(self._index.add, self._log.log_id, page))
+            except IndexDamaged:
+                at = 0
+                continue
             at = page[-1].position
-            await self._job(partial(self._index.add, self._log.log_id, page))
             taken += len(page)
             if told is not None:
                 told(at, upto)
@@ -96,11 +108,15 @@ class Audit:
 
         Raises:
             ValueError: the text to search for holds no word.
+            IndexDamaged: what can be answered is known only after `catch_up`.
         """
         end = self._log.position if upto is None else upto
         count = max(1, min(limit, PAGE_ROWS_MAX))
         found = await self._job(lambda: self._index.find(where, after, end, count + 1))
         rows = _within(found[:count])
+        written = await self._written(rows)
+        if wrong := await self._executor.run(lambda: _wrong(rows, written)):
+            await self._make_anew(f"its row of the event at {wrong} is not what was written")
         return Page(rows, rows[-1].position if len(rows) < len(found) else None)
 
     async def count(self, where: Where, *, upto: int | None = None) -> Counted:
@@ -112,21 +128,68 @@ class Audit:
         try:
             return await self._executor.run(job)
         except sqlite3.Error as error:
+            if is_damaged(error):
+                await self._make_anew(error)
             raise EventStoreError(f"the audit index cannot be used (it may be deleted): {error}") from None
 
+    async def _written(self, rows: Sequence[Row]) -> list[StoredEvent | None]:
+        """The events of these rows, None for one that the log has no more. None for all if one is damaged."""
+        asked = [LogPage(LOG_STREAM, row.position - 1, 1, PAGE_BYTES_MAX) for row in rows]
+        try:
+            pages = await self._log.read_pages(asked)
+        except Corrupt:  # the index may have the only good copy
+            return [None] * len(rows)
+        return [
+            page[0] if page and page[0].position == row.position else None
+            for row, page in zip(rows, pages, strict=True)
+        ]
+
+    async def _make_anew(self, error: sqlite3.Error | str) -> None:
+        """Empty a file that is damaged. Raises IndexDamaged, or EventStoreError: it cannot be emptied."""
+        try:
+            await self._executor.run(self._index.discard)
+        except (sqlite3.Error, OSError) as again:
+            raise EventStoreError(f"the audit index is damaged, delete it: {again}") from None
+        _log.warning("audit_index_made_again", reason=str(error))
+        raise IndexDamaged(
+            f"the audit index was damaged ({error}); it is made again: ask once more"
+        ) from None
+
     async def _position(self) -> int:
-        known = await self._job(self._index.consumed)
+        known = await self._consumed()
         return 0 if known is None else known.position
+
+    async def _consumed(self) -> Consumed | None:
+        try:
+            return await self._job(self._index.consumed)
+        except IndexDamaged:
+            return None
 
     async def _belongs(self) -> bool:
         """Whether the history that the index consumed is still the log's history."""
-        known: Consumed | None = await self._job(self._index.consumed)
+        try:
+            known = await self._consumed()
+        except (KeyError, ValueError):  # what it says of itself is damaged
+            return False
         if known is None:
             return True
         log = self._log
         if known.log_id != log.log_id or known.position > log.position:
             return False
         return await log.chains(known.position - 1, known.position) == [known.chain]
+
+
+def _wrong(rows: Sequence[Row], written: Sequence[StoredEvent | None]) -> int:
+    """The position of the first row that is not its event's, 0 if there is none."""
+    for row, event in zip(rows, written, strict=True):
+        if event is not None and msgspec.structs.astuple(row) != _told(event):
+            return row.position
+    return 0
+
+
+def _told(event: StoredEvent) -> tuple[Any, ...]:
+    *columns, data = columns_of(event)[0]
+    return (*columns, msgspec.Raw(data.encode()))
 
 
 def _within(rows: list[Row]) -> list[Row]:

@@ -116,10 +116,10 @@ def _note(connection: sqlite3.Connection, known: Gaps | None, found: Gaps) -> No
 
 
 def _look(connection: sqlite3.Connection, naming: Naming, end: int) -> tuple[Ends, Gaps]:
-    rows, pruned = connection.execute(_COUNTS).fetchone()
-    few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
     try:
         with passing_through(connection):
+            rows, pruned = connection.execute(_COUNTS).fetchone()
+            few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
             if not few and naming.is_whole:
                 ends, odd = _sought(connection, naming)
             else:
@@ -145,6 +145,7 @@ def _compared_in_runs(
 ) -> tuple[Ends, set[int]]:
     """As `_compared`, of streams with the numbers 1 to their count. Most are told in whole runs."""
     ends, odd, following = Columns(len(naming.streams)), set[int](), 1
+    firsts = naming.firsts
     with closing(connection.execute(_ENDED)) as ended:
         for (number,) in ended:
             if 0 < number <= len(ends.ended):
@@ -153,6 +154,7 @@ def _compared_in_runs(
         numbers, lows, highs, counts = zip(*some, strict=True)
         behind = following + len(some)
         is_run = lows.count(1) == len(some) and numbers == (*range(following, behind),)
+        is_run = is_run and (not firsts or firsts.keys().isdisjoint(numbers))
         if is_run and highs == counts and behind - 1 <= len(ends.seqs):
             ends.seqs[following - 1 : behind - 1] = array("q", highs)
             following = behind

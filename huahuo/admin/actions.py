@@ -17,7 +17,7 @@ from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.index import Where
-from huahuo.eventstore.audit.questions import Audit
+from huahuo.eventstore.audit.questions import Audit, IndexDamaged
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
@@ -168,6 +168,8 @@ class LogCare:
         await audit.catch_up()
         try:
             page = await audit.page(where, after=asked.after, upto=upto, limit=asked.limit)
+        except IndexDamaged:
+            return self._not_yet(audit, await audit.behind())
         except ValueError as error:
             return _invalid(str(error))
         rows = [wire_row(row, self._past) for row in page.rows]

@@ -8,7 +8,7 @@ states must be the same. A failure shows the test's own line, and the expected a
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -32,7 +32,7 @@ NOW_MS = 1_790_000_000_000
 
 def given(
     entity: Entity[Any],
-    events: Sequence[Event] = (),
+    events: Iterable[Event] = (),
     *,
     id: int | str | None = None,  # noqa: A002  the word of the context
 ) -> "Given":
@@ -97,7 +97,7 @@ class Given:
         return self
 
     def then(
-        self, events: Sequence[Event | To] = (), *, effects: Sequence[str | ToStart] | None = None
+        self, events: Iterable[Event | To] = (), *, effects: Sequence[str | ToStart] | None = None
     ) -> Self:
         """The decision has exactly these events; `effects`: and exactly these effects and timers.
 
@@ -228,12 +228,12 @@ def _must_be(given: object, wanted: type, where: str, takes: str) -> None:
     raise TypeError(f"{where} takes {takes}: {hint or f'{given!r:.60} is none'}")
 
 
-def _listed[T](given: Sequence[T], where: str) -> Sequence[T]:
+def _listed[T](given: Iterable[T], where: str) -> Sequence[T]:
     """Raises TypeError: it is one event, not a list of them."""
     __tracebackhide__ = True
-    if not isinstance(given, list | tuple):
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"{where} takes a list of events: write [ ] around {type(given).__name__}(…)")
-    return given
+    return [*given]
 
 
 def _differ(what: str, expected: Sequence[Any], actual: Sequence[Any]) -> str:

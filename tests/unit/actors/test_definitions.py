@@ -316,6 +316,10 @@ MISTAKES = {
         "box = Entity('box', Order())",
         ["Entity('box')", "the state is a class", "write Entity('box', Order)"],
     ),
+    "a state with type arguments": (
+        "box = Entity('box', list[int])",
+        ["Entity('box')", "the state is a class, not one with type arguments", "write Entity('box', list)"],
+    ),
     "an upcast without brackets": (
         "@order.upcast\ndef step(fields): return fields",
         ["step: order.upcast needs a name", "write @order.upcast("],

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.audit.index import COUNTED_MAX, Where
-from huahuo.eventstore.audit.questions import Audit
+from huahuo.eventstore.audit.questions import Audit, IndexDamaged
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.limits import PAGE_ROWS_MAX
@@ -201,6 +201,57 @@ def test_an_index_that_cannot_be_read_is_made_anew(tmp_path: Path, damage: bytes
 
     check()
     assert (tmp_path / "audit.db").stat().st_mode & 0o777 == 0o600
+
+
+def spoil(path: Path, table: str) -> None:
+    """The head of the first page of a table or of an index."""
+    with closing(sqlite3.connect(path)) as connection:
+        [page] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * 64)
+
+
+@pytest.mark.parametrize("table", ["event", "event_by_entity", "meta", "stretch", "event_fts_data"])
+async def test_an_index_that_was_damaged_since_its_start_is_made_anew(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "audit.db"
+    async with asked(path) as (log, first):
+        await log.append(append(event("user/5")))
+        spoil(path, table)
+        audit = await Audit.open(log, path)
+        for _ in range(2):
+            with suppress(IndexDamaged):
+                await audit.catch_up()
+                page = await audit.page(Where(entity="mailbox/2", text="example"))
+                break
+        assert [row.position for row in page.rows] == [3]
+        assert (await audit.count(Where())).count == len(HISTORY) + 1
+        await audit.close()
+        del first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE event SET data = replace(data, 'b@example', 'c@example') WHERE position = 3",
+        "UPDATE event SET principal = 'user/7' WHERE position = 3",
+        "UPDATE event SET seq = 9 WHERE position = 3",
+        "UPDATE meta SET value = '1x' WHERE key = 'position'",
+    ],
+)
+async def test_no_row_is_shown_that_is_not_what_the_log_has(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "audit.db"
+    async with asked(path) as (log, first):
+        truth = (await first.page(Where(entity="mailbox/2"))).rows
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(change)
+        audit = await Audit.open(log, path)
+        with suppress(IndexDamaged):
+            assert (await audit.page(Where(entity="mailbox/2"))).rows in (truth, [])
+        await audit.catch_up()
+        assert (await audit.page(Where(entity="mailbox/2"))).rows == truth
+        await audit.close()
 
 
 async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:

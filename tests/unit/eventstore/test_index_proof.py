@@ -9,12 +9,13 @@ from random import Random
 import pytest
 
 from huahuo.eventstore.errors import MISREAD, Damaged
-from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
 from huahuo.eventstore.sqlite import index_proof
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX, prove_index
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from huahuo.eventstore.sqlite.tail_check import TAIL_EVENTS
 from tests.support.worlds.changed_columns import as_it_was, make
 from tests.support.worlds.spoilt import opened, page_of
 
@@ -85,6 +86,23 @@ async def test_an_old_stream_goes_on_at_its_seq_although_the_index_is_false(
     assert find_damage(closed / DATABASE) == []
     log = await opened(closed)
     assert await log.probe() is None
+    await log.close()
+
+
+@pytest.mark.usefixtures("_way")
+async def test_a_stream_of_which_one_event_is_kept_goes_on_at_its_seq_although_its_row_says_the_first(
+    tmp_path: Path,
+) -> None:
+    await filled(tmp_path)
+    log = await opened(tmp_path)
+    await log.append(Append(ts_ms=0, prune=Pruning((1, 2), {"a": 3})))
+    newer = tuple(NewEvent("newer", "t", b"{}") for _ in range(TAIL_EVENTS))  # these alone are looked at
+    await log.append(Append(ts_ms=0, events=newer))
+    await log.close()
+    change(tmp_path, "UPDATE seq_index SET seq = 1 WHERE position = 3")
+    log = await opened(tmp_path)
+    assert log.head("a") == Head(3, 3)
+    assert "made again from the events" in (await log.probe() or "")
     await log.close()
 
 
@@ -182,3 +200,18 @@ async def test_a_row_of_the_index_without_a_number_holds_up_nothing(tmp_path: Pa
     assert {stream: log.head(stream).seq for stream in HEADS} == HEADS
     assert "made again from the events" in (await log.probe() or "")
     await log.close()
+
+
+@pytest.mark.usefixtures("_way")
+async def test_the_pages_of_the_index_are_read_into_no_room_that_is_meant_for_commits(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    said: list[str] = []
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        [kept] = connection.execute("PRAGMA cache_size").fetchone()
+        naming = read_naming(connection)
+        connection.set_trace_callback(said.append)
+        prove_index(connection, naming, sum(HEADS.values()))
+    walks = [at for at, sql in enumerate(said) if "FROM seq_index" in sql]
+    assert walks
+    assert said.index("PRAGMA cache_size=-2048") < walks[0]
+    assert said.index(f"PRAGMA cache_size={kept}") > walks[-1]

@@ -168,6 +168,11 @@ def test_what_a_decision_cancels_is_compared_with_its_class() -> None:
         hot.when(Switch()).then([], effects=[CancelEffects()])
 
 
+def test_events_may_come_from_a_generator() -> None:
+    order = given(orders(), (PLACED for _ in range(1))).when(Give(7), user=42)
+    assert order.then(Given(user) for user in (7,)).state.owner == 7
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
