@@ -5,6 +5,7 @@ The host has signed the client in, applied its limits and read the body before a
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -27,6 +28,11 @@ RESERVED: Final = frozenset(
 """First parts of paths that the service keeps for itself."""
 
 type Access = Literal["user", "admin", "anyone"]
+
+
+def is_coded(content_encoding: str | None) -> bool:
+    """Whether a body with this header is compressed: it is taken as it is only."""
+    return (content_encoding or "identity").strip().lower() not in ("", "identity")
 
 
 class HttpRefused(Exception):  # noqa: N818  it is said to the client
@@ -103,6 +109,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def json[T](self, kind: type[T]) -> T:
         """The body as an object of this type. Raises HttpRefused: it is none."""
+        if self.body and is_coded(self.headers.get("content-encoding")):
+            raise HttpRefused("bad_message", zh.BODY_CODED, status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         try:
             return msgspec.json.decode(self.body or b"{}", type=kind)
         except msgspec.ValidationError as error:  # it names the field and the types, never a value

@@ -1,5 +1,7 @@
 """Who judges tokens and rights, from the settings and the application's own functions."""
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
 
@@ -27,9 +29,9 @@ class Asked(msgspec.Struct, frozen=True):
 NOBODY = Asked()
 
 
-def authenticator(settings: Settings, secrets: Keys) -> Authenticator:
-    """Who judges and signs the tokens of the shared secret."""
-    return Authenticator(secrets.jwt_secret, previous=secrets.previous, names=_names(settings))
+def authenticator(settings: Settings, secrets: Keys, log_ms: Callable[[], int]) -> Authenticator:
+    """Who judges and signs the tokens of the shared secret. `log_ms`: see `Authenticator`."""
+    return Authenticator(secrets.jwt_secret, previous=secrets.previous, names=_names(settings), log_ms=log_ms)
 
 
 def accounts(settings: Settings, own: Authenticator, asked: Asked, ambient: Ambient) -> Accounts:

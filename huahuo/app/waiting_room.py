@@ -23,6 +23,7 @@ class WaitingRoom:
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
+        self._asking: set[asyncio.StreamWriter] = set()
         self._logged = ""
 
     async def __aenter__(self) -> Self:
@@ -39,6 +40,8 @@ class WaitingRoom:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
+            for one in self._asking:  # who has asked nothing yet must not keep the node from listening
+                one.transport.abort()
             await self._server.wait_closed()
 
     def tell(self, text: str) -> None:
@@ -50,6 +53,7 @@ class WaitingRoom:
             _log.info("joining", said=text)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._asking.add(writer)
         try:
             async with asyncio.timeout(_HEAD_S):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -65,4 +69,5 @@ class WaitingRoom:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
+            self._asking.discard(writer)
             writer.close()

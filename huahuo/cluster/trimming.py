@@ -34,14 +34,15 @@ SHREDS: Final = frozenset({"secrets_shredded", "user_erased"})
 TURN_S: Final = 60.0
 MARKS: Final = 8
 """Births told in the time that is kept: the log has at most an eighth more than that."""
+MARKS_MAX: Final = 4 * MARKS
+"""Births whose places are kept while the log may not be trimmed: the newest."""
 LIVES_S: Final = 10.0
 LOOK_S, LOOKS_MAX = 0.5, 60
 """How often is looked whether all have applied a mark, and how many times."""
 _PART, _KEY = "trimmed", b"newest"
 _BIRTHS: Final = "births"
 _OFFSET_BYTES: Final = 8
-_BIRTHS_MAX: Final = 1_000
-"""Read at once. There are hardly more than `MARKS`, but for a time in which the log may not be trimmed."""
+_BIRTHS_READ_MAX: Final = 1_000
 _PAGE_EVENTS: Final = 500
 _log = structlog.get_logger(__name__)
 
@@ -126,9 +127,7 @@ class Trimmer:
             return
         now_ms = self._replica.shared.time_ms
         newest = self._marks[-1] if self._marks else None
-        if newest is None or (
-            now_ms - newest.log_ms >= self._keep_ms / MARKS and self._log.position > newest.position
-        ):
+        if newest is None or now_ms - newest.log_ms >= self._keep_ms / MARKS:
             await self._keep(await self._mark())
         old = [mark for mark in self._marks if now_ms - mark.log_ms >= self._keep_ms]
         for mark in reversed(old):
@@ -156,8 +155,10 @@ class Trimmer:
     async def _keep(self, mark: Mark) -> None:
         """Let this node, or the one that takes the work over, trim before it later."""
         row = RowPut(TABLE, _BIRTHS, _key(mark), json_bytes(msgspec.to_builtins(mark)))
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
-        self._marks.append(mark)
+        kept = [*self._marks, mark][-MARKS_MAX:]
+        past = [RowDrop(TABLE, _BIRTHS, _key(one)) for one in self._marks if one not in kept]
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
+        self._marks = kept
 
     def _behind(self, mark: Mark) -> list[str]:
         """The living nodes that have not said yet that they have applied it."""
@@ -180,6 +181,7 @@ class Trimmer:
         return None
 
     async def _trim(self, mark: Mark) -> None:
+        await self._look()  # births that another node has told since are dropped too
         await self._replica.trim(mark.offset)
         row = RowPut(TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(mark)))
         past = [RowDrop(TABLE, _BIRTHS, _key(one)) for one in self._marks if one.offset <= mark.offset]
@@ -193,7 +195,7 @@ class Trimmer:
         rows = await self._log.rows(TABLE, _PART, after=b"", limit=1)
         for _, value in rows:
             self.trimmed = msgspec.json.decode(value, type=Mark)
-        births = await self._log.rows(TABLE, _BIRTHS, after=b"", limit=_BIRTHS_MAX)
+        births = await self._log.rows(TABLE, _BIRTHS, after=b"", limit=_BIRTHS_READ_MAX)
         self._marks = [msgspec.json.decode(value, type=Mark) for _, value in births]
         while True:
             events = await self._log.read(AUDIT_STREAM, self._audited, events_max=_PAGE_EVENTS)

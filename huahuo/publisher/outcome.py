@@ -8,6 +8,7 @@ from typing import Any, Final
 
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
+_WHY_CHARS_MAX: Final = 300
 _AGAIN: Final = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -57,7 +58,8 @@ def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Done | R
     if status == HTTPStatus.OK and said is not None:
         return Done(said)
     if status in _AGAIN:
-        return Again(f"the service answered {status}", _seconds(headers.get("retry-after", "")))
+        why = _why(said, headers, body)
+        return Again(f"the service answered {status}{why}", _seconds(headers.get("retry-after", "")))
     if said is None or not isinstance(said.get("code"), str):
         return Refuse("not_understood", f"answered {status} by something that is no huahuo service")
     refuse = Refuse(said["code"], str(said.get("detail", "")))
@@ -67,6 +69,17 @@ def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Done | R
 def wait_s(attempt: int, chance: float) -> float:
     """How long to wait before an attempt (the first one again is 1). `chance`: in [0, 1)."""
     return min(_LONGEST_S, _FIRST_S * 2.0 ** min(attempt, 10)) * chance
+
+
+def _why(said: Mapping[str, Any] | None, headers: Mapping[str, str], body: bytes) -> str:
+    """The reason in an answer: of the service itself, or of a node that joins, which has text only."""
+    if said is not None:
+        told = str(said.get("detail", ""))
+    elif headers.get("content-type", "").startswith("text/plain"):
+        told = body[: 4 * _WHY_CHARS_MAX].decode("utf-8", "replace").strip()
+    else:
+        told = ""
+    return f": {told[:_WHY_CHARS_MAX]}" if told.isprintable() and told else ""
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -98,6 +98,9 @@ class SigningIn:
             proxy = await self._proxy(email_id, plan.user_id, own)
         except ValueError:
             raise CheckFailed(replace(outcome_of("proxy"), own_way=True)) from None
+        except (Corrupt, SealBroken):  # of its group: the mailbox itself needs nothing entered
+            damaged_proxy = replace(outcome_of("secret_damaged"), status="error", own_way=True)
+            raise CheckFailed(damaged_proxy) from None
         own_way = proxy is not None and proxy is not self._default_proxy
         try:
             if auth in TOKENS:

@@ -1,6 +1,7 @@
 """Commands, publishing and acks over HTTP, on the real server; and requests that are no good."""
 
 import asyncio
+import gzip
 
 import httpx
 import pytest
@@ -240,6 +241,20 @@ def test_a_body_beyond_the_bound_is_refused_before_it_comes() -> None:
             down.write(head.encode() + b"Expect: 100-continue\r\nContent-Length: 2000\r\n\r\n")
             assert (await up.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 413")
             down.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", ["/publish", "/commands/note", "/acks"])
+def test_a_compressed_body_is_refused_as_such(path: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w, ADMIN) as c:
+            packed = {"content": gzip.compress(b'{"text":"a"}'), "headers": {"Content-Encoding": "gzip"}}
+            refused = await c.post(path, **packed)  # type: ignore[arg-type]
+            assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "identity")
+            assert "Content-Encoding" in refused.json()["detail"]
+            plain = {"content": b'{"text":"a"}', "headers": {"Content-Encoding": "identity"}}
+            assert (await c.post("/commands/note", **plain)).status_code == 200  # type: ignore[arg-type]
 
     run(main())
 

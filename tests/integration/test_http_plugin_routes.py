@@ -162,6 +162,8 @@ def test_bodies_are_bounded_by_the_route() -> None:
                 assert (large.status_code, large.json()["code"]) == (413, "too_large")
             assert (await c.post("/parcels", content=b"{no json")).json()["code"] == "bad_message"
             assert (await c.post("/parcels", content=b"[1]")).json()["code"] == "invalid_field"
+            coded = await c.post("/parcels", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+            assert (coded.status_code, "compressed" in coded.json()["detail"]) == (415, True)
 
     run(main())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.app import waiting_room
 from huahuo.app.joining import follow
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.errors import ConfigError
@@ -15,6 +16,7 @@ from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Ordered
 from huahuo.eventstore.sqlite.replica import open_log
+from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.wire import until
@@ -88,3 +90,18 @@ async def test_a_node_that_cannot_go_on_ends_with_the_reason(tmp_path: Path) -> 
         writer.halt("the log went back")
         with pytest.raises(ConfigError, match="this node can't go on: the log went back"):
             await following
+
+
+async def test_who_connects_and_asks_nothing_does_not_keep_the_node_from_listening(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting_room, "_HEAD_S", 10 * WITHIN_S)
+    with held_port() as port:
+        async with asyncio.timeout(WITHIN_S):
+            async with WaitingRoom("127.0.0.1", port) as room:
+                await room.open()
+                silent, writer = await asyncio.open_connection("127.0.0.1", port)
+                assert (await ask(port, "/healthz"))[0] == 200, "it was taken before this one"
+            with contextlib.suppress(ConnectionResetError):
+                assert await silent.read() == b""
+        writer.close()

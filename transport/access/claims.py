@@ -23,7 +23,7 @@ GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXP_MAX_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write
 NEVER_MS: Final = _EXP_MAX_S * 1000
 """The expiry of what does not expire."""
-_IAT_SKEW_MS: Final = 5_000  # an issuer's clock may be ahead by at most this
+_SKEW_MS: Final = 5_000  # an issuer's clock may be ahead by at most this
 _PLAIN: Final = ("exp", "username", "iat", "auth_time", "nbf", "jti")
 _SEPARATORS: Final = re.compile(r"[ ,]+")
 
@@ -121,10 +121,10 @@ def verified_of(claims: Claims, now_ms: int) -> Verified:
     ):
         raise TokenError("username, is_admin, groups or jti is out of bounds")
     iat_ms = None if claims.iat is None else _ms(claims.iat, "iat")
-    if iat_ms is not None and iat_ms > now_ms + _IAT_SKEW_MS:
+    if iat_ms is not None and iat_ms > now_ms + _SKEW_MS:
         raise TokenError("iat lies in the future: compare the clocks of the issuer and of this machine")
-    if claims.nbf is not None and _ms(claims.nbf, "nbf") > now_ms:
-        raise TokenError("nbf lies in the future")
+    if claims.nbf is not None and _ms(claims.nbf, "nbf") > now_ms + _SKEW_MS:
+        raise TokenError("nbf lies in the future: compare the clocks of the issuer and of this machine")
     principal = Principal(
         user_id=user_id,
         username=username,

@@ -4,7 +4,8 @@
 the server's own clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,9 +17,15 @@ from huahuo.transport.access.signed_token import Signer
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode
 
+LOG_AHEAD_MS_MAX: Final = 600_000
+"""By how much the nodes' common time may be ahead of this machine's clock and still say what is of today."""
+
 
 class Authenticator:
     """Verifies and mints tokens with one secret. `previous` secrets still verify, for a rotation.
+
+    `log_ms`: the time that all nodes of a cluster share. A node whose clock is behind takes by it the fresh
+    tokens that the other nodes take too. When a token ends, this machine's clock says.
 
     Raises:
         ValueError: a secret is shorter than 32 bytes, or is half of a key pair.
@@ -31,10 +38,12 @@ class Authenticator:
         previous: Sequence[bytes] = (),
         revocations: Revocations | None = None,
         names: ClaimNames = OWN_NAMES,
+        log_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self.signer = Signer(secret, previous)
         self.revocations = revocations if revocations is not None else Revocations()
         self._names = names
+        self._log_ms = log_ms
 
     def __repr__(self) -> str:
         return f"Authenticator({self.signer!r})"
@@ -43,10 +52,14 @@ class Authenticator:
         """The user of a token that is valid now, or the reason why it is not."""
         try:
             claims = own_claims(self.signer.payload(token), self._names)
-            verified = verified_of(claims, now_ms)
+            verified = verified_of(claims, self.latest_ms(now_ms))
         except TokenError as error:
             return AuthFailure(AuthCode.TOKEN_INVALID, str(error))
         return self.still_good(verified, now_ms) or verified
+
+    def latest_ms(self, now_ms: int) -> int:
+        """What is later than this lies in the future."""
+        return max(now_ms, min(self._log_ms(), now_ms + LOG_AHEAD_MS_MAX))
 
     def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
         """Why a token that was valid is so no longer; None if it is."""

@@ -121,7 +121,7 @@ class Accounts:
             claims = issued_claims(
                 keys.payload(parts), issuer.names, issuer=issuer.name, audience=issuer.audience
             )
-            verified = verified_of(claims, now_ms)
+            verified = verified_of(claims, self._own.latest_ms(now_ms))
         except UnknownKey:
             raise
         except TokenError as error:

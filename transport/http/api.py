@@ -16,7 +16,7 @@ from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
 from huahuo.actors.plugins.calls import RefuseGrowth
-from huahuo.actors.plugins.http import HttpRoute
+from huahuo.actors.plugins.http import HttpRoute, is_coded
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
@@ -169,9 +169,18 @@ class Api:
         return BODY_BYTES_MAX if visit.route.target is Target.LOGIN else most
 
     def make_room(self, visit: Visit, size: int) -> Answer | None:
-        """Reserve room for a body of the user; the refusal if it is too large or there is none."""
+        """Reserve room for a body of the user; the refusal if it is coded, too large, or there is none.
+
+        A plug-in gets its bodies as they came, with their headers.
+        """
         if size > self.body_bytes_max(visit):
             return self.too_large(visit)
+        if size and visit.route.plugin is None and is_coded(visit.request.header("content-encoding")):
+            status, plain = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, (("Accept-Encoding", "identity"),)
+            coded = problem(
+                ErrorCode.BAD_MESSAGE, http_zh.BODY_CODED, status=status, headers=plain, ends=True
+            )
+            return told(visit.route, coded, visit.speech).adding(visit.cors)
         if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
             full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
             return told(visit.route, full, visit.speech).adding(visit.cors)

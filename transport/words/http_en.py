@@ -1,8 +1,8 @@
 """What only HTTP says, in English. See `zh`."""
 
-from huahuo.actors.plugins.en import BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
+from huahuo.actors.plugins.en import BODY_CODED, BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
 
-__all__ = ["BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
+__all__ = ["BODY_CODED", "BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
 
 NO_REQUEST = "this is no valid HTTP request"
 NO_TARGET = "the target of the request cannot be read"

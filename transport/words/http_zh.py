@@ -1,8 +1,8 @@
 """What only HTTP says, in Chinese. See `zh`."""
 
-from huahuo.actors.plugins.zh import BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
+from huahuo.actors.plugins.zh import BODY_CODED, BODY_NO_JSON, FIELDS_WRONG, TOKEN_NEEDED, WAIT_NEEDED
 
-__all__ = ["BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
+__all__ = ["BODY_CODED", "BODY_NO_JSON", "FIELDS_WRONG", "TOKEN_NEEDED", "WAIT_NEEDED"]
 
 NO_REQUEST = "这不是有效的 HTTP 请求"
 NO_TARGET = "无法读取请求的目标"

@@ -27,6 +27,23 @@ def test_after_a_passing_error_it_is_sent_again(status: int) -> None:
     assert found.after_s == 3
 
 
+def test_the_reason_of_a_passing_error_is_told_if_the_service_gave_it() -> None:
+    whys = {
+        problem("unavailable"): "application/problem+json",
+        b"this node applies 5 of 9\n": "text/plain; charset=utf-8",
+        b"\x1b[2J": "text/plain",
+        b"<html>a proxy</html>": "text/html",
+    }
+    found = [outcome_of(503, {"content-type": kind}, body) for body, kind in whys.items()]
+    said = "the service answered 503"
+    assert found == [
+        Again(f"{said}: why"),
+        Again(f"{said}: this node applies 5 of 9"),
+        Again(said),
+        Again(said),
+    ]
+
+
 def test_a_token_that_ended_may_be_replaced() -> None:
     assert outcome_of(401, {}, problem("token_expired")) == NewToken(Refuse("token_expired", "why"))
     assert outcome_of(401, {}, problem("token_invalid")) == Refuse("token_invalid", "why")

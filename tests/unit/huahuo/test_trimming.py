@@ -10,7 +10,7 @@ from huahuo.cluster import formats
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.formats import NotFinal, finalize
 from huahuo.cluster.members import TABLE, Member
-from huahuo.cluster.trimming import MARKS, Mark, NotTrimmed, Trimmer
+from huahuo.cluster.trimming import MARKS, MARKS_MAX, Mark, NotTrimmed, Trimmer
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.model import Append, NewEvent
 from tests.support.worlds.logs import append, event
@@ -107,6 +107,41 @@ async def test_births_that_are_behind_a_trim_are_forgotten() -> None:
         rows = await each[1].node.log.rows(TABLE, "births", after=b"", limit=100)
         assert 0 < len(rows) <= MARKS + 1
         assert int.from_bytes(rows[0][0]) > each[0].trimmer.trimmed.offset > 0
+
+
+async def test_what_nodes_say_to_each_other_without_any_event_is_kept_no_longer() -> None:
+    async with parts() as (made, each):
+        kept: list[int] = []
+        for _ in range(4 * MARKS):
+            await wait(made, KEEP_S / MARKS)
+            await each[0].trimmer.turn()
+            kept.append(made.order.last - made.order.first)
+        in_an_eighth = kept[1] - kept[0]
+        assert max(kept) <= in_an_eighth * (MARKS + 2)
+
+
+async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() -> None:
+    async with parts("a") as (made, [part]):
+        for _ in range(MARKS_MAX + MARKS):
+            await part.node.log.append(append(event("s")))
+            await part.trimmer.turn()
+            await wait(made, KEEP_S / MARKS)
+        rows = await part.node.log.rows(TABLE, "births", after=b"", limit=1000)
+        assert len(rows) == MARKS_MAX
+        part.backed_up_ms = part.node.ambient.now_ms()
+        await part.trimmer.turn()
+        rows = await part.node.log.rows(TABLE, "births", after=b"", limit=1000)
+        assert len(rows) <= MARKS + 1
+
+
+async def test_a_trim_by_hand_on_another_node_is_not_taken_back() -> None:
+    async with parts() as (made, each):
+        await each[0].trimmer.turn()
+        await wait(made, 5.0)
+        mark, _ = await asyncio.gather(each[1].trimmer.now(), wait(made, 5.0))
+        await wait(made, KEEP_S)
+        await each[0].trimmer.turn()
+        assert each[0].trimmer.trimmed.offset >= mark.offset
 
 
 async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:

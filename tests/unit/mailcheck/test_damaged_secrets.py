@@ -8,10 +8,11 @@ from tests.support.worlds.mail_world import MailWorld, in_mail_world
 CLIENT_ID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
 
 
-def damage(world: MailWorld, name: str) -> None:
+def damage(world: MailWorld, prefix: str, owner: str = "mailbox/1") -> None:
     store = world.log.store
     assert isinstance(store, MemoryStore)
-    boxes = store.tables.sealed["mailbox/1"]
+    boxes = store.tables.sealed[owner]
+    [name] = [one for one in boxes if one.startswith(prefix)]
     boxes[name] = boxes[name][:-1] + bytes([boxes[name][-1] ^ 1])
 
 
@@ -56,5 +57,23 @@ def test_a_damaged_client_id_ends_the_check_of_a_grant_with_what_to_do() -> None
         await world.do("check_emails", email_ids=[1])
         end = await world.ended(1)
         assert (end["status"], end["error_class"]) == ("need_reauth", "config")
+
+    in_mail_world(test)
+
+
+def test_a_damaged_proxy_of_its_group_ends_a_check_with_what_to_do_and_no_mailbox_must_sign_in() -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add(password="canary-1")
+        await world.do("label_emails", email_ids=[1], group="g")
+        await world.do("set_group_proxy", group="g", proxy="socks5://203.0.113.7:1080")
+        damage(world, "proxy/", "roster/7")
+        await world.do("check_emails", email_ids=[1])
+        end = await world.ended(1)
+        assert (end["status"], end["error_class"]) == ("error", "config")
+        assert "enter it again" in end["message"]
+        assert world.script.begun == 0
+        await world.do("set_group_proxy", group="g", proxy="")
+        await world.do("check_emails", email_ids=[1])
+        (await world.script.next()).finish()
 
     in_mail_world(test)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.words import Language, Words
-from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.tokens import LOG_AHEAD_MS_MAX, Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.speech import Speech
@@ -184,7 +184,8 @@ def test_an_expiry_that_overflows_a_float_is_refused() -> None:
 def test_a_token_that_does_not_hold_yet_is_refused() -> None:
     text = token(nbf=NOW_S + 30)
     assert code(text) == "token_invalid"
-    assert code(text, NOW_MS + 30_000) == "ok"
+    assert code(text, NOW_MS + 24_999) == "token_invalid"
+    assert code(text, NOW_MS + 25_000) == "ok", "as of iat, five seconds are forgiven"
 
 
 @pytest.mark.parametrize("nbf", ["now", math.nan, -1, []])
@@ -195,6 +196,18 @@ def test_an_nbf_that_names_no_moment_is_refused(nbf: object) -> None:
 def test_a_token_from_the_future_is_refused_beyond_a_clocks_skew() -> None:
     assert code(token(iat=NOW_S + 5)) == "ok"
     assert code(token(iat=NOW_S + 6)) == "token_invalid"
+
+
+def test_what_the_time_of_all_nodes_has_reached_does_not_lie_in_the_future() -> None:
+    log_ms = NOW_MS + 300_000
+    behind = Authenticator(SECRET, log_ms=lambda: log_ms)
+    assert isinstance(behind.verify(token(iat=NOW_S + 300, nbf=NOW_S + 300), NOW_MS), Verified)
+    assert isinstance(behind.verify(token(iat=NOW_S + 306), NOW_MS), AuthFailure)
+    log_ms += 30 * 86_400_000
+    beyond = behind.verify(token(iat=NOW_S + LOG_AHEAD_MS_MAX // 1000 + 6), NOW_MS)
+    assert isinstance(beyond, AuthFailure), "the leeway is bounded"
+    ended = behind.verify(token(exp=NOW_S + 1), NOW_MS)
+    assert isinstance(ended, Verified), "this machine's clock says when a token ends"
 
 
 def test_the_algorithm_none_is_refused() -> None:

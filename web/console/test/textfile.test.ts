@@ -23,6 +23,13 @@ describe("the text of a file", () => {
   ])("is read from %s", (_name, bytes) => {
     expect(textOf(bytes).replace(/^\ufeff/, "")).toBe(LINE);
   });
+  it("is UTF-8 with one bad place if most of it is UTF-8: cut short, or a line of another program in it", () => {
+    const lines = `${LINE}\n`.repeat(4);
+    const cutShort = utf8.encode(`${lines}b@qq.com----密码`).subarray(0, -1);
+    expect(textOf(cutShort)).toBe(`${lines}b@qq.com----密\ufffd`);
+    const mixed = Uint8Array.from([...utf8.encode(`${lines}b@qq.com----`), 0xc3, 0xdc]);
+    expect(textOf(mixed).startsWith(`${lines}b@qq.com----`)).toBe(true);
+  });
   it("is something even if no encoding fits", () => {
     expect(textOf(Uint8Array.from([0x61, 0x40, 0xff, 0x80]))).toMatch(/^a@/);
   });
