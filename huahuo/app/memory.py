@@ -87,7 +87,7 @@ class Tidier:
         self._release = release
         self._worked_s = worked_s
         self._now_s = now_s or loop.time
-        self._seen_s = self._tidy_at_s = self._idle_at_s = worked_s()
+        self._seen_s = self._tidy_at_s = self._let_go_at_s = worked_s()
         self._waits_since_s: float | None = None
         self._pause_s = 0.0
         self._rests_until_s = 0.0
@@ -108,18 +108,16 @@ class Tidier:
         worked_s, now_s = self._worked_s(), self._now_s()
         idle = worked_s - self._seen_s < _IDLE_SHARE * LOOK_S
         self._seen_s = worked_s
-        # While the loop was busy, caches were kept: what is tidy for a busy loop is not for an idle one.
-        tidy_at_s = self._idle_at_s if idle else self._tidy_at_s
-        if worked_s - tidy_at_s < _WORK_S or now_s < self._rests_until_s:
+        if idle and self._let_go is not None and worked_s - self._let_go_at_s >= _WORK_S:
+            # Without a rest: it is quick, and while the loop was busy, tidying let nothing go.
+            self._let_go_at_s = worked_s
+            self._let_go()
+        if worked_s - self._tidy_at_s < _WORK_S or now_s < self._rests_until_s:
             return
         if self._waits_since_s is None:
             self._waits_since_s = now_s
-        if idle and self._let_go is not None:
-            self._let_go()
         if idle or (now_s - self._waits_since_s >= _WAIT_S and self._pause_s <= _PAUSE_S_MAX):
             self._tidy()
-            if idle:
-                self._idle_at_s = self._tidy_at_s
 
     def _tidy(self) -> None:
         began_s = self._now_s()
