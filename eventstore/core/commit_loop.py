@@ -27,7 +27,9 @@ QUEUE_BYTES_PER_USER = 16 << 20
 QUEUE_BYTES_MAX = 64 << 20
 CARE_RETRY_S = 1.0
 _AHEAD = 8
-"""What is wanted in the queue is one part in this many of what it may hold."""
+"""What is wanted of a user in the queue is one part in this many of what it may hold."""
+_ALL_AHEAD = 32
+"""As `_AHEAD`, of all users together: some groups, since in memory an event takes several times its bytes."""
 _log = structlog.get_logger(__name__)
 
 
@@ -66,7 +68,7 @@ class CommitLoop(ABC):
             owner,
             0,
             bytes_per_user=self.queue_bytes_per_user // _AHEAD,
-            bytes_max=self.queue_bytes_max // _AHEAD,
+            bytes_max=self.queue_bytes_max // _ALL_AHEAD,
         )
 
     def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:

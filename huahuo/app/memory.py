@@ -87,7 +87,7 @@ class Tidier:
         self._release = release
         self._worked_s = worked_s
         self._now_s = now_s or loop.time
-        self._seen_s = self._tidy_at_s = worked_s()
+        self._seen_s = self._tidy_at_s = self._let_go_at_s = worked_s()
         self._waits_since_s: float | None = None
         self._pause_s = 0.0
         self._rests_until_s = 0.0
@@ -108,12 +108,14 @@ class Tidier:
         worked_s, now_s = self._worked_s(), self._now_s()
         idle = worked_s - self._seen_s < _IDLE_SHARE * LOOK_S
         self._seen_s = worked_s
+        if idle and self._let_go is not None and worked_s - self._let_go_at_s >= _WORK_S:
+            # Without a rest: it is quick, and while the loop was busy, tidying let nothing go.
+            self._let_go_at_s = worked_s
+            self._let_go()
         if worked_s - self._tidy_at_s < _WORK_S or now_s < self._rests_until_s:
             return
         if self._waits_since_s is None:
             self._waits_since_s = now_s
-        if idle and self._let_go is not None:
-            self._let_go()
         if idle or (now_s - self._waits_since_s >= _WAIT_S and self._pause_s <= _PAUSE_S_MAX):
             self._tidy()
 

@@ -108,6 +108,24 @@ def test_a_service_that_stops_refuses_requests_that_wait_for_their_user_to_owe_l
     run(main())
 
 
+def test_a_service_that_stops_refuses_requests_that_wait_for_a_turn_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            rounds = w.server.turns.rounds
+            rounds.room.append(lambda owner: owner != ALICE.name)
+            monkeypatch.setattr(rounds, "may_begin", lambda owner: owner != ALICE.name)
+            asked = [asyncio.create_task(c.post("/commands/note", json={"text": "a"})) for _ in range(3)]
+            await until(lambda: rounds.waiting == len(asked))
+            w.api.close()
+            refused = [await one for one in asked]
+            assert [one.status_code for one in refused] == [503] * len(asked)
+            assert (rounds.waiting, w.executed) == (0, 0)
+
+    run(main())
+
+
 @pytest.mark.parametrize("stream", [STREAM, "system"])
 def test_a_state_over_http_is_made_in_slices_for_who_asks(stream: str) -> None:
     async def main() -> None:

@@ -5,9 +5,9 @@ then asks for the answer. The rest is the same in every shell.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -128,7 +128,7 @@ class Api:
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
         self._nodes: NodesDoor | None = None
-        self._unpaid: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
         self.readers = 0
         """Readers of server-sent events now."""
@@ -221,11 +221,10 @@ class Api:
         if not name:
             return await self._answered(visit, body)
         try:
-            if not await self._paid(name):
+            if not (await self._paid(name) and await self._has_turn(name)):
                 return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS, ends=True)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
-        await wires.supply.turns.rounds.turn(name)
         if (ended := self._ended(visit)) is not None:
             return problem(ended.code, REFUSED[ended.code], ends=True)
         with acting_for(name):
@@ -238,18 +237,28 @@ class Api:
         turns = self._wires.supply.turns
         if turns.may_go(user) and not turns.paying.waiting(user):
             return True
+        return await self._unless_closed(turns.paid_soon(user))
+
+    async def _has_turn(self, user: str) -> bool:
+        """Wait in the line of `user` for a turn of the loop. False: the service stops."""
+        rounds = self._wires.supply.turns.rounds
+        return rounds.may_begin(user) or await self._unless_closed(rounds.turn(user))
+
+    async def _unless_closed(self, waits: Coroutine[Any, Any, None]) -> bool:
+        """Wait, at most until the service stops. False: it stops."""
         if self._closed:
+            waits.close()
             return False
-        paid = asyncio.ensure_future(turns.paid_soon(user))
-        self._unpaid.add(paid)
+        waiting = asyncio.ensure_future(waits)
+        self._waiting.add(waiting)
         try:
-            await asyncio.wait((paid,))
+            await asyncio.wait((waiting,))
         finally:
-            self._unpaid.discard(paid)
-            paid.cancel()
-        if paid.cancelled():
+            self._waiting.discard(waiting)
+            waiting.cancel()
+        if waiting.cancelled():
             return False
-        paid.result()
+        waiting.result()
         return True
 
     def _ended(self, visit: Visit) -> AuthFailure | None:
@@ -344,8 +353,8 @@ class Api:
     def close(self) -> None:
         """Answer all that wait, now. Whatever would wait from now on is refused."""
         self._closed = True
-        for paid in tuple(self._unpaid):
-            paid.cancel()
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
         self.arrivals.close()
         self._plugin_calls.close()
 

@@ -7,6 +7,7 @@ others ask for more than there is. Nothing waits while there is time, so this sl
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,8 @@ FIRST_SHARE: Final = 0.01
 """Of the time: what an owner may have by coming first, above its part of the rounds."""
 FIRST_S: Final = 0.02
 """As much of that may be had at once."""
+LOOKS: Final = 500
+"""A turn passes over this many owners without room, in 1 to 2 ms; the next one goes on from there."""
 _KEPT_MAX: Final = 10_000
 HELD_S: Final = 0.005
 """After this, an owner is looked at again that has no room."""
@@ -95,8 +98,18 @@ class Rounds:
         if self.may_begin(owner):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.wait(owner, partial(self._let_go, turn))
-        await turn
+        go = partial(self._let_go, turn)
+        self.wait(owner, go)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._leave(owner, go)
+            raise
+
+    def _leave(self, owner: str, go: Callable[[], object]) -> None:
+        """`go` waits no more. An owner with nothing left in its line is forgotten at its next turn."""
+        with contextlib.suppress(ValueError):  # it had its turn
+            self._lines.get(owner, deque()).remove(go)
 
     def _let_go(self, turn: asyncio.Future[None]) -> None:
         if not turn.done():
@@ -116,22 +129,28 @@ class Rounds:
         self._lent_s = 0.0
         now_s = self._now_s()
         self._until_s = now_s + TURN_S
-        handled = self._take(self._fresh, now_s + (TURN_S / 2 if self._rest else TURN_S))
-        handled |= self._take(self._rest, self._until_s)
-        if handled or self._fresh or not self._lines:
-            self._take_soon()
-        else:
-            self._in_turn = False
-            self._held = asyncio.get_running_loop().call_later(HELD_S, self._take_turn)
+        handled = True  # also if a piece ends the turn by a fault that is none of ours
+        try:
+            handled = self._take(self._fresh, now_s + (TURN_S / 2 if self._rest else TURN_S))
+            handled |= self._take(self._rest, self._until_s)
+        finally:
+            if handled or self._fresh or not self._lines:
+                self._take_soon()
+            else:
+                self._in_turn = False
+                self._held = asyncio.get_running_loop().call_later(HELD_S, self._take_turn)
 
     def _take(self, owners: deque[str], until_s: float) -> bool:
         """Handle what waits of these owners, each of them at most once. False: nothing was handled."""
-        handled = False
+        handled, passed = False, 0
         for _ in range(len(owners)):
             owner = owners.popleft()
             first = owners is self._fresh
             if (first and not self._may_be_first(owner)) or not all(room(owner) for room in self.room):
                 self._rest.append(owner)
+                passed += 1
+                if passed >= LOOKS:
+                    break
                 continue
             began_s = self._now_s() + self._lent_s
             self._visit(owner)
@@ -157,15 +176,17 @@ class Rounds:
         pieces = self._lines[owner]
         until_s = self._now_s() + self._lent_s + VISIT_S
         self._handled = owner
-        for _ in range(len(pieces)):
-            try:
-                pieces.popleft()()
-            except Exception:  # noqa: BLE001  one owner's fault must not keep the others waiting
-                _log.exception("waiting_message_failed")
-            if self._now_s() + self._lent_s >= until_s:
-                break
-        self._handled = ""
-        if pieces:
-            self._rest.append(owner)
-        else:
-            del self._lines[owner]
+        try:
+            for _ in range(len(pieces)):
+                try:
+                    pieces.popleft()()
+                except Exception:  # noqa: BLE001  one owner's fault must not keep the others waiting
+                    _log.exception("waiting_message_failed")
+                if self._now_s() + self._lent_s >= until_s:
+                    break
+        finally:
+            self._handled = ""
+            if pieces:
+                self._rest.append(owner)
+            else:
+                del self._lines[owner]

@@ -251,6 +251,23 @@ async def test_a_user_has_room_for_the_next_message_while_little_of_it_waits() -
     await log.close()
 
 
+async def test_users_that_fill_a_little_of_the_queue_together_have_no_room_and_another_one_has() -> None:
+    executor = HeldExecutor()
+    log = await opened(ModelDisk(), executor)
+    log.bound_queue(bytes_per_user=1 << 20, bytes_max=320_000)
+    executor.held = True
+    tasks = start(log, by("user/1"))
+    await turns()
+    tasks += start(log, *[by(f"user/{number}", 4_000) for number in range(1, 5)])
+    await turns()
+    assert [log.has_room(f"user/{number}") for number in (1, 4, 5)] == [False, False, True]
+    executor.held = False
+    await executor.let_one_go()
+    await asyncio.gather(*tasks)
+    assert log.has_room("user/1")
+    await log.close()
+
+
 async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)

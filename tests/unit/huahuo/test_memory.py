@@ -69,6 +69,16 @@ async def test_caches_are_emptied_after_a_storm_and_never_during_it() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_caches_are_emptied_also_if_a_storm_ends_just_after_it_was_tidied_up() -> None:
+    machine = Machine(pause_s=1.0)
+    with machine.tidier():
+        while not machine.collected:
+            await machine.work(LOOK_S, 0.8)
+        await machine.work(2 * LOOK_S, 0.0)
+    assert (machine.collected, machine.let_go) == (1, 1)
+
+
+@pytest.mark.virtual_time
 async def test_a_loop_that_does_nothing_is_left_alone() -> None:
     machine = Machine()
     with machine.tidier():

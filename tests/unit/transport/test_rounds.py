@@ -190,6 +190,54 @@ async def test_a_fault_in_one_message_keeps_no_other_waiting() -> None:
     assert {"after", "other"} <= set(world.went)
 
 
+async def test_what_ends_a_turn_by_more_than_a_fault_keeps_no_other_waiting() -> None:
+    world = World()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: told.append(about["exception"]))
+    for _ in range(5):
+        world.ask("a")
+
+    def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    world.rounds.wait("a", cancelled)
+    world.ask("a", "after")
+    world.ask("b", "other")
+    await world.until_idle()
+    assert {"after", "other"} <= set(world.went)
+    assert [type(one) for one in told] == [asyncio.CancelledError]
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_leaves_its_line() -> None:
+    world = World()
+    world.rounds.room.append(lambda owner: owner != "full")
+    for _ in range(4):
+        world.ask("full")
+    waited = world.rounds.waiting
+    tasks = [asyncio.create_task(world.rounds.turn("full")) for _ in range(50)]
+    await world.turn()
+    assert world.rounds.waiting == waited + 50
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert world.rounds.waiting == waited
+
+
+async def test_many_without_room_make_no_turn_long() -> None:
+    world = World()
+    looked: list[str] = []
+    for number in range(4 * rounds.LOOKS):
+        world.rounds.wait(f"user/{number}", world.piece("never"), fresh=False)
+    world.rounds.room.append(lambda owner: looked.append(owner) is not None)
+    most = 0
+    for _ in range(8):
+        before = len(looked)
+        await asyncio.sleep(rounds.HELD_S)
+        most = max(most, len(looked) - before)
+    assert most <= 2 * rounds.LOOKS
+    assert len(set(looked)) == 4 * rounds.LOOKS
+
+
 async def test_one_who_asks_again_at_each_answer_does_not_always_come_first() -> None:
     world = World()
     for number in range(10_000):
