@@ -226,9 +226,14 @@ async def test_a_task_that_is_cancelled_while_it_waits_leaves_its_line() -> None
 async def test_many_without_room_make_no_turn_long() -> None:
     world = World()
     looked: list[str] = []
+
+    def no_room(owner: str) -> bool:
+        looked.append(owner)
+        return False
+
     for number in range(4 * rounds.LOOKS):
         world.rounds.wait(f"user/{number}", world.piece("never"), fresh=False)
-    world.rounds.room.append(lambda owner: looked.append(owner) is not None)
+    world.rounds.room.append(no_room)
     most = 0
     for _ in range(8):
         before = len(looked)
