@@ -15,10 +15,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Calls:
-    """See the module. One call at a time."""
+    """See the module. One call at a time. `name`: the follower's."""
 
-    def __init__(self, spec: Spec, *, ambient: Ambient, read: ReadEvent) -> None:
-        self._spec = spec
+    def __init__(self, name: str, *, ambient: Ambient, read: ReadEvent) -> None:
+        self._name = name
         self._ambient = ambient
         self._read_event = read
         self._begun_ms: int | None = None
@@ -38,11 +38,11 @@ class Calls:
         """How long the function has been running."""
         return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
 
-    async def call(self, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
-        """Call the function, and return what it raised."""
+    async def call(self, spec: Spec, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
+        """Call the function of `spec`, and return what it raised."""
         self._begun_ms = self._ambient.now_ms()
         try:
-            await self._spec.call([self._read_event(event) for event in batch], run)
+            await spec.call([self._read_event(event) for event in batch], run)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             if is_cancelled(error):
                 raise
@@ -59,4 +59,4 @@ class Calls:
     def say(self, error: BaseException, what: str, **more: object) -> None:
         """Log a failure. Its text is not logged, because it may quote what nobody should read."""
         self.error = type(error).__name__
-        _log.warning(what, follower=self._spec.name, error=self.error, at=where(error), **more)
+        _log.warning(what, follower=self._name, error=self.error, at=where(error), **more)

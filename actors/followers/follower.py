@@ -53,7 +53,7 @@ class Follower:
         self._log = log
         self._feed = feed
         self._ambient = ambient
-        self.calls = Calls(spec, ambient=ambient, read=read)
+        self.calls = Calls(spec.name, ambient=ambient, read=read)
         self._course = Course(0, spec.batch)
         self._saved = 0
         self._placed = spec.cursor is None
@@ -275,7 +275,7 @@ class Follower:
 
     async def _deliver(self, batch: Sequence[StoredEvent]) -> None:
         run = FollowerRun(self.spec.name, batch[-1].position, self._course.failures + 1)
-        error = await self.calls.call(batch, run)
+        error = await self.calls.call(self.spec, batch, run)
         if error is None:
             self._course.done(batch)
             if self.spec.cursor is None:
@@ -297,7 +297,7 @@ class Follower:
         error = None
         if event is not None:
             told = FollowerRun(name, self.cursor, self.dead[position].attempts + 1, again=True)
-            error = await self.calls.call([event], told)
+            error = await self.calls.call(self.spec, [event], told)
         if error is not None:
             self._placed = self.spec.cursor is None
         await self.dead.tried(position, error)
@@ -305,7 +305,7 @@ class Follower:
     async def _pass(self) -> None:
         """Store the cursor, behind events that it does not want."""
         run = FollowerRun(self.spec.name, self.cursor)
-        if self.spec.passing and await self.calls.call([], run) is not None:
+        if self.spec.passing and await self.calls.call(self.spec, [], run) is not None:
             return
         await self._write()
 
