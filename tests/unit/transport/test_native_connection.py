@@ -46,7 +46,7 @@ class Everything:
     open_timeout_s = 10.0
 
     def __getattr__(self, name: str) -> Any:
-        return self if name in ("server", "api") else lambda *_: None
+        return self if name in ("server", "api", "wires", "ambient") else lambda *_: None
 
     async def site(self, _request: object) -> Answer:
         return Answer(HTTPStatus.OK, (), b"x" * 1_000_000)
