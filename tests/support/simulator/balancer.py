@@ -43,6 +43,8 @@ class Balancer:
             async with asyncio.timeout(ANSWER_S):
                 reader, writer = await asyncio.open_connection(name, PORT)
                 try:
+                    if writer.is_closing():  # as in `_copy`
+                        return False
                     writer.write(
                         f"GET /readyz HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
                     )
