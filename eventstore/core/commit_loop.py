@@ -105,9 +105,11 @@ class CommitLoop(ABC):
 
     async def settled(self) -> None:
         """Wait until nothing waits for a commit, and the care that followed is over."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        while (running := self._running) is not None:
+            await asyncio.wait([running])
             await asyncio.sleep(0)
+            if self._running is running:  # cancelled before it began
+                self._running = None
 
     async def close(self) -> None:
         """Commit what waits, then release the store. Call once."""

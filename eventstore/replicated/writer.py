@@ -173,7 +173,7 @@ class ReplicaWriter(ApplyingWriter):
 
     def _waiting(self) -> set[asyncio.Future[None]]:
         waiting = self._outbox.waiting
-        if self._running is not None:
+        if self._running is not None and not self._running.done():
             waiting.add(self._running)
         return waiting
 
@@ -186,8 +186,7 @@ class ReplicaWriter(ApplyingWriter):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._outbox.close()
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        await super().settled()
         if self._care_timer is not None:
             self._care_timer.cancel()
         await self.sequencer.close()

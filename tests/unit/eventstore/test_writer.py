@@ -404,3 +404,16 @@ async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already(
     await log.append(Append(ts_ms=1, secrets=secrets))
     assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"
     await log.close()
+
+
+async def test_a_log_closes_although_its_writer_was_cancelled_before_it_began() -> None:
+    log = await opened(ModelDisk(), HeldExecutor())
+    asking = asyncio.ensure_future(log.append(append(event())))
+    while (began := [task for task in asyncio.all_tasks() if task.get_name() == "log writer"]) == []:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    began[0].cancel()
+    closing = asyncio.ensure_future(log.close())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    asking.cancel()
+    assert closing.done()
