@@ -40,7 +40,7 @@ class WaitingRoom:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-            for one in self._asking:  # who has asked nothing yet must not keep the node from listening
+            for one in self._asking:  # a silent client must not delay the listening
                 one.transport.abort()
             await self._server.wait_closed()
 

@@ -82,7 +82,7 @@ def clients(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Who is connected to the running service, where each client stands, and how many are behind."""
+    """List the clients of the running service, how far each has read, and how many are behind."""
     from huahuo.app.loops import run
     from huahuo.cli.clients import clients as body
 

@@ -10,7 +10,7 @@ A row says how far it is trimmed, and one for each birth says where it is and ho
 nodes share. So the node that takes the work over goes on where the other one was.
 
 A secret's wrapped key also lies in the ordered log, so what was shredded since the trimmed position can still
-be unsealed by who has the master key and the ordered log.
+be read with the master key and the ordered log.
 """
 
 import asyncio

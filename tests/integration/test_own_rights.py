@@ -1,4 +1,4 @@
-"""An application's own rights: authorize says who reads, publishes and commands, on every way in."""
+"""`authorize` of an application decides who may read, publish and command, whichever way they came in."""
 
 from pathlib import Path
 

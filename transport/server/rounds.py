@@ -2,8 +2,8 @@
 
 What came is handled in the turn in which it was read, until that turn has taken `TURN_S`. What comes later
 waits in a line for each owner, and each turn handles some of it: first those who had nothing waiting before,
-then all others one after the other. So somebody who asks now and then waits for a turn or two, however many
-others ask for more than there is. Nothing waits while there is time, so this slows down nobody who is alone.
+then all others one after the other. So an owner that asks rarely waits for a turn or two, however many
+others ask for more than can be done. Nothing waits while there is time, so an owner alone is never slowed.
 """
 
 import asyncio
