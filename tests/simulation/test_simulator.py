@@ -80,6 +80,7 @@ def test_nothing_is_lost_doubled_reordered_or_leaked(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_what_failed_once_holds_for_ever() -> None:
     for line in kept():
         assert not run(msgspec.json.decode(line, type=Plan)).failed, line
@@ -291,6 +292,7 @@ def test_a_task_is_found_in_the_set_of_all_tasks_by_its_number() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_tours_reach_every_mark_and_judge_every_predicate() -> None:
     total = Sum()
     for one in tours():

@@ -16,7 +16,9 @@ from typing import Any
 
 import msgspec
 import structlog
+from pykka import ActorRegistry
 
+from huahuo.actors.actor.registry import unregister
 from huahuo.actors.domain.jobs import OPEN
 from huahuo.actors.domain.jobs import TABLE as JOBS
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
@@ -85,13 +87,26 @@ def play(plan: Plan, until_s: float = math.inf) -> Told:
         OutOfTime: it was not over at `until_s` of `time.monotonic`.
     """
     with _hushed(), quick_starts(), one_collection(), ordered_scopes(), virtual_idle_times():
-        told = _play(plan, until_s)
+        with _crashed_actors_forgotten():
+            told = _play(plan, until_s)
         gc.collect()  # of what crashes left, while nobody is warned of it; a task that failed is told now
     if told is None:
         raise OutOfTime
     if told.unhandled and not told.fault:
         told.fault = f"unhandled: {told.unhandled[0]}"
     return told
+
+
+@contextlib.contextmanager
+def _crashed_actors_forgotten() -> Iterator[None]:
+    """A crash unregisters nobody from the registry of the process: whole worlds would stay in it."""
+    before = set(ActorRegistry.get_all())
+    try:
+        yield
+    finally:
+        for ref in ActorRegistry.get_all():
+            if ref not in before:
+                unregister(ref)
 
 
 @contextlib.contextmanager
