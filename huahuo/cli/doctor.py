@@ -22,7 +22,7 @@ from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost
+from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost, WrongKey
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
@@ -73,7 +73,8 @@ async def examine(
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
-        findings += _token_key(settings, ambient)
+        if not any(keys.OWN_KEY in finding.text for finding in findings):  # else its mark cannot be compared
+            findings += _token_key(settings, ambient)
         if check:
             findings += await invariants.judged(settings)
     if service is None or not doctor_settings.lives(service.pid):
@@ -188,6 +189,9 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error", "log", str(error))
         for finding in _content(path, until_then=_NOT_SERVED):
             yield finding
+        return
+    except WrongKey as error:
+        yield Finding("error", "log", f"{error}: {keys.OWN_KEY}")
         return
     except EventStoreError as error:
         yield Finding("error", "log", str(error))
