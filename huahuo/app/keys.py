@@ -140,8 +140,13 @@ def _read(path: Path) -> str:
             f" or set {_SETTINGS[path.name]} to it, as for the service,"
             f" or let `huahuo serve --data {path.parent}` make one if the directory is new"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path} is damaged: it is no text. Put the key that belongs to this directory there,"
+            f" or set {_SETTINGS[path.name]} to it"
+        ) from None
 
 
 def _jwt(text: str) -> bytes:
@@ -159,5 +164,8 @@ def _master(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _MASTER_BYTES:
-        raise ConfigError(f"the master key must be 64 hex digits (HUAHUO_MASTER_KEY or {MASTER_FILE})")
+        raise ConfigError(
+            f"the master key must be 64 hex digits (HUAHUO_MASTER_KEY or {MASTER_FILE}):"
+            " if the file was damaged, put your copy of it back"
+        )
     return key

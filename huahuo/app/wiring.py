@@ -20,7 +20,6 @@ from huahuo.api_keys.book import KeyBook
 from huahuo.app import (
     accounts,
     bounds,
-    keys,
     log_care,
     metrics_of,
     neighbours,
@@ -33,6 +32,7 @@ from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.among import Among
 from huahuo.app.config import Settings
+from huahuo.app.data_files import keys_of_directory
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
 from huahuo.app.key_file import keep_key
@@ -208,7 +208,7 @@ class App:
         settings, ambient, parts = self.settings, self._awake, self._parts
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
-        secrets = keys.ensure(settings, self._ambient)
+        secrets = keys_of_directory(settings, self._ambient, self._plugins)
         self.log = log = await self._world.open(settings, secrets, self._ambient, parts)
         executor = self._world.executor(settings, parts)
         self.feed = feed = Feed(

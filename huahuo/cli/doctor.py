@@ -13,7 +13,8 @@ from rich.console import Console
 
 from huahuo.app import keys, service_file, token_key
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
+from huahuo.app.data_files import must_be_files
+from huahuo.app.plugins import projections, standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
 from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects, untrimmed
@@ -68,7 +69,7 @@ async def examine(
             Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
             await _port(settings),
         ]
-    findings += [*_directory(settings), *_keys(settings)]
+    findings += [*_directory(settings), *_files(settings), *_keys(settings)]
     findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
@@ -136,6 +137,13 @@ def _directory(settings: Settings) -> Iterator[Finding]:
         return
     text = f"{free >> 20} MiB free: what stores more is refused, or soon will be. {_MAKE_ROOM}"
     yield Finding("error", "disk", text)
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    try:
+        must_be_files(settings.data, projections().values())
+    except ConfigError as error:
+        yield Finding("error", "files", str(error))
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
