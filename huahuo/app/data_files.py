@@ -22,6 +22,7 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.schema import DATABASE
 
 _OF_DATABASE: Final = ("", "-wal", "-shm", "-journal")
+_OWN_MODE: Final = 0o600
 _READABLE, _WRITABLE = os.R_OK, os.R_OK | os.W_OK
 
 
@@ -78,6 +79,6 @@ def _must_be_file(path: Path, mode: int, way: str, *, links_are_made: bool = Fal
 def _usable_by(path: Path, found: os.stat_result) -> str:
     if os.geteuid() not in (0, found.st_uid):
         return f"start as user {found.st_uid}, or give all files of {path.parent} to this user"
-    if stat.S_IMODE(found.st_mode) & 0o600 == 0o600:
+    if found.st_mode & _OWN_MODE == _OWN_MODE:
         return "its disk can only be read. Mount it for writing, or choose another --data"
     return f"chmod 600 {path}"
