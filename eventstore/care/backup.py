@@ -1,9 +1,10 @@
 """Verified copies of a log: taken while its writer runs, and restored under a new log id.
 
 BACKUP/log.db         everything that the log holds, in one file
-BACKUP/backup.json    the log's id, and the position at which the copy ends
+BACKUP/backup.json    the log's id, the position at which the copy ends, and what its tables sum up to
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -13,11 +14,11 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.care.verify import Verified, verify
-from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left, left_of
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, connect_reader, has_sums
 from huahuo.eventstore.sqlite.view import SqliteView
 
 MANIFEST = "backup.json"
@@ -26,12 +27,17 @@ _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """Which log a backup holds, and its end."""
+    """Which log a backup holds, and its end.
+
+    `rows`: of each table whose rows are in no hash chain their number and the sum of their checksums. A row
+    that was taken away fits no checksum that could fail. Older backups do not have it.
+    """
 
     log: str
     position: int
     chain: str
     made_at: str
+    rows: dict[str, tuple[int, int]] = {}
 
 
 async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
@@ -48,7 +54,8 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     try:
         _copy(source, target / DATABASE)
         found = await check_file(target / DATABASE)
-        manifest = Manifest(found.log_id, found.position, found.chain.hex(), rfc3339(ambient.now_ms()))
+        made_at, rows = rfc3339(ambient.now_ms()), _rows_of(target / DATABASE)
+        manifest = Manifest(found.log_id, found.position, found.chain.hex(), made_at, rows)
         _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
@@ -84,7 +91,10 @@ async def put_back(backup: Path, directory: Path) -> Verified:
         for suffix in ("", "-wal"):
             _copy_file(backup / (DATABASE + suffix), staged.with_name(staged.name + suffix))
         _fold(staged)
-        found = await check_file(staged, _end_of(backup))
+        manifest = _manifest_of(backup)
+        found = await check_file(staged, None if manifest else left_of(backup))
+        if manifest is not None:
+            _must_be(manifest, found, staged)
         staged.rename(directory / DATABASE)
     except OSError as error:
         raise EventStoreError(f"cannot restore into {directory}: {error.strerror}") from None
@@ -100,18 +110,16 @@ async def check_file(path: Path, left: Left | None = None, tell: Tell = unheard)
     Raises:
         Damaged: with the first position that is not what was written.
     """
-    view = await SqliteView.of_file(path)
     try:
-        found = await verify(view, path, left=left, tell=tell)
-    finally:
-        await view.close()
-    connection = connect_reader(path)
-    try:
-        said = page_faults(connection, "quick_check", 1)
-    except sqlite3.DatabaseError as error:
+        view = await SqliteView.of_file(path)
+        try:
+            found = await verify(view, path, left=left, tell=tell)
+        finally:
+            await view.close()
+        with contextlib.closing(connect_reader(path)) as connection:
+            said = page_faults(connection, "quick_check", 1)
+    except (sqlite3.DatabaseError, *MISREAD) as error:
         raise Damaged(0, str(error)) from None
-    finally:
-        connection.close()
     if said:
         raise Damaged(0, said[0])
     return found
@@ -151,21 +159,49 @@ def _fold(path: Path) -> None:
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, *MISREAD) as error:
         raise Damaged(0, str(error)) from None
     finally:
         connection.close()
 
 
-def _end_of(backup: Path) -> Left:
-    """Where a backup must end: by its manifest, else by the note in the copied directory's lock."""
+def _manifest_of(backup: Path) -> Manifest | None:
+    """What a backup must hold. None: it is a copied directory, or was opened as one, so its lock says."""
+    if (backup / LOCK).exists():
+        return None
     try:
-        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
+        return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
-        return left_of(backup)
-    except msgspec.MsgspecError:
-        raise Damaged(0, f"{MANIFEST} is not readable") from None
-    return Left(log=manifest.log, position=manifest.position, chain=manifest.chain)
+        return None
+    except (OSError, *MISREAD):
+        raise Corrupt(MANIFEST, "it is not readable") from None
+
+
+def _must_be(manifest: Manifest, found: Verified, path: Path) -> None:
+    """Raises Damaged: the database at `path` is not the one that `manifest` was written for."""
+    if (manifest.log, manifest.position) != (found.log_id, found.position):
+        raise Damaged(
+            min(manifest.position, found.position) + 1,
+            f"{MANIFEST} says that log {manifest.log} ends at {manifest.position}, and it is log"
+            f" {found.log_id}, which ends at {found.position}",
+        )
+    if manifest.chain != found.chain.hex():
+        raise Damaged(found.position, "it is not the event at which the backup was made")
+    rows = _rows_of(path)
+    for table, wanted in manifest.rows.items():
+        if (count := rows.get(table, (0, 0))) != wanted:
+            told = f"its {count[0]} rows are not the {wanted[0]} that were backed up"
+            raise Corrupt(f"table {table}", told)
+
+
+def _rows_of(path: Path) -> dict[str, tuple[int, int]]:
+    """See `Manifest`. A file of an older format has tables without checksums, which are left out."""
+    with contextlib.closing(connect_reader(path)) as connection:
+        return {
+            table: connection.execute(f"SELECT count(*), ifnull(sum(crc), 0) FROM {table}").fetchone()  # noqa: S608
+            for table in sorted((*SUMMED, "pruned"))
+            if has_sums(connection, table)
+        }
 
 
 def _make(directory: Path, *, fresh: bool) -> None:

@@ -4,7 +4,8 @@
 is weighted fair queueing: an item is due after its cost, counted from where the queue stands when it becomes
 the first of its line, and the earliest due leaves first. So each owner has the same part of the cost, and an
 owner with a small item waits for no other's large one. All wait for the group under way, so in such a group
-an owner has more than `TURN_COST` only within bounds of a `SEVERAL`th.
+an owner has more than `TURN_COST` only within bounds of a `SEVERAL`th. So it is for a while after another
+wrote, since the next of its items may come just behind a large group.
 
 Usually everything fits, or all is one owner's, and all leave in the order in which they came. So arrivals are
 sorted into lines only when that is not so, or when the state of a line is asked for.
@@ -17,6 +18,8 @@ from operator import itemgetter
 
 SEVERAL = 4
 """The bounds of a group for large items of several owners are this part of the others."""
+OTHERS_GROUPS = 64
+"""So many groups after several owners wrote, a group of one owner is bounded as if another one waited."""
 TURN_COST = 16 << 10
 """Bytes that an owner may add to a group that is larger; each event counts as at least `EVENT_COST`."""
 EVENT_COST = 512
@@ -75,6 +78,10 @@ class FairQueue[T]:
         self._sorted = 0
         self._count = 0
         self._events = 0
+        self._latest = ""
+        """The owner of the newest group that was one owner's."""
+        self._groups_left = 0
+        """For so many groups the bounds are those for several owners, whoever waits."""
 
     def __len__(self) -> int:
         return self._count
@@ -107,9 +114,13 @@ class FairQueue[T]:
     def take(self, events_max: int, bytes_max: int) -> list[T]:
         """The next items, at least one if there is one, then as many as fit within both bounds."""
         size = self.bytes - self._count * ITEM_BYTES
+        is_of_one = not self._mixed and self._is_of_one()
+        others_write = self._note_owners(is_of_one)
         if SEVERAL * self._events <= events_max and SEVERAL * size <= bytes_max:
             return self._take_all()
-        if not self._mixed and self._is_of_one():
+        if is_of_one:
+            if others_write:
+                events_max, bytes_max = events_max // SEVERAL, bytes_max // SEVERAL
             if self._events <= events_max and size <= bytes_max:
                 return self._take_all()
             return self._take_of_one(events_max, bytes_max)
@@ -122,6 +133,23 @@ class FairQueue[T]:
         """Whether all that waits is of one owner, if that is so of the arrivals."""
         lines = self._lines
         return not lines or (len(lines) == 1 and (not self._arrived or self._owner in lines))
+
+    def _note_owners(self, is_of_one: bool) -> bool:
+        """Whether several owners wrote not long ago, so that one of them may come behind the next group.
+
+        What has no owner is the service's own, which nobody waits for.
+        """
+        if is_of_one:
+            owner = self._owner if self._arrived else next(iter(self._lines), "")
+            if owner in ("", self._latest):
+                left = self._groups_left
+                self._groups_left = max(0, left - 1)
+                return left > 0
+            self._groups_left = OTHERS_GROUPS if self._latest else 0
+            self._latest = owner
+        elif self._groups_left < OTHERS_GROUPS and len({*self._owners, *self._lines} - {""}) > 1:
+            self._groups_left = OTHERS_GROUPS
+        return self._groups_left > 0
 
     def _sort(self) -> None:
         """Move arrivals into the lines of their owners."""

@@ -243,6 +243,10 @@ class TextIndex:
                 raise
             self._discard()
             self._writer = self._prepared()
+        if self._path is not None:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    self._path.with_name(self._path.name + suffix).chmod(0o600)
         self._reader = self._writer if self._path is None else self._connect()
         self._long_reader = self._writer if self._path is None else self._connect()
 

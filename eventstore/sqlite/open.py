@@ -195,7 +195,7 @@ def _open(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(directory)
     except OSError as error:
-        raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+        raise _unusable(directory, error) from None
     cut_off_at = 0
     try:
         path = directory / DATABASE
@@ -222,10 +222,14 @@ def _open(
         if isinstance(error, sqlite3.Error):
             raise translated(error) from None
         if isinstance(error, OSError):
-            raise EventStoreError(f"{directory} cannot be used: {error.strerror}") from None
+            raise _unusable(directory, error) from None
         if isinstance(error, MISREAD):
             raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
+
+
+def _unusable(directory: Path, error: OSError) -> EventStoreError:
+    return EventStoreError(f"{error.filename or directory} cannot be used: {error.strerror}")
 
 
 def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:

@@ -267,15 +267,19 @@ def _add_sums(connection: sqlite3.Connection, table: str) -> None:
 
     One with a damaged page is made anew if what it holds comes again by itself.
     """
-    if any(
-        name == "crc" for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
-    ):
+    if has_sums(connection, table):
         return
     listed = ", ".join(SUMMED[table])
     if table in _SUMMED_LATER and not _is_whole(connection, table):
         make_anew(connection, table)
     connection.execute(f"ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0")
     connection.execute(f"UPDATE {table} SET crc = row_crc('{table}', {listed})")  # noqa: S608  constants
+
+
+def has_sums(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether the rows of `table` carry checksums. In a file of an older format some do not."""
+    columns = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+    return ("crc",) in columns
 
 
 def _is_whole(connection: sqlite3.Connection, table: str) -> bool:

@@ -1,7 +1,7 @@
-"""What an idle service lets go of: frames for others at the same place, and pages of the database.
+"""What an idle service lets go of: frames for others at the same place, recent events, pages of the database.
 
-Both are made or read again when somebody asks for them. After a storm of publications they are most of what
-memory holds beyond the recent events.
+All are made or read again when somebody asks for them. After a storm of publications they are most of what
+memory holds, and each block of the allocator that still has one of them stays in memory whole.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ def letting_go(app: App) -> Callable[[], None]:
 
     def let_go() -> None:
         app.server.frames.clear()
+        app.feed.let_go()
         if isinstance(app.log, SqliteLog):
             task = asyncio.get_running_loop().create_task(free(app.log), name="forget pages")
             freeing.add(task)

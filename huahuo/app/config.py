@@ -168,7 +168,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tail_events_max: Annotated[
         int, Meta(ge=16, description="recent events kept in memory for fast delivery")
     ] = 65_536
-    tail_bytes_max: Annotated[int, Meta(ge=65536, description="the same, bytes")] = 64 << 20
+    tail_bytes_max: Annotated[
+        int, Meta(ge=65536, description="the same, bytes: 500 for each event, and its body")
+    ] = 64 << 20
     log_queue_bytes_per_user: Annotated[
         int,
         Meta(

@@ -19,6 +19,10 @@ JWT_FILE = "jwt.secret"
 MASTER_FILE = "master.key"
 _SETTINGS = {JWT_FILE: "HUAHUO_JWT_SECRET", MASTER_FILE: "HUAHUO_MASTER_KEY"}
 _MASTER_BYTES = 32
+OWN_KEY = (
+    f"put the key that belongs to it into {MASTER_FILE}, or set {_SETTINGS[MASTER_FILE]} to it."
+    " Without that key neither the log nor a stored password can be read"
+)
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -42,6 +46,8 @@ def ensure(settings: Settings, ambient: Ambient) -> Keys:
     if settings.log:
         _refuse_to_make(settings)
     _make_directory(settings.data)
+    if not settings.master_key:
+        _refuse_another(settings.data)
     jwt_text = settings.jwt_secret or _stored(settings.data / JWT_FILE, ambient.token(32))
     master_text = settings.master_key or _stored(settings.data / MASTER_FILE, ambient.token(_MASTER_BYTES))
     return Keys(_jwt(jwt_text), _master(master_text), tuple(map(_jwt, settings.jwt_secrets_previous)))
@@ -79,6 +85,18 @@ def _refuse_to_make(settings: Settings) -> None:
         )
 
 
+def _refuse_another(data: Path) -> None:
+    """A log is opened by the key that it was made with. A second one would hide that the first is gone."""
+    from huahuo.eventstore.sqlite.schema import DATABASE
+
+    path, database = data / MASTER_FILE, data / DATABASE
+    if os.path.lexists(path) or not (database.is_file() and database.stat().st_size):
+        return
+    raise ConfigError(
+        f"{path} is gone, and {database} was made with it: {OWN_KEY}. To begin anew, give another --data"
+    )
+
+
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,16 +109,21 @@ def _make_directory(path: Path) -> None:
 def _stored(path: Path, fresh: str) -> str:
     """The file's text. If there is no file, it is made from `fresh`, with O_EXCL against a second starter."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_key(path, fresh)
     except FileExistsError:
         return _read(path)
     except OSError as error:
         raise ConfigError(f"cannot make {path}: {error.strerror}") from None
+    return fresh
+
+
+def write_key(path: Path, text: str) -> None:
+    """Make a key's file. Raises OSError, if there is one already FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(fresh + "\n")
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return fresh
 
 
 def _read(path: Path) -> str:
@@ -117,8 +140,13 @@ def _read(path: Path) -> str:
             f" or set {_SETTINGS[path.name]} to it, as for the service,"
             f" or let `huahuo serve --data {path.parent}` make one if the directory is new"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path} is damaged: it is no text. Put the key that belongs to this directory there,"
+            f" or set {_SETTINGS[path.name]} to it"
+        ) from None
 
 
 def _jwt(text: str) -> bytes:
@@ -136,5 +164,8 @@ def _master(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _MASTER_BYTES:
-        raise ConfigError(f"the master key must be 64 hex digits (HUAHUO_MASTER_KEY or {MASTER_FILE})")
+        raise ConfigError(
+            f"the master key must be 64 hex digits (HUAHUO_MASTER_KEY or {MASTER_FILE}):"
+            " if the file was damaged, put your copy of it back"
+        )
     return key

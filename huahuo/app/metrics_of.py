@@ -19,7 +19,7 @@ from huahuo.transport.server.site import Site
 def caches(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
     """Metrics of the caches of events and frames, and of compression."""
     tail, frames = feed.tail, server.frames
-    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: tail.body_bytes)
+    metrics.gauge("tail_bytes", "Recent events in memory: 500 B and its body each.", lambda: tail.weight)
     metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
     metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
     metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)

@@ -20,7 +20,6 @@ from huahuo.api_keys.book import KeyBook
 from huahuo.app import (
     accounts,
     bounds,
-    keys,
     log_care,
     metrics_of,
     neighbours,
@@ -33,8 +32,10 @@ from huahuo.app.accounts import NOBODY, Asked
 from huahuo.app.admitting import admit
 from huahuo.app.among import Among
 from huahuo.app.config import Settings
+from huahuo.app.data_files import keys_of_directory
 from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
+from huahuo.app.key_file import keep_key
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
@@ -207,7 +208,7 @@ class App:
         settings, ambient, parts = self.settings, self._awake, self._parts
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
-        secrets = keys.ensure(settings, self._ambient)
+        secrets = keys_of_directory(settings, self._ambient, self._plugins)
         self.log = log = await self._world.open(settings, secrets, self._ambient, parts)
         executor = self._world.executor(settings, parts)
         self.feed = feed = Feed(
@@ -299,7 +300,7 @@ class App:
         metrics_of.parts(metrics, log, runtime, directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
         metrics_of.bounds(metrics, server, gate, directory, pages)
-        await self._keep_room(pages, host)
+        await self._keep_room(pages, host, secrets.master_key)
         await self._begin()
         parts.add_timed("commands", gate.drain)
         await self._open(server, api)
@@ -327,13 +328,14 @@ class App:
         if self.duty is not None:
             self.duty.tell_soon()  # its first words had no address yet
 
-    async def _keep_room(self, pages: Site, host: Host) -> None:
+    async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http)
         own = account_steps(self.users, self.api_keys, self.webhooks.book)
         brought = (one.forget for one in self._brought.values())
         storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
-        pages.told = storing.told
+        key_told = keep_key(self.settings, master_key, host, self._parts)
+        pages.told = lambda: "; ".join(filter(None, (key_told(), storing.told()))) or None
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 

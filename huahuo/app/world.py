@@ -14,7 +14,7 @@ from huahuo.errors import HuahuoError, doctor_lists, ways_on
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import KeptLimits
-from huahuo.eventstore.errors import Damaged, EventStoreError, Lost
+from huahuo.eventstore.errors import Damaged, EventStoreError, Lost, WrongKey
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -64,6 +64,8 @@ class World:
             raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
         except Damaged as error:
             raise HuahuoError(f"{error}; {doctor_lists(settings.data)}") from error
+        except WrongKey as error:
+            raise HuahuoError(f"{error}: {keys.OWN_KEY}") from error
         except EventStoreError as error:
             raise HuahuoError(str(error)) from error
         parts.add("log", lambda: _close(log))

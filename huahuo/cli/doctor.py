@@ -13,7 +13,8 @@ from rich.console import Console
 
 from huahuo.app import keys, service_file, token_key
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
+from huahuo.app.data_files import must_be_files
+from huahuo.app.plugins import projections, standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
 from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects, untrimmed
@@ -22,7 +23,7 @@ from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost
+from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost, WrongKey
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
@@ -68,12 +69,13 @@ async def examine(
             Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
             await _port(settings),
         ]
-    findings += [*_directory(settings), *_keys(settings)]
+    findings += [*_directory(settings), *_files(settings), *_keys(settings)]
     findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in _log(settings, ambient)]
-        findings += _token_key(settings, ambient)
+        if not any(keys.OWN_KEY in finding.text for finding in findings):  # else its mark cannot be compared
+            findings += _token_key(settings, ambient)
         if check:
             findings += await invariants.judged(settings)
     if service is None or not doctor_settings.lives(service.pid):
@@ -137,6 +139,13 @@ def _directory(settings: Settings) -> Iterator[Finding]:
     yield Finding("error", "disk", text)
 
 
+def _files(settings: Settings) -> Iterator[Finding]:
+    try:
+        must_be_files(settings.data, projections().values())
+    except ConfigError as error:
+        yield Finding("error", "files", str(error))
+
+
 def _keys(settings: Settings) -> Iterator[Finding]:
     try:
         keys.read(settings)
@@ -188,6 +197,9 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error", "log", str(error))
         for finding in _content(path, until_then=_NOT_SERVED):
             yield finding
+        return
+    except WrongKey as error:
+        yield Finding("error", "log", f"{error}: {keys.OWN_KEY}")
         return
     except EventStoreError as error:
         yield Finding("error", "log", str(error))

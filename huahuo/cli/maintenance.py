@@ -22,7 +22,7 @@ from huahuo.eventstore.audit.checkpoint import KEY_FILE
 from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -108,7 +108,16 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_jso
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
     _need_keys(settings, source)
-    found = await put_back(source, settings.data)
+    try:
+        found = await put_back(source, settings.data)
+    except Damaged as error:
+        told = (
+            f"the backup in {source} is damaged, and nothing was restored: {error}. Take an older one. If"
+            " there is none, put the keys into a copy of it, run `huahuo doctor --rebuild` there, which mends"
+            " what can be mended, and restore the copy"
+        )
+        error.args = (told,)
+        raise
     try:
         _copy_keys(source, settings.data)
         secrets = keys.read(settings)

@@ -45,7 +45,7 @@ async def _serve(pipe: int, giving: int, listeners: list[int]) -> None:
     loop.add_signal_handler(signal.SIGTERM, lambda: stopping.add(loop.create_task(worker.drain(DRAIN_S))))
     sockets = [socket.socket(fileno=descriptor) for descriptor in (pipe, giving, *listeners)]
     await worker.start(sockets[0], sockets[1], sockets[2:])
-    with Tidier(loop, collects=True, let_go=worker.server.frames.clear):
+    with Tidier(loop, collects=True, let_go=worker.let_go):
         await worker.over.wait()
 
 

@@ -24,6 +24,9 @@ _log = structlog.get_logger(__name__)
 _MEMO_MAX = 1024
 """Runs kept for sharing between readers until the next commit."""
 
+_IDLE_BYTES = 4 << 20
+"""Recent events that an idle service keeps. A client that reconnects is seldom further behind."""
+
 _JOINED_READS = 2
 _PAGES_TOGETHER = 8
 """At most two reads run at once, eight pages each, so that a reconnect storm holds a few MiB."""
@@ -227,6 +230,11 @@ class Feed:
             self._taps = tuple(one for one in self._taps if one is not tap)
 
         return untap
+
+    def let_go(self) -> None:
+        """Keep little of the recent events: readers that are behind can have them from the store."""
+        self._memo.clear()
+        self._tail.lighten(_IDLE_BYTES)
 
     def close(self) -> None:
         """Stop listening to the log and calling taps. Idempotent."""

@@ -38,6 +38,24 @@ async def test_an_idle_service_lets_frames_go_and_goes_on(tmp_path: Path) -> Non
         assert s.app.log.head("group/ops").seq == 21
 
 
+async def test_an_idle_service_keeps_few_recent_events_and_goes_on(tmp_path: Path) -> None:
+    texts = [f"{n} " * 20_000 for n in range(100, 200)]
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one:
+        for text in texts:
+            await one.send("publish", stream="group/ops", type="said", text=text)
+        tail = s.app.feed.tail
+        assert tail.weight > sum(map(len, texts))
+        await let_go(s)
+        assert 0 < tail.weight <= 4 << 20
+        await one.send("publish", stream="group/ops", type="said", text="the last")
+        got: list[str] = []
+        async for event in one.events("group/ops", after=0):
+            got.append(event.data["text"])
+            if got[-1] == "the last":
+                break
+        assert got == [*texts, "the last"]
+
+
 async def test_an_idle_service_frees_the_pages_of_what_it_wrote(tmp_path: Path) -> None:
     texts = [str(n) * 1000 for n in range(1000, 1200)]
     async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one:

@@ -1,13 +1,17 @@
 """First requests wait for their turn by address: a thousand sockets of one address keep no other waiting."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.server.rounds import Rounds
+from huahuo.transport.server.server import ACCEPTS_A_TURN
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
 
@@ -71,3 +75,17 @@ async def test_a_socket_that_leaves_while_it_waits_holds_nothing(crowded: set[st
         crowded.clear()
         await until(lambda: not turns.waiting and not w.delivering.unauthenticated_count)
         assert w.delivering.lobby_bytes == 0
+
+
+async def test_one_turn_of_the_loop_accepts_a_bounded_number_of_connections() -> None:
+    async with world() as w:
+        with contextlib.ExitStack() as clients:
+            for _ in range(10 * ACCEPTS_A_TURN):
+                clients.enter_context(socket.create_connection(("127.0.0.1", w.port), WITHIN_S))
+            # All of them wait in the kernel: the loop had no turn since.
+            counts = [0]
+            async with asyncio.timeout(WITHIN_S):
+                while counts[-1] < 10 * ACCEPTS_A_TURN:
+                    await asyncio.sleep(0)
+                    counts.append(w.delivering.unauthenticated_count)
+            assert max(later - sooner for sooner, later in pairwise(counts)) <= ACCEPTS_A_TURN

@@ -7,7 +7,7 @@ from types import FrameType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.fair_queue import ITEM_BYTES, SEVERAL, FairQueue
+from huahuo.eventstore.core.fair_queue import ITEM_BYTES, OTHERS_GROUPS, SEVERAL, FairQueue
 
 EVENTS_MAX = 64
 BYTES_MAX = 32 << 10
@@ -114,6 +114,34 @@ def test_a_small_item_leaves_first_in_a_group_of_a_quarter_where_another_has_lar
         group = busy_and_calm(lists).take(2_048, 1 << 20)
         assert group[0] == ("calm", 1)
         assert sum(events for _, events in group) <= 2_048 // SEVERAL
+
+
+def groups_of_one(queue: FairQueue[int], count: int) -> list[int]:
+    """How many events each of the next groups has, while one user's lists wait and nobody else's."""
+    found = []
+    for _ in range(count):
+        while len(queue) < 100:
+            queue.put("busy", 64, 64, 64 * 256)
+        found.append(sum(queue.take(2_048, 1 << 20)))
+    return found
+
+
+def test_a_group_behind_which_another_may_come_is_a_quarter_until_nobody_came_for_a_while() -> None:
+    queue: FairQueue[int] = FairQueue()
+    assert groups_of_one(queue, 3) == [2_048] * 3, "alone"
+    queue.put("calm", 1, 1, 100)
+    assert 1 in queue.take(2_048, 1 << 20)
+    while_others_write = groups_of_one(queue, OTHERS_GROUPS)
+    assert max(while_others_write) <= 2_048 // SEVERAL
+    assert groups_of_one(queue, 2) == [2_048] * 2, "alone again"
+
+
+def test_what_the_service_writes_by_itself_makes_no_groups_small() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for _ in range(3):
+        queue.put("", 0, 0, 100)
+        assert 0 in queue.take(2_048, 1 << 20)
+        assert groups_of_one(queue, 1) == [2_048]
 
 
 def test_one_owner_has_a_whole_group() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
 from huahuo.replay.live.feed import Feed, Run
+from huahuo.replay.live.tail import EVENT_BYTES
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.models.follower import follow
 from tests.support.patience import WITHIN_S
@@ -41,7 +42,7 @@ async def everything(log: FaultyLog) -> list[StoredEvent]:
 @given(
     appends=appends,
     tail_events_max=st.integers(0, 12),
-    tail_bytes_max=st.integers(0, 200),
+    tail_bytes_max=st.integers(0, 12 * (EVENT_BYTES + 20)),
     before=st.integers(0, 12),
     pauses=st.lists(st.integers(0, 3), min_size=12, max_size=12),
     deaf=st.sets(st.integers(0, 10)),
@@ -115,7 +116,7 @@ def test_memory_and_store_give_the_same_run(
 ) -> None:
     async def main() -> tuple[Run | None, Run]:
         log = await faulty_log()
-        feed = Feed(log, tail_events_max=tail_events_max, tail_bytes_max=1000)
+        feed = Feed(log, tail_events_max=tail_events_max, tail_bytes_max=1 << 20)
         for parts in appends:
             await log.append(append_of(parts))
         return feed.peek(stream, after, **limits), await feed.fetch(stream, after, **limits)

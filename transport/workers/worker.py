@@ -176,6 +176,12 @@ class Worker:
         self.pipe.send(said.Beat())
         self._beating = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
+    def let_go(self) -> None:
+        """Free what can be had again: frames for others at the same place, and recent events."""
+        if hasattr(self, "server"):
+            self.server.frames.clear()
+            self.feed.let_go()
+
     async def drain(self, timeout_s: float) -> None:
         """Close all connections and say the last acks."""
         if self.over.is_set() or not hasattr(self, "server"):
@@ -227,7 +233,7 @@ def _show(metrics: Metrics, worker: Worker) -> None:
     compression = worker.compression
     metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
     metrics.gauge("actors", "Actors that have not ended.", lambda: worker.runtime.alive)
-    metrics.gauge("tail_bytes", "Bodies of recent events in memory.", lambda: feed.tail.body_bytes)
+    metrics.gauge("tail_bytes", "Recent events in memory: 500 B and its body each.", lambda: feed.tail.weight)
     metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
     metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
     metrics.gauge(

@@ -127,6 +127,14 @@ def test_an_index_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (again.place, items(again, "word"), again.count) == (Place("", 0), [], 0)
 
 
+def test_only_its_user_can_read_its_files(tmp_path: Path) -> None:
+    (tmp_path / "i.db").touch(0o644)
+    with closing(TextIndex(tmp_path / "i.db")) as index:
+        index.put([entry(1, "words")])
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        assert modes == {"i.db": 0o600, "i.db-wal": 0o600, "i.db-shm": 0o600}
+
+
 def test_an_unusable_or_older_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "i.db"
     path.write_bytes(b"no database at all" * 500)

@@ -1,11 +1,15 @@
 """The tail: a bounded, contiguous memory of the newest events."""
 
+import hashlib
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.live.tail import Tail
+from huahuo.replay.live.tail import EVENT_BYTES, Tail
+
+MANY = 1 << 20
 
 
 def stored(*streams: str, body: bytes = b"{}", position: int = 0) -> Iterator[StoredEvent]:
@@ -31,7 +35,7 @@ def holds(tail: Tail, stream: str, after: int) -> bool:
 
 
 def test_it_answers_from_any_point_that_it_holds() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a", "b", "a", "a")))
     assert numbers(tail, "a", 0) == [1, 2, 3]
     assert numbers(tail, "a", 2) == [3]
@@ -39,26 +43,26 @@ def test_it_answers_from_any_point_that_it_holds() -> None:
 
 
 def test_the_log_is_read_by_position() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a", "b", "a")))
     assert numbers(tail, LOG_STREAM, 1) == [2, 3]
 
 
 def test_what_is_beyond_its_newest_event_is_not_held() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a")))
     assert not holds(tail, "a", 1)
     assert not holds(tail, "never", 0)
 
 
 def test_a_run_is_cut_by_count() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a", "a", "a")))
     assert numbers(tail, "a", 0, events_max=2) == [1, 2]
 
 
 def test_a_run_is_cut_by_bytes_but_never_empty() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a", "a", "a", body=b"x" * 10)))
     assert numbers(tail, "a", 0, bytes_max=20) == [1, 2]
     assert numbers(tail, "a", 0, bytes_max=19) == [1]
@@ -66,7 +70,7 @@ def test_a_run_is_cut_by_bytes_but_never_empty() -> None:
 
 
 def test_the_oldest_position_goes_first_when_there_are_too_many_events() -> None:
-    tail = Tail(events_max=3, bytes_max=1000)
+    tail = Tail(events_max=3, bytes_max=MANY)
     tail.extend(list(stored("a", "b", "b", "a", "b")))
     assert len(tail) == 3
     assert not holds(tail, "a", 0)
@@ -76,29 +80,71 @@ def test_the_oldest_position_goes_first_when_there_are_too_many_events() -> None
 
 
 def test_the_oldest_position_goes_first_when_there_are_too_many_bytes() -> None:
-    tail = Tail(events_max=100, bytes_max=25)
+    tail = Tail(events_max=100, bytes_max=2 * EVENT_BYTES + 25)
     tail.extend(list(stored("a", "b", "a", body=b"x" * 10)))
-    assert tail.body_bytes == 20
+    assert tail.weight == 2 * EVENT_BYTES + 20
     assert not holds(tail, "a", 0)
     assert numbers(tail, LOG_STREAM, 1) == [2, 3]
 
 
 def test_an_event_larger_than_the_bound_is_not_kept() -> None:
-    tail = Tail(events_max=100, bytes_max=5)
+    tail = Tail(events_max=100, bytes_max=EVENT_BYTES + 5)
     assert tail.extend(list(stored("a", body=b"x" * 10)))
-    assert (len(tail), tail.body_bytes, tail.streams) == (0, 0, 0)
+    assert (len(tail), tail.weight, tail.streams) == (0, 0, 0)
     assert tail.extend([event("a", 2, 2)])
     assert numbers(tail, "a", 1) == [2]
 
 
+def test_small_events_are_bounded_by_what_they_weigh() -> None:
+    tail = Tail(events_max=100, bytes_max=5 * EVENT_BYTES)
+    tail.extend(list(stored(*["a"] * 20, body=b"")))
+    assert (len(tail), tail.weight) == (5, 5 * EVENT_BYTES)
+    assert numbers(tail, "a", 15) == [16, 17, 18, 19, 20]
+
+
+def test_made_lighter_it_keeps_the_newest_and_goes_on() -> None:
+    tail = Tail(events_max=100, bytes_max=MANY)
+    tail.extend(list(stored(*"abc" * 10)))
+    tail.lighten(tail.weight)
+    assert len(tail) == 30
+    tail.lighten(4 * EVENT_BYTES + 4 * len(b"{}"))
+    assert numbers(tail, LOG_STREAM, 26) == [27, 28, 29, 30]
+    assert not holds(tail, LOG_STREAM, 25)
+    assert tail.extend([event("a", 11, 31)])
+    assert numbers(tail, "a", 9) == [10, 11]
+
+
+def test_an_event_weighs_about_what_it_takes_of_memory() -> None:
+    tail = Tail(events_max=20_000, bytes_max=1 << 30)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for first in range(1, 10_000, 50):
+            tail.extend([as_stored(place) for place in range(first, first + 50)])
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.75 < held / tail.weight < 1.1
+
+
+def as_stored(place: int) -> StoredEvent:
+    """An event as a log makes it: of what it holds, only `build` and `type` are shared."""
+    stream, body, user = f"group/{place % 100}", b"%300d" % place, f"user/{place % 1000}"
+    at_ms = 1_700_000_000_000 + place
+    chain = hashlib.sha256(body).digest()
+    return StoredEvent(
+        place, stream, place // 100 + 1, "said", body, 1, at_ms, "", user, f"{place}", 0, "b", chain
+    )
+
+
 def test_a_stream_without_recent_events_costs_nothing() -> None:
-    tail = Tail(events_max=2, bytes_max=1000)
+    tail = Tail(events_max=2, bytes_max=MANY)
     tail.extend(list(stored("a", "b", "c", "d")))
     assert tail.streams == 2
 
 
 def test_a_repeated_signal_changes_nothing() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     events = list(stored("a", "b", "a"))
     tail.extend(events)
     assert tail.extend(events)
@@ -106,7 +152,7 @@ def test_a_repeated_signal_changes_nothing() -> None:
 
 
 def test_a_missed_signal_drops_what_was_held_instead_of_making_a_hole() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend(list(stored("a", "b")))
     assert not tail.extend([event("b", 3, 4)])
     assert not holds(tail, "a", 0)
@@ -116,20 +162,20 @@ def test_a_missed_signal_drops_what_was_held_instead_of_making_a_hole() -> None:
 
 
 def test_a_miss_is_seen_also_when_nothing_is_held() -> None:
-    tail = Tail(events_max=10, bytes_max=1000, position=7)
+    tail = Tail(events_max=10, bytes_max=MANY, position=7)
     assert not tail.extend([event("a", 9, 9)])
     assert tail.extend([event("a", 10, 10)])
 
 
 def test_it_tells_the_events_of_each_stream_in_order() -> None:
-    tail = Tail(events_max=2, bytes_max=1000)
+    tail = Tail(events_max=2, bytes_max=MANY)
     grouped = tail.extend(list(stored("a", "b", "a")))
     assert grouped is not None
     assert {stream: [e.seq for e in part] for stream, part in grouped.items()} == {"a": [1, 2], "b": [1]}
 
 
 def test_seqs_that_do_not_follow_are_never_one_run() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend([event("a", 1, 1), event("a", 2, 2), event("a", 7, 3), event("a", 8, 4)])
     assert not holds(tail, "a", 0)
     assert not holds(tail, "a", 5)
@@ -140,7 +186,7 @@ def test_seqs_that_do_not_follow_are_never_one_run() -> None:
 
 
 def test_it_begins_behind_a_log_that_has_history() -> None:
-    tail = Tail(events_max=10, bytes_max=1000, position=500)
+    tail = Tail(events_max=10, bytes_max=MANY, position=500)
     assert tail.extend([event("a", 41, 501)])
     assert numbers(tail, "a", 40) == [41]
     assert not holds(tail, "a", 39)
@@ -157,7 +203,7 @@ def test_eviction_over_a_long_life_keeps_exactly_the_newest(events_max: int) -> 
 
 
 def test_what_was_evicted_is_let_go_of() -> None:
-    tail = Tail(events_max=10, bytes_max=1000)
+    tail = Tail(events_max=10, bytes_max=MANY)
     for one in stored(*["a"] * 5000):
         tail.extend([one])
     assert tail.slots < 2 * 200, "for the log and for the stream"
