@@ -28,7 +28,6 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.event_search import SCRATCH
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt, translated
 from huahuo.eventstore.sqlite.index_proof import prove_index
@@ -50,6 +49,7 @@ from huahuo.eventstore.sqlite.remaking import (
 )
 from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
+from huahuo.eventstore.sqlite.search_scratch import SCRATCH
 from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
