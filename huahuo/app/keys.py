@@ -19,6 +19,7 @@ JWT_FILE = "jwt.secret"
 MASTER_FILE = "master.key"
 _SETTINGS = {JWT_FILE: "HUAHUO_JWT_SECRET", MASTER_FILE: "HUAHUO_MASTER_KEY"}
 _MASTER_BYTES = 32
+_BESIDE_MAX = 3
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -30,6 +31,12 @@ class Keys(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Keys([sealed])"
+
+
+def others_beside(data: Path) -> str:
+    """Which data directories stand beside `data`, for an error that says that there is none there."""
+    there = sorted(str(key.parent) for key in data.parent.glob(f"*/{MASTER_FILE}") if key.parent != data)
+    return f" (here: {', '.join(there[:_BESIDE_MAX])})" if there else ""
 
 
 def ensure(settings: Settings, ambient: Ambient) -> Keys:
@@ -109,7 +116,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise ConfigError(
-                f"there is no directory {path.parent}: check --data,"
+                f"there is no directory {path.parent}: check --data{others_beside(path.parent)},"
                 f" or make it by `huahuo serve --data {path.parent}`"
             ) from None
         raise ConfigError(

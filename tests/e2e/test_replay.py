@@ -178,7 +178,7 @@ def test_what_is_not_there_ends_with_1_and_what_cannot_be_used_with_2(copy: Path
     )
     assert "first: 'mailbox/1 status == 3'" in run("when", "mailbox/1.status == 3", "--data", copy).stderr
     replay("state", U, "--at", "yesterday", "--data", copy, code=2)
-    replay("state", U, "--data", tmp_path / "nowhere", code=2)
+    assert "there is no directory or export" in run("state", U, "--data", tmp_path / "nowhere").stderr
     for done in (run("state", U, "--data", tmp_path), run("check", "--data", copy, "--code", tmp_path)):
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
