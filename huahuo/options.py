@@ -65,6 +65,12 @@ Data = Annotated[
 Look = Annotated[
     Path | None, typer.Option("--data", help="Data directory, live or a copy.", show_default="huahuo-data")
 ]
+Fresh = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="A directory without a log; it may have the keys.", show_default="huahuo-data"
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

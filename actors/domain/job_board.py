@@ -13,9 +13,9 @@ CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
 
 
 class _Jobs(Protocol):
-    """What the board asks of the entities."""
+    """What the board asks of the jobs."""
 
-    async def job(self, job_id: int) -> jobs.Job:
+    async def state(self, job_id: int) -> jobs.Job:
         """The state of a job."""
         ...
 
@@ -56,7 +56,7 @@ class JobBoard:
                 self._watched[stream]()
 
     async def _look(self, stream: str) -> None:
-        state = await self._jobs.job(int(stream.partition("/")[2]))
+        state = await self._jobs.state(int(stream.partition("/")[2]))
         cancelled = self._watched.get(stream)
         if state.status == "cancelling" and cancelled is not None:
             cancelled()

@@ -38,6 +38,8 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}")
 _SIGNED: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NO_NAMES: Final = frozenset({".", ".."})
+COUNTER: Final = "entity:"
+"""The log's counter of ids of a kind has this prefix."""
 
 
 def is_table(name: str) -> bool:

@@ -68,7 +68,7 @@ class Entities(Plugin):
             {*self.catalog.by_kind, *host.directory.kinds}, rebuilding.tables(host.log, self.catalog)
         )
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
-        host.jobs.open(PluginJobs(api))
+        host.jobs.open(PluginJobs(api.jobs))
         api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)
@@ -84,8 +84,8 @@ class Entities(Plugin):
         return Brought(
             kinds=api.kinds(),
             actions=[
-                *api.actions(),
-                *(api.list_action(one) for one in self.lists.by_action.values()),
+                *api.clients.actions(),
+                *(api.clients.list_action(one) for one in self.lists.by_action.values()),
                 *projections.actions(host.log, self.catalog, api.followers, host.projections),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),

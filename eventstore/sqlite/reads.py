@@ -1,32 +1,24 @@
-"""Reading a SQLite log: the queries, and a few read-only connections for them.
+"""Reading a SQLite log: its events, their places and their names.
 
 Every call is one short transaction: a long one would keep the write-ahead log from being emptied.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.storage_port import Span
-from huahuo.eventstore.core.sums import must_fit, row_crc
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Closed, Corrupt, Damaged
+from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import (
     LOG_STREAM,
-    Ack,
-    CommandKey,
-    CommandRecord,
     Head,
     Joined,
-    Keyframe,
     StoredEvent,
     Tombstone,
-    Usage,
 )
-from huahuo.eventstore.sqlite.commands import select_command
 from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_number
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
@@ -39,37 +31,28 @@ from huahuo.eventstore.sqlite.events import (
     select_stream,
     select_tombstones,
 )
-from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
-from huahuo.eventstore.sqlite.schema import connect_reader, is_old
+from huahuo.eventstore.sqlite.reader_pool import ReaderPool
+from huahuo.eventstore.sqlite.row_reads import RowReads
 from huahuo.eventstore.sqlite.seq_index import Unindexed
-from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
-_SELECT_ACKS = (
-    "SELECT user, client, stream, seq, crc FROM ack WHERE (:user IS NULL OR user = :user) AND"
-    " (:client IS NULL OR client = :client) AND (:stream IS NULL OR stream = :stream) ORDER BY 1, 2, 3"
-)
 
 
-class SqliteReads:
-    """Implements `storage_port.Reads`; any number of calls at once, each on a connection of its own.
+class SqliteReads(RowReads):
+    """Implements `storage_port.Reads`; any number of calls at once.
 
     Each value is checked before it is returned.
     """
 
     def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
-        self._path = path
+        super().__init__(ReaderPool(path))
         self._names = names
         self._unindexed = unindexed
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
-        self._is_old = False  # True: a format without checksums
         self.corruption = Corruption()
         self.torn: frozenset[str] = frozenset()
         """Which of the tables `stream` and `name` have a damaged page. They take no new rows."""
@@ -80,13 +63,11 @@ class SqliteReads:
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._pool.close()
 
     def load(self) -> Loaded:
         """The log's end, heads and counters now."""
-        with self._connection() as connection:
+        with self._pool.connection() as connection:
             connection.execute("BEGIN")
             try:
                 naming = self.read_naming(connection)
@@ -112,7 +93,7 @@ class SqliteReads:
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
     ) -> list[StoredEvent]:
         """See `Reads`."""
-        with self._connection(f"stream {stream}") as connection:
+        with self._pool.connection(f"stream {stream}") as connection:
             if stream == LOG_STREAM:
                 sql, bounds = EVENTS_BY_POSITION, (after, upto, events_max)
                 found = select_events(connection, self._names, sql, bounds, bytes_max)
@@ -133,7 +114,7 @@ class SqliteReads:
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
         place = f"stream {spans[0].stream}" if len(spans) == 1 else "several streams"
-        with self._connection(place) as connection:
+        with self._pool.connection(place) as connection:
             asked = [
                 (self._asked(name, self._number(connection, name), after, upto, limit), bytes_max)
                 for name, after, upto, limit, bytes_max in spans
@@ -148,7 +129,7 @@ class SqliteReads:
         """Prove a page by the hash chain, where its checksums do not fit or are not known."""
         events = self.events(*span)
         joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
-        has_checksums = not self._is_old and (page.crcs or not page.positions)
+        has_checksums = not self._pool.is_old and (page.crcs or not page.positions)
         if joined is not None and has_checksums:
             self.corruption.note(
                 Corrupt(
@@ -162,25 +143,25 @@ class SqliteReads:
         names = self._names
         if not (names.lost or names.ended.may_hold(stream)):
             return None
-        with self._connection(f"stream {stream}") as connection:
+        with self._pool.connection(f"stream {stream}") as connection:
             number = self._number(connection, stream)
             first = first_of(connection, number) if number in names.found else None
             return select_head(connection, self._unindexed, number, upto, first) if number else None
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
-        with self._connection() as connection:
+        with self._pool.connection() as connection:
             return select_ended(connection, prefix)
 
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
-        with self._connection() as connection:
+        with self._pool.connection() as connection:
             return select_tombstones(connection, self._names, after, upto, limit)
 
     def chains(self, after: int, upto: int) -> list[bytes]:
         """See `Reads`."""
         sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
-        with self._connection() as connection:
+        with self._pool.connection() as connection:
             connection.execute("BEGIN")  # one snapshot for both tables
             try:
                 kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
@@ -195,7 +176,7 @@ class SqliteReads:
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Reads`. A damaged one is noted, and counts as unknown."""
-        with self._connection() as connection:
+        with self._pool.connection() as connection:
             by_seq = [(self._number(connection, stream), seq) for stream, seq in places]
             positions = select_positions(connection, self._unindexed, by_seq)
             for n, (stream, seq) in enumerate(places):
@@ -230,112 +211,6 @@ class SqliteReads:
             return False
         return True
 
-    def command(self, key: CommandKey) -> CommandRecord | None:
-        """See `Reads`."""
-        with self._connection(f"command record {key.user} {key.client} {key.id}") as connection:
-            return select_command(connection, key)
-
-    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
-        """See `Reads`. Sealing binds the box to its names; a lost one that stands for it does not fit."""
-        sql = (
-            "SELECT wrapped, box, data_key.crc, sealed.crc FROM sealed JOIN data_key USING (owner)"
-            " WHERE owner = ? AND name = ?"
-        )
-        with self._connection(f"secret {name} of {owner}") as connection:
-            row = connection.execute(sql, (owner, name)).fetchone()
-            if row is None:
-                return None
-            wrapped, box, key_crc, box_crc = row
-            must_fit(key_crc, "data_key", owner, wrapped)
-            must_fit(box_crc, "sealed", owner, name, box)
-            return wrapped, box
-
-    def blob(self, blob_id: str) -> bytes | None:
-        """See `Reads`. The caller compares the content with its name, which is its hash."""
-        with self._connection(f"blob {blob_id}") as connection:
-            row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
-            if row is not None and not isinstance(row[0], bytes):
-                raise TypeError("the content is no bytes")  # its row is on a page of another table
-            return None if row is None else row[0]
-
-    def rows(
-        self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """See `Reads`."""
-        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} LIMIT ?"
-        bounds: tuple[bytes, ...] = ()
-        if after is not None:
-            sql, bounds = sql.format("AND key > ? ORDER BY key"), (after,)
-        elif before is not None:
-            sql, bounds = sql.format("AND key < ? ORDER BY key DESC"), (before,)
-        else:
-            sql = sql.format("ORDER BY key DESC")
-        with self._connection(f"projection {table} {part}") as connection:
-            found = connection.execute(sql, (table, part, *bounds, limit)).fetchall()
-            for key, value, crc in found:  # `must_fit`, without its call: a start reads each open effect
-                if crc != row_crc("projection", table, part, key, value):
-                    must_fit(crc, "projection", table, part, key, value)
-            return [(key, value) for key, value, _ in found]
-
-    def row(self, table: str, part: str, key: bytes) -> bytes | None:
-        """See `Reads`."""
-        sql = "SELECT value, crc FROM projection WHERE tbl = ? AND part = ? AND key = ?"
-        with self._connection(f"projection {table} {part}") as connection:
-            row = connection.execute(sql, (table, part, key)).fetchone()
-            if row is None:
-                return None
-            must_fit(row[1], "projection", table, part, key, row[0])
-            value: bytes = row[0]
-            return value
-
-    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
-        """See `Reads`."""
-        sql = (
-            "SELECT seq, state, crc FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ?"
-            " AND seq <= ? ORDER BY seq DESC LIMIT 1"
-        )
-        with self._connection(f"keyframe {fold} of {stream}") as connection:
-            row = connection.execute(sql, (stream, fold, fingerprint, at)).fetchone()
-            if row is None:
-                return None
-            must_fit(row[2], "keyframe", stream, fold, fingerprint, *row[:2])
-            return Keyframe(stream, fold, fingerprint, *row[:2])
-
-    def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
-        """See `Reads`."""
-        found = []
-        with self._connection("acks") as connection:
-            asked = {"user": user, "client": client, "stream": stream}
-            for *row, crc in connection.execute(_SELECT_ACKS, asked):
-                must_fit(crc, "ack", *row)
-                found.append(Ack(*row))
-        return found
-
-    def single(self, key: str) -> bytes | None:
-        """A single value of the log's, None if it has none. Raises Corrupt: it is not what was written."""
-        with self._connection(f"the log's own value `{key}`") as connection:
-            return get_meta(connection, key)
-
-    def counted(self) -> int:
-        """See `Reads`."""
-        with self._connection() as connection:
-            row = connection.execute(SELECT_COUNTED).fetchone()
-            return int(row[0]) if row else 0
-
-    def usage(self) -> tuple[int, list[Usage]]:
-        """See `Reads`."""
-        with self._connection() as connection:
-            connection.execute("BEGIN")  # both from one moment
-            try:
-                row = connection.execute(SELECT_COUNTED).fetchone()
-                found = []
-                for *one, crc in connection.execute(SELECT_USAGE):
-                    must_fit(crc, "usage", *one)
-                    found.append(Usage(*one))
-                return int(row[0]) if row else 0, found
-            finally:
-                connection.execute("COMMIT")
-
     def _number(self, connection: sqlite3.Connection, stream: str) -> int:
         """The number of `stream`, 0 if it has none."""
         number = self._names.number(stream)
@@ -358,32 +233,3 @@ class SqliteReads:
         """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""
         indexed, positions, crcs, before = self._unindexed.split(stream, after, upto, limit)
         return Asked(name, stream, after, indexed, limit, positions, crcs, before)
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
-        if self._closed:  # meanwhile, by a start that failed: nothing else would close it
-            self.close()
-
-    @contextlib.contextmanager
-    def _connection(self, place: str = "the log's file") -> Iterator[sqlite3.Connection]:
-        """An idle connection or a new one: at most one for each job that runs.
-
-        `place` names what is read, for the error if that fails.
-        """
-        if self._closed:
-            raise Closed("the log has been closed")
-        try:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = connect_reader(self._path)
-                self._is_old = is_old(connection)
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
-        except sqlite3.Error as error:
-            raise translated(error, place) from None
-        except MISREAD as error:
-            # A column whose header is damaged has a value of another type.
-            raise Corrupt(place, f"a value is none that was written ({type(error).__name__})") from error

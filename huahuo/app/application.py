@@ -113,7 +113,7 @@ def load(name: str) -> Application:
         ConfigError: it cannot be imported, or is no application. The text is one line.
     """
     module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
+    if not module_name or not attribute.isidentifier():
         raise ConfigError(f"--app {name}: write MODULE:NAME, for example shop:app")
     if "/" in module_name or module_name.endswith(".py"):
         stem = Path(module_name).name.removesuffix(".py")

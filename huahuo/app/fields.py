@@ -93,8 +93,12 @@ class Fields:
 
     def converted(self, values: Mapping[str, object], source: str) -> dict[str, Any]:
         """Values as the fields' types. Raises ConfigError: a name is unknown or a value does not fit."""
-        for name in values:
+        for name, value in values.items():
             if name not in self._types:
+                if isinstance(value, Mapping) and any(key in self._types for key in value):
+                    raise ConfigError(
+                        f"{source}: settings stand in no table: remove the line [{name}] above them"
+                    )
                 raise ConfigError(
                     f"{source}: there is no setting {name!r}{_nearest(name, self._types) or _LISTED}"
                 )

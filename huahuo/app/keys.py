@@ -23,6 +23,7 @@ OWN_KEY = (
     f"put the key that belongs to it into {MASTER_FILE}, or set {_SETTINGS[MASTER_FILE]} to it."
     " Without that key neither the log nor a stored password can be read"
 )
+_BESIDE_MAX = 3
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -34,6 +35,12 @@ class Keys(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Keys([sealed])"
+
+
+def others_beside(data: Path) -> str:
+    """Which data directories stand beside `data`, for an error that says that there is none there."""
+    there = sorted(str(key.parent) for key in data.parent.glob(f"*/{MASTER_FILE}") if key.parent != data)
+    return f" (here: {', '.join(there[:_BESIDE_MAX])})" if there else ""
 
 
 def ensure(settings: Settings, ambient: Ambient) -> Keys:
@@ -132,7 +139,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise ConfigError(
-                f"there is no directory {path.parent}: check --data,"
+                f"there is no directory {path.parent}: check --data{others_beside(path.parent)},"
                 f" or make it by `huahuo serve --data {path.parent}`"
             ) from None
         raise ConfigError(

@@ -10,21 +10,22 @@ from rich.progress import Progress
 from huahuo.actors.plugins.past import Past
 from huahuo.admin.actions import shredding
 from huahuo.app.config import Settings
-from huahuo.audit.place import Place, looking, reading
+from huahuo.audit.place import Place, looking, no_log, reading
 from huahuo.audit.record import ask_service, principal, writing
 from huahuo.audit.show import show_json, show_page
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.audit.checkpoint import KEY_FILE, Checkpoint, SigningKey, open_note
-from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint_of
 from huahuo.eventstore.audit.proof import prove as prove_event
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.verify import verify as verify_log
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import LOG_STREAM, Append
 from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.replay.history.moment import parse_event
 
 _INDEXED_QUIETLY = 20_000
@@ -174,7 +175,9 @@ async def shred(settings: Settings, ambient: Ambient, owner: str) -> bool:
 
 
 def must_be_original(settings: Settings) -> None:
-    """Raise ConfigError for a copy, because copies are never changed."""
+    """Raise ConfigError for a copy, because copies are never changed, and where there is no log."""
+    if not (settings.data / DATABASE).is_file():
+        raise ConfigError(no_log(settings.data))
     if not is_original(settings.data):
         raise ConfigError(
             f"{settings.data} is a copy, or no service has written it yet: only an original is changed"

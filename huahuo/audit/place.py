@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from huahuo.app.config import Settings
+from huahuo.app.keys import others_beside
 from huahuo.audit.record import note, record, writing
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.audit.index import DATABASE as INDEX
@@ -20,6 +21,11 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.directory_lock import is_original
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
+
+
+def no_log(data: Path) -> str:
+    """What is said of a directory without a log."""
+    return f"there is no log in {data}: check --data{others_beside(data)}"
 
 
 class Place:
@@ -47,7 +53,7 @@ async def looking(settings: Settings, action: str, what: Mapping[str, object]) -
     """
     data = settings.data
     if not (data / DATABASE).is_file():
-        raise ConfigError(f"there is no log in {data}: check --data")
+        raise ConfigError(no_log(data))
     if is_original(data):
         async with writing(settings) as log:
             if log is not None:
@@ -76,7 +82,7 @@ async def reading(settings: Settings) -> AsyncIterator[Place]:
         ConfigError: there is no log. EventStoreError: it cannot be read.
     """
     if not (settings.data / DATABASE).is_file():
-        raise ConfigError(f"there is no log in {settings.data}: check --data")
+        raise ConfigError(no_log(settings.data))
     view = await SqliteView.open(settings.data)
     try:
         say_missing(view)

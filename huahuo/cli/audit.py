@@ -16,6 +16,7 @@ from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.options import (
     EXIT_NOTHING,
     ConfigFile,
+    Fresh,
     Json,
     Look,
     code_of_answer,
@@ -58,7 +59,7 @@ def query(
 ) -> None:
     """Find events by who, what, when and why, with full text, counts and facets."""
     from huahuo.audit import bodies
-    from huahuo.eventstore.audit.index import Where
+    from huahuo.eventstore.audit.query import Where
 
     now_ms = _ambient.now_ms()
     try:
@@ -170,7 +171,8 @@ def backup(
     data: Look = None,
     config_file: ConfigFile = None,
     with_keys: Annotated[
-        bool, typer.Option("--keys", help="Also the keys: who has the backup can then read the passwords.")
+        bool,
+        typer.Option("--keys", help="Also the keys. Whoever has the backup can then read the passwords."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -195,7 +197,7 @@ def restore(
             metavar="SOURCE",
         ),
     ],
-    data: Look = None,
+    data: Fresh = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
@@ -212,7 +214,11 @@ def compact(
     keep: Annotated[int, typer.Option(min=1, help="Keep this many newest events of each entity.")] = 1,
     type_: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Of these types.", show_default="all of which only the newest counts"),
+        typer.Option(
+            "--type",
+            help="Only events of this type; repeatable.",
+            show_default="each of which only the newest counts",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

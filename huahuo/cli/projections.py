@@ -84,7 +84,7 @@ def place(
     data: Data = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Put a follower whose place is lost to another one, on a stopped service.
+    """Give a follower that lost its place another one; the service must be stopped.
 
     Its dead letters are forgotten.
     """

@@ -44,7 +44,8 @@ class Job:
     """See the module. Made by `Huahuo.job`."""
 
     def __init__(self, app: App, name: str, user: UserId | None) -> None:
-        self._entities: EntityApi = app.api("entities")
+        entities: EntityApi = app.api("entities")
+        self._jobs = entities.jobs
         self._name = name
         self._user = user
         self._id = 0
@@ -95,9 +96,9 @@ class Job:
         """Start it. `body` is the task that a cancel stops, None for a thread."""
         if self._traces is not None:
             self._span = self._traces.job(self._name)
-        self._id = await self._entities.start_job(self._name, self._user, trace=self._place)
+        self._id = await self._jobs.start(self._name, self._user, trace=self._place)
         self._body = body
-        self._unwatch = self._entities.jobs.watch(self._id, self._on_cancel)
+        self._unwatch = self._jobs.watch(self._id, self._on_cancel)
         return self
 
     async def finish(self, error: BaseException | None) -> None:
@@ -136,15 +137,15 @@ class Job:
     async def _end(self, outcome: JobOutcome, *, error: str = "", message: str = "") -> None:
         if self.outcome is None:
             end = jobs.EndJob(outcome, error, message)
-            await self._entities.end_job(self._id, end, trace=self._place)
-            self.outcome = (await self._entities.job(self._id)).outcome
+            await self._jobs.end(self._id, end, trace=self._place)
+            self.outcome = (await self._jobs.state(self._id)).outcome
             if self._span is not None:
                 self._span.end(outcome)
 
     async def _tell(self, command: Command) -> None:
         if not self._id:
             raise HuahuoError("the job has not begun: write async with app.job(…) as job")
-        await self._entities.tell_job(self._id, command, trace=self._place)
+        await self._jobs.tell(self._id, command, trace=self._place)
 
     @property
     def _place(self) -> str:

@@ -3,7 +3,7 @@
 Each returns the exit code: 0 found, 1 nothing found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import StoredEvent
 from huahuo.replay.history import causes, predicate
-from huahuo.replay.history.delta import MISSING, look, parse_path, written
+from huahuo.replay.history.delta import MISSING, Path, look, parse_path, written
 from huahuo.replay.history.history import History, event_at, event_of
 from huahuo.replay.history.moment import AtHead, AtSeq, Moment, parse_event, parse_moment
 from huahuo.replay.history.timeline import Timeline, blame, first_true
@@ -97,6 +97,8 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
     if step is None:
         if not out.as_json:
             out.line(f"nothing ever changed {path} of {entity}")
+            for line in _unknown_fields([where], entity, await timeline.seek(upto)):
+                out.line(line)
         return NOTHING
     chain = await causes.why(history, step.event)
     if out.as_json:
@@ -169,7 +171,7 @@ async def when(
     if found is None:
         if not out.as_json:
             out.line(f"it never became true up to @{upto}")
-            for line in _unknown_fields(node, entity, await timeline.seek(upto)):
+            for line in _unknown_fields(predicate.fields(node), entity, await timeline.seek(upto)):
                 out.line(line)
         return NOTHING
     if out.as_json:
@@ -184,10 +186,10 @@ async def when(
     return FOUND
 
 
-def _unknown_fields(node: predicate.Node, entity: str, state: Any) -> list[str]:
-    """A line for each field of the condition that the state lacks, with the fields that it has."""
+def _unknown_fields(paths: Iterable[Path], entity: str, state: Any) -> list[str]:
+    """A line for each of these fields that the state lacks, with the fields that it has."""
     lines = []
-    for path in sorted(predicate.fields(node)):
+    for path in sorted(paths):
         depth = next((n for n in range(len(path)) if look(state, path[: n + 1]) is MISSING), len(path))
         around = look(state, path[:depth])
         if depth < len(path) and isinstance(around, Mapping):

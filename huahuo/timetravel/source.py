@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from huahuo.actors.plugins.past import Past
+from huahuo.app.keys import others_beside
 from huahuo.audit.place import say_missing
 from huahuo.errors import ConfigError
 from huahuo.eventstore.core.chain import GENESIS, check
@@ -37,7 +38,7 @@ async def opened(path: Path, *, whole: bool = False) -> AsyncIterator[History]:
         yield load_export(path, whole=whole)
         return
     if not path.is_dir():  # noqa: ASYNC240
-        raise ConfigError(f"{path} is neither a data directory nor an export")
+        raise ConfigError(f"there is no directory or export {path}: check --data{others_beside(path)}")
     view = await SqliteView.open(path)
     try:
         say_missing(view)

@@ -7,8 +7,9 @@ from imapclient.imap_utf7 import encode as encode_utf7
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.checks.graph_check import graph_of
+from huahuo.mailcheck.checks.no_reports import NoReports
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
@@ -18,8 +19,8 @@ from huahuo.mailcheck.servers.providers import Place
 from huahuo.mailcheck.web.requests import Requests
 
 
-class Wanted:
-    """What is read, and its text. Implements `Sink`; None of its reports is of interest.
+class Wanted(NoReports):
+    """What is read, and its text.
 
     `remote_id`: its id at Graph, "" over IMAP. `source` is None if the mail is not there any more.
     """
@@ -27,15 +28,6 @@ class Wanted:
     def __init__(self, remote_id: str) -> None:
         self.remote_id = remote_id
         self.source: bytes | None = None
-
-    async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`."""
-
-    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
-        """See `Sink`."""
-
-    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
-        """See `Sink`."""
 
 
 class OneMail:

@@ -6,9 +6,10 @@ It takes the place of a check (`SigningIn`), so it signs in as a check of the ma
 from huahuo.actors.effects.traced import stage
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.checks.graph_check import graph_of
+from huahuo.mailcheck.checks.no_reports import NoReports
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.folders import chosen, selectable
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
@@ -16,8 +17,8 @@ from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.web.requests import Requests
 
 
-class Folders:
-    """What was found. Implements `Sink`; none of its reports is of interest.
+class Folders(NoReports):
+    """What was found.
 
     `names` are in the order of the server; `junk` is the one that holds junk, "" if there is none.
     """
@@ -27,15 +28,6 @@ class Folders:
         self.wanted = wanted
         self.names: list[str] = []
         self.junk = ""
-
-    async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`."""
-
-    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
-        """See `Sink`."""
-
-    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
-        """See `Sink`."""
 
 
 class SigningInOnly:

@@ -17,9 +17,10 @@ from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.attachments.own_mails import OnServer
 from huahuo.mailcheck.checks.fetching import RawMail, Reader, batches
 from huahuo.mailcheck.checks.graph_check import graph_of
+from huahuo.mailcheck.checks.no_reports import NoReports
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.session import connected, greet, sign_in
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import classify
@@ -41,8 +42,8 @@ class Missing(msgspec.Struct, frozen=True):
     place: OnServer | None
 
 
-class Filler:
-    """What is wanted of one mailbox, page by page, and what takes it. Implements `Sink` only by name.
+class Filler(NoReports):
+    """What is wanted of one mailbox, page by page, and what takes it.
 
     `page`: the next mails, none at the end. `keep`: false ends the reading.
     """
@@ -54,15 +55,6 @@ class Filler:
     ) -> None:
         self.page = page
         self.keep = keep
-
-    async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`."""
-
-    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
-        """See `Sink`."""
-
-    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
-        """See `Sink`."""
 
 
 class ManyMails:

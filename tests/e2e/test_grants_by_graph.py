@@ -1,35 +1,17 @@
 """Mailboxes whose grant is not good for IMAP are read by Graph, and no mail is told twice."""
 
 from base64 import b64decode
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.servers.token_server import GRAPH_SCOPE, IMAP_SCOPE, KEY, TokenServer, Wrong, token_server
-from tests.support.worlds.grants import add, add_user, mime, outlook, subjects
+from tests.support.servers.token_server import GRAPH_SCOPE, IMAP_SCOPE, TokenServer, Wrong
+from tests.support.worlds.grants import add, mime, outlook, subjects
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def mails() -> Iterator[Dovecot]:
-    with dovecot(token_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    with token_server() as server:
-        yield server
-
-
-@pytest.fixture
-def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
-    return add_user(mails, request.node.name)
 
 
 def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(

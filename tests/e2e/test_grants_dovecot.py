@@ -1,35 +1,17 @@
 """Mailboxes that sign in with a grant: at Dovecot, with XOAUTH2 and OAUTHBEARER."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from huahuo.eventstore.model import Append
 from tests.support.patience import WITHIN_S
-from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.servers.token_server import GRAPH_SCOPE, KEY, TokenServer, Wrong, token_server
-from tests.support.worlds.grants import add, add_user, mime, outlook, subjects
+from tests.support.servers.dovecot import Dovecot
+from tests.support.servers.token_server import GRAPH_SCOPE, TokenServer, Wrong
+from tests.support.worlds.grants import add, mime, outlook, subjects
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def mails() -> Iterator[Dovecot]:
-    with dovecot(token_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    with token_server() as server:
-        yield server
-
-
-@pytest.fixture
-def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
-    return add_user(mails, request.node.name)
 
 
 @pytest.mark.parametrize("auth", ["xoauth2", "oauthbearer"])

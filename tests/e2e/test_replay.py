@@ -169,6 +169,8 @@ def test_what_is_not_there_ends_with_1_and_what_cannot_be_used_with_2(copy: Path
     replay("when", f'{U} emails.1.status == "nonsense"', "--data", copy, code=1)
     said = replay("when", f"{U} foo == 1", "--data", copy, code=1)
     assert "no field 'foo' at the end; its fields: emails" in said
+    said = replay("blame", U, "foo", "--data", copy, code=1)
+    assert "no field 'foo' at the end; its fields: emails" in said
     replay("why", f"{U}#9999", "--data", copy, code=1)
     assert "write == to compare" in run("when", f"{U} status = 3", "--data", copy).stderr
     assert (
@@ -176,7 +178,7 @@ def test_what_is_not_there_ends_with_1_and_what_cannot_be_used_with_2(copy: Path
     )
     assert "first: 'mailbox/1 status == 3'" in run("when", "mailbox/1.status == 3", "--data", copy).stderr
     replay("state", U, "--at", "yesterday", "--data", copy, code=2)
-    replay("state", U, "--data", tmp_path / "nowhere", code=2)
+    assert "there is no directory or export" in run("state", U, "--data", tmp_path / "nowhere").stderr
     for done in (run("state", U, "--data", tmp_path), run("check", "--data", copy, "--code", tmp_path)):
         assert done.returncode == 2
         assert "Traceback" not in done.stderr

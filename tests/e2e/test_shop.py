@@ -193,6 +193,7 @@ def _time_travel_knows_the_orders(server: Serving) -> None:
         ("shop:nothing", "has no nothing: write nothing = Huahuo(…) in it"),
         ("shop:order", "is of the type Entity: write order = Huahuo(…)"),
         ("shop", "write MODULE:NAME"),
+        ("shop:app:app", "write MODULE:NAME"),
         ("./shop.py:app", "that is a file: write shop:app"),
         ("broken:app", "broken.py:1: ZeroDivisionError"),
         ("leaves:app", "leaves.py:2: SystemExit: 3"),

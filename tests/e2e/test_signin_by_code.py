@@ -1,35 +1,17 @@
 """A code that is entered on another device gives a mailbox its grant."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.models.mail_book import USER
-from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.servers.token_server import CLIENT_ID, KEY, TokenServer, token_server
-from tests.support.worlds.grants import add, add_user, outlook
+from tests.support.servers.dovecot import Dovecot
+from tests.support.servers.token_server import CLIENT_ID, TokenServer
+from tests.support.worlds.grants import add, outlook
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def mails() -> Iterator[Dovecot]:
-    with dovecot(token_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    with token_server() as server:
-        yield server
-
-
-@pytest.fixture
-def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
-    return add_user(mails, request.node.name)
 
 
 async def signed_in(world: MailWorld, email: str, ends: str) -> dict[str, Any]:

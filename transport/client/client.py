@@ -91,7 +91,7 @@ class Client:
         self._tokens = Tokens(token, get_token)
         ambient = ambient or SystemAmbient()
         self.url = websocket_url(url)
-        self._standing = Standing()
+        self._standing = Standing(self.url)
         self.snapshots: dict[str, Snapshot] = {}
         """The last snapshot handed to a consumer, by stream."""
         self._store: CursorStore = cursors or MemoryCursors()

@@ -1,15 +1,25 @@
 """The state of a client's connection: listeners that are told of it, and tasks that wait for a change."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from huahuo.transport.client.model import ClientStopped, State, Status
+from huahuo.transport.client.model import ClientStopped, Offline, State, Status
+
+_log = logging.getLogger("huahuo.client")
 
 
 class Standing:
-    """See the module."""
+    """See the module.
 
-    def __init__(self) -> None:
+    A program without a listener would wait in silence for a service that does not run or whose address is
+    wrong. So until the client has been online once, the first failed attempt is logged for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._silent = True
+        """Nothing was logged, and the client was never online."""
         self.state: State = "offline"
         self.error: ClientStopped | None = None
         """Why the client has stopped for good."""
@@ -23,6 +33,9 @@ class Standing:
 
     def tell(self, status: Status) -> None:
         """Call all listeners. What one raises goes to the loop's exception handler."""
+        if self._silent and not self._listeners and isinstance(status, Offline):
+            self._silent = False
+            _log.warning("%s: not connected: %s; trying again until it is", self._url, status.reason)
         for listener in list(self._listeners):
             try:
                 listener(status)
@@ -34,6 +47,7 @@ class Standing:
     def change(self, state: State) -> None:
         """The connection has another state."""
         self.state = state
+        self._silent = self._silent and state != "online"
         self._changed.set()
 
     def stop(self, error: ClientStopped) -> None:

@@ -13,6 +13,7 @@ from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.plugin import Host
@@ -204,6 +205,12 @@ class Engine:
         key = None if as_id is None else CommandKey(who.name, "dev", as_id)
         call: Call[Any] = Call(who, "s", action, params, as_id or "x", key, b"content" if key else b"")
         return shown(await answer_of(spec.handler(call)))
+
+    async def may_read(self, kind: str, key: int | str, who: Principal) -> bool:
+        """Whether `who` may read this entity now, as the service asks it."""
+        readers = next(one.readers for one in self.brought.kinds if one.name == kind)
+        asked: Query[Any, bool] = Query(lambda _seq, held: readers is not None and readers(held, who))
+        return bool(await self.directory.ask(kind, key, asked))
 
     async def bodies(self, stream: str) -> list[dict[str, Any]]:
         """The events of a stream, without their time."""

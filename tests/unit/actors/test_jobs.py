@@ -13,18 +13,18 @@ async def types(engine: Engine, stream: str = "job/1") -> list[str]:
 
 def test_a_job_tells_its_progress_and_ends_once() -> None:
     async def test(engine: Engine) -> None:
-        assert await engine.api.start_job("import", 42) == 1
-        await engine.api.tell_job(1, jobs.report_of(40, "4 of 10 files"))
-        await engine.api.tell_job(1, jobs.say_of("a row is odd"))
-        await engine.api.tell_job(1, jobs.EndJob("done"))
-        await engine.api.tell_job(1, jobs.EndJob("failed"))
+        assert await engine.api.jobs.start("import", 42) == 1
+        await engine.api.jobs.tell(1, jobs.report_of(40, "4 of 10 files"))
+        await engine.api.jobs.tell(1, jobs.say_of("a row is odd"))
+        await engine.api.jobs.tell(1, jobs.EndJob("done"))
+        await engine.api.jobs.tell(1, jobs.EndJob("failed"))
         assert await engine.bodies("job/1") == [
             {"type": "job_started", "name": "import", "user": 42},
             {"type": "job_progress", "percent": 40, "message": "4 of 10 files"},
             {"type": "job_message", "message": "a row is odd"},
             {"type": "job_ended", "outcome": "done", "error": "", "message": ""},
         ]
-        state = await engine.api.job(1)
+        state = await engine.api.jobs.state(1)
         assert (state.percent, state.message, state.outcome) == (40, "a row is odd", "done")
 
     in_engine(test)
@@ -32,10 +32,10 @@ def test_a_job_tells_its_progress_and_ends_once() -> None:
 
 def test_a_job_that_has_ended_is_told_nothing_more() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start_job("import", 42)
-        await engine.api.tell_job(1, jobs.EndJob("done"))
+        await engine.api.jobs.start("import", 42)
+        await engine.api.jobs.tell(1, jobs.EndJob("done"))
         with pytest.raises(Refused, match="conflict"):
-            await engine.api.tell_job(1, jobs.report_of(50, ""))
+            await engine.api.jobs.tell(1, jobs.report_of(50, ""))
         assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "conflict"
 
     in_engine(test)
@@ -43,22 +43,22 @@ def test_a_job_that_has_ended_is_told_nothing_more() -> None:
 
 def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start_job("import", 42)
+        await engine.api.jobs.start("import", 42)
         assert (await engine.send("cancel_job", BOB, job_id=1))["code"] == "not_found"
-        assert not await engine.api.may_read("job", 1, BOB)
-        assert await engine.api.may_read("job", 1, ALICE)
+        assert not await engine.may_read("job", 1, BOB)
+        assert await engine.may_read("job", 1, ALICE)
         assert (await engine.send("cancel_job", ALICE, job_id=1))["at"] == {"stream": "job/1", "seq": 2}
         assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
         assert await types(engine) == ["started", "cancel_requested"]
-        await engine.api.tell_job(1, jobs.EndJob("done"))
-        assert (await engine.api.job(1)).outcome == "cancelled"
+        await engine.api.jobs.tell(1, jobs.EndJob("done"))
+        assert (await engine.api.jobs.state(1)).outcome == "cancelled"
 
     in_engine(test)
 
 
 def test_a_job_without_a_user_is_for_administrators() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start_job("tidy", None)
+        await engine.api.jobs.start("tidy", None)
         assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "not_found"
         assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
 
@@ -68,10 +68,10 @@ def test_a_job_without_a_user_is_for_administrators() -> None:
 def test_a_start_ends_every_job_that_was_left_open_and_no_other() -> None:
     async def test(engine: Engine) -> None:
         for number in range(300):
-            await engine.api.start_job(f"import {number}", 42)
-        await engine.api.tell_job(7, jobs.EndJob("done"))
+            await engine.api.jobs.start(f"import {number}", 42)
+        await engine.api.jobs.tell(7, jobs.EndJob("done"))
         await engine.api.work()
-        outcomes = [(await engine.api.job(number)).outcome for number in range(1, 301)]
+        outcomes = [(await engine.api.jobs.state(number)).outcome for number in range(1, 301)]
         assert outcomes[6] == "done"
         assert outcomes.count("interrupted") == 299
         await engine.api.work()

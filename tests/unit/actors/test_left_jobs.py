@@ -56,8 +56,8 @@ async def ends(node: Works, job: int) -> list[str]:
 def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live() -> None:
     async def test(nodes: list[Works]) -> None:
         dead = nodes.pop()
-        left = [await dead.engine.api.start_job("import", 42) for _ in range(MANY)]
-        kept = [await nodes[0].engine.api.start_job("import", 42) for _ in range(MANY)]
+        left = [await dead.engine.api.jobs.start("import", 42) for _ in range(MANY)]
+        kept = [await nodes[0].engine.api.jobs.start("import", 42) for _ in range(MANY)]
         await asyncio.sleep(5)
         await dies(dead)
         await asyncio.sleep(DIVIDED_AGAIN_S)
@@ -74,7 +74,7 @@ def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nod
 
 def test_the_job_of_a_node_that_is_drained_goes_on() -> None:
     async def test(nodes: list[Works]) -> None:
-        job = await nodes[1].engine.api.start_job("import", 42)
+        job = await nodes[1].engine.api.jobs.start("import", 42)
         await nodes[0].divide("a")
         await nodes[1].divide()
         await asyncio.sleep(600)
@@ -85,7 +85,7 @@ def test_the_job_of_a_node_that_is_drained_goes_on() -> None:
 
 def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one() -> None:
     async def test(nodes: list[Works]) -> None:
-        left = [await nodes[1].engine.api.start_job("import", 42) for _ in range(MANY)]
+        left = [await nodes[1].engine.api.jobs.start("import", 42) for _ in range(MANY)]
         await nodes[1].crash()
         await nodes[1].divide("a", "b")
         await asyncio.sleep(4)
@@ -96,7 +96,7 @@ def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one() -> None:
 
 def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs() -> None:
     async def test(nodes: list[Works]) -> None:
-        await nodes[1].engine.api.start_job("import", 42)
+        await nodes[1].engine.api.jobs.start("import", 42)
         await asyncio.sleep(30)
         log, reads = nodes[0].log, []
         rows = log.rows
@@ -114,7 +114,7 @@ def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs() -> None:
 
 def test_the_row_of_an_open_job_of_a_service_alone_is_its_name() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start_job("import", 42)
+        await engine.api.jobs.start("import", 42)
         [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
         assert row == b'"import"'
         assert jobs.begun_by(row) == ""

@@ -101,7 +101,7 @@ def test_large_rows_are_recorded_by_events_of_less_than_their_bound() -> None:
 
 def test_the_rows_of_jobs_are_not_recorded() -> None:
     async def test(engine: Engine) -> None:
-        await engine.api.start_job("import", 42)
+        await engine.api.jobs.start("import", 42)
         assert recorded(engine.log) == []
 
     in_engine(test, [papers()])

@@ -206,6 +206,7 @@ def test_tables_with_names_come_from_the_file_or_as_json_from_the_environment(tm
             "[providers.outlook]\nhost = []",
             "providers.outlook: there is no key 'host': did you mean 'hosts'?",
         ),
+        ("[serve]\nport = 8000", "settings stand in no table: remove the line [serve] above them"),
         ("[provider.outlook]\nhosts = []", "there is no setting 'provider': did you mean 'providers'?"),
         (
             "[providers.outlook]\nhosts = 7",

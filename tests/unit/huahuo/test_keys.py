@@ -61,6 +61,12 @@ def test_reading_keys_that_are_not_there_says_how_to_make_them(tmp_path: Path) -
         keys.read(Settings(data=tmp_path))
 
 
+def test_a_directory_that_is_not_there_is_told_with_those_beside_it(tmp_path: Path) -> None:
+    keys.ensure(Settings(data=tmp_path / "shop-data"), FakeAmbient())
+    with pytest.raises(ConfigError, match=r"there is no directory .*--data \(here: .*shop-data\)"):
+        keys.read(Settings(data=tmp_path / "huahuo-data"))
+
+
 def test_keys_do_not_show_themselves(tmp_path: Path) -> None:
     made = keys.ensure(Settings(data=tmp_path), FakeAmbient())
     assert repr(made) == "Keys([sealed])"

@@ -1,0 +1,32 @@
+"""A Dovecot that takes OAuth tokens, the server that gives them out, and a user of both.
+
+A file whose tests need another Dovecot or other users has fixtures of these names itself.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.token_server import KEY, TokenServer, token_server
+from tests.support.worlds.grants import add_user
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Dovecot]:
+    """The mail server."""
+    with dovecot(token_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    """The token server."""
+    with token_server() as server:
+        yield server
+
+
+@pytest.fixture
+def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
+    """A user with two mails."""
+    return add_user(mails, request.node.name)
