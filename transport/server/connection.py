@@ -142,10 +142,15 @@ class Connection(TaskKeeper):
         return None
 
     def _take_ack(self, text: bytes) -> bool:
-        acked = self._session.acked(text, self._wires.ambient.monotonic_s())
-        if acked is None:
-            return False
-        self._note(acked)
+        session, now_s = self._session, self._wires.ambient.monotonic_s()
+        seq = session.acked_again(text, now_s)
+        if seq >= 0:
+            self._wires.hub.note_ack(session.user, session.client, session.acked_stream, seq)
+        else:
+            acked = session.acked(text, now_s)
+            if acked is None:
+                return False
+            self._note(acked)
         if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True

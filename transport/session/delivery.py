@@ -271,8 +271,9 @@ class Delivery(PaceKeeper):
 
     def ack(self, stream: str, seq: int, now_s: float) -> bool:
         """The client processed `stream` up to `seq`. False: `seq` was never sent."""
-        if self._pace is not None:
-            self.catch_up()
+        pace, paced = self._pace, self._paced
+        if pace is not None and paced is not None and pace.sent > paced.flow.sent:  # as `catch_up`
+            self.window.sent(paced.flow, pace.sent, pace.moved_s)
         sub = self.subs.get(stream)
         if sub is None:
             return seq <= self._past.get(stream, -1)
