@@ -26,7 +26,7 @@ from bench.questions.make_log import MASTER_KEY, made
 from bench.servers.peers.recorders import FIELDS, TYPE
 from huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.model import LOG_STREAM

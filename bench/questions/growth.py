@@ -24,7 +24,7 @@ from pathlib import Path
 from bench.harness.harness import Metric, Options, Sheet
 from bench.servers.peers.recorders import FIELDS, TYPE
 from huahuo import Huahuo
-from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.core.log import StoreLog
 

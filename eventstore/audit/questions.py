@@ -9,7 +9,9 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from huahuo.eventstore.audit.index import AuditIndex, Consumed, Counted, Row, Where, columns_of, is_damaged
+from huahuo.eventstore.audit.index import AuditIndex, Consumed, is_damaged
+from huahuo.eventstore.audit.query import Counted, Where
+from huahuo.eventstore.audit.tables import Row, columns_of
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor

@@ -16,13 +16,14 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.event_search import scan, search
+from huahuo.eventstore.sqlite.event_search import search
 from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.put_right import positions_mended
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
+from huahuo.eventstore.sqlite.search_scratch import scan
 from huahuo.eventstore.sqlite.summing import crc_at, walk
 
 DAMAGES_MAX = 20

@@ -1,69 +1,41 @@
 """The events of a log whose table of them is damaged: found page by page, and proven by the hash chain.
 
 An event at position p is proven by the link of p - 1. One of which a single byte was changed is corrected,
-if the link of p is known from p + 1. What is neither found nor corrected is lost. But the seqs of a stream
-have no gap, so events of the same stream before and behind it, and other rows, tell to which stream it
-belonged.
+if the link of p is known from p + 1. What is neither found nor corrected is lost; `lost_events` finds out
+to which stream it belonged.
 """
 
 import contextlib
 import heapq
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, link
-from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
-from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow, Pages, find_events
+from huahuo.eventstore.errors import MISREAD, Corrupt
+from huahuo.eventstore.sqlite.event_pages import TEXTS, EventRow
+from huahuo.eventstore.sqlite.lost_events import Gap, Missing, attribute
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.one_byte import with_one_byte_changed
-from huahuo.eventstore.sqlite.salvage import FAULTS, text_in, until_fault
+from huahuo.eventstore.sqlite.salvage import FAULTS
+from huahuo.eventstore.sqlite.search_scratch import PUT
 
 _CORRECTED_MAX: Final = 64
 """No more rows are corrected, since that may take a second for each."""
 _ROWS_AT_ONCE: Final = 1000
-_MAKE: Final = (
-    "CREATE TABLE {} (position {}, stream, seq, type, version, ts, entity, principal, command_id, cause,"
-    " build, body, chain)"
-)
-_PUT: Final = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PUT_HURT: Final = _PUT.format("hurt")
-"""Keeps what is left of a lost event."""
 _PRUNED: Final = (
     "SELECT position, stream, seq, chain FROM pruned WHERE position BETWEEN 1 AND ? ORDER BY position"
 )
 _PLACE: Final = "SELECT position FROM seq_index WHERE stream = ? AND seq = ?"
-_INDEXED: Final = "SELECT stream, seq, position FROM seq_index WHERE position BETWEEN ? AND ?"
-_REACHED: Final = (
-    "SELECT at_stream, max(at_seq) FROM command GROUP BY at_stream",
-    "SELECT stream, max(seq) FROM ack GROUP BY stream",
-    "SELECT stream, max(seq) FROM keyframe GROUP BY stream",
-)
-"""Rows that say that a stream got at least so far."""
 type Tombstone = tuple[int, int, int, bytes]
 """Position, stream, seq and link of an erased event."""
 _TOMBSTONE_COLUMNS: Final = 4
-SCRATCH: Final = "log.db.search-"
-"""How the name of the file of a search begins."""
-_CACHE_KIB: Final = 16 << 10
 LOST_MAX: Final = 10_000
 """Of more lost events it is not asked to which streams they belonged."""
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Seqs of a stream that are missing, and the positions between which they were."""
-
-    stream: int
-    seqs: range
-    after: int
-    before: int
 
 
 class Found(msgspec.Struct):
@@ -98,53 +70,6 @@ class _One(msgspec.Struct):
     """The link by which it proves the event behind it."""
 
 
-def scan(path: Path) -> sqlite3.Connection:
-    """Whatever looks like an event in the file `path`. No connection to it may be open in this process."""
-    scratch = _scratch_in(path.parent)
-    try:
-        scratch.execute(_MAKE.format("found", "INTEGER"))
-        for table in ("event", "hurt"):
-            scratch.execute(_MAKE.format(table, "INTEGER PRIMARY KEY"))
-        scratch.execute("CREATE INDEX by_position ON found (position)")  # now: to sort them takes memory
-        scratch.execute("BEGIN")
-        with contextlib.closing(Pages(path)) as pages, has_room(path.parent):
-            scratch.executemany(_PUT.format("found"), find_events(pages))
-    except BaseException:
-        scratch.close()
-        raise
-    return scratch
-
-
-def _scratch_in(directory: Path) -> sqlite3.Connection:
-    """A database that takes room in `directory`, not in memory, until it is closed or the process ends."""
-    file, name = tempfile.mkstemp(prefix=SCRATCH, dir=directory)
-    os.close(file)
-    try:
-        scratch = sqlite3.connect(name, isolation_level=None)
-        try:
-            for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
-                scratch.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            scratch.close()
-            raise
-    finally:
-        Path(name).unlink(missing_ok=True)  # SQLite has it open; the system frees it in any case
-    return scratch
-
-
-@contextlib.contextmanager
-def has_room(directory: Path) -> Iterator[None]:
-    """Raises EventStoreError if the disk is full."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
-            raise
-        raise EventStoreError(
-            f"events are missing, and {directory} has no room to search for them: it takes twice their size"
-        ) from None
-
-
 def search(
     scratch: sqlite3.Connection, connection: sqlite3.Connection, naming: Naming, upto: tuple[int, bytes]
 ) -> Found | None:
@@ -157,13 +82,12 @@ def search(
     pruned = _Tombstones(connection, max(last, upto[0]))  # the last of all is an event
     walk = _Walk(scratch, naming, _Index(connection))
     walk.run(pruned, *upto)
-    if walk.is_too_much or (walk.holes and not pruned.are_whole):
+    if walk.is_too_much or (walk.missing.holes and not pruned.are_whole):
         return None
-    if walk.holes and sum(len(gap.seqs) for gap in walk.gaps) > LOST_MAX:
+    if walk.missing.holes and sum(len(gap.seqs) for gap in walk.missing.gaps) > LOST_MAX:
         return None  # a tombstone says a seq that was never written
-    found = Found(scratch, walk.end, walk.end_link, {}, [], walk.links, walk.corrected, walk.nameless)
-    _attribute(found, walk, connection)
-    return found
+    lost, unknown = attribute(walk.missing, walk.end, walk.names, connection)
+    return Found(scratch, walk.end, walk.end_link, lost, unknown, walk.links, walk.corrected, walk.nameless)
 
 
 class _Tombstones:
@@ -217,15 +141,9 @@ class _Walk:
         """What may be the link before the position that is decided next."""
         self.end, self.end_link = 0, GENESIS
         self.corrected = self.nameless = 0
-        self.lasts: dict[int, tuple[int, int]] = {}
-        """The newest seq of each stream that is whole, and its position."""
-        self.gaps: list[Gap] = []
-        self.holes: list[range] = []
-        """Positions without an event that is whole."""
+        self.missing = Missing()
         self._count_lost = 0
         self.links: dict[int, bytes] = {}
-        self.told: dict[int, tuple[int, int]] = {}
-        """Of events that are not whole the stream and seq that they tell."""
 
     @property
     def is_too_much(self) -> bool:
@@ -262,7 +180,7 @@ class _Walk:
         self._flush()
 
     def _lose(self, positions: range) -> None:
-        self.holes.append(positions)
+        self.missing.holes.append(positions)
         self._count_lost += len(positions)
 
     def _items(self, pruned: Iterable[Tombstone]) -> Iterator[tuple[Any, ...]]:
@@ -313,7 +231,7 @@ class _Walk:
                 self._prior = {one.joined} if one is not None else set()
                 if one is not None:
                     self.links[position] = one.joined
-                self.told[position] = ones[0].stream, ones[0].seq
+                self.missing.told[position] = ones[0].stream, ones[0].seq
                 return
             one = _One(row[1], row[2], row, {row[-1]}, proven=True)
         self._take(position, one)
@@ -345,10 +263,10 @@ class _Walk:
     def _take(self, position: int, one: _One) -> None:
         if position > self.end + 1:
             self._lose(range(self.end + 1, position))
-        last, at = self.lasts.get(one.stream, (0, 0))
+        last, at = self.missing.lasts.get(one.stream, (0, 0))
         if one.seq > last + 1:
-            self.gaps.append(Gap(one.stream, range(last + 1, one.seq), at, position))
-        self.lasts[one.stream] = (one.seq, position)
+            self.missing.gaps.append(Gap(one.stream, range(last + 1, one.seq), at, position))
+        self.missing.lasts[one.stream] = (one.seq, position)
         [self.end_link] = one.links if one.row is None else (one.row[-1],)
         self.end = position
         self._prior = {self.end_link}
@@ -358,50 +276,8 @@ class _Walk:
                 self._flush()
 
     def _flush(self) -> None:
-        self._scratch.executemany(_PUT.format("event"), self._chosen)
+        self._scratch.executemany(PUT.format("event"), self._chosen)
         self._chosen.clear()
-
-
-def _attribute(found: Found, walk: _Walk, connection: sqlite3.Connection) -> None:
-    """Find out to which streams the lost events belonged."""
-    free = {position for hole in walk.holes for position in hole}
-    if not free:
-        return
-    missing = {(gap.stream, seq): gap for gap in walk.gaps for seq in gap.seqs}
-    with contextlib.suppress(*FAULTS):
-        for stream, seq, position in connection.execute(_INDEXED, (min(free), max(free))):
-            last, _at = walk.lasts.get(stream, (0, 0))
-            if position in free and ((stream, seq) in missing or seq > last):
-                found.lost[position] = (stream, seq)
-                missing.pop((stream, seq), None)
-                free.discard(position)
-    numbers = {name: number for number, name in walk.names.items()}
-    for sql in _REACHED:
-        for name, seq in until_fault(connection, sql)[0]:
-            number = numbers.get(str(text_in(name)), 0)
-            last, at = walk.lasts.get(number, (0, 0))
-            # A damaged row may have any number in it, so the count is bounded.
-            known = {place for place in found.lost.values() if place[0] == number}
-            if number and last < seq <= last + len(free):
-                gap = Gap(number, range(last + 1, seq + 1), at, walk.end + 1)
-                missing |= {(number, one): gap for one in gap.seqs if (number, one) not in known}
-    order = sorted(missing, key=lambda place: (missing[place].before, place))
-    rest = sorted(free)
-    for place in order:
-        gap = missing[place]
-        chosen = next((position for position in rest if gap.after < position < gap.before), None)
-        if chosen is not None:
-            rest.remove(chosen)
-            found.lost[chosen] = place
-    ends = {stream: last for stream, (last, _at) in walk.lasts.items()}
-    for stream, seq in found.lost.values():
-        ends[stream] = max(seq, ends.get(stream, 0))
-    for position in rest:
-        stream, seq = walk.told.get(position, (0, 0))
-        if stream in walk.names and seq == ends.get(stream, 0) + 1:
-            found.lost[position] = stream, seq
-            ends[stream] = seq
-    found.unknown = [position for position in rest if position not in found.lost]
 
 
 def _position(item: tuple[Any, ...]) -> int:

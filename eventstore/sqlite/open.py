@@ -10,49 +10,35 @@ import functools
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, Self
-
-import msgspec
+from typing import Self
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.ages import AgeNote
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.core.writer import Writer, WriterOf
-from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, WrongKey
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
-from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.changes import AGE_KEY
+from huahuo.eventstore.sqlite.checked_opening import check_log
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.event_search import SCRATCH
-from huahuo.eventstore.sqlite.events import Names
-from huahuo.eventstore.sqlite.faults import is_corrupt, translated
-from huahuo.eventstore.sqlite.index_proof import prove_index
-from huahuo.eventstore.sqlite.loading import load, select_end
-from huahuo.eventstore.sqlite.looking_over import LookingOver, check_first
+from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.looking_over import LookingOver
 from huahuo.eventstore.sqlite.loss import settle_loss
-from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile, read_marks
+from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.mended_opening import checked_or_mended, mend_events, nothing_lost
 from huahuo.eventstore.sqlite.mending import mend, salvage
-from huahuo.eventstore.sqlite.meta import get_meta, put_meta
-from huahuo.eventstore.sqlite.naming import read_naming
-from huahuo.eventstore.sqlite.page_faults import COPY, check_pages
-from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
+from huahuo.eventstore.sqlite.meta import put_meta
+from huahuo.eventstore.sqlite.page_faults import COPY
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.remaking import (
-    FIRST_NUMBER,
-    LOSS_STRIDE,
     remake_small,
 )
 from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, DATABASE, connect_reader, connect_writer, prepare
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.search_scratch import SCRATCH
 from huahuo.eventstore.sqlite.store import SqliteStore
-from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
 
 _READERS = 2
 
@@ -212,7 +198,7 @@ def _open(
             compared=not (restored or accept_loss),
         )  # fmt: skip
         check = functools.partial(
-            _check, path, lock=lock, ambient=ambient, vault=vault,
+            check_log, path, lock=lock, ambient=ambient, vault=vault,
             restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
         return checked_or_mended(path, check, remade, [] if restored else marks, accept=accept_loss)
@@ -253,150 +239,3 @@ def _make(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _check(path: Path, proven: bool, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    connection = connect_writer(path)
-    try:
-        return _checked(path, connection, proven, **how)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _checked(
-    path: Path,
-    connection: sqlite3.Connection,
-    proven: bool,
-    *,
-    lock: DirectoryLock,
-    ambient: Ambient,
-    vault: Vault,
-    restored: bool,
-    lost: bool,
-    limits: KeptLimits,
-    log_id: str,
-    alone: bool,
-) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    """Everything that must hold before the log may be written again.
-
-    `proven`: a new event that does not fit the chain cannot be put right. Otherwise it raises `Misfit`.
-    """
-    # The commits of a killed process may be in the page cache only: make them durable before they are read.
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if lock.lost_power:  # reads every page: seconds if the log is large
-        with contextlib.closing(connect_reader(path)) as looking:
-            check_pages(looking)
-    connection.execute("BEGIN IMMEDIATE")
-    # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
-    # since SQLite writes no more in a transaction that met a damaged page.
-    with contextlib.closing(connect_reader(path)) as looking:
-        torn = check_first(looking)
-        torn_naming = read_naming(looking, whole=False) if torn else None
-    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
-    if lost:
-        _move_on(connection)
-    naming = torn_naming or read_naming(connection)
-    caught = seq_index.catch_up(connection, naming, whole=naming.is_whole and not (restored or lost))
-    if caught.misfit and not proven:
-        raise Misfit(caught.misfit, "the event does not fit the hash chain")
-    if caught.misplaced:
-        raise Damaged(caught.misplaced, UNPLACED)
-    ends = prove_index(connection, naming, select_end(connection)[0], caught.unfit)
-    master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
-    if not vault.knows(master_key):
-        raise WrongKey(f"the log in {path.parent} was made with another master key")
-    epoch = int(old_epoch) + 1
-    put_meta(connection, "writer_epoch", str(epoch).encode())
-    connection.execute("COMMIT")
-    if restored or lost:
-        # The new id must not be lost with the write-ahead log: the mark belongs to it.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
-    reads = SqliteReads(path, names, unindexed)
-    reads.torn, reads.torn_naming = frozenset(torn), torn_naming
-    for damage in torn.values():
-        reads.corruption.note(damage)
-    reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=True, links=caught.links, ends=ends)
-    noted = {"first_number": _first_number(connection), "age": _age(connection)}
-    loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
-    damages = tail_damage(connection, names, unindexed, loaded, naming, lock.left)
-    if damages and not proven:
-        raise Misfit(damages[0].position, damages[0].reason)
-    for damage in damages:
-        reads.corruption.note(damage)
-    counted = sum(loaded.counters.values())
-    mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))
-    try:
-        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded, mark, limits)
-        lock.hold()
-    except BaseException:
-        mark.close()
-        raise
-    return store, reads, loaded
-
-
-def _identify(
-    connection: sqlite3.Connection,
-    path: Path,
-    ambient: Ambient,
-    vault: Vault,
-    *,
-    log_id: str,
-    anew: bool,
-    alone: bool,
-) -> None:
-    """Give a new log its id, and one that was restored or lost events another."""
-    if prepare(connection):
-        put_meta(connection, "log", (log_id or ambient.token()).encode())
-        put_meta(connection, "writer_epoch", b"0")
-        put_meta(connection, "master_key", vault.mark())
-    elif anew:
-        put_meta(connection, "log", ambient.token().encode())
-        leave_order(connection)
-    elif alone and get_meta(connection, SHARED_KEY) is not None:
-        raise EventStoreError(
-            f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
-            " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
-        )
-
-
-def _move_on(connection: sqlite3.Connection) -> None:
-    """Move the counters on: a number that only the lost part holds must not be handed out again."""
-    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
-        must_fit(crc, "counter", name, following)
-    first = _first_number(connection) + LOSS_STRIDE
-    put_meta(connection, FIRST_NUMBER, str(first).encode())
-    following = "max(next + :stride, :first)"
-    connection.execute(
-        f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
-        {"stride": LOSS_STRIDE, "first": first},
-    )
-
-
-def _first_number(connection: sqlite3.Connection) -> int:
-    return int(get_meta(connection, FIRST_NUMBER) or b"1")
-
-
-def _age(connection: sqlite3.Connection) -> AgeNote | None:
-    """The last note of the command records' clock; an older version aged the records by the wall clock."""
-    noted = get_meta(connection, AGE_KEY)
-    if noted is not None:
-        return msgspec.json.decode(noted, type=AgeNote)
-    sql = f"SELECT ts FROM command WHERE {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1"  # noqa: S608  constant
-    try:
-        row = connection.execute(sql).fetchone()
-    except sqlite3.DatabaseError as error:
-        if not is_corrupt(error):
-            raise
-        row = None  # its records are told when they are asked for
-    return None if row is None else AgeNote(row[0], row[0])
-
-
-def _must_have(connection: sqlite3.Connection, key: str) -> bytes:
-    value = get_meta(connection, key)
-    if value is None:
-        raise Corrupt(f"the log's own value `{key}`", "missing")
-    return value

@@ -20,7 +20,7 @@ from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.event_pages import EventRow
-from huahuo.eventstore.sqlite.event_search import PUT_HURT, Found, has_room, scan, search
+from huahuo.eventstore.sqlite.event_search import Found, search
 from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
@@ -32,6 +32,7 @@ from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
+from huahuo.eventstore.sqlite.search_scratch import PUT_HURT, has_room, scan
 from huahuo.eventstore.sqlite.summing import walk
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, UNPLACED
 from huahuo.eventstore.sqlite.wal import size_bytes

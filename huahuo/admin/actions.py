@@ -16,7 +16,7 @@ from huahuo.admin.record_event import recorded_event
 from huahuo.admin.rows import wire_row
 from huahuo.admin.times import moment
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.audit.index import Where
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit, IndexDamaged
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from huahuo.actors.plugins.past import Past
-from huahuo.eventstore.audit.index import Row
+from huahuo.eventstore.audit.tables import Row
 from huahuo.eventstore.model import StoredEvent
 
 _WIRE = ("position", "stream", "seq", "type", "timestamp", "principal", "command_id", "cause")

@@ -16,9 +16,9 @@ from huahuo.audit.show import show_json, show_page
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.audit.checkpoint import KEY_FILE, Checkpoint, SigningKey, open_note
-from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint_of
 from huahuo.eventstore.audit.proof import prove as prove_event
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit
 from huahuo.eventstore.care.verify import verify as verify_log
 from huahuo.eventstore.core.reader import LogReader

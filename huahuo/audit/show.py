@@ -9,8 +9,9 @@ from rich.table import Table
 
 from huahuo.actors.plugins.past import Past
 from huahuo.admin.rows import data_of, plain_row
-from huahuo.eventstore.audit.index import Counted, Row
+from huahuo.eventstore.audit.query import Counted
 from huahuo.eventstore.audit.questions import Page
+from huahuo.eventstore.audit.tables import Row
 from huahuo.terminal import printable
 
 _DATA_CHARS_MAX = 400

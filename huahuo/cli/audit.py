@@ -58,7 +58,7 @@ def query(
 ) -> None:
     """Find events by who, what, when and why, with full text, counts and facets."""
     from huahuo.audit import bodies
-    from huahuo.eventstore.audit.index import Where
+    from huahuo.eventstore.audit.query import Where
 
     now_ms = _ambient.now_ms()
     try:

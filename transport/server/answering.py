@@ -29,10 +29,6 @@ _log = structlog.get_logger(__name__)
 class Shell(Protocol):
     """What the answers need of the connection's actor."""
 
-    def carry_out(self, todo: Iterable[Output]) -> object:
-        """Carry out outputs of the session."""
-        ...
-
     def went_on(self, began_s: float) -> None:
         """An answer was written: let go on what waited for that, and charge the time since `began_s`."""
         ...
@@ -49,12 +45,22 @@ class Shell(Protocol):
 class Answering:
     """See the module."""
 
-    __slots__ = ("_answered", "_begun", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
+    __slots__ = ("_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
 
     def __init__(
-        self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, wires: Wires
+        self,
+        shell: Shell,
+        ref: ConnectionRef,
+        *,
+        carry_out: Callable[[Iterable[Output]], object],
+        ws: Socket,
+        session: Session,
+        pump: Pump,
+        wires: Wires,
     ) -> None:
+        """`carry_out`: carries out outputs of the session."""
         self._shell = shell
+        self._carry_out = carry_out
         self._ref = ref
         self._ws = ws
         self._session = session
@@ -110,10 +116,10 @@ class Answering:
             try:
                 todo += self._session.replied(asked, reply)
             except Exception:
-                self._shell.carry_out(todo)
+                self._carry_out(todo)
                 self.say_internal(asked)
                 raise
-        self._shell.carry_out(todo)
+        self._carry_out(todo)
         self._shell.went_on(began_s)
 
     # Queries ------------------------------------------------------------------------------------------
@@ -146,7 +152,7 @@ class Answering:
     def _reply(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
         began_s = self._wires.ambient.monotonic_s()
         try:
-            self._shell.carry_out(self._session.replied(asked, reply, part, frame))
+            self._carry_out(self._session.replied(asked, reply, part, frame))
         except Exception:
             self.say_internal(asked)
             raise
@@ -156,7 +162,7 @@ class Answering:
         if self._session.closed:
             return
         try:
-            self._shell.carry_out(self._session.replied_part(asked, reply, part, frame))
+            self._carry_out(self._session.replied_part(asked, reply, part, frame))
         except Exception:
             self.say_internal(asked)
             raise

@@ -8,7 +8,8 @@ ticks of the hub's one timer, and the steps of the tasks that make answers and f
 come while a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
 connections share (`Delivery.take`, ADR 30).
 
-An idle connection keeps no timer and no task except the handler's.
+What the session says is carried out in `carrying_out`; when messages are handled is decided in
+`place_in_line`. An idle connection keeps no timer and no task except the handler's.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -19,9 +20,8 @@ import structlog
 from huahuo.actors import LoopRef
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.server.alarms import tell_alarm
-from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.batch import Batch, is_utf8
+from huahuo.transport.server.carrying_out import CarryingOut
 from huahuo.transport.server.connection_ref import (
     Close,
     ConnectionRef,
@@ -30,12 +30,11 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
+from huahuo.transport.server.place_in_line import PlaceInLine
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.rounds import FEW, Rounds
 from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.task_keeper import TaskKeeper
-from huahuo.transport.server.turns import Bill
 from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outputs
@@ -43,16 +42,13 @@ from huahuo.transport.session.outputs import Now, Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.words import en
 
-_REVOKED_DEADLINE_S = 0.5
-"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
-
 _log = structlog.get_logger(__name__)
 
 
 class Connection(TaskKeeper):
     """See the module. Others hold its `ConnectionRef`.
 
-    Implements `Shell` of `answering`, of `pump` and of `signing_in`.
+    Implements `Shell` of `answering`, `carrying_out`, `place_in_line`, `pump` and `signing_in`.
     """
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
@@ -68,13 +64,10 @@ class Connection(TaskKeeper):
         self._session = Session(
             f"s-{wires.ambient.token(9)}", dialect, wires.shared, self._now(), root=ws.root
         )
-        self._slowed = False
-        self._in_line = False
-        self._behind = False
-        """Some of its messages wait for an answer."""
         self.rests_until_s = 0.0
         """Before then a tick finds nothing to do. 0: it may find something."""
-        self._bill = Bill(wires.supply.turns)
+        self.place = PlaceInLine(self, wires.supply.turns, ws=ws, session=self._session)
+        """When its messages are handled."""
         settings = wires.shared.settings
         self._pump = Pump(
             self,
@@ -88,7 +81,9 @@ class Connection(TaskKeeper):
             tally=wires.meter.tally,
             door=self._actor_ref,
         )
-        self._answers: Answering | None = None
+        self._out = CarryingOut(
+            self, self._actor_ref, ws=ws, session=self._session, pump=self._pump, wires=wires
+        )
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
@@ -131,13 +126,13 @@ class Connection(TaskKeeper):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
-                self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
+                self._out.do(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
                 self._close(CloseCode(message.code), message.reason)
             case Fault():
                 if message.asked is not None:
-                    self._answering.say_internal(message.asked)
+                    self._out.answering.say_internal(message.asked)
                 raise message.error
         return None
 
@@ -150,7 +145,7 @@ class Connection(TaskKeeper):
             acked = session.acked(text, now_s)
             if acked is None:
                 return False
-            self._note(acked)
+            self._out.note(acked)
         if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True
@@ -167,17 +162,15 @@ class Connection(TaskKeeper):
 
         Whatever ends this is a message or an urgent one, and calls `stir`.
         """
-        waits = self._slowed or self._in_line or self._session.busy
-        return self._bill.is_settled and not waits and self._pump.at_rest
+        return self.place.at_rest and not self._session.busy and self._pump.at_rest
 
     def _tick(self, now_s: float) -> None:
-        if self._slowed or self._in_line:
+        if self.place.slowed or self.place.in_line:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
-        self.carry_out(self._session.tick(now))
+        self._out.do(self._session.tick(now))
         self._pump.retry()
-        if self._session.user:
-            self._bill.settle(self._session.user)
+        self.place.settle()
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, en.UNREAD)
         self.rests_until_s = self._session.quiet_until_s(now) if self.at_rest else 0.0
@@ -193,7 +186,7 @@ class Connection(TaskKeeper):
         return self._pump
 
     def _close(self, code: CloseCode, reason: str) -> None:
-        self.carry_out(self._session.close(code, reason))
+        self._out.do(self._session.close(code, reason))
 
     @property
     def now_s(self) -> float:
@@ -205,43 +198,6 @@ class Connection(TaskKeeper):
         """Whether as many commands run as one connection may have. It reads on after the next answer."""
         return self._session.full
 
-    def fell_behind(self) -> None:
-        """Its messages wait for an answer."""
-        self._behind = True
-
-    def may_begin(self, count: int) -> bool:
-        """Whether the first of `count` messages may be handled in this turn of the loop.
-
-        If not, they stand in line for a later one.
-        """
-        user = self._session.user
-        if not user or self._rounds.may_begin(user):
-            self._behind = False
-            return True
-        if not self._in_line:
-            self._stand_in_line(fresh=count <= FEW and not self._behind)
-        return False
-
-    def wait_again(self) -> None:
-        """This turn has handled its part of the messages."""
-        if self._session.user:
-            self._stand_in_line(fresh=False)
-        else:
-            self._ws.go_on_soon()
-
-    @property
-    def _rounds(self) -> Rounds:
-        return self._wires.supply.turns.rounds
-
-    def _stand_in_line(self, *, fresh: bool) -> None:
-        self._in_line = True
-        self.stir()
-        self._rounds.wait(self._session.user, self._go_on, fresh=fresh)
-
-    def _go_on(self) -> None:
-        self._in_line = False
-        self._ws.go_on()
-
     # The actor: one message at a time ---------------------------------------------------------------
 
     def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
@@ -249,19 +205,14 @@ class Connection(TaskKeeper):
         self.stir()
         if isinstance(message, Signal):  # `END`
             return None
-        must_wait = self._session.busy or self._ws.paused or self._owes_time()
+        must_wait = self._session.busy or self._ws.paused or self.place.owes_time()
         if isinstance(message, Batch):  # whose turn it is
             if not must_wait:
                 return self._handle_batch(message)
             message.at += 1
             return self._handle_when_free(message.texts[message.at - 1])
-        user = self._session.user
-        must_wait = must_wait or (bool(user) and not self._rounds.may_begin(user))
+        must_wait = must_wait or self.place.must_wait_a_turn()
         return self._handle_when_free(message) if must_wait else self._handle(message)
-
-    def _owes_time(self) -> bool:
-        user = self._session.user
-        return bool(user) and self._wires.supply.turns.must_wait(user)
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -279,13 +230,7 @@ class Connection(TaskKeeper):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self.change()
-        if self._session.user:
-            self._slowed = True
-            try:
-                await self._wires.supply.turns.fair(self._session.user)
-                await self._rounds.turn(self._session.user)
-            finally:
-                self._slowed = False
+        await self.place.come_up()
         pending = self._handle(message)
         if pending is not None:
             await pending
@@ -305,38 +250,32 @@ class Connection(TaskKeeper):
             if not (text.startswith(ACK) and self._take_ack(text)):
                 todo = session.received(text, now)
                 if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
-                    self._answering.execute(todo[0])
-                elif (asked := self.carry_out(todo)) is not None:
+                    self._out.answering.execute(todo[0])
+                elif (asked := self._out.do(todo)) is not None:
                     waits = self._signing_in.do(asked, now)
                     break
             if not session.takes_more or self._ws.paused or ambient.monotonic_s() > batch.until_s:
                 break
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began
-            if session.user:
-                self._bill.since(session.user, began_s, ambient.monotonic_s())
+            self.place.charge(began_s, ambient.monotonic_s())
         return waits
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         now = self._now()
-        asked = self.carry_out(self._session.received(message, now))
+        asked = self._out.do(self._session.received(message, now))
         if asked is not None:
             return self._signing_in.do(asked, now)
         self.went_on(now.s)  # an ack made room, a subscription began
         return None
 
     @property
-    def _answering(self) -> Answering:
-        """Made at the first command: many connections only read."""
-        if self._answers is None:
-            self._answers = Answering(
-                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
-            )
-        return self._answers
-
-    @property
     def _signing_in(self) -> SigningIn:
         return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
+
+    def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
+        """See `pump.Shell` and `signing_in.Shell`."""
+        return self._out.do(todo)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
@@ -352,68 +291,15 @@ class Connection(TaskKeeper):
         self._tell_free()
         self._pump.run()
 
-    # Carrying out what the session says --------------------------------------------------------------
-
-    def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
-        """See `Shell`, in order. `Verify` and `LookUp` are returned for the caller to do."""
-        asked = None
-        frames: list[bytes] = []  # written together: each write is a system call
-        for one in todo:
-            match one:
-                case bytes():
-                    frames.append(one)
-                case outputs.Execute():
-                    self._answering.execute(one)
-                case outputs.Record():
-                    self._answering.record(one)
-                case outputs.Acked():
-                    self._note((one,))
-                case outputs.Verify() | outputs.LookUp():
-                    asked = one
-                case outputs.Watch():
-                    self._wires.meter.resumed(one.outcome)
-                    self._pump.watch(one.stream)
-                case outputs.Unwatch():
-                    self._pump.unwatch(one.stream)
-                case outputs.TakeSnapshot():
-                    self._pump.take_snapshot(one.sub)
-                case outputs.Alarm():
-                    self._wires.meter.cursor_ahead()
-                    tell_alarm(one)
-                case outputs.Close():
-                    self._write(frames)
-                    self._say_close(one)
-        self._write(frames)
-        return asked
-
-    def _write(self, frames: list[bytes]) -> None:
-        if frames:
-            self._pump.write_all(frames)
-            frames.clear()
-
-    def _note(self, acked: Iterable[outputs.Acked]) -> None:
-        user = self._session.user
-        assert user, "an ack before any event was sent"
-        for one in acked:
-            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
-
     def went_on(self, began_s: float) -> None:
         """See `Shell`."""
         self.stir()
         self.go_on()
-        if self._session.user:
-            self._bill.since(self._session.user, began_s, self._wires.ambient.monotonic_s())
-        if not self._in_line:
+        self.place.charge(began_s, self._wires.ambient.monotonic_s())
+        if not self.place.in_line:
             self._ws.go_on_soon()
 
     # The end ------------------------------------------------------------------------------------------
-
-    def _say_close(self, said: outputs.Close) -> None:
-        settings = self._wires.shared.settings
-        self._wires.meter.closed(said.code)
-        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
-        self._ws.end(said.code, said.reason, deadline_s)
-        self._leave()
 
     def _lost(self) -> None:
         """The socket is gone, or the actor is. Idempotent."""
@@ -422,11 +308,11 @@ class Connection(TaskKeeper):
         self._session.gone()
         self._pump.gone()
         self._ws.listener = None
-        self._leave()
+        self.leave()
         self._cancel_tasks()
 
-    def _leave(self) -> None:
-        """Leave the hub and stop reading for this connection."""
+    def leave(self) -> None:
+        """See `carrying_out.Shell`."""
         self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()

@@ -114,7 +114,7 @@ class ConnectionRef(LoopRef[Any]):
         actor: Any = inbox.actor
         if actor is None:
             return acks, Heard.QUEUE
-        if not actor.may_begin(len(texts) - acks):
+        if not actor.place.may_begin(len(texts) - acks):
             return acks, Heard.LATER
         batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
         while batch.at < len(texts):
@@ -126,10 +126,10 @@ class ConnectionRef(LoopRef[Any]):
             if actor is None or batch.odd:  # the library tells the fault
                 return batch.at, Heard.QUEUE
             if actor.full:
-                actor.fell_behind()
+                actor.place.fell_behind()
                 return batch.at, Heard.LATER
             if actor.now_s > batch.until_s:
-                actor.wait_again()
+                actor.place.wait_again()
                 return batch.at, Heard.LATER
             if not inbox.runtime.handle_now(inbox, batch):
                 return batch.at, Heard.QUEUE

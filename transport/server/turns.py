@@ -232,30 +232,3 @@ class Turns:
     def _again(self, user: str, line: _Line) -> None:
         line.timer = None
         self._advance(user, line)
-
-
-class Bill:
-    """The loop's time spent for one connection that is not charged yet: a charge costs 2 µs."""
-
-    __slots__ = ("_spent_s", "_turns")
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._spent_s = 0.0
-
-    def since(self, user: str, began_s: float, now_s: float) -> None:
-        """Time from `began_s` until `now_s` was spent for `user`."""
-        self._spent_s += now_s - began_s
-        if self._spent_s > CHARGED_S:
-            self.settle(user)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether all is charged."""
-        return not self._spent_s
-
-    def settle(self, user: str) -> None:
-        """Charge what is not charged."""
-        if self._spent_s:
-            spent_s, self._spent_s = self._spent_s, 0.0
-            self._turns.charge(user, spent_s)

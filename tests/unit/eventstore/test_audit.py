@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.audit.index import COUNTED_MAX, Where
+from huahuo.eventstore.audit.query import COUNTED_MAX, Where
 from huahuo.eventstore.audit.questions import Audit, IndexDamaged
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.core.log import StoreLog

@@ -9,8 +9,8 @@ import pytest
 
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent, Pruning
-from huahuo.eventstore.sqlite.event_search import PUT_HURT, SCRATCH, has_room, scan
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
+from huahuo.eventstore.sqlite.search_scratch import PUT_HURT, SCRATCH, has_room, scan
 from tests.support.worlds.event_leaves import leaves, left, write
 from tests.support.worlds.spoilt import as_killed, opened
 
