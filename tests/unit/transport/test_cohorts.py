@@ -88,6 +88,32 @@ def test_no_member_is_sent_more_than_its_window_holds() -> None:
     assert all(reader.session.delivery.window.outstanding <= 100 for reader in many.readers)
 
 
+def test_a_cohort_whose_members_have_acked_goes_on_beyond_its_first_windows() -> None:
+    many = Crowd(3, settings=TransportSettings(window=200))
+    told: list[list[str]] = [[], [], []]
+    for number in range(1000):
+        if number % 100 == 0:
+            for at, reader in enumerate(many.readers):
+                told[at] += texts(reader.ack(system=number))
+        many.commit(str(number))
+    assert many.sockets.written == 3000, "none of it was written to a connection by itself"
+    assert [before + last for before, last in zip(told, many.told(), strict=True)] == [
+        [str(number) for number in range(1000)]
+    ] * 3
+
+
+def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> None:
+    many = Crowd(3, settings=TransportSettings(window=200))
+    for number in range(200):
+        many.commit(str(number))
+    for reader in many.readers[1:]:
+        assert len(texts(reader.ack(system=150))) == 200
+    many.commit("200")
+    assert [reader.is_in_step for reader in many.readers] == [False, True, True]
+    assert [len(told) for told in many.told()] == [200, 1, 1]
+    assert many.sockets.written == 602
+
+
 def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
     many = Crowd(2, settings=TransportSettings(ack_timeout_s=30, heartbeat_s=1000))
     many.now_s = 10.0
