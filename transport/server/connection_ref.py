@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
 from huahuo.transport.server.batch import Batch, Heard
+from huahuo.transport.server.listener import TakesAcks
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.session.outputs import Execute, Record
@@ -100,6 +101,12 @@ class ConnectionRef(LoopRef[Any]):
         if inbox.state == IDLE and not inbox.entered:  # the usual case; sockets are read on the loop
             return runtime.interrupt(inbox, text, False) is True
         return runtime.try_urgent(inbox, text, False) is True
+
+    @property
+    def quick_acks(self) -> TakesAcks | None:
+        """See `web_socket.Listener`."""
+        actor: Any = self.actor_inbox.actor
+        return None if actor is None else cast("TakesAcks | None", actor.quick_acks)
 
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""
