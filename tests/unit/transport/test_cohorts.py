@@ -17,13 +17,18 @@ class Crowd:
     """Readers of `system` whose sockets are written to directly, and who have joined a cohort if they can."""
 
     def __init__(
-        self, size: int = 4, *, settings: TransportSettings | None = None, a_step: int = 256
+        self,
+        size: int = 4,
+        *,
+        settings: TransportSettings | None = None,
+        a_step: int = 256,
+        events_max: int = 8,
     ) -> None:
         self.log = ModelLog()
         self.sockets = Sockets()
         self.fanout = FanOut(
-            FrameCache(bytes_max=1 << 20, frame_bytes_max=4000),
-            events_max=8,
+            FrameCache(bytes_max=1 << 20, frame_bytes_max=40_000),
+            events_max=events_max,
             monotonic_s=lambda: self.now_s,
             sends=self.sockets.sends(),
             lanes_a_step=a_step,
@@ -112,6 +117,15 @@ def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> Non
     assert [reader.is_in_step for reader in many.readers] == [False, True, True]
     assert [len(told) for told in many.told()] == [200, 1, 1]
     assert many.sockets.written == 602
+
+
+def test_a_commit_for_which_no_window_has_room_is_sent_as_far_as_each_has_room() -> None:
+    many = Crowd(3, settings=TransportSettings(window=130), events_max=256)
+    for number in range(61):
+        many.commit(str(number))
+    many.commit(*(str(number) for number in range(61, 141)))
+    assert [len(told) for told in many.told()] == [130] * 3
+    assert all(reader.session.delivery.window.outstanding == 130 for reader in many.readers)
 
 
 def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
