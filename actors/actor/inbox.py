@@ -66,6 +66,10 @@ class Host(Protocol):
         """Handle an urgent message in this call, if none of the actor's code is on the stack."""
         ...
 
+    def interrupt(self, inbox: "Inbox", message: Any, otherwise: Any) -> Any:
+        """As `try_urgent`, of an inbox that is known to be IDLE and not entered, on the actor's own loop."""
+        ...
+
     def tell_urgent(self, inbox: "Inbox", message: Any) -> None:
         """As `try_urgent`, but if it cannot be handled now, it goes to the front of the queue."""
         ...

@@ -98,7 +98,7 @@ class Door(Dispatcher):
     def tell_urgent(self, inbox: Inbox, message: Any) -> None:
         """See `LoopRef.tell_urgent`."""
         if self._open(inbox):
-            self._interrupt(inbox, message, None)
+            self.interrupt(inbox, message, None)
             return
         inbox.put_urgent(Urgent(message))
         if inbox.entered or inbox.state in (RUNNING, BUSY):
@@ -108,7 +108,7 @@ class Door(Dispatcher):
     def try_urgent(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
         """See `LoopRef.try_urgent`."""
         idle = inbox.state == IDLE and not inbox.entered and _get_running_loop() is self.loop
-        return self._interrupt(inbox, message, otherwise) if idle or self._open(inbox) else otherwise
+        return self.interrupt(inbox, message, otherwise) if idle or self._open(inbox) else otherwise
 
     def _open(self, inbox: Inbox) -> bool:
         """Handle the urgent messages that wait. True: one more may be handled in this call."""
@@ -124,13 +124,14 @@ class Door(Dispatcher):
         while inbox.queue and isinstance(inbox.queue[0], Urgent):
             envelope = inbox.queue.popleft()
             self._taken += 1
-            self._interrupt(inbox, envelope.message, None)
+            self.interrupt(inbox, envelope.message, None)
             if inbox.state != state:  # it has failed
                 return False
         # The runtime's orders, such as a start or a stop, go first.
         return state == BUSY or not (inbox.queue and isinstance(inbox.queue[0], Control))
 
-    def _interrupt(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
+    def interrupt(self, inbox: Inbox, message: Any, otherwise: Any) -> Any:
+        """See `Host.interrupt`. The caller knows that none of the actor's code is on the stack."""
         inbox.entered = True
         try:
             actor: Any = inbox.actor  # no `cast`: it is a call

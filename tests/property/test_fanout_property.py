@@ -202,7 +202,7 @@ class Crowd:
 HOW = {
     "steps": STEPS,
     "lanes_a_step": st.sampled_from([1, 2, 100]),
-    "window": st.sampled_from([7, 70, 500]),
+    "window": st.sampled_from([7, 70, 130, 500]),
     "gather_every": st.sampled_from([1, 3]),
 }
 

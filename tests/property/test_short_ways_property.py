@@ -72,6 +72,40 @@ def test_repeated_and_unknown_members_go_the_long_way() -> None:
         assert incoming.plain_ack(text.encode()) is None
 
 
+SEQS = st.integers(0, 10**15 - 1)
+
+
+@given(stream=st.text(min_size=1, max_size=20), seqs=st.tuples(SEQS, SEQS))
+def test_an_ack_like_the_last_one_is_read_by_its_number(stream: str, seqs: tuple[int, int]) -> None:
+    first, then = (msgspec.json.encode({"action": "ack", "cursors": {stream: seq}}) for seq in seqs)
+    front = incoming.front_of_ack(first, seqs[0])
+    assert incoming.seq_of_ack(first, front) == seqs[0]
+    assert incoming.seq_of_ack(then, front) == seqs[1]
+
+
+ODD_ENDS = (
+    "007}}", "-1}}", "+1}}", "1.0}}", "1_0}}", " 1}}", "1 }}", "}}", "1}", "1}} ", "1}}}", "²}}",
+    '1,"user/2":3}}', "9007199254740992}}", "9007199254740991}}", "1e3}}",
+)  # fmt: skip
+ENDS = st.one_of(st.from_regex(r"[-+]?[0-9_. e]{0,18}[}, ]{0,3}", fullmatch=True), st.text(max_size=20))
+
+
+def read_alike(text: bytes) -> None:
+    like = b'{"action":"ack","cursors":{"user/1":5}}'
+    seq = incoming.seq_of_ack(text, incoming.front_of_ack(like, 5))
+    assert seq == -1 or {"user/1": seq} == long_way(text)
+
+
+@given(front=st.sampled_from(("x", '{"action":"ack","cursors":{"user/1":')), end=ENDS)
+def test_what_is_read_by_its_number_the_long_way_reads_alike(front: str, end: str) -> None:
+    read_alike(f"{front}{end}".encode())
+
+
+@pytest.mark.parametrize("end", ODD_ENDS)
+def test_a_number_in_another_form_is_not_read_by_it(end: str) -> None:
+    read_alike(f'{{"action":"ack","cursors":{{"user/1":{end}'.encode())
+
+
 def closely(data: str | bytes, depth_max: int = 32) -> Parsed | Invalid:
     return incoming.parse_closely(data, bytes_max=1 << 20, depth_max=depth_max)
 

@@ -112,6 +112,8 @@ class _PlainAck(msgspec.Struct, frozen=True):
     cursors: dict[StreamName, Seq]
 
 
+_ACK_DIGITS_MAX = len(str(BROWSER_INT_MAX)) - 1
+"""So many digits are never beyond `BROWSER_INT_MAX`."""
 _encode = msgspec.json.Encoder().encode
 _ack_decoder = msgspec.json.Decoder(_PlainAck)
 
@@ -128,6 +130,25 @@ def plain_ack(data: bytes) -> dict[str, int] | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return ack.cursors if _encode(ack) == data else None
+
+
+def front_of_ack(text: bytes, seq: int) -> bytes:
+    """What comes before the number in `text`, a `plain_ack` of one stream up to `seq`."""
+    return text[: -len(b"%d}}" % seq)]
+
+
+def seq_of_ack(text: bytes, front: bytes) -> int:
+    """The seq, if `text` is a `plain_ack` with this `front_of_ack`. -1: `plain_ack` must look at it.
+
+    Most acks differ from the last one of their connection in the number only.
+    """
+    if not (text.startswith(front) and text.endswith(b"}}")):
+        return -1
+    digits = text[len(front) : -2]
+    count = len(digits)
+    if not digits.isdigit() or count > _ACK_DIGITS_MAX or (count > 1 and digits.startswith(b"0")):
+        return -1
+    return int(digits)
 
 
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:

@@ -69,6 +69,12 @@ class Cohort[M: Marcher]:
         self.descriptors.append(found[1])
         return True
 
+    def bound_again(self) -> None:
+        """Go on as far as the windows of all have room now. Those that have not much leave."""
+        self.pace.unbound()
+        for member in tuple(self.members):
+            member.lane.session.delivery.bound_again()
+
     def dissolve(self) -> Sequence[M]:
         """All leave. Returns who they were."""
         lanes = [member.lane for member in self.members]

@@ -32,6 +32,7 @@ from huahuo.transport.server.connection_ref import (
 )
 from huahuo.transport.server.place_in_line import PlaceInLine
 from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.quick_acks import QuickAcks
 from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.task_keeper import TaskKeeper
@@ -66,6 +67,9 @@ class Connection(TaskKeeper):
         )
         self.rests_until_s = 0.0
         """Before then a tick finds nothing to do. 0: it may find something."""
+        self.quick_acks: QuickAcks | None = None
+        """Set while the last ack was like the one before it."""
+        self._acks: QuickAcks | None = None
         self.place = PlaceInLine(self, wires.supply.turns, ws=ws, session=self._session)
         """When its messages are handled."""
         settings = wires.shared.settings
@@ -137,13 +141,27 @@ class Connection(TaskKeeper):
         return None
 
     def _take_ack(self, text: bytes) -> bool:
-        acked = self._session.acked(text, self._wires.ambient.monotonic_s())
-        if acked is None:
-            return False
-        self._out.note(acked)
+        session, now_s = self._session, self._wires.ambient.monotonic_s()
+        seq = session.acked_again(text, now_s)
+        if seq >= 0:
+            self._wires.hub.note_ack(session.user, session.client, session.acked_stream, seq)
+            self.quick_acks = self._quick_acks()
+        else:
+            self.quick_acks = None
+            acked = session.acked(text, now_s)
+            if acked is None:
+                return False
+            self._out.note(acked)
         if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True
+
+    def _quick_acks(self) -> QuickAcks:
+        if self._acks is None:
+            self._acks = QuickAcks(
+                self, self._actor_ref, session=self._session, pump=self._pump, wires=self._wires
+            )
+        return self._acks
 
     def stir(self) -> None:
         """See `pump.Shell`."""

@@ -14,7 +14,9 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
+from huahuo.actors.actor.inbox import IDLE
 from huahuo.transport.server.batch import Batch, Heard
+from huahuo.transport.server.listener import TakesAcks
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.session.outputs import Execute, Record
@@ -93,8 +95,18 @@ class ConnectionRef(LoopRef[Any]):
     def took(self, text: bytes) -> bool:
         """See `web_socket.Listener`. Nearly all messages are acks, and an ack needs no turn of the actor."""
         inbox = self.actor_inbox
-        took: bool = inbox.stopped is not True and inbox.runtime.try_urgent(inbox, text, otherwise=False)
-        return took
+        if inbox.stopped is True:
+            return False
+        runtime = inbox.runtime
+        if inbox.state == IDLE and not inbox.entered:  # the usual case; sockets are read on the loop
+            return runtime.interrupt(inbox, text, False) is True
+        return runtime.try_urgent(inbox, text, False) is True
+
+    @property
+    def quick_acks(self) -> TakesAcks | None:
+        """See `web_socket.Listener`."""
+        actor: Any = self.actor_inbox.actor
+        return None if actor is None else cast("TakesAcks | None", actor.quick_acks)
 
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""

@@ -266,6 +266,8 @@ class FanOut:
     ) -> None:
         """Write events to a cohort; if that is not possible in one frame for all, each goes on by itself."""
         pace, count = cohort.pace, len(events)
+        if not pace.admits(pace.sent + count):
+            cohort.bound_again()
         if pace.sent != first - 1 or count > self._events_max or not pace.admits(pace.sent + count):
             cohort.dissolve()
             return

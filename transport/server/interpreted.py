@@ -263,6 +263,11 @@ class _Ears:
         self._socket = socket
         self._listener = listener
 
+    @property
+    def quick_acks(self) -> None:
+        """See `Listener`. Each message is translated."""
+        return None
+
     def took(self, text: bytes) -> bool:
         """See `Listener`. Each message is translated in its turn."""
         del text

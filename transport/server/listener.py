@@ -5,8 +5,21 @@ from typing import Protocol
 from huahuo.transport.server.batch import Heard
 
 
+class TakesAcks(Protocol):
+    """Takes acks from the bytes of a socket."""
+
+    def take(self, data: bytes) -> bool:
+        """Process `data` if it is a frame with an ack like the last one. False: nothing has changed."""
+        ...
+
+
 class Listener(Protocol):
     """Receives what happens on a socket."""
+
+    @property
+    def quick_acks(self) -> TakesAcks | None:
+        """Where to offer the next bytes first, after `took` an ack. None: by `took` again."""
+        ...
 
     def took(self, text: bytes) -> bool:
         """A short message came while the library holds no partial one. False: it must wait for its turn."""

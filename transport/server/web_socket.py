@@ -18,7 +18,7 @@ from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.lazy_deque import LazyDeque
-from huahuo.transport.server.listener import Listener
+from huahuo.transport.server.listener import Listener, TakesAcks
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.text_frames import (
@@ -71,8 +71,8 @@ class WebSocket(WritingSocket):
 
     __slots__ = (
         "_answered", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
-        "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched", "_whole", "address",
-        "negotiated", "open_by_s", "over_limit", "root", "trusted",
+        "_owner", "_paused_late", "_queued", "_quick_acks", "_reading_paused", "_rest", "_untouched",
+        "_whole", "address", "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +98,7 @@ class WebSocket(WritingSocket):
         self._held_bytes = 0  # until the client has authenticated
         self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
+        self._quick_acks: TakesAcks | None = None  # the last bytes were an ack, and the library holds none
 
     @property
     def rest_bytes(self) -> int:
@@ -193,6 +194,7 @@ class WebSocket(WritingSocket):
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
         self._end_writing()
+        self._quick_acks = None
         self._give_rest()
         super().connection_lost(exc)
         if self.listener is not None:
@@ -201,6 +203,11 @@ class WebSocket(WritingSocket):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        quick_acks = self._quick_acks
+        if quick_acks is not None:
+            if quick_acks.take(data):
+                return
+            self._quick_acks = None
         if self._untouched and self._began(data):
             return
         if not self.trusted:
@@ -215,7 +222,8 @@ class WebSocket(WritingSocket):
                 if text is None:
                     data = self._offer(listener, data)
                 elif text.startswith(ACK) and listener.took(text):
-                    return  # the usual case: an ack alone
+                    self._quick_acks = listener.quick_acks
+                    return
                 else:
                     data = self._offer_texts(listener, [text])
                 if not data:
@@ -320,7 +328,7 @@ class WebSocket(WritingSocket):
 
         The library closes without an answer if it cannot read a request, so the answer is written here.
         """
-        protocol = self.protocol
+        protocol, self._quick_acks = self.protocol, None
         unreadable = isinstance(protocol.handshake_exc, InvalidMessage) and not protocol.reader.eof
         if unreadable and not self._answered:
             self._answered = True

@@ -166,11 +166,23 @@ class Delivery(PaceKeeper):
         if (
             sub is None or sub.state is not _LIVE or sub.flow.sent != pace.sent
             or self._ready or self._pending or self._pace is not None or not self.batched
-            or self.window.credit < max(LASTS_EVENTS, self.window.size // 2)
+            or not self._bounds(pace)
         ):  # fmt: skip
             return False
-        pace.bound(pace.sent + self.window.credit)
         self._pace, self._paced, self._left = pace, sub, left
+        return True
+
+    def bound_again(self) -> None:
+        """Tell the pace how far the window has room now, or leave it if that is not much."""
+        self.catch_up()
+        if self._pace is not None and not self._bounds(self._pace):
+            self.leave_pace()
+
+    def _bounds(self, pace: Pace) -> bool:
+        credit, size = self.window.credit, self.window.size
+        if credit < max(LASTS_EVENTS, size // 2):
+            return False
+        pace.bound(pace.sent + credit)
         return True
 
     @property
@@ -271,8 +283,9 @@ class Delivery(PaceKeeper):
 
     def ack(self, stream: str, seq: int, now_s: float) -> bool:
         """The client processed `stream` up to `seq`. False: `seq` was never sent."""
-        if self._pace is not None:
-            self.catch_up()
+        pace, paced = self._pace, self._paced
+        if pace is not None and paced is not None and pace.sent > paced.flow.sent:  # as `catch_up`
+            self.window.sent(paced.flow, pace.sent, pace.moved_s)
         sub = self.subs.get(stream)
         if sub is None:
             return seq <= self._past.get(stream, -1)

@@ -34,8 +34,12 @@ class Pace:
         """Whether all may be sent the events up to `seq` without a look at each."""
         return self.limit is not None and seq <= self.limit
 
+    def unbound(self) -> None:
+        """Windows may have room again: each that goes on tells its limit by `bound`."""
+        self.limit = None
+
     def bound(self, limit: int) -> None:
-        """One more keeps it, whose window has room up to seq `limit`."""
+        """One keeps it whose window has room up to seq `limit`."""
         self.limit = limit if self.limit is None else min(self.limit, limit)
 
     def moved(self, to: int, now_s: float) -> None:

@@ -59,7 +59,7 @@ class FrameKind(NamedTuple):
 class Session(Lifetime):
     """See the module. One per connection."""
 
-    __slots__ = ("_bucket", "_calls", "_strikes", "replies")
+    __slots__ = ("_ack_front", "_bucket", "_calls", "_strikes", "acked_stream", "replies")
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
         """See `Lifetime`."""
@@ -70,6 +70,9 @@ class Session(Lifetime):
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
+        self._ack_front = b"{}"  # no ack begins so
+        self.acked_stream = ""
+        """The stream of the last ack of one stream."""
 
     @property
     def frame_kind(self) -> FrameKind:
@@ -199,6 +202,16 @@ class Session(Lifetime):
 
     # Acks and commands -----------------------------------------------------------------------------
 
+    def acked_again(self, text: bytes, now_s: float) -> int:
+        """A message came that may be an ack of `acked_stream`. The seq; -1: hand it to `acked`."""
+        if self._state is not State.OPEN:
+            return -1
+        seq = incoming.seq_of_ack(text, self._ack_front)
+        if seq < 0 or not self.delivery.ack(self.acked_stream, seq, now_s):
+            return -1
+        self.liveness.heard_s = now_s
+        return seq
+
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
         """A message came that may be a plain ack. None: hand it to `received`.
 
@@ -214,6 +227,7 @@ class Session(Lifetime):
             if not self.delivery.ack(stream, seq, now_s):
                 return None
             self.liveness.heard_s = now_s
+            self.acked_stream, self._ack_front = stream, incoming.front_of_ack(data, seq)
             return [Acked(stream, seq)]
         may_ack = self.delivery.may_ack
         for stream, seq in cursors.items():

@@ -178,6 +178,9 @@ class Driver:
         self._compression = compression
         self.now = Now(0.0, now_ms)
         self.ttl_s: float = 3600
+        self.short_ways = True
+        self.quick_acks = 0
+        """Acks that differed from the one before them in the number only."""
         self.sent: list[Message] = []
         self.watched: set[str] = set()
         self.acked: dict[str, int] = {}
@@ -220,9 +223,20 @@ class Driver:
         return self.say_raw(msgspec.json.encode(message))
 
     def say_raw(self, data: str | bytes) -> list[Message]:
-        acked = self.session.acked(data, self.now.s) if isinstance(data, bytes) else None
-        self.carry_out(self.session.received(data, self.now) if acked is None else acked)
+        self.carry_out(self._heard(data))
         return self.take()
+
+    def _heard(self, data: str | bytes) -> Sequence[Output]:
+        """As a connection: an ack goes the shortest way that takes it."""
+        if isinstance(data, bytes) and self.short_ways:
+            seq = self.session.acked_again(data, self.now.s)
+            if seq >= 0:
+                self.quick_acks += 1
+                return [Acked(self.session.acked_stream, seq)]
+            acked = self.session.acked(data, self.now.s)
+            if acked is not None:
+                return acked
+        return self.session.received(data, self.now)
 
     def login(self, who: str = "alice", **fields: Any) -> Message:
         """Authenticate, and return the result; what follows it stays in `sent`."""

@@ -27,6 +27,7 @@ class Echo:
     def __init__(self, ws: WebSocket) -> None:
         self._ws = ws
         self.quick = 0
+        self.quick_acks = None
 
     def took(self, text: bytes) -> bool:
         """See `Listener`."""

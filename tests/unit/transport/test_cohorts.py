@@ -17,13 +17,18 @@ class Crowd:
     """Readers of `system` whose sockets are written to directly, and who have joined a cohort if they can."""
 
     def __init__(
-        self, size: int = 4, *, settings: TransportSettings | None = None, a_step: int = 256
+        self,
+        size: int = 4,
+        *,
+        settings: TransportSettings | None = None,
+        a_step: int = 256,
+        events_max: int = 8,
     ) -> None:
         self.log = ModelLog()
         self.sockets = Sockets()
         self.fanout = FanOut(
-            FrameCache(bytes_max=1 << 20, frame_bytes_max=4000),
-            events_max=8,
+            FrameCache(bytes_max=1 << 20, frame_bytes_max=40_000),
+            events_max=events_max,
             monotonic_s=lambda: self.now_s,
             sends=self.sockets.sends(),
             lanes_a_step=a_step,
@@ -86,6 +91,41 @@ def test_no_member_is_sent_more_than_its_window_holds() -> None:
     assert acking + first == [str(number) for number in range(150)]
     assert [len(told) for told in others] == [100, 100]
     assert all(reader.session.delivery.window.outstanding <= 100 for reader in many.readers)
+
+
+def test_a_cohort_whose_members_have_acked_goes_on_beyond_its_first_windows() -> None:
+    many = Crowd(3, settings=TransportSettings(window=200))
+    told: list[list[str]] = [[], [], []]
+    for number in range(1000):
+        if number % 100 == 0:
+            for at, reader in enumerate(many.readers):
+                told[at] += texts(reader.ack(system=number))
+        many.commit(str(number))
+    assert many.sockets.written == 3000, "none of it was written to a connection by itself"
+    assert [before + last for before, last in zip(told, many.told(), strict=True)] == [
+        [str(number) for number in range(1000)]
+    ] * 3
+
+
+def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> None:
+    many = Crowd(3, settings=TransportSettings(window=200))
+    for number in range(200):
+        many.commit(str(number))
+    for reader in many.readers[1:]:
+        assert len(texts(reader.ack(system=150))) == 200
+    many.commit("200")
+    assert [reader.is_in_step for reader in many.readers] == [False, True, True]
+    assert [len(told) for told in many.told()] == [200, 1, 1]
+    assert many.sockets.written == 602
+
+
+def test_a_commit_for_which_no_window_has_room_is_sent_as_far_as_each_has_room() -> None:
+    many = Crowd(3, settings=TransportSettings(window=130), events_max=256)
+    for number in range(61):
+        many.commit(str(number))
+    many.commit(*(str(number) for number in range(61, 141)))
+    assert [len(told) for told in many.told()] == [130] * 3
+    assert all(reader.session.delivery.window.outstanding == 130 for reader in many.readers)
 
 
 def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
