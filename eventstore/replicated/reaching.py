@@ -17,15 +17,29 @@ class Reaching:
         self._ambient = ambient
         self._answered_s = ambient.monotonic_s()
         self._away_s: float | None = None
+        self._hint = ""
+        self._said: str | None = None
 
     def answered(self) -> None:
         """A proposal of this node was put in order, or none waits."""
         self._answered_s = self._ambient.monotonic_s()
+        self._hint = ""
 
-    def silence(self) -> str | None:
-        """What to say of a log that has been silent for too long, None if it has not."""
+    def doubt(self, hint: str) -> None:
+        """A proposal got no place, and this may be why."""
+        self._hint = hint or self._hint
+
+    def silence(self, trouble: str | None) -> str | None:
+        """What to say of a log that has been silent for too long; None if it has not.
+
+        `trouble`: what is said now. None too if that says something else.
+        """
         silent_s = self._ambient.monotonic_s() - self._answered_s
-        return f"the ordered log has not answered for {silent_s:.0f} s" if silent_s > SILENT_S else None
+        if silent_s <= SILENT_S or trouble not in (None, self._said):
+            return None
+        hint = f": {self._hint}" if self._hint else ""
+        self._said = f"the ordered log has not answered for {silent_s:.0f} s{hint}"
+        return self._said
 
     def note(self, trouble: str | None) -> None:
         """The log can't be reached, for this reason; or it answers (None)."""

@@ -74,15 +74,15 @@ class ReplicaWriter(ApplyingWriter):
         """Set once the ordered log could not be reached."""
         self.sequencer = sequencer
         self._log_id, self._key = loaded.log_id, key
+        self._reaching = Reaching(ambient)
         self._outbox = Outbox(
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
-            reached=self._reached, halt=self.halt,
+            reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
         )  # fmt: skip
         self._clocks = Clocks()
         self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
-        self._reaching = Reaching(ambient)
         self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -238,7 +238,7 @@ class ReplicaWriter(ApplyingWriter):
     def _look_whether_it_answers(self) -> None:
         if not self._outbox:
             self._reaching.answered()
-        elif not self.trouble and not len(self._arrivals) and (silence := self._reaching.silence()):
+        elif not len(self._arrivals) and (silence := self._reaching.silence(self.trouble)):
             self._reached(silence)
 
     # The one task that runs jobs.

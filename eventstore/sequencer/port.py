@@ -83,7 +83,14 @@ class Unreachable(SequencerError):  # noqa: N818  the condition is the name
 
 
 class InDoubt(SequencerError):  # noqa: N818  the condition is the name
-    """The answer was lost: the proposal may be in order, or get there later."""
+    """The answer was lost: the proposal may be in order, or get there later.
+
+    `hint`: what may be wrong with the log if that goes on; "" if nothing is known.
+    """
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class ProposalTooLarge(SequencerError):  # noqa: N818  the condition is the name
