@@ -119,8 +119,8 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     differed = settings.data / DIFFERED_FILE
     if differed.exists():
         raise ConfigError(
-            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys, and"
-            " start it again: it then fetches a copy"
+            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys and"
+            f" {NODE_FILE}, and start it again: it then fetches a copy"
         )
     async with WaitingRoom(settings.host, settings.port) as room:
         empty = not is_replica(settings.data)

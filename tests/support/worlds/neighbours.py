@@ -22,6 +22,8 @@ class Neighbour:
         self.name = name
         self.world = w
         self.ambient = ambient
+        self.members = members
+        """Of all of them, by name."""
         door = NodesDoor(secret=SECRET, node=name, log_id=LOG, ambient=ambient)
         w.api.serve_nodes(door)
         asker = Asker(secret=SECRET, node=name, log_id=LOG, ambient=ambient)
