@@ -29,6 +29,11 @@ class Sequencer(Protocol):
         """Nodes cut their proposals below this size. Only an append that is larger alone comes as one."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why the log can't be read now; "" if it can."""
+        ...
+
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         """Put `proposal` in order; returns its offset once the log keeps it durably.
 
