@@ -36,6 +36,9 @@ class Memory(ABC):
         self._known = Known()
         self.forget = self._known.drop
         """See `Keeper`."""
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._offered_meanwhile: set[int] = set()
+        """Effects that were offered while a run of them was still coming to its end."""
         self._asleep: dict[int, asyncio.TimerHandle] = {}
         self._held: dict[int, str] = {}
         """Effects that other nodes run, and which incarnations those are."""
@@ -53,6 +56,9 @@ class Memory(ABC):
     def _offer(self, id_: int, row: OpenEffect) -> None:
         """Take an open effect into memory, where there is room."""
         if id_ in self._known or self.draining or id_ in self._held:
+            return
+        if id_ in self._running:
+            self._offered_meanwhile.add(id_)
             return
         if self._part.is_whole and self._crowded(row):
             return

@@ -71,7 +71,6 @@ class Effects(Memory):
         self.ends: Counter[str] = Counter()
         """Effects that ended since the start, by outcome."""
         self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
-        self._running: dict[int, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._looked_at = -1
         self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
@@ -300,6 +299,9 @@ class Effects(Memory):
             self.forget(entry)  # a sweep finds it again
         elif entry.cancelled and entry.id in self._known and not self.draining:
             self._cancel(entry)
+        if entry.id in self._offered_meanwhile:
+            self._offered_meanwhile.discard(entry.id)
+            self._more = True
         if not self.draining:
             self._fill()
 

@@ -25,8 +25,8 @@ PROPOSE_AGAIN_S = 0.1
 class Outbox:
     """See the module.
 
-    `tell` gets pending appends with their outcomes, `want` a reservation that is to be proposed again, and
-    `reached` the reason why the ordered log cannot be reached, or None.
+    `tell` gets pending appends with their outcomes, `want` a reservation that is to be proposed again,
+    `reached` the reason why the ordered log cannot be reached, or None, and `doubt` the hint of an `InDoubt`.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Outbox:
         tell: Callable[[Sequence[Pending], Sequence[Outcome]], None],
         want: Callable[[Reserve], None],
         reached: Callable[[str | None], None],
+        doubt: Callable[[str], None],
         halt: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._sequencer = sequencer
@@ -41,6 +42,7 @@ class Outbox:
         self._tell = tell
         self._want = want
         self._reached = reached
+        self._doubt = doubt
         self._halt = halt
         self._under_way: dict[int, Sent] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,6 +109,8 @@ class Outbox:
             except (Unreachable, InDoubt) as error:
                 if isinstance(error, Unreachable):
                     self._reached(str(error))
+                else:
+                    self._doubt(error.hint)
                 await asyncio.sleep(PROPOSE_AGAIN_S)
             except SequencerError as error:
                 self._halt(str(error))

@@ -28,6 +28,11 @@ class SameOrder:
         self._checked = False
 
     @property
+    def trouble(self) -> str:
+        """See `Sequencer`."""
+        return self._inner.trouble
+
+    @property
     def proposal_bytes_max(self) -> int:
         """See `Sequencer`."""
         return self._inner.proposal_bytes_max

@@ -39,7 +39,7 @@ from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import OLDEST
 from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
-from huahuo.eventstore.replicated.reaching import Reaching
+from huahuo.eventstore.replicated.reaching import Reaching, meanwhile
 from huahuo.eventstore.sequencer.port import (
     Sequencer,
     SequencerError,
@@ -74,15 +74,15 @@ class ReplicaWriter(ApplyingWriter):
         """Set once the ordered log could not be reached."""
         self.sequencer = sequencer
         self._log_id, self._key = loaded.log_id, key
+        self._reaching = Reaching(ambient)
         self._outbox = Outbox(
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
-            reached=self._reached, halt=self.halt,
+            reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
         )  # fmt: skip
         self._clocks = Clocks()
         self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
-        self._reaching = Reaching(ambient)
         self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -211,11 +211,7 @@ class ReplicaWriter(ApplyingWriter):
         try:
             for part in range(PARTS + 1):
                 upto = before + (last - before) * part // PARTS
-                self._must_run()  # why it stopped stays told
-                self.trouble = (
-                    f"this node applies what was ordered before it started: {self.shared.offset} of {last}"
-                )
-                await self.applied(upto)
+                await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
         except Unavailable:
             return
         member = self.shared.members.get(self.node)
@@ -235,10 +231,22 @@ class ReplicaWriter(ApplyingWriter):
                 self._announced = False
                 self._start()
 
+    def _tell_progress(self, last: int) -> None:
+        """How far this node is until it has joined, and what keeps the order from arriving."""
+        self._must_run()  # why it stopped stays told
+        why = self.sequencer.trouble
+        self._reaching.note(why or None)
+        self.trouble = (
+            f"this node applies what was ordered before it started: {self.shared.offset} of {last}"
+            f"{f'; {why}' if why else ''}"
+        )
+
     def _look_whether_it_answers(self) -> None:
-        if not self._outbox:
-            self._reaching.answered()
-        elif not self.trouble and not len(self._arrivals) and (silence := self._reaching.silence()):
+        silence = self._reaching.silence(
+            waits=bool(self._outbox), arrives=bool(len(self._arrivals)), trouble=self.trouble,
+            why=self.sequencer.trouble,
+        )  # fmt: skip
+        if silence is not None:
             self._reached(silence)
 
     # The one task that runs jobs.

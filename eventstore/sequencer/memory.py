@@ -65,6 +65,11 @@ class MemorySequencer:
         self._closed = False
 
     @property
+    def trouble(self) -> str:
+        """See `Sequencer`. It can always be read."""
+        return ""
+
+    @property
     def proposal_bytes_max(self) -> int:
         """See `Sequencer`."""
         return self._order.proposal_bytes_max

@@ -23,7 +23,15 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer import nats_large
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.nats_link import ERRORS, ApiError, Link, open_link
-from huahuo.eventstore.sequencer.nats_stream import Stream, check_monitors, look, subject_of
+from huahuo.eventstore.sequencer.nats_stream import (
+    FULL_LINE,
+    NoJetStream,
+    Stream,
+    check_monitors,
+    look,
+    refused_line,
+    subject_of,
+)
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
     Misconfigured,
@@ -46,6 +54,10 @@ RETRY_S = 0.2
 SILENT_S = 3.0
 PULL, PULL_S, BEAT_S = 128, 30.0, 1.0
 """The consumer is asked for 128 messages or 30 s, and says each second that it lives."""
+TAKES_NOTHING = (
+    "it takes no proposal, though the connection lives: too few NATS servers live, or the disk of one is full"
+    " (its log says so; give it room and restart it)"
+)
 ID, OBJECT = "Huahuo-Id", "Huahuo-Object"
 
 
@@ -79,6 +91,11 @@ class NatsSequencer:
         """
         stream = await self._look(await self._connect())
         warnings = await check_monitors(self.address, stream.replicas)
+        if stream.full_at:
+            warnings.append(
+                f"the stream {self.address.name} takes at most {stream.full_at}, and then all nodes wait:"
+                f" {FULL_LINE.format(name=self.address.name)}"
+            )
         if stream.clustered and stream.replicas == 1 and "replicas" not in self.address.options:
             warnings.append(f"three servers could keep it: nats stream edit {self.address.name} --replicas 3")
         return warnings
@@ -97,11 +114,15 @@ class NatsSequencer:
                 raise Unreachable(f"the log's object store refused: {type(error).__name__}") from None
             proposal = b""
         async with self._under_way:
-            answer = await link.request(subject_of(self.address), proposal, ANSWER_S, headers)
+            try:
+                answer = await link.request(subject_of(self.address), proposal, ANSWER_S, headers)
+            except InDoubt as error:
+                raise InDoubt(str(error), "" if link.ended.is_set() else TAKES_NOTHING) from None
         found = msgspec.json.decode(answer.data)
         if refused := found.get("error"):
-            said = f"{refused.get('description', '')} ({refused.get('err_code', 0)})"
-            raise InDoubt(f"JetStream refused: {said}")
+            code, why = int(refused.get("err_code", 0)), str(refused.get("description", ""))
+            said = f"JetStream refused: {why} ({code})"
+            raise InDoubt(said, said + refused_line(self.address.name, code, why))
         return int(found["seq"])
 
     async def last(self) -> int:
@@ -201,7 +222,12 @@ class NatsSequencer:
         await link.close()
 
     async def _look(self, link: Link) -> Stream:
-        stream = await look(link, self.address)
+        try:
+            stream = await look(link, self.address)
+        except NoJetStream as error:
+            if self._stream is None:
+                raise
+            raise Unreachable(str(error)) from None  # it had it: its disk is full, or it is being set up anew
         if self._stream is not None and stream.created != self._stream.created:
             raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
         self._stream = stream

@@ -13,6 +13,8 @@ from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 NOT_FOUND, TAKEN = 10059, 10058
 TOO_FEW_SERVERS = {10005, 10074}
 NO_JETSTREAM = {10039, 10076}
+STORE_FAILED, NO_ROOM = 10077, {10023, 10047}
+FULL_LINE = "nats stream edit {name} --max-msgs=-1 --max-bytes=-1"
 QUORUM_S = 3.0
 """A leader which a majority answered within this time is the only one: its followers wait at least 4 s before
 they elect another."""
@@ -38,6 +40,10 @@ _WANTED: dict[str, tuple[object, str]] = {
 _ABSENT: dict[str, object] = {"max_msgs_per_subject": -1, "persist_mode": ""}
 
 
+class NoJetStream(Misconfigured):
+    """The server serves no JetStream."""
+
+
 class Stream(NamedTuple):
     """What JetStream says about the stream."""
 
@@ -48,6 +54,8 @@ class Stream(NamedTuple):
     fresh: bool
     """A majority of its servers has answered its leader within `QUORUM_S`."""
     clustered: bool
+    full_at: str
+    """The bound at which it takes nothing more, "" for none."""
 
 
 def subject_of(address: LogAddress) -> str:
@@ -71,7 +79,7 @@ async def look(link: Link, address: LogAddress) -> Stream:
             found = await _make(link, address)
     except ApiError as error:
         if error.code in NO_JETSTREAM:
-            raise Misconfigured(
+            raise NoJetStream(
                 f"{link.host} serves no JetStream to this account. Put into its configuration:"
                 ' jetstream { store_dir: "/var/lib/nats", sync_interval: always }'
             ) from None
@@ -99,6 +107,11 @@ def compare(config: dict[str, Any], address: LogAddress) -> None:
         raise Misconfigured(
             f"the stream {address.name} belongs to something else (subjects {config.get('subjects')}):"
             " use another ?name="
+        )
+    if config.get("max_msg_size", -1) > 0:
+        raise Misconfigured(
+            f"the stream {address.name} takes no message over {config['max_msg_size']} bytes, so a larger"
+            f" commit would wait for ever: nats stream edit {address.name} --max-msg-size=-1"
         )
     asked = int(address.options.get("replicas", "0"))
     if config.get("num_replicas", 1) < asked:
@@ -151,7 +164,22 @@ def _state_of(found: Any) -> Stream:
         replicas=replicas,
         fresh=replicas == 1 or 1 + heard > replicas // 2,
         clustered=bool(cluster.get("name")),
+        full_at=_full_at(found["config"]),
     )
+
+
+def _full_at(config: dict[str, Any]) -> str:
+    bounds = (("max_msgs", "proposals"), ("max_bytes", "bytes"))
+    return " or ".join(f"{config[name]} {what}" for name, what in bounds if config.get(name, -1) > 0)
+
+
+def refused_line(name: str, code: int, why: str) -> str:
+    """What to do where JetStream refuses a proposal with this code and text; "" if that is not known."""
+    if code == STORE_FAILED and why.startswith("maximum"):
+        return f": {FULL_LINE.format(name=name)}"
+    if code in NO_ROOM or code == STORE_FAILED:
+        return ": the disk of a NATS server may be full: give it room, and restart it"
+    return ""
 
 
 async def check_monitors(address: LogAddress, replicas: int) -> list[str]:
@@ -168,6 +196,11 @@ async def check_monitors(address: LogAddress, replicas: int) -> list[str]:
         found = await _jsz(url)
         if found is None:
             warnings.append(f"the monitoring page at {shown} can't be read: is sync_interval there 'always'?")
+        elif found.get("disabled"):
+            warnings.append(
+                f"the NATS server at {shown} serves no JetStream now: its log says why (a full disk, or no"
+                " `jetstream` in its configuration)"
+            )
         elif not found.get("config", {}).get("sync_always"):
             raise Misconfigured(
                 f"the NATS server at {shown} acknowledges before it has synced its disk, and loses that in"

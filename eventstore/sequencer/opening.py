@@ -8,12 +8,7 @@ from huahuo.eventstore.sequencer.port import Sequencer
 
 
 class RemoteSequencer(Sequencer, typing.Protocol):
-    """An ordered log that other machines keep. `trouble` says why it can't be reached; empty when it can."""
-
-    @property
-    def trouble(self) -> str:
-        """See the class."""
-        ...
+    """An ordered log that other machines keep."""
 
     async def check(self) -> list[str]:
         """Ask once whether it is there and keeps what it acknowledges. Returns warnings.

@@ -29,6 +29,11 @@ class Sequencer(Protocol):
         """Nodes cut their proposals below this size. Only an append that is larger alone comes as one."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why the log can't be read now; "" if it can."""
+        ...
+
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         """Put `proposal` in order; returns its offset once the log keeps it durably.
 
@@ -83,7 +88,14 @@ class Unreachable(SequencerError):  # noqa: N818  the condition is the name
 
 
 class InDoubt(SequencerError):  # noqa: N818  the condition is the name
-    """The answer was lost: the proposal may be in order, or get there later."""
+    """The answer was lost: the proposal may be in order, or get there later.
+
+    `hint`: what may be wrong with the log if that goes on; "" if nothing is known.
+    """
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class ProposalTooLarge(SequencerError):  # noqa: N818  the condition is the name

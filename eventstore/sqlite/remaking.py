@@ -74,7 +74,7 @@ def remake_small(
             raise Corrupt(
                 found[0].place,
                 f"{found[0].reason}; this is the replica of a node, which gets a whole one from the others:"
-                " empty its data directory, but keep the keys, and start it again",
+                " empty its data directory, but keep the keys and node.name, and start it again",
             )
         values, told = _values(connection, meta, marks, lock.left, vault, ambient)
     first = _first_number(meta, counter)

@@ -1,7 +1,5 @@
 """Who judges tokens and rights, from the settings and the application's own functions."""
 
-from collections.abc import Callable
-
 import msgspec
 import structlog
 
@@ -10,6 +8,7 @@ from huahuo.app.keys import Keys
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.transport.access.claims import ClaimNames
+from huahuo.transport.access.common_time import Latest
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.accounts.accounts import Accounts, Issuer
 from huahuo.transport.accounts.application import AskApplication, AskRights, Authenticate, Authorize
@@ -29,9 +28,11 @@ class Asked(msgspec.Struct, frozen=True):
 NOBODY = Asked()
 
 
-def authenticator(settings: Settings, secrets: Keys, log_ms: Callable[[], int]) -> Authenticator:
-    """Who judges and signs the tokens of the shared secret. `log_ms`: see `Authenticator`."""
-    return Authenticator(secrets.jwt_secret, previous=secrets.previous, names=_names(settings), log_ms=log_ms)
+def authenticator(settings: Settings, secrets: Keys, latest_ms: Latest) -> Authenticator:
+    """Who judges and signs the tokens of the shared secret."""
+    return Authenticator(
+        secrets.jwt_secret, previous=secrets.previous, names=_names(settings), latest_ms=latest_ms
+    )
 
 
 def accounts(settings: Settings, own: Authenticator, asked: Asked, ambient: Ambient) -> Accounts:

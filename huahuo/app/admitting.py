@@ -11,7 +11,7 @@ from huahuo.app import accounts
 from huahuo.app.accounts import Asked
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
-from huahuo.app.nodes import replica_of
+from huahuo.app.nodes import latest_of
 from huahuo.app.stopping import Parts
 from huahuo.eventstore.ambient import Ambient
 from huahuo.transport.access.tokens import Authenticator
@@ -45,10 +45,9 @@ async def admit(
     `ambient`: its clock goes on while the process sleeps, so a sign-in link ends when it says.
     """
     log = host.log
-    replica = replica_of(log)
-    log_ms = (lambda: 0) if replica is None else (lambda: replica.shared.time_ms)
-    authenticator = accounts.authenticator(settings, secrets, log_ms)
-    users = UserBook(log, ambient, host.executor)
+    latest_ms = latest_of(log)
+    authenticator = accounts.authenticator(settings, secrets, latest_ms)
+    users = UserBook(log, ambient, host.executor, latest_ms)
     parts.add("users", users.stop)
     await users.start()
     login = Login(

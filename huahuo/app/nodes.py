@@ -38,6 +38,7 @@ from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
+from huahuo.transport.access.common_time import Latest, among_nodes, own_clock
 from huahuo.transport.commands.gate import Settle
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
@@ -118,8 +119,8 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
     differed = settings.data / DIFFERED_FILE
     if differed.exists():
         raise ConfigError(
-            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys, and"
-            " start it again: it then fetches a copy"
+            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys and"
+            f" {NODE_FILE}, and start it again: it then fetches a copy"
         )
     async with WaitingRoom(settings.host, settings.port) as room:
         empty = not is_replica(settings.data)
@@ -184,6 +185,12 @@ def replica_of(log: Log) -> ReplicaWriter | None:
     """The writer of a node's replica; None if the service is alone."""
     writer = log.writer if isinstance(log, StoreLog) else None
     return writer if isinstance(writer, ReplicaWriter) else None
+
+
+def latest_of(log: Log) -> Latest:
+    """What time it is for tokens and revocations: see `common_time`."""
+    replica = replica_of(log)
+    return own_clock if replica is None else among_nodes(lambda: replica.shared.time_ms)
 
 
 async def joins_soon(replica: ReplicaWriter) -> bool:

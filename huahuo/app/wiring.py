@@ -226,7 +226,7 @@ class App:
         parts.add_timed("entities", directory.close)
         self.registry = registry = Registry()
         self._metrics = metrics = Metrics()
-        self.publisher = Publisher(log, ambient, registry, self._may_publish)
+        self.publisher = Publisher(log, ambient, registry, self._may_publish, nodes.latest_of(log))
         self.publisher.register()
         host = Host(
             log=log,

@@ -23,6 +23,13 @@ class NodeSilent(NodeError):  # noqa: N818  the condition is the name
     """No answer: it may have done what it was asked for, or not."""
 
 
+class NodeBegins(NodeSilent):
+    """It has not said yet where it listens, since it starts."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(node, "has not said where it is")
+
+
 class NodeRefused(NodeError):  # noqa: N818  the condition is the name
     """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own."""
 

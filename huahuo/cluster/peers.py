@@ -7,7 +7,7 @@ import msgspec
 
 from huahuo.cluster.asking import TIMEOUT_S, Asker
 from huahuo.cluster.door import NodesDoor
-from huahuo.cluster.errors import NodeError, NodeSilent
+from huahuo.cluster.errors import NodeBegins, NodeError
 from huahuo.cluster.members import Member
 
 LIVES_S = 10.0
@@ -54,7 +54,7 @@ class Peers:
         """The answer of one node. Raises NodeSilent, NodeRefused."""
         member = self._members().get(node)
         if member is None or not member.url:
-            raise NodeSilent(node, "has not said where it is")
+            raise NodeBegins(node)
         return await self._asker.ask(member.url, node, name, asked, kind, timeout_s=timeout_s)
 
     async def ask_all[T](

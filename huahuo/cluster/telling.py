@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.cluster.errors import NodeError
+from huahuo.cluster.errors import NodeBegins, NodeError
 from huahuo.cluster.peers import Peers
 from huahuo.cluster.presence import Heard, Presence, Told
 from huahuo.eventstore.ambient import Ambient
@@ -102,9 +102,9 @@ class Telling:
                 heard = await self._peers.ask(node, REQUEST, told, Heard)
             except NodeError as error:
                 self.presence.failed(node, told)
-                if not silent:
+                if not silent and not isinstance(error, NodeBegins):
+                    silent = True
                     _log.warning("node_not_told", node=node, reason=str(error))
-                silent = True
                 await asyncio.sleep(AGAIN_S)
             else:
                 silent = False

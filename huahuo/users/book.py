@@ -12,6 +12,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
+from huahuo.transport.access.common_time import Latest, own_clock
 from huahuo.users import en, passwords, zh
 from huahuo.users.users import (
     ACCOUNTS,
@@ -36,8 +37,10 @@ type Change = Callable[[Users], Append | None]
 class UserBook:
     """See the module. Exceptions of the log pass through. All methods belong to the loop's thread."""
 
-    def __init__(self, log: Log, ambient: Ambient, executor: Executor) -> None:
+    def __init__(self, log: Log, ambient: Ambient, executor: Executor, latest_ms: Latest = own_clock) -> None:
+        """`latest_ms`: up to when the sessions of a user end that are to end now."""
         self.users = Users()
+        self._latest_ms = latest_ms
         self._ledger = Ledger(log, ACCOUNTS, self.users)
         self._log = log
         self._ambient = ambient
@@ -201,7 +204,7 @@ class UserBook:
 
     @property
     def _now_ms(self) -> int:
-        return self._ambient.now_ms()
+        return self._latest_ms(self._ambient.now_ms())
 
 
 def _named(users: Users, name: str) -> User:

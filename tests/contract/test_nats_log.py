@@ -22,6 +22,7 @@ from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
 from huahuo.eventstore.sequencer.nats_link import open_link
+from huahuo.eventstore.sequencer.nats_stream import check_monitors
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
@@ -231,12 +232,24 @@ async def test_a_stream_that_was_made_again_is_another_log(servers: NatsServers,
         ({"subjects": ["orders.>"]}, "belongs to something else"),
         ({"deny_purge": True}, "can never be trimmed"),
         ({"allow_rollup_hdrs": True}, "--no-allow-rollup"),
+        ({"max_msg_size": 100_000}, "--max-msg-size=-1"),
     ],
 )
 async def test_a_stream_that_may_lose_proposals_is_refused_with_the_line_to_change(
     servers: NatsServers, name: str, setting: dict[str, object], line: str
 ) -> None:
-    made = {
+    made = _stream(name)
+    if "subjects" in setting:
+        setting = {"subjects": [f"{name}.other"]}
+    assert "error" not in await ask(servers, f"STREAM.CREATE.{name}", made | setting)
+    async with opened(servers, name) as one:
+        with pytest.raises(Misconfigured, match=line):
+            await one.check()
+
+
+def _stream(name: str) -> dict[str, object]:
+    """The settings of a stream that is taken."""
+    return {
         "name": name,
         "subjects": [f"{name}.proposals"],
         "storage": "file",
@@ -245,12 +258,50 @@ async def test_a_stream_that_may_lose_proposals_is_refused_with_the_line_to_chan
         "num_replicas": 1,
         "deny_delete": True,
     }
-    if "subjects" in setting:
-        setting = {"subjects": [f"{name}.other"]}
-    assert "error" not in await ask(servers, f"STREAM.CREATE.{name}", made | setting)
+
+
+@pytest.mark.parametrize("bound", [{"max_msgs": 1}, {"max_bytes": 200}])
+async def test_a_stream_that_is_full_one_day_is_warned_of_and_says_so_with_the_line_when_it_is(
+    servers: NatsServers, name: str, bound: dict[str, object]
+) -> None:
+    assert "error" not in await ask(servers, f"STREAM.CREATE.{name}", _stream(name) | bound)
     async with opened(servers, name) as one:
-        with pytest.raises(Misconfigured, match=line):
-            await one.check()
+        assert any("--max-msgs=-1 --max-bytes=-1" in warning for warning in await one.check())
+        await put(one, bytes(20))
+        with pytest.raises(InDoubt) as refused:
+            await one.propose(bytes(300), "more")
+        assert "--max-msgs=-1 --max-bytes=-1" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"), [("server", "no server serves"), ("account", "serves no JetStream")]
+)
+async def test_a_log_whose_server_serves_no_jetstream_any_more_is_waited_for(
+    name: str, lost: str, told: str
+) -> None:
+    with nats_servers(1) as own:
+        [server] = own
+        async with opened(own, name, f"&monitor={own.monitors}") as one:
+            await put(one, b"before")
+            async with aclosing(one.follow(0)) as following:
+                assert (await anext(following)).proposal == b"before"
+                config = server.root / "nats.conf"
+                whole = config.read_text(encoding="utf-8")
+                kept = [line for line in whole.splitlines() if lost != "server" or "jetstream {" not in line]
+                config.write_text("\n".join(kept).replace("jetstream: enabled, ", ""), encoding="utf-8")
+                server.kill()
+                server.start()
+                coming = asyncio.ensure_future(anext(following))
+                async with asyncio.timeout(WITHIN_S):
+                    while told not in one.trouble:  # noqa: ASYNC110  it is a state
+                        await asyncio.sleep(0.01)
+                if lost == "server":
+                    assert "serves no JetStream now" in (await check_monitors(one.address, 1))[0]
+                server.kill()
+                config.write_text(whole, encoding="utf-8")
+                server.start()
+                await put(one, b"after")
+                assert (await coming).proposal == b"after"
 
 
 async def test_a_stream_with_fewer_copies_than_asked_for_is_refused(servers: NatsServers, name: str) -> None:

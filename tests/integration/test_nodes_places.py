@@ -8,8 +8,9 @@ import pytest
 
 from huahuo.cluster import borrowing
 from huahuo.cluster.borrowing import ALONE_S, Borrowing
+from huahuo.cluster.holder import SILENT_S
 from huahuo.cluster.lent import Lent, Want, Wants
-from huahuo.cluster.peers import Peers
+from huahuo.cluster.peers import LIVES_S, Peers
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.checks.connections import Places
 from tests.support.patience import WITHIN_S
@@ -62,6 +63,8 @@ class Nodes:
         self.holder = "a"
         self.connections = self.most = 0
         self.all: list[Node] = []
+        self.silent_s: dict[str, float] = {}
+        """For how long the others have heard nothing of a node."""
         self.turned = asyncio.Condition()
 
     async def until(self, task: asyncio.Task[None]) -> None:
@@ -84,7 +87,7 @@ class Nodes:
 @asynccontextmanager
 async def nodes(silent: str = "") -> AsyncIterator[Nodes]:
     world = Nodes()
-    async with neighbours(dict.fromkeys("abc", world.clock), silent) as found:
+    async with neighbours(dict.fromkeys("abc", world.clock), silent, world.silent_s) as found:
         world.all = [Node(world, one.name, one.peers) for one in found]
         try:
             yield world
@@ -144,6 +147,44 @@ async def test_a_node_that_has_the_work_again_waits_until_the_others_have_told()
             await a.borrowing.turn()
             await asyncio.sleep(0)
         assert (world.connections, late.done()) == (2, False)
+        await stack.aclose()
+        await world.until(late)
+        assert world.most == 2
+
+
+async def test_places_of_a_node_that_died_with_the_work_are_lent_by_the_next_one() -> None:
+    async with nodes() as world, AsyncExitStack() as died, AsyncExitStack() as stack:
+        a, b, c = world.all
+        await _enter(died, world, a)
+        await _enter(stack, world, c)
+        world.all.remove(a)
+        world.silent_s["a"], world.holder = SILENT_S + 1, "b"
+        await died.aclose()  # the host sees its connection end
+        await _enter(stack, world, b)
+        late = asyncio.create_task(_read_once(b, world))
+        for _ in range(3):
+            await world.turn()
+        assert (world.connections, late.done()) == (2, False), "what the living ones read counts"
+        await stack.aclose()
+        await world.until(late)
+
+
+async def test_a_node_that_comes_back_reads_on_at_the_places_that_it_had() -> None:
+    async with nodes() as world, AsyncExitStack() as stack:
+        a, b, c = world.all
+        await _enter(stack, world, a)
+        world.silent_s["a"], world.holder = LIVES_S + 1, "b"
+        frozen = world.all.pop(0)
+        await world.turn()
+        await _enter(stack, world, c)
+        world.silent_s.clear()
+        world.all.append(frozen)
+        for _ in range(3):
+            await world.turn()
+        late = asyncio.create_task(_read_once(b, world))
+        for _ in range(3):
+            await world.turn()
+        assert (world.connections, late.done(), b.places.busy) == (2, False, 2)
         await stack.aclose()
         await world.until(late)
         assert world.most == 2

@@ -66,6 +66,10 @@ class Revocations:
             self._users[user_id] = max(event.ts_ms, self._users.get(user_id, 0))
         return Revoked(at_ms=event.ts_ms, user_id=user_id, jti=body.jti)
 
+    def ended_ms(self, user_id: UserId) -> int:
+        """The user's tokens up to this time have ended; 0 if none was."""
+        return self._users.get(user_id, 0)
+
     def covers(self, user_id: UserId, jti: str, iat_ms: int | None) -> bool:
         """Whether a token is revoked."""
         if jti and jti in self._tokens:

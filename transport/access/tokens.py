@@ -4,28 +4,24 @@
 the server's own clock.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.transport.access.claims import OWN_NAMES, ClaimNames, own_claims, verified_of
+from huahuo.transport.access.common_time import Latest, own_clock
 from huahuo.transport.access.compact import TokenError
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode
 
-LOG_AHEAD_MS_MAX: Final = 600_000
-"""By how much the nodes' common time may be ahead of this machine's clock and still say what is of today."""
-
 
 class Authenticator:
     """Verifies and mints tokens with one secret. `previous` secrets still verify, for a rotation.
 
-    `log_ms`: the time that all nodes of a cluster share. A node whose clock is behind takes by it the fresh
-    tokens that the other nodes take too. When a token ends, this machine's clock says.
+    `latest_ms`: see `common_time`. When a token ends, this machine's clock says.
 
     Raises:
         ValueError: a secret is shorter than 32 bytes, or is half of a key pair.
@@ -38,12 +34,12 @@ class Authenticator:
         previous: Sequence[bytes] = (),
         revocations: Revocations | None = None,
         names: ClaimNames = OWN_NAMES,
-        log_ms: Callable[[], int] = lambda: 0,
+        latest_ms: Latest = own_clock,
     ) -> None:
         self.signer = Signer(secret, previous)
         self.revocations = revocations if revocations is not None else Revocations()
         self._names = names
-        self._log_ms = log_ms
+        self.latest_ms = latest_ms
 
     def __repr__(self) -> str:
         return f"Authenticator({self.signer!r})"
@@ -57,9 +53,9 @@ class Authenticator:
             return AuthFailure(AuthCode.TOKEN_INVALID, str(error))
         return self.still_good(verified, now_ms) or verified
 
-    def latest_ms(self, now_ms: int) -> int:
-        """What is later than this lies in the future."""
-        return max(now_ms, min(self._log_ms(), now_ms + LOG_AHEAD_MS_MAX))
+    def issue_ms(self, user_id: UserId, now_ms: int) -> int:
+        """Of when a token of a user is that is issued now: newer than what ended the tokens before it."""
+        return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
 
     def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
         """Why a token that was valid is so no longer; None if it is."""

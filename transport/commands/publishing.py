@@ -17,6 +17,7 @@ from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
+from huahuo.transport.access.common_time import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
 from huahuo.transport.commands.published_events import EventMaker, PublishRefused
@@ -55,9 +56,18 @@ class Publisher:
     """Appends events that belong to no entity. `registry` knows the types reserved for domains."""
 
     def __init__(
-        self, log: Log, ambient: Ambient, registry: Registry, may_publish: MayPublish | None = None
+        self,
+        log: Log,
+        ambient: Ambient,
+        registry: Registry,
+        may_publish: MayPublish | None = None,
+        latest_ms: Latest = own_clock,
     ) -> None:
-        """`may_publish`: which streams others than administrators may write; None: none."""
+        """`may_publish`: which streams others than administrators may write; None: none.
+
+        `latest_ms`: up to when a revocation ends a user's tokens.
+        """
+        self._latest_ms = latest_ms
         self._may_publish = may_publish
         self._log = log
         self._ambient = ambient
@@ -172,7 +182,7 @@ class Publisher:
         self, *, user_id: UserId | None = None, jti: str | None = None, principal: str = _SERVICE
     ) -> tuple[str, int, int]:
         """End one user's tokens up to now, or one token. Raises as `publish`."""
-        now_ms = self._ambient.now_ms()
+        now_ms = self._latest_ms(self._ambient.now_ms())
         given = {"user_id": user_id, "jti": jti}
         fields = {name: value for name, value in given.items() if value is not None}
         return await self._alone(self._revocation(fields, now_ms), principal, now_ms)
@@ -255,7 +265,7 @@ class Publisher:
         return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
-        now_ms = self._ambient.now_ms()
+        now_ms = self._latest_ms(self._ambient.now_ms())
         try:
             return OneAppend(now_ms, (self._revocation(call.params, now_ms),), _REVOKED)
         except PublishRefused as refused:

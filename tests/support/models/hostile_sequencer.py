@@ -48,6 +48,10 @@ class HostileSequencer:
             self._healed.set()
 
     @property
+    def trouble(self) -> str:
+        return self._inner.trouble
+
+    @property
     def proposal_bytes_max(self) -> int:
         return self._inner.proposal_bytes_max
 

@@ -78,6 +78,7 @@ class NetSequencer:
     """A node's way to the ordered log over the simulated network."""
 
     proposal_bytes_max = 1 << 20
+    trouble = ""
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         del proposal_id

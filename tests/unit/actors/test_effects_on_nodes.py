@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from huahuo import EffectRun
+from huahuo.actors.effects.facts import OpenEffect
+from huahuo.actors.effects.line import Entry
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
-from tests.support.worlds.effects import Works
+from tests.support.worlds.effects import Works, in_works, one_step
 
 TAKEN_OVER_WITHIN_S = 12
 
@@ -82,3 +84,67 @@ def test_an_effect_runs_on_the_node_that_decided_it() -> None:
         await one.close()
 
     on_nodes(test)
+
+
+def test_an_effect_that_a_sweep_read_before_its_end_gives_its_place_back_once() -> None:
+    async def test(works: Works) -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        stale: list[tuple[int, OpenEffect]] = []
+        effects, ended = works.effects, works.effects.ended
+
+        async def carry(job: Any, run: EffectRun) -> None:
+            rows = await works.log.rows("effect", "", limit=9)
+            stale.extend(effects._read(rows))  # noqa: SLF001  what a look through the table reads
+            await one_step(job, run)
+
+        def end(entry: Entry, outcome: str) -> None:
+            ended(entry, outcome)
+            effects.asked(*stale.pop())
+
+        works.script.carry = carry
+        effects.ended = end  # type: ignore[method-assign]
+        await works.post()
+        await works.idle()
+        effects.ended = ended  # type: ignore[method-assign]
+        second = await works.post()
+        async with asyncio.timeout(1000):
+            await works.idle()
+        assert await works.types(second) == ["effect_requested", "effect_claimed", "effect_ended done"]
+        assert faults == []
+
+    in_works(test, at_once=2)
+
+
+def test_a_run_that_does_not_end_while_its_node_rests_is_not_begun_beside_itself() -> None:
+    async def test(works: Works) -> None:
+        goes_on, under_way, most = asyncio.Event(), [0], [0]
+
+        async def carry(job: Any, run: EffectRun) -> None:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+            try:
+                while not goes_on.is_set():
+                    try:
+                        await goes_on.wait()
+                    except asyncio.CancelledError:  # it takes its time
+                        continue
+                await one_step(job, run)
+            finally:
+                under_way[0] -= 1
+
+        works.script.carry = carry
+        await works.post()
+        await asyncio.sleep(1)
+        await works.effects.rest()
+        await works.effects.start()
+        await asyncio.sleep(5)
+        goes_on.set()
+        async with asyncio.timeout(1000):
+            while await works.open_rows():  # noqa: ASYNC110  virtual time
+                await asyncio.sleep(1)
+        await works.post()
+        await works.idle()
+        assert most == [1]
+
+    in_works(test, at_once=2)

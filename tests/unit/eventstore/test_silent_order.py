@@ -20,11 +20,12 @@ class Silent(MemorySequencer):
     """While `lost`, nobody hears what is proposed, and no answer comes."""
 
     lost = False
+    hint = ""
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         if self.lost:
             await asyncio.sleep(2)
-            raise InDoubt("no answer came")
+            raise InDoubt("no answer came", self.hint)
         return await super().propose(proposal, proposal_id)
 
 
@@ -55,6 +56,28 @@ async def test_a_node_that_gets_no_answers_says_so_and_takes_it_back_when_they_c
         assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
 
 
+async def test_a_silent_order_is_told_with_what_may_be_wrong_with_it_and_for_how_long_it_is_silent() -> None:
+    async with cluster("ab", way=lambda order, _: Silent(order)) as made:
+        node = made.nodes[0]
+        assert isinstance(node.sequencer, Silent)
+        node.sequencer.lost, node.sequencer.hint = True, "its disk is full"
+        waiting = node.log.submit(append(event("s")))
+        await wait(node, SILENT_S + 5)
+        first = str(node.writer.trouble)
+        assert first.endswith(" s: its disk is full")
+        await wait(node, 30)
+        assert node.writer.trouble not in (None, first), "the time goes on"
+        node.sequencer.lost = False
+        await waiting
+        await wait(node, 3)
+        node.sequencer.lost, node.sequencer.hint = True, ""
+        waiting = node.log.submit(append(event("s")))
+        await wait(node, SILENT_S + 5)
+        assert "disk" not in str(node.writer.trouble), "what was so before is not told again"
+        node.sequencer.lost = False
+        await waiting
+
+
 async def test_a_node_without_anything_to_say_does_not_call_the_order_silent() -> None:
     async with cluster("a", way=lambda order, _: MemorySequencer(order)) as made:
         with capture_logs() as said:
@@ -73,7 +96,8 @@ class Mute(MemorySequencer):
 
     async def follow(self, after: int) -> AsyncGenerator[Ordered]:
         async for ordered in super().follow(after):
-            await self.speaks.wait()
+            if ordered.offset > 1:  # the birth of the log is read by each start
+                await self.speaks.wait()
             yield ordered
 
 
@@ -94,3 +118,43 @@ async def test_an_order_that_takes_proposals_and_gives_none_back_stays_silent() 
             await wait(node, 3)
             assert node.writer.trouble is None
         assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
+
+
+class Starved(Mute):
+    """As `Mute`, and it says why nothing can be read."""
+
+    @property
+    def trouble(self) -> str:
+        return "" if self.speaks.is_set() else "too many connections"
+
+
+async def test_a_node_that_starts_and_can_read_nothing_says_why() -> None:
+    async with cluster("ab", way=lambda order, _: Starved(order)) as made:
+        node = made.nodes[1]
+        await node.log.close()
+        await made.nodes[0].log.append(append(event("s")))
+        starved = Starved(made.order)
+        starved.speaks.clear()
+        node._way = lambda _order, _name: starved  # noqa: SLF001  this node's next life
+        with capture_logs() as said:
+            await node.start(joined=False)
+            await wait(node, 5)
+            told = str(node.writer.trouble)
+            assert told.startswith("this node applies what was ordered before it started: ")
+            assert told.endswith("; too many connections")
+            starved.speaks.set()
+            await node.writer.joined()
+            assert node.writer.trouble is None
+        assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
+
+
+async def test_a_node_whose_proposals_are_taken_and_that_can_read_nothing_says_why() -> None:
+    async with cluster("a", way=lambda order, _: Starved(order)) as made:
+        node = made.nodes[0]
+        assert isinstance(node.sequencer, Starved)
+        node.sequencer.speaks.clear()
+        waiting = node.log.submit(append(event("s")))
+        await wait(node, SILENT_S + 5)
+        assert str(node.writer.trouble).endswith(" s: too many connections")
+        node.sequencer.speaks.set()
+        await waiting

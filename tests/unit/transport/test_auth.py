@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.actors.plugins.words import Language, Words
-from huahuo.transport.access.tokens import LOG_AHEAD_MS_MAX, Authenticator
+from huahuo.transport.access.common_time import LOG_AHEAD_MS_MAX, among_nodes
+from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.speech import Speech
@@ -200,7 +201,7 @@ def test_a_token_from_the_future_is_refused_beyond_a_clocks_skew() -> None:
 
 def test_what_the_time_of_all_nodes_has_reached_does_not_lie_in_the_future() -> None:
     log_ms = NOW_MS + 300_000
-    behind = Authenticator(SECRET, log_ms=lambda: log_ms)
+    behind = Authenticator(SECRET, latest_ms=among_nodes(lambda: log_ms))
     assert isinstance(behind.verify(token(iat=NOW_S + 300, nbf=NOW_S + 300), NOW_MS), Verified)
     assert isinstance(behind.verify(token(iat=NOW_S + 306), NOW_MS), AuthFailure)
     log_ms += 30 * 86_400_000

@@ -1,0 +1,110 @@
+"""Revocations and sign-ins on nodes of which one has a clock that is behind."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from argon2 import PasswordHasher
+
+from huahuo.actors.plugins.actions import Registry
+from huahuo.app.nodes import latest_of
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.transport.access.revocations import RevocationWatch
+from huahuo.transport.access.tokens import Authenticator
+from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.commands.publishing import Publisher
+from huahuo.users import passwords
+from huahuo.users.book import UserBook
+from huahuo.users.login import Login, SignedIn
+from tests.support.models.forged import SECRET
+from tests.support.worlds.replicas import Cluster, Node, cluster
+
+BEHIND_MS = 300_000
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "HASHER", quick)
+    monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
+
+
+class Admitting:
+    """What one node knows of users and tokens."""
+
+    def __init__(self, made: Cluster, node: Node) -> None:
+        log, ambient = node.log, node.ambient
+        self._made = made
+        self._ambient = ambient
+        latest_ms = latest_of(log)
+        self.authenticator = Authenticator(SECRET, latest_ms=latest_ms)
+        self.users = UserBook(log, ambient, InlineExecutor(), latest_ms)
+        self.login = Login(self.users, self.authenticator, ambient, token_ttl_s=3600)
+        self.publisher = Publisher(log, ambient, Registry(), None, latest_ms)
+        self.watch = RevocationWatch(log, self.authenticator.revocations, lambda _: None)
+
+    async def start(self) -> None:
+        await self.users.start()
+        await self.watch.start()
+
+    async def sign_in(self) -> str:
+        found = await self.login.attempt("alice", PASSWORD, "192.0.2.1")
+        assert isinstance(found, SignedIn)
+        self._ambient.advance(0.001)
+        return found.token
+
+    async def takes(self, token: str) -> str:
+        """Why it does not take the token once it has applied everything, else `ok`."""
+        await self._made.caught_up()
+        await self.watch.catch_up()
+        judged = self.authenticator.verify(token, self._ambient.now_ms())
+        return judged.code if isinstance(judged, AuthFailure) else "ok"
+
+
+@asynccontextmanager
+async def nodes() -> AsyncIterator[tuple[Admitting, Admitting]]:
+    """A node, and one whose clock is behind. There is a user alice with the id 1."""
+    async with cluster("ab") as made:
+        made.nodes[1].ambient.jump(-BEHIND_MS)
+        right, behind = (Admitting(made, node) for node in made.nodes)
+        await right.start()
+        await behind.start()
+        await right.users.add("alice", PASSWORD, principal="test")
+        await made.caught_up()
+        yield right, behind
+
+
+@pytest.mark.parametrize("how", ["revoke", "sign out everywhere", "another password", "disable"])
+async def test_a_revocation_on_a_node_whose_clock_is_behind_ends_what_other_nodes_issued(how: str) -> None:
+    async with nodes() as (right, behind):
+        token = await right.sign_in()
+        assert [await node.takes(token) for node in (right, behind)] == ["ok", "ok"]
+        match how:
+            case "revoke":
+                await behind.publisher.revoke(user_id=1)
+            case "sign out everywhere":
+                await behind.users.end_sessions(1, principal="alice")
+            case "another password":
+                await behind.users.set_password("alice", "a new password", principal="alice")
+            case _:
+                await behind.users.set_disabled("alice", disabled=True, principal="admin")
+        assert [await node.takes(token) for node in (right, behind)] == ["token_revoked", "token_revoked"]
+
+
+@pytest.mark.parametrize("revoking", [0, 1])
+async def test_a_sign_in_behind_a_revocation_is_good_on_whichever_node_each_happened(revoking: int) -> None:
+    async with nodes() as both:
+        await both[revoking].publisher.revoke(user_id=1)
+        for node in both:
+            token = await node.sign_in()
+            assert [await other.takes(token) for other in both] == ["ok", "ok"]
+
+
+async def test_a_token_of_a_node_whose_clock_is_behind_is_of_the_nodes_common_time() -> None:
+    async with nodes() as (right, behind):
+        token = await behind.sign_in()
+        now_ms = right._ambient.now_ms()  # noqa: SLF001  this test's own class
+        judged = right.authenticator.verify(token, now_ms)
+        assert isinstance(judged, Verified)
+        assert judged.expires_at_ms > now_ms + 3_500_000
