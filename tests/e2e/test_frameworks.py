@@ -1,13 +1,16 @@
 """Each framework of docs/fastapi.md, as it stands there, in real servers: sockets, requests, events."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.http import client, reader
-from tests.support.servers.inside import HYPERCORN, ROOT, UVICORN, Inside, inside
+from tests.support.servers.inside import GUNICORN, HYPERCORN, ROOT, UVICORN, Inside, inside
 from tests.support.worlds.services import run
+from tests.support.worlds.wire import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -121,5 +124,34 @@ def test_what_quart_does_before_serving_is_done_while_the_service_runs(tmp_path:
             async with client(f"{server.url}/live", server.token(42)) as http:
                 page = (await http.get(f"/streams/{STREAM}?after=0")).json()
             assert [one["type"] for one in page["events"]] == ["begun", "ended", "begun"]
+
+    run(main())
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_readers_go_on_after_the_worker_of_gunicorn_was_killed(tmp_path: Path) -> None:
+    written(
+        tmp_path, "fastapi", "\n\n@api.get('/pid')\ndef pid() -> int:\n    return __import__('os').getpid()\n"
+    )
+
+    async def main() -> None:
+        with inside("shop_of_the_page:api", tmp_path, GUNICORN) as server:
+            last = await served(server, "POST", 1, "")
+            async with client(server.url) as host:
+                killed = (await host.get("/pid")).json()
+                os.kill(killed, signal.SIGKILL)
+            await until(lambda: is_gone(killed))
+            async with client(server.url) as host:  # it waits at the socket until there is another worker
+                assert (await host.get("/pid")).json() != killed
+            await served(server, "POST", 4, last)
+            assert server.stop() in (0, -15)
+            assert "in use" not in server.log()
 
     run(main())
