@@ -32,7 +32,7 @@ publisher = Publisher(os.environ["SERVICE"], os.environ["HUAHUO_TOKEN"])
 publisher.publish("user/42", "before_the_fork", {})     # so that each worker inherits an open connection
 
 def seen(number, key):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())     # in one piece, whichever threads and processes write
     at = publisher.publish("user/42", "parcel_seen", {"number": number}, command_id=key)
     return {"seq": at.seq}
 """
