@@ -123,7 +123,6 @@ def service(tmp_path: Path, keys: KeyServer) -> Iterator[Serving]:
         yield server
 
 
-@pytest.mark.timeout(120)
 def test_tokens_hold_as_the_keys_of_their_issuer_do(tmp_path: Path, keys: KeyServer) -> None:
     keys.has(OLD)
     with service(tmp_path, keys) as server:

@@ -141,7 +141,6 @@ def numbers(server: Serving) -> list[tuple[int, int]]:
     return [(event["seq"], event["number"]) for event in events if event["type"] == "parcel_seen"]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("application", "kind"),
     [(FLASK, "sync"), (DJANGO, "gthread"), (FASTAPI, "uvicorn_worker.UvicornWorker")],
