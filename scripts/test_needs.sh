@@ -1,6 +1,6 @@
 #!/bin/sh
-# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool, PostgreSQL. Called by
-# make test.
+# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool, Redis,
+# PostgreSQL. Called by make test.
 #
 #   scripts/test_needs.sh           offer to install what is missing, on a terminal and where apt-get is
 #   scripts/test_needs.sh install   install it without a question, for CI
@@ -17,6 +17,7 @@ has strace || need="$need strace"
 has nginx || need="$need nginx-light"
 has caddy || need="$need caddy"
 has promtool || need="$need prometheus"
+has redis-server || has valkey-server || need="$need redis-server"
 has npm || need="$need nodejs npm"
 has cc || need="$need gcc libc6-dev"
 headers=

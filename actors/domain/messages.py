@@ -1,5 +1,6 @@
 """The messages by which clients reach entities: fields of a command or query, and the entity's id. Pure."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -48,6 +49,23 @@ class CommandMessage:
             return key, self._cls(**{name: getattr(message, name) for name in self._names})
         except (TypeError, ValueError) as error:  # from a __post_init__ of the application
             raise InvalidMessage(str(error)) from error
+
+
+def key_beside(entity: Entity[Any], command: Command, fields: Mapping[str, Any]) -> int | str | None:
+    """The entity's key of a command that is an object, from the `fields` given with it.
+
+    Raises:
+        InvalidMessage: no entity can have it, it is needed and not there, or there is another field.
+    """
+    name = f"{entity.kind}_id"
+    for other in sorted(fields.keys() - {name}):
+        raise InvalidMessage(f"{other}: with an object, write its fields in it; beside it is only {name}=")
+    key = fields.get(name)
+    if key is None and not (entity.key is int and creates(entity, type(command))):
+        raise InvalidMessage(f"{name}: say which {entity.kind} it is for")
+    if key is not None and not is_key(key, entity.key):
+        raise InvalidMessage(f"{name}: no {entity.kind} can have the id {key!r}")
+    return key
 
 
 def query_params(entity: Entity[Any], fields: type[msgspec.Struct] | None) -> type[msgspec.Struct]:

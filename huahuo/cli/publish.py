@@ -50,18 +50,25 @@ def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
     """The fields of `NAME=VALUE`. A value that is JSON is that (`7`, `true`, `"7"`), any other is a text.
 
     Raises:
-        ConfigError: one is not of that form.
+        ConfigError: one is not of that form, or its name is given twice.
     """
     fields: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise ConfigError(f"{pair!r} is no field: write NAME=VALUE, for example order_id=7")
+        if name in fields:
+            raise ConfigError(f"{name}: given twice")
         try:
-            fields[name] = json.loads(value)
+            fields[name] = json.loads(value, parse_constant=_refuse)
         except ValueError:
             fields[name] = value
     return fields
+
+
+def _refuse(constant: str) -> None:
+    """NaN and infinities, which Python takes for JSON, are text."""
+    raise ValueError(constant)
 
 
 def _address(own: Settings | None) -> str:

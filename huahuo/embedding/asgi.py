@@ -12,22 +12,18 @@ import contextlib
 import inspect
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import FrameType
 from typing import Any, Final, Protocol, cast, overload
 
 import structlog
 
 from huahuo.app.wiring import App
+from huahuo.embedding.lifespans import AsgiApp, Receive, Scope, Send, live_both
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.errors import InUse
 from huahuo.transport.http.asgi import AsgiTransport
 from huahuo.transport.http.asgi_scope import path_of
-
-type Scope = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-type AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ONE_PROCESS: Final = (
     "; one process serves a directory, so start the ASGI server with one worker (uvicorn --workers 1), or run"
@@ -64,6 +60,7 @@ class Asgi:
         self._transport: tuple[App, AsgiTransport] | None = None
         self._starting: asyncio.Task[App] | None = None
         self._signals = Signals()
+        self._lives = False
 
     @overload
     def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> Awaitable[None]: ...
@@ -76,11 +73,16 @@ class Asgi:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _host: object = None) -> AsyncGenerator[None]:
-        """Run the service for as long as the host application lives."""
+        """Run the service for as long as the host application lives. Within another one of these: nothing."""
+        if self._lives:
+            yield
+            return
         await self._start(by="lifespan")
+        self._lives = True
         try:
             yield
         finally:
+            self._lives = False
             self._signals.restore()
             await self._owner.stop()
 
@@ -88,24 +90,8 @@ class Asgi:
         """Serve the lifespan of `other`, which needs the service: it starts before and stops after it."""
         if self._owner.app is not None:
             await other(scope, receive, send)
-            return
-        begun: list[MutableMapping[str, Any]] = [await receive()]
-        async with contextlib.AsyncExitStack() as living:
-            try:
-                await living.enter_async_context(self.lifespan())
-            except HuahuoError as error:
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                return
-
-            async def receive_next() -> MutableMapping[str, Any]:
-                return begun.pop() if begun else await receive()
-
-            async def send_when_ended(message: MutableMapping[str, Any]) -> None:
-                if message["type"] != "lifespan.startup.complete":
-                    await living.aclose()
-                await send(message)
-
-            await other(scope, receive_next, send_when_ended)
+        else:
+            await live_both(self.lifespan, other, scope, receive, send)
 
     async def running(self) -> App:
         """The service, which is started if it is not running. Raises HuahuoError."""
@@ -133,7 +119,7 @@ class Asgi:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan":
-            await self._live(receive, send)
+            await live_both(self.lifespan, _nothing, scope, receive, send)
             return
         try:
             app = await self.running()
@@ -157,7 +143,7 @@ class Asgi:
 
         async def either(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
-                await self._live(receive, send)
+                await live_both(self.lifespan, other, scope, receive, send)
                 return
             asked = path_of(scope)
             if asked == root or asked.startswith(f"{root}/"):
@@ -167,23 +153,6 @@ class Asgi:
                 await other(scope, receive, send)
 
         return either
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Lifespan events, for an application that no other one mounts."""
-        while True:
-            event = (await receive())["type"]
-            if event == "lifespan.startup":
-                try:
-                    await self._start(by="lifespan")
-                except HuahuoError as error:
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                self._signals.restore()
-                await self._owner.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
 
 
 class Signals:
@@ -228,6 +197,10 @@ def _chained(
         theirs(number, frame)
 
     return receive
+
+
+async def _nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Another application where there is none: it knows no lifespan."""
 
 
 _ending: set[asyncio.Task[None]] = set()

@@ -14,6 +14,7 @@ from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.messages import InvalidMessage, key_beside
 from huahuo.actors.domain.names import RESERVED_KINDS, is_own_stream, key_of
 from huahuo.actors.domain.sent import Sent
 from huahuo.actors.domain.structs import Command, traits
@@ -134,8 +135,14 @@ async def _as_service(
     if isinstance(command, Command):
         entity = catalog.owners.get(type(command))
         if entity is None:
-            raise Refused("unknown_action", f"no entity decides {type(command).__name__}")
-        key, sent = fields.get(f"{entity.kind}_id"), command
+            name = type(command).__name__
+            raise Refused(
+                "unknown_action", f"no entity decides {name}: is its entity in Huahuo(entities=[…])?"
+            )
+        try:
+            key, sent = key_beside(entity, command, fields), command
+        except InvalidMessage as error:
+            raise Refused("invalid_field", "a field is not allowed", str(error)) from None
     else:
         found = catalog.by_action.get(command)
         if found is None:

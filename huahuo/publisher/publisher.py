@@ -5,7 +5,6 @@ publisher.publish("user/42", "parcel_seen", {"order_id": 7})
 """
 
 import http.client
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -13,8 +12,9 @@ from urllib.parse import quote
 
 from huahuo.actors.domain.decision import Refused
 from huahuo.at import At
-from huahuo.errors import Unknown
+from huahuo.errors import ConfigError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.publisher.asking import bearer, body_of, key_of, listed, one
 from huahuo.publisher.exchange import Exchange
 from huahuo.publisher.job import LEASE_S, RemoteJob, UserId
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
@@ -39,8 +39,10 @@ class Publisher:
         """`client` names the space of command ids; without it, the user's requests share one.
 
         Raises:
-            ConfigError: `url` is no address.
+            ConfigError: `url` is no address, or `token` neither a text nor a function.
         """
+        if not isinstance(token, str) and not callable(token):
+            raise ConfigError("token: a text, or a function that gives one, is needed")
         self._exchange = Exchange(url)
         self._token = token
         self._timeout_s = timeout_s
@@ -57,17 +59,13 @@ class Publisher:
         command_id: str | None = None,
     ) -> At:
         """Append one event, and return where it is. Raises as `send`."""
-        event = {"stream": stream, "type": type, "fields": dict(fields or {})}
-        return _at(self._call("/publish", event, command_id))
+        return _at(self._call("/publish", one(stream, type, fields), command_id))
 
     def publish_many(
         self, events: Iterable[tuple[str, str, Mapping[str, Any]]], *, command_id: str | None = None
     ) -> At:
         """Append (stream, type, fields) of at most 1,000 events in one commit. Raises as `send`."""
-        listed = [
-            {"stream": stream, "type": type_, "fields": dict(fields)} for stream, type_, fields in events
-        ]
-        return _at(self._call("/publish", listed, command_id))
+        return _at(self._call("/publish", listed(events), command_id))
 
     def send(self, action: str, /, *, command_id: str | None = None, **fields: Any) -> dict[str, Any]:
         """Send a command, or a query, as the token's user, and return the reply.
@@ -95,10 +93,12 @@ class Publisher:
         if command_id is None and (span := traced(path.removeprefix("/commands/").strip("/"))) is not None:
             with span as place:
                 return self._called(path, content, place)
-        return self._called(path, content, command_id or self._ambient.token())
+        return self._called(
+            path, content, self._ambient.token() if command_id is None else key_of(command_id)
+        )
 
     def _called(self, path: str, content: object, command_id: str) -> dict[str, Any]:
-        body = json.dumps(content, allow_nan=False).encode()
+        body = body_of(content)
         headers = {
             "Content-Type": "application/json",
             "Accept-Language": "en",  # as every other exception
@@ -134,7 +134,7 @@ class Publisher:
         self, path: str, headers: Mapping[str, str], body: bytes, left_s: float
     ) -> Done | Refuse | Again | NewToken:
         token = self._token if isinstance(self._token, str) else self._token()
-        signed = {**headers, "Authorization": f"Bearer {token}"}
+        signed = {**headers, "Authorization": bearer(token)}
         try:
             answer = self._exchange.post(path, signed, body, max(_LEAST_S, min(_ATTEMPT_S, left_s)))
         except (OSError, http.client.HTTPException) as error:

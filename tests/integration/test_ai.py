@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo import Huahuo, HuahuoError, Refused
 from huahuo.ai import answer, resumable, ui_message_stream
@@ -113,6 +114,77 @@ async def test_a_model_that_fails_ends_it_and_what_it_said_stays(app: Huahuo) ->
         assert await writing == "failed"
         state = await writing.state()
         assert (state.text, state.status, state.error) == ("Once ", "failed", "RuntimeError")
+
+
+async def test_the_log_says_where_a_model_failed_and_not_what_it_said(app: Huahuo) -> None:
+    model = Model()
+    with capture_logs() as logs:
+        async with app:
+            writing = await resumable(STREAM, model.answer(), user=42)
+            model.say(RuntimeError("canary"))
+            assert await writing == "failed"
+    [line] = [line for line in logs if line["event"] == "answer_failed"]
+    assert (line["stream"], line["error"]) == (STREAM, "RuntimeError")
+    assert "in answer" in line["at"]
+    assert "canary" not in str(line)
+
+
+async def test_a_piece_without_text_is_passed_over_and_one_that_is_no_text_is_named(app: Huahuo) -> None:
+    async def pieces(*said: Any) -> AsyncIterator[Any]:
+        for piece in said:
+            yield piece
+
+    with capture_logs() as logs:
+        async with app:
+            assert (
+                await (writing := await resumable(STREAM, pieces(None, "Once", "", None), user=42)) == "done"
+            )
+            assert (await writing.state()).text == "Once"
+            assert await (await resumable("answer/a2", pieces({"content": "Once"}), user=42)) == "failed"
+    [line] = [line for line in logs if line["event"] == "answer_failed"]
+    assert line["reason"] == "the generator gave dict, and not text"
+
+
+async def _called() -> str:
+    return "Once"
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (lambda: Model().answer, "call the function"),
+        (_called, "`await` what you call"),
+        (lambda: iter(["Once"]), "take the async client"),
+        (lambda: "Once", "take the async client"),
+        (lambda: None, "is needed"),
+    ],
+)
+async def test_what_is_no_async_iterator_is_refused_with_what_to_do(
+    app: Huahuo, given: Callable[[], Any], hint: str
+) -> None:
+    async with app:
+        with pytest.raises(HuahuoError, match=hint):
+            await resumable(STREAM, given(), user=42)
+        assert (await app.state(answer, "a1"))[1] == 0, "nothing has begun"
+
+
+async def test_an_id_that_no_answer_can_have_and_an_application_without_answers_are_refused(
+    app: Huahuo, tmp_path: Path
+) -> None:
+    async with app:
+        with pytest.raises(Refused, match="answer_id: no answer can have the id 'a/b'"):
+            await resumable("answer/a/b", Model().answer(), user=42)
+    async with Huahuo(data=tmp_path / "other", port=0) as other:
+        with pytest.raises(Refused, match=r"no entity decides Begin: is its entity in Huahuo"):
+            await resumable(STREAM, Model().answer(), app=other, user=42)
+
+
+async def test_a_stop_leaves_no_error_of_an_answer_that_is_being_written(app: Huahuo) -> None:
+    with capture_logs() as logs:
+        async with app:
+            writing = await resumable(STREAM, Model().answer(), user=42)
+    assert await writing == "interrupted"
+    assert [line for line in logs if line["event"] == "answer_failed"] == []
 
 
 async def test_an_answer_is_kept_although_one_keeping_of_it_could_not_be_written(

@@ -163,6 +163,24 @@ def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
     world.close()
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"order_id": "1"}, "no order can have the id '1'"),
+        ({"order_id": 0}, "no order can have the id 0"),
+        ({}, "say which order it is for"),
+        ({"order_id": 1, "percent": 5}, "percent: with an object"),
+    ],
+)
+def test_a_command_as_an_object_needs_an_id_that_an_order_can_have_and_nothing_else(
+    world: AppWorld, fields: dict[str, Any], why: str
+) -> None:
+    world.send("place_order", item="tea", as_user=42)
+    with pytest.raises(Refused, match=why):
+        world.send(Expire(), **fields)
+    world.close()
+
+
 def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None:
     first = world.send("place_order", item="tea", as_user=42, command_id="a")
     assert world.send("place_order", item="tea", as_user=42, command_id="a") == first | {"duplicate": True}

@@ -14,7 +14,14 @@ from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
-from huahuo.transport.http.asgi_answer import BODILESS, deny, head_message, let_send, whole_headers
+from huahuo.transport.http.asgi_answer import (
+    BODILESS,
+    deny,
+    head_message,
+    let_send,
+    say_nobody,
+    whole_headers,
+)
 from huahuo.transport.http.asgi_leaving import end_all, unless_gone, wait_until_gone
 from huahuo.transport.http.asgi_outlet import AsgiOutlet
 from huahuo.transport.http.asgi_scope import (
@@ -89,9 +96,11 @@ class AsgiTransport:
                 following = self._follow(found, scope, receive, send)
                 del found, body, request  # some KiB, unused while the reader waits
                 await following
-            elif body is not None:
-                said = await unless_gone(self._api.answer(found, body), receive)
-                if said is not None:
+            else:
+                said = None if body is None else await unless_gone(self._api.answer(found, body), receive)
+                if said is None:
+                    await say_nobody(send)
+                else:
                     await self._charged(found, self._say(scope, send, said))
         finally:
             purse.close()

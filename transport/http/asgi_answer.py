@@ -24,6 +24,13 @@ async def let_send(receive: Receive) -> None:
                 more = (await receive()).get("more_body", False)
 
 
+async def say_nobody(send: Send) -> None:
+    """Answer a client that has left. Middleware of a host, as Starlette's, takes no answer for a fault."""
+    with contextlib.suppress(OSError):  # a server may say so to who sends behind the end
+        await send(head_message(HTTPStatus.REQUEST_TIMEOUT, ()))
+        await send({"type": "http.response.body", "body": b""})
+
+
 def head_message(status: HTTPStatus, headers: Headers) -> Message:
     """The message that begins an answer."""
     raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

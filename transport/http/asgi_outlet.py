@@ -85,9 +85,14 @@ class AsgiOutlet:
             await end_all(self._sending)
 
     def _begin(self) -> None:
-        """Send what waits, in a task that lasts no longer: an idle reader has one task, the server's."""
+        """Send what waits, in a task that lasts no longer: an idle reader has one task, the server's.
+
+        It begins at once: a server that has room takes what is sent without a turn of the loop.
+        """
         if self._sending is None and not self.over:
-            self._sending = asyncio.ensure_future(self._flush())
+            loop = asyncio.get_running_loop()
+            sending = asyncio.Task(self._flush(), loop=loop, eager_start=True)
+            self._sending = None if sending.done() else sending
 
     async def _flush(self) -> None:
         try:

@@ -19,6 +19,7 @@ from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
 ROOT = Path(__file__).resolve().parents[3]
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}")
 HYPERCORN = ("hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}")
+GUNICORN = ("gunicorn", "-w", "1", "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:{port}")
 
 
 class Inside:

@@ -76,3 +76,6 @@ def test_fields_of_the_command_line_are_json_or_else_text() -> None:
     }  # fmt: skip
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         fields_of(["lonely"])
+    with pytest.raises(ConfigError, match="a: given twice"):
+        fields_of(["a=1", "a=2"])
+    assert fields_of(["name=NaN", "other=-Infinity"]) == {"name": "NaN", "other": "-Infinity"}

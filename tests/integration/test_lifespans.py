@@ -1,0 +1,122 @@
+"""`app.asgi(other, path="/live")`: lifespan events reach the service and the other application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from huahuo import Huahuo
+from tests.support.patience import WITHIN_S
+
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+
+
+class Server:
+    """The part of an ASGI server that says when it starts and stops."""
+
+    def __init__(self, application: Any) -> None:
+        self._asked: asyncio.Queue[Message] = asyncio.Queue()
+        self._said: asyncio.Queue[Message] = asyncio.Queue()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        self.serving = asyncio.ensure_future(application(scope, self._asked.get, self._said.put))
+
+    async def say(self, what: str) -> Message:
+        """Say `startup` or `shutdown`; the answer."""
+        await self._asked.put({"type": f"lifespan.{what}"})
+        async with asyncio.timeout(WITHIN_S):
+            return await self._said.get()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Huahuo:
+    return Huahuo(data=tmp_path / "data")
+
+
+def runs(app: Huahuo) -> bool:
+    return app.app is not None
+
+
+async def raising(scope: Message, _receive: Receive, _send: Send) -> None:
+    raise ValueError(f"Django can only handle ASGI/HTTP connections, not {scope['type']}")
+
+
+async def returning(_scope: Message, _receive: Receive, _send: Send) -> None:
+    return
+
+
+async def answering(_scope: Message, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def test_the_other_application_starts_after_the_service_and_stops_before_it(app: Huahuo) -> None:
+    at: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(_host: FastAPI) -> AsyncIterator[None]:
+        at.append(runs(app))
+        await app.publish("user/1", "begun", {})
+        yield
+        await app.publish("user/1", "ended", {})
+        at.append(runs(app))
+
+    server = Server(app.asgi(FastAPI(lifespan=lifespan), path="/live"))
+    assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    assert at == [True]
+    assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    assert (at, runs(app)) == ([True, True], False)
+    await server.serving
+
+
+@pytest.mark.parametrize("other", [raising, returning, answering])
+async def test_an_application_that_knows_no_lifespan_lives_with_the_service(app: Huahuo, other: Any) -> None:
+    server = Server(app.asgi(other, path="/live"))
+    assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    assert runs(app)
+    assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    assert not runs(app)
+    await server.serving
+
+
+async def test_an_application_that_has_the_services_lifespan_too_starts_it_once(app: Huahuo) -> None:
+    server = Server(app.asgi(FastAPI(lifespan=app.lifespan), path="/live"))
+    assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    assert runs(app)
+    assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    assert not runs(app)
+    await server.serving
+
+
+async def test_an_application_that_cannot_start_stops_the_service_again(app: Huahuo, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def lifespan(_host: FastAPI) -> AsyncIterator[None]:
+        if not (tmp_path / "database").exists():
+            raise RuntimeError("no database")
+        yield
+
+    server = Server(app.asgi(FastAPI(lifespan=lifespan), path="/live"))
+    failed = await server.say("startup")
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "no database" in failed["message"]
+    with pytest.raises(RuntimeError):
+        await server.serving
+    assert not runs(app)
+
+
+async def test_a_service_that_cannot_start_says_so_and_the_other_application_is_not_begun(
+    app: Huahuo, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    async def other(_scope: Message, _receive: Receive, _send: Send) -> None:
+        begun.append("begun")
+
+    async with Huahuo(data=tmp_path / "data", port=0):
+        failed = await Server(app.asgi(other, path="/live")).say("startup")
+        assert (failed["type"], begun) == ("lifespan.startup.failed", [])
+        assert "in use by process" in failed["message"]
