@@ -6,7 +6,7 @@ import pytest
 from msgspec import Struct
 
 from huahuo import Command, Context, Decision, Entity, Event, Every, Huahuo, Outcome
-from huahuo.testing.pytest_plugin import must_be_an_application
+from huahuo.testing.pytest_plugin import must_be_an_application, must_block
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError, StreamDenied
 from tests.support.worlds.orders import Order, orders
@@ -63,6 +63,16 @@ def test_a_fixture_that_returns_no_application_is_told_so(given: object, said: s
     with pytest.raises(pytest.fail.Exception) as failed:
         must_be_an_application(given)
     assert str(failed.value) == f"the fixture `application` returns your Huahuo(…): {said}"
+
+
+def test_a_test_that_is_a_coroutine_is_told_that_the_calls_block() -> None:
+    async def test_orders(app: AppWorld) -> None:
+        del app
+
+    with pytest.raises(pytest.fail.Exception) as failed:
+        must_block(test_orders)
+    said = "calls of the fixture `app` block: write def test_orders(app), without async"
+    assert str(failed.value) == said
 
 
 def test_a_client_orders_and_follows(world: AppWorld) -> None:
