@@ -32,8 +32,9 @@ BYTES_MAX: Final = 256 << 10
 _A_STEP: Final = 128
 """After as many entities, other work on the loop has its turn."""
 
-type _Part = tuple[Entity, Decision[Any, Any], int, bool]
-"""The index of its first event in the append, and whether the entity has taken over the state after it."""
+type _Part = tuple[Entity, Decision[Any, Any], slice, slice, bool]
+"""The places of its events among those on own streams, and among the others; and whether the entity has taken
+over the state after it."""
 
 
 class Together:
@@ -43,7 +44,7 @@ class Together:
     """
 
     __slots__ = (
-        "_bytes", "_context", "_door", "_events", "_expected", "_heads", "_held", "_log", "_owners",
+        "_bytes", "_context", "_door", "_expected", "_heads", "_held", "_log", "_others", "_own", "_owners",
         "_principal", "_rows", "_unfinished", "_written", "full",
     )  # fmt: skip
 
@@ -57,7 +58,10 @@ class Together:
         self._unfinished: list[_Part] = []
         """Decisions about which their entities learn more than that they are durable. Of the others nothing
         is kept: an append has hundreds, and the collector would look at each part of them."""
-        self._events: list[NewEvent] = []
+        self._own: list[NewEvent] = []
+        """Events on the streams of their own entities, which come first in the append."""
+        self._others: list[NewEvent] = []
+        """All others, such as the firings of timers. An engine writes a run of events of one type faster."""
         self.full = False
         """Whether `submit` should be called now."""
         self._rows: list[RowPut | RowDrop] = []
@@ -86,13 +90,14 @@ class Together:
         decide_now = getattr(entity, "decide_now", None)  # `isinstance` would ask the class's metaclass
         if decide_now is not None:
             decision = decide_now(command, self._context)
+            own, others = len(self._own), len(self._others)
             if decision is not None and self._join(entity, decision, command_id):
                 if fresh:
                     self._held[inbox] = entity
                 advanced = entity.advance(decision)
                 if decision.effects or not advanced:
-                    at = len(self._events) - len(decision.events)
-                    self._unfinished.append((entity, decision, at, advanced))
+                    places = slice(own, len(self._own)), slice(others, len(self._others))
+                    self._unfinished.append((entity, decision, *places, advanced))
                 return True
         if fresh:
             door.let_go(inbox)
@@ -118,7 +123,8 @@ class Together:
             if stream not in owners:  # else it is the head after a decision of this append
                 owners[stream] = entity
                 self._expected[stream] = expects[stream]
-        without_id, size = False, 0
+        own, others, size = self._own, self._others, 0
+        guarded = "" if guard is None else guard[0]
         for event in events:
             stream = event.stream
             if stream in heads:
@@ -126,22 +132,21 @@ class Together:
             else:
                 heads[stream] = (expects[stream] if stream in expects else self._context.head(stream)) + 1
             size += len(event.body)
-            without_id = without_id or not event.command_id
-        if without_id:
-            events = tuple([_caused(event, command_id) for event in events])
-        self._events += events
+            (own if stream == guarded else others).append(
+                event if event.command_id else _caused(event, command_id)
+            )
         self._bytes += size
-        self.full = len(self._events) >= EVENTS_MAX or self._bytes >= BYTES_MAX
+        self.full = len(own) + len(others) >= EVENTS_MAX or self._bytes >= BYTES_MAX
         self._rows += decision.rows
         return True
 
     def submit(self) -> None:
         """Give all decisions to the log."""
-        if not self._events:
+        if not (self._own or self._others):
             return
         append = Append(
             ts_ms=self._context.now_ms,
-            events=tuple(self._events),
+            events=(*self._own, *self._others),
             expected=self._expected,
             principal=self._principal,
             rows=tuple(self._rows),
@@ -159,7 +164,7 @@ class Together:
         """
         written = self._written
         if written is None:
-            return not self._events
+            return not (self._own or self._others)
         try:
             outcome = await written
         except (Conflict, CommandMismatch, TooLarge, QueueFull, Closed):
@@ -181,11 +186,13 @@ class Together:
         self._unfinished.clear()
 
     async def _take(self, events: Sequence[StoredEvent]) -> None:
-        done = 0
+        done, count = 0, len(self._own)
         try:
             for some in batched(self._unfinished, _A_STEP):
-                for entity, decision, at, advanced in some:
-                    entity.finish(decision, events[at : at + len(decision.events)], advanced=advanced)
+                for entity, decision, own, others, advanced in some:
+                    beside = events[count + others.start : count + others.stop]
+                    written = (*events[own], *beside)
+                    entity.finish(decision, written, advanced=advanced)
                 done += len(some)
                 if done < len(self._unfinished):
                     await asyncio.sleep(0)
@@ -209,8 +216,6 @@ def _heads_after(heads: Mapping[str, int], log: Log) -> Callable[[str], int]:
 
 def _caused(event: NewEvent, command_id: str) -> NewEvent:
     """The event with the id of its command."""
-    if event.command_id:
-        return event
     return NewEvent(event.stream, event.type, event.body, event.version, event.entity, command_id)
 
 

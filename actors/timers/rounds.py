@@ -83,8 +83,12 @@ class Rounds:
             await asyncio.gather(*(self._one(*due) for due in others))
 
     async def _together(self, timers: Iterable[Due]) -> list[Due]:
-        """Fire all whose entities can decide now, without a task for each. Returns the others."""
+        """Fire all whose entities can decide now, without a task for each. Returns the others.
+
+        A timer whose entity has one among the others already is left too: they fire in the order given.
+        """
         others: list[Due] = []
+        left: set[str] = set()
         groups: deque[tuple[Group, _Members]] = deque()
         try:
             group, members = self._new_group(groups)
@@ -92,8 +96,9 @@ class Rounds:
                 for due in some:
                     timer = due[1]
                     command_id = timer.id
-                    if not group.add(timer, command_id):
+                    if timer.entity in left or not group.add(timer, command_id):
                         others.append(due)
+                        left.add(timer.entity)
                         continue
                     members[command_id] = due
                     self.deciding[command_id] = timer

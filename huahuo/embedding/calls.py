@@ -23,6 +23,7 @@ from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
 from huahuo.app.wiring import App
 from huahuo.at import At
+from huahuo.embedding import mistakes
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.limits import NAME_CHARS_MAX
@@ -37,8 +38,6 @@ _LONE_STREAMS: Final = frozenset({"system", "log", "auth", "audit"})
 _SERVICE: Final = "service"
 _CLIENT: Final = "application"
 """The client in whose name an application's own command ids count."""
-_MEANT_AS_USER: Final = frozenset({"user", "user_id"})
-"""Fields by which a caller means `as_user`."""
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
 
@@ -91,12 +90,12 @@ async def send(
             "invalid_field", "a field is not valid", f"command_id: a text of 1 to {NAME_CHARS_MAX} characters"
         )
     entities: EntityApi = app.api("entities")
-    _refuse_the_user_as_a_field(entities, command, fields)
+    mistakes.refuse_the_user_as_a_field(entities.catalog, command, fields)
     if as_user is None or isinstance(command, Command):
         return await _as_service(entities, _place(app), command, as_user, command_id, fields)
     spec = app.registry.commands.get(command)
     if spec is None:
-        raise Refused("unknown_action", f"there is no action {command!r}")
+        raise mistakes.unknown(entities.catalog, command, f"there is no action {command!r}")
     who = _principal(as_user)
     parsed = incoming.Parsed(command, command_id, fields)
     params: Any = incoming.convert(parsed, spec.params)
@@ -109,18 +108,6 @@ async def send(
     reply = await app.gate.execute(call, spec)
     own = command in entities.catalog.by_action
     return _shown(reply.body, reply.at, duplicate=reply.duplicate, own=own)
-
-
-def _refuse_the_user_as_a_field(
-    entities: EntityApi, command: str | Command, fields: Mapping[str, Any]
-) -> None:
-    """Refuse a field that stands for `as_user`: it would be ignored, and the service itself would send."""
-    found = entities.catalog.by_action.get(command) if isinstance(command, str) else None
-    if found is None:
-        return
-    for name in sorted(_MEANT_AS_USER & fields.keys() - {*found[1].__struct_encode_fields__}):
-        why = f"{name}: {command} has no such field: write as_user= for the user who sends it"
-        raise Refused("invalid_field", "a field is not valid", why)
 
 
 async def _as_service(
@@ -146,7 +133,7 @@ async def _as_service(
     else:
         found = catalog.by_action.get(command)
         if found is None:
-            raise Refused("unknown_action", f"no entity has the action {command!r}")
+            raise mistakes.unknown(catalog, command, f"no entity has the action {command!r}")
         entity, cls = found
         message = entities.messages[traits(cls).action]
         params: Any = incoming.convert(incoming.Parsed(command, command_id, dict(fields)), message.params)

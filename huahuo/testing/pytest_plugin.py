@@ -6,6 +6,7 @@ return shop.app
 """
 
 from collections.abc import Iterator
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,22 @@ def application() -> "Huahuo":
 
 
 @pytest.fixture
-def app(application: "Huahuo", tmp_path: Path) -> Iterator["AppWorld"]:
+def app(application: "Huahuo", tmp_path: Path, request: pytest.FixtureRequest) -> Iterator["AppWorld"]:
     """The application's service, on a log in memory and in virtual time."""
     from huahuo.testing.world import AppWorld
 
+    must_block(request.function)
     must_be_an_application(application)
     world = AppWorld(application, tmp_path / "data")
     yield world
     world.close()
+
+
+def must_block(test: object) -> None:
+    """Fail a test that is a coroutine: the fixture has a loop of its own, whose time stands still."""
+    if iscoroutinefunction(test):
+        name = getattr(test, "__name__", "the test")
+        pytest.fail(f"calls of the fixture `app` block: write def {name}(app), without async", pytrace=False)
 
 
 def must_be_an_application(given: object) -> None:

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
+from inspect import CORO_CREATED, getcoroutinelocals, getcoroutinestate
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 from zlib import crc32
 
@@ -133,6 +135,7 @@ class AppWorld:
         self._disk = ModelDisk()
         self._lives = 0
         self._clients: list[TestClient] = []
+        self._clients_of: dict[int | str, int] = {}
         self._app: App | None = None
         self.run(self._start())
 
@@ -187,11 +190,19 @@ class AppWorld:
 
     def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
         """See `Huahuo.rights_changed`."""
-        calls.rights_changed(self.running, stream, user)
+
+        async def told() -> None:  # on the loop, where those who follow are judged again
+            calls.rights_changed(self.running, stream, user)
+
+        self.run(told())
 
     def _connected(self, token: str, name: int | str) -> TestClient:
+        count = self._clients_of[name] = self._clients_of.get(name, 0) + 1
+        seed = name if isinstance(name, int) else crc32(name.encode())
+        if count > 1:  # another installation, whose command ids are others
+            seed = crc32(f"{name} {count}".encode())
+
         async def connected() -> TestClient:
-            seed = name if isinstance(name, int) else crc32(name.encode())
             ambient = VirtualAmbient(self._loop, seed)
             client = Client(self.running.url, token=token, client=f"test-{seed}", ambient=ambient)
             await client.__aenter__()
@@ -285,7 +296,17 @@ class AppWorld:
             if task is not asyncio.current_task() and task.get_context().get(_life) == self._lives
         ]
         for task in mine:
+            _close_what_never_began(task)
             task.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
         with contextlib.suppress(Exception):
             await self.running.stop()
+
+
+def _close_what_never_began(task: asyncio.Task[Any]) -> None:
+    """Close the coroutines that a task was given and, cancelled before its first step, will never await."""
+    work = task.get_coro()
+    if isinstance(work, CoroutineType) and getcoroutinestate(work) == CORO_CREATED:
+        for given in getcoroutinelocals(work).values():
+            if isinstance(given, CoroutineType):
+                given.close()

@@ -105,7 +105,7 @@ async def check(
         found = {"differences": report.count, "first": earliest, "by_line": groups}
         out.json(counts | found | {"saved": saved and str(saved)})
     else:
-        out.line(_counts(report))
+        out.line(said_counts(report))
         if passed_over:
             out.line(said_unjudged(passed_over, application=loaded() is not None))
         if len(report.by_line()) > 1:
@@ -122,8 +122,11 @@ async def check(
     return DIFFERENT if report.count else SAME
 
 
-def _counts(report: Report) -> str:
-    parts = [f"{report.events} events", f"{report.folded} of entities folded again"]
+def said_counts(report: Report) -> str:
+    """What was compared, in one line. Only what was done is spoken of."""
+    parts = [f"{report.events} events"]
+    if report.folded:
+        parts.append(f"{report.folded} of entities folded again")
     if report.decided or report.underivable:
         derived = f"({report.underivable} could not be derived)"
         parts.append(f"{report.decided} commands decided again {derived}")

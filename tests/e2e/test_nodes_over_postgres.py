@@ -1,20 +1,31 @@
 """Real nodes over a real PostgreSQL: one is killed, the other goes on; and the standby is promoted."""
 
+import json
 import signal
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from itertools import batched
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.chaos.judging import of_replicas
 from tests.support.chaos.relay import network
+from tests.support.patience import WITHIN_S
 from tests.support.proofs import whole_only
 from tests.support.servers.nodes import history, nodes, publish, ready, until
 from tests.support.servers.postgres import PASSWORD, Postgres, postgres
+from tests.support.servers.serving import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 FROZEN_S = 20.0
+HALLS = "tests.support.worlds.halls:app"
+SEATS = 12
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +47,29 @@ def test_what_a_killed_node_acknowledged_is_on_the_other_and_on_it_when_it_is_ba
         one.start()
         publish(one, 3)
         until(lambda: history(one) == history(other) == [0, 1, 2, 3], lambda: (history(one), history(other)))
+
+
+@pytest.mark.slow
+def test_one_entity_that_both_nodes_command_at_once_gives_each_seat_to_one_of_them(
+    tmp_path: Path, order: Postgres
+) -> None:
+    with nodes(tmp_path, f"{order.url}?name=halls") as cluster:
+        both = cluster.add("a", HUAHUO_APP=HALLS), cluster.add("b", HUAHUO_APP=HALLS)
+        with ThreadPoolExecutor(8) as threads:
+            asked = [threads.submit(_book, node, seat) for seat in range(SEATS) for node in both]
+            answers = [one.result() for one in asked]
+            assert [sorted(pair) for pair in batched(map(_said, answers), 2)] == [
+                ["success", "taken"]
+            ] * SEATS
+            again = [threads.submit(_book, node, SEATS, "same id") for node in both]
+            first, second = (one.result() for one in again)
+        assert (first["type"], first["at"]) == (second["type"], second["at"]) == ("success", second["at"])
+        assert first.get("duplicate", False) != second.get("duplicate", False)
+        until(
+            lambda: sorted(_seats(both[0])) == sorted(_seats(both[1])) == list(range(SEATS + 1)),
+            lambda: [_seats(node) for node in both],
+        )
+        assert _seats(both[0]) == _seats(both[1]), "one order"
 
 
 @whole_only
@@ -106,3 +140,37 @@ def test_a_node_that_is_frozen_or_cut_off_for_20_s_tells_the_same_history_afterw
             one.stop()
             other.stop()
             assert of_replicas({"a": one, "b": other}) == []
+
+
+def _book(node: Serving, seat: int, command_id: str = "") -> dict[str, Any]:
+    """Book a seat of the one hall, until the answer is final."""
+    headers = {
+        "Authorization": f"Bearer {node.token(1, 'root', admin=True)}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": command_id or f"{node.port}-{seat}",
+    }
+    body = json.dumps({"hall_id": "h", "seat": seat}).encode()
+    end_s = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            asked = urllib.request.Request(f"{node.url}/commands/book_seat", body, headers)
+            with urllib.request.urlopen(asked, timeout=15) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            refused = dict(json.load(error))
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return refused
+            assert time.monotonic() < end_s, refused
+        time.sleep(0.1)
+
+
+def _said(reply: dict[str, Any]) -> str:
+    return str(reply.get("code") or reply["type"])
+
+
+def _seats(node: Serving) -> list[int]:
+    """The seats in the order in which the node says that they were booked."""
+    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
+    asked = urllib.request.Request(f"{node.url}/streams/hall/h?after=start&limit=1000", None, headers)
+    with urllib.request.urlopen(asked, timeout=15) as answer:
+        return [event["seat"] for event in json.load(answer)["events"]]

@@ -1,12 +1,14 @@
 """`huahuo.testing`: a service in virtual time, with clients that lose their connection, and crashes."""
 
+import gc
+import warnings
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
 from huahuo import Command, Context, Decision, Entity, Event, Every, Huahuo, Outcome
-from huahuo.testing.pytest_plugin import must_be_an_application
+from huahuo.testing.pytest_plugin import must_be_an_application, must_block
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError, StreamDenied
 from tests.support.worlds.orders import Order, orders
@@ -65,6 +67,16 @@ def test_a_fixture_that_returns_no_application_is_told_so(given: object, said: s
     assert str(failed.value) == f"the fixture `application` returns your Huahuo(…): {said}"
 
 
+def test_a_test_that_is_a_coroutine_is_told_that_the_calls_block() -> None:
+    async def test_orders(app: AppWorld) -> None:
+        del app
+
+    with pytest.raises(pytest.fail.Exception) as failed:
+        must_block(test_orders)
+    said = "calls of the fixture `app` block: write def test_orders(app), without async"
+    assert str(failed.value) == said
+
+
 def test_a_client_orders_and_follows(world: AppWorld) -> None:
     alice = world.client(42)
     assert alice.send("place_order", item="tea")["order_id"] == 1
@@ -90,6 +102,31 @@ def test_a_lost_connection_and_a_crash_lose_and_repeat_no_event(world: AppWorld)
     world.advance(hours=3)
     assert [event["seq"] for event in alice.events("order/1")] == [1, 2, 3, 4, 5]
     assert world.state("order", 1) == (Order(42, "tea", 40, "placed"), 5)
+    world.close()
+
+
+def test_two_clients_of_one_user_are_two_devices(world: AppWorld) -> None:
+    phone, laptop = world.client(42), world.client(42)
+    placed = [device.send("place_order", item="tea")["order_id"] for device in (phone, laptop, phone)]
+    assert placed == [1, 2, 3], "none is taken for a repeat of another's"
+    for device in (phone, laptop):
+        device.follow("order/3")
+        assert len(device.events("order/3")) == 1
+    world.close()
+
+
+def test_a_crash_while_effects_run_leaves_no_warning_to_a_test_that_takes_warnings_for_errors(
+    world: AppWorld,
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RuntimeWarning)
+        for life in range(3):
+            alice = world.client(42)
+            for number in range(4):
+                assert alice.send("place_order", item="tea")["order_id"] == 4 * life + number + 1
+            world.crash()
+            gc.collect()  # which warns of coroutines that were never awaited
+    assert [str(one.message) for one in warned if one.category is RuntimeWarning] == []
     world.close()
 
 

@@ -12,7 +12,7 @@ from huahuo.app.application import load
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.errors import ConfigError
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.timetravel.check import examine
+from huahuo.timetravel.check import examine, said_counts
 from huahuo.timetravel.found import Report
 
 APP = """
@@ -79,6 +79,7 @@ async def test_a_folder_with_another_version_is_compared_state_by_state(folder: 
     assert (difference.kind, difference.entity) == ("state", "note/2")
     assert difference.what == ['text: today\'s "coffee", the other "cof"']
     assert difference.line == "noted.py:16"
+    assert said_counts(report) == f"{report.events} events, 1 difference"
 
 
 async def test_a_commit_of_the_applications_repository_is_compared(folder: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.http import HttpRoute
+from huahuo.eventstore.model import Secret
 from huahuo.transport.http.asked import LIMIT_MAX, WAIT_S_MAX
 from huahuo.transport.http.routes import BELOW, EXACT, Target
 
@@ -240,13 +241,18 @@ def _fields_of(name: str, action: Action, schemas: dict[str, Json]) -> Json:
     """
     for prefix in ("", f"{name}."):
         (schema,), parts = msgspec.json.schema_components(
-            [action.params], ref_template=f"{_SCHEMAS}{prefix}{{name}}"
+            [action.params], schema_hook=_own_type, ref_template=f"{_SCHEMAS}{prefix}{{name}}"
         )
         named = {prefix + part: of for part, of in parts.items()}
         if all(schemas.get(part, of) == of for part, of in named.items()):
             break
     schemas.update(named)
     return schema
+
+
+def _own_type(kind: type) -> Json:
+    """The schema of a type that the library does not know: a secret is given as text, and never shown."""
+    return {"type": "string", "format": "password", "writeOnly": True} if kind is Secret else {}
 
 
 def _named(name: str) -> Json:

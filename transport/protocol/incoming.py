@@ -218,7 +218,7 @@ def converted[T](fields: dict[str, Any], request_id: str | None, wanted: type[T]
     if wanted is dict:
         return cast("T", fields)
     try:
-        return msgspec.convert(fields, wanted, strict=True, dec_hook=_secret)
+        return msgspec.convert(fields, wanted, strict=True, str_keys=True, dec_hook=_secret)
     except msgspec.ValidationError as error:
         return _refused(str(error), request_id)
 
@@ -240,7 +240,7 @@ def _secret(wanted: type, value: object) -> object:
 
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_PATH = re.compile(r" - at `\$\.(\w+)")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.(\w+)")
 _SAFE = re.compile(
     r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"
 )

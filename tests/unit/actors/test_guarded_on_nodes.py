@@ -7,64 +7,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from msgspec import Struct
-from msgspec.structs import replace
 
-from huahuo import Command, Context, Entity, Event, Outcome, Refused
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
 from tests.support.worlds.effects import Works
+from tests.support.worlds.halls import halls
 
 SEATS = 12
 SEEDS = range(4)
 WITHIN_MS = 3
 """So short that many decisions of one node are made before it hears of those of the other."""
-
-
-class Booked(Event, type="seat_booked"):
-    seat: int
-
-
-class Freed(Event, type="seat_freed"):
-    seat: int
-
-
-class Hall(Struct, frozen=True):
-    taken: frozenset[int] = frozenset()
-
-
-class Book(Command, action="book_seat", creates=True):
-    seat: int
-
-
-class Free(Command, action="free_seat"):
-    seat: int
-
-
-def halls() -> Entity[Hall]:
-    hall = Entity("hall", Hall, key=str)
-
-    @hall.evolve
-    def booked(state: Hall, event: Booked) -> Hall:
-        return replace(state, taken=state.taken | {event.seat})
-
-    @hall.evolve
-    def freed(state: Hall, event: Freed) -> Hall:
-        return replace(state, taken=state.taken - {event.seat})
-
-    @hall.decide
-    def book(state: Hall, command: Book, ctx: Context) -> Outcome:
-        return Refused("taken") if command.seat in state.taken else [Booked(command.seat)]
-
-    @hall.decide
-    def free(state: Hall, command: Free, ctx: Context) -> Outcome:
-        return [Freed(command.seat)] if command.seat in state.taken else Refused("not_taken")
-
-    @hall.readers
-    def anybody(state: Hall, who: Any) -> bool:
-        return True
-
-    return hall
 
 
 def on_two_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:

@@ -70,6 +70,25 @@ def test_the_decisions_of_many_entities_are_one_append_and_each_names_its_comman
     in_town(test)
 
 
+def test_the_events_of_own_streams_come_first_and_each_entity_learns_its_own() -> None:
+    async def test(town: Town) -> None:
+        for key in "abc":
+            await town.execute(key, Deposit(5))
+        commands = {"a": PayInto("account/x", 1), "b": PayInto("account/y", 2), "c": Deposit(4, receipt=True)}
+        group = together(town, **commands)
+        assert group is not None
+        assert await group.finish()
+        found = await town.log.read("log", 3, events_max=10)
+        assert [(event.stream, event.command_id) for event in found] == [
+            ("account/a", "c-a"), ("account/b", "c-b"), ("account/c", "c-c"),
+            ("account/x", "c-a"), ("account/y", "c-b"),
+        ]  # fmt: skip
+        assert [await town.balance(key) for key in "abcxy"] == [(2, 4), (2, 3), (2, 9), (1, 1), (1, 2)]
+        assert [receipt.balance for _, receipt, _ in town.effects] == [9]
+
+    in_town(test)
+
+
 def test_a_decision_that_counts_on_a_stream_which_another_writes_waits_for_the_next_append() -> None:
     async def test(town: Town) -> None:
         await town.execute("a", Deposit(5))

@@ -1,0 +1,101 @@
+"""Fields of commands: types that JSON has no word for are taken, described and named as others are."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from huahuo import Command, Context, Decision, Entity, Event, Huahuo, Outcome, Principal, Secret
+from huahuo.testing.world import AppWorld
+from huahuo.transport.client.model import CommandError
+
+
+class Counted(Event, type="shelf_counted"):
+    """How many stand at each place."""
+
+    places: dict[int, str]
+
+
+class Shelf(Struct, frozen=True):
+    """The state."""
+
+    places: dict[int, str] = {}
+
+
+class Count(Command, action="count_shelf", creates=True):
+    """A dict whose keys are numbers, and secrets: one that is wanted, one that may be absent."""
+
+    places: dict[int, str]
+    password: Secret
+    other: Secret | None = None
+
+
+def application() -> Huahuo:
+    shelf = Entity("shelf", Shelf)
+
+    @shelf.evolve
+    def counted(state: Shelf, event: Counted) -> Shelf:
+        return replace(state, places={**state.places, **event.places})
+
+    @shelf.decide
+    def count(state: Shelf, command: Count, ctx: Context) -> Outcome:
+        del state, ctx
+        return Decision([Counted(command.places)], secrets={"password": command.password})
+
+    @shelf.readers
+    def may_read(state: Shelf, who: Principal) -> bool:
+        del state, who
+        return True
+
+    return Huahuo(entities=[shelf])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> AppWorld:
+    return AppWorld(application(), tmp_path / "data")
+
+
+def test_a_dict_with_numbers_as_keys_comes_as_json_has_it(world: AppWorld) -> None:
+    alice = world.client(42)
+    assert alice.send("count_shelf", places={"1": "tea", "-2": "jam"}, password="hunter2")["shelf_id"] == 1
+    assert world.state("shelf", 1) == (Shelf({1: "tea", -2: "jam"}), 1)
+    world.send("count_shelf", places={3: "oil"}, password="hunter2", as_user=42)  # of Python's own
+    assert world.state("shelf", 2) == (Shelf({3: "oil"}), 1)
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "details"),
+    [
+        ({"places": {"tea": "1"}, "password": "x"}, "places: Expected `int`, got `str`"),
+        ({"places": {"1": 1}, "password": "x"}, "places: Expected `str`, got `int`"),
+        ({"places": {}, "password": 1}, "password: "),
+        ({"places": {}}, "password: it is missing"),
+    ],
+)
+def test_a_key_or_a_secret_of_another_type_is_named(
+    world: AppWorld, fields: dict[str, Any], details: str
+) -> None:
+    with pytest.raises(CommandError) as refused:
+        world.client(42).send("count_shelf", **fields)
+    assert refused.value.code == "invalid_field"
+    assert refused.value.details.startswith(details)
+    world.close()
+
+
+def test_the_openapi_document_describes_a_secret_as_a_password(world: AppWorld) -> None:
+    async def asked() -> Any:
+        async with httpx.AsyncClient() as http:
+            return (await http.get(f"{world.running.url}/openapi.json")).json()
+
+    document = world.run(asked())
+    body = document["paths"]["/commands/count_shelf"]["post"]["requestBody"]["content"]["application/json"]
+    schema = body["schema"]
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    secret = {"type": "string", "format": "password", "writeOnly": True}
+    assert schema["properties"]["password"] == secret
+    world.close()

@@ -1,0 +1,68 @@
+"""What is written wrong in `send` is refused in words that say what to write."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Refused
+from huahuo.testing.world import AppWorld
+from tests.support.worlds.orders import Order
+
+
+class Opened(Event, type="lamp_opened"):
+    """It is on."""
+
+
+class Switch(Command, action="switch_lamp", creates=True):
+    """What clients send."""
+
+
+class Dim(Command, name="dim"):
+    """What only the service sends."""
+
+    percent: int = 0
+
+
+def lamps() -> Entity[Order]:
+    lamp = Entity("lamp", Order)
+
+    @lamp.evolve
+    def opened(state: Order, event: Opened) -> Order:
+        del event
+        return state
+
+    @lamp.decide
+    def switch(state: Order, command: Switch, ctx: Context) -> Outcome:
+        del state, command, ctx
+        return [Opened()]
+
+    @lamp.decide
+    def dim(state: Order, command: Dim, ctx: Context) -> Outcome:
+        del state, command, ctx
+        return [Opened()]
+
+    return lamp
+
+
+@pytest.mark.parametrize("as_user", [None, 42])
+@pytest.mark.parametrize(
+    ("command", "fields", "said"),
+    [
+        ("dim", {}, "'dim' is the name of Dim, which has no action: send Dim(…)"),
+        (Dim, {}, "Dim is a class: write Dim(…)"),
+        (Dim(5), {}, "lamp_id: say which lamp it is for"),
+        (Dim(5), {"lamp": 1}, "lamp: with an object, write its fields in it; beside it is only lamp_id="),
+        (Switch(), {"seconds": 1}, "seconds: with an object, write its fields in it"),
+    ],
+)  # fmt: skip
+def test_a_call_that_says_less_or_more_than_the_command_is_told_what_to_write(
+    tmp_path: Path, as_user: int | None, command: Any, fields: dict[str, Any], said: str
+) -> None:
+    world = AppWorld(Huahuo(entities=[lamps()]), tmp_path / "data")
+    with pytest.raises(Refused) as refused:
+        world.send(command, as_user=as_user, **fields)
+    assert said in str(refused.value)
+    assert world.send(Switch())["lamp_id"] == 1, "nothing was done, and no number taken"
+    assert world.send(Dim(5), lamp_id=1)["at"]["seq"] == 2
+    world.close()
