@@ -3,7 +3,7 @@
 Between fields there may also be a tab, `|`, a comma or a semicolon (as in CSV, with quotes). Each line is
 split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if that
 leaves an address, or the name of their column, at the beginning, or if the comma leaves none. A first line
-that names columns says where they are.
+that names columns says where they are. Where a line has none of these, their full-width forms separate.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
@@ -29,6 +29,8 @@ _COLUMNS: Final = ("email", "password", "client_id", "refresh_token")
 FIELDS_OAUTH: Final = 4
 FIELDS_MIN: Final = 2
 
+_WIDE_SEPARATOR = re.compile("—{2,}|[，；｜]")
+"""As Chinese keyboards write them: `————` for `----`."""
 _TOKEN_CHARS_MIN = 40
 _LINE_BYTES = 430
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -125,8 +127,10 @@ def _fields(line: str) -> list[str]:
         found = _with_hyphens([field.strip() for field in line.split(SEPARATOR)])
     elif other := next((one for one in _OTHERS if one in line), ""):
         found = line.split(other)
-    else:
+    elif "," in line or ";" in line:
         found = _as_csv(line)
+    else:
+        found = _WIDE_SEPARATOR.split(line)
     while len(found) > FIELDS_OAUTH and not found[-1].strip():
         found.pop()  # a separator at the end
     return [field.strip() for field in found]

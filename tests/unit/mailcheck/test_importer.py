@@ -104,6 +104,13 @@ def test_several_accounts_in_one_line_are_told_and_none_is_guessed(line: str) ->
     assert "canary" not in repr(data)
 
 
+@pytest.mark.parametrize("separator", ["————", "——", "，", "；", "｜"])
+def test_full_width_separators_separate_where_a_line_has_no_others(separator: str) -> None:
+    [account] = parse(separator.join(("a@outlook.com", "pw", UUID, TOKEN)), "outlook").accounts
+    assert fields(account) == ("a@outlook.com", "pw", UUID, TOKEN)
+    assert accounts(parse(f"a@x.com----p{separator}w", "imap"))[0][2] == {"password": f"p{separator}w"}
+
+
 @pytest.mark.parametrize(
     ("line", "password"),
     [
