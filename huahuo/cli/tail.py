@@ -88,7 +88,7 @@ async def tail(
 
         def code(event: Event) -> None:
             for text in of.lines(event):
-                console.out(text, highlight=False)
+                print(text, file=console.file, flush=True)  # a console makes spaces of tabs
 
         await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
     elif console.is_terminal and not as_json:

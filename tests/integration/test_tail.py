@@ -38,7 +38,8 @@ async def test_each_event_is_one_line_though_the_connection_is_cut() -> None:
 async def test_codes_are_lines_with_tabs_between_the_fields() -> None:
     async with behind_proxy() as (server, _):
         out = io.StringIO()
-        body = b'{"type":"mail_received","email_id":7,"received_time":"now\\u001b","code":"482913","timestamp":"t"}'
+        fields = {"email_id": 7, "received_time": "now\x1b", "code": "482913", "timestamp": "t"}
+        body = json.dumps({"type": "mail_received", **fields}).encode()
         await server.log.append(Append(ts_ms=1, events=(NewEvent(STREAM, "mail_received", body),)))
         url, console = f"127.0.0.1:{server.port}", Console(file=out)
         following = asyncio.create_task(tail(url, STREAM, server.token, "0", codes=True, console=console))
