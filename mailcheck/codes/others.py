@@ -48,7 +48,7 @@ _MASKED_ON = re.compile(r" ?[*•]{2,}[ *•]{0,8}[0-9]")
 """After a number: it goes on behind what is hidden."""
 _CALLED = re.compile(
     simple(
-        r"\s?(?:으?로|에)\s?(?:전화|연락|문의)|\s?(?:へ|に|まで|までに)(?:ご|お)?(?:電話|連絡)|\s(?:an|anrufen)\b[.!,]"
+        r"\s?(?:으?로|에)\s?(?:전화|연락|문의)|\s?(?:へ|に|まで|までに)(?:ご|お)?(?:電話|連絡)|\s?anrufen\b"
     )
 )
 """After a number that is to be called."""
