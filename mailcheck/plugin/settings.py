@@ -77,7 +77,7 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
             le=86_400,
             description="seconds between two looks at a watched mailbox, a quarter more or less;"
-            " with IDLE up to a tenth less, and more if many are watched",
+            " with IDLE up to two fifths less, and more if many are watched",
         ),
     ] = 60.0
     watch_connections_per_host: Annotated[
