@@ -1,11 +1,12 @@
-"""Fits the weights of `mailcheck/codes/weights.py` to the tuned half of the corpus of mails with codes.
+"""Fits the weights of `mailcheck/codes/weights.py` to the parts of the corpus that were looked at.
 
-Run `python scripts/code_weights.py` after a change of that half or of the evidence; a test fails when the
+Run `python scripts/code_weights.py` after a change of those or of the evidence; a test fails when the
 weights do not fit it. A logistic regression with a ridge, by Newton's method: no chance is in it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from huahuo.mailcheck.codes import finding, weights
@@ -13,7 +14,8 @@ from huahuo.mailcheck.codes.evidence import emphasised, evidences
 from huahuo.mailcheck.codes.plain import stripped
 
 _ROOT = Path(__file__).parent.parent
-TUNED = _ROOT / "tests/unit/mailcheck/code_mails/tuned"
+_CORPUS = _ROOT / "tests/unit/mailcheck/code_mails"
+TUNED = (_CORPUS / "tuned", _CORPUS / "apart_mended")
 _RIDGE = 1.0
 _STEPS = 12
 
@@ -35,10 +37,10 @@ def is_same(found: str, wanted: str) -> bool:
     return found == (plain if plain.isdecimal() else wanted)
 
 
-def rows(half: Path) -> list[Row]:
-    """The evidence of each number of a half, and whether it is the code."""
+def rows(halves: Iterable[Path]) -> list[Row]:
+    """The evidence of each number of these halves, and whether it is the code."""
     found: list[Row] = []
-    for _language, code, subject, text, html in mails(half):
+    for _language, code, subject, text, html in chain.from_iterable(map(mails, halves)):
         mail = finding.mail_of(subject, text or stripped(html))
         if mail is not None:
             for number, evidence in evidences(mail, finding.ruled(mail), emphasised(html)):

@@ -36,6 +36,10 @@ class Interpreter(Protocol):
         """What the client is told for a message of the protocol."""
         ...
 
+    def too_large(self, bytes_max: int) -> Sequence[Message]:
+        """What a signed-in client is told before the close, if a message has more than `bytes_max`."""
+        ...
+
     def close_code(self, code: int) -> int:
         """The code to close with in place of one of docs/protocol.md 10."""
         ...

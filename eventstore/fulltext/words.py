@@ -2,13 +2,16 @@
 
 Languages that put spaces between words are split there, and case, accents and full-width forms make no
 difference. Chinese, Japanese and Korean are split into overlapping pairs of characters: a text with
-验证码 has the words 验证 and 证码, and each character by itself.
+验证码 has the words 验证 and 证码, and each character by itself. Traditional characters are taken as their
+simplified ones, so 發票 and 发票 are the same word.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
+
+from huahuo.eventstore.fulltext.simplified import SIMPLIFIED
 
 WORD_CHARS_MAX: Final = 40
 """What is longer is no word but a key, a link or an encoded file, and is left out."""
@@ -47,7 +50,7 @@ def runs_of(text: str) -> Iterator[tuple[str, bool]]:
             continue
         for part in _PARTS.findall(run):
             if _CLOSE_CHAR.match(part):
-                yield part, True
+                yield part.translate(SIMPLIFIED), True
             else:
                 yield (part if part.isascii() else _without_accents(part)), False
 

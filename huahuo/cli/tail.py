@@ -88,7 +88,7 @@ async def tail(
 
         def code(event: Event) -> None:
             for text in of.lines(event):
-                console.out(printable(text), highlight=False)
+                print(text, file=console.file, flush=True)  # a console makes spaces of tabs
 
         await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
     elif console.is_terminal and not as_json:
@@ -181,7 +181,7 @@ class Codes:
                 mailbox = data.get("email_id")
                 name = self._names.get(mailbox) or f"mailbox {mailbox}"
                 fields = (data.get("received_time"), name, data["code"])
-                return ["\t".join(str(field).replace("\t", " ") for field in fields)]
+                return ["\t".join(printable(str(field).replace("\t", " ")) for field in fields)]
         return []
 
 

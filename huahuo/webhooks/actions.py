@@ -33,7 +33,7 @@ from huahuo.webhooks.hooks import (
     refuse_url,
 )
 
-_LETTERS_SHOWN: Final = 100
+_LETTERS_MAX: Final = 200
 _OVERLAP_S_MAX: Final = 30 * 86_400
 
 type _Url = Annotated[str, Meta(max_length=4096)]
@@ -56,6 +56,13 @@ class OneWebhook(msgspec.Struct, frozen=True):
     """The field of actions on one webhook."""
 
     webhook_id: int
+
+
+class Letters(OneWebhook, frozen=True):
+    """Fields of `get_webhook_letters`. `before`: the `next` of the page before."""
+
+    limit: Annotated[int, Meta(ge=1, le=_LETTERS_MAX)] = 100
+    before: Annotated[int, Meta(ge=1)] | None = None
 
 
 class ChangeSecret(OneWebhook, frozen=True):
@@ -94,7 +101,7 @@ class HookActions:
         for action in (
             Action("add_webhook", AddWebhook, self._add, signed_in=True),
             Action("list_webhooks", ListWebhooks, self._list, query=True),
-            Action("get_webhook_letters", OneWebhook, self._letters, query=True),
+            Action("get_webhook_letters", Letters, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
             Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
             Action("pause_webhook", OneWebhook, self._pause, frees=True),
@@ -139,18 +146,21 @@ class HookActions:
         await self._deliveries.books.count_again(hook.webhook_id for hook in found)
         return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
 
-    async def _letters(self, call: Call[OneWebhook]) -> Reply:
+    async def _letters(self, call: Call[Letters]) -> Reply:
         try:
             hook = self._known(call)
         except HookRefused as refused:
             return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
         found = await self._deliveries.letters(hook.webhook_id)
-        newest = list(found.values())[: -_LETTERS_SHOWN - 1 : -1]
+        before, limit = call.params.before, call.params.limit
+        older = [position for position in reversed(found) if before is None or position < before]
         data = [
             {"stream": one.stream, "seq": one.seq, "event_type": one.type, "attempts": one.attempts,
-             "error": one.error, "at": rfc3339(one.at_ms)} for one in newest
+             "error": one.error, "at": rfc3339(one.at_ms)}
+            for one in (found[position] for position in older[:limit])
         ]  # fmt: skip
-        said = {"webhook_id": hook.webhook_id, "total": len(found), "data": data}
+        following = older[limit - 1] if len(older) > limit else None
+        said = {"webhook_id": hook.webhook_id, "total": len(found), "data": data, "next": following}
         return json_reply({"type": "webhook_letters", **said})
 
     async def _retry(self, call: Call[OneWebhook]) -> Reply:

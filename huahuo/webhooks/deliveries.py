@@ -149,7 +149,7 @@ class Deliveries:
         """A hook is not paused any more: send what waited."""
         self.effects.look_again()
 
-    async def letters(self, webhook_id: int) -> Mapping[int, DeadLetter]:
+    async def letters(self, webhook_id: int) -> dict[int, DeadLetter]:
         """The dead letters of a hook by position, the oldest first."""
         found: dict[int, DeadLetter] = {}
         after = b""

@@ -12,7 +12,8 @@ type Message = dict[str, Any]
 def replied(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> list[Message]:
     """The messages for the reply to a command."""
     if reply["type"] == "error":
-        return [_error(action, asked, reply)]
+        error = _error(action, asked, reply)
+        return not_imported(error["message"]) if action == "import_emails" else [error]
     match action:
         case "add_email":
             said = {"type": "email_added", "message": classic_zh.ADDED.format(asked["email"])}
@@ -32,6 +33,13 @@ def import_result(reply: Mapping[str, Any]) -> Message:
     failed = [{**one, "email": "", "content": ""} for one in reply["failed_details"]]
     counts = {name: reply[name] for name in ("total", "success", "failed")}
     return {**counts, "failed_details": failed}
+
+
+def not_imported(reason: str) -> list[Message]:
+    """The messages for an import of which nothing was read. The second ends it in that front end."""
+    failed = [{"line": 1, "reason": reason, "email": "", "content": ""}]
+    result = {"type": "import_result", "total": 1, "success": 0, "failed": 1, "failed_details": failed}
+    return [{"type": "error", "message": reason}, result]
 
 
 def _imported(reply: Mapping[str, Any]) -> list[Message]:

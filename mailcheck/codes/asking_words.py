@@ -17,6 +17,8 @@ ASKS: Final = listed(
     entrez | tape | recopi | écri | répond | donn | gliss | indiq | dites | montre | introdu | ingres |
     escrib | tecle | marca | copia | respond | pon | dile | indica | dime | demuestra | введ | набер |
     нажм | впиш | перепиш | напиш | ответ | назов | укаж | скопир | скаж | покаж | вставь | 输入 | 填 | 敲 |
+    provide | supply | present | fourni | présente | mets | mettez | facilit | aport | proporcion |
+    vorleg | angeb | предъяв | предостав | сообщ | 提供 | 提示 | 出示 | 提交 | 제시 | 제출 |
     回 | 答 | 键入 | 抄 | 写进 | 告诉 | 报 | 入力 | 打 | 書 | 返事 | 押 | 伝え | 記入 | 教え | 입력 | 적어 |
     치 | 답 | 누르 | 눌 | 써 | 넣 | 알려 | 옮겨
     """

@@ -66,7 +66,8 @@ _ROUND = re.compile(r"[0-9]{2}00")
 _ROUND_WORTH = -0.15
 """`1800` is rather a time or an amount: of codes, one of a hundred looks so."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
-_YEARS = re.compile(r"(?:19|20)[0-9]{2}(?:[- ](?:19|20)[0-9]{2})?")
+_YEARS = re.compile(r"(?:19[0-9]|20[0-3])[0-9](?:[- ](?:19[0-9]|20[0-3])[0-9])?")
+"""Of what mails tell. `2046` is rather a code."""
 _VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
 """`SPRING25`: a word that is easily remembered. A code that is made by chance hardly looks like it."""
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")

@@ -62,6 +62,7 @@ NOT_AFTER: Final = listed(
 LABELS: Final = listed(
     """
     session id | sitzungs-id | session-id |
+    caso | el caso | ticket n | tique | gestión |
     retoure | return | returns | devolución | возврат | 退货单 | job | reading | readings | last reading |
     stand | relevé | lectura | показания | показание | 读数 | 指示数 | 지침 | incident | incident number |
     request | meter | vorfall | zähler | zählers | stromzählers | demande | l'incident | compteur |

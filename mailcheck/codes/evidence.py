@@ -28,6 +28,7 @@ _MARKUP_CHARS_MAX = 128 * 1024
 _EMPHASISED_MAX = 64
 _NEAR_CHARS, _LINE_CHARS, _LINES_CHARS = 24, 60, 80
 _RUNS_MAX = 10
+_WORDS_BESIDE, _WIDE_BESIDE = 2, 6
 _LENGTH_UNIT_CHARS = 100
 
 _LONG = re.compile(r"[0-9](?:[ -]?[0-9]){8,}")
@@ -40,6 +41,7 @@ _SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTER
 """How much the words of a mail can speak for a number."""
 _ABOUT_YOU = frozenset(("tells", "signing in", "ends", "agree", "soon", "yours", "subject names one"))
 _OF_SIGNING_IN = frozenset(("tells", "signing in", "subject names one"))
+_ASKED = frozenset(("asked beside", "asked on the line"))
 _SHOWN = frozenset(("alone", "bold", "leads the subject"))
 _RUN = re.compile(r"[0-9]+")
 _LISTED = re.compile(r"[^\w\n]{0,2},")
@@ -100,6 +102,8 @@ def _is_shown_or_asked_for(mail: Mail, own: dict[str, float]) -> bool:
     if not _SHOWN.isdisjoint(own) or own.keys() >= {"after colon", "word beside"}:
         return True
     if "only" in own and "not about you" not in _said(mail):
+        return True
+    if "unsure" not in own and "screen beside" in own and not _ASKED.isdisjoint(own):
         return True
     if not own["rules"] and "asked beside" not in own:
         return False
@@ -184,6 +188,13 @@ def _form(candidate: Candidate, bold: frozenset[str]) -> Iterator[str]:
         yield "bold"
 
 
+def _adjoining(before: str, after: str) -> str:
+    """The words next to a number; where words have no blanks between them, some characters."""
+    words = [word[-_WIDE_BESIDE:] if has_wide(word) else word for word in before.split()[-_WORDS_BESIDE:]]
+    words += [word[:_WIDE_BESIDE] if has_wide(word) else word for word in after.split()[:1]]
+    return "|".join(words)
+
+
 def _place(mail: Mail, candidate: Candidate) -> Iterator[str]:
     """What stands around the number."""
     lower = mail.lower
@@ -205,11 +216,13 @@ def _place(mail: Mail, candidate: Candidate) -> Iterator[str]:
     if WITH.search(before):
         yield "with"
     asked = lines[-_LINE_CHARS:] if alone else before[-_NEAR_CHARS:]
-    near, wide = after[:_NEAR_CHARS], has_wide(before + after)
+    near, wide = after[:_NEAR_CHARS], has_wide(lines + after)
     if mentions(f"{asked}|{near}", ASKS, wide=wide):
         yield "asked beside"
     elif not alone and mentions(f"{before}|{after}", ASKS, wide=wide):
         yield "asked on the line"
+    if not alone and mentions(_adjoining(before, after), ASKS, wide=wide):
+        yield "asked directly"
     if mentions(f"{lines if alone else before}|{after}", SCREEN, wide=wide):
         yield "screen beside"
     if is_measured(before, after):

@@ -43,6 +43,15 @@ _BY_PHONE = re.compile(
     r"\b(?:au|par) téléphone|\bpor teléfono|\bпо телефону)\W*$"
 )
 """Before a number that somebody is told to say."""
+_MASKED = re.compile(r"(?:[*•…]|(?:[*•]{2,}|…) )$")
+_MASKED_ON = re.compile(r" ?[*•]{2,}[ *•]{0,8}[0-9]")
+"""After a number: it goes on behind what is hidden."""
+_CALLED = re.compile(
+    simple(
+        r"\s?(?:으?로|에)\s?(?:전화|연락|문의)|\s?(?:へ|に|まで|までに)(?:ご|お)?(?:電話|連絡)|\s?anrufen\b"
+    )
+)
+"""After a number that is to be called."""
 _OVER = re.compile(
     simple(
         r"\W{0,3}(?:(?:has |is |already |now )*(?:expired|no longer valid|invalid|not valid)|"
@@ -77,8 +86,10 @@ def is_else(
         return True
     if shown.startswith("#", candidate.end):
         return True  # keys of a telephone
-    if before.endswith(("*", "•", "…")) and not after.startswith("*"):
-        return True  # the end of a card's number
+    if _MASKED.search(before) and not after.lstrip(" ").startswith("*"):
+        return True  # the end of a card's or a phone's number
+    if _CALLED.match(lower, candidate.end) or _MASKED_ON.match(lower, candidate.end):
+        return True
     if word and ahead and word.worth >= STRONG_WORTH and _FOR.fullmatch(lower, word.end, candidate.start):
         return False  # `the code for your order: 482913`
     if announced and (_FORMER.search(before) or _OVER.match(lower, candidate.end)):

@@ -12,13 +12,22 @@ import msgspec
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.mailcheck.mime.charsets import decode, guess
 from huahuo.mailcheck.mime.encoded_words import decode_words, one_line, readable
+from huahuo.mailcheck.mime.flowed import unflowed
 from huahuo.mailcheck.mime.opening import opened
-from huahuo.mailcheck.mime.parts import Part, is_attachment, parse
+from huahuo.mailcheck.mime.parts import Part, is_attachment, is_hidden_file, parse
 
 TEXT_CHARS_MAX = 512 * 1024
 """Bound of the plain text, and the same again for the HTML."""
 _TEXT_BYTES_MAX = 4 * TEXT_CHARS_MAX
 _ATTACHMENTS_MAX = 200
+_CALENDARS = frozenset({"text/calendar", "application/ics"})
+_NAMES = {
+    "text/calendar": "invite.ics",
+    "application/ics": "invite.ics",
+    "application/pdf": "attachment.pdf",
+    "message/rfc822": "mail.eml",
+}
+"""Of files that have none."""
 _SENDER_CHARS_MAX = 4000
 _DATE_MS_MAX = 253_402_300_799_999
 _USUAL_SENDER = re.compile(rb"([A-Za-z0-9 ]{1,100} )?<([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255})>")
@@ -88,13 +97,10 @@ def parsed_mail(raw: bytes) -> ParsedMail:
     leaves = _leaves(root)
     charset = next((leaf.charset for leaf in leaves if leaf.charset), "")
     texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
-    attachments: list[Attachment] = []
     for leaf in leaves:
-        if is_attachment(leaf):
-            if len(attachments) < _ATTACHMENTS_MAX:
-                attachments.append(Attachment(leaf.name, leaf.type, leaf.size))
-        elif leaf.type in texts:
-            texts[leaf.type].append(decode(leaf.decoded(_TEXT_BYTES_MAX), leaf.charset, fallback=charset))
+        if leaf.type in texts and not is_attachment(leaf):
+            texts[leaf.type].append(_text(leaf, charset))
+    attachments = [_attachment(leaf) for leaf in _files(leaves)]
     return ParsedMail(
         subject=readable(root.header("subject"), charset=charset),
         sender=_sender(root.header("from") or root.header("sender"), charset),
@@ -114,15 +120,38 @@ def attached(raw: bytes, number: int, bytes_max: int) -> tuple[Attachment, bytes
 
     Of a longer one there are a few bytes more than `bytes_max`. None: there are fewer. Never raises.
     """
-    leaves = [leaf for leaf in _leaves(parse(raw)) if is_attachment(leaf)][:_ATTACHMENTS_MAX]
-    if number >= len(leaves):
+    files = _files(_leaves(parse(raw)))
+    if number >= len(files):
         return None
-    leaf = leaves[number]
-    about = Attachment(leaf.name, leaf.type, leaf.size)
+    leaf = files[number]
+    about = _attachment(leaf)
     try:
         return about, leaf.decoded(bytes_max + 1)[: bytes_max + 1]
     except Exception:  # noqa: BLE001  what cannot be decoded is given as it came
         return about, leaf.body[: bytes_max + 1]
+
+
+def _files(leaves: list[Part]) -> list[Part]:
+    """The attachments, and behind them what is neither that nor shown, so that no number changes by it."""
+    marked = [leaf for leaf in leaves if is_attachment(leaf)]
+    has_calendar = any(leaf.type in _CALENDARS for leaf in marked)
+    hidden = [
+        leaf
+        for leaf in leaves
+        if is_hidden_file(leaf) and not (has_calendar and leaf.type in _CALENDARS) and not is_attachment(leaf)
+    ]
+    return (marked + hidden)[:_ATTACHMENTS_MAX]
+
+
+def _attachment(leaf: Part) -> Attachment:
+    return Attachment(leaf.name or _NAMES.get(leaf.type, ""), leaf.type, leaf.size)
+
+
+def _text(leaf: Part, fallback: str) -> str:
+    text = decode(leaf.decoded(_TEXT_BYTES_MAX), leaf.charset, fallback=fallback)
+    if leaf.type != "text/plain" or leaf.parameter("content-type", "format").lower() != "flowed":
+        return text
+    return unflowed(text, delete_space=leaf.parameter("content-type", "delsp").lower() == "yes")
 
 
 def _joined(texts: list[str]) -> str:

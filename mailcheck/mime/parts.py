@@ -37,6 +37,9 @@ _BLANK_LINE = re.compile(rb"\n\r{0,2}\n")
 _PARAMETER = re.compile(rb';\s*([^\s=;"]{1,128})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _GUESSED_BOUNDARY = re.compile(rb"^--([^\r\n]{1,200})\r?\nContent-", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
+_SHOWN_TYPES = frozenset({"text/plain", "text/html"})
+_OF_MACHINES = frozenset({"multipart/report", "multipart/signed", "multipart/encrypted"})
+"""Their parts are for programs: signatures, reports of delivery."""
 _BASE64_BLANKS = b" \t\r\n="
 
 
@@ -119,6 +122,18 @@ def is_attachment(part: Part) -> bool:
     if part.type.startswith("text/") or not part.name:
         return False
     return not (part.parent_type == "multipart/related" and part.header("content-id"))
+
+
+def is_hidden_file(part: Part) -> bool:
+    """Whether it is a file though nothing marks it as one: a scan without a name, an invitation, a table."""
+    if part.parent_type in _OF_MACHINES or not part.body.strip() or part.header("content-id"):
+        return False
+    if part.type.startswith("image/"):
+        return part.parent_type != "multipart/related"
+    if part.type.startswith("text/"):
+        is_form = part.parent_type == "multipart/alternative"  # of the text, for other programs
+        return part.type == "text/calendar" or not (part.type in _SHOWN_TYPES or is_form)
+    return part.type.startswith(("application/", "audio/", "video/"))
 
 
 def parse(raw: bytes) -> Part:

@@ -69,14 +69,15 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = ("junk",)
     watch_renew_s: Annotated[
         float,
-        Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands until it is renewed"),
+        Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands at most"),
     ] = 540.0
     watch_poll_s: Annotated[
         float,
         Meta(
             ge=1,
             le=86_400,
-            description="seconds between two looks at a watched mailbox without IDLE, a quarter more or less",
+            description="seconds between two looks at a watched mailbox, a quarter more or less;"
+            " with IDLE up to two fifths less, and more if many are watched",
         ),
     ] = 60.0
     watch_connections_per_host: Annotated[

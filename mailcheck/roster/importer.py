@@ -1,8 +1,9 @@
 """Account lines of an import text: `email----password----client_id----refresh_token`. Pure.
 
 Between fields there may also be a tab, `|`, a comma or a semicolon (as in CSV, with quotes). Each line is
-split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if only
-that leaves an address or the name of a column by itself. A first line that names columns says where they are.
+split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if that
+leaves an address, or the name of their column, at the beginning, or if the comma leaves none. A first line
+that names columns says where they are. Where a line has none of these, their full-width forms separate.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
@@ -28,10 +29,15 @@ _COLUMNS: Final = ("email", "password", "client_id", "refresh_token")
 FIELDS_OAUTH: Final = 4
 FIELDS_MIN: Final = 2
 
+_WIDE_SEPARATOR = re.compile("—{2,}|[，；｜]")
+"""As Chinese keyboards write them: `————` for `----`."""
 _TOKEN_CHARS_MIN = 40
 _LINE_BYTES = 430
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
+
+_HOST_NAME = re.compile(r"@[\w.-]+\.[^\W\d_]{2,}$")
+"""As in most addresses, and in few passwords with an `@`."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -101,7 +107,11 @@ def parse(
             raise TooManyLines(f"more than {lines_max} lines")
         if columns is not None:
             fields = [fields[at] if 0 <= at < len(fields) else "" for at in columns]
-        parsed = _line(number, fields, oauth=mail_type == "outlook")
+        parsed: Account | LineFailure
+        if columns is None and _has_two_accounts(line):
+            parsed = LineFailure(number, zh.TWO_ACCOUNTS)
+        else:
+            parsed = _line(number, fields, oauth=mail_type == "outlook")
         if isinstance(parsed, Account) and parsed.email.lower() in seen:
             parsed = LineFailure(number, zh.ADDRESS_TWICE)
         if isinstance(parsed, Account):
@@ -117,8 +127,10 @@ def _fields(line: str) -> list[str]:
         found = _with_hyphens([field.strip() for field in line.split(SEPARATOR)])
     elif other := next((one for one in _OTHERS if one in line), ""):
         found = line.split(other)
-    else:
+    elif "," in line or ";" in line:
         found = _as_csv(line)
+    else:
+        found = _WIDE_SEPARATOR.split(line)
     while len(found) > FIELDS_OAUTH and not found[-1].strip():
         found.pop()  # a separator at the end
     return [field.strip() for field in found]
@@ -137,10 +149,19 @@ def _with_hyphens(fields: list[str]) -> list[str]:
 
 def _as_csv(line: str) -> list[str]:
     found = _split(line, ",")
-    if ";" not in line or _has_address(found):
+    if ";" not in line or _is_address_or_name(found[0]):
         return found
     others = _split(line, ";")  # as Excel writes CSV where a comma is part of numbers
-    return others if _has_address(others) else found
+    better = _has_address(others) and (_is_address_or_name(others[0]) or not _has_address(found))
+    return others if better else found
+
+
+def _has_two_accounts(line: str) -> bool:
+    """Whether commas and semicolons, one within the other, separate more than one address."""
+    if "," not in line or ";" not in line or any(one in line for one in (SEPARATOR, '"', *_OTHERS)):
+        return False
+    parts = [part.strip() for part in re.split("[,;]", line)]
+    return sum(is_address(part) and _HOST_NAME.search(part) is not None for part in parts) > 1
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -153,8 +174,12 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _has_address(fields: list[str]) -> bool:
-    """Whether one of them is an address, or the name of the column of addresses."""
-    return any(is_address(field.strip()) or field.strip().lower() == "email" for field in fields)
+    return any(_is_address_or_name(field) for field in fields)
+
+
+def _is_address_or_name(field: str) -> bool:
+    """Whether it is an address, or the name of the column of addresses."""
+    return is_address(field.strip()) or field.strip().lower() == "email"
 
 
 def _columns(fields: list[str]) -> list[int] | None:

@@ -292,7 +292,10 @@ class Watching:
             else:
                 watched.client, watched.places = client, places
                 now = now_s()
-                self._turns.later(watched, pace.renew_s(self._pace, self._ambient.random()))
+                there = self._turns.host_of(watched).watched
+                self._turns.later(
+                    watched, pace.renew_s(self._pace, there, self.count, self._ambient.random())
+                )
                 places.lend(watched.email_id, now, partial(self._evicted, watched))
                 return True
         elif client is not None:

@@ -69,6 +69,20 @@ async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
             assert await violations(tab) == []
 
 
+async def test_dead_letters_are_counted_and_older_ones_are_shown_on_request(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    await failed_delivery(tmp_path / "data", "https://example.org/hook", letters_count=130)
+    async with console(chromium, tmp_path) as on:
+        tab = await on.sign_in(page="#/programs")
+        await press_button(tab, "130 failed", ".hooks")
+        await until_text(tab, ".hooks", "100 of 130, the newest first")
+        await press_button(tab, "Show older", ".hooks")
+        await until_text(tab, ".hooks", "130 of 130, the newest first")
+        assert await tab.page.locator(".hooks tr").count() == 130
+        assert await violations(tab) == []
+
+
 async def test_a_webhook_for_mails_with_a_code_is_made_and_the_code_is_copied(
     chromium: Chromium, tmp_path: Path
 ) -> None:
@@ -94,8 +108,8 @@ async def test_a_webhook_for_mails_with_a_code_is_made_and_the_code_is_copied(
             await until_text(tab, ".toasts", "Code 482913 copied")
 
 
-async def failed_delivery(data: Path, url: str) -> None:
-    """A data directory with a webhook of the user and an event that was tried for a day."""
+async def failed_delivery(data: Path, url: str, letters_count: int = 1) -> None:
+    """A data directory with a webhook of the user and events that were tried for a day."""
     data.mkdir()
     log = await SqliteLog.open(
         data, ambient=SystemAmbient(), master_key=bytes.fromhex(MASTER_KEY), build="test"
@@ -111,8 +125,9 @@ async def failed_delivery(data: Path, url: str) -> None:
         assert isinstance(made, tuple)
         stream = f"user/{USER_ID}"
         event = NewEvent(stream, "parcel_seen", b'{"type":"parcel_seen","timestamp":"now","order_id":7}')
-        await log.append(Append(ts_ms=1, events=(event,)))
-        letter = DeadLetter(stream, 1, "parcel_seen", 34, "HTTP 503", 1_790_000_000_000)
-        row = letters.put_dead(Delivery(made[0].webhook_id, log.position), letter)
-        await log.append(Append(ts_ms=1, rows=(row,)))
+        for seq in range(1, letters_count + 1):
+            await log.append(Append(ts_ms=1, events=(event,)))
+            letter = DeadLetter(stream, seq, "parcel_seen", 34, "HTTP 503", 1_790_000_000_000)
+            row = letters.put_dead(Delivery(made[0].webhook_id, log.position), letter)
+            await log.append(Append(ts_ms=1, rows=(row,)))
         await log.close()

@@ -22,6 +22,7 @@ U = f"user/{USER}"
 NEWS_S = 2.0
 """How soon a new mail must reach the user: one of several, as a busy machine may be late with others."""
 IMPATIENT = msgspec.structs.replace(QUICK, command_timeout_s=0.5)
+WITH_JUNK = msgspec.structs.replace(QUICK, folders=("junk",))
 WITHOUT_IDLE = Providers({"imap": ProviderOptions(idle=False)})
 
 
@@ -126,6 +127,19 @@ def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
         assert world.mail.watching.idle == 0
 
     in_real_world(test, providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1))
+
+
+def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(server: Dovecot, user: str) -> None:
+    with server.client(user, "secret") as client:
+        client.create("Spam")
+
+    async def test(world: MailWorld) -> None:
+        await watched(world, server, user)
+        await waits_in_idle(world)
+        await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
+        assert (await told(world, "your code"))["folder"] == "Spam"
+
+    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=0.5))
 
 
 def test_after_a_restart_a_watched_mailbox_is_watched_again(server: Dovecot, user: str) -> None:

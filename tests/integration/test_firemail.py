@@ -123,6 +123,27 @@ async def test_a_command_that_arrives_twice_is_done_once_and_answered_twice(tmp_
         assert "error" not in [one["type"] for one in client.seen]
 
 
+async def test_an_import_that_is_too_large_is_answered_before_the_close(tmp_path: Path) -> None:
+    lines = "\n".join(f"user{number:05}@example.com----pass-canary" for number in range(30_000))
+    async with service(tmp_path / "d") as running, running.signed_in() as client:
+        await client.say("import_emails", data=lines, mailType="imap")
+        assert "1024 KiB" in (await client.until("error"))["message"]
+        [failed] = (await client.until("import_result"))["failed_details"]
+        assert "1024 KiB" in failed["reason"]
+        assert await client.closed() == 1009
+    assert "canary" not in str(client.seen)
+
+
+async def test_an_import_of_more_lines_than_one_command_takes_ends_with_a_reason(tmp_path: Path) -> None:
+    lines = "\n".join(f"u{number}@x.de----p" for number in range(25_000))
+    async with service(tmp_path / "d") as running, running.signed_in() as client:
+        await client.say("import_emails", data=lines, mailType="imap")
+        [failed] = (await client.until("import_result"))["failed_details"]
+        assert "20000" in failed["reason"]
+        await client.say("get_all_emails")
+        assert (await client.until("emails_list"))["data"] == []
+
+
 async def test_an_import_ends_with_its_result_and_repeats_no_line(tmp_path: Path) -> None:
     async with service(tmp_path / "d") as running, running.signed_in() as client:
         await client.say("import_emails", data=f"{OUTLOOK}\nonly----pass-canary\n", mail_type="outlook")

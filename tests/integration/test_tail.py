@@ -9,6 +9,7 @@ from rich.console import Console
 
 from huahuo.cli.tail import tail
 from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.model import Append, NewEvent
 from tests.support.drivers.clients import STREAM, behind_proxy
 from tests.support.worlds.wire import until
 
@@ -32,6 +33,20 @@ async def test_each_event_is_one_line_though_the_connection_is_cut() -> None:
         await asyncio.wait({following})
         assert [line.split(" ", 2)[:2] for line in _lines(out)] == [["1", "noted"], ["2", "noted"]]
         assert json.loads(_lines(out)[0].split(" ", 2)[2])["text"].startswith("a long text")
+
+
+async def test_codes_are_lines_with_tabs_between_the_fields() -> None:
+    async with behind_proxy() as (server, _):
+        out = io.StringIO()
+        fields = {"email_id": 7, "received_time": "now\x1b", "code": "482913", "timestamp": "t"}
+        body = json.dumps({"type": "mail_received", **fields}).encode()
+        await server.log.append(Append(ts_ms=1, events=(NewEvent(STREAM, "mail_received", body),)))
+        url, console = f"127.0.0.1:{server.port}", Console(file=out)
+        following = asyncio.create_task(tail(url, STREAM, server.token, "0", codes=True, console=console))
+        await until(lambda: _lines(out))
+        following.cancel()
+        await asyncio.wait({following})
+        assert _lines(out) == ["now\\u001b\tmailbox 7\t482913"]
 
 
 async def test_as_json_each_line_is_an_object_with_its_place() -> None:

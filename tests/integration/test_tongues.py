@@ -39,6 +39,9 @@ class Shouting:
             return []
         return [{"SAID": str(message["type"]).upper(), "ID": message.get("id")}]
 
+    def too_large(self, bytes_max: int) -> Sequence[Message]:
+        return [{"SAID": "SHORTER", "MOST": bytes_max}]
+
     def close_code(self, code: int) -> int:
         return 3000 + code % 1000
 
@@ -96,6 +99,18 @@ def test_closes_have_the_codes_of_the_other_language() -> None:
         async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
             await client.say(SAY="HELLO", TOKEN="no token", type="")
             assert await client.closed() == 3500
+
+    run(main())
+
+
+def test_a_message_that_is_too_large_is_answered_before_the_close() -> None:
+    async def main() -> None:
+        settings = TransportSettings(message_bytes_max=100_000)
+        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+            await hello(w, client)
+            await client.say(SAY="NOTE", TEXT="x" * 100_000)
+            assert await said(client) == {"SAID": "SHORTER", "MOST": 100_000}
+            assert await client.closed() == 1009
 
     run(main())
 

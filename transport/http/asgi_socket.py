@@ -6,7 +6,7 @@ answered if the server takes what we send, so a client is silent only if that se
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from websockets.exceptions import ConnectionClosedOK
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosedOK
 from huahuo.transport.http.out_queue import Message, OutQueue, Receive
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
-from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
+from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
@@ -67,9 +67,9 @@ class AsgiSocket:
     """See the module. Implements `server.socket.Socket`. `abort` is called where no close is possible."""
 
     __slots__ = (
-        "_abort", "_closing", "_deadline", "_held_bytes", "_open", "_receive", "_server", "_settings",
-        "_unwrapped", "address", "close_code", "listener", "negotiated", "out", "over_limit", "root",
-        "trusted",
+        "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",
+        "_settings", "_unwrapped", "address", "close_code", "listener", "negotiated", "out", "over_limit",
+        "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +101,7 @@ class AsgiSocket:
         self._open = True
         self._closing = False
         self._held_bytes = 0
+        self._if_too_large: Sequence[bytes] = ()
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -137,8 +138,9 @@ class AsgiSocket:
         """See `Socket`."""
         self.out.bound(bytes_max)
 
-    def trust(self) -> None:
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`."""
+        self._if_too_large = if_too_large
         if not self.trusted:
             self.trusted = True
             self._server.authenticated(self)
@@ -195,6 +197,7 @@ class AsgiSocket:
             if self._closing:
                 continue  # our close is on its way; what came before the peer's is still handled
             if not self._fits(data):
+                self.write(b"".join(map(text_frame, self._if_too_large)))
                 self.end(CloseCode.TOO_LARGE, en.MESSAGE_TOO_LARGE, self._settings.close_timeout_s)
                 continue
             listener = self.listener

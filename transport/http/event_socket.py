@@ -6,7 +6,7 @@ the answer if it comes before the answer began. A ping becomes a comment.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -139,7 +139,7 @@ class EventSocket:
         """See `Socket`."""
         self._outlet.bound(bytes_max)
 
-    def trust(self) -> None:
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`. Its request said all that it will ever say."""
 
     def handed_over(self) -> None:

@@ -227,9 +227,12 @@ class Interpreted:
         """See `Socket`."""
         self._ws.bound_buffer(bytes_max)
 
-    def trust(self) -> None:
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`."""
-        self._ws.trust()
+        if self._interpreter is not None:
+            said = self._interpreter.too_large(self._settings.message_bytes_max)
+            if_too_large = [msgspec.json.encode(message) for message in said]
+        self._ws.trust(if_too_large)
 
     def handed_over(self) -> None:
         """See `Socket`."""

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from websockets.http11 import Response
 from websockets.protocol import CONNECTING, Protocol
-from websockets.server import ServerProtocol
 
 from huahuo.transport.protocol.problem import PROBLEM, code_of, problem_body
+from huahuo.transport.server.last_words import LastWords
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import http_zh
 
@@ -33,7 +33,7 @@ class _Patient(Protocol):
         yield from super().parse()
 
 
-class OpeningProtocol(ServerProtocol, _Patient):
+class OpeningProtocol(LastWords, _Patient):
     """See the module. `speech`: says refusals in the client's language."""
 
     def __init__(self, speech: Speech, **kwargs: Any) -> None:

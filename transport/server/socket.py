@@ -1,6 +1,6 @@
 """What a connection needs of its client's socket. Implemented by `WebSocket`, and in `transport.http`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from huahuo.transport.protocol.dialects import Negotiated
@@ -64,8 +64,11 @@ class Socket(Protocol):
         """Set the bound of the write buffer."""
         ...
 
-    def trust(self) -> None:
-        """The client authenticated: from the next message on, they may have their full size."""
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
+        """The client authenticated: from the next message on, they may have their full size.
+
+        `if_too_large`: the texts that are sent before the close if one is larger.
+        """
         ...
 
     def handed_over(self) -> None:

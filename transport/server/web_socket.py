@@ -7,6 +7,7 @@ and waits for its turn; so do all other frames.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -17,6 +18,7 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.last_words import LastWords
 from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener, TakesAcks
 from huahuo.transport.server.opening import OpeningProtocol
@@ -105,8 +107,10 @@ class WebSocket(WritingSocket):
         """Bytes of messages that are not complete, or that the listener wants later."""
         return self._later_bytes + len(self._rest)
 
-    def trust(self) -> None:
-        """The client authenticated: from the next frame on, its messages may have their full size."""
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
+        """See `Socket`. It is so from the next frame on."""
+        if if_too_large:
+            cast("LastWords", self.protocol).if_too_large = if_too_large
         self.protocol.max_message_size = self._settings.message_bytes_max
         self.trusted = True
         self._owner.authenticated(self)

@@ -11,12 +11,14 @@ from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 from websockets.typing import Subprotocol
 
+from huahuo.transport.server.last_words import LastWords
+
 LOGGER = logging.getLogger("websockets.server")
 """The library's own. Each connection would have an adapter of it, which nothing here uses."""
 _SAME_ID = ServerProtocol().id
 
 
-class WelcomedProtocol(ServerProtocol):
+class WelcomedProtocol(LastWords):
     """See the module. It sets what the library's constructors set; a test compares them."""
 
     def __init__(self, bytes_max: int, subprotocol: Subprotocol | None) -> None:

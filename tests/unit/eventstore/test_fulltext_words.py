@@ -3,6 +3,7 @@
 import pytest
 
 from huahuo.eventstore.fulltext.asking import KEY_MARK, Term, Words, marks_of, match_of, parse
+from huahuo.eventstore.fulltext.simplified import SIMPLIFIED
 from huahuo.eventstore.fulltext.words import TEXT_CHARS_MAX, WORD_CHARS_MAX, words_of
 
 MARKS = marks_of(("subject", "sender"))
@@ -17,6 +18,10 @@ MARKS = marks_of(("subject", "sender"))
         ("GitHub登录 code", {"github", "登录", "登", "录", "code"}),
         ("Über ＡＢＣ１２３ café ΣΙΓΜΑΣ", {"uber", "abc123", "cafe", "σιγμασ"}),
         ("인증번호", {"인증", "증번", "번호", *"인증번호"}),
+        ("發票", {"发票", "发", "票"}),
+        ("头髮", {"头发", "头", "发"}),
+        ("本週的帳號", {"本周", "周的", "的账", "账号", *"本周的账号"}),
+        ("ﾊﾟｽﾜｰﾄﾞ", {"パス", "スワ", "ワー", "ード", *"パスワード"}),
         ("alice@example.com", {"alice", "example", "com"}),
         ("x" * (WORD_CHARS_MAX + 1) + " " + "y" * WORD_CHARS_MAX, {"y" * WORD_CHARS_MAX}),
         ("a_b—c", {"a", "b", "c"}),
@@ -25,6 +30,14 @@ MARKS = marks_of(("subject", "sender"))
 )
 def test_a_text_is_these_words(text: str, words: set[str]) -> None:
     assert words_of(text) == words
+
+
+def test_the_table_of_simplified_characters_ends_at_once_and_leaves_most_texts_alone() -> None:
+    ends = set(SIMPLIFIED.values())
+    assert len(SIMPLIFIED) < 3_500
+    assert not [end for end in ends if ord(end) in SIMPLIFIED]
+    text = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会"
+    assert text.translate(SIMPLIFIED) == text
 
 
 def test_of_a_long_text_the_beginning_is_found() -> None:

@@ -169,6 +169,28 @@ def test_a_dead_letter_is_sent_when_its_user_has_it_tried_again() -> None:
     in_hooks(test)
 
 
+def test_dead_letters_come_in_pages_the_newest_first() -> None:
+    async def test(w: HookWorld) -> None:
+        made = await w.add("t")
+        w.receiver.answer = lambda _url: "the connection failed"
+        for _ in range(5):
+            await w.write("user/42")
+        await w.pass_s(2 * DAY_S)
+        seen = list[list[int]]()
+        before: int | None = None
+        while len(seen) < 4:
+            fields = {"webhook_id": made["webhook_id"], "limit": 2, "before": before}
+            page = await w.ask("get_webhook_letters", **fields)
+            assert page["total"] == 5
+            seen.append([letter["seq"] for letter in page["data"]])
+            before = page["next"]
+            if before is None:
+                break
+        assert seen == [[5, 4], [3, 2], [1]]
+
+    in_hooks(test)
+
+
 def test_a_crash_loses_no_delivery_and_goes_on_with_its_attempts() -> None:
     async def test(w: HookWorld) -> None:
         await w.add("t")

@@ -140,6 +140,21 @@ def test_rule_9_an_import_ends_with_import_result() -> None:
     assert told[1]["failed_details"] == [{"line": 1, "reason": "有空白字段", "email": "", "content": ""}]
 
 
+def test_an_import_that_is_refused_ends_with_import_result_too() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "import_emails", "data": "a@x.com----p\n\nb@x.com----q"})
+    told = talk.tell({"type": "error", "code": "busy", "message": "why", "id": asked["id"]})
+    assert [one["type"] for one in told] == ["error", "import_result"]
+    [failed] = told[1]["failed_details"]
+    assert (failed["reason"], told[1]["success"]) == ("why", 0)
+
+
+def test_a_message_that_is_too_large_is_told_with_an_import_result() -> None:
+    told = [dict(one) for one in Talk().signed_in().it.too_large(1 << 20)]
+    assert [one["type"] for one in told] == ["error", "import_result"]
+    assert "1024 KiB" in told[0]["message"]
+
+
 def test_mailboxes_of_an_import_are_not_told_one_by_one_before_or_after_its_result() -> None:
     talk = Talk().signed_in()
     asked = talk.asks({"type": "import_emails", "data": "x----y"})

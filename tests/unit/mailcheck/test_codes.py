@@ -346,3 +346,34 @@ def test_the_code_of_an_invitation_or_a_gift_is_none(subject: str, text: str) ->
 def test_a_number_that_is_a_tickets_elsewhere_in_the_mail_is_no_code() -> None:
     text = "Le responderemos en 48 horas. Indique el número 482913 en sus comunicaciones."
     assert find_code("Incidencia 482913 registrada", text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Geben Sie auf der Seite 482913 an.",
+        "Your new number ends in **** 2209. Key in 482913 in the app.",
+        "휴대폰 0171 *** 2209 변경: 앱에 482913을 입력하세요. 문의는 1588-2209로 전화해 주세요.",
+        "登録画面に 482913 と入力してください。ご不明な点は 1588-2209 までご連絡ください。",
+        "签署页需要您提供\n\n482913",
+    ],
+)
+def test_a_number_that_is_masked_or_to_be_called_is_no_code_beside_one(text: str) -> None:
+    found = find_code("Confirm your sign-in", text)
+    assert found is not None
+    assert found.text == "482913"
+
+
+@pytest.mark.parametrize(
+    "text", ["본인이 아니면 1588-2209로 전화해 주세요.", "ご本人でない場合は 1588-2209 までご連絡ください。"]
+)
+def test_a_number_to_be_called_is_no_code(text: str) -> None:
+    assert find_code("Confirm your sign-in", text) is None
+
+
+def test_a_year_that_no_mail_tells_of_may_be_a_code() -> None:
+    text = "To make sure that our mails reach you, reply on the checkout page with {}."
+    found = find_code("Guest order", text.format(2046))
+    assert found is not None
+    assert found.text == "2046"
+    assert find_code("Guest order", text.format(2026)) is None

@@ -95,6 +95,36 @@ def test_a_password_behind_a_mistyped_separator_becomes_no_part_of_an_address(li
     assert not any("canary" in account.email for account in data.accounts)
 
 
+@pytest.mark.parametrize(
+    "line", ["a@x.com;canary,b@y.com", "a@x.com;canary,b@y.com;canary", "a@x.com,canary; b@y.com,canary"]
+)
+def test_several_accounts_in_one_line_are_told_and_none_is_guessed(line: str) -> None:
+    data = parse(line, "imap")
+    assert (data.accounts, reasons(data)) == ((), [(1, "此行有多个邮箱地址，每行只能有一个邮箱")])
+    assert "canary" not in repr(data)
+
+
+@pytest.mark.parametrize("separator", ["————", "——", "，", "；", "｜"])
+def test_full_width_separators_separate_where_a_line_has_no_others(separator: str) -> None:
+    [account] = parse(separator.join(("a@outlook.com", "pw", UUID, TOKEN)), "outlook").accounts
+    assert fields(account) == ("a@outlook.com", "pw", UUID, TOKEN)
+    assert accounts(parse(f"a@x.com----p{separator}w", "imap"))[0][2] == {"password": f"p{separator}w"}
+
+
+@pytest.mark.parametrize(
+    ("line", "password"),
+    [
+        ("a@x.com,p;q@9", "p;q@9"),
+        ("a@x.com;p,q@9", "p,q@9"),
+        ('a@x.com,"p;q@y.com"', "p;q@y.com"),
+        ("a@x.com----p;q,r@y.com", "p;q,r@y.com"),
+        ("a@x.com,b@y.com", "b@y.com"),
+    ],
+)
+def test_a_password_may_look_like_another_account(line: str, password: str) -> None:
+    assert accounts(parse(line, "imap")) == [(1, "a@x.com", {"password": password})]
+
+
 def test_an_address_twice_in_one_text_is_taken_once() -> None:
     data = parse("A@x.com----p\na@X.com----q", "imap")
     assert ([a.line for a in data.accounts], reasons(data)) == ([1], [(2, "邮箱地址重复")])

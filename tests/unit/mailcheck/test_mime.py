@@ -8,7 +8,14 @@ from email.message import EmailMessage
 import msgspec
 import pytest
 
-from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX, Attachment, ParsedMail, content_document, parse_mail
+from huahuo.mailcheck.mime.mail import (
+    TEXT_CHARS_MAX,
+    Attachment,
+    ParsedMail,
+    attached,
+    content_document,
+    parse_mail,
+)
 from huahuo.mailcheck.mime.parts import HEADER_BYTES_MAX, HEADERS_BYTES_MAX
 
 
@@ -216,7 +223,10 @@ def test_a_picture_inside_the_text_is_no_attachment(headers: str, counts: bool) 
         ("Content-Type: text/plain; name=x.txt", False),
         ("Content-Type: text/plain; name=x.txt\nContent-Disposition: attachment", True),
         ("Content-Disposition: ATTACHMENT", True),
-        ("Content-Type: text/calendar; name=invite.ics", False),
+        ("Content-Type: text/calendar; name=invite.ics", True),
+        ("Content-Type: text/csv", True),
+        ("Content-Type: application/pdf", True),
+        ("Content-Type: application/pdf\nContent-ID: <1>", False),
         ("Content-Type: message/rfc822", True),
         ("Content-Type: image/jpeg; name=photo.jpg\nContent-ID: <1>", True),
     ],
@@ -224,6 +234,60 @@ def test_a_picture_inside_the_text_is_no_attachment(headers: str, counts: bool) 
 def test_what_counts_as_an_attachment_in_a_mixed_mail(headers: str, counts: bool) -> None:
     raw = f"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n{headers}\n\nAAAA\n--b--\n"
     assert parse_mail(raw.encode()).has_attachments is counts
+
+
+def test_a_mail_of_one_file_without_a_name_lists_it_and_gives_it() -> None:
+    raw = b"Subject: scan\nContent-Type: application/pdf\n\n%PDF-"
+    [listed] = parse_mail(raw).attachments
+    assert (listed.name, listed.type) == ("attachment.pdf", "application/pdf")
+    assert attached(raw, 0, 100) == (listed, b"%PDF-")
+
+
+def test_files_that_nothing_marks_stand_behind_the_others_which_keep_their_numbers() -> None:
+    parts = (
+        "--b\n\ntext\n--b\nContent-Type: application/pdf\n\n%PDF-\n"
+        "--b\nContent-Disposition: attachment; filename=x.bin\n\nAAAA\n--b--\n"
+    )
+    raw = f"Content-Type: multipart/mixed; boundary=b\n\n{parts}".encode()
+    assert [one.name for one in parse_mail(raw).attachments] == ["x.bin", "attachment.pdf"]
+    found = attached(raw, 1, 100)
+    assert found is not None
+    assert found[1] == b"%PDF-"
+
+
+@pytest.mark.parametrize("parent", ["signed", "report", "encrypted"])
+def test_what_is_for_programs_is_no_file(parent: str) -> None:
+    part = "--b\n\ntext\n--b\nContent-Type: application/pgp-signature\n\nAAAA\n--b--\n"
+    assert not parse_mail(f"Content-Type: multipart/{parent}; boundary=b\n\n{part}".encode()).attachments
+
+
+def test_an_invitation_that_is_attached_too_is_listed_once() -> None:
+    calendar = "Content-Type: text/calendar\n\nBEGIN:VCALENDAR\n"
+    alternative = (
+        "Content-Type: multipart/alternative; boundary=c\n\n--c\n\ntext\n--c\n" + calendar + "--c--\n"
+    )
+    attachment = "Content-Type: application/ics; name=invite.ics\nContent-Disposition: attachment\n\nBEGIN\n"
+    both = f"Content-Type: multipart/mixed; boundary=b\n\n--b\n{alternative}--b\n{attachment}--b--\n"
+    assert [one.name for one in parse_mail(both.encode()).attachments] == ["invite.ics"]
+    assert [one.name for one in parse_mail(alternative.encode()).attachments] == ["invite.ics"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "delsp", "text"),
+    [
+        ("A long para \ngraph that \nends.\nNext", "no", "A long para graph that ends.\nNext"),
+        ("https://a.example/lo \nng?x=1", "yes", "https://a.example/long?x=1"),
+        ("电子发 \n票已开具", "yes", "电子发票已开具"),
+        ("> quoted \n> text\n>> deeper \nmine", "no", "> quoted text\n>> deeper \nmine"),
+        ("bye \n-- \nBob", "no", "bye \n-- \nBob"),
+        (" > no quote\n  two", "no", "> no quote\n two"),
+        ("open end ", "no", "open end "),
+    ],
+)
+def test_lines_that_were_broken_for_the_way_are_joined(lines: str, delsp: str, text: str) -> None:
+    head = f"Content-Type: text/plain; charset=utf-8; format=flowed; delsp={delsp}\n\n"
+    assert parse_mail((head + lines).encode()).text == text
+    assert parse_mail(("Content-Type: text/plain; charset=utf-8\n\n" + lines).encode()).text == lines
 
 
 @pytest.mark.parametrize(

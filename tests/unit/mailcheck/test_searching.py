@@ -1,10 +1,13 @@
 """Searching mails: what is found, whose it is, and what is left when a mailbox is gone."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from huahuo.eventstore.fulltext.index import FORMAT
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
 from huahuo.mailcheck.contents.keeping import Keeping
@@ -154,6 +157,36 @@ def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> Non
         await world.mail.idle()
         assert await found(world, "first") == ["first"]
         assert world.projections[NAME].standing().lag == 0
+
+    search_world(test)
+
+
+def test_an_index_of_the_format_before_is_made_anew_at_the_start(tmp_path: Path) -> None:
+    async def test(world: MailWorld) -> None:
+        world.files = tmp_path
+        await world.restart()
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, "電子發票開立通知"))
+        await world.close()
+        with closing(sqlite3.connect(tmp_path / FILE)) as db:
+            db.execute("INSERT INTO words(words) VALUES ('delete-all')")
+            db.execute(f"PRAGMA user_version={FORMAT - 1}")
+            db.commit()
+        await world.open()
+        await world.start()
+        await world.mail.idle()
+        assert await found(world, "发票") == ["電子發票開立通知"]
+
+    search_world(test)
+
+
+@pytest.mark.parametrize("subject", ["电子发票", "電子發票", "Ｖｏｌｖｏ 發票"])
+@pytest.mark.parametrize("query", ["发票", "發票", "subject:发票", "subject:發票"])
+def test_chinese_is_found_in_simplified_and_in_traditional_characters(subject: str, query: str) -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, subject), letter(2, "發貨通知"))
+        assert await found(world, query) == [subject]
 
     search_world(test)
 

@@ -56,6 +56,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["格式错误，需要4个字段", "four fields are needed"],
   ["有空白字段", "a field is empty"],
   ["格式错误，至少需要2个字段", "at least two fields are needed"],
+  ["此行有多个邮箱地址，每行只能有一个邮箱", "this line has several addresses: one account a line"],
   ["未提供标签、备注或分组", "no tag, note or group was given"],
   ["不支持的邮箱类型", "there is no such type of mailboxes"],
   ["端口无效", "the port is not valid"],

@@ -163,7 +163,7 @@ export const en = {
     hooks: "Webhooks", hooksLead: "Signed requests to your address when something happens.", url: "Address", what: "When",
     choice: { mail: "New mail", code: "New mail with a code", status: "Status of a mailbox", failed: "A mailbox fails", own: "Other events" },
     types: "Event types", streams: "Streams (yours if empty)", makeHook: "Make a webhook", noHooks: "No webhooks yet",
-    dead: (n: number): string => `${n.toLocaleString("en-GB")} failed`, retry: "Send again", remove: "Remove", waiting: "Waiting", last: "last sent",
+    dead: (n: number): string => `${n.toLocaleString("en-GB")} failed`, shown: (n: number, total: number): string => `${n.toLocaleString("en-GB")} of ${total.toLocaleString("en-GB")}, the newest first`, older: "Show older", retry: "Send again", remove: "Remove", waiting: "Waiting", last: "last sent",
     pause: "Pause", resume: "Resume", paused: "Paused: what happens waits.", secret: "New secret", bothSign: "Both secrets sign until",
     confirmSecret: (url: string): string => `Give the webhook to ${url} a new secret?`, confirmSecretHint: "It is shown once. For a day the old one signs too.",
     retried: (n: number): string => `${n.toLocaleString("en-GB")} queued again`,

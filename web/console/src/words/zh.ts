@@ -164,7 +164,7 @@ export const zh: Words = {
     hooks: "Webhook 回调", hooksLead: "事件发生时，向您的地址发送带签名的请求。", url: "地址", what: "触发条件",
     choice: { mail: "新邮件", code: "带验证码的新邮件", status: "邮箱状态变化", failed: "邮箱出错", own: "其他事件" },
     types: "事件类型", streams: "流（留空为您自己的流）", makeHook: "创建 Webhook", noHooks: "还没有 Webhook",
-    dead: (count) => `${n(count)} 条失败`, retry: "重新发送", remove: "删除", waiting: "等待中", last: "上次发送",
+    dead: (count) => `${n(count)} 条失败`, shown: (count, total) => `共 ${n(total)} 条，已显示最新 ${n(count)} 条`, older: "显示更早的", retry: "重新发送", remove: "删除", waiting: "等待中", last: "上次发送",
     pause: "暂停", resume: "恢复", paused: "已暂停：期间的事件会保留。", secret: "更换密钥", bothSign: "新旧密钥同时签名至",
     confirmSecret: (url) => `为发往 ${url} 的 Webhook 更换密钥？`, confirmSecretHint: "新密钥只显示一次。旧密钥在一天内仍会签名。",
     retried: (count) => `${n(count)} 条已重新排队`,
