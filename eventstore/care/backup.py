@@ -163,7 +163,7 @@ def _end_of(backup: Path) -> Left:
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         return left_of(backup)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Damaged(0, f"{MANIFEST} is not readable") from None
     return Left(log=manifest.log, position=manifest.position, chain=manifest.chain)
 
