@@ -384,6 +384,27 @@ def test_a_checker_says_how_much_it_judged(checker: Checker) -> None:
     assert checker(good()).text.startswith(f"{JUDGED[checker]} ")
 
 
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_a_verdict_names_an_invariant_of_its_checker(checker: Checker) -> None:
+    assert checker(good()).invariant in (checker.__doc__ or "").partition(":")[0].split(", ")
+
+
+def test_a_drain_may_take_a_second_more_than_its_limit_and_each_is_counted() -> None:
+    history = good()
+    history.drains_s = [1.0, work_side.DRAIN_S + 1.0]
+    assert work_side.drains_in_time(history).text.startswith("2 ")
+    history.drains_s.append(work_side.DRAIN_S + 1.5)
+    assert work_side.drains_in_time(history).holds is False
+
+
+def test_what_is_left_after_a_storm_may_be_a_tenth_and_eight_more_than_before_and_each_is_counted() -> None:
+    history = good()
+    history.base_lines = [("tasks", 100.0, 118.0), ("timers", 0.0, 8.0)]
+    assert work_side.back_at_base_line(history).text.startswith("2 ")
+    history.base_lines.append(("tasks", 100.0, 119.0))
+    assert work_side.back_at_base_line(history).holds is False
+
+
 def test_clients_that_are_there_at_the_last_moment_have_converged_and_later_ones_have_not() -> None:
     history = good()
     history.ended_s = history.healed_s + client_side.CONVERGE_S
