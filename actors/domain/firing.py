@@ -40,7 +40,7 @@ class FiredTogether:
             return False
         try:
             command = self._commands[f"{entity[: entity.index('/')]}/{timer.command}"][1].decode(timer.fields)
-        except msgspec.MsgspecError:
+        except (KeyError, msgspec.MsgspecError):  # KeyError: another node's newer code set it
             return False  # `fire` says it
         added = self._add(inbox, Sent(command, None, command_id, None, None, timer), command_id)
         self.full = self._together.full

@@ -88,6 +88,15 @@ class Action(msgspec.Struct, frozen=True):
     place: str = ""
 
 
+def _not_known(_call: Call[Any]) -> Reply:
+    raise LookupError("the gate looks the answer up")
+
+
+NOT_KNOWN: Final = Action("", dict, _not_known)
+"""Stands for every action that the service does not know. An earlier version may have known it: a repeat of
+what that executed gets its first answer."""
+
+
 class Registry:
     """The actions, snapshots and event types of the service. Filled before the server starts."""
 

@@ -81,7 +81,7 @@ def _body(birth: Birth) -> bytes:
 def _read(body: bytes) -> Birth | None:
     try:
         return msgspec.msgpack.decode(body, type=Birth)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # the latter: a text that is no UTF-8
         return None
 
 

@@ -140,7 +140,7 @@ class Codec:
             )
         try:
             return _decode(body[1:])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # the latter: a text that is no UTF-8
             return None
 
     def _mac_of(self, body: bytes) -> bytes:

@@ -242,5 +242,5 @@ async def _jsz(url: str) -> Any:
         return None
     try:
         return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -28,7 +28,7 @@ def read(directory: Path) -> ServiceAddress | None:
     """The content of the file, None if there is none. It is stale if the service was killed."""
     try:
         return msgspec.json.decode((directory / FILE).read_bytes(), type=ServiceAddress)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

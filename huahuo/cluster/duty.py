@@ -110,14 +110,20 @@ class Duty:
         """Say that this node lives, and take the work if no node has it.
 
         Raises:
-            ConfigError: another node takes other token keys.
+            ConfigError: another node takes other token keys; or the work has something that this node's code
+                does not know, and no other node does it.
             Unavailable, Closed: the log can't be read.
         """
         await self._ledger.start()
         self.members = await members.read(self._log)
         self._must_share_keys()
         await self._say()
-        await self._turn()
+        try:
+            await self._turn()
+        except ConfigError as error:
+            if not self._others_work():
+                raise
+            await self._leave_to_others(error)
         self._task = asyncio.create_task(self._run(), name="node")
         self._task.add_done_callback(_say_end)
 
@@ -176,10 +182,19 @@ class Duty:
             except EventStoreError as error:
                 _log.warning("node_turn_failed", reason=str(error))
             except ConfigError as error:
-                # The work has something that this node's code does not know.
-                _log.error("work_not_begun", reason=str(error))
-                with suppress(EventStoreError):  # the next turn leaves it
-                    await self.unfit()
+                await self._leave_to_others(error)
+
+    def _others_work(self) -> bool:
+        """Whether another node lives that does a part. In an update, it may know what this one does not."""
+        since_ms = self._ambient.now_ms() - round(2000 * SILENT_S)
+        others = [member for node, member in self.members.items() if node != self.node]
+        return any(one.at_ms > since_ms and one.divides == members.DIVISION for one in others)
+
+    async def _leave_to_others(self, error: ConfigError) -> None:
+        """The work has something that this node's code does not know."""
+        _log.error("work_not_begun", reason=str(error))
+        with suppress(EventStoreError):  # the next turn leaves it
+            await self.unfit()
 
     async def _turn(self) -> None:
         """Beat if it is time, look who lives, and work or rest accordingly."""

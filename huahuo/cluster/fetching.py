@@ -218,5 +218,5 @@ def note_of(node: str, offered: Offered) -> bytes:
 def _noted(folder: Path) -> Noted | None:
     try:
         return msgspec.json.decode((folder / NOTE).read_bytes(), type=Noted)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -108,7 +108,7 @@ def parse_lines(lines: Iterable[bytes]) -> tuple[Header, Iterator[StoredEvent]]:
     first = next(source, b"")
     try:
         head = msgspec.json.decode(first, type=Header)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise ValueError("not an export: its first line does not say so") from None
     if head.huahuo_export != FORMAT:
         raise ValueError(

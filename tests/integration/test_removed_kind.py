@@ -1,6 +1,7 @@
 """What a removed entity wrote is shown as it is stored, to administrators alone."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import Struct
@@ -38,6 +39,40 @@ def forest() -> Entity[Tree]:
         return [Planted(command.name)]
 
     return tree
+
+
+async def plant(app: Huahuo, name: str, command_id: str) -> dict[str, Any]:
+    """The answer to `plant_tree` of the user 42, over a WebSocket."""
+    async with connected(app.url) as ws:
+        await ws.authenticate(app.token(user_id=42, username="alice"), client="device")
+        await ws.say(action="plant_tree", id=command_id, name=name)
+        while (answer := await ws.next()).get("id") != command_id:
+            pass
+        return answer
+
+
+@pytest.mark.parametrize("over_http", [False, True], ids=["WebSocket", "HTTP"])
+async def test_a_command_that_was_executed_before_its_action_was_removed_gets_its_first_answer(
+    tmp_path: Path, over_http: bool
+) -> None:
+    async def sent(app: Huahuo, name: str, command_id: str) -> dict[str, Any]:
+        if not over_http:
+            return await plant(app, name, command_id)
+        headers = {"Idempotency-Key": command_id}
+        async with http_client(app.url, app.token(user_id=42, username="alice")) as http:
+            answer: dict[str, Any] = (
+                await http.post("/commands/plant_tree", json={"name": name}, headers=headers)
+            ).json()
+            return answer
+
+    data = tmp_path / "data"
+    async with Huahuo(entities=[forest()], data=data, port=0) as app:
+        first = await sent(app, "oak", "c1")
+    async with Huahuo(data=data, port=0) as app:
+        again = await sent(app, "oak", "c1")
+        assert (again["tree_id"], again["at"], again["duplicate"]) == (first["tree_id"], first["at"], True)
+        assert (await sent(app, "elm", "c1"))["code"] == "invalid_field"
+        assert (await sent(app, "oak", "c2"))["code"] == "unknown_action"
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class Armed:
 
     async def refresh(self) -> None:
         """Let the token server make new tokens."""
-        assert await self.side._answer(REFRESH, asyncio.StreamReader())  # noqa: SLF001  without a network
+        assert await self.side._answer(REFRESH, asyncio.StreamReader(), self.node)  # noqa: SLF001  without a network
 
     async def commit(self) -> None:
         """Let the disk sync once."""

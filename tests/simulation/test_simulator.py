@@ -26,7 +26,9 @@ from tests.support.simulator.plan import (
     CLUSTERS,
     DEPLOYS,
     FAULTS,
+    GRANTED,
     KINDS,
+    ROLLING,
     Plan,
     plan,
     smaller,
@@ -123,7 +125,7 @@ def test_what_a_removed_kind_wrote_is_for_administrators_alone_across_a_deploy()
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 def test_accounts_with_grants_live_on_through_crashes_between_a_refresh_and_its_use(engine: str) -> None:
-    tour = next(one for one in tours() if one.grants and one.engine == engine)
+    tour = next(one for one in tours() if one.grants and one.engine == engine and one.nodes == 1)
     done = run(tour)
     assert not done.failed
     assert {"I22", "I23"} <= set(done.shown)
@@ -132,10 +134,40 @@ def test_accounts_with_grants_live_on_through_crashes_between_a_refresh_and_its_
     assert run(tour).trace == done.trace
 
 
+@pytest.mark.slow
+def test_nodes_of_two_versions_keep_every_promise() -> None:
+    tour = next(one for one in tours() if "roll" in one.faults)
+    done = run(tour)
+    assert not done.failed
+    assert {"I1", "I7", "I10", "I13", "I26", "I27"} <= set(done.shown)
+    for mark in (
+        "nodes of two versions at once",
+        "older node carried newer events",
+        "older code wrote behind newer code",
+        "newer action refused by an older node",
+    ):
+        assert done.marks[mark], mark
+    assert run(tour).trace == done.trace
+
+
+@pytest.mark.slow
+def test_accounts_with_grants_live_on_when_nodes_die_right_behind_new_tokens() -> None:
+    done = run(next(one for one in tours() if one.grants and one.nodes > 1))
+    assert not done.failed
+    assert {"I22", "I23", "I27"} <= set(done.shown)
+    assert done.marks["grant renewed by another node"]
+    assert done.marks["crash between refresh and use"]
+
+
 def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:
-    assert list(with_clusters(range(15, 18))) == [15, CLUSTERS + 1, DEPLOYS + 1, 16, 17]
+    assert list(with_clusters(range(31, 34))) == [31, CLUSTERS + 2, DEPLOYS + 2, ROLLING + 1, 32, 33]
+    assert list(with_clusters(range(16, 17))) == [CLUSTERS + 1, DEPLOYS + 1, GRANTED, 16]
     assert plan(CLUSTERS + 1).nodes > 1
     assert "deploy" in plan(DEPLOYS + 1).faults
+    assert plan(ROLLING).nodes > 1
+    assert "roll" in plan(ROLLING).faults
+    assert plan(GRANTED).nodes > 1
+    assert plan(GRANTED).grants
     assert list(with_clusters(range(CLUSTERS, CLUSTERS + 2))) == [CLUSTERS, CLUSTERS + 1]
 
 

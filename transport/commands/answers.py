@@ -31,6 +31,7 @@ BUSY = Refusal(ErrorCode.BUSY, zh.BUSY, retry_s=BUSY_RETRY_S)
 _UNAVAILABLE = Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN)
 BEHIND = Refusal(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND, retry_s=BUSY_RETRY_S)
 _CORRUPT = Refusal(ErrorCode.CORRUPT, zh.CORRUPT)
+UNKNOWN = Refusal(ErrorCode.UNKNOWN_ACTION, zh.NO_SUCH_ACTION)
 MISMATCH = Refusal(ErrorCode.INVALID_FIELD, zh.ID_IN_USE, f"id: {en.USED_BEFORE}")
 _TOO_LARGE = Refusal(ErrorCode.TOO_LARGE, zh.CONTENT_TOO_LARGE)
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
@@ -101,6 +102,11 @@ def forbidden(call: Call[Any]) -> Reply:
 def recorded(written: Appended | Duplicate, reply: Reply) -> Reply:
     """The answer after its record was appended: an earlier one counts, if there is one."""
     return from_record(written.command) if isinstance(written, Duplicate) else reply
+
+
+def repeated(call: Call[Any], record: CommandRecord) -> Reply:
+    """The answer to a command whose id has this record."""
+    return from_record(record) if record.fingerprint == call.fingerprint else error_reply(MISMATCH)
 
 
 async def answer_of(work: Awaitable[Reply] | OneAppend | Reply) -> Reply:

@@ -6,7 +6,7 @@ goes away, its command is not cancelled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from huahuo.actors.entities.fairness import Fairness
-from huahuo.actors.plugins.actions import Action, OneAppend
+from huahuo.actors.plugins.actions import NOT_KNOWN, Action, OneAppend
 from huahuo.actors.plugins.calls import (
     Call,
     RefuseGrowth,
@@ -32,6 +32,7 @@ from huahuo.transport.commands.answers import (
     BEHIND,
     BUSY,
     MISMATCH,
+    UNKNOWN,
     answer_of,
     append_of,
     error_code,
@@ -39,6 +40,7 @@ from huahuo.transport.commands.answers import (
     forbidden,
     outcome_of,
     recorded,
+    repeated,
 )
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.commands.running import Done, Running
@@ -128,12 +130,15 @@ class Gate:
 
     def begin(self, call: Call[Any], spec: Action, done: Done) -> Running:
         """See `ports.CommandGate`."""
-        run = Running(call, done, self._ambient.monotonic_s())
+        # The name of an action that is not known is the client's, so it is counted nowhere.
+        run = Running(call, done, None if spec is NOT_KNOWN else self._ambient.monotonic_s())
         first = None if call.key is None else self._by_key.get(call.key)
         if first is not None:
             return self._repeat(run, first)
         if len(self._by_key) + len(self._nameless) + self._queries >= self._running_max:
             return self._soon(run, error_reply(BUSY))
+        if spec is NOT_KNOWN:
+            return self._work(run, self._first_answer(call))
         if not may_call(call.principal, spec):
             return self._keep(run, forbidden(call))
         if self.refuse_growth is not None and not spec.frees:
@@ -149,14 +154,31 @@ class Gate:
             return self._append(run, work)
         if isinstance(work, Reply) and not self._may_be_behind(work):
             return self._keep(run, work)
-        # A task of its own: the command goes on if the connection vanishes.
+        return self._work(run, self._executed(call, spec, work, seen))
+
+    def _work(self, run: Running, work: Coroutine[Any, Any, Reply]) -> Running:
+        """Answer by a task of its own: the command goes on if the connection vanishes."""
+        call = run.call
         task = run.task = asyncio.get_running_loop().create_task(
-            self._guarded(call, self._paced(call, self._executed(call, spec, work, seen))),
-            name=f"command {spec.action}",
+            self._guarded(call, self._paced(call, work)), name=f"command {call.action}"
         )
         self._enter(run)
         task.add_done_callback(partial(self._task_ended, run))
         return run
+
+    async def _first_answer(self, call: Call[Any]) -> Reply:
+        """What an earlier version, or another node, answered to a command that is not known here.
+
+        The refusal is not recorded: the next version may know the command.
+        """
+        assert call.key is not None, "without an id, a session refuses it"
+        with acting_for(call.principal.name):
+            record = await self._log.command(call.key)
+            if record is None and self._settle is not None:
+                if not await self._settle():
+                    return error_reply(BEHIND)
+                record = await self._log.command(call.key)
+        return error_reply(UNKNOWN) if record is None else repeated(call, record)
 
     def record(self, call: Call[Any], reply: Reply, done: Done) -> Running:
         """See `ports.CommandGate`."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.actions import NOT_KNOWN, Action
 from huahuo.actors.plugins.calls import Call, Refusal, error_reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
@@ -17,13 +17,23 @@ from huahuo.transport.words import zh
 class Calls:
     """The calls of one session. Numbers calls without an id and counts calls without an answer."""
 
-    __slots__ = ("_fresh_hash", "_made", "_named", "_session", "_specs", "_unknown", "outstanding")
+    __slots__ = (
+        "_classic",
+        "_fresh_hash",
+        "_made",
+        "_named",
+        "_session",
+        "_specs",
+        "_unknown",
+        "outstanding",
+    )
 
     def __init__(
         self, session: str, specs: Mapping[str, Action], fingerprint_key: bytes, *, classic: bool = False
     ) -> None:
         self._session = session
         # It does not repeat the action: what a client sent by mistake may be a secret.
+        self._classic = classic
         self._unknown = zh.UNKNOWN_ACTION if classic else zh.NO_SUCH_ACTION
         self._specs = specs
         self._fresh_hash = fingerprints.keyed(fingerprint_key)
@@ -39,7 +49,9 @@ class Calls:
         """
         spec = self._specs.get(parsed.action)
         if spec is None:
-            return Invalid(ErrorCode.UNKNOWN_ACTION, self._unknown, id=parsed.id)
+            if parsed.id is None or not parsed.action or self._classic:
+                return Invalid(ErrorCode.UNKNOWN_ACTION, self._unknown, id=parsed.id)
+            spec = NOT_KNOWN
         fields = parsed.fields  # not copied: a copy for each reader was a tenth of a short command
         fields.pop("id", None)
         key, fingerprint = None, b""
@@ -57,7 +69,7 @@ class Calls:
         call: Call[Any] = Call(
             principal=principal,
             session=self._session,
-            action=parsed.action,
+            action=spec.action,
             params=None if refused else params,
             command_id=parsed.id or f"{self._session}#{self._made}",
             key=key,

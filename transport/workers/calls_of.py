@@ -4,14 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
 
-from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.actions import NOT_KNOWN, Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.model import CommandKey
+from huahuo.transport.commands.answers import UNKNOWN
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
@@ -21,8 +22,6 @@ from huahuo.transport.workers import failures
 from huahuo.transport.workers.messages import Ask, Failed, Told
 from huahuo.transport.workers.owner import Owner
 from huahuo.transport.workers.parts import PartsKept
-
-_UNKNOWN: Final = error_reply(Refusal(ErrorCode.UNKNOWN_ACTION, zh.NO_SUCH_ACTION))
 
 _log = structlog.get_logger(__name__)
 
@@ -115,9 +114,10 @@ class CallsOf:
     def _answer(self, ask: Ask) -> None:
         owner, tell = self._owner, partial(self._tell, ask.n)
         spec = owner.registry.commands.get(ask.action)
-        if spec is None:
-            tell(_UNKNOWN)
+        if spec is None and ask.key is None:
+            tell(error_reply(UNKNOWN))
             return
+        spec = spec or NOT_KNOWN
         key = None if ask.key is None else CommandKey(ask.principal.name, *ask.key)
         params: Any = incoming.convert(Parsed(ask.action, None, ask.fields), spec.params)
         refused = isinstance(params, Invalid)

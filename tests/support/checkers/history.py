@@ -169,7 +169,8 @@ class History:
     rotations: list[tuple[str, str, str]] = field(default_factory=list)
     """(account, `kept` when the token is durable or `used` when it is relied on, refresh token), in order."""
     refreshes: list[tuple[str, int, str]] = field(default_factory=list)
-    """(account, life of the service, `begun` or `over`) of requests at a token server, in order."""
+    """(account, life of the service, what) of requests at a token server, in order. What: `begun`, `over`, or
+    `unheard` if that life is over, or its node was silent for so long that others may take it for dead."""
     grants: list[tuple[str, bool, bool]] = field(default_factory=list)
     """(account, whether its server ended the grant, whether it signed in when all faults were over)."""
     nodes: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)

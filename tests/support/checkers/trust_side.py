@@ -88,12 +88,16 @@ def tokens_durable_first(history: History) -> Verdict:
 
 
 def one_refresh_at_a_time(history: History) -> Verdict:
-    """I23: a service never has two requests by one grant under way."""
-    tally, under_way = Tally("I23"), Counter[tuple[str, int]]()
+    """I23: all nodes that are heard of together never have two requests by one grant under way."""
+    tally, under_way = Tally("I23"), defaultdict[str, Counter[int]](Counter)
     for account, life, what in history.refreshes:
-        under_way[account, life] += 1 if what == "begun" else -1
+        lives = under_way[account]
+        if what == "unheard":
+            del lives[life]
+            continue
+        lives[life] += 1 if what == "begun" else -1
         tally.judged += what == "begun"
-        if under_way[account, life] > 1:
+        if what == "begun" and sum(lives.values()) > 1:
             tally.wrong(f"{account}: two refreshes at a time")
     return tally.verdict("refreshes, each alone")
 

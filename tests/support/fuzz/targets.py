@@ -6,12 +6,14 @@ A target raises AssertionError where two ways of reading differ. Any other excep
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import h11
 import msgspec
 
 from huahuo.actors.outside.addresses import AddressRefused, host_name, refusal
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.replicated.proposal import NewerFormat
 from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
-from huahuo.eventstore.zstd.frames import BadFrame, Decompressor
+from huahuo.eventstore.zstd.frames import BadFrame, Compressor, Decompressor
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.imap import wire as imap
 from huahuo.mailcheck.mime.mail import attached, parse_headers, parse_mail
@@ -28,12 +30,15 @@ from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of
 from huahuo.transport.http.asked import AskedWrongly, after_of
 from huahuo.transport.protocol import incoming
+from tests.support.fuzz import on_the_wire as wire
+from tests.support.worlds.compressed import dictionary
 
 _BYTES_MAX: Final = 1 << 20
 _DEPTH: Final = 32
 _authenticator: Final = Authenticator(b"f" * 40)
 _TOKEN: Final = _authenticator.mint(Principal(1, "a"), now_ms=1_790_000_000_000, ttl_s=60, jti="j").encode()
 _unzip: Final = Decompressor(None, output_bytes_max=1 << 20)
+_unzip_known: Final = Decompressor(dictionary(), output_bytes_max=1 << 20)
 
 
 _PLAIN: Final = b"""Subject: =?utf-8?b?5L2g5aW9?=
@@ -200,6 +205,25 @@ TARGETS: Final[dict[str, Target]] = {
         lambda data: events_of("ds/a", "application/json", data, "now", _DEPTH),
         (Wrong,),
         (b'[{"a":1},2,"x"]', b'{"a":[1,2,{"b":null}]}'),
+    ),
+    "frames": Target(
+        wire.frames,
+        (),
+        (
+            wire.masked(b"hi"),
+            wire.masked(b"a" * 200) + wire.masked(b"{}"),
+            b"\x89\x80\0\0\0\0",
+            b"\x01\x81aaaab",
+        ),
+    ),
+    "handshakes": Target(wire.handshakes, (), (wire.HANDSHAKE,)),
+    "requests": Target(wire.requests, (h11.RemoteProtocolError,), wire.REQUESTS),
+    "births": Target(wire.births, (), (wire.BORN,)),
+    "proposals": Target(wire.proposals, (NewerFormat,), (wire.BODY,)),
+    "dictionary frames": Target(
+        _unzip_known.decompress,
+        (BadFrame,),
+        (Compressor(dictionary(), 3).compress(b'{"type":"events","stream":"user/1","seq":1}'),),
     ),
     "places over HTTP": Target(
         lambda data: after_of(data.decode("latin-1")),

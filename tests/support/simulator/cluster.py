@@ -6,7 +6,8 @@ disk of its own, which loses what was not synced.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,12 +20,13 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.verdict import Verdict
@@ -33,7 +35,7 @@ from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.simulator.balancer import Balancer
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
-from tests.support.simulator.node import HOST, Node
+from tests.support.simulator.node import HOST, MASTER_KEY, Node, SimClock
 from tests.support.simulator.shop import Outside
 from tests.support.worlds.sim_cluster import NetSequencer, serve_order
 
@@ -43,6 +45,8 @@ LATE_S: Final = (15.0, 40.0)
 """When the last of three nodes joins."""
 AGREE_S: Final = 30.0
 FAULT_RATE: Final = 0.05
+HEARD_S: Final = 5.0
+"""Less than what a node waits before it takes another one for dead, and what its proposals may be late."""
 _LATE_EVENTS: Final = 50
 
 type _Stored = dict[tuple[str, str, str], int]
@@ -51,18 +55,22 @@ type _Stored = dict[tuple[str, str, str], int]
 class _Way(HostileSequencer):
     """A node's way to the ordered log. Tells when a proposal without an answer is in the order after all."""
 
-    def __init__(self, seed: str, marks: Marks) -> None:
+    def __init__(self, seed: str, marks: Marks, ordered: Callable[[], None]) -> None:
+        """`ordered`: called when a proposal is known to be in the order."""
         super().__init__(NetSequencer(), seed=seed, fault_rate=FAULT_RATE, lag_s=0.01)
+        self._ordered = ordered
         self._marks = marks
         self._doubted: set[bytes] = set()
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         """As `Sequencer`."""
         try:
-            return await super().propose(proposal, proposal_id)
+            offset = await super().propose(proposal, proposal_id)
         except InDoubt:
             self._doubted.add(proposal)
             raise
+        self._ordered()
+        return offset
 
     async def follow(self, after: int) -> AsyncGenerator[Ordered]:
         """As `Sequencer`."""
@@ -89,6 +97,7 @@ class Member(Node):
         )
         super().__init__(cluster.loop, folder, "memory", own, cluster.marks, cluster.outside, name)
         self.writers = own.writers
+        self._ordered_s = -math.inf
 
     @property
     def replica(self) -> ReplicaWriter | None:
@@ -107,11 +116,12 @@ class Member(Node):
         return {name: value for name, value in tables.items() if name != "frames"}
 
     def _begin_life(self) -> None:
+        self.keyframe_every = self._of.keyframe_every
         self._of.lives += 1
         self.life = self.outside.life = self._of.lives
 
     def _settings(self) -> Settings:
-        self.settings_more = self._of.settings_more
+        self.settings_more, self.mail_more = self._of.settings_more, self._of.mail_more
         return super()._settings()
 
     async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
@@ -122,12 +132,19 @@ class Member(Node):
             )  # fmt: skip
 
         held = await self._held()
-        way = _Way(f"{self.name} {self.loop.seed} {self.life}", self.marks)
+        way = _Way(f"{self.name} {self.loop.seed} {self.life}", self.marks, self._was_ordered)
         log = await open_replica(
             engine, ambient=ambient, master_key=secrets.master_key, sequencer=way, node=self.name, held=held
         )
         self.writers.append(("open", str(self.life)))
         return log
+
+    def _was_ordered(self) -> None:
+        self._ordered_s = self.loop.time()
+
+    def is_heard_of(self) -> bool:
+        """As `Node`: something of it was ordered in the last seconds."""
+        return super().is_heard_of() and self.loop.time() - self._ordered_s < HEARD_S
 
     async def _held(self) -> Held | None:
         log = await self.log_of(lambda data: data)
@@ -179,6 +196,25 @@ class Cluster(Node):
         self.host = best.host  # what the application begins there belongs to that machine
         return best.app
 
+    @property
+    def services(self) -> Sequence[Node]:
+        """As `Node`."""
+        return self.members
+
+    @property
+    def runs_newer(self) -> bool:
+        """As `Node`."""
+        return all(member.newer and member.runs_newer for member in self.members)
+
+    @property
+    def was_updated(self) -> bool:
+        """As `Node`."""
+        return any(member.newer for member in self.members)
+
+    def asking(self, machine: str) -> Node:
+        """As `Node`."""
+        return next(member for member in self.members if member.name == machine)
+
     async def start(self) -> None:
         """Start the ordered log, the nodes and the balancer. The last of three nodes joins late."""
         self.serve_order()
@@ -203,9 +239,10 @@ class Cluster(Node):
 
     async def look(self) -> None:
         """Note where each node stands."""
-        for member in self.members:
-            if member.replica is not None:
-                await member.look()
+        up = [member for member in self.members if member.replica is not None]
+        self.marks.sometimes("nodes of two versions at once", len({each.runs_newer for each in up}) > 1)
+        for member in up:
+            await member.look()
 
     async def drain(self) -> None:
         """At the end: wait until all nodes hold the same, compare them, and let each stop in order."""
@@ -248,6 +285,31 @@ class Cluster(Node):
             with contextlib.suppress(EventStoreError):
                 await log.close()
         return await max(found)[2].log_of(changed)
+
+    async def safe_secrets(self, streams: str, name: str) -> list[str]:
+        """As `Node`: what was ordered outlives any crash, and a new replica would have it."""
+        order = MemoryOrder()
+        for offset in range(1, self.order.last + 1):
+            order.put(self.order.get(offset) or b"")
+        ambient, master_key = SimClock(self.loop, "witness"), bytes.fromhex(MASTER_KEY)
+
+        async def engine(**more: Any) -> MemoryLog:
+            return await MemoryLog.open(
+                ModelDisk(), ambient=ambient, master_key=master_key, build="sim", executor=InlineExecutor(),
+                **more,
+            )  # fmt: skip
+
+        log = await open_replica(
+            engine, ambient=ambient, master_key=master_key, sequencer=MemorySequencer(order), node="witness",
+            held=None,
+        )  # fmt: skip
+        assert isinstance(log.writer, ReplicaWriter)
+        try:
+            await log.writer.joined()
+            found = [await log.secrets(stream, (name,)) for stream in sorted(log.streams(streams))]
+            return [secret.reveal() for [secret] in found if secret is not None]
+        finally:
+            await log.close()
 
     def raw(self) -> bytes:
         """All bytes that lie on the disks, and in the ordered log."""

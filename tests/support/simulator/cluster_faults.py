@@ -27,15 +27,12 @@ class ClusterFaults(Faults):
         self._kinds |= {
             "log cut off": self._cut_off, "log down": self._log_down, "nodes apart": self._apart,
             "node unseen": self._unseen, "slow log": self._slow_log, "node clock": self._node_clock,
+            "roll": self._roll,
         }  # fmt: skip
 
     @property
     def _victim(self) -> Member:
         return self._chance.choice(self._cluster.joined)
-
-    @property
-    def _nodes(self) -> Sequence[Member]:
-        return self._cluster.members
 
     async def revive(self) -> None:
         """Start each node again whenever it is gone, after a while."""
@@ -48,6 +45,11 @@ class ClusterFaults(Faults):
         for member in self._cluster.members:
             member.offset_ms = 0
             self._loop.net.set_link(ORDER, member.name, latency=(0.001, 0.02))
+
+    async def end_update(self) -> None:
+        """Newer code on all nodes, if it has come to one: what only it can do must come to its end."""
+        while self._cluster.was_updated and not all(one.newer for one in self._cluster.members):
+            await self._roll()
 
     async def _cut_off(self) -> None:
         some = self._chance.sample(self._cluster.joined, self._chance.randint(1, 2))
@@ -74,6 +76,14 @@ class ClusterFaults(Faults):
         await asyncio.sleep(self._chance.uniform(0.2, 8))
         cluster.order_host.restart()
         cluster.serve_order()
+
+    async def _roll(self) -> None:
+        """Newer code on one node more, from its next life on."""
+        older = [member for member in self._cluster.members if not member.newer]
+        if older:
+            one = self._chance.choice(older)
+            one.newer = True
+            await one.drain()
 
     async def _slow_log(self) -> None:
         name = self._victim.name

@@ -349,8 +349,11 @@ class Device(Asks):
                 reply = await client.request(one.action, one.fields, command_id=one.asked.command)
         except CommandError as error:
             one.asked.line = 0
-            if error.code == ErrorCode.UNKNOWN_ACTION and one in self.kept.outbox:
-                self.kept.outbox.remove(one)  # the older code may have done it, and its answer was lost
+            older = one.action == "seal_parcel" and self.node.was_updated
+            unknown = error.code == ErrorCode.UNKNOWN_ACTION
+            self.node.marks.sometimes("newer action refused by an older node", unknown and older)
+            if unknown and one in self.kept.outbox and len(self.node.services) > 1:
+                self.kept.outbox.remove(one)  # what is under way on another node may still be done
             elif error.code not in NOT_RECORDED:
                 self._answered(one, "fail", error.code)
             return None

@@ -65,7 +65,7 @@ class Faults:
 
     @property
     def _nodes(self) -> Sequence[Node]:
-        return (self._node,)
+        return self._node.services
 
     @property
     def struck(self) -> list[str]:
@@ -101,6 +101,9 @@ class Faults:
         imap = self._imap
         imap.bye_in_fetch = imap.short_literals = imap.silences = 0
         imap.delay_s, imap.refuse_login = 0.0, ""
+
+    async def end_update(self) -> None:
+        """Of several nodes: see `ClusterFaults`."""
 
     def _some(self) -> list[Any]:
         count = self._chance.randint(1, len(self._clients))

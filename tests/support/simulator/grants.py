@@ -44,6 +44,14 @@ class Grants:
             imap.by_token = self.side.signs_in
             net.host(_machine(email)).create_task(imap.serve(143))
 
+    async def look(self, device: Device) -> None:
+        """Another device of the user, which may be at another node: it opens mailboxes that are there."""
+        while not self.over:
+            await asyncio.sleep(self._chance.expovariate(1 / _PACE_S))
+            if self._ids:
+                email_id = self._ids[self._chance.choice(sorted(self._ids))]
+                await ask(device, "get_folders", email_id=email_id)
+
     async def live(self, device: Device) -> None:
         """What the user does until it is over."""
         while True:

@@ -39,6 +39,8 @@ class Kept:
     outbox: list[Waiting] = field(default_factory=list)
     parcels: list[int] = field(default_factory=list)
     flyers: list[int] = field(default_factory=list)
+    stamped: list[Waiting] = field(default_factory=list)
+    """Commands of an action that newer code has no more, which were answered."""
     mailboxes: list[int] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     made: int = 0

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import msgspec
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.app import over_http
+from huahuo.app.application import Application
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
 from huahuo.app.wiring import App
@@ -191,16 +192,42 @@ class Node:
         self._history = history
         self._chance = Random(f"node {loop.seed}" if name == HOST else f"{name} {loop.seed}")
         self._alive = False
-        self._applications = {False: shop(outside)}
+        self.keyframe_every: int | None = None
+        """How often the state of a parcel is stored; None: as by default."""
+        self._applications: dict[bool, Application] = {}
         self.newer = False
         """Whether the next life runs newer code."""
-        self.runs_newer = False
+        self._runs_newer = False
         self._mint = Authenticator(SECRET.encode())
 
     @property
     def app(self) -> App | None:
         """The service of this life; None while there is none."""
         return self._app
+
+    @property
+    def services(self) -> "Sequence[Node]":
+        """All that are a service of their own."""
+        return (self,)
+
+    @property
+    def runs_newer(self) -> bool:
+        """Whether this life, or the last one, runs newer code; of several nodes, whether all do."""
+        return self._runs_newer
+
+    @property
+    def was_updated(self) -> bool:
+        """Whether newer code has come."""
+        return self.newer
+
+    def asking(self, machine: str) -> "Node":
+        """The service on a machine."""
+        del machine
+        return self
+
+    def is_heard_of(self) -> bool:
+        """Whether it lives, and no other node can take it for dead."""
+        return self._alive
 
     def token(self, user: int, *, admin: bool, groups: tuple[str, ...], ttl_s: float, jti: str) -> str:
         """A token by the service's own wall clock, as an issuer beside it makes one."""
@@ -236,11 +263,12 @@ class Node:
             make_looker=InlineExecutor,
             publish_address=False,
         )
-        if self.newer and True not in self._applications:
-            self._applications[True] = shop(self.outside, newer=True)
-            self.marks.sometimes("newer code took over", self.outside.opened)
+        if self.newer not in self._applications:
+            made = shop(self.outside, newer=self.newer, keyframe_every=self.keyframe_every)
+            self._applications[self.newer] = made
+            self.marks.sometimes("newer code took over", self.newer and self.outside.opened)
         application = self._applications[self.newer]
-        self.runs_newer = self.newer
+        self._runs_newer = self.newer
         app = App(self._settings(), clock, world, plugins=application.plugins())
         application.runs_as(app)
         await app.start()

@@ -10,6 +10,8 @@ Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds a
 * `nodes`: two or three whole services that share an ordered log, behind a balancer. The remainder says
   nothing of it: these are the seeds from `CLUSTERS` on.
 * `deploys`: newer code comes in the midst of a run. These are the seeds from `DEPLOYS` on.
+* `rolling`: newer code comes to one node after the other. These are the seeds from `ROLLING` on.
+* `granted`: mailboxes with grants on several nodes. These are the seeds from `GRANTED` on.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
 Swarm testing: each seed leaves out most kinds of faults and draws the rates of the others anew, because
@@ -82,6 +84,21 @@ GRANT_FAULTS: Final[dict[str, float]] = {
 }
 """By kind: the mean time in the tour with grants."""
 
+SHARED_GRANT_FAULTS: Final[dict[str, tuple[float, float]]] = {
+    "log cut off": (20, 60),
+    "log down": (30, 90),
+    "nodes apart": (20, 60),
+    "slow log": (20, 60),
+    "node clock": (30, 90),
+    "stop server": (20, 60),
+    "drain": (15, 60),
+    "write fails": (20, 60),
+    "fence": (30, 90),
+    "end grant": (30, 90),
+    "reset": (8, 30),
+}
+"""The same for runs of several nodes with grants, beside the ways to die."""
+
 KINDS: Final = ("idle", "mixed", *["dying", "returning", "dense"] * 4, "dying", "dying")
 """By the seed's remainder, the kind of its run."""
 
@@ -92,7 +109,13 @@ CLUSTERS: Final = 2_000_000
 """From this seed on a run is of several nodes."""
 DEPLOYS: Final = 3_000_000
 """From this seed on newer code comes in the midst of a run."""
+ROLLING: Final = 4_000_000
+"""From this seed on newer code comes to one node after the other."""
+GRANTED: Final = 5_000_000
+"""From this seed on several nodes use grants."""
 CLUSTERS_EACH: Final = len(KINDS)
+ROLLING_EACH: Final = 2 * CLUSTERS_EACH
+"""Of so many seeds, one is beside a run of kind `rolling`, and one beside a run of kind `granted`."""
 
 WORK: Final[dict[str, float]] = {
     "publish": 6,
@@ -110,6 +133,8 @@ WORK: Final[dict[str, float]] = {
     "knock": 0.2,
 }
 """By kind of work: its usual weight."""
+NEWER_WORK: Final[dict[str, float]] = {"open": 3.0, "add": 6.0, "print": 3.0, "seal": 2.0}
+"""What shows that there are two versions of the code."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +183,8 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
 
 
 def _kind(seed: int) -> str:
-    if seed >= DEPLOYS:
-        return "deploys"
-    return "nodes" if seed >= CLUSTERS else KINDS[seed % len(KINDS)]
+    first = {GRANTED: "granted", ROLLING: "rolling", DEPLOYS: "deploys", CLUSTERS: "nodes"}
+    return next((kind for least, kind in first.items() if seed >= least), KINDS[seed % len(KINDS)])
 
 
 def _others(seed: int, drawn: Plan) -> dict[str, Any]:
@@ -262,6 +286,31 @@ def _cluster(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
+def _rolling(usual: Plan, chance: Random) -> Plan:
+    """Nodes of two versions at once. In some runs the last ones keep the older code to the end."""
+    drawn = _cluster(usual, chance)
+    faults = {kind: drawn.faults[kind] for kind in sorted(chance.sample(sorted(drawn.faults), 3))}
+    faults |= {"kill": chance.uniform(10, 30), "roll": chance.uniform(8, 25)}
+    return replace(
+        drawn, seconds=chance.choice((90.0, 120.0)), faults=faults, pace_s=chance.uniform(3, 8),
+        work={**usual.work, **NEWER_WORK},
+    )  # fmt: skip
+
+
+def _granted(usual: Plan, chance: Random) -> Plan:
+    """Grants on several nodes, whose clients go from one node to another. Sign-ins are all the work."""
+    kinds = sorted(SHARED_GRANT_FAULTS)
+    faults = {kind: chance.uniform(*SHARED_GRANT_FAULTS[kind]) for kind in sorted(chance.sample(kinds, 4))}
+    faults |= {way: chance.uniform(10, 30) for way in chance.sample(["kill", "power", "cut in sync"], 1)}
+    faults["crash at tokens"] = chance.uniform(6, 15)
+    return replace(
+        usual, seconds=chance.choice((90.0, 120.0)), devices=chance.randint(2, 5), users=2,
+        down_s=chance.uniform(0.3, 4.0), engine="memory", pace_s=chance.uniform(8, 20), faults=faults,
+        over_http=False, nodes=chance.choice((2, 3)), grants=chance.randint(2, 4),
+        work={**usual.work, "check": 0.0, "job": 0.0},
+    )  # fmt: skip
+
+
 def _deploys(usual: Plan, chance: Random) -> Plan:
     """Newer code comes in the midst, by a drain, a crash in it, or a start after a crash."""
     faults = {kind: usual.faults[kind] for kind in sorted(chance.sample(sorted(usual.faults), 2))}
@@ -271,7 +320,7 @@ def _deploys(usual: Plan, chance: Random) -> Plan:
     return replace(
         usual, seconds=chance.choice((90.0, 120.0)), devices=devices, down_s=chance.uniform(0.2, 2.0),
         users=max(2, devices // 2), engine=chance.choice(("memory", "sqlite")), pace_s=chance.uniform(3, 8),
-        faults=faults, over_http=False, work={**usual.work, "open": 3.0, "add": 6.0, "print": 3.0},
+        faults=faults, over_http=False, work={**usual.work, **NEWER_WORK},
     )  # fmt: skip
 
 
@@ -299,8 +348,8 @@ def _long(usual: Plan, chance: Random) -> Plan:
 
 _OTHERS: Final = ("readers", "browsers", "hooks", "grants")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
-    "dense": _dense, "deploys": _deploys, "dying": _dying, "idle": _idle, "mixed": _mixed, "nodes": _cluster,
-    "returning": _returning,
+    "dense": _dense, "deploys": _deploys, "dying": _dying, "granted": _granted, "idle": _idle,
+    "mixed": _mixed, "nodes": _cluster, "returning": _returning, "rolling": _rolling,
 }  # fmt: skip
 
 
@@ -351,7 +400,11 @@ def tours() -> list[Plan]:
     nodes = replace(usual, seed=TOURS + len(alone), seconds=120.0, faults=shared, nodes=3)
     newer = replace(
         usual, seed=TOURS + len(alone) + 1, seconds=90.0, faults={"deploy": 12.0, "kill": 15.0},
-        work={**work, "print": 4.0},
+        work={**work, "print": 4.0, "seal": 2.0},
+    )  # fmt: skip
+    rolling = replace(
+        nodes, seed=TOURS + len(alone) + 4, seconds=90.0, work=newer.work,
+        faults={"roll": 20.0, "kill": 15.0, "log down": 30.0},
     )  # fmt: skip
     tokens = replace(
         usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0, browsers=0,
@@ -359,15 +412,19 @@ def tours() -> list[Plan]:
         faults=GRANT_FAULTS,
     )  # fmt: skip
     safe = replace(tokens, seed=TOURS + len(alone) + 3, seconds=100.0, engine="sqlite")
-    return [*alone, nodes, newer, safe, tokens]
+    shared = {"crash at tokens": 8.0, "kill": 20.0, "drain": 20.0, "end grant": 40.0, "reset": 8.0}
+    granted = replace(tokens, seed=TOURS + len(alone) + 5, seconds=100.0, devices=4, nodes=3, faults=shared)
+    return [*alone, nodes, newer, rolling, safe, tokens, granted]
 
 
 def with_clusters(seeds: Iterable[int]) -> Iterator[int]:
-    """Beside each `CLUSTERS_EACH` seeds one of a run of several nodes, and one with newer code."""
+    """Beside each `CLUSTERS_EACH` seeds one of several nodes and one with newer code; the others rarely."""
     for seed in seeds:
         if seed < TOURS and seed % CLUSTERS_EACH == 0:
             yield CLUSTERS + seed // CLUSTERS_EACH
             yield DEPLOYS + seed // CLUSTERS_EACH
+            beside = GRANTED if seed % ROLLING_EACH else ROLLING
+            yield beside + seed // ROLLING_EACH
         yield seed
 
 

@@ -54,6 +54,19 @@ class Weighed(Event, type="parcel_added"):
     weight: int
 
 
+class Sealed(Event, type="parcel_sealed"):
+    """The older code does not know it."""
+
+    nonce: str
+
+
+class Wrapped(Event, type="parcel_wrapped"):
+    job: str
+
+
+class Unwrapped(Event, type="parcel_unwrapped"): ...
+
+
 class Carried(Event, type="parcel_carried"):
     job: str
     step: int
@@ -97,6 +110,9 @@ class Heavy(Parcel, frozen=True):
     """A parcel as the newer code has it."""
 
     weight: int = 0
+    seals: int = 0
+    wraps: tuple[int, int] = (0, 0)
+    """How often it was wrapped, and unwrapped."""
 
 
 class Carry(Effect):
@@ -105,12 +121,22 @@ class Carry(Effect):
     failures: int
 
 
+class Wrap(Effect):
+    """The older code does not know it, nor `Unwrap`."""
+
+    job: str
+
+
 class Open(Command, action="open_parcel", creates=True):
     nonce: str
     text: str = ""
 
 
 class Add(Command, action="add_to_parcel"):
+    nonce: str
+
+
+class Seal(Command, action="seal_parcel"):
     nonce: str
 
 
@@ -127,6 +153,9 @@ class Stamp(Command, action="stamp_flyer"):
 
 
 class Ring(Command): ...
+
+
+class Unwrap(Command): ...
 
 
 class Bell(Command): ...
@@ -148,9 +177,10 @@ class Outside:
     """How many timers fired in a later life than the one in which they were set."""
 
 
-def parcels(outside: Outside, *, newer: bool = False) -> Entity[Parcel]:
+def parcels(outside: Outside, *, newer: bool = False, keyframe_every: int | None = None) -> Entity[Parcel]:
     """The kind `parcel`. `newer`: as a later version of the application has it."""
-    parcel: Entity[Any] = Entity("parcel", Heavy, version=2) if newer else Entity("parcel", Parcel)
+    state, version = (Heavy, 2) if newer else (Parcel, 1)
+    parcel: Entity[Any] = Entity("parcel", state, version=version, keyframe_every=keyframe_every)
 
     @parcel.evolve
     def opened(state: Parcel, event: Opened) -> Parcel:
@@ -167,6 +197,32 @@ def parcels(outside: Outside, *, newer: bool = False) -> Entity[Parcel]:
         def with_weight(fields: dict[str, Any]) -> dict[str, Any]:
             return {**fields, "weight": weight_of(fields["nonce"])}
 
+        @parcel.evolve
+        def sealed(state: Heavy, event: Sealed) -> Heavy:
+            return replace(state, nonces=(*state.nonces, event.nonce), seals=state.seals + 1)
+
+        @parcel.decide
+        def seal(state: Heavy, command: Seal, ctx: Context) -> Outcome:
+            later = After(2 + crc32(command.nonce.encode()) % 6, Unwrap())
+            return Decision([Sealed(command.nonce)], effects=[Wrap(command.nonce), later])
+
+        @parcel.effect(retries=3, backoff_s=1.0)
+        async def wrap(job: Wrap, run: EffectRun) -> None:
+            await asyncio.sleep(0.5)
+            await run.finish(Wrapped(job.job))
+
+        @parcel.decide
+        def unwrap(state: Heavy, command: Unwrap, ctx: Context) -> Outcome:
+            return [Unwrapped()]
+
+        @parcel.evolve
+        def wrapped(state: Heavy, event: Wrapped) -> Heavy:
+            return replace(state, wraps=(state.wraps[0] + 1, state.wraps[1]))
+
+        @parcel.evolve
+        def unwrapped(state: Heavy, event: Unwrapped) -> Heavy:
+            return replace(state, wraps=(state.wraps[0], state.wraps[1] + 1))
+
     else:
 
         @parcel.evolve
@@ -174,7 +230,7 @@ def parcels(outside: Outside, *, newer: bool = False) -> Entity[Parcel]:
             return replace(state, nonces=(*state.nonces, event.nonce))
 
     def more(nonce: str) -> Event:
-        return Weighed(nonce, weight_of(nonce)) if newer else Added(nonce)
+        return Weighed(nonce, scaled(nonce)) if newer else Added(nonce)
 
     @parcel.evolve
     def carried(state: Parcel, event: Carried) -> Parcel:
@@ -273,13 +329,19 @@ def flyers() -> Entity[Flyer]:
 
 
 def weight_of(nonce: str) -> int:
-    """What the newer code says of an event that the older code wrote, too."""
+    """What the newer code says of an event that the older code wrote."""
     return len(nonce)
 
 
-def shop(outside: Outside, *, newer: bool = False) -> Application:
-    """The application of one life of the service."""
-    kinds: list[Entity[Any]] = [parcels(outside, newer=newer), *([] if newer else [flyers()])]
+def scaled(nonce: str) -> int:
+    """The weight that the newer code writes: never what an upcast says."""
+    return 1000 + crc32(nonce.encode()) % 1000
+
+
+def shop(outside: Outside, *, newer: bool = False, keyframe_every: int | None = None) -> Application:
+    """The application of one life of the service. `keyframe_every`: as of `Entity`, of parcels."""
+    parcel = parcels(outside, newer=newer, keyframe_every=keyframe_every)
+    kinds: list[Entity[Any]] = [parcel, *([] if newer else [flyers()])]
     application = Application(entities=kinds, plugins=[mail()])
 
     async def cursor() -> int:
@@ -305,7 +367,13 @@ def folded(types: Sequence[tuple[str, dict[str, Any]]], *, newer: bool = False) 
         if name in {"parcel_opened", "parcel_added"}:
             state = replace(state, nonces=(*state.nonces, body["nonce"]))
         if name == "parcel_added" and isinstance(state, Heavy):
-            state = replace(state, weight=state.weight + weight_of(body["nonce"]))
+            state = replace(state, weight=state.weight + body.get("weight", weight_of(body["nonce"])))
+        if name == "parcel_sealed" and isinstance(state, Heavy):
+            state = replace(state, nonces=(*state.nonces, body["nonce"]), seals=state.seals + 1)
+        if isinstance(state, Heavy) and name in {"parcel_wrapped", "parcel_unwrapped"}:
+            wraps, unwraps = state.wraps
+            more = name == "parcel_wrapped"
+            state = replace(state, wraps=(wraps + more, unwraps + (not more)))
         if name == "parcel_carried":
             state = replace(state, carried=(*state.carried, f"{body['job']}:{body['step']}"))
         if name == "parcel_rang":

@@ -63,6 +63,10 @@ class TokenSide:
         self._made = 0
         self._crash: asyncio.TimerHandle | None = None
         self._kept: set[str] = set()
+        self._under_way: dict[str, dict[int, Node]] = {}
+        """By account and life: the service whose request is not answered yet."""
+        self._last: dict[str, str] = {}
+        """By account: the machine that asked last."""
 
     async def serve(self) -> None:
         """Listen, for ever."""
@@ -94,13 +98,17 @@ class TokenSide:
         return True
 
     async def _relied_on(self, account: Account, refresh: str) -> None:
-        """Note for I23 which tokens would survive any crash, and which one is relied on."""
+        """Note for I23 that a refresh token is relied on."""
+        await self._note_kept(refresh)
+        self._history.rotations.append((self._account_of(refresh), "used", refresh))
+
+    async def _note_kept(self, refresh: str) -> None:
+        """Note for I23 which tokens would survive any crash, if this one is not noted yet."""
         if refresh not in self._kept:
             for token in await self._node.safe_secrets("mailbox/", "refresh_token"):
                 if token not in self._kept:
                     self._kept.add(token)
                     self._history.rotations.append((self._account_of(token), "kept", token))
-        self._history.rotations.append((self._account_of(refresh), "used", refresh))
 
     @staticmethod
     def _account_of(refresh: str) -> str:
@@ -117,17 +125,32 @@ class TokenSide:
             writer.transport.abort()
             return
         sent = form["refresh_token"][0]
-        name, life = self._account_of(sent), self._node.life
-        self._history.refreshes.append((name, life, "begun"))
-        answer = await self._answer(sent, reader)
+        asking = self._node.asking(str(writer.get_extra_info("peername")[0]))
+        name, life = self._account_of(sent), asking.life
+        await self._note_kept(sent)  # another node may have replaced it when its access token comes
+        self._begin(name, asking)
+        answer = await self._answer(sent, reader, asking)
         self._history.refreshes.append((name, life, "over"))
+        self._under_way[name].pop(life, None)
         if answer is None or writer.is_closing():  # simloop raises for a write to a closed connection
             writer.transport.abort()
             return
         writer.write(answer)
         writer.close()
 
-    async def _answer(self, sent: str, reader: asyncio.StreamReader) -> bytes | None:
+    def _begin(self, name: str, asking: Node) -> None:
+        """Note that a request begins, and which others under way are of lives that are not heard of."""
+        noted, under_way = self._history.refreshes, self._under_way.setdefault(name, {})
+        for life, other in list(under_way.items()):
+            if life != asking.life and not (other.life == life and other.is_heard_of()):
+                noted.append((name, life, "unheard"))
+                del under_way[life]
+        noted.append((name, asking.life, "begun"))
+        under_way[asking.life] = asking
+        before, self._last[name] = self._last.get(name, asking.name), asking.name
+        self._node.marks.sometimes("grant renewed by another node", before != asking.name)
+
+    async def _answer(self, sent: str, reader: asyncio.StreamReader, asking: Node) -> bytes | None:
         """None: the connection ends without an answer."""
         how = self._draw()
         self._node.marks.sometimes("token server hung", how == "hung")
@@ -151,7 +174,7 @@ class TokenSide:
             return _http("400 Bad Request", tokens)
         if self.crash_next:
             way, self.crash_next = self.crash_next, ""
-            self._crash = self._node.loop.call_later(self._chance.uniform(0.0, 0.25), self._node.crash, way)
+            self._crash = self._node.loop.call_later(self._chance.uniform(0.0, 0.25), asking.crash, way)
         return _http("200 OK", tokens)
 
     def _draw(self) -> str:

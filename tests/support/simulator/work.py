@@ -31,7 +31,7 @@ class Work:
             "publish": self._publish, "burst": self._burst, "open": self._open, "add": self._add,
             "stop": self._stop, "foreign": self._foreign, "again": self._again, "list": self._list,
             "check": self._check, "lie": lambda device: device.lie(), "twin": lambda device: device.twin(),
-            "knock": lambda device: device.knock(), "print": self._print,
+            "knock": lambda device: device.knock(), "print": self._print, "seal": self._seal,
         }  # fmt: skip
         self._kinds = [kind for kind in self._deeds if weights.get(kind)]
         self._weights = [weights[kind] for kind in self._kinds]
@@ -94,14 +94,22 @@ class Work:
     async def _stop(self, device: Device) -> None:
         await self._add(device, "stop_parcel")
 
+    async def _seal(self, device: Device) -> None:
+        """The newer code alone knows how."""
+        await self._add(device, "seal_parcel")
+
     async def _print(self, device: Device) -> None:
         """Of the kind that the newer code has no more. Then its events are for administrators alone."""
         flyers = device.kept.flyers
-        if flyers and device.node.runs_newer and not device.habits.admin:
+        if device.kept.stamped and device.node.runs_newer and device.chance.random() < 0.5:
+            await device.send(device.kept.stamped.pop())  # as if its answer had been lost
+        elif flyers and device.node.runs_newer and not device.habits.admin:
             await device.look_at(f"flyer/{device.chance.choice(flyers)}")
         elif flyers and device.chance.random() < 0.7:
             one = device.chance.choice(flyers)
-            await device.send(device.waiting("stamp_flyer", f"flyer/{one}", {"flyer_id": one}))
+            stamp = device.waiting("stamp_flyer", f"flyer/{one}", {"flyer_id": one})
+            if await device.send(stamp) is not None:
+                device.kept.stamped.append(stamp)
         elif len(flyers) < FLYERS_MAX:
             reply = await device.send(device.waiting("print_flyer", "", {}))
             if reply is not None:

@@ -22,9 +22,11 @@ from huahuo.actors.actor.registry import unregister
 from huahuo.actors.domain.jobs import OPEN
 from huahuo.actors.domain.jobs import TABLE as JOBS
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
+from huahuo.actors.effects.facts import CANCEL_ASKED
 from huahuo.embedding import calls
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.verdict import Verdict
 from huahuo.invariants.walk import check, rules
@@ -52,11 +54,18 @@ from tests.support.simulator.shop import Outside, folded
 from tests.support.simulator.work import HOOK_TYPES, Work, hook, jobs, mail_text
 
 CONVERGE_S = 30.0
+LOOK_S = 20.0
+STATES_AT_A_LOOK = 8
+"""Of each node, while there may be code of two versions."""
 ENDS_MAX = 20
 """How often tasks are cancelled at the end. In a run that was cut short, some wait for what never comes."""
 REST_S = 900.0
 """When all work must have ended: effects wait for their back-off, checks for their deadlines."""
+NEWER_REST_S = 60.0
+"""Until then, timers whose command only the newer code knows must have fired."""
 GROUPS = ("red", "blue")
+KEYFRAME_EVERY = 4
+"""Where code of two versions might take each other's stored states."""
 SECRET_CANARY = "imap-secret-canary"
 
 type Client = Device | BareReader | Browser
@@ -76,6 +85,8 @@ class Told:
         """How long it took after the last fault until all work had ended."""
         self.fault = ""
         """What stopped the run itself."""
+        self.states: list[tuple[str, int, bool, str]] = []
+        """(stream and where, its seq, whether newer code said so, its state)."""
         self.unhandled: list[str] = []
         """What tasks raised that nobody waited for."""
 
@@ -159,6 +170,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     cluster = Cluster(loop, folder, plan.nodes, *given) if plan.nodes > 1 else None
     node = cluster or Node(loop, folder, plan.engine, *given)
     node.settings_more["heartbeat_s"] = plan.heartbeat_s
+    node.keyframe_every = KEYFRAME_EVERY if plan.faults.keys() & {"deploy", "roll"} else None
     grants = Grants(node, history, plan.grants) if plan.grants else None
     work = Work(plan.work, plan.pace_s, imap)
     devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
@@ -181,14 +193,18 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     await asyncio.sleep(5)
     own += [asyncio.ensure_future(faults.strike(kind, mean_s)) for kind, mean_s in plan.faults.items()]
     own.append(asyncio.ensure_future(jobs(node, plan.work.get("job", 0), plan.pace_s, lambda: work.over)))
-    own.append(asyncio.ensure_future(_look(node)))
+    own.append(asyncio.ensure_future(_look(node, told)))
     own += [asyncio.ensure_future(hook(devices[0], receiver))] if plan.hooks else []
     own += [] if grants is None else [asyncio.ensure_future(grants.live(devices[0]))]
+    if grants is not None and cluster is not None:
+        others = [one for one in devices[1:] if one.user == devices[0].user]
+        own += [asyncio.ensure_future(grants.look(one)) for one in others]
     await asyncio.sleep(plan.seconds)
     work.over = receiver.is_kind = True
     for browser in browsers:
         browser.over = True
     faults.heal()
+    await faults.end_update()
     told.struck.update(faults.struck)
     history.healed_s = loop.time()
     try:
@@ -205,7 +221,8 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
             names = {stream for client in clients for stream in client.kept.followers}
             history.heads = {name: node.app.log.head(name).seq for name in sorted(names)}
         told.rested_s = loop.time() - history.healed_s
-        await _states(node, devices, history)
+        await _states(node, told)
+        await _open_work(node, history)
     finally:
         for task in own:
             task.cancel()
@@ -242,11 +259,15 @@ def _device(node: Node, history: History, number: int, plan: Plan, chance: Rando
     return Device(node, history, number, user, habits)
 
 
-async def _look(node: Node) -> None:
+async def _look(node: Node, told: Told) -> None:
     while True:
-        await asyncio.sleep(20)
+        await asyncio.sleep(LOOK_S)
         if node.up.is_set():
             await node.look()
+        if node.was_updated:
+            with contextlib.suppress(HuahuoError, EventStoreError, TimeoutError):  # what is asked may crash
+                async with asyncio.timeout(LOOK_S):
+                    await _states(node, told, STATES_AT_A_LOOK)
 
 
 async def _failures(tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -288,6 +309,7 @@ def _last(applied: Sequence[Any]) -> int:
 async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work) -> None:
     """Wait until all effects and jobs have ended, all mails are told, and everybody has seen it."""
     until_s = node.loop.time() + REST_S
+    least_s = node.loop.time() + (NEWER_REST_S if node.was_updated else 0.0)
     checked_s = node.loop.time()
     while node.loop.time() < until_s:
         await asyncio.sleep(5)
@@ -304,6 +326,7 @@ async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work
         left = await app.log.rows(TABLE_PREFIX + JOBS, OPEN, limit=1)
         if (
             not rows
+            and node.loop.time() >= least_s
             and not letters
             and not left
             and mails
@@ -314,15 +337,20 @@ async def _rest(node: Node, clients: Sequence[Client], first: Device, work: Work
             return
 
 
-async def _states(node: Node, devices: Sequence[Device], history: History) -> None:
-    """I13: what the service says its entities are, to be compared with their events."""
-    app = node.app
-    if app is None:
-        return
-    for stream in app.log.streams("parcel/"):
-        state, seq = await calls.state(app, "parcel", int(stream.partition("/")[2]))
-        history.folded.append((f"{stream} {seq}", msgspec.json.encode(state).decode(), ""))
-    for row in await app.log.rows("effect", "", limit=20):
+async def _states(node: Node, told: Told, most: int = 1 << 30) -> None:
+    """I13: what each service says its newest entities are, to be compared with their events."""
+    for one in node.services:
+        app, newer = one.app, one.runs_newer
+        if app is None:
+            continue
+        for stream in app.log.streams("parcel/")[-most:]:
+            state, seq = await calls.state(app, "parcel", int(stream.partition("/")[2]))
+            name = f"{stream} {seq} on {one.name}"
+            told.states.append((name, seq, newer, msgspec.json.encode(state).decode()))
+
+
+async def _open_work(node: Node, history: History) -> None:
+    for row in [] if node.app is None else await node.app.log.rows("effect", "", limit=20):
         history.open_work.append(f"effect {row[1][:120]!r}")
 
 
@@ -344,10 +372,12 @@ async def _record(
         await log.close()
     bodies: defaultdict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     ends: Counter[str] = Counter()
+    versions: Counter[str] = Counter()
+    cancelled: set[str] = set()
     for event in events:
         body = body_of(event.body)
         digest, at_s = digest_of(body), (event.ts_ms - EPOCH_MS) / 1000
-        if node.newer and event.type == "parcel_added":
+        if node.was_updated and event.type == "parcel_added":
             digest = ""  # clients get it as their service's code has it
         history.log.append(
             Fact(
@@ -355,7 +385,12 @@ async def _record(
                 event.command_id, event.chain, digest, at_s,
             )
         )  # fmt: skip
+        if event.type == CANCEL_ASKED:
+            cancelled.add(event.entity)
         kind = event.stream.partition("/")[0]
+        behind_newer = kind == "parcel" and event.version < versions[event.stream]
+        marks.sometimes("older code wrote behind newer code", behind_newer)
+        versions[event.stream] = max(versions[event.stream], event.version)
         if event.type == "webhook_added":
             made = body["webhook_id"], body["user_id"], body["since"]
             name = f"webhook {made[0]} of user {made[1]}"
@@ -368,10 +403,21 @@ async def _record(
         history.counts["effect"] += event.type == "effect_ended"
         history.counts["timer"] += event.type == "timer_fired"
     history.looks = [(position, chain) for position, chain in history.looks if chain != GENESIS]
-    history.folded = [
-        (name, live, _folded_at(bodies[name.partition(" ")[0]], int(name.partition(" ")[2]), node.runs_newer))
-        for name, live, _ in history.folded
-    ]
+    for name, seq, newer, live in told.states:
+        written = bodies[name.partition(" ")[0]][:seq]
+        history.folded.append((name, live, msgspec.json.encode(folded(written, newer=newer)).decode()))
+        carried = not newer and any(kind == "parcel_sealed" for kind, _ in written)
+        marks.sometimes("older node carried newer events", carried)
+    for name, facts in bodies.items():
+        counted = Counter(kind for kind, _ in facts)
+        sealed, wrapped, unwrapped = (
+            counted[f"parcel_{what}"] for what in ("sealed", "wrapped", "unwrapped")
+        )
+        rightly = max(wrapped, unwrapped) <= sealed if name in cancelled else wrapped == unwrapped == sealed
+        if not rightly:
+            history.open_work.append(
+                f"{name} was sealed {sealed}, wrapped {wrapped}, unwrapped {unwrapped} times"
+            )
     history.open_work += [f"{name} has {count} ends" for name, count in ends.items() if count != 1]
     history.followed = outside.followed
     first = devices[0]
@@ -406,10 +452,6 @@ def _hooks(history: History, receiver: Receiver, settled: int) -> None:
         one.due = {place for position, place in places if one.added < position <= settled}
         one.accepted = {(stream, seq) for number, _, stream, seq in receiver.accepted if number == one.number}
         one.false = list(receiver.false)
-
-
-def _folded_at(events: Sequence[tuple[str, dict[str, Any]]], seq: int, newer: bool) -> str:
-    return msgspec.json.encode(folded(events[:seq], newer=newer)).decode()
 
 
 def _end(loop: Loop) -> None:

@@ -52,7 +52,8 @@ def good() -> History:
     history.erased, history.after_erasure = [Erased("mailbox 1", (b"key", b"sealed"))], {"disk": b"others"}
     history.doors = [Door("a", until_s=50.0, got=[(stream, 1)]), Door("stranger", until_s=0.0)]
     history.rotations = [("m", "kept", "t1"), ("m", "used", "t1"), ("m", "kept", "t2")]
-    history.refreshes = [("m", 1, "begun"), ("m", 2, "begun"), ("m", 2, "over"), ("m", 2, "begun")]
+    history.refreshes = [("m", 1, "begun"), ("m", 1, "unheard"), ("m", 2, "begun"), ("m", 2, "over")]
+    history.refreshes += [("n", 3, "begun"), ("m", 2, "begun")]
     history.grants = [("m", False, True), ("n", True, False)]
     history.nodes = {"north": [(1, b"1"), (2, b"2")], "south": [(1, b"1")]}
     history.node_served = [("north", 2, b"2")]
@@ -248,6 +249,10 @@ def refresh_twice_at_a_time(history: History) -> None:
     history.refreshes.append(("m", 2, "begun"))
 
 
+def refresh_on_two_nodes_at_a_time(history: History) -> None:
+    history.refreshes.append(("m", 3, "begun"))
+
+
 def lose_an_account(history: History) -> None:
     history.grants.append(("other", False, False))
 
@@ -322,6 +327,7 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (trust_side.tokens_durable_first, use_a_token_first),
     (trust_side.tokens_durable_first, keep_the_token_of_another),
     (trust_side.one_refresh_at_a_time, refresh_twice_at_a_time),
+    (trust_side.one_refresh_at_a_time, refresh_on_two_nodes_at_a_time),
     (trust_side.grants_live_on, lose_an_account),
     (trust_side.nodes_agree, fork_a_node),
     (trust_side.nodes_agree, serve_from_a_fork),
@@ -361,7 +367,7 @@ JUDGED: dict[Checker, int] = {
     trust_side.nothing_changes_on_the_way: 8,
     work_side.mails_once: 2,
     trust_side.tokens_durable_first: 1,
-    trust_side.one_refresh_at_a_time: 3,
+    trust_side.one_refresh_at_a_time: 4,
     trust_side.grants_live_on: 1,
     work_side.drains_in_time: 1,
     work_side.back_at_base_line: 1,
@@ -376,6 +382,27 @@ JUDGED: dict[Checker, int] = {
 @pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
 def test_a_checker_says_how_much_it_judged(checker: Checker) -> None:
     assert checker(good()).text.startswith(f"{JUDGED[checker]} ")
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_a_verdict_names_an_invariant_of_its_checker(checker: Checker) -> None:
+    assert checker(good()).invariant in (checker.__doc__ or "").partition(":")[0].split(", ")
+
+
+def test_a_drain_may_take_a_second_more_than_its_limit_and_each_is_counted() -> None:
+    history = good()
+    history.drains_s = [1.0, work_side.DRAIN_S + 1.0]
+    assert work_side.drains_in_time(history).text.startswith("2 ")
+    history.drains_s.append(work_side.DRAIN_S + 1.5)
+    assert work_side.drains_in_time(history).holds is False
+
+
+def test_what_is_left_after_a_storm_may_be_a_tenth_and_eight_more_than_before_and_each_is_counted() -> None:
+    history = good()
+    history.base_lines = [("tasks", 100.0, 118.0), ("timers", 0.0, 8.0)]
+    assert work_side.back_at_base_line(history).text.startswith("2 ")
+    history.base_lines.append(("tasks", 100.0, 119.0))
+    assert work_side.back_at_base_line(history).holds is False
 
 
 def test_clients_that_are_there_at_the_last_moment_have_converged_and_later_ones_have_not() -> None:

@@ -38,6 +38,22 @@ def test_a_good_history_is_accepted() -> None:
         assert verdict.holds, verdict
 
 
+def test_two_timers_and_two_effects_of_one_entity_are_told_apart() -> None:
+    two = [
+        event(1, "timer/crate/1", "timer_set", name="ring", due_ms=10),
+        event(2, "timer/crate/1", "timer_set", name="toll", due_ms=20),
+        event(3, "timer/crate/1", "timer_fired", name="ring", due_ms=10),
+        event(4, "timer/crate/1", "timer_fired", name="toll", due_ms=20),
+        event(5, "effect/crate/1", "effect_requested", id=1, effect="carry"),
+        event(6, "effect/crate/1", "effect_requested", id=2, effect="carry"),
+        event(7, "effect/crate/1", "effect_ended", id=1),
+        event(8, "effect/crate/1", "effect_ended", id=2),
+    ]
+    assert divided.timers_fire_once(two).holds
+    assert divided.effects_end_once(two).holds
+    assert divided.effects_end_once(two[:-1]).holds is False
+
+
 def test_what_is_said_twice_or_never_is_refused() -> None:
     assert divided.said_once([*GOOD, event(9, "crate/1", "crate_carried")]).holds is False
     assert divided.said_once(GOOD[:-1]).holds is False

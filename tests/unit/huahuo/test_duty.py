@@ -82,6 +82,8 @@ class Worker:
             raise Unavailable("not now")
 
     async def _divide(self, share: Share) -> None:
+        if not self.knows and share != NOTHING:
+            raise ConfigError("this effect is not known")
         self.share = share
 
     async def _rest(self) -> None:
@@ -141,6 +143,32 @@ async def test_a_node_with_other_token_keys_is_refused_and_told_whose_differ() -
         stranger = Worker(made.nodes[2], keys="other")
         with pytest.raises(ConfigError, match="the node a takes tokens of another key"):
             await stranger.duty.start()
+
+
+async def test_a_node_whose_code_does_not_know_the_work_starts_without_a_part_beside_one_that_does_it() -> (
+    None
+):
+    async with workers() as (made, each):
+        await each[2].duty.stop()
+        older = Worker(made.nodes[2])
+        older.knows = False
+        await older.duty.start()
+        await wait(made, 3.0)
+        assert older.share == NOTHING
+        assert {"c"}.isdisjoint(each[0].duty.sharing)
+        await older.duty.stop()
+
+
+async def test_a_node_whose_code_does_not_know_the_work_is_refused_where_no_other_node_does_it() -> None:
+    async with workers() as (made, each):
+        await wait(made, 3.0)
+        for worker in each:
+            await worker.duty.stop()
+        newer = Worker(made.nodes[2])
+        newer.knows = False
+        with pytest.raises(ConfigError, match="this effect is not known"):
+            await newer.duty.start()
+        await newer.duty.stop()
 
 
 async def test_a_node_that_is_gone_can_be_forgotten() -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
 from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.actions import NOT_KNOWN, Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import (
@@ -20,7 +20,7 @@ from huahuo.eventstore.errors import (
     TooLarge,
     Unavailable,
 )
-from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.model import Append, CommandRecord, NewEvent
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.server.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
@@ -53,6 +53,46 @@ async def test_a_repeat_at_another_gate_over_the_same_log_gets_the_first_answer(
     again = await after.gate.execute(call(id="c1"), spec(after.appending()))
     assert again.duplicate
     assert again.at == ("user/42", 1)
+
+
+async def test_a_repeat_of_what_an_earlier_version_executed_gets_its_first_answer() -> None:
+    before = await world()
+    await before.gate.execute(call(id="c1"), spec(before.appending()))
+    after = World(before.log)
+    again = await after.gate.execute(call(id="c1"), NOT_KNOWN)
+    assert (again.body, again.at, again.duplicate) == (DONE.body, ("user/42", 1), True)
+    assert body((await after.gate.execute(call(id="c1", fingerprint=b"other"), NOT_KNOWN)).body)["code"] == (
+        "invalid_field"
+    )
+    assert not after.observed, "the name is the client's"
+
+
+async def test_that_an_action_is_not_known_is_not_remembered_since_the_next_version_may_know_it() -> None:
+    w = await world()
+    assert body((await w.gate.execute(call(id="c1"), NOT_KNOWN)).body)["code"] == "unknown_action"
+    assert await w.gate.execute(call(id="c1"), spec(w.appending())) == Reply(
+        DONE.body, ("user/42", 1), recorded=True
+    )
+
+
+async def test_what_another_node_executed_is_waited_for_where_the_action_is_not_known() -> None:
+    log = await faulty_log()
+
+    async def settle() -> bool:
+        record = CommandRecord(made.key, made.fingerprint, DONE.body) if made.key is not None else None
+        await log.append(Append(ts_ms=1, command=record))
+        return True
+
+    made = call(id="c1")
+    assert (await Gate(log, FakeAmbient(1), settle=settle).execute(made, NOT_KNOWN)).body == DONE.body
+
+
+async def test_a_node_that_cannot_find_out_does_not_say_that_an_action_is_not_known() -> None:
+    async def settle() -> bool:
+        return False
+
+    gate = Gate(await faulty_log(), FakeAmbient(1), settle=settle)
+    assert body((await gate.execute(call(id="c1"), NOT_KNOWN)).body)["code"] == "unavailable"
 
 
 async def test_the_same_id_of_another_client_or_user_is_another_command() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.actions import NOT_KNOWN
 from huahuo.actors.plugins.calls import Reply
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.protocol.codes import CloseCode
@@ -140,9 +141,25 @@ def test_a_password_does_not_show_itself_in_a_call() -> None:
     assert executed(driver).call.params.password.reveal() == "canary"
 
 
-def test_an_unknown_action_is_refused_with_its_id() -> None:
-    (error,) = logged_in().say(action="no_such", id="c1")
-    assert (error["code"], error["id"]) == ("unknown_action", "c1")
+def test_an_unknown_action_without_an_id_is_refused_at_once() -> None:
+    (error,) = logged_in().say(action="no_such")
+    assert error["code"] == "unknown_action"
+
+
+def test_an_unknown_action_with_an_id_may_have_been_executed_by_an_earlier_version() -> None:
+    driver = logged_in(client="dev-1")
+    assert not driver.say(action="no_such", id="c1", text="x")
+    asked = executed(driver)
+    assert asked.spec is NOT_KNOWN
+    assert asked.call.key == CommandKey("user/42", "dev-1", "c1")
+    driver.say(action="note", id="c2", text="x")
+    assert asked.call.fingerprint != executed(driver).call.fingerprint
+
+
+def test_the_name_of_an_unknown_action_goes_nowhere() -> None:
+    driver = logged_in()
+    driver.say(action="canary", id="c1")
+    assert "canary" not in repr((executed(driver).call.action, executed(driver).spec))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +170,7 @@ def test_an_unknown_action_is_refused_with_its_id() -> None:
 def test_an_unknown_action_is_said_in_english_first_except_to_classic_clients(
     dialect: Dialect, message: str
 ) -> None:
-    errors = [
-        frame
-        for frame in logged_in(dialect=dialect).say(action="no_such", id="c1")
-        if frame["type"] == "error"
-    ]
+    errors = [frame for frame in logged_in(dialect=dialect).say(action="no_such") if frame["type"] == "error"]
     assert [error["message"] for error in errors] == [message]
 
 
