@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from huahuo.app import service_file
-from huahuo.eventstore.care import backup
-from huahuo.eventstore.errors import Damaged
 from huahuo.replay.history.exported import parse_lines
 
 BROKEN = b'{"log":"\xa1"}'
@@ -20,9 +18,3 @@ def test_the_first_line_of_an_export() -> None:
 def test_the_file_of_a_running_service(tmp_path: Path) -> None:
     (tmp_path / service_file.FILE).write_bytes(BROKEN)
     assert service_file.read(tmp_path) is None
-
-
-def test_the_manifest_of_a_backup(tmp_path: Path) -> None:
-    (tmp_path / backup.MANIFEST).write_bytes(BROKEN)
-    with pytest.raises(Damaged, match="is not readable"):
-        backup._end_of(tmp_path)  # noqa: SLF001  else a whole backup must be made first
