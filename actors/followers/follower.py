@@ -61,6 +61,8 @@ class Follower:
         self._misplaced = 0
         """How often that could not be found out, since it last could."""
         self.paused = False
+        self._pausing = False
+        """Whether it is not known if the last pause or its end was recorded."""
         self.dead = DeadLetters(spec.name, log=log, ambient=ambient, store=self._store)
         self._looks_again = False
         self._changed = asyncio.Event()
@@ -170,9 +172,10 @@ class Follower:
         """Begin no further batch, or go on. Raises as `Log.append`."""
         if not self.runs:
             await self._take_recorded()  # another node may have changed it
-        if self.paused != paused:
+        if self.paused != paused or self._pausing:
+            self._pausing = True
             await self._log.append(record.pausing(self.spec.name, by, self._ambient.now_ms(), paused=paused))
-            self.paused = paused
+            self.paused, self._pausing = paused, False
         self.tell()
 
     async def retry(self, by: str) -> int:

@@ -5,7 +5,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from huahuo.actors.followers.course import Course
@@ -87,6 +87,13 @@ deeds = st.lists(st.sampled_from(["take", "take", "fail", "fail after", "long"])
 
 @pytest.mark.slow
 @given(story=st.lists(steps, min_size=3, max_size=14), deeds=deeds, own_cursor=st.booleans())
+@example(
+    story=[("lose", ["after"]), ("pause", None), ("write", ["order/1"])], deeds=["take"], own_cursor=False
+)
+@example(
+    story=[("wait", 1.0), ("lose", ["after"]), ("pause", None), ("write", ["order/1"])],
+    deeds=["take"], own_cursor=False,
+)  # fmt: skip
 @settings(max_examples=examples(60), deadline=None)
 def test_every_event_reaches_a_follower_over_crashes_failures_and_pauses(
     story: list[tuple[str, Any]], deeds: list[str], own_cursor: bool
