@@ -175,8 +175,9 @@ def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works() -> None
         def end_the_late_one_too(post: object) -> None:
             loop.call_soon(bridge.heard, [(late[0], 1), (post, 2)])
 
-        with pytest.raises(TimeoutError):
-            bridge.post(late.append, timeout_s=0.05)
+        while not late:  # on a busy machine it may be given up before the loop hears of it
+            with pytest.raises(TimeoutError):
+                bridge.post(late.append, timeout_s=0.05)
         assert bridge.post(end_the_late_one_too, timeout_s=5) == 2
 
     with_loop(use)
