@@ -53,7 +53,8 @@ async def serve_order(order: MemoryOrder) -> None:
     """The machine of the ordered log."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        # Python 3.12 raises the cancellation of such a task again, in the loop.
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             match await _receive(reader):
                 case ["propose", data]:
                     await _send(writer, order.put(data))
