@@ -12,6 +12,7 @@ from typing import Final
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import HOST, PORT
+from tests.support.worlds.listening import listen
 
 ASKS_S: Final = 2.0
 ANSWER_S: Final = 1.0
@@ -32,7 +33,7 @@ class Balancer:
 
     async def serve(self) -> None:
         """Until it is cancelled."""
-        server = await asyncio.start_server(self._handle, HOST, PORT)
+        server = await listen(self._handle, HOST, PORT)
         async with server:
             while True:
                 self._ready = [name for name in self._nodes if await self._is_ready(name)]

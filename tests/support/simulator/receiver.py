@@ -16,6 +16,7 @@ import msgspec
 
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
+from tests.support.worlds.listening import listen
 
 MACHINE: Final = "hooks"
 PORT: Final = 80
@@ -44,7 +45,7 @@ class Receiver:
 
     async def serve(self) -> None:
         """Listen, for ever."""
-        async with await asyncio.start_server(self._serve, MACHINE, PORT) as server:
+        async with await listen(self._serve, MACHINE, PORT) as server:
             await server.serve_forever()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from tests.support.checkers.history import History
 from tests.support.simulator.node import Node
+from tests.support.worlds.listening import listen
 
 MACHINE: Final = "tokens"
 PORT: Final = 80
@@ -70,7 +71,7 @@ class TokenSide:
 
     async def serve(self) -> None:
         """Listen, for ever."""
-        async with await asyncio.start_server(self._serve, MACHINE, PORT) as server:
+        async with await listen(self._serve, MACHINE, PORT) as server:
             await server.serve_forever()
 
     def crash_no_more(self) -> None:

@@ -25,6 +25,7 @@ from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
 from tests.support.checkers.history import Asked, Fact, History
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.worlds.listening import listen
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.simworld import SimAmbient
 
@@ -53,8 +54,7 @@ async def serve_order(order: MemoryOrder) -> None:
     """The machine of the ordered log."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Python 3.12 raises the cancellation of such a task again, in the loop.
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        with suppress(OSError, asyncio.IncompleteReadError):
             match await _receive(reader):
                 case ["propose", data]:
                     await _send(writer, order.put(data))
@@ -70,7 +70,7 @@ async def serve_order(order: MemoryOrder) -> None:
                             await _send(writer, after, data)
         writer.close()
 
-    server = await asyncio.start_server(serve, "order", PORT)
+    server = await listen(serve, "order", PORT)
     async with server:
         await server.serve_forever()
 
