@@ -1,6 +1,8 @@
 """The file of the master key under a running service, and its absence at a start."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,25 @@ async def test_a_key_that_cannot_be_written_again_is_told_of_with_what_would_be_
     told = file.sentence()
     assert told is not None
     assert "no stored password can be read" in told
+
+
+async def test_a_key_that_a_full_disk_had_no_room_for_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file, path = watched(tmp_path)
+    path.unlink()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", is_full)
+        await file.look()
+    told = file.sentence()
+    assert told is not None
+    assert "cannot be written again: No space left on device" in told
+    assert not path.exists(), "a part of a key is none"
+    await file.look()
+    assert (path.read_text(), file.sentence()) == (KEY.hex() + "\n", None)
 
 
 @pytest.mark.parametrize("text", ["ab" * 32 + "\n", "", "no key", "\0" * 5000])
