@@ -19,7 +19,7 @@ from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
-from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink
+from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink, taken_out_of
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Damaged, EventStoreError
@@ -119,6 +119,7 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_jso
         error.args = (told,)
         raise
     try:
+        missing = missing or taken_out_of(source, found)
         _copy_keys(source, settings.data)
         secrets = keys.read(settings)
         log = await SqliteLog.open(
