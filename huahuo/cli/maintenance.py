@@ -88,11 +88,11 @@ async def restore(settings: Settings, ambient: Ambient, source: str, *, as_json:
         HuahuoError: the object store refused.
     """
     if not source.startswith(SCHEME):
-        await _restore(settings, ambient, Path(source), as_json=as_json)
+        await _restore(settings, ambient, Path(source), source, as_json=as_json)
         return
     with _staging(settings.data) as staged:
         Objects(source).get(staged)
-        await _restore(settings, ambient, staged, as_json=as_json)
+        await _restore(settings, ambient, staged, source, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -103,7 +103,8 @@ def _staging(data: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
+async def _restore(settings: Settings, ambient: Ambient, source: Path, named: str, *, as_json: bool) -> None:
+    """`named`: what the backup in `source` is called, where that is a copy which goes."""
     if not (source / DATABASE).is_file():
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
@@ -112,7 +113,7 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_jso
         found = await put_back(source, settings.data)
     except Damaged as error:
         told = (
-            f"the backup in {source} is damaged, and nothing was restored: {error}. Take an older one. If"
+            f"the backup {named} is damaged, and nothing was restored: {error}. Take an older one. If"
             " there is none, put the keys into a copy of it, run `huahuo doctor --rebuild` there, which mends"
             " what can be mended, and restore the copy"
         )
