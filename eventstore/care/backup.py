@@ -166,6 +166,16 @@ def _fold(path: Path) -> None:
         connection.close()
 
 
+def must_be_as_made(backup: Path, found: Verified, path: Path) -> None:
+    """Raises Damaged: the database at `path`, that of `backup`, is whole, but not what was backed up.
+
+    Nothing happens if `backup` is no backup, or was opened as a directory since.
+    """
+    manifest = _manifest_of(backup)
+    if manifest is not None:
+        _must_be(manifest, found, path)
+
+
 def taken_out_of(backup: Path, found: Verified) -> str | None:
     """What is not in a backup any more that was opened as a directory since. None: nothing that is known.
 

@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -249,6 +251,18 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
         assert done.exit_code == 1
         assert "damaged at position 5" in done.stderr
         assert list(restored.iterdir()) == []
+
+
+def test_a_backup_of_which_rows_were_taken_away_does_not_pass_the_check(tmp_path: Path) -> None:
+    with filled(tmp_path) as server:
+        backup = tmp_path / "backup"
+        huahuo("backup", backup, "--data", server.data)
+    assert huahuo("audit", "verify", "--data", backup).startswith("ok: ")
+    with closing(sqlite3.connect(backup / "log.db", isolation_level=None)) as connection:
+        assert connection.execute("DELETE FROM command WHERE crc = (SELECT max(crc) FROM command)").rowcount
+    told = CliRunner().invoke(app, ["audit", "verify", "--data", str(backup)], env=KEYS)
+    assert told.exit_code == 1
+    assert "rows are not the" in told.output
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -68,6 +68,23 @@ async def test_a_key_that_a_full_disk_had_no_room_for_is_written_when_there_is_r
     assert (path.read_text(), file.sentence()) == (KEY.hex() + "\n", None)
 
 
+async def test_a_process_without_descriptors_says_nothing_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    file, path = watched(tmp_path)
+    with monkeypatch.context() as limited, capture_logs() as logs:
+        limited.setattr(Path, "open", none_left)
+        await file.look()
+        limited.undo()
+        limited.setattr(os, "open", none_left)
+        path.unlink()
+        await file.look()
+    assert (file.sentence(), logs) == (None, [])
+
+
 @pytest.mark.parametrize("text", ["ab" * 32 + "\n", "", "no key", "\0" * 5000])
 async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
     tmp_path: Path, text: str
