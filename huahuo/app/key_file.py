@@ -120,6 +120,6 @@ def keep_key(settings: Settings, key: bytes, host: Host, parts: Parts) -> Callab
 
 def _key_of(text: bytes) -> bytes:
     try:
-        return bytes.fromhex(text.decode())
+        return bytes.fromhex(text.decode().strip())
     except ValueError:
         return b""

@@ -97,7 +97,7 @@ async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
     assert "keep it running until the former file is back" in told
     assert path.read_text() == text, "it may be somebody's only copy"
     with capture_logs() as logs:
-        path.write_text(KEY.hex().upper())
+        path.write_text(KEY.hex().upper() + "\u3000\r\n")
         await file.look()
     assert file.sentence() is None
     assert [log["event"] for log in logs] == ["master_key_is_back"]
