@@ -126,7 +126,7 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         log = await SqliteLog.open(
             settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
         )
-    except (ConfigError, EventStoreError):
+    except BaseException:  # under its former id it must not be served
         for suffix in ("", "-wal", "-shm"):
             (settings.data / (DATABASE + suffix)).unlink(missing_ok=True)
         raise
@@ -201,9 +201,17 @@ def _need_keys(settings: Settings, source: Path) -> None:
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:
-    """Copy the key files that `source` has and `target` lacks, with mode 0600."""
+    """Copy the key files that `source` has and `target` lacks, with mode 0600.
+
+    Raises:
+        EventStoreError: one could not be copied; no part of it is left.
+    """
     copied = [name for name in _KEY_FILES if (source / name).is_file() and not (target / name).exists()]
     for name in copied:
-        shutil.copyfile(source / name, target / name)
-        (target / name).chmod(0o600)
+        try:
+            shutil.copyfile(source / name, target / name)
+            (target / name).chmod(0o600)
+        except OSError as error:
+            (target / name).unlink(missing_ok=True)
+            raise EventStoreError(f"cannot copy {name}: {error.strerror}") from None
     return copied

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -237,6 +238,28 @@ def test_a_backup_without_keys_says_which_files_it_needs_and_writes_nothing(tmp_
         assert done.exit_code == 2
         assert "copy jwt.secret and master.key of the backed-up directory" in done.stderr
         assert not (restored / "log.db").exists()
+
+
+def test_a_restore_whose_disk_becomes_full_leaves_nothing_and_succeeds_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    with filled(tmp_path) as server:
+        huahuo("backup", backup, "--data", server.data)
+    (backup / "master.key").write_text(MASTER_KEY)
+    words = ["restore", str(backup), "--data", str(restored)]
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", is_full)
+        done = CliRunner().invoke(app, words, env=KEYS)
+    assert isinstance(done.exception, SystemExit)
+    assert "cannot copy master.key: No space left on device" in done.stderr
+    assert list(restored.iterdir()) == []
+    huahuo(*words)
+    assert (restored / "master.key").read_text() == MASTER_KEY
 
 
 def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
