@@ -17,6 +17,7 @@ from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of
+from huahuo.eventstore.sqlite.loss import find_end
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, connect_reader, has_sums
 from huahuo.eventstore.sqlite.view import SqliteView
@@ -165,10 +166,40 @@ def _fold(path: Path) -> None:
         connection.close()
 
 
+def must_be_as_made(backup: Path, found: Verified, path: Path) -> None:
+    """Raises Damaged: the database at `path`, that of `backup`, is whole, but not what was backed up.
+
+    Nothing happens if `backup` is no backup, or was opened as a directory since.
+    """
+    manifest = _manifest_of(backup)
+    if manifest is not None:
+        _must_be(manifest, found, path)
+
+
+def taken_out_of(backup: Path, found: Verified) -> str | None:
+    """What is not in a backup any more that was opened as a directory since. None: nothing that is known.
+
+    `found`: what `put_back` found there. It restores such a backup as it was left.
+    """
+    try:
+        manifest = _read_manifest(backup)
+    except Corrupt as error:
+        return str(error)
+    if manifest is None or manifest.log != found.log_id:
+        return None
+    if find_end(backup, manifest.position).at_mark.hex() == manifest.chain:
+        return None
+    if found.position < manifest.position:
+        return f"{MANIFEST} says {manifest.position}, and the backup ends at {found.position}"
+    return f"{MANIFEST} says {manifest.position}, and the backup has another event there"
+
+
 def _manifest_of(backup: Path) -> Manifest | None:
     """What a backup must hold. None: it is a copied directory, or was opened as one, so its lock says."""
-    if (backup / LOCK).exists():
-        return None
+    return None if (backup / LOCK).exists() else _read_manifest(backup)
+
+
+def _read_manifest(backup: Path) -> Manifest | None:
     try:
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from typing import Final
 
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.config import Settings
-from huahuo.app.keys import JWT_FILE, MASTER_FILE, Keys, ensure
+from huahuo.app.keys import Keys, ensure, files_of
 from huahuo.app.service_file import FILE
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -32,17 +32,18 @@ def keys_of_directory(settings: Settings, ambient: Ambient, plugins: Iterable[Pl
     Raises:
         ConfigError: as `ensure`, or as `must_be_files`.
     """
-    must_be_files(settings.data, [file for one in plugins for file in one.projections.values()])
+    must_be_files(settings, [file for one in plugins for file in one.projections.values()])
     return ensure(settings, ambient)
 
 
-def must_be_files(data: Path, made_again: Iterable[str]) -> None:
-    """Look at all files of `data`. Those named `made_again` are made from the log if they are missing.
+def must_be_files(settings: Settings, made_again: Iterable[str]) -> None:
+    """Look at all files that are used. Those named `made_again` are made from the log if they are missing.
 
     Raises:
         ConfigError: one is none, or this user may not use it. The text says which and what to do.
     """
-    for name in (JWT_FILE, MASTER_FILE):
+    data = settings.data
+    for name in files_of(settings):
         _must_be_file(data / name, _READABLE, "put the key that belongs to this directory there")
     log = "put the file of the log back there, or restore a backup into a new directory (huahuo restore)"
     for name in (DATABASE, f"{DATABASE}-wal"):
@@ -66,6 +67,12 @@ def _must_be_file(path: Path, mode: int, way: str, *, links_are_made: bool = Fal
         return
     except NotADirectoryError:
         return  # `data` itself is none, which the start says
+    except PermissionError:
+        where = path.readlink() if os.path.islink(path) else path  # noqa: PTH114  False if it may not be asked
+        raise ConfigError(
+            f"this user ({os.geteuid()}) may not enter the directory of {where}: start as its owner,"
+            " or choose another --data"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be looked at: {error.strerror}. Move it away, and {way}") from None
     if not stat.S_ISREG(found.st_mode):

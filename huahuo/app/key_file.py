@@ -5,6 +5,7 @@ and this process may have had the last copy (ADR 112).
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from huahuo.eventstore.sqlite.open import SqliteLog
 
 LOOK_S: Final = 5.0
 _BYTES_MAX: Final = 4096
+_NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 _LOST: Final = (
     "This process has the key in memory only: keep it running until the former file is back."
     " Without it the log cannot be opened, and no stored password can be read"
@@ -75,6 +77,15 @@ class KeyFile:
 
     def _looked(self) -> tuple[str | None, bool]:
         """What is wrong now, None if nothing is, and whether the file was written again."""
+        try:
+            return self._compared()
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:  # that says nothing of the file
+                return self._told, False
+            return f"{self._path} cannot be read any more: {error.strerror}. {_LOST}", False
+
+    def _compared(self) -> tuple[str | None, bool]:
+        """As `_looked`. Raises OSError: the file cannot be read."""
         path = self._path
         try:
             with path.open("rb") as file:
@@ -83,10 +94,10 @@ class KeyFile:
             try:
                 write_key(path, self._key.hex())
             except OSError as error:
+                if error.errno in _NO_DESCRIPTOR:
+                    raise
                 return f"{path} is gone and cannot be written again: {error.strerror}. {_LOST}", False
             return None, True
-        except OSError as error:
-            return f"{path} cannot be read any more: {error.strerror}. {_LOST}", False
         if _key_of(text) == self._key:
             return None, False
         return f"{path} was replaced by another key. {_LOST}", False
@@ -109,6 +120,6 @@ def keep_key(settings: Settings, key: bytes, host: Host, parts: Parts) -> Callab
 
 def _key_of(text: bytes) -> bytes:
     try:
-        return bytes.fromhex(text.decode())
+        return bytes.fromhex(text.decode().strip())
     except ValueError:
         return b""

@@ -81,6 +81,12 @@ def read_master_key(settings: Settings) -> bytes:
     return _master(settings.master_key or _read(settings.data / MASTER_FILE))
 
 
+def files_of(settings: Settings) -> list[str]:
+    """The files that keys are read from: those that the settings do not give."""
+    given = {JWT_FILE: settings.jwt_secret, MASTER_FILE: settings.master_key}
+    return [name for name, value in given.items() if not value]
+
+
 def _refuse_to_make(settings: Settings) -> None:
     """Nodes have the same two keys, so a node makes none."""
     given = (settings.jwt_secret, JWT_FILE), (settings.master_key, MASTER_FILE)
@@ -125,12 +131,16 @@ def _stored(path: Path, fresh: str) -> str:
 
 
 def write_key(path: Path, text: str) -> None:
-    """Make a key's file. Raises OSError, if there is one already FileExistsError."""
+    """Make a key's file, or none. Raises OSError, if there is one already FileExistsError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # a part of a key would be taken for another one
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> str:

@@ -20,6 +20,7 @@ from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint
 from huahuo.eventstore.audit.proof import prove as prove_event
 from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.audit.questions import Audit
+from huahuo.eventstore.care.backup import must_be_as_made
 from huahuo.eventstore.care.verify import verify as verify_log
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged
@@ -78,6 +79,7 @@ async def verify(
             after = signed.size if signed is not None and from_checkpoint else 0
             left = left_of(settings.data)
             found = await verify_log(place.log, place.path, after=after, left=left, processes=processes)
+            must_be_as_made(settings.data, found, place.path)
     except Damaged as error:
         _say_damaged(error, as_json=as_json)
         return False

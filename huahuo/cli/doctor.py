@@ -141,7 +141,7 @@ def _directory(settings: Settings) -> Iterator[Finding]:
 
 def _files(settings: Settings) -> Iterator[Finding]:
     try:
-        must_be_files(settings.data, projections().values())
+        must_be_files(settings, projections().values())
     except ConfigError as error:
         yield Finding("error", "files", str(error))
 

@@ -19,7 +19,7 @@ from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
-from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink
+from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink, taken_out_of
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Damaged, EventStoreError
@@ -88,11 +88,11 @@ async def restore(settings: Settings, ambient: Ambient, source: str, *, as_json:
         HuahuoError: the object store refused.
     """
     if not source.startswith(SCHEME):
-        await _restore(settings, ambient, Path(source), as_json=as_json)
+        await _restore(settings, ambient, Path(source), source, as_json=as_json)
         return
     with _staging(settings.data) as staged:
         Objects(source).get(staged)
-        await _restore(settings, ambient, staged, as_json=as_json)
+        await _restore(settings, ambient, staged, source, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -103,7 +103,8 @@ def _staging(data: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
+async def _restore(settings: Settings, ambient: Ambient, source: Path, named: str, *, as_json: bool) -> None:
+    """`named`: what the backup in `source` is called, where that is a copy which goes."""
     if not (source / DATABASE).is_file():
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
@@ -112,19 +113,20 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, *, as_jso
         found = await put_back(source, settings.data)
     except Damaged as error:
         told = (
-            f"the backup in {source} is damaged, and nothing was restored: {error}. Take an older one. If"
+            f"the backup {named} is damaged, and nothing was restored: {error}. Take an older one. If"
             " there is none, put the keys into a copy of it, run `huahuo doctor --rebuild` there, which mends"
             " what can be mended, and restore the copy"
         )
         error.args = (told,)
         raise
     try:
+        missing = missing or taken_out_of(source, found)
         _copy_keys(source, settings.data)
         secrets = keys.read(settings)
         log = await SqliteLog.open(
             settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
         )
-    except (ConfigError, EventStoreError):
+    except BaseException:  # under its former id it must not be served
         for suffix in ("", "-wal", "-shm"):
             (settings.data / (DATABASE + suffix)).unlink(missing_ok=True)
         raise
@@ -199,9 +201,17 @@ def _need_keys(settings: Settings, source: Path) -> None:
 
 
 def _copy_keys(source: Path, target: Path) -> list[str]:
-    """Copy the key files that `source` has and `target` lacks, with mode 0600."""
+    """Copy the key files that `source` has and `target` lacks, with mode 0600.
+
+    Raises:
+        EventStoreError: one could not be copied; no part of it is left.
+    """
     copied = [name for name in _KEY_FILES if (source / name).is_file() and not (target / name).exists()]
     for name in copied:
-        shutil.copyfile(source / name, target / name)
-        (target / name).chmod(0o600)
+        try:
+            shutil.copyfile(source / name, target / name)
+            (target / name).chmod(0o600)
+        except OSError as error:
+            (target / name).unlink(missing_ok=True)
+            raise EventStoreError(f"cannot copy {name}: {error.strerror}") from None
     return copied

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -237,6 +240,28 @@ def test_a_backup_without_keys_says_which_files_it_needs_and_writes_nothing(tmp_
         assert not (restored / "log.db").exists()
 
 
+def test_a_restore_whose_disk_becomes_full_leaves_nothing_and_succeeds_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
+    with filled(tmp_path) as server:
+        huahuo("backup", backup, "--data", server.data)
+    (backup / "master.key").write_text(MASTER_KEY)
+    words = ["restore", str(backup), "--data", str(restored)]
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", is_full)
+        done = CliRunner().invoke(app, words, env=KEYS)
+    assert isinstance(done.exception, SystemExit)
+    assert "cannot copy master.key: No space left on device" in done.stderr
+    assert list(restored.iterdir()) == []
+    huahuo(*words)
+    assert (restored / "master.key").read_text() == MASTER_KEY
+
+
 def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
     with filled(tmp_path) as server:
         backup, restored = tmp_path / "backup", tmp_path / "restored"
@@ -249,6 +274,18 @@ def test_a_damaged_backup_is_refused_with_the_position(tmp_path: Path) -> None:
         assert done.exit_code == 1
         assert "damaged at position 5" in done.stderr
         assert list(restored.iterdir()) == []
+
+
+def test_a_backup_of_which_rows_were_taken_away_does_not_pass_the_check(tmp_path: Path) -> None:
+    with filled(tmp_path) as server:
+        backup = tmp_path / "backup"
+        huahuo("backup", backup, "--data", server.data)
+    assert huahuo("audit", "verify", "--data", backup).startswith("ok: ")
+    with closing(sqlite3.connect(backup / "log.db", isolation_level=None)) as connection:
+        assert connection.execute("DELETE FROM command WHERE crc = (SELECT max(crc) FROM command)").rowcount
+    told = CliRunner().invoke(app, ["audit", "verify", "--data", str(backup)], env=KEYS)
+    assert told.exit_code == 1
+    assert "rows are not the" in told.output
 
 
 @pytest.mark.parametrize("running", [True, False])

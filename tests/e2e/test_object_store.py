@@ -72,6 +72,15 @@ async def test_a_backup_of_a_running_service_comes_back_whole_from_the_newest(
     assert [file.name for file in (tmp_path / "back").glob("backup-*")] == []
 
 
+def test_a_damaged_backup_is_named_by_its_address_and_not_by_a_copy_that_is_gone(
+    store: dict[str, str], here: Path, tmp_path: Path
+) -> None:
+    address = Objects(f"s3://{BUCKET}/damaged").put(here, "2026-01-01T000000Z")
+    back = run(store, "restore", address, "--data", str(tmp_path / "back"))
+    assert back.returncode == 1
+    assert f"the backup {address} is damaged, and nothing was restored" in back.stderr
+
+
 def test_a_backup_is_named_and_others_are_deleted_beyond_those_to_keep(here: Path) -> None:
     objects = Objects(f"s3://{BUCKET}/kept")
     for name in ("2026-01-01T000000Z", "2026-01-02T000000Z", "2026-01-03T000000Z"):

@@ -1,12 +1,14 @@
 """A directory whose files are none: a start ends with a sentence that says which and what to do."""
 
 import asyncio
+import errno
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from huahuo.app.config import Settings
 from huahuo.app.data_files import must_be_files
 from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
@@ -101,7 +103,34 @@ def test_a_file_that_this_user_may_not_use_is_named(data: Path, monkeypatch: pyt
     """The tests may run as root, which may use all."""
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != "log.mark")
     with pytest.raises(ConfigError, match=r"log\.mark cannot be read and written by this user"):
-        must_be_files(data, ())
+        must_be_files(Settings(data=data), ())
+
+
+def test_a_directory_of_another_user_is_named_and_nothing_is_to_be_moved(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests may run as root, which may enter all."""
+
+    def denied(_path: Path, **_kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as outside:
+        outside.setattr(Path, "stat", denied)
+        with pytest.raises(
+            ConfigError, match=r"may not enter the directory of .*: start as its owner"
+        ) as told:
+            must_be_files(Settings(data=data), ())
+    assert "move" not in str(told.value).lower()
+
+
+@pytest.mark.parametrize("name", ["master.key", "jwt.secret"])
+async def test_the_file_of_a_key_that_is_given_is_not_looked_at(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / name).symlink_to(tmp_path / "disk" / name)
+    async with stored(data, master_key="cd" * 32, jwt_secret="a" * 64):
+        pass
+    assert (data / name).is_symlink()
 
 
 async def test_doctor_names_it_too(data: Path) -> None:

@@ -1,6 +1,8 @@
 """The file of the master key under a running service, and its absence at a start."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,42 @@ async def test_a_key_that_cannot_be_written_again_is_told_of_with_what_would_be_
     assert "no stored password can be read" in told
 
 
+async def test_a_key_that_a_full_disk_had_no_room_for_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file, path = watched(tmp_path)
+    path.unlink()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", is_full)
+        await file.look()
+    told = file.sentence()
+    assert told is not None
+    assert "cannot be written again: No space left on device" in told
+    assert not path.exists(), "a part of a key is none"
+    await file.look()
+    assert (path.read_text(), file.sentence()) == (KEY.hex() + "\n", None)
+
+
+async def test_a_process_without_descriptors_says_nothing_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    file, path = watched(tmp_path)
+    with monkeypatch.context() as limited, capture_logs() as logs:
+        limited.setattr(Path, "open", none_left)
+        await file.look()
+        limited.undo()
+        limited.setattr(os, "open", none_left)
+        path.unlink()
+        await file.look()
+    assert (file.sentence(), logs) == (None, [])
+
+
 @pytest.mark.parametrize("text", ["ab" * 32 + "\n", "", "no key", "\0" * 5000])
 async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
     tmp_path: Path, text: str
@@ -59,7 +97,7 @@ async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
     assert "keep it running until the former file is back" in told
     assert path.read_text() == text, "it may be somebody's only copy"
     with capture_logs() as logs:
-        path.write_text(KEY.hex().upper())
+        path.write_text(KEY.hex().upper() + "\u3000\r\n")
         await file.look()
     assert file.sentence() is None
     assert [log["event"] for log in logs] == ["master_key_is_back"]

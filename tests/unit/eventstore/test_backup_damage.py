@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back
+from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, taken_out_of
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import (
@@ -27,7 +27,7 @@ from huahuo.eventstore.model import (
 )
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import looped
-from tests.support.worlds.spoilt import flip, opened
+from tests.support.worlds.spoilt import filled, flip, opened
 
 OUTSIDE_THE_CHAIN = (
     "ack", "blob", "command", "counter", "data_key", "keyframe", "projection", "pruned", "sealed", "usage",
@@ -182,3 +182,23 @@ async def test_a_backup_that_was_served_as_a_directory_is_restored_as_it_was_lef
     assert position > manifest(backup).position
     found = await put_back(backup, tmp_path / "data")
     assert found.position == position
+    assert taken_out_of(backup, found) is None
+
+
+@pytest.mark.parametrize("since", [0, 3])
+async def test_what_was_cut_off_before_a_backup_was_opened_is_told_of_when_it_is_restored(
+    tmp_path: Path, since: int
+) -> None:
+    backup = tmp_path / "backup"
+    await filled(tmp_path / "filled")
+    await back_up(tmp_path / "filled" / DATABASE, backup, FakeAmbient(1))
+    last = manifest(backup).position
+    sql(backup, f"DELETE FROM event WHERE position = {last}")
+    log = await opened(backup)
+    for _ in range(since):
+        await log.append(Append(ts_ms=1, events=(NewEvent("user/1", "new", b"{}"),)))
+    await log.close()
+    found = await put_back(backup, tmp_path / "data")
+    told = taken_out_of(backup, found)
+    assert told is not None
+    assert told.startswith(f"backup.json says {last}, and the backup ")
