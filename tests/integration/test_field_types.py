@@ -31,7 +31,7 @@ class Count(Command, action="count_shelf", creates=True):
     places: dict[int, str]
     password: Secret
     other: Secret | None = None
-    weights: list[dict[float, str]] = []
+    weights: tuple[dict[float, str], ...] = ()
 
 
 def application() -> Huahuo:
