@@ -205,7 +205,7 @@ def field_with_lost_key(fields: dict[str, Any], read: dict[str, Any]) -> str | N
 
 
 def _lost_key(given: object, read: object) -> bool:
-    if isinstance(given, list) and isinstance(read, list):
+    if isinstance(given, list) and isinstance(read, list | tuple):
         return any(map(_lost_key, given, read))
     if not (isinstance(given, dict) and isinstance(read, dict)):
         return False
