@@ -82,8 +82,8 @@ class Rounds:
         if others:
             await asyncio.gather(*(self._one(*due) for due in others))
 
-    async def _together(self, timers: Iterable[Due]) -> list[Due]:
-        """Fire all whose entities can decide now, without a task for each. Returns the others.
+    async def _together(self, timers: list[Due]) -> list[Due]:
+        """Fire all whose entities can decide now, without a task for each. Returns the others in order.
 
         A timer whose entity has one among the others already is left too: they fire in the order given.
         """
@@ -107,10 +107,14 @@ class Rounds:
                         group, members = self._new_group(groups)
                 await asyncio.sleep(0)
             self._submit(group, members)
+            unwritten: list[Due] = []
             while groups:
                 group, members = groups[0]
-                others += await self._finished(group, members)
+                unwritten += await self._finished(group, members)
                 groups.popleft()
+            if unwritten:
+                keys = {key for key, _ in (*others, *unwritten)}
+                others = [due for due in timers if due[0] in keys]
         finally:
             for group, members in groups:
                 group.give_up()

@@ -81,9 +81,15 @@ class Running:
 
     def begin(self, seq: int) -> None:
         """Start to write. `seq`: of the event that it began with."""
-        self._body = asyncio.get_running_loop().create_task(self._write_all(seq), name=self.stream)
+        self._body = body = asyncio.get_running_loop().create_task(self._write_all(seq), name=self.stream)
         _running.add(self)
-        self._body.add_done_callback(lambda _: _running.discard(self))
+        forget = self._app.running.on_stop(lambda: body)
+
+        def ended(_: object) -> None:
+            _running.discard(self)
+            forget()
+
+        body.add_done_callback(ended)
 
     def __await__(self) -> Generator[Any, None, AnswerOutcome]:
         return self._ended().__await__()

@@ -5,6 +5,7 @@ A part that hangs or fails does not keep those after it from being stopped.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
@@ -15,8 +16,47 @@ _GRACE: float = 1 / 5
 
 _log = structlog.get_logger(__name__)
 
+WORK_S: Final = 3.0
+"""How long a stop waits for work that ends because of it."""
+
 type StopPart = Callable[[float], Awaitable[object]]
 """Stops a part. It is told after how many seconds it should cancel what still runs."""
+
+
+class AtStop:
+    """Who is told when the stop begins, and the work that ends by itself then, with the service's help."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Callable[[], object], None] = {}
+        self._begun = False
+        self._works: list[asyncio.Future[object]] = []
+
+    def add(self, stops: Callable[[], object]) -> Callable[[], None]:
+        """Call `stops` once when the stop begins (at once if it has). The result ends that.
+
+        If `stops` gives a future, such as a task, the stop waits for it while the service still works.
+        """
+        if self._begun:
+            self._tell(stops)
+        else:
+            self._waiting[stops] = None
+        return lambda: self._waiting.pop(stops, None)
+
+    def begin(self) -> None:
+        """The stop begins."""
+        self._begun = True
+        while self._waiting:
+            self._tell(self._waiting.popitem()[0])
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the work."""
+        if self._works:
+            await asyncio.wait(self._works, timeout=min(timeout_s, WORK_S))
+
+    def _tell(self, stops: Callable[[], object]) -> None:
+        work = stops()
+        if isinstance(work, asyncio.Future):
+            self._works.append(work)
 
 
 class Parts:

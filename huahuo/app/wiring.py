@@ -37,7 +37,7 @@ from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
 from huahuo.app.key_file import keep_key
 from huahuo.app.listening import open_port, tell_address
-from huahuo.app.stopping import Parts
+from huahuo.app.stopping import AtStop, Parts
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.work import Work
@@ -136,7 +136,7 @@ class App:
         """The processes that serve WebSockets. None: this one does."""
         self.traces: Works | None = None
         """Makes spans of jobs. None: jobs are not traced."""
-        self._on_stop: dict[Callable[[], object], None] = {}
+        self._at_stop = AtStop()
 
     @property
     def url(self) -> str:
@@ -163,12 +163,8 @@ class App:
         return self._awake
 
     def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
-        """Call `stops` once when the stop begins (at once if it has); the result ends that."""
-        if self._stopping is not None:
-            stops()
-        else:
-            self._on_stop[stops] = None
-        return lambda: self._on_stop.pop(stops, None)
+        """See `AtStop.add`."""
+        return self._at_stop.add(stops)
 
     async def start(self) -> None:
         """Open the log, continue the work that an earlier process left, listen.
@@ -197,8 +193,7 @@ class App:
         Idempotent: a second call, even after the first was cancelled, waits for the same stop.
         """
         if self._stopping is None:
-            while self._on_stop:
-                self._on_stop.popitem()[0]()
+            self._at_stop.begin()
             most_s = self.settings.drain_timeout_s
             within_s = most_s if timeout_s is None else min(timeout_s, most_s)
             self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
@@ -317,6 +312,7 @@ class App:
         return workers.fleet(Owner(**owner), self.settings)
 
     async def _open(self, server: Server, api: Api) -> None:
+        self._parts.add_timed("work of the application", self._at_stop.finish)
         if self._listen:
             server.plain = NativeHttp(server, api)
             self.port = await open_port(server, self.settings, self.fleet)

@@ -92,7 +92,7 @@ async def send(
     entities: EntityApi = app.api("entities")
     mistakes.refuse_the_user_as_a_field(entities.catalog, command, fields)
     if as_user is None or isinstance(command, Command):
-        return await _as_service(entities, _place(app), command, as_user, command_id, fields)
+        return await _as_service(app, entities, command, as_user, command_id, fields)
     spec = app.registry.commands.get(command)
     if spec is None:
         raise mistakes.unknown(entities.catalog, command, f"there is no action {command!r}")
@@ -111,8 +111,8 @@ async def send(
 
 
 async def _as_service(
+    app: App,
     entities: EntityApi,
-    place: str,
     command: str | Command,
     as_user: UserId | Principal | None,
     command_id: str | None,
@@ -130,6 +130,8 @@ async def _as_service(
             key, sent = key_beside(entity, command, fields), command
         except InvalidMessage as error:
             raise Refused("invalid_field", "a field is not allowed", str(error)) from None
+        if key is not None and not app.log.head(f"{entity.kind}/{key}").seq:
+            mistakes.refuse_a_number_of_ones_own(entity, command, key)
     else:
         found = catalog.by_action.get(command)
         if found is None:
@@ -146,7 +148,7 @@ async def _as_service(
     who = None if as_user is None else _principal(as_user)
     name = _SERVICE if who is None else who.name
     record = None if command_id is None else CommandKey(name, _CLIENT, command_id)
-    sent_as = command_id or place
+    sent_as = command_id or _place(app)
     told = {**fields, "command": msgspec.to_builtins(sent, enc_hook=str)}
     origin = Origin(name, sent_as, record, _fingerprint(told) if record else b"")
     answer = await entities.execute(entity, key, Sent(sent, who, sent_as), origin)

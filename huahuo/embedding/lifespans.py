@@ -7,8 +7,11 @@ and the routers of Channels raise an error, and others return or answer as if th
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
+import structlog
+
+from huahuo.actors.actor.errors import where
 from huahuo.errors import HuahuoError
 
 type Scope = MutableMapping[str, Any]
@@ -19,22 +22,34 @@ type AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 type Living = Callable[[], AbstractAsyncContextManager[None]]
 
 
+_log = structlog.get_logger(__name__)
+
+_STARTED: Final = "lifespan.startup.complete"
+
+
 class _NotAskedError(Exception):
-    """The other application answers before it has read what the server says."""
+    """The other application answers before it has read what the server says, or as if it were a request."""
 
 
 async def live_both(service: Living, other: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve the lifespan of `other` within that of the service."""
-    begun = [await receive()]
+    unread, said, asked = [await receive()], "", 1
     async with contextlib.AsyncExitStack() as living:
 
         async def receive_next() -> Message:
-            return begun.pop() if begun else await receive()
+            nonlocal asked
+            if unread:
+                return unread.pop()
+            message = await receive()
+            asked += 1
+            return message
 
         async def send_when_ended(message: Message) -> None:
-            if begun:
+            nonlocal said
+            if unread or not message["type"].startswith("lifespan."):
                 raise _NotAskedError
-            if message["type"] != "lifespan.startup.complete":
+            said = message["type"]
+            if message["type"] != _STARTED:
                 await living.aclose()
             await send(message)
 
@@ -45,11 +60,15 @@ async def live_both(service: Living, other: AsgiApp, scope: Scope, receive: Rece
             return
         try:
             await other(scope, receive_next, send_when_ended)
-        except Exception:
-            if not begun:
+        except Exception as error:
+            if said:
                 raise
-        if begun:  # it does not know these events
-            begun.clear()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+            if not unread:
+                _log.warning("lifespan_not_answered", error=type(error).__name__, at=where(error))
+        unread.clear()
+        if not said:  # it does not know these events
+            await send_when_ended({"type": _STARTED})
+        if said == _STARTED:  # it has nothing to do at the end
+            if asked == 1:
+                await receive()
             await send_when_ended({"type": "lifespan.shutdown.complete"})

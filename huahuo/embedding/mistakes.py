@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command, traits
 
 _MEANT_AS_USER: Final = frozenset({"user", "user_id"})
@@ -18,6 +19,13 @@ def refuse_the_user_as_a_field(catalog: Catalog, command: object, fields: Mappin
         return
     for name in sorted(_MEANT_AS_USER & fields.keys() - {*found[1].__struct_encode_fields__}):
         raise _invalid(f"{name}: {command} has no such field: write as_user= for the user who sends it")
+
+
+def refuse_a_number_of_ones_own(entity: Entity[Any], command: Command, key: int | str) -> None:
+    """Refuse an id for a new entity where the log gives them: it would give the same to another one."""
+    if entity.key is int and creates(entity, type(command)):
+        kind, name = entity.kind, type(command).__name__
+        raise _invalid(f"{kind}_id: there is no {kind} {key}: without {kind}_id=, {name}(…) makes a new one")
 
 
 def unknown(catalog: Catalog, command: object, why: str) -> Refused:

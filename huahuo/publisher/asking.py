@@ -38,7 +38,7 @@ def body_of(content: object) -> bytes:
     """The body of a request. Raises Refused: it cannot be written as JSON."""
     try:
         return json.dumps(content, allow_nan=False, default=msgspec.to_builtins).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Refused("invalid_field", f"a field cannot be written as JSON: {error}") from error
 
 

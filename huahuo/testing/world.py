@@ -308,5 +308,5 @@ def _close_what_never_began(task: asyncio.Task[Any]) -> None:
     work = task.get_coro()
     if isinstance(work, CoroutineType) and getcoroutinestate(work) == CORO_CREATED:
         for given in getcoroutinelocals(work).values():
-            if isinstance(given, CoroutineType):
+            if isinstance(given, CoroutineType) and getcoroutinestate(given) == CORO_CREATED:
                 given.close()

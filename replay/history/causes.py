@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.history.history import History, event_at, events_of
+from huahuo.replay.history.history import PAGE_EVENTS_MAX, History, event_at, events_of
 
 DEPTH_MAX: Final = 1_000
 _APPEND_EVENTS_MAX: Final = 1 << 16
@@ -68,36 +68,46 @@ async def effects(history: History, event: StoredEvent, *, limit: int) -> AsyncI
 
 
 async def siblings(history: History, event: StoredEvent) -> tuple[StoredEvent, ...]:
-    """The other events of the same append about the same entity.
+    """The other events of the same append about the same entity, of the same command.
 
     The log does not mark where an append begins. Neighbours with the same time, author, command and cause
-    count as one append. Two appends that agree in all of these have the same origin anyway.
+    count as one append. Two appends that agree in all of these have the same origin anyway. Timers share
+    appends, so between two events of one command there may be those of others, also ones compacted away.
     """
-    around = [other async for other in _neighbours(history, event) if other.entity == event.entity]
-    return tuple(sorted(around, key=lambda e: e.position))
+    around = [other async for other in _beside(_before(history, event.position), event)]
+    upto = event.position + _APPEND_EVENTS_MAX
+    later = events_of(history, LOG_STREAM, event.position, upto)
+    return (*reversed(around), *[other async for other in _beside(later, event)])
 
 
-async def _neighbours(history: History, event: StoredEvent) -> AsyncIterator[StoredEvent]:
-    position = event.position
-    for _ in range(_APPEND_EVENTS_MAX):
-        position -= 1
-        before = await event_at(history, position) if position > 0 else None
-        if before is None or not _same_append(before, event):
-            break
-        yield before
-    after = event.position
-    async for later in events_of(history, LOG_STREAM, after, after + _APPEND_EVENTS_MAX):
-        if later.position != after + 1 or not _same_append(later, event):
+async def _before(history: History, position: int) -> AsyncIterator[StoredEvent]:
+    """The events before a position, the nearest first: few at once at first, as most appends are small."""
+    high, count, least = position - 1, 8, max(0, position - 1 - _APPEND_EVENTS_MAX)
+    while high > least:
+        low = max(least, high - count)
+        for event in reversed([event async for event in events_of(history, LOG_STREAM, low, high)]):
+            yield event
+        high, count = low, min(2 * count, PAGE_EVENTS_MAX)
+
+
+async def _beside(events: AsyncIterator[StoredEvent], event: StoredEvent) -> AsyncIterator[StoredEvent]:
+    """Those of one append and command with `event`, of `events` that lead away from it."""
+    at = event.position
+    async for other in events:
+        gap = abs(other.position - at) > 1
+        if not _same_append(other, event) or (gap and not event.command_id):
             return
-        after = later.position
-        yield later
+        at = other.position
+        if (other.entity, other.command_id) == (event.entity, event.command_id):
+            yield other
 
 
 def _same_append(one: StoredEvent, other: StoredEvent) -> bool:
-    return (one.ts_ms, one.principal, one.command_id, one.cause, one.build) == (
+    """Whether they may be of one append: of one command, or of two whose ids tell them apart."""
+    named = bool(one.command_id) == bool(other.command_id)
+    return named and (one.ts_ms, one.principal, one.cause, one.build) == (
         other.ts_ms,
         other.principal,
-        other.command_id,
         other.cause,
         other.build,
     )

@@ -80,7 +80,7 @@ def worker(name: str, server: Serving, redis: str, folder: Path) -> Iterator[Cal
     """A worker of this kind with the task of the page; gives what queues it."""
     text = block("docs/recipes.md", name, url=server.url)
     # A minute is kept for a process that says nothing; the one that is killed need not wait as long.
-    task = text.replace("user=user)", "user=user, lease_s=4 if 'wait' in files else 60)")
+    task = text.replace("user=user)", "user=user, lease_s=10 if 'wait' in files else 60)")
     assert task != text
     (folder / "shop.py").write_text(BEFORE + task + AFTER[name])
     environ = os.environ | {

@@ -1,6 +1,7 @@
 """Answers of models: they go on without their reader, and are there for everyone who comes later."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -185,6 +186,25 @@ async def test_a_stop_leaves_no_error_of_an_answer_that_is_being_written(app: Hu
             writing = await resumable(STREAM, Model().answer(), user=42)
     assert await writing == "interrupted"
     assert [line for line in logs if line["event"] == "answer_failed"] == []
+
+
+async def test_an_answer_that_a_stop_ends_is_at_its_end_for_readers_too(app: Huahuo) -> None:
+    async def closing_slowly() -> AsyncIterator[str]:
+        try:
+            yield "Once"
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(100):
+                await asyncio.sleep(0)
+
+    async with app:
+        writing = await resumable(STREAM, closing_slowly(), user=42)
+        async with contextlib.aclosing(app.follow(STREAM)) as events:
+            while (await anext(events))["type"] != "answer_text":
+                pass
+    assert await writing == "interrupted"
+    async with app:
+        assert (await writing.state()).status == "interrupted"
 
 
 async def test_an_answer_is_kept_although_one_keeping_of_it_could_not_be_written(

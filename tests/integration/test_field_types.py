@@ -31,6 +31,7 @@ class Count(Command, action="count_shelf", creates=True):
     places: dict[int, str]
     password: Secret
     other: Secret | None = None
+    weights: tuple[dict[float, str], ...] = ()
 
 
 def application() -> Huahuo:
@@ -74,6 +75,11 @@ def test_a_dict_with_numbers_as_keys_comes_as_json_has_it(world: AppWorld) -> No
         ({"places": {"1": 1}, "password": "x"}, "places: Expected `str`, got `int`"),
         ({"places": {}, "password": 1}, "password: "),
         ({"places": {}}, "password: it is missing"),
+        ({"places": {"18446744073709551616": "tea"}, "password": "x"}, "places: this value is not allowed"),
+        ({"places": {"0": "tea", "-0": "jam"}, "password": "x"}, "places: this value is not allowed"),
+        ({"places": {"01": "tea"}, "password": "x"}, "places: Expected `int`"),
+        ({"places": {}, "weights": [{"nan": "tea"}], "password": "x"}, "weights: this value is not allowed"),
+        ({"places": {}, "weights": [{"1": "a", "1.0": "b"}], "password": "x"}, "weights: this value is not"),
     ],
 )
 def test_a_key_or_a_secret_of_another_type_is_named(

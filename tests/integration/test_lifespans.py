@@ -54,6 +54,36 @@ async def answering(_scope: Message, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
+async def reading_and_raising(_scope: Message, receive: Receive, _send: Send) -> None:
+    raise ValueError(f"no method in {await receive()}")
+
+
+async def reading_and_returning(_scope: Message, receive: Receive, _send: Send) -> None:
+    await receive()
+
+
+async def reading_and_answering(_scope: Message, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def returning_when_started(_scope: Message, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+
+
+async def ending_without_a_word(_scope: Message, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+
+
+_KNOWING_LITTLE = (
+    raising, returning, answering, reading_and_raising, reading_and_returning, reading_and_answering,
+    returning_when_started, ending_without_a_word,
+)  # fmt: skip
+
+
 async def test_the_other_application_starts_after_the_service_and_stops_before_it(app: Huahuo) -> None:
     at: list[bool] = []
 
@@ -73,10 +103,13 @@ async def test_the_other_application_starts_after_the_service_and_stops_before_i
     await server.serving
 
 
-@pytest.mark.parametrize("other", [raising, returning, answering])
-async def test_an_application_that_knows_no_lifespan_lives_with_the_service(app: Huahuo, other: Any) -> None:
+@pytest.mark.parametrize("other", _KNOWING_LITTLE)
+async def test_an_application_that_knows_little_of_lifespans_lives_with_the_service(
+    app: Huahuo, other: Any
+) -> None:
     server = Server(app.asgi(other, path="/live"))
     assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    await asyncio.wait([server.serving], timeout=0)  # a turn of the loop, in which it might end
     assert runs(app)
     assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
     assert not runs(app)

@@ -54,6 +54,7 @@ def lamps() -> Entity[Order]:
         (Dim(5), {}, "lamp_id: say which lamp it is for"),
         (Dim(5), {"lamp": 1}, "lamp: with an object, write its fields in it; beside it is only lamp_id="),
         (Switch(), {"seconds": 1}, "seconds: with an object, write its fields in it"),
+        (Switch(), {"lamp_id": 1}, "lamp_id: there is no lamp 1: without lamp_id=, Switch(…) makes"),
     ],
 )  # fmt: skip
 def test_a_call_that_says_less_or_more_than_the_command_is_told_what_to_write(

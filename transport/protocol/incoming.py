@@ -20,6 +20,7 @@ from huahuo.transport.protocol.strict_json import (
     decode_closely,
     depth_exceeds,
     field_with_huge,
+    field_with_lost_key,
     is_unicode,
     text_of,
 )
@@ -218,9 +219,21 @@ def converted[T](fields: dict[str, Any], request_id: str | None, wanted: type[T]
     if wanted is dict:
         return cast("T", fields)
     try:
-        return msgspec.convert(fields, wanted, strict=True, str_keys=True, dec_hook=_secret)
+        return msgspec.convert(fields, wanted, strict=True, dec_hook=_secret)
+    except msgspec.ValidationError as error:
+        if _KEY not in str(error):
+            return _refused(str(error), request_id)
+    return _with_numbers_as_keys(fields, request_id, wanted)
+
+
+def _with_numbers_as_keys[T](fields: dict[str, Any], request_id: str | None, wanted: type[T]) -> T | Invalid:
+    """As `converted`: a dict whose keys are numbers has them as texts in JSON."""
+    try:
+        read = msgspec.convert(fields, wanted, strict=True, str_keys=True, dec_hook=_secret)
     except msgspec.ValidationError as error:
         return _refused(str(error), request_id)
+    name = field_with_lost_key(fields, msgspec.to_builtins(read, enc_hook=str))
+    return read if name is None else invalid_field(name, en.NOT_ALLOWED, request_id)
 
 
 def _id_of(fields: dict[str, Any]) -> tuple[bool, str | None]:
@@ -240,6 +253,7 @@ def _secret(wanted: type, value: object) -> object:
 
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_KEY = " - at `key` in "
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.(\w+)")
 _SAFE = re.compile(
     r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"

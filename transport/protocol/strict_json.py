@@ -194,3 +194,24 @@ def _holds_huge(value: object) -> bool:
 def field_with_huge(fields: dict[str, Any]) -> str:
     """The name of the first field that holds a number beyond `BROWSER_INT_MAX`."""
     return next(name for name, value in fields.items() if _holds_huge(value))
+
+
+def field_with_lost_key(fields: dict[str, Any], read: dict[str, Any]) -> str | None:
+    """The name of the first field with a dict whose keys were read as numbers, one of them not faithfully.
+
+    Two texts are one number, or it is beyond `BROWSER_INT_MAX`, infinite or none.
+    """
+    return next((name for name in fields if name in read and _lost_key(fields[name], read[name])), None)
+
+
+def _lost_key(given: object, read: object) -> bool:
+    if isinstance(given, list) and isinstance(read, list | tuple):
+        return any(map(_lost_key, given, read))
+    if not (isinstance(given, dict) and isinstance(read, dict)):
+        return False
+    numbers = [key for key in read if isinstance(key, int | float)]
+    if not numbers:
+        return any(_lost_key(given[key], read[key]) for key in given.keys() & read.keys())
+    if len(given) != len(read) or not all(-BROWSER_INT_MAX <= key <= BROWSER_INT_MAX for key in numbers):
+        return True
+    return any(map(_lost_key, given.values(), read.values()))

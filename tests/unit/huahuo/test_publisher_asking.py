@@ -32,7 +32,14 @@ def test_values_are_written_as_the_service_writes_those_of_its_own_process() -> 
     assert json.loads(body_of(values)) == json.loads(msgspec.json.encode(values))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), nested(100_000)])
 def test_what_is_no_json_is_refused(value: object) -> None:
     with pytest.raises(Refused, match="a field cannot be written as JSON"):
         body_of({"a": value})

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.app.stopping import Parts
+from huahuo.app.stopping import WORK_S, AtStop, Parts
 
 TIMEOUT_S = 10.0
 
@@ -108,3 +108,32 @@ async def test_a_second_stop_has_nothing_to_do() -> None:
     await parts.stop(TIMEOUT_S)
     await parts.stop(TIMEOUT_S)
     assert len(stops) == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() -> None:
+    told, done, stuck = AtStop(), asyncio.Event(), asyncio.Event()
+
+    async def ends() -> None:
+        await asyncio.sleep(1)
+        done.set()
+
+    told.add(lambda: asyncio.ensure_future(ends()))
+    told.begin()
+    await told.finish(TIMEOUT_S)
+    assert done.is_set()
+    began_s, work = now_s(), asyncio.ensure_future(stuck.wait())
+    told.add(lambda: work)  # told at once, as the stop has begun
+    await told.finish(TIMEOUT_S)
+    assert now_s() - began_s == pytest.approx(WORK_S)
+    stuck.set()
+    await work
+
+
+async def test_who_no_longer_wants_to_know_of_a_stop_is_not_told() -> None:
+    told, heard = AtStop(), list[str]()
+    told.add(lambda: heard.append("first"))
+    told.add(lambda: heard.append("second"))()
+    told.begin()
+    await told.finish(TIMEOUT_S)
+    assert heard == ["first"]
