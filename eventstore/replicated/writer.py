@@ -97,7 +97,7 @@ class ReplicaWriter(ApplyingWriter):
 
     def living(self) -> frozenset[str]:
         """See `Log.living`."""
-        return self._living.names(self.shared.members, self._ambient.monotonic_s()) | {self.incarnation}
+        return self._living.names(self.shared.members) | {self.incarnation}
 
     # What callers see.
 

@@ -3,7 +3,7 @@
 It works over the log of a running service, and over one that a command has opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.api_keys import keys
@@ -17,9 +17,16 @@ from huahuo.ledger import Ledger
 class KeyBook(Ledger[Keys]):
     """See the module."""
 
-    def __init__(self, log: Log, ambient: Ambient) -> None:
+    def __init__(
+        self,
+        log: Log,
+        ambient: Ambient,
+        issue_ms: Callable[[UserId, int], int] = lambda _user, now_ms: now_ms,
+    ) -> None:
+        """`issue_ms`: of when a key of a user is that is made at a time of this machine's clock."""
         super().__init__(log, API_KEYS, Keys())
         self._ambient = ambient
+        self._issue_ms = issue_ms
 
     async def add(
         self,
@@ -44,7 +51,7 @@ class KeyBook(Ledger[Keys]):
 
         def change(state: Keys) -> Append:
             nonlocal key, made
-            now_ms = self._ambient.now_ms()
+            now_ms = self._issue_ms(owner.user_id, self._ambient.now_ms())
             if state.live(owner.user_id, now_ms) >= KEYS_PER_USER_MAX:
                 why = f"a user may have {KEYS_PER_USER_MAX} keys: revoke one first"
                 raise KeyRefused("rate_limited", why)

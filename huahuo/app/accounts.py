@@ -43,7 +43,7 @@ def accounts(settings: Settings, own: Authenticator, asked: Asked, ambient: Ambi
     """
     application = None
     if asked.authenticate is not None:
-        application = AskApplication(asked.authenticate, settings.authenticate_timeout_s)
+        application = AskApplication(asked.authenticate, settings.authenticate_timeout_s, own.asked_from)
     return Accounts(own, issuer=_issuer(settings, ambient), application=application)
 
 

@@ -45,6 +45,13 @@ def peers_of(
     return peers
 
 
+def say_what_is_undone(duty: Duty, metrics: Metrics, pages: Site) -> None:
+    """Tell in `/readyz` and `/metrics` if no node does the work."""
+    told = pages.told
+    pages.told = lambda: "; ".join(filter(None, (duty.undone, told()))) or None
+    metrics.gauge("work_undone", "1 while no node does the work.", lambda: bool(duty.undone))
+
+
 def rates_of(pages: Site, api: Api, login: Login) -> dict[str, Rate]:
     """What a user or an address may do a second, and wrong passwords a minute: it holds over all nodes."""
     return {"requests": pages.limit, "calls": api.users, **login.failures}
@@ -81,6 +88,8 @@ def serve(
         "shreds_untrimmed", "Shreds whose keys the ordered log still has.", lambda: len(trimmer.shreds)
     )
     metrics.gauge("shreds_untrimmed_seconds", "Age of the oldest of them.", lambda: trimmer.oldest_shred_s)
+
+    say_what_is_undone(duty, metrics, pages)
 
     def ready(is_ready: bool) -> None:
         pages.phase = Phase.READY if is_ready else Phase.DRAINING

@@ -22,15 +22,16 @@ def mint(
     admin: bool = False,
     groups: tuple[str, ...] = (),
     ttl_s: float = 3600,
+    by: Authenticator | None = None,
 ) -> str:
-    """A token that a service with this key accepts.
+    """A token that a service with this key accepts. `by`: that of the service, if it runs here.
 
     Raises:
         ConfigError: the service would refuse a field.
     """
     authenticator = Authenticator(jwt_secret)
+    now_ms = (by or authenticator).issue_ms(user_id, ambient.now_ms())
     principal = Principal(user_id, username, is_admin=admin, groups=groups)
-    now_ms = ambient.now_ms()
     token = authenticator.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token())
     if isinstance(authenticator.verify(token, now_ms), AuthFailure):
         raise ConfigError(

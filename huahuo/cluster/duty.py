@@ -63,6 +63,8 @@ class Duty:
         self.works = False
         self._unfit: set[str] = set()
         """Why this node takes no work."""
+        self._lacks = ""
+        """What the work has that this node's code does not know."""
         self._changing = asyncio.Lock()
         """Held while the work begins or stops: a drain of this node does not wait for a turn."""
         self._log = log
@@ -101,6 +103,13 @@ class Duty:
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
         return self._heard.silent_s(node, self._ambient.monotonic_s())
+
+    @property
+    def undone(self) -> str:
+        """Why no node does the work, "" if one does, or if this one could."""
+        if not self._lacks or (self.holder and self.silent_s(self.holder) <= SILENT_S):
+            return ""
+        return f"no node does effects, timers and the rest of the work: {self._lacks}"
 
     def tell_soon(self) -> None:
         """What this node tells of itself has changed: tell it in the next turn."""
@@ -156,6 +165,8 @@ class Duty:
     def fit(self, why: str = DRAINED) -> None:
         """This reason is gone: take work again when no node has it, unless there is another reason."""
         self._unfit.discard(why)
+        if why == DRAINED:
+            self._lacks = ""
 
     async def stop(self) -> None:
         """Leave the work to another node. Idempotent."""
@@ -192,7 +203,8 @@ class Duty:
 
     async def _leave_to_others(self, error: ConfigError) -> None:
         """The work has something that this node's code does not know."""
-        _log.error("work_not_begun", reason=str(error))
+        self._lacks = str(error)
+        _log.error("work_not_begun", reason=self._lacks)
         with suppress(EventStoreError):  # the next turn leaves it
             await self.unfit()
 

@@ -183,7 +183,14 @@ class Huahuo(Application):
         secret = keys.ensure(self._settings(), self._ambient).jwt_secret
         name = username or str(user_id)
         return tokens.mint(
-            secret, self._ambient, user_id=user_id, username=name, admin=admin, groups=groups, ttl_s=ttl_s
+            secret,
+            self._ambient,
+            user_id=user_id,
+            username=name,
+            admin=admin,
+            groups=groups,
+            ttl_s=ttl_s,
+            by=None if self._app is None else self._app.login.authenticator,
         )
 
     def publish(

@@ -148,6 +148,7 @@ class Service:
         ttl_s: float = 3600,
     ) -> str:
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""
+        app = self._thread.app
         return tokens.mint(
             keys.ensure(self._settings, self._ambient).jwt_secret,
             self._ambient,
@@ -156,6 +157,7 @@ class Service:
             admin=admin,
             groups=groups,
             ttl_s=ttl_s,
+            by=None if app is None else app.login.authenticator,
         )
 
     def update_email_status(self, email_id: int, status: ReportedStatus, message: str = "") -> int:

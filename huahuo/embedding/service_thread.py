@@ -77,6 +77,11 @@ class ServiceThread:
                     f"the service did not stop within {timeout_s:g} s: something blocks its thread"
                 )
 
+    @property
+    def app(self) -> App | None:
+        """The service, None if it does not run."""
+        return self._app
+
     def running(self) -> App:
         """The service. Raises NotRunning."""
         self._must_not_be_a_fork()

@@ -7,11 +7,18 @@ import pytest
 from argon2 import PasswordHasher
 
 from huahuo.actors.plugins.actions import Registry
+from huahuo.actors.plugins.principal import Principal
+from huahuo.api_keys.book import KeyBook
+from huahuo.api_keys.verifying import WithKeys
 from huahuo.app.nodes import latest_of
+from huahuo.app.tokens import mint
 from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.model import Duplicate
 from huahuo.transport.access.revocations import RevocationWatch
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.accounts.accounts import Accounts
+from huahuo.transport.accounts.application import AskApplication
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.users import passwords
 from huahuo.users.book import UserBook
@@ -36,29 +43,40 @@ class Admitting:
     def __init__(self, made: Cluster, node: Node) -> None:
         log, ambient = node.log, node.ambient
         self._made = made
-        self._ambient = ambient
+        self.ambient = ambient
         latest_ms = latest_of(log)
         self.authenticator = Authenticator(SECRET, latest_ms=latest_ms)
         self.users = UserBook(log, ambient, InlineExecutor(), latest_ms)
         self.login = Login(self.users, self.authenticator, ambient, token_ttl_s=3600)
         self.publisher = Publisher(log, ambient, Registry(), None, latest_ms)
         self.watch = RevocationWatch(log, self.authenticator.revocations, lambda _: None)
+        self.keys = KeyBook(log, ambient, self.authenticator.issue_ms)
+        application = AskApplication(lambda _: Principal(1), asked_from=self.authenticator.asked_from)
+        known = Accounts(self.authenticator, application=application)
+        self.verifier = WithKeys(
+            self.keys.state, known, self.authenticator.revocations,
+            is_admin=lambda _: None, admin_actions=lambda _: False,
+        )  # fmt: skip
 
     async def start(self) -> None:
         await self.users.start()
+        await self.keys.start()
         await self.watch.start()
 
     async def sign_in(self) -> str:
         found = await self.login.attempt("alice", PASSWORD, "192.0.2.1")
         assert isinstance(found, SignedIn)
-        self._ambient.advance(0.001)
+        self.ambient.advance(0.001)
         return found.token
 
     async def takes(self, token: str) -> str:
         """Why it does not take the token once it has applied everything, else `ok`."""
         await self._made.caught_up()
         await self.watch.catch_up()
-        judged = self.authenticator.verify(token, self._ambient.now_ms())
+        now_ms = self.ambient.now_ms()
+        judged = self.verifier.verify(token, now_ms)
+        if isinstance(judged, Verified):
+            judged = self.verifier.still_good(judged, now_ms) or judged
         return judged.code if isinstance(judged, AuthFailure) else "ok"
 
 
@@ -101,10 +119,51 @@ async def test_a_sign_in_behind_a_revocation_is_good_on_whichever_node_each_happ
             assert [await other.takes(token) for other in both] == ["ok", "ok"]
 
 
+@pytest.mark.parametrize("revoking", [0, 1])
+async def test_an_api_key_made_behind_a_revocation_is_good_on_whichever_node_each_happened(
+    revoking: int,
+) -> None:
+    async with nodes() as both:
+        await both[revoking].publisher.revoke(user_id=1)
+        for node in both:
+            made = await node.keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
+            assert not isinstance(made, Duplicate)
+            assert [await other.takes(made[1]) for other in both] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("revoking", [0, 1])
+async def test_whom_the_application_vouches_for_behind_a_revocation_may_come_in(revoking: int) -> None:
+    async with nodes() as both:
+        await both[revoking].publisher.revoke(user_id=1)
+        await both[0].sign_in()  # its clock goes on
+        assert [await node.takes("a cookie") for node in both] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("revoking", [0, 1])
+async def test_a_token_that_the_program_of_a_node_makes_behind_a_revocation_is_good(revoking: int) -> None:
+    async with nodes() as both:
+        await both[revoking].publisher.revoke(user_id=1)
+        for node in both:
+            await node.takes("")
+            token = mint(SECRET, node.ambient, user_id=1, username="alice", by=node.authenticator)
+            assert [await other.takes(token) for other in both] == ["ok", "ok"]
+
+
+async def test_each_revocation_ends_what_was_issued_since_the_one_before_while_the_common_time_stands() -> (
+    None
+):
+    async with nodes() as (right, behind):
+        for _ in range(3):
+            token = await behind.sign_in()
+            assert [await node.takes(token) for node in (right, behind)] == ["ok", "ok"]
+            await behind.users.end_sessions(1, principal="alice")
+            assert [await node.takes(token) for node in (right, behind)] == ["token_revoked", "token_revoked"]
+
+
 async def test_a_token_of_a_node_whose_clock_is_behind_is_of_the_nodes_common_time() -> None:
     async with nodes() as (right, behind):
         token = await behind.sign_in()
-        now_ms = right._ambient.now_ms()  # noqa: SLF001  this test's own class
+        now_ms = right.ambient.now_ms()
         judged = right.authenticator.verify(token, now_ms)
         assert isinstance(judged, Verified)
         assert judged.expires_at_ms > now_ms + 3_500_000

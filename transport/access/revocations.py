@@ -49,22 +49,29 @@ class Revocations:
     def __init__(self) -> None:
         self._users: dict[UserId, int] = {}
         self._tokens: set[str] = set()
+        self.count = 0
+        """How many were folded in."""
 
     def __len__(self) -> int:
         """How many users and tokens it knows."""
         return len(self._users) + len(self._tokens)
 
     def apply(self, event: StoredEvent) -> Revoked | None:
-        """Fold in one event of the stream `auth`; returns its revocation, if it is one."""
+        """Fold in one event of the stream `auth`; returns its revocation, if it is one.
+
+        What is issued after a revocation may be a moment newer than it (`Authenticator.issue_ms`), so the
+        user's next one is newer, too, though the nodes' common time may have stood still meanwhile.
+        """
         if event.type != REVOKED:
             return None
         body = msgspec.json.decode(event.body, type=_Body)
         if body.jti and not body.is_gone:
             self._tokens.add(body.jti)
-        user_id = user_id_of(body.user_id)
+        user_id, at_ms = user_id_of(body.user_id), event.ts_ms
         if not body.jti and user_id is not None:
-            self._users[user_id] = max(event.ts_ms, self._users.get(user_id, 0))
-        return Revoked(at_ms=event.ts_ms, user_id=user_id, jti=body.jti)
+            at_ms = self._users[user_id] = max(at_ms, self.ended_ms(user_id) + 1)
+        self.count += 1
+        return Revoked(at_ms=at_ms, user_id=user_id, jti=body.jti)
 
     def ended_ms(self, user_id: UserId) -> int:
         """The user's tokens up to this time have ended; 0 if none was."""

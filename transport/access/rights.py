@@ -90,6 +90,12 @@ def may_read(principal: Principal, stream: str) -> bool:
     return principal.is_admin and is_own_stream(stream, ())
 
 
+def could_call(principal: Principal, action: str) -> bool:
+    """Whether `principal` could call an action of this name, which is not known any more, as its user."""
+    rights = principal.rights
+    return rights is None or action in rights or WRITE in rights
+
+
 def may_call(principal: Principal, action: Action) -> bool:
     """Whether `principal` may call an action at all."""
     rights = principal.rights

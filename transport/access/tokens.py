@@ -4,7 +4,7 @@
 the server's own clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,6 +16,9 @@ from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode
+
+type IssueMs = Callable[[UserId], int]
+"""Of when what is issued for a user is."""
 
 
 class Authenticator:
@@ -56,6 +59,15 @@ class Authenticator:
     def issue_ms(self, user_id: UserId, now_ms: int) -> int:
         """Of when a token of a user is that is issued now: newer than what ended the tokens before it."""
         return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
+
+    def asked_from(self, now_ms: int) -> IssueMs:
+        """`issue_ms` for somebody who is asked about from `now_ms` on: a revocation meanwhile covers it."""
+        latest_ms, before = self.latest_ms(now_ms), self.revocations.count
+
+        def issue_ms(user_id: UserId) -> int:
+            return self.issue_ms(user_id, now_ms) if self.revocations.count == before else latest_ms
+
+        return issue_ms
 
     def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
         """Why a token that was valid is so no longer; None if it is."""

@@ -17,6 +17,7 @@ from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, user_id_of
 from huahuo.transport.access.claims import GROUP_NAME, GROUPS_MAX, NAME_CHARS_MAX, NEVER_MS
+from huahuo.transport.access.tokens import IssueMs
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import AuthCode
 
@@ -40,24 +41,34 @@ _log = structlog.get_logger(__name__)
 class AskApplication:
     """Asks `authenticate`. It never raises."""
 
-    def __init__(self, authenticate: Authenticate, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        deadline_s: float = DEADLINE_S,
+        asked_from: Callable[[int], IssueMs] | None = None,
+    ) -> None:
+        """`asked_from`: of when the users are for whom it vouches; None: of when it was asked."""
         self._authenticate = authenticate
+        self._asked_from = asked_from or (lambda now_ms: lambda _user: now_ms)
         self._deadline_s = deadline_s
         self._room = asyncio.Semaphore(AT_ONCE_MAX)
 
     def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
         """The verdict; a coroutine if the application gives one."""
+        of_ms = self._asked_from(now_ms)
         if inspect.iscoroutinefunction(self._authenticate):
-            return self._later(token, now_ms)
+            return self._later(token, now_ms, of_ms)
         try:
             found = self._authenticate(token)
         except Refused as refused:
             found = refused
         except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
-        return self._awaited(found, now_ms) if inspect.isawaitable(found) else verdict_of(found, now_ms)
+        if inspect.isawaitable(found):
+            return self._awaited(found, now_ms, of_ms)
+        return verdict_of(found, now_ms, of_ms)
 
-    async def _later(self, token: str, now_ms: int) -> Verdict:
+    async def _later(self, token: str, now_ms: int, of_ms: IssueMs) -> Verdict:
         try:
             async with asyncio.timeout(self._deadline_s), self._room:
                 found: Any = await self._authenticate(token)  # type: ignore[misc]  # it is a coroutine function
@@ -67,9 +78,9 @@ class AskApplication:
             return self._late()
         except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
-        return verdict_of(found, now_ms)
+        return verdict_of(found, now_ms, of_ms)
 
-    async def _awaited(self, pending: Awaitable[Found], now_ms: int) -> Verdict:
+    async def _awaited(self, pending: Awaitable[Found], now_ms: int, of_ms: IssueMs) -> Verdict:
         try:
             async with asyncio.timeout(self._deadline_s), self._room:
                 found = await pending
@@ -79,14 +90,14 @@ class AskApplication:
             return self._late()
         except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
-        return verdict_of(found, now_ms)
+        return verdict_of(found, now_ms, of_ms)
 
     def _late(self) -> AuthFailure:
         return AuthFailure(NOT_NOW, f"authenticate() did not answer within {self._deadline_s:g} s")
 
 
-def verdict_of(found: object, now_ms: int) -> Verdict:
-    """What the application's answer means."""
+def verdict_of(found: object, now_ms: int, of_ms: IssueMs) -> Verdict:
+    """What the application's answer means. `of_ms`: of when the user is for whom it vouches."""
     if found is None:
         return AuthFailure(AuthCode.TOKEN_INVALID, "authenticate() knows no user with this token")
     if isinstance(found, Refused):
@@ -112,7 +123,7 @@ def verdict_of(found: object, now_ms: int) -> Verdict:
     )
     told_id = found.user_id if found.user_id != user_id else None
     # As issued now: the application vouches for the user at this moment, and a revocation ends what is open.
-    return Verified(principal, expires_at_ms, iat_ms=now_ms, told_id=told_id)
+    return Verified(principal, expires_at_ms, iat_ms=of_ms(user_id), told_id=told_id)
 
 
 def _fault(given: Mapping[str, object]) -> str:

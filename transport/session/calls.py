@@ -7,6 +7,7 @@ from huahuo.actors.plugins.actions import NOT_KNOWN, Action
 from huahuo.actors.plugins.calls import Call, Refusal, error_reply
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
+from huahuo.transport.access.rights import could_call
 from huahuo.transport.protocol import fingerprints, incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
@@ -49,7 +50,8 @@ class Calls:
         """
         spec = self._specs.get(parsed.action)
         if spec is None:
-            if parsed.id is None or not parsed.action or self._classic:
+            may_ask = parsed.id is not None and parsed.action and could_call(principal, parsed.action)
+            if not may_ask or self._classic:
                 return Invalid(ErrorCode.UNKNOWN_ACTION, self._unknown, id=parsed.id)
             spec = NOT_KNOWN
         fields = parsed.fields  # not copied: a copy for each reader was a tenth of a short command

@@ -29,10 +29,13 @@ def forge(payload: bytes, header: dict[str, Any] | bytes | None = None, secret: 
     return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
 
+def revocation(body: dict[str, object], at_ms: int) -> StoredEvent:
+    """A revocation in the log."""
+    return StoredEvent(1, "auth", 1, "revoked", json.dumps(body).encode(), 1, at_ms, "", "", "", 0, "", b"")
+
+
 def revoked(body: dict[str, object], at_ms: int = NOW_MS) -> Authenticator:
     """An authenticator that has seen one revocation."""
     revocations = Revocations()
-    revocations.apply(
-        StoredEvent(1, "auth", 1, "revoked", json.dumps(body).encode(), 1, at_ms, "", "", "", 0, "", b"")
-    )
+    revocations.apply(revocation(body, at_ms))
     return Authenticator(SECRET, revocations=revocations)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from huahuo.eventstore.verdict import Verdict
 from tests.support.checkers import client_side, log_side, trust_side, work_side
 from tests.support.checkers.all import CHECKERS, Checker, failures, verdicts
 from tests.support.checkers.history import Applied, Asked, Door, Erased, Fact, Follower, History, Hook
@@ -459,6 +460,12 @@ def test_unknown_is_a_failure_unless_the_run_could_not_show_it() -> None:
     said = verdicts(History())
     assert len(failures(said)) == len(said)
     assert not failures(said, {one.invariant for one in said})
+
+
+def test_what_is_false_is_a_failure_whatever_may_be_unknown() -> None:
+    said = [Verdict("I1", False, "lost"), Verdict("I2", None, "not seen"), Verdict("I3", True, "")]
+    assert failures(said) == said[:2]
+    assert failures(said, {"I1", "I2", "I3"}) == said[:1]
 
 
 def test_a_run_in_which_too_little_happened_proves_nothing() -> None:

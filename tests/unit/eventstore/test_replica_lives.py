@@ -15,6 +15,7 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.model import Appended, Keyframe
+from huahuo.eventstore.replicated.living import LIVING_S
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
@@ -194,6 +195,10 @@ async def test_a_node_counts_itself_and_each_that_was_heard_lately_as_living() -
         assert one.log.living() == {"a.1", "b.1"}
         await other.log.close()
         one.ambient.advance(60)
+        assert one.log.living() == {"a.1", "b.1"}, "nothing at all was heard meanwhile"
+        for _ in range(int(LIVING_S)):
+            one.ambient.advance(1.0)
+            await one.log.append(append(event("s")))
         assert one.log.living() == {"a.1"}
 
 

@@ -91,10 +91,24 @@ def test_who_was_not_heard_for_a_while_or_was_replaced_does_not_seem_to_live() -
     members = {"a": Member(1, "t", 1, 0, "b"), "b": Member(3, "t", 1, 0, "b")}
     living = Living()
     living.begin(members, 0.0)
-    assert living.names(members, LIVING_S - 1) == {"a.1", "b.3"}
+    for at_s in range(int(LIVING_S)):
+        living.hear("b", 3, float(at_s))
+        assert living.names(members) == {"a.1", "b.3"}
     living.hear("b", 3, LIVING_S)
-    assert living.names(members, LIVING_S) == {"b.3"}
-    assert living.names({"b": Member(4, "u", 1, 0, "b")}, LIVING_S) == frozenset()
+    assert living.names(members) == {"b.3"}
+    assert living.names({"b": Member(4, "u", 1, 0, "b")}) == frozenset()
+
+
+def test_while_a_node_hears_nothing_at_all_nobody_seems_to_be_gone() -> None:
+    members = {name: Member(1, "t", 1, 0, "b") for name in ("a", "b", "c")}
+    living = Living()
+    living.begin(members, 100.0)
+    living.hear("c", 1, 101.0)
+    living.hear("a", 1, 500.0)
+    assert living.names(members) == {"a.1", "b.1", "c.1"}
+    for at_s in range(501, 500 + int(LIVING_S)):
+        living.hear("a", 1, float(at_s))
+    assert living.names(members) == {"a.1"}
 
 
 def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:

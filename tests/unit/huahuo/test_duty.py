@@ -171,6 +171,29 @@ async def test_a_node_whose_code_does_not_know_the_work_is_refused_where_no_othe
         await newer.duty.stop()
 
 
+async def test_nodes_that_left_the_work_to_others_say_so_once_nobody_does_it() -> None:
+    async with workers() as (made, each):
+        newer = [Worker(made.nodes[0]), Worker(made.nodes[1])]
+        for before, after in zip(each, newer, strict=False):
+            await before.duty.stop()
+            after.knows = False
+            await after.duty.start()
+        await wait(made, SILENT_S + 1.0)
+        assert each[2].working
+        assert [one.duty.undone for one in newer] == ["", ""]
+        await each[2].duty.stop()
+        await wait(made, 1.0)
+        assert [one.duty.undone for one in newer] == [
+            "no node does effects, timers and the rest of the work: this effect is not known"
+        ] * 2
+        newer[0].knows = True
+        newer[0].duty.fit()
+        await wait(made, 1.0)
+        assert [one.duty.undone for one in newer] == ["", ""]
+        for one in newer:
+            await one.duty.stop()
+
+
 async def test_a_node_that_is_gone_can_be_forgotten() -> None:
     async with workers() as (made, each):
         await each[2].duty.stop()

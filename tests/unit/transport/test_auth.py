@@ -20,7 +20,7 @@ from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.words import en, zh
-from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revoked
+from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revocation, revoked
 
 OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
 ALICE = Principal(user_id=42, username="alice", groups=("ops", "dev"))
@@ -340,6 +340,25 @@ def test_a_revoked_users_tokens_up_to_that_moment_are_refused_and_later_ones_goo
         now_ms = NOW_MS + late_ms
         text = auth.mint(ALICE, now_ms=now_ms, ttl_s=60, jti="j")
         assert outcome(auth, text, NOW_MS + 1000) == expected, late_ms
+
+
+def test_a_revocation_is_newer_than_what_was_issued_since_the_one_before_it() -> None:
+    auth = revoked({"user_id": 42})
+    text = auth.mint(ALICE, now_ms=auth.issue_ms(42, NOW_MS - 9), ttl_s=60, jti="j")
+    assert outcome(auth, text) == "ok"
+    told = auth.revocations.apply(revocation({"user_id": 42}, NOW_MS - 9))
+    assert told is not None
+    assert told.at_ms == NOW_MS + 1
+    assert outcome(auth, text) == "token_revoked"
+
+
+def test_a_revocation_covers_a_user_who_was_asked_about_before_it() -> None:
+    auth = revoked({"user_id": 42})
+    issue_ms = auth.asked_from(NOW_MS)
+    assert issue_ms(42) == NOW_MS + 1
+    auth.revocations.apply(revocation({"user_id": 42}, NOW_MS))
+    assert auth.revocations.covers(42, "", issue_ms(42))
+    assert not auth.revocations.covers(42, "", auth.asked_from(NOW_MS)(42))
 
 
 def test_a_user_with_a_text_id_is_revoked_by_it() -> None:

@@ -7,10 +7,13 @@ import pytest
 
 from huahuo.actors.plugins.actions import NOT_KNOWN
 from huahuo.actors.plugins.calls import Reply
+from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
+from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.outputs import Execute, Record
 from tests.support.drivers.session import Driver, Message, note_command, types
 
@@ -160,6 +163,20 @@ def test_the_name_of_an_unknown_action_goes_nowhere() -> None:
     driver = logged_in()
     driver.say(action="canary", id="c1")
     assert "canary" not in repr((executed(driver).call.action, executed(driver).spec))
+
+
+@pytest.mark.parametrize(
+    ("rights", "asks"), [(None, True), (("write",), True), (("gone",), True), (("read", "note"), False)]
+)
+def test_an_api_key_hears_of_what_an_earlier_version_executed_only_if_it_could_call_it(
+    rights: tuple[str, ...] | None, asks: bool
+) -> None:
+    made = Calls("s1", {}, b"key").make(
+        Parsed("gone", "c1", {"action": "gone", "id": "c1"}), Principal(42, rights=rights), "dev-1"
+    )
+    assert isinstance(made, Execute) == asks
+    if isinstance(made, Invalid):
+        assert made.code == "unknown_action"
 
 
 @pytest.mark.parametrize(
