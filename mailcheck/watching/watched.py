@@ -21,6 +21,7 @@ class Watched:
         "news",
         "places",
         "running",
+        "since_s",
         "told",
     )
 
@@ -38,6 +39,8 @@ class Watched:
         self.client: ImapClient | None = None
         self.places: Places | None = None
         """Where the connection of `client` has its place."""
+        self.since_s = 0.0
+        """When it took that."""
 
     def cut(self) -> None:
         """Cut the connection that waits in IDLE, if there is one."""

@@ -229,10 +229,12 @@ class Watching:
         watched.client = None
         if places is None:
             places = self._connections.of_watchers(standing.plan)
-            if not places.try_take(now_s() - pace.HOLD_S):
+            now = now_s()
+            if not places.try_take(now - self._pace.hold_s):
                 host.tries = False
                 self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()) / 2)
                 return
+            watched.since_s = now
         else:
             places.wake(watched.email_id)
             watched.places = None
@@ -291,12 +293,11 @@ class Watching:
                 client.abort()
             else:
                 watched.client, watched.places = client, places
-                now = now_s()
                 there = self._turns.host_of(watched).watched
                 self._turns.later(
                     watched, pace.renew_s(self._pace, there, self.count, self._ambient.random())
                 )
-                places.lend(watched.email_id, now, partial(self._evicted, watched))
+                places.lend(watched.email_id, watched.since_s, partial(self._evicted, watched))
                 return True
         elif client is not None:
             await client.logout(_LOGOUT_S)

@@ -214,6 +214,24 @@ def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server
     in_real_world(test, providers=bounded, watch=Pace(poll_s=0.2))
 
 
+def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
+    users = [f"in-turn-{n}@example.com" for n in range(3)]
+    for name in users:
+        server.add_user(name)
+
+    async def test(world: MailWorld) -> None:
+        for name in users:
+            await watched(world, server, name)
+        await waits_in_idle(world)
+        for name in users:
+            await deliver(server, name, f"to {name}")
+        for name in users:
+            await told(world, f"to {name}")
+
+    one = Providers({"imap": ProviderOptions(connections_max=1)})
+    in_real_world(test, providers=one, watch=Pace(poll_s=0.1, hold_s=0.2))
+
+
 # -- a proxy between us and the server ---------------------------------------------------------------
 
 
