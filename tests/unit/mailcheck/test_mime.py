@@ -298,6 +298,8 @@ def test_an_invitation_that_is_attached_too_is_listed_once() -> None:
         ("bye \n-- \nBob", "no", "bye \n-- \nBob"),
         (" > no quote\n  two", "no", "> no quote\n two"),
         ("open end ", "no", "open end "),
+        ("Hello, \n\nYour code: \n482913", "no", "Hello, \n\nYour code: 482913"),
+        ("Hello, \n\nYour code: \n482913", "yes", "Hello,\n\nYour code:482913"),
     ],
 )
 def test_lines_that_were_broken_for_the_way_are_joined(lines: str, delsp: str, text: str) -> None:
