@@ -5,7 +5,7 @@ Sign-in, rights, limits and delivery stay the host's: it hears only messages of 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 type Message = Mapping[str, Any]
 
@@ -36,12 +36,17 @@ class Interpreter(Protocol):
         """What the client is told for a message of the protocol."""
         ...
 
-    def too_large(self, bytes_max: int) -> Sequence[Message]:
-        """What a signed-in client is told before the close, if a message has more than `bytes_max`."""
-        ...
-
     def close_code(self, code: int) -> int:
         """The code to close with in place of one of docs/protocol.md 10."""
+        ...
+
+
+@runtime_checkable
+class SaysTooLarge(Protocol):
+    """What an `Interpreter` may have too. Without it, a message that is too large is closed for only."""
+
+    def too_large(self, bytes_max: int) -> Sequence[Message]:
+        """What a signed-in client is told before the close, if a message has more than `bytes_max`."""
         ...
 
 

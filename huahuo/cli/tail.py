@@ -88,7 +88,10 @@ async def tail(
 
         def code(event: Event) -> None:
             for text in of.lines(event):
-                print(text, file=console.file, flush=True)  # a console makes spaces of tabs
+                try:
+                    print(text, file=console.file, flush=True)  # a console makes spaces of tabs
+                except BrokenPipeError:
+                    console.on_broken_pipe()
 
         await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
     elif console.is_terminal and not as_json:

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from hashlib import blake2b
+from math import inf
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -25,13 +26,15 @@ _KEYS_KEPT = 4096
 class Places:
     """The places at one host."""
 
-    __slots__ = ("__weakref__", "_idle", "_waiting", "busy", "limit")
+    __slots__ = ("__weakref__", "_idle", "_oldest_s", "_waiting", "busy", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.busy = 0
         self._idle: OrderedDict[int, tuple[float, Callable[[], None]]] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._oldest_s = inf
+        """No watcher that waits in IDLE has had its place for longer."""
 
     @property
     def open(self) -> int:
@@ -54,13 +57,15 @@ class Places:
                 self.give()
             raise
 
-    def try_take(self, idle_before_s: float) -> bool:
-        """Take a place for a watcher, if one is free or has been idle since `idle_before_s`."""
+    def try_take(self, before_s: float) -> bool:
+        """Take a place for a watcher, if one is free or a watcher in IDLE has it since `before_s`."""
         if self._waiting:
             return False
-        if self.open >= self.limit and self._idle:
-            since_s = next(iter(self._idle.values()))[0]
-            if since_s <= idle_before_s:
+        if self.open >= self.limit and self._idle and self._oldest_s <= before_s:
+            oldest = min(self._idle, key=lambda email_id: self._idle[email_id][0])
+            self._oldest_s = self._idle[oldest][0]
+            if self._oldest_s <= before_s:
+                self._idle.move_to_end(oldest, last=False)
                 self._evict()
         if self.open >= self.limit:
             return False
@@ -76,10 +81,11 @@ class Places:
         self.busy -= 1
         self._next()
 
-    def lend(self, email_id: int, now_s: float, evict: Callable[[], None]) -> None:
-        """The watcher of a mailbox waits in IDLE on its place. `evict` closes its connection."""
+    def lend(self, email_id: int, since_s: float, evict: Callable[[], None]) -> None:
+        """The watcher of a mailbox, which took its place at `since_s`, waits in IDLE. `evict` closes it."""
         self.busy -= 1
-        self._idle[email_id] = now_s, evict
+        self._idle[email_id] = since_s, evict
+        self._oldest_s = min(self._oldest_s, since_s)
         if self._waiting:
             self._evict()
 

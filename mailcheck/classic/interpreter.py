@@ -127,7 +127,7 @@ class FireMail:
         return code if code in _PASSING else _TRY_AGAIN
 
     def too_large(self, bytes_max: int) -> Sequence[Message]:
-        """See `tongues.Interpreter`. Only an import can be."""
+        """See `tongues.SaysTooLarge`. Only an import can be."""
         return telling.not_imported(classic_zh.TOO_LARGE.format(bytes_max >> 10))
 
     def _signed(self, message: Message) -> Sequence[Message]:

@@ -1,6 +1,7 @@
 """Text with `format=flowed` (RFC 3676): its paragraphs were broken into lines for the way only. Pure.
 
-With `delsp=yes` they may be broken where no blank is: in the middle of a link or of a Chinese word.
+With `delsp=yes` they may be broken where no blank is: in the middle of a link or of a Chinese word. A blank
+line stays one, also behind a line that wrongly says that its paragraph goes on.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ def _paragraphs(text: str, *, delete_space: bool) -> Iterator[str]:
         rest = line.lstrip(">")
         depth = len(line) - len(rest)
         rest = rest.removeprefix(" ")
-        if held and (depth != held_depth or rest == _SIGNATURE):
+        if held and (depth != held_depth or rest in ("", _SIGNATURE)):
             yield _marked(held_depth, "".join(held))
             held = []
         held_depth = depth

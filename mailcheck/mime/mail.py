@@ -6,6 +6,8 @@
 import datetime as dt
 import email.utils
 import re
+from html import unescape
+from urllib.parse import unquote
 
 import msgspec
 
@@ -26,8 +28,12 @@ _NAMES = {
     "application/ics": "invite.ics",
     "application/pdf": "attachment.pdf",
     "message/rfc822": "mail.eml",
+    "image/jpeg": "image.jpg",
+    "image/png": "image.png",
+    "text/csv": "table.csv",
 }
 """Of files that have none."""
+_REFERENCE = re.compile(r"\bcid:([^\s\"'<>)]{1,998})", re.IGNORECASE)
 _SENDER_CHARS_MAX = 4000
 _DATE_MS_MAX = 253_402_300_799_999
 _USUAL_SENDER = re.compile(rb"([A-Za-z0-9 ]{1,100} )?<([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255})>")
@@ -135,12 +141,26 @@ def _files(leaves: list[Part]) -> list[Part]:
     """The attachments, and behind them what is neither that nor shown, so that no number changes by it."""
     marked = [leaf for leaf in leaves if is_attachment(leaf)]
     has_calendar = any(leaf.type in _CALENDARS for leaf in marked)
+    shown = _referred(leaves)
     hidden = [
         leaf
         for leaf in leaves
-        if is_hidden_file(leaf) and not (has_calendar and leaf.type in _CALENDARS) and not is_attachment(leaf)
+        if is_hidden_file(leaf, shown)
+        and not (has_calendar and leaf.type in _CALENDARS)
+        and not is_attachment(leaf)
     ]
     return (marked + hidden)[:_ATTACHMENTS_MAX]
+
+
+def _referred(leaves: list[Part]) -> frozenset[str]:
+    """The ids of parts that the HTML refers to, as far as it is kept: they are shown in it."""
+    if not any(leaf.content_id for leaf in leaves):
+        return frozenset()
+    page = ""
+    for leaf in leaves:
+        if leaf.type == "text/html" and len(page) < TEXT_CHARS_MAX:
+            page += decode(leaf.decoded(_TEXT_BYTES_MAX), leaf.charset)
+    return frozenset(unquote(unescape(one[1])) for one in _REFERENCE.finditer(page, 0, TEXT_CHARS_MAX))
 
 
 def _attachment(leaf: Part) -> Attachment:

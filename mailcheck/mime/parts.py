@@ -8,6 +8,7 @@ part that cannot be split is shown as text, so no content is lost.
 import quopri
 import re
 import string
+from collections.abc import Container
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -92,6 +93,11 @@ class Part:
         found = self.parameter("content-disposition", "filename") or self.parameter("content-type", "name")
         return one_line(found, chars_max=255)
 
+    @property
+    def content_id(self) -> str:
+        """Content-ID without its brackets, empty if there is none."""
+        return self.header("content-id").strip(b" \t<>").decode("latin-1")
+
     def parameter(self, header: str, name: str) -> str:
         """A parameter of a header as text (RFC 2231 forms included), empty if there is none."""
         return _parameters(self.header(header)).get(name, "")
@@ -124,12 +130,15 @@ def is_attachment(part: Part) -> bool:
     return not (part.parent_type == "multipart/related" and part.header("content-id"))
 
 
-def is_hidden_file(part: Part) -> bool:
-    """Whether it is a file though nothing marks it as one: a scan without a name, an invitation, a table."""
-    if part.parent_type in _OF_MACHINES or not part.body.strip() or part.header("content-id"):
+def is_hidden_file(part: Part, shown: Container[str]) -> bool:
+    """Whether it is a file though nothing marks it as one: a scan without a name, an invitation, a table.
+
+    `shown`: the ids of parts that the HTML refers to.
+    """
+    if part.parent_type in _OF_MACHINES or not part.body.strip() or part.content_id in shown:
         return False
     if part.type.startswith("image/"):
-        return part.parent_type != "multipart/related"
+        return part.parent_type != "multipart/related" or part.content_id != ""
     if part.type.startswith("text/"):
         is_form = part.parent_type == "multipart/alternative"  # of the text, for other programs
         return part.type == "text/calendar" or not (part.type in _SHOWN_TYPES or is_form)

@@ -3,7 +3,10 @@
 Between fields there may also be a tab, `|`, a comma or a semicolon (as in CSV, with quotes). Each line is
 split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if that
 leaves an address, or the name of their column, at the beginning, or if the comma leaves none. A first line
-that names columns says where they are. Where a line has none of these, their full-width forms separate.
+that names columns says where they are.
+
+Full-width forms of these separate where one follows the address at the beginning of a line without `----`, or
+where a line has no other separator. All others of its kind separate too; others may be part of a password.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
@@ -31,6 +34,8 @@ FIELDS_MIN: Final = 2
 
 _WIDE_SEPARATOR = re.compile("—{2,}|[，；｜]")
 """As Chinese keyboards write them: `————` for `----`."""
+_NARROW = str.maketrans("，；", ",;")
+_NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
 _TOKEN_CHARS_MIN = 40
 _LINE_BYTES = 430
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -125,15 +130,21 @@ def parse(
 def _fields(line: str) -> list[str]:
     if SEPARATOR in line:
         found = _with_hyphens([field.strip() for field in line.split(SEPARATOR)])
+    elif (wide := _WIDE_SEPARATOR.search(line)) and is_address(line[: wide.start()].strip()):
+        found = _split_wide(line, wide[0])
     elif other := next((one for one in _OTHERS if one in line), ""):
         found = line.split(other)
     elif "," in line or ";" in line:
         found = _as_csv(line)
     else:
-        found = _WIDE_SEPARATOR.split(line)
+        found = _split_wide(line, wide[0]) if wide else [line]
     while len(found) > FIELDS_OAUTH and not found[-1].strip():
         found.pop()  # a separator at the end
     return [field.strip() for field in found]
+
+
+def _split_wide(line: str, separator: str) -> list[str]:
+    return re.split("—{2,}" if separator[0] == "—" else separator, line)
 
 
 def _with_hyphens(fields: list[str]) -> list[str]:
@@ -158,9 +169,10 @@ def _as_csv(line: str) -> list[str]:
 
 def _has_two_accounts(line: str) -> bool:
     """Whether commas and semicolons, one within the other, separate more than one address."""
-    if "," not in line or ";" not in line or any(one in line for one in (SEPARATOR, '"', *_OTHERS)):
+    narrow = line.translate(_NARROW)
+    if "," not in narrow or ";" not in narrow or any(one in line for one in _NOT_OF_LISTS):
         return False
-    parts = [part.strip() for part in re.split("[,;]", line)]
+    parts = [part.strip() for part in re.split("[,;]", narrow)]
     return sum(is_address(part) and _HOST_NAME.search(part) is not None for part in parts) > 1
 
 

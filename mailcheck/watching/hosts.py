@@ -24,12 +24,15 @@ TOLD_FROM: Final = 2
 
 
 class Host:
-    """One server. `queue`: mailboxes whose turn has come; `running`: looks under way; `watched`: all."""
+    """One server. `running`: looks under way; `watched`: all mailboxes."""
 
-    __slots__ = ("backoffs", "failures", "outcome", "queue", "running", "tries", "until_s", "watched")
+    __slots__ = (
+        "_queue", "_with_news", "backoffs", "failures", "outcome", "running", "tries", "until_s", "watched",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.queue: deque[int] = deque()
+        self._queue: deque[int] = deque()
+        self._with_news: deque[int] = deque()
         self.running = 0
         self.watched = 0
         self.failures = 0
@@ -37,6 +40,19 @@ class Host:
         self.until_s = 0.0
         self.outcome: Outcome | None = None
         self.tries = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the turn of a mailbox has come."""
+        return bool(self._with_news or self._queue)
+
+    def append(self, email_id: int, *, news: bool) -> None:
+        """A mailbox's turn has come. `news`: its server told of something, so it is before all without."""
+        (self._with_news if news else self._queue).append(email_id)
+
+    def popleft(self) -> int:
+        """The next mailbox. There must be one."""
+        return (self._with_news or self._queue).popleft()
 
     def closed(self, now_s: float) -> bool:
         """Whether it is left alone now. While one mailbox tries, the others wait for what comes of it."""

@@ -20,15 +20,17 @@ _OF_ALL_S: Final = 0.02
 average at most 17 looks a second at one server, and 63 in all."""
 _SPREADS: Final = 0.4
 """How much sooner a look may come. After a restart all connections begin at nearly the same time."""
-HOLD_S: Final = 60.0
-"""A watcher keeps its connection for this long before another one may have its place."""
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings: how long an IDLE may stand, and between two looks where there is none."""
+    """The settings: how long an IDLE may stand, and between two looks where there is none.
+
+    `hold_s`: a watcher keeps its connection for this long before another one may have its place.
+    """
 
     renew_s: float = 540.0
     poll_s: float = 60.0
+    hold_s: float = 60.0
 
 
 def spread_s(count: int, chance: float) -> float:

@@ -1,7 +1,8 @@
 """Whose turn it is among all watched mailboxes.
 
 A mailbox that waits has an entry in one heap, under one timer. When it is due it stands in the queue of its
-host; hosts take turns, and few looks run at a time. What a look does, `Work` says.
+host, those with news before all others; hosts take turns, and few looks run at a time. What a look does,
+`Work` says.
 """
 
 import asyncio
@@ -69,7 +70,7 @@ class Turns:
         """The mailbox is not at its host any more."""
         host = self.host_of(watched)
         host.watched -= 1
-        if not host.watched and not host.running and not host.queue:
+        if not host.watched and not host.running and not host.waits:
             del self.hosts[watched.host]
 
     def later(self, watched: Watched, wait_s: float) -> None:
@@ -110,7 +111,7 @@ class Turns:
             if watched is not None and watched.due_s == due_s:
                 watched.due_s = NEVER_S
                 host = self.host_of(watched)
-                host.queue.append(email_id)
+                host.append(email_id, news=watched.news)
                 self._ready[watched.host] = host
         self._arm()
         self._pump()
@@ -119,9 +120,9 @@ class Turns:
         """Begin looks, in turns for the hosts."""
         for name in list(self._ready):
             host = self._ready[name]
-            while host.queue and host.running < self._per_host and len(self._tasks) < self._at_once:
-                self._begin(self.watched.get(host.queue.popleft()), name, host)
-            if not host.queue:
+            while host.waits and host.running < self._per_host and len(self._tasks) < self._at_once:
+                self._begin(self.watched.get(host.popleft()), name, host)
+            if not host.waits:
                 del self._ready[name]
             elif host.running < self._per_host:
                 self._ready[name] = self._ready.pop(name)  # its turn comes first when a place is free
@@ -130,6 +131,8 @@ class Turns:
     def _begin(self, watched: Watched | None, name: str, host: Host) -> None:
         if watched is None or watched.running or watched.host != name or not self.open:
             return
+        if watched.due_s != NEVER_S:
+            return  # it has got another turn since
         work = self._work.begin(watched, host)
         if work is None:
             return

@@ -12,6 +12,7 @@ class Watched:
     """One watched mailbox. `due_s` is inf while it looks, or waits for its sign-in to change."""
 
     __slots__ = (
+        "all_due_s",
         "anew",
         "client",
         "due_s",
@@ -21,6 +22,7 @@ class Watched:
         "news",
         "places",
         "running",
+        "since_s",
         "told",
     )
 
@@ -38,6 +40,10 @@ class Watched:
         self.client: ImapClient | None = None
         self.places: Places | None = None
         """Where the connection of `client` has its place."""
+        self.since_s = 0.0
+        """When it took that."""
+        self.all_due_s = 0.0
+        """When all folders are to be read again. News of INBOX put that off no further."""
 
     def cut(self) -> None:
         """Cut the connection that waits in IDLE, if there is one."""

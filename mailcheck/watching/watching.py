@@ -229,10 +229,12 @@ class Watching:
         watched.client = None
         if places is None:
             places = self._connections.of_watchers(standing.plan)
-            if not places.try_take(now_s() - pace.HOLD_S):
+            now = now_s()
+            if not places.try_take(now - self._pace.hold_s):
                 host.tries = False
                 self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()) / 2)
                 return
+            watched.since_s = now
         else:
             places.wake(watched.email_id)
             watched.places = None
@@ -252,6 +254,7 @@ class Watching:
         plan = standing.plan
         assert plan is not None, "it was asked before"
         self.looks += 1
+        reads_all = client is None or not watched.news
         seen = Seen(self._mailboxes, self._known, watched.email_id, plan)
         try:
             if client is None:
@@ -259,7 +262,7 @@ class Watching:
                 if not done.own_way:
                     host.answered()
             else:
-                await self._looking.again(client, plan, seen, renews=not watched.news)
+                await self._looking.again(client, plan, seen, renews=reads_all)
         except CheckFailed as failed:
             if client is None:
                 await self._failed(watched, host, failed.outcome)
@@ -277,9 +280,11 @@ class Watching:
             if watched.told or standing.failed:
                 await self._told(watched, WatchState("ok"))
                 watched.told = False
-            return await self._wait(watched, places, plan, seen.client)
+            return await self._wait(watched, places, plan, seen.client, has_read_all=reads_all)
 
-    async def _wait(self, watched: Watched, places: Places, plan: Plan, client: ImapClient | None) -> bool:
+    async def _wait(
+        self, watched: Watched, places: Places, plan: Plan, client: ImapClient | None, *, has_read_all: bool
+    ) -> bool:
         """Wait in IDLE if the server offers it, else for the next look."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
         stays = self._turns.watched.get(watched.email_id) is watched and not watched.anew
@@ -291,12 +296,12 @@ class Watching:
                 client.abort()
             else:
                 watched.client, watched.places = client, places
-                now = now_s()
-                there = self._turns.host_of(watched).watched
-                self._turns.later(
-                    watched, pace.renew_s(self._pace, there, self.count, self._ambient.random())
-                )
-                places.lend(watched.email_id, now, partial(self._evicted, watched))
+                now, there = now_s(), self._turns.host_of(watched).watched
+                if has_read_all:
+                    renew_s = pace.renew_s(self._pace, there, self.count, self._ambient.random())
+                    watched.all_due_s = now + renew_s
+                self._turns.later(watched, max(0.0, watched.all_due_s - now))
+                places.lend(watched.email_id, watched.since_s, partial(self._evicted, watched))
                 return True
         elif client is not None:
             await client.logout(_LOGOUT_S)

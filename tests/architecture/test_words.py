@@ -145,6 +145,11 @@ def test_a_catalogue_has_the_same_texts_in_each_language(catalogue: tuple[Module
     assert [name for name, text in chinese.items() if not CHINESE.search(text)] == []
 
 
+def test_english_texts_are_right_for_one_thing_too() -> None:
+    counted = re.compile(r"(?<!at most )\{\} (?:new )?(?:mailboxes|mails|checks|lines)\b")
+    assert [name for name, text in texts_of(mail_en).items() if counted.search(text)] == []
+
+
 def test_a_text_that_is_missing_in_a_language_is_an_error_at_the_start() -> None:
     one, other = ModuleType("zh"), ModuleType("en")
     one.__dict__.update(HELLO="你好", NAMED="你好 {}")

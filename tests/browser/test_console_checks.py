@@ -83,7 +83,7 @@ async def test_a_check_moves_its_bar_and_brings_the_mails(chromium: Chromium, tm
         assert bars == sorted(bars), "a bar never goes back"
         assert len([value for value in bars if 0 < value < 100]) >= 2, "the bar was seen moving"
         alice, bob = await rows(tab)
-        assert (alice["mails"], alice["message"]) == (60, "Done, 60 new mails")
+        assert (alice["mails"], alice["message"]) == (60, "Done, new mails: 60")
         assert "wrong user name or password" in bob["message"]
         await tab.click(f"[data-id='{email_id}'] .address a")
         await until_text(tab, ".mail-list li", "Mail 60")

@@ -142,6 +142,24 @@ def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(server: Dov
     in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=0.5))
 
 
+def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user: str) -> None:
+    with server.client(user, "secret") as client:
+        client.create("Spam")
+
+    async def test(world: MailWorld) -> None:
+        await watched(world, server, user)
+        await waits_in_idle(world)
+        await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
+        for n in range(200):
+            await deliver(server, user, f"news {n}")
+            await told(world, f"news {n}")
+            if "your code" in await subjects(world):
+                return
+        raise AssertionError("the other folder was not read")
+
+    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=2.0))
+
+
 def test_after_a_restart_a_watched_mailbox_is_watched_again(server: Dovecot, user: str) -> None:
     async def test(world: MailWorld) -> None:
         number = await watched(world, server, user)
@@ -212,6 +230,24 @@ def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server
         assert world.mail.connections.open <= 2
 
     in_real_world(test, providers=bounded, watch=Pace(poll_s=0.2))
+
+
+def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
+    users = [f"in-turn-{n}@example.com" for n in range(3)]
+    for name in users:
+        server.add_user(name)
+
+    async def test(world: MailWorld) -> None:
+        for name in users:
+            await watched(world, server, name)
+        await waits_in_idle(world)
+        for name in users:
+            await deliver(server, name, f"to {name}")
+        for name in users:
+            await told(world, f"to {name}")
+
+    one = Providers({"imap": ProviderOptions(connections_max=1)})
+    in_real_world(test, providers=one, watch=Pace(poll_s=0.1, hold_s=0.2))
 
 
 # -- a proxy between us and the server ---------------------------------------------------------------

@@ -57,6 +57,7 @@ def test_every_floor_the_console_and_the_browser_client_are_inside(wheel: Path) 
         names = set(archive.namelist())
     assert {f"huahuo/{floor}/__init__.py" for floor in FLOORS} <= names
     assert {"huahuo/pages/static/index.html", "huahuo/pages/static/client/huahuo-client.js"} <= names
+    assert "huahuo/eventstore/fulltext/unicode-license.txt" in names, "the licence of a table asks for it"
 
 
 def test_where_a_compiler_is_the_wheel_holds_the_part_in_c(wheel: Path) -> None:

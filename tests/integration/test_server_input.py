@@ -264,6 +264,14 @@ async def test_what_is_no_message_is_answered_and_the_connection_stays(data: str
         assert types(await client.quiet()) == []
 
 
+async def test_fields_that_the_server_does_not_know_are_ignored() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.say(action="authenticate", token=w.token(), of_tomorrow={"a": 1})
+        assert (await client.until("authentication_result"))["success"]
+        await client.say(action="note", id="n", text="x", of_tomorrow="y")
+        assert (await client.until("success"))["id"] == "n"
+
+
 async def test_a_message_above_the_limit_closes_with_1009() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())

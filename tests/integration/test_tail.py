@@ -49,6 +49,30 @@ async def test_codes_are_lines_with_tabs_between_the_fields() -> None:
         assert _lines(out) == ["now\\u001b\tmailbox 7\t482913"]
 
 
+class _Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+class _Piped(Console):
+    ended = False
+
+    def on_broken_pipe(self) -> None:
+        self.ended = True
+
+
+async def test_a_reader_of_codes_that_closes_the_pipe_is_no_fault() -> None:
+    async with behind_proxy() as (server, _):
+        body = json.dumps({"type": "mail_received", "code": "482913", "timestamp": "t"}).encode()
+        await server.log.append(Append(ts_ms=1, events=(NewEvent(STREAM, "mail_received", body),)))
+        url, console = f"127.0.0.1:{server.port}", _Piped(file=_Closed())
+        following = asyncio.create_task(tail(url, STREAM, server.token, "0", codes=True, console=console))
+        await until(lambda: console.ended or following.done())
+        assert console.ended
+        following.cancel()
+        await asyncio.wait({following})
+
+
 async def test_as_json_each_line_is_an_object_with_its_place() -> None:
     async with behind_proxy() as (server, _):
         out = io.StringIO()

@@ -39,18 +39,32 @@ class Shouting:
             return []
         return [{"SAID": str(message["type"]).upper(), "ID": message.get("id")}]
 
+    def close_code(self, code: int) -> int:
+        return 3000 + code % 1000
+
+
+class SaysShorter(Shouting):
+    """Implements `SaysTooLarge` too."""
+
     def too_large(self, bytes_max: int) -> Sequence[Message]:
         return [{"SAID": "SHORTER", "MOST": bytes_max}]
 
-    def close_code(self, code: int) -> int:
-        return 3000 + code % 1000
+
+class SaysNothing(Shouting):
+    """Has a fault there."""
+
+    def too_large(self, bytes_max: int) -> Sequence[Message]:
+        raise RuntimeError(f"canary-in-exception {bytes_max}")
 
 
 class Tongue:
     """Implements `Tongue`."""
 
+    def __init__(self, made: type[Shouting] = Shouting) -> None:
+        self._made = made
+
     def interpreter(self, first: Message) -> Shouting | None:
-        return Shouting() if "SAY" in first else None
+        return self._made() if "SAY" in first else None
 
 
 async def said(client: RawClient) -> dict[str, Any]:
@@ -106,11 +120,31 @@ def test_closes_have_the_codes_of_the_other_language() -> None:
 def test_a_message_that_is_too_large_is_answered_before_the_close() -> None:
     async def main() -> None:
         settings = TransportSettings(message_bytes_max=100_000)
-        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+        async with world(settings, tongues=[Tongue(SaysShorter)]) as w, raw(w.url) as client:
             await hello(w, client)
             await client.say(SAY="NOTE", TEXT="x" * 100_000)
             assert await said(client) == {"SAID": "SHORTER", "MOST": 100_000}
             assert await client.closed() == 1009
+
+    run(main())
+
+
+def test_an_interpreter_need_not_say_anything_before_a_close_for_size() -> None:
+    async def main() -> None:
+        settings = TransportSettings(message_bytes_max=100_000)
+        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+            await hello(w, client)
+            await client.say(SAY="NOTE", TEXT="x" * 100_000)
+            assert await client.closed() == 1009
+
+    run(main())
+
+
+def test_a_fault_in_what_is_said_of_large_messages_ends_the_connection() -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue(SaysNothing)]) as w, raw(w.url) as client:
+            await client.say(SAY="HELLO", TOKEN=w.token(), type="")
+            assert await client.closed() == 1011
 
     run(main())
 

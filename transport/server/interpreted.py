@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from huahuo.actors.plugins.tongues import Interpreter, Message, Tongue
+from huahuo.actors.plugins.tongues import Interpreter, Message, SaysTooLarge, Tongue
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
@@ -229,9 +229,13 @@ class Interpreted:
 
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`."""
-        if self._interpreter is not None:
-            said = self._interpreter.too_large(self._settings.message_bytes_max)
-            if_too_large = [msgspec.json.encode(message) for message in said]
+        interpreter: object = self._interpreter
+        try:
+            if isinstance(interpreter, SaysTooLarge):
+                said = interpreter.too_large(self._settings.message_bytes_max)
+                if_too_large = [msgspec.json.encode(message) for message in said]
+        except Exception:  # noqa: BLE001  as in `recv`
+            self._failed()
         self._ws.trust(if_too_large)
 
     def handed_over(self) -> None:

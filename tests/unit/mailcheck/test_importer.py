@@ -96,12 +96,34 @@ def test_a_password_behind_a_mistyped_separator_becomes_no_part_of_an_address(li
 
 
 @pytest.mark.parametrize(
-    "line", ["a@x.com;canary,b@y.com", "a@x.com;canary,b@y.com;canary", "a@x.com,canary; b@y.com,canary"]
+    "line",
+    [
+        "a@x.com;canary,b@y.com",
+        "a@x.com;canary,b@y.com;canary",
+        "a@x.com,canary; b@y.com,canary",
+        "a@x.com；canary，b@y.com",
+        "a@x.com，canary;b@y.com，canary",
+    ],
 )
 def test_several_accounts_in_one_line_are_told_and_none_is_guessed(line: str) -> None:
     data = parse(line, "imap")
     assert (data.accounts, reasons(data)) == ((), [(1, "此行有多个邮箱地址，每行只能有一个邮箱")])
     assert "canary" not in repr(data)
+
+
+@pytest.mark.parametrize(
+    ("separator", "inside"),
+    [
+        *(("----", one) for one in "，；｜—,;|"),
+        *(("————", one) for one in "，；｜,;|"),
+        *(("，", one) for one in ("；", "｜", "——", ",", ";", "|")),
+        *(("；", one) for one in ("，", "｜", "——", ",", ";", "|")),
+        *((one, "，") for one in ",;|\t"),
+    ],
+)
+def test_a_separator_of_another_kind_is_part_of_a_password(separator: str, inside: str) -> None:
+    line = f"a@x.com{separator}p{inside}w"
+    assert accounts(parse(line, "imap")) == [(1, "a@x.com", {"password": f"p{inside}w"})]
 
 
 @pytest.mark.parametrize("separator", ["————", "——", "，", "；", "｜"])

@@ -206,11 +206,14 @@ def test_an_attachment_is_listed_by_name_type_and_size() -> None:
         ("Content-Type: image/png; name=x.png", True),
         ("Content-Type: image/png\nContent-ID: <1>\nContent-Disposition: attachment; filename=x.png", True),
         ("Content-Type: image/png", False),
+        ("Content-Type: image/png\nContent-ID: <logo@2>", False),
+        ("Content-Type: image/png\nContent-ID: <3>", False),
     ],
 )
 def test_a_picture_inside_the_text_is_no_attachment(headers: str, counts: bool) -> None:
     raw = (
-        "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n<img src='cid:1'>\n"
+        "Content-Type: multipart/related; boundary=b\n\n--b\nContent-Type: text/html\n\n"
+        f"<img src='cid:1'><img src=\"CID:logo%402\"><p style='background: url(cid:3)'>\n"
         f"--b\n{headers}\n\nAAAA\n--b--\n"
     )
     assert parse_mail(raw.encode()).has_attachments is counts
@@ -226,7 +229,8 @@ def test_a_picture_inside_the_text_is_no_attachment(headers: str, counts: bool) 
         ("Content-Type: text/calendar; name=invite.ics", True),
         ("Content-Type: text/csv", True),
         ("Content-Type: application/pdf", True),
-        ("Content-Type: application/pdf\nContent-ID: <1>", False),
+        ("Content-Type: application/pdf\nContent-ID: <1>", True),
+        ("Content-Type: image/jpeg\nContent-ID: <1>", True),
         ("Content-Type: message/rfc822", True),
         ("Content-Type: image/jpeg; name=photo.jpg\nContent-ID: <1>", True),
     ],
@@ -241,6 +245,18 @@ def test_a_mail_of_one_file_without_a_name_lists_it_and_gives_it() -> None:
     [listed] = parse_mail(raw).attachments
     assert (listed.name, listed.type) == ("attachment.pdf", "application/pdf")
     assert attached(raw, 0, 100) == (listed, b"%PDF-")
+
+
+@pytest.mark.parametrize("parent", ["related", "mixed"])
+def test_a_picture_that_the_text_does_not_show_is_listed_and_given(parent: str) -> None:
+    raw = (
+        f"Content-Type: multipart/{parent}; boundary=b\n\n--b\nContent-Type: text/html\n\n<img src='cid:1'>\n"
+        "--b\nContent-Type: image/png\nContent-ID: <1>\n\nshown\n"
+        "--b\nContent-Type: image/png\nContent-ID: <2>\n\nAAAA\n--b--\n"
+    ).encode()
+    [listed] = parse_mail(raw).attachments
+    assert (listed.name, listed.type) == ("image.png", "image/png")
+    assert attached(raw, 0, 100) == (listed, b"AAAA")
 
 
 def test_files_that_nothing_marks_stand_behind_the_others_which_keep_their_numbers() -> None:
@@ -282,6 +298,8 @@ def test_an_invitation_that_is_attached_too_is_listed_once() -> None:
         ("bye \n-- \nBob", "no", "bye \n-- \nBob"),
         (" > no quote\n  two", "no", "> no quote\n two"),
         ("open end ", "no", "open end "),
+        ("Hello, \n\nYour code: \n482913", "no", "Hello, \n\nYour code: 482913"),
+        ("Hello, \n\nYour code: \n482913", "yes", "Hello,\n\nYour code:482913"),
     ],
 )
 def test_lines_that_were_broken_for_the_way_are_joined(lines: str, delsp: str, text: str) -> None:
