@@ -211,7 +211,8 @@ class ReplicaWriter(ApplyingWriter):
         try:
             for part in range(PARTS + 1):
                 upto = before + (last - before) * part // PARTS
-                await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
+                if self.shared.offset < upto:
+                    await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
         except Unavailable:
             return
         member = self.shared.members.get(self.node)
