@@ -53,6 +53,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
@@ -182,6 +183,8 @@ class App:
             await self._parts.stop(self.settings.drain_timeout_s)
             if isinstance(error, Corrupt):
                 raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
+            if (full := no_room(error, self.settings.data)) is not None:
+                raise HuahuoError(str(full)) from error
             raise
         if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
             self._parts.add(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.errors import HuahuoError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
@@ -154,3 +156,21 @@ async def test_a_real_file_system_fills_to_the_threshold_and_no_write_ever_fails
                 ballast.unlink()
                 await look()
                 await client.send("publish", stream="group/ops", type="tick")
+
+
+async def test_a_start_that_meets_a_full_disk_after_the_log_was_opened_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    data = tmp_path / "data"
+    with monkeypatch.context() as disk:
+        disk.setattr("huahuo.mailcheck.finding.index.TextIndex", full)
+        with pytest.raises(HuahuoError, match=f"the disk of {data} is full: delete other files"):
+            async with stored(data):
+                pass
+    async with stored(data) as s:
+        assert await readyz(s) == "ready\n"
