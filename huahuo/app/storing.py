@@ -11,6 +11,8 @@ from huahuo.actors.plugins.principal import user_id_of
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
+from huahuo.eventstore.audit.index import DATABASE as INDEX
+from huahuo.eventstore.audit.tables import discard
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.storage.actions import StorageActions
@@ -125,7 +127,10 @@ class Storing:
             found = None if user is None else user.user_id
         if found is None:
             raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
-        return await erasing.erase(found, by)
+        erased = await erasing.erase(found, by)
+        # It holds the bodies of what was pruned until it is brought forward, and their words even longer.
+        discard(self._settings.data / INDEX)
+        return erased
 
     def _others_pruned(self) -> None:
         if self.retaining is not None:
