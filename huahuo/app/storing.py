@@ -28,6 +28,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.users import zh as user_words
 from huahuo.users.book import UserBook
+from huahuo.users.login import Login
 from huahuo.users.users import UserRefused
 
 
@@ -57,11 +58,12 @@ class Storing:
         )
         StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
-    def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
+    def guard(self, gate: Gate, publisher: Publisher, api: Api, login: Login) -> None:
         """Refuse growth by these ways while there is no room."""
         self.room.guard(lambda ask: setattr(gate, "refuse_growth", ask), of_users=True)
         self.room.guard(lambda ask: setattr(publisher, "refuse_growth", ask), of_users=False)
         self.room.guard(api.refuse_growth, of_users=True)
+        self.room.guard(lambda ask: setattr(login, "refuse_growth", ask), of_users=False)
 
     async def begin(
         self,

@@ -333,7 +333,7 @@ class App:
 
     async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing
-        storing.guard(self.gate, self.publisher, self.http)
+        storing.guard(self.gate, self.publisher, self.http, self.login)
         own = account_steps(self.users, self.api_keys, self.webhooks.book)
         brought = (one.forget for one in self._brought.values())
         storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))

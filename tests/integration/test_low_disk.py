@@ -87,6 +87,20 @@ async def test_every_door_refuses_and_opens_again(tmp_path: Path) -> None:
         await s.app.publisher.publish("group/ops", "tick", {})
 
 
+async def test_nobody_makes_an_account_but_users_sign_in(tmp_path: Path) -> None:
+    account = {"username": "newcomer", "password": "correct horse"}
+    async with stored(tmp_path / "data", registration=True) as s, http_client(s.app.url) as http:
+        await s.app.users.add("alice", account["password"], principal="test")
+        await s.has_free(10 * MIB)
+        answer = await http.post("/accounts", json=account)
+        assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+        assert answer.headers["Retry-After"] == "30"
+        answer = await http.post("/login", json=account | {"username": "alice"})
+        assert answer.status_code == 200
+        await s.has_free(1 << 40)
+        assert (await http.post("/accounts", json=account)).status_code == 201
+
+
 async def test_the_stage_is_said_by_readyz_by_the_metrics_and_once_in_the_log(tmp_path: Path) -> None:
     async with stored(tmp_path / "data") as s:
         assert await readyz(s) == "ready\n"
