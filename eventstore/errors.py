@@ -5,6 +5,7 @@ EventStoreError
  |   +- KeyConflict    a secret was sealed under a key that its owner does not have (any more)
  +- CommandMismatch  the command id was used before with another content
  +- Unavailable      the append's outcome is unknown (full disk, failed write): repeat it with the same id
+ |   +- NoRoom        a directory could not be opened because its disk is full
  +- NumbersSpent     the numbers that this node reserved are used up: reserve more and decide again
  +- QueueFull        the queue is full: nothing was done, try again later
  +- Closed           the log has been closed
@@ -48,6 +49,16 @@ class CommandMismatch(EventStoreError):  # noqa: N818
 
 class Unavailable(EventStoreError):  # noqa: N818
     """The log does not know whether the append was written; the caller must assume neither."""
+
+
+class NoRoom(Unavailable):
+    """The directory could not be opened because its disk is full. What is in it stays as it is."""
+
+    def __init__(self, directory: object) -> None:
+        super().__init__(
+            f"the disk of {directory} is full: delete other files there, or enlarge it, and try again;"
+            " nothing that was acknowledged is lost"
+        )
 
 
 class NumbersSpent(EventStoreError):  # noqa: N818

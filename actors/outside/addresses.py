@@ -52,7 +52,8 @@ _SPECIAL_V4 = tuple(
     )
 )
 _PRIVATE_V6 = (ipaddress.IPv6Network("::1/128"), ipaddress.IPv6Network("fc00::/7"))
-# Cloud metadata at a unique local address: refused even if private addresses are allowed.
+# Cloud metadata that is not link-local (Alibaba, Azure, AWS): refused even if private addresses are allowed.
+_METADATA_V4 = tuple(ipaddress.IPv4Network(text) for text in ("100.100.100.200/32", "168.63.129.16/32"))
 _METADATA_V6 = ipaddress.IPv6Network("fd00:ec2::/32")
 # Only global unicast is public, except ranges that embed or tunnel another address. v4-mapped, NAT64
 # (64:ff9b::/96), site-local, link-local and multicast addresses all lie outside of 2000::/3.
@@ -118,7 +119,7 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv4Address):
-        return not any(parsed in network for network in (*_PRIVATE_V4, *_SPECIAL_V4))
+        return not any(parsed in network for network in (*_PRIVATE_V4, *_SPECIAL_V4, *_METADATA_V4))
     return parsed in _GLOBAL_V6 and not any(parsed in network for network in _SPECIAL_V6)
 
 
@@ -143,6 +144,8 @@ def is_loopback(host: str) -> bool:
 
 def _is_private(parsed: IpAddress) -> bool:
     if isinstance(parsed, ipaddress.IPv4Address):
+        if any(parsed in network for network in _METADATA_V4):
+            return False
         return any(parsed in network for network in _PRIVATE_V4)
     if parsed.scope_id is not None or parsed in _METADATA_V6:
         return False

@@ -11,7 +11,6 @@ A verifier needs the note and the public key in its `vkey` form, nothing else of
 """
 
 import base64
-import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.new_file import make_file
 
 KEY_FILE = "checkpoint.key"
 NOTE_BYTES_MAX = 64 << 10
@@ -88,15 +88,11 @@ class SigningKey:
     def ensure(cls, path: Path, ambient: Ambient) -> "SigningKey":
         """The key in a file; the file is made with mode 0600 if there is none. Raises as `load`."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            make_file(path, f"{ambient.token_bytes(_SEED_BYTES).hex()}\n".encode("ascii"))
         except FileExistsError:
-            return cls.load(path)
+            pass
         except OSError as error:
             raise EventStoreError(f"cannot make {path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(ambient.token_bytes(_SEED_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         return cls.load(path)
 
     def vkey(self, name: str) -> str:

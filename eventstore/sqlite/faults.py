@@ -1,9 +1,16 @@
 """What the errors of SQLite's library mean to the log."""
 
+import errno
+import shutil
 import sqlite3
+from pathlib import Path
+from typing import Final
 
-from huahuo.eventstore.errors import Corrupt, EventStoreError, Unavailable
+from huahuo.eventstore.errors import Corrupt, EventStoreError, NoRoom, Unavailable
 
+_ROOM_BYTES: Final = 1 << 20
+"""With this much free, a failure to make, lengthen or map a file has another cause than a full disk."""
+_FOR_WANT_OF_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
 
@@ -28,6 +35,24 @@ def translated(
     corrupt = Corrupt(place, str(error))
     corrupt.wrote_nothing = wrote_nothing
     return corrupt
+
+
+def no_room(error: BaseException, directory: Path) -> NoRoom | None:
+    """The error to raise if `directory` could not be opened because its disk is full, else None.
+
+    SQLite calls it an I/O error if it was the index of the write-ahead log that could not be made.
+    """
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    else:
+        code = getattr(error, "sqlite_errorcode", None)
+        full = code == sqlite3.SQLITE_FULL
+        if code is not None and code & _PRIMARY_CODE in _FOR_WANT_OF_ROOM and not full:
+            try:
+                full = shutil.disk_usage(directory).free < _ROOM_BYTES
+            except OSError:
+                return None
+    return NoRoom(directory) if full else None
 
 
 def text_of(value: bytes) -> str:

@@ -16,6 +16,7 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
@@ -151,7 +152,7 @@ def find_end(directory: Path, position: int) -> End:
         with untouched(path) as connection:
             return _find_end(connection, position)
     except sqlite3.OperationalError as error:
-        raise EventStoreError(f"{path} cannot be read: {error}") from None
+        raise no_room(error, directory) or EventStoreError(f"{path} cannot be read: {error}") from None
     except sqlite3.DatabaseError as error:
         raise Damaged(0, str(error)) from None
     except MISREAD as error:

@@ -11,6 +11,7 @@ from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.looking_over import faults_said, index_of
 from huahuo.eventstore.sqlite.loss import check_loss
@@ -72,6 +73,8 @@ def checked_or_mended(
             store, reads, loaded = check(proven)
         except (Damaged, sqlite3.DatabaseError, *MISREAD) as error:
             traceback.clear_frames(error.__traceback__)  # a cursor in one of them would hold up checkpoints
+            if no_room(error, path.parent) is not None:
+                raise  # nothing is damaged
             damage = None
             if not proven:
                 proven, damage = True, put_right(path, marks)

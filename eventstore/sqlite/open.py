@@ -23,7 +23,7 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.checked_opening import check_log
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.faults import no_room, translated
 from huahuo.eventstore.sqlite.looking_over import LookingOver
 from huahuo.eventstore.sqlite.loss import settle_loss
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
@@ -181,7 +181,7 @@ def _open(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(directory)
     except OSError as error:
-        raise _unusable(directory, error) from None
+        raise no_room(error, directory) or _unusable(directory, error) from None
     cut_off_at = 0
     try:
         path = directory / DATABASE
@@ -205,6 +205,8 @@ def _open(
     except BaseException as error:
         lock.leave(None)
         cut_back(directory / DATABASE, cut_off_at)
+        if isinstance(error, sqlite3.Error | OSError) and (full := no_room(error, directory)) is not None:
+            raise full from None
         if isinstance(error, sqlite3.Error):
             raise translated(error) from None
         if isinstance(error, OSError):

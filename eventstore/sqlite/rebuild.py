@@ -10,6 +10,7 @@ from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.index_proof import note_gaps
 from huahuo.eventstore.sqlite.loading import select_end
 from huahuo.eventstore.sqlite.looking_over import has_misfits
@@ -100,6 +101,8 @@ def rebuild(directory: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         give_old_pages_back(path)
     except (sqlite3.Error, *MISREAD) as error:
+        if (full := no_room(error, directory)) is not None:
+            raise full from None
         raise EventStoreError(f"the log cannot be rebuilt: {error}; restore a backup") from None
     finally:
         lock.leave(None)

@@ -13,6 +13,7 @@ import msgspec
 from huahuo.app.config import Settings
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.new_file import make_file
 from huahuo.transport.access.tokens import Authenticator
 
 JWT_FILE = "jwt.secret"
@@ -120,7 +121,7 @@ def _make_directory(path: Path) -> None:
 
 
 def _stored(path: Path, fresh: str) -> str:
-    """The file's text. If there is no file, it is made from `fresh`, with O_EXCL against a second starter."""
+    """The file's text. If there is no file, it is made from `fresh`, unless a second starter was faster."""
     try:
         write_key(path, fresh)
     except FileExistsError:
@@ -132,15 +133,7 @@ def _stored(path: Path, fresh: str) -> str:
 
 def write_key(path: Path, text: str) -> None:
     """Make a key's file, or none. Raises OSError, if there is one already FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:  # a part of a key would be taken for another one
-        path.unlink(missing_ok=True)
-        raise
+    make_file(path, f"{text}\n".encode("ascii"))
 
 
 def _read(path: Path) -> str:

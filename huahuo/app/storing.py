@@ -11,6 +11,8 @@ from huahuo.actors.plugins.principal import user_id_of
 from huahuo.app.config import Settings
 from huahuo.app.stopping import Parts
 from huahuo.errors import ConfigError
+from huahuo.eventstore.audit.index import DATABASE as INDEX
+from huahuo.eventstore.audit.tables import discard
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.storage.actions import StorageActions
@@ -26,6 +28,7 @@ from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.users import zh as user_words
 from huahuo.users.book import UserBook
+from huahuo.users.login import Login
 from huahuo.users.users import UserRefused
 
 
@@ -55,11 +58,12 @@ class Storing:
         )
         StorageActions(self.quotas, self.stands, self.erase).register(registry)
 
-    def guard(self, gate: Gate, publisher: Publisher, api: Api) -> None:
+    def guard(self, gate: Gate, publisher: Publisher, api: Api, login: Login) -> None:
         """Refuse growth by these ways while there is no room."""
         self.room.guard(lambda ask: setattr(gate, "refuse_growth", ask), of_users=True)
         self.room.guard(lambda ask: setattr(publisher, "refuse_growth", ask), of_users=False)
         self.room.guard(api.refuse_growth, of_users=True)
+        self.room.guard(lambda ask: setattr(login, "refuse_growth", ask), of_users=False)
 
     async def begin(
         self,
@@ -125,7 +129,10 @@ class Storing:
             found = None if user is None else user.user_id
         if found is None:
             raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
-        return await erasing.erase(found, by)
+        erased = await erasing.erase(found, by)
+        # It holds the bodies of what was pruned until it is brought forward, and their words even longer.
+        discard(self._settings.data / INDEX)
+        return erased
 
     def _others_pruned(self) -> None:
         if self.retaining is not None:

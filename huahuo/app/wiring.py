@@ -53,6 +53,7 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
@@ -178,6 +179,8 @@ class App:
             await self._parts.stop(self.settings.drain_timeout_s)
             if isinstance(error, Corrupt):
                 raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
+            if (full := no_room(error, self.settings.data)) is not None:
+                raise HuahuoError(str(full)) from error
             raise
         if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
             self._parts.add(
@@ -326,7 +329,7 @@ class App:
 
     async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing
-        storing.guard(self.gate, self.publisher, self.http)
+        storing.guard(self.gate, self.publisher, self.http, self.login)
         own = account_steps(self.users, self.api_keys, self.webhooks.book)
         brought = (one.forget for one in self._brought.values())
         storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))

@@ -72,7 +72,8 @@ class Erasing:
             removed.update(forgotten.counts)
             streams.update(dict.fromkeys(forgotten.streams))
         prefix = f"{_DURABLE}{own}/"
-        streams.update(dict.fromkeys(self._log.streams(prefix)))
+        durable = dict.fromkeys(self._log.streams(prefix))
+        streams.update(durable)
         await self._end(streams, by)
         chosen, elsewhere, stay = await self._look(own, streams)
         for some in batched(chosen, BATCH_EVENTS):
@@ -80,7 +81,7 @@ class Erasing:
             removed["events"] += await prune(self._log, some, policy, self._ambient, by)
         await self._log.forget_user(own, tuple(streams))
         self._pruned()
-        return Erased(user_id, dict(removed), _remains(elsewhere, stay))
+        return Erased(user_id, dict(removed), _remains(elsewhere, stay, prefix, len(durable)))
 
     async def _end(self, streams: Collection[str], by: str) -> None:
         """Give each stream a newest event that says nothing, because the newest one is never pruned."""
@@ -135,7 +136,9 @@ def _names(body: bytes, user_id: str) -> bool:
     return named is not None and str(named) == user_id
 
 
-def _remains(elsewhere: Mapping[str, int], stay: Mapping[str, int]) -> list[Remains]:
+def _remains(
+    elsewhere: Mapping[str, int], stay: Mapping[str, int], prefix: str, durable: int
+) -> list[Remains]:
     found = [
         Remains(
             f"events that the user caused on {kind}",
@@ -149,8 +152,11 @@ def _remains(elsewhere: Mapping[str, int], stay: Mapping[str, int]) -> list[Rema
         if stream != AUTH_STREAM:
             why = "the newest event of a stream stays, so that its numbers go on; it holds only numbers"
         found.append(Remains(f"events on {stream}", count, why))
+    if durable:
+        found.append(Remains(f"names of streams, {prefix}…", durable, "the hash chain covers them"))
     return [
         *found,
+        Remains("notes of administrators", 1, "the audit keeps what they did; `user export` names the user"),
         Remains("tombstones and receipts", 1, "places and hashes, without content: they prove the rest"),
         Remains("backups", 1, "copies made before now hold all of it until you delete them"),
     ]

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.transport.access.tokens import Authenticator
@@ -72,6 +73,8 @@ class Login:
         self._registration = registration
         self._first_code = ""
         self._running = 0
+        self.refuse_growth: RefuseGrowth | None = None
+        """Asked before an account is made over HTTP. None: there is room."""
 
     async def attempt(self, name: str, password: str, address: str) -> SignedIn | Refused:
         """One sign-in from an address. Exceptions of the log pass through."""
@@ -119,8 +122,10 @@ class Login:
         """Make an account and sign in: the first administrator's with the code, else if that is allowed.
 
         Raises:
-            UserRefused: it is not allowed, or the name or the password is refused.
+            UserRefused: it is not allowed, there is no room, or the name or the password is refused.
         """
+        if not code and self.registration:
+            self.must_have_room("registration")
         now_s = self._ambient.monotonic_s()
         wait_s = self._made_at.wait_s(address, now_s)
         if wait_s > 0:
@@ -142,6 +147,12 @@ class Login:
         if first:
             self._first_code = ""
         return self.token_for(user)
+
+    def must_have_room(self, principal: str) -> None:
+        """Raise UserRefused if no account may be made now, because the disk is nearly full."""
+        refusal = None if self.refuse_growth is None else self.refuse_growth(principal, True)
+        if refusal is not None:
+            raise UserRefused(refusal.code, refusal.message, refusal.message, refusal.retry_s)
 
     async def sign_in(self, username: str, password: str, address: str) -> Verdict:
         """See `huahuo.transport.http.signing_in.SignIn`."""

@@ -95,7 +95,7 @@ class UserRoutes:
         try:
             made = await self._login.register(given.username, given.password, request.address, given.code)
         except UserRefused as refused:
-            raise HttpRefused(refused.code, refused.told) from None
+            raise HttpRefused(refused.code, refused.told, retry_s=refused.retry_s) from None
         return HttpAnswer.json(_signed_in(made).body(), 201)
 
     # FireMail -----------------------------------------------------------------------------------------------
@@ -153,6 +153,10 @@ class UserRoutes:
 
     async def _add(self, request: HttpRequest) -> HttpAnswer:
         given = _named(request)
+        try:
+            self._login.must_have_room(request.user.name)
+        except UserRefused as refused:
+            raise _worded(refused) from None
         await self._change(
             self._book.add(
                 given.username, given.password, is_admin=bool(given.is_admin), principal=request.user.name
@@ -227,7 +231,7 @@ def _shown(user: User) -> dict[str, Any]:
 
 
 def _worded(refused: UserRefused) -> HttpRefused:
-    return HttpRefused(refused.code, _CLASSIC.get(refused.code, refused.told))
+    return HttpRefused(refused.code, _CLASSIC.get(refused.code, refused.told), retry_s=refused.retry_s)
 
 
 def _refusal(text: str) -> HttpRefused:

@@ -29,10 +29,11 @@ class UserRefused(Exception):  # noqa: N818  a refusal, not a fault
     `told` is the text of the catalogue for the client; the exception's own text is for details and the shell.
     """
 
-    def __init__(self, code: str, text: str, told: str) -> None:
+    def __init__(self, code: str, text: str, told: str, retry_s: float | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.told = told
+        self.retry_s = retry_s
 
 
 class User(msgspec.Struct, frozen=True):

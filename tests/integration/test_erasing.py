@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from huahuo.actors.plugins.past import together
+from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
+from huahuo.audit import bodies
 from huahuo.cli import user_data
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.audit.query import Where
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from huahuo.users.users import UserRefused
+from tests.support.drivers.http import client as http_client
 from tests.support.worlds.storing import Stored, stored
 
 CANARY = "canary-7c1f"
@@ -41,6 +45,11 @@ async def lived(s: Stored) -> int:
     return user.user_id
 
 
+async def asked(settings: Settings) -> None:
+    """Somebody asks the audit, which makes its index."""
+    await bodies.query(settings, Where(), PAST, after=0, limit=10, as_json=True)
+
+
 def files_with(data: Path, text: str) -> list[str]:
     return [file.name for file in data.rglob("*") if file.is_file() and text.encode() in file.read_bytes()]
 
@@ -58,13 +67,30 @@ async def test_an_erased_user_is_in_no_file_of_the_directory_any_more(tmp_path: 
     assert files_with(data, CANARY) == []
 
 
+async def test_an_erased_user_is_not_in_the_index_of_the_audit(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with stored(data) as s:
+        user_id = await lived(s)
+        await asked(s.app.settings)
+        assert "audit.db" in files_with(data, CANARY)
+        await s.app.storing.erase(user_id, None, "test")
+        assert files_with(data, CANARY) == []
+        await asked(s.app.settings)  # it is made again of what is left
+        assert files_with(data, CANARY) == []
+        assert (data / "audit.db").is_file()
+
+
 async def test_what_stays_is_listed_with_the_reason(tmp_path: Path) -> None:
     async with stored(tmp_path / "data") as s:
         user_id = await lived(s)
+        async with http_client(s.app.url, s.token(user_id)) as http:
+            await http.put(f"/ds/user/{user_id}/diary", headers={"Content-Type": "text/plain"}, content=b"x")
         erased = await s.app.storing.erase(user_id, None, "test")
         stays = {one.what: one.why for one in erased.remains}
         assert "others read" in stays["events that the user caused on group"]
         assert "revoked" in stays["events on auth"]
+        assert "hash chain" in stays[f"names of streams, ds/user/{user_id}/…"]
+        assert "notes of administrators" in stays
         assert "backups" in stays
 
 

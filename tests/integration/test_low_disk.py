@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo.errors import HuahuoError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
@@ -85,6 +87,20 @@ async def test_every_door_refuses_and_opens_again(tmp_path: Path) -> None:
         await s.app.publisher.publish("group/ops", "tick", {})
 
 
+async def test_nobody_makes_an_account_but_users_sign_in(tmp_path: Path) -> None:
+    account = {"username": "newcomer", "password": "correct horse"}
+    async with stored(tmp_path / "data", registration=True) as s, http_client(s.app.url) as http:
+        await s.app.users.add("alice", account["password"], principal="test")
+        await s.has_free(10 * MIB)
+        answer = await http.post("/accounts", json=account)
+        assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+        assert answer.headers["Retry-After"] == "30"
+        answer = await http.post("/login", json=account | {"username": "alice"})
+        assert answer.status_code == 200
+        await s.has_free(1 << 40)
+        assert (await http.post("/accounts", json=account)).status_code == 201
+
+
 async def test_the_stage_is_said_by_readyz_by_the_metrics_and_once_in_the_log(tmp_path: Path) -> None:
     async with stored(tmp_path / "data") as s:
         assert await readyz(s) == "ready\n"
@@ -154,3 +170,21 @@ async def test_a_real_file_system_fills_to_the_threshold_and_no_write_ever_fails
                 ballast.unlink()
                 await look()
                 await client.send("publish", stream="group/ops", type="tick")
+
+
+async def test_a_start_that_meets_a_full_disk_after_the_log_was_opened_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    data = tmp_path / "data"
+    with monkeypatch.context() as disk:
+        disk.setattr("huahuo.mailcheck.finding.index.TextIndex", full)
+        with pytest.raises(HuahuoError, match=f"the disk of {data} is full: delete other files"):
+            async with stored(data):
+                pass
+    async with stored(data) as s:
+        assert await readyz(s) == "ready\n"

@@ -1,15 +1,19 @@
 """Who may read and write which path, and who may without a token. Pure."""
 
 import ipaddress
+import re
 from typing import Final
 
 from huahuo.actors.plugins.principal import Principal, user_id_of
+from huahuo.transport.access.door import is_loopback
 from huahuo.transport.access.rights import READ, WRITE
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.http.messages import Request
 
 ANYBODY: Final = Verified(Principal("ds:open", "anybody"), expires_at_ms=1 << 52)
 """Who asks without a token where that is allowed. No token can name this user."""
+
+_HOST: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:[0-9]*)?", re.IGNORECASE)
 
 
 def may_use(principal: Principal, path: str, *, is_open: bool, writes: bool = False) -> bool:
@@ -29,10 +33,19 @@ def may_use(principal: Principal, path: str, *, is_open: bool, writes: bool = Fa
 
 
 def is_near(request: Request, address: str) -> bool:
-    """Whether a request comes from this machine and names it: a page of another site cannot."""
-    host = (request.header("host") or "").strip()
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return _is_loopback(address) and (name.lower() == "localhost" or _is_loopback(name))
+    """Whether a request comes from this machine and names it: a page of another site cannot.
+
+    `address` is as `Door.address` gives it. That of a proxy on this machine that is not trusted is a loopback
+    address, too; then the client counts that it names in X-Forwarded-For.
+    """
+    hops = ",".join(request.all("x-forwarded-for"))
+    if hops and not _is_loopback(hops.rpartition(",")[2].strip()):
+        return False
+    host = _HOST.fullmatch(request.header("host") or "")
+    if host is None or not is_loopback(address):
+        return False
+    name = host["address"] or host["name"]
+    return name.lower() == "localhost" or _is_loopback(name)
 
 
 def _is_loopback(text: str) -> bool:

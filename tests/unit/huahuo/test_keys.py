@@ -1,5 +1,6 @@
 """The keys of a data directory."""
 
+import resource
 import stat
 from pathlib import Path
 
@@ -87,3 +88,17 @@ def test_a_command_without_a_token_says_that_it_needs_one_before_it_speaks_of_di
         ConfigError, match=r"no token: give --token \(or HUAHUO_TOKEN\).*there is no directory"
     ):
         token_source(None, own, SystemAmbient())
+
+
+def test_a_first_start_that_cannot_write_leaves_no_empty_key_behind(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "d")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (0, hard)
+    )  # as on a full disk: a file is made, and no byte of it
+    try:
+        with pytest.raises(ConfigError, match=r"cannot make .*jwt\.secret"):
+            keys.ensure(settings, FakeAmbient())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(keys.ensure(settings, FakeAmbient()).master_key) == 32

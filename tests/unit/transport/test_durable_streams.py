@@ -7,6 +7,7 @@ import pytest
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import NewEvent, StoredEvent
+from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.durable_streams import bodies
 from huahuo.transport.durable_streams.asking import (
     Addition,
@@ -201,15 +202,32 @@ def test_a_path_belongs_to_its_user_or_group() -> None:
     ("host", "address", "near"),
     [
         ("localhost:8765", "127.0.0.1", True),
-        ("[::1]:8765", "::1", True),
+        ("[::1]:8765", AddressDoor().address("::1", ()), True),
+        ("[::1]:8765", AddressDoor().address("2001:db8::1", ()), False),
         ("127.0.0.1", "127.0.0.1", True),
         ("evil.example", "127.0.0.1", False),
+        ("[::1].evil.example", "127.0.0.1", False),
+        ("localhost:1@evil.example", "127.0.0.1", False),
         ("localhost", "10.0.0.1", False),
         ("", "127.0.0.1", False),
     ],
 )
 def test_open_means_this_machine_named_as_such(host: str, address: str, near: bool) -> None:
     assert is_near(request(host=host), address) is near
+
+
+@pytest.mark.parametrize(
+    ("hops", "near"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("8.8.8.8", False),
+        ("127.0.0.1, 8.8.8.8", False),
+        ("unknown", False),
+    ],
+)
+def test_open_is_not_open_behind_a_proxy_on_this_machine_that_names_its_client(hops: str, near: bool) -> None:
+    assert is_near(request(host="localhost", x_forwarded_for=hops), "127.0.0.1") is near
 
 
 @pytest.mark.parametrize(

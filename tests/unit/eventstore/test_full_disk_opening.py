@@ -1,0 +1,93 @@
+"""A directory on a full disk: what cannot be opened is not harmed, and what is said is the cause."""
+
+import contextlib
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import NoRoom
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import MASTER_KEY, append, event
+
+
+@contextlib.contextmanager
+def full(monkeypatch: pytest.MonkeyPatch, bytes_max: int = 0) -> Iterator[None]:
+    """No file of this process grows beyond `bytes_max`, and the disk says that nothing is free."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with monkeypatch.context() as disk:
+        disk.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def opened(directory: Path) -> SqliteLog:
+    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+
+
+async def left_by_a_killed_process(tmp_path: Path) -> Path:
+    """A directory with events that are in the write-ahead log only."""
+    log = await opened(tmp_path / "log")
+    for _ in range(5):
+        await log.append(append(event("a")))
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "log", killed)
+    await log.close()
+    (killed / f"{DATABASE}-shm").unlink()
+    return killed
+
+
+async def test_an_opening_says_that_the_disk_is_full_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = await left_by_a_killed_process(tmp_path)
+    for bytes_max in (0, 4096, 40_000):
+        with full(monkeypatch, bytes_max), pytest.raises(NoRoom, match=f"the disk of {directory} is full"):
+            await opened(directory)
+    log = await opened(directory)
+    assert log.head("a").seq == 5
+    await log.close()
+
+
+async def test_a_directory_that_was_closed_and_one_that_is_new_say_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await opened(tmp_path / "closed")
+    await log.append(append(event("a")))
+    await log.close()
+    for name in ("closed", "new"):
+        with full(monkeypatch), pytest.raises(NoRoom):
+            await opened(tmp_path / name)
+        log = await opened(tmp_path / name)
+        await log.append(append(event("a")))
+        await log.close()
+
+
+async def test_a_rebuild_on_a_full_disk_does_not_send_anybody_to_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = await left_by_a_killed_process(tmp_path)
+    with full(monkeypatch), pytest.raises(NoRoom, match="delete other files"):
+        rebuild(directory)
+    rebuild(directory)
+    log = await opened(directory)
+    assert log.head("a").seq == 5
+    await log.close()
+
+
+async def test_another_io_error_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = await left_by_a_killed_process(tmp_path)
+    with full(monkeypatch), monkeypatch.context() as disk:
+        disk.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1 << 30))
+        with pytest.raises(Exception, match="I/O error") as caught:
+            await opened(directory)
+    assert not isinstance(caught.value, NoRoom)
