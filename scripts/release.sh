@@ -13,7 +13,7 @@ grep -q "^## $version" CHANGELOG.md || say "CHANGELOG.md has no heading \"## $ve
 
 if ! { [ -f "$venv/.ready" ] && [ ! pyproject.toml -nt "$venv/.ready" ] && [ ! constraints.txt -nt "$venv/.ready" ]; }; then
     say "installing the tools"
-    scripts/setup.sh dev
+    [ -x .venv/bin/python ] || scripts/setup.sh run
     .venv/bin/python -m venv --clear "$venv"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check 'pip>=25.1'
     "$venv/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt --group release

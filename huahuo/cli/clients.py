@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -12,7 +13,7 @@ from huahuo.terminal import printable
 
 
 async def clients(settings: Settings, *, as_json: bool, console: Console) -> None:
-    """Print one line per client, and how many are behind.
+    """Print the columns' names, one line per client, and how many are behind; as JSON, the clients only.
 
     Raises:
         HuahuoError: no service runs on this directory, or it refused.
@@ -26,17 +27,21 @@ async def clients(settings: Settings, *, as_json: bool, console: Console) -> Non
     if console.is_terminal:
         console.print(_table(rows))
     else:
-        for row in rows:
-            console.out("\t".join(_cells(row)), highlight=False)
+        for cells in (_columns(rows), *map(_cells, rows)):
+            typer.echo("\t".join(cells))  # rich would print blanks in place of tabs
     behind = sum(_lag(row) > 0 for row in rows)
     console.out(f"{len(rows)} connected (this command too), {behind} behind", highlight=False)
     if reply.get("silent"):
         console.out(f"no answer from {', '.join(map(printable, reply['silent']))}", highlight=False)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _columns(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     where = ("node",) if any("node" in row for row in rows) else ()
-    table = Table(*where, "user", "name", "client", "connected at", "events behind", "streams", box=None)
+    return (*where, "user", "name", "client", "connected at", "events behind", "streams")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(*_columns(rows), box=None)
     for row in rows:
         table.add_row(*_cells(row))
     return table

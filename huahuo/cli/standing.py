@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -32,7 +33,7 @@ _COLUMNS = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
 async def show(
     settings: Settings, declared: Collection[str] | None, *, as_json: bool, console: Console
 ) -> None:
-    """Print one line for each table and follower.
+    """Print the columns' names, then one line for each table and follower; as JSON, no names.
 
     Raises:
         ConfigError: there is no log. HuahuoError: it cannot be read, or the service refused.
@@ -44,9 +45,11 @@ async def show(
             table.add_row(*_cells(row))
         console.print(table)
         return
-    for row in rows:
-        line = msgspec.json.encode(row).decode() if as_json else "\t".join(_cells(row))
-        console.out(line, highlight=False)
+    if as_json:
+        lines = [msgspec.json.encode(row).decode() for row in rows]
+    else:
+        lines = ["\t".join(cells) for cells in (_COLUMNS, *map(_cells, rows))]
+    typer.echo("\n".join(lines))  # rich would print blanks in place of tabs
 
 
 async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> str:

@@ -56,6 +56,8 @@ async def test_labels_are_given_shown_and_filtered_by_and_reasons_of_failures_ar
         await until_text(tab, ".facts", "1 failed: why?")
         await press_button(tab, "1 failed: why?")
         await until_text(tab, "dialog .reasons", "wrong user name or password")
+        reasons = await tab.run("return document.querySelector('dialog .reasons').innerText")
+        assert reasons.lower().count("enter the password again") == 1, "what to do is told once"
         assert await violations(tab) == []
 
 

@@ -16,7 +16,15 @@ from huahuo.webhooks.book import HookBook
 from huahuo.webhooks.hooks import Filter
 from huahuo.webhooks.letters import DeadLetter, Delivery
 from tests.support.drivers.browser import Chromium
-from tests.support.drivers.console import USER_ID, console, mail, press_button, until_text, violations
+from tests.support.drivers.console import (
+    USER_ID,
+    console,
+    mail,
+    press_button,
+    resize,
+    until_text,
+    violations,
+)
 from tests.support.patience import WITHIN_S
 from tests.support.servers.receiver import receiver
 from tests.support.servers.serving import MASTER_KEY
@@ -46,6 +54,29 @@ async def test_a_key_is_made_shown_once_used_and_revoked(chromium: Chromium, tmp
             await until_text(tab, ".keys", "No keys yet")
             assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
         assert await violations(tab) == []
+
+
+async def test_a_webhook_that_is_refused_says_why(chromium: Chromium, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await on.sign_in(page="#/programs")
+        await tab.fill("input[name=url]", "http://192.0.2.1/hook")
+        await press_button(tab, "Make a webhook", ".hooks")
+        await until_text(tab, ".toasts", "https:// is needed")
+
+
+async def test_the_whole_name_of_a_key_is_readable_on_a_phone(chromium: Chromium, tmp_path: Path) -> None:
+    async with console(chromium, tmp_path) as on:
+        tab = await on.sign_in(page="#/programs")
+        await resize(tab, 375, 720)
+        await tab.fill("input[name=key_name]", "the script that copies invoices every night, then tells us")
+        await press_button(tab, "Make a key", ".keys")
+        await tab.until("document.querySelector('[data-key] b')")
+        cut = await tab.run(
+            """const name = document.querySelector("[data-key] b");
+               const [inner, outer] = [name, name.closest(".card")].map((one) => one.getBoundingClientRect());
+               return name.scrollWidth > name.clientWidth || inner.right > outer.right"""
+        )
+        assert not cut
 
 
 async def test_dead_letters_are_seen_with_the_reason_and_sent_again(

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.browser import Chromium, Tab
-from tests.support.drivers.console import console, mail, press_button, rows, until_text, violations
+from tests.support.drivers.console import (
+    console,
+    mail,
+    press_button,
+    resize,
+    rows,
+    until_text,
+    violations,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -86,6 +94,27 @@ async def test_an_import_says_what_became_of_each_line(chromium: Chromium, tmp_p
         await press_button(tab, "Close", "dialog .buttons")
         await tab.until("document.querySelectorAll('.row').length === 2")
         assert await violations(tab) == []
+
+
+async def test_every_tool_for_chosen_mailboxes_is_in_sight_on_a_phone(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with console(chromium, tmp_path) as on:
+        await on.client.send("import_emails", data=_lines(3), mail_type="gmail")
+        await on.client.send("label_emails", email_ids=[1, 2, 3], group="a group")
+        tab = await on.sign_in()
+        await resize(tab, 375, 720)
+        await tab.until("document.querySelectorAll('.row').length === 3")
+        await tab.click(".head input")
+        await until_text(tab, ".facts", "3 selected")
+        await until_text(tab, ".facts", "Groups")
+        cut = await tab.run(
+            """const box = document.querySelector(".tools-box").getBoundingClientRect();
+               const right = Math.min(box.right, innerWidth); // a page that is too wide counts too
+               return [...document.querySelectorAll(".tools-box button")]
+                 .filter((one) => one.getBoundingClientRect().right > right).map((one) => one.textContent)"""
+        )
+        assert cut == []
 
 
 async def test_everything_in_the_table_is_done_with_the_keyboard(chromium: Chromium, tmp_path: Path) -> None:

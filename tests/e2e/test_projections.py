@@ -198,3 +198,14 @@ def test_an_index_of_a_plug_in_is_made_anew_with_a_service_and_without_one(tmp_p
         assert server.stop() == 0
     assert huahuo(*rebuild, **KEYS).stdout == "mail-search: is made anew from the log, with the next start\n"
     assert not (data / "mail-search.db").exists()
+
+
+def test_lists_into_a_pipe_begin_with_the_columns_names_between_tabs(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data):
+        names, *rows = huahuo("projections", "list", "--data", str(data), **KEYS).stdout.splitlines()
+        assert names.split("\t") == ["name", "what", "cursor", "lag", "state", "dead letters", "error"]
+        assert {len(row.split("\t")) for row in rows} == {7}
+        names, own, _count = huahuo("clients", "--data", str(data), **KEYS).stdout.splitlines()
+        assert names.split("\t") == ["user", "name", "client", "connected at", "events behind", "streams"]
+        assert own.split("\t")[:2] == ["user/0", "huahuo"]

@@ -35,11 +35,11 @@ if WHOLE:
         subprocess.run(["scripts/docs.sh"], cwd=ROOT, check=True, timeout=600)
         assert (ROOT / "build" / "docs" / "reference" / "entities.html").is_file()
 
-    @pytest.mark.timeout(900)
+    @pytest.mark.timeout(1800)  # two environments and the demo's packages are installed
     def test_a_release_is_checked_and_has_a_bill_of_materials(tmp_path: Path) -> None:
         clone = tmp_path / "clone"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True, timeout=60)
-        subprocess.run(["scripts/release.sh"], cwd=clone, check=True, timeout=900)
+        subprocess.run(["scripts/release.sh"], cwd=clone, check=True, timeout=1800)
         (bill,) = (clone / "dist").glob("*.cdx.json")
         named = {part["name"] for part in json.loads(bill.read_text())["components"]}
         assert {"pykka", "websockets", "zstandard", "msgspec"} <= named

@@ -146,10 +146,15 @@ export class Console {
   }
 }
 
+/** Messages of refusals that say why in their details only: those of keys, webhooks and users. */
+const ONLY_DETAILS: ReadonlySet<string> = new Set(["操作失败", "that was not done"]);
+
 /** What went wrong, for a reader. */
 export function explain(error: unknown, heard: (text: string) => string): string {
   if (!(error instanceof HuahuoError)) return String(error);
   const known = w.value.errors[error.code];
   const said = heard(error.message);
-  return error.code === "internal" ? `${known ?? said} (${error.details})` : said || known || error.code;
+  if (error.code === "internal") return `${known ?? said} (${error.details})`;
+  if (ONLY_DETAILS.has(error.message) && error.details !== "") return `${said} (${error.details})`;
+  return said || known || error.code;
 }
