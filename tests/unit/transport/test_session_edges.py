@@ -12,7 +12,7 @@ def test_a_client_is_spoken_to_in_the_language_that_it_names_as_it_signs_in() ->
     driver = Driver()
     driver.login(language="en")
     driver.take()
-    [error] = driver.say(action="nonsense", id="a")
+    [error] = driver.say(action="nonsense")
     assert error["message"].startswith("this service has no such action")
 
 
