@@ -142,7 +142,6 @@ def test_nodes_of_two_versions_keep_every_promise() -> None:
     assert {"I1", "I7", "I10", "I13", "I26", "I27"} <= set(done.shown)
     for mark in (
         "nodes of two versions at once",
-        "older node carried newer events",
         "older code wrote behind newer code",
         "newer action refused by an older node",
     ):

@@ -38,7 +38,6 @@ SOMETIMES: Final = (
     "node joined late",
     "nodes of two versions at once",
     "older code wrote behind newer code",
-    "older node carried newer events",
     "partition healed",
     "refresh token given up",
     "refresh token rotated",

@@ -203,7 +203,8 @@ def parcels(outside: Outside, *, newer: bool = False, keyframe_every: int | None
 
         @parcel.decide
         def seal(state: Heavy, command: Seal, ctx: Context) -> Outcome:
-            later = After(2 + crc32(command.nonce.encode()) % 6, Unwrap())
+            # Named, since a second timer of one name replaces the first.
+            later = After(2 + crc32(command.nonce.encode()) % 6, Unwrap(), name=f"unwrap {command.nonce}")
             return Decision([Sealed(command.nonce)], effects=[Wrap(command.nonce), later])
 
         @parcel.effect(retries=3, backoff_s=1.0)

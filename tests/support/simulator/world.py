@@ -23,6 +23,7 @@ from huahuo.actors.domain.jobs import OPEN
 from huahuo.actors.domain.jobs import TABLE as JOBS
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
 from huahuo.actors.effects.facts import CANCEL_ASKED
+from huahuo.actors.entities.errors import EntityError
 from huahuo.embedding import calls
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.chain import GENESIS
@@ -265,7 +266,8 @@ async def _look(node: Node, told: Told) -> None:
         if node.up.is_set():
             await node.look()
         if node.was_updated:
-            with contextlib.suppress(HuahuoError, EventStoreError, TimeoutError):  # what is asked may crash
+            # What is asked may crash.
+            with contextlib.suppress(HuahuoError, EventStoreError, TimeoutError, EntityError):
                 async with asyncio.timeout(LOOK_S):
                     await _states(node, told, STATES_AT_A_LOOK)
 
@@ -406,8 +408,6 @@ async def _record(
     for name, seq, newer, live in told.states:
         written = bodies[name.partition(" ")[0]][:seq]
         history.folded.append((name, live, msgspec.json.encode(folded(written, newer=newer)).decode()))
-        carried = not newer and any(kind == "parcel_sealed" for kind, _ in written)
-        marks.sometimes("older node carried newer events", carried)
     for name, facts in bodies.items():
         counted = Counter(kind for kind, _ in facts)
         sealed, wrapped, unwrapped = (
