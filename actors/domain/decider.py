@@ -112,7 +112,7 @@ class EntityDecider(BoundedFold):
         command: Any = sent.command  # both are compared by their class: `isinstance` asks the metaclass
         if command.__class__ is Emit:
             return Decision(command.events)
-        if sent.who is None and state.exists:  # as for most timers
+        if sent.who is None and state.exists:  # most timers are such cases
             ctx = Context(state.key, now_ms=context.now_ms, command_id=sent.command_id)
         else:
             refused = self._refuses(state, sent, command)

@@ -81,7 +81,7 @@ class FairQueue[T]:
         self._latest = ""
         """The owner of the newest group that was one owner's."""
         self._groups_left = 0
-        """For so many groups the bounds are those for several owners, whoever waits."""
+        """How many groups stay small, even if only one owner waits."""
 
     def __len__(self) -> int:
         return self._count

@@ -24,7 +24,7 @@ type StopPart = Callable[[float], Awaitable[object]]
 
 
 class AtStop:
-    """Who is told when the stop begins, and the work that ends by itself then, with the service's help."""
+    """Tells its listeners that the stop begins, and waits for the work that they then bring to an end."""
 
     def __init__(self) -> None:
         self._waiting: dict[Callable[[], object], None] = {}

@@ -57,11 +57,11 @@ class Authenticator:
         return self.still_good(verified, now_ms) or verified
 
     def issue_ms(self, user_id: UserId, now_ms: int) -> int:
-        """Of when a token of a user is that is issued now: newer than what ended the tokens before it."""
+        """The issue time of a token that a user gets now: later than any revocation of older ones."""
         return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
 
     def asked_from(self, now_ms: int) -> IssueMs:
-        """`issue_ms` for somebody who is asked about from `now_ms` on: a revocation meanwhile covers it."""
+        """As `issue_ms`, for a sign-in that began at `now_ms`. A revocation during the sign-in ends it too."""
         latest_ms, before = self.latest_ms(now_ms), self.revocations.count
 
         def issue_ms(user_id: UserId) -> int:

@@ -115,7 +115,7 @@ GRANTED: Final = 5_000_000
 """From this seed on several nodes use grants."""
 CLUSTERS_EACH: Final = len(KINDS)
 ROLLING_EACH: Final = 2 * CLUSTERS_EACH
-"""Of so many seeds, one is beside a run of kind `rolling`, and one beside a run of kind `granted`."""
+"""Beside every so many seeds, one run of kind `rolling` is played, and one of kind `granted`."""
 
 WORK: Final[dict[str, float]] = {
     "publish": 6,

@@ -1,4 +1,4 @@
-"""Who is told of a client's connection: its listeners, and without one the log, once."""
+"""The state of a client's connection is told to its listeners. If there are none, it is logged once."""
 
 import pytest
 
