@@ -61,7 +61,7 @@ class Authenticator:
         return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
 
     def asked_from(self, now_ms: int) -> IssueMs:
-        """As `issue_ms`, for a sign-in that began at `now_ms`. A revocation during the sign-in ends it too."""
+        """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation during it ends its token too."""
         latest_ms, before = self.latest_ms(now_ms), self.revocations.count
 
         def issue_ms(user_id: UserId) -> int:
