@@ -45,3 +45,12 @@ def ways_on(data: Path) -> str:
 def doctor_lists(data: Path) -> str:
     """What to do about a log that is damaged so that the service does not start."""
     return f"`huahuo doctor --data {data}` lists all that is damaged, and says what to do"
+
+
+def copied_again(data: Path) -> str:
+    """What to do about the damaged directory of a node of several."""
+    return (
+        f"this is the directory of a node: empty {data}, but keep the keys and node.name, and start the node"
+        " again; it fetches a copy from another node. If there is no other one, keep what is there: a backup"
+        " may be needed"
+    )

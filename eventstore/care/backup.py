@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.care.row_sums import RowSums, must_sum_up_to, row_sums
 from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of
 from huahuo.eventstore.sqlite.loss import find_end
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, connect_reader, has_sums
+from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
 from huahuo.eventstore.sqlite.view import SqliteView
 
 MANIFEST = "backup.json"
@@ -30,15 +31,14 @@ _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 class Manifest(msgspec.Struct, frozen=True):
     """Which log a backup holds, and its end.
 
-    `rows`: of each table whose rows are in no hash chain their number and the sum of their checksums. A row
-    that was taken away fits no checksum that could fail. Older backups do not have it.
+    `rows`: what its tables sum up to. Older backups do not have it.
     """
 
     log: str
     position: int
     chain: str
     made_at: str
-    rows: dict[str, tuple[int, int]] = {}
+    rows: RowSums = {}
 
 
 async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
@@ -55,7 +55,7 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     try:
         _copy(source, target / DATABASE)
         found = await check_file(target / DATABASE)
-        made_at, rows = rfc3339(ambient.now_ms()), _rows_of(target / DATABASE)
+        made_at, rows = rfc3339(ambient.now_ms()), row_sums(target / DATABASE)
         manifest = Manifest(found.log_id, found.position, found.chain.hex(), made_at, rows)
         _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     except BaseException:
@@ -218,21 +218,7 @@ def _must_be(manifest: Manifest, found: Verified, path: Path) -> None:
         )
     if manifest.chain != found.chain.hex():
         raise Damaged(found.position, "it is not the event at which the backup was made")
-    rows = _rows_of(path)
-    for table, wanted in manifest.rows.items():
-        if (count := rows.get(table, (0, 0))) != wanted:
-            told = f"its {count[0]} rows are not the {wanted[0]} that were backed up"
-            raise Corrupt(f"table {table}", told)
-
-
-def _rows_of(path: Path) -> dict[str, tuple[int, int]]:
-    """See `Manifest`. A file of an older format has tables without checksums, which are left out."""
-    with contextlib.closing(connect_reader(path)) as connection:
-        return {
-            table: connection.execute(f"SELECT count(*), ifnull(sum(crc), 0) FROM {table}").fetchone()  # noqa: S608
-            for table in sorted((*SUMMED, "pruned"))
-            if has_sums(connection, table)
-        }
+    must_sum_up_to(manifest.rows, path, "backed up")
 
 
 def _make(directory: Path, *, fresh: bool) -> None:

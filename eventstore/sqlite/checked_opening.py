@@ -26,7 +26,7 @@ from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.page_faults import check_pages
-from huahuo.eventstore.sqlite.passed import SHARED_KEY, leave_order, with_passed
+from huahuo.eventstore.sqlite.passed import follows_an_order, leave_order, with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.remaking import FIRST_NUMBER, LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, connect_reader, connect_writer, prepare
@@ -137,7 +137,7 @@ def _identify(
     elif anew:
         put_meta(connection, "log", ambient.token().encode())
         leave_order(connection)
-    elif alone and get_meta(connection, SHARED_KEY) is not None:
+    elif alone and follows_an_order(connection):
         raise EventStoreError(
             f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
             " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"

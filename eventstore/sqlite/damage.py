@@ -21,6 +21,7 @@ from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_p
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
 from huahuo.eventstore.sqlite.page_faults import page_faults
+from huahuo.eventstore.sqlite.passed import read_passed
 from huahuo.eventstore.sqlite.put_right import positions_mended
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
 from huahuo.eventstore.sqlite.search_scratch import scan
@@ -130,6 +131,7 @@ def _damages(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield from _rows(connection, table)
     yield from _events(connection, naming)
     yield from _index(connection, naming)
+    yield from _passed(connection)
 
 
 def broken_tables(path: Path) -> dict[str, bool]:
@@ -233,6 +235,19 @@ def _events(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:
                 yield Damage(f"{where}: it does not fit the hash chain", False, position)
     except (sqlite3.Error, *MISREAD) as error:
         yield Damage(f"events behind position {position}: {error}", can_rebuild=False)
+
+
+def _passed(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """Of a node's replica: what it says that it has applied. In one snapshot, since its node may go on."""
+    connection.execute("BEGIN")
+    try:
+        read_passed(connection)
+    except Corrupt as error:
+        yield Damage(str(error), can_rebuild=False)
+    except (sqlite3.Error, *MISREAD) as error:
+        yield Damage(f"table passed: {error}", can_rebuild=False)
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _index(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damage]:

@@ -64,17 +64,14 @@ def remake_small(
     with contextlib.closing(connect_reader(path)) as connection:
         if is_old(connection) or not made_by(connection, "meta"):
             return []
-        meta, counter = read_small(connection, "meta"), read_small(connection, "counter")
-        if compared:
-            counter = _compared(counter, lock.left, _noted(marks, meta))
+        meta, counter = _read_both(connection, marks, lock.left, compared=compared)
         found = [one.damage for one in (meta, counter) if one.damage is not None]
         if not found:
             return []
         if is_replica(connection, meta):
             raise Corrupt(
                 found[0].place,
-                f"{found[0].reason}; this is the replica of a node, which gets a whole one from the others:"
-                " empty its data directory, but keep the keys and node.name, and start it again",
+                f"{found[0].reason}; of a node's replica it is not made again: the others have it whole",
             )
         values, told = _values(connection, meta, marks, lock.left, vault, ambient)
     first = _first_number(meta, counter)
@@ -89,6 +86,22 @@ def remake_small(
     done = "; ".join(["made again from what is whole", *told])
     _log.warning("small_tables_made_again", found=[str(one) for one in found], done=done)
     return [Corrupt(one.place, f"{one.reason}; {done}") for one in found]
+
+
+def damage_of_small(path: Path, marks: list[Mark], left: Left) -> list[Corrupt]:
+    """What is wrong with `meta` and `counter`; nothing is written. `left`: how the directory was left."""
+    with contextlib.closing(connect_reader(path)) as connection:
+        if is_old(connection) or not made_by(connection, "meta"):
+            return []
+        both = _read_both(connection, marks, left, compared=True)
+    return [one.damage for one in both if one.damage is not None]
+
+
+def _read_both(
+    connection: sqlite3.Connection, marks: list[Mark], left: Left, *, compared: bool
+) -> tuple[Kept, Kept]:
+    meta, counter = read_small(connection, "meta"), read_small(connection, "counter")
+    return meta, _compared(counter, left, _noted(marks, meta)) if compared else counter
 
 
 def _noted(marks: list[Mark], meta: Kept) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.changes import Passed, PutPassed
 from huahuo.eventstore.core.kept import DEFAULT_LIMITS, KeptLimits
-from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.replicated.apply import after_birth
@@ -19,8 +19,14 @@ from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.passed import SHARED_KEY, statements
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer, known_format
+from huahuo.eventstore.sqlite.passed import read_passed, statements
+from huahuo.eventstore.sqlite.schema import (
+    DATABASE,
+    connect_reader,
+    connect_writer,
+    known_format,
+    made_by,
+)
 
 
 async def open_log(
@@ -57,26 +63,34 @@ def held_in(directory: Path) -> Held | None:
 
     Raises:
         EventStoreError: the files can't be read, or are the log of a single service.
+        Corrupt: what they say of it is not what was written.
     """
     path = directory / DATABASE
     if not path.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            shared, log_id = get_meta(connection, SHARED_KEY), get_meta(connection, "log")
+        # A reader: closing the last connection that writes would run a checkpoint, before what is damaged in
+        # the write-ahead log was looked at.
+        with contextlib.closing(connect_reader(path)) as connection:
+            connection.execute("BEGIN")
+            if not made_by(connection, "meta"):
+                return None  # the first start was cut off
+            found, log_id = read_passed(connection), get_meta(connection, "log")
             used = connection.execute("SELECT 1 FROM event LIMIT 1").fetchone()
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise EventStoreError(f"{path} can't be read: {error}") from error
-    if shared is None and used:
+    except (sqlite3.DatabaseError, *MISREAD) as error:
+        raise Corrupt("the log's file", str(error)) from error
+    if found is None and used:
         raise EventStoreError(
             f"{directory} holds the log of a single service, with events that no other node has:"
             " give this node an empty --data, or make this one the first node of an empty ordered log by"
             " `huahuo cluster adopt`"
         )
-    if shared is None or log_id is None:
+    if found is None or log_id is None:
         return None
-    found = load(shared)
-    return Held(log_id.decode(), found.offset, found.digest)
+    shared = load(found[0])
+    return Held(log_id.decode(), shared.offset, shared.digest)
 
 
 def must_know(directory: Path) -> None:

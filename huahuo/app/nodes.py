@@ -36,7 +36,7 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import is_replica, open_log
+from huahuo.eventstore.sqlite.replica import held_in, is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.access.common_time import Latest, among_nodes, own_clock
 from huahuo.transport.commands.gate import Settle
@@ -123,7 +123,7 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
             f" {NODE_FILE}, and start it again: it then fetches a copy"
         )
     async with WaitingRoom(settings.host, settings.port) as room:
-        empty = not is_replica(settings.data)
+        empty = held_in(settings.data) is None
         if empty:
             await room.open()
         sequencer = await sequencer_of(settings, address, ambient, room.tell)

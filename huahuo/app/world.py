@@ -10,7 +10,7 @@ from huahuo.app.config import Settings
 from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
 from huahuo.build import BUILD
-from huahuo.errors import HuahuoError, doctor_lists, ways_on
+from huahuo.errors import HuahuoError, copied_again, doctor_lists, ways_on
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import KeptLimits
@@ -60,10 +60,8 @@ class World:
         """The service's log, which `parts` closes. Raises HuahuoError if it cannot be opened."""
         try:
             log = await self.open_log(settings, secrets, ambient)
-        except Lost as error:
-            raise HuahuoError(f"{error}; {ways_on(settings.data)}") from error
         except Damaged as error:
-            raise HuahuoError(f"{error}; {doctor_lists(settings.data)}") from error
+            raise HuahuoError(f"{error}; {_way_on(error, settings)}") from error
         except WrongKey as error:
             raise HuahuoError(f"{error}: {keys.OWN_KEY}") from error
         except EventStoreError as error:
@@ -85,6 +83,12 @@ class World:
         )
         parts.add("jobs", lambda: executor.close(wait=False))
         return executor
+
+
+def _way_on(error: Damaged, settings: Settings) -> str:
+    if settings.log:
+        return copied_again(settings.data)
+    return ways_on(settings.data) if isinstance(error, Lost) else doctor_lists(settings.data)
 
 
 REAL: Final = World()

@@ -17,10 +17,17 @@ from huahuo.app.data_files import must_be_files
 from huahuo.app.plugins import projections, standard
 from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import behind_followers, doctor_settings, invariants, open_effects, untrimmed
+from huahuo.cli import (
+    behind_followers,
+    doctor_settings,
+    invariants,
+    node_directory,
+    open_effects,
+    untrimmed,
+)
 from huahuo.cli.ask import get
 from huahuo.cli.finding import Finding
-from huahuo.errors import ConfigError, ways_on
+from huahuo.errors import ConfigError, copied_again, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost, WrongKey
@@ -43,6 +50,7 @@ _RESTORE = (
     "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
     " directory. Until then "
 )
+_COPY = "It cannot be made again from what is whole: stop the node; "
 _SERVED = "what is damaged is refused, and the rest is served"
 _NOT_SERVED = "the service does not start"
 _MAKE_ROOM = (
@@ -172,7 +180,16 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
     if not any((settings.data / name).exists() for name in (DATABASE, LOCK, MARK)):
         yield Finding("ok", "log", "none yet; made at the first start")
         return
+    of_node = node_directory.is_one(settings)
+    restore = f"{_COPY}{copied_again(settings.data)}" if of_node else f"{_RESTORE}{_SERVED}"
     try:
+        if of_node:
+            for finding in node_directory.examined(settings):
+                yield finding
+            if path.exists():
+                for finding in _content(path, restore):
+                    yield finding
+            return
         log = await SqliteLog.open(
             settings.data, ambient=ambient, master_key=keys.read_master_key(settings), build=BUILD
         )
@@ -187,7 +204,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             ):
                 if told is not None:
                     yield Finding(told[0], about, told[1])
-        for finding in _content(path):
+        for finding in _content(path, restore):
             yield finding
         return
     except Lost as error:
@@ -195,7 +212,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         return
     except Damaged as error:
         yield Finding("error", "log", str(error))
-        for finding in _content(path, until_then=_NOT_SERVED):
+        for finding in _content(path, f"{_RESTORE}{_NOT_SERVED}"):
             yield finding
         return
     except WrongKey as error:
@@ -224,7 +241,7 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
         yield Finding("error", "log", str(error))
     finally:
         await log.close()
-    for finding in _content(path):
+    for finding in _content(path, restore):
         yield finding
 
 
@@ -238,14 +255,14 @@ async def _times(log: SqliteLog, ambient: Ambient) -> list[Finding]:
     return [Finding("warning", "clock", f"{text}; until then new tokens may be refused as revoked")]
 
 
-def _content(path: Path, *, until_then: str = _SERVED) -> Iterator[Finding]:
-    """Verify every page, row and event of the database. `until_then`: what a restore is needed for."""
+def _content(path: Path, restore: str) -> Iterator[Finding]:
+    """Verify every page, row and event of the database. `restore`: what helps if a rebuild does not."""
     damages = find_damage(path)
     if not damages:
         yield Finding("ok", "content", "every event, row and place in the index fits its check")
         return
     for damage in damages:
-        way = _REBUILD if damage.can_rebuild else _RESTORE + until_then
+        way = _REBUILD if damage.can_rebuild else restore
         yield Finding("error", "content", f"{damage.text}. {way}")
     if len(damages) >= DAMAGES_MAX:
         yield Finding("error", "content", "perhaps there is more: not everything was looked at")

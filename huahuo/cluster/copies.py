@@ -19,7 +19,9 @@ from huahuo.cluster import errors
 from huahuo.cluster.errors import Refused
 from huahuo.cluster.peers import Peers
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.care.row_sums import RowSums
 from huahuo.eventstore.core.changes import Passed
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
 
@@ -38,12 +40,16 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """A copy: its name, its size, and the last offset that it has applied. Size 0: it is being made."""
+    """A copy: its name, its size, and the last offset that it has applied. Size 0: it is being made.
+
+    `rows`: what its tables sum up to. Nodes of an older version do not say it.
+    """
 
     name: str
     size: int = 0
     offset: int = 0
     digest: bytes = b""
+    rows: RowSums = {}
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -129,20 +135,24 @@ class Copies:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "huahuo.cluster.copying", str(source), str(target),
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            _, said = await process.communicate()
+            sums, said = await process.communicate()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             raise
-        held = held_in(self._folder) if process.returncode == 0 else None
+        try:
+            held = held_in(self._folder) if process.returncode == 0 else None
+        except EventStoreError as error:
+            raise Refused(errors.FAILED, str(error)) from None
         if held is None:
             lines = said.decode(errors="replace").strip().splitlines()
             raise Refused(errors.FAILED, lines[-1] if lines else "the copy could not be made")
-        return Offered(name, target.stat().st_size, held.offset, held.digest)
+        rows = msgspec.json.decode(sums, type=RowSums)
+        return Offered(name, target.stat().st_size, held.offset, held.digest, rows)
 
     async def _piece(self, _node: str, asked: Piece) -> bytes:
         if self._offered is None or asked.name != self._offered.name:

@@ -1,13 +1,18 @@
 """A copy of a replica for a node that joins, made in a process of its own so that no client waits for it.
 
-python -m huahuo.cluster.copying DATABASE TARGET
+    python -m huahuo.cluster.copying DATABASE TARGET
+
+It prints one JSON object: what the tables of the copy sum up to.
 """
 
 import os
 import sys
 from pathlib import Path
 
+import msgspec
+
 from huahuo.eventstore.care.backup import copy_file
+from huahuo.eventstore.care.row_sums import row_sums
 from huahuo.eventstore.errors import EventStoreError
 
 _NICE = 5
@@ -19,8 +24,10 @@ def main() -> None:
     os.nice(_NICE)
     try:
         copy_file(source, target)
+        sums = row_sums(target)
     except (EventStoreError, OSError) as error:
         raise SystemExit(str(error)) from None
+    sys.stdout.write(msgspec.json.encode(sums).decode())
 
 
 if __name__ == "__main__":

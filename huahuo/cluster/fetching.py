@@ -3,8 +3,8 @@
 joining/log.db       what came so far
 joining/copy.json    which copy of which node it is: the same process or its next one goes on with it
 
-A copy counts once its pages, its chain and its end are right, it is of the right log, and no other node that
-can say had another digest at its end.
+A copy counts once its pages, its chain, its end and the sums of its rows are right, it is of the right log,
+and no other node that can say had another digest at its end.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from huahuo.cluster.copies import Ended, Offered, Piece, Where
 from huahuo.cluster.errors import NodeError, NodeRefused, NodeSilent
 from huahuo.cluster.members import Member
 from huahuo.eventstore.care.backup import check_file
+from huahuo.eventstore.care.row_sums import RowSums, must_sum_up_to
 from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import ThreadExecutor
@@ -139,6 +140,7 @@ async def _check(
         must_know(folder)
         found = await _look_through(
             folder / DATABASE,
+            offered.rows,
             lambda done: tell(f"this node checks the copy that {giver} gave: {done:.0%}"),
         )
         _must_be(folder, offered, log_id)
@@ -151,16 +153,21 @@ async def _check(
     return found
 
 
-async def _look_through(path: Path, tell: Callable[[float], None]) -> Verified:
-    """Check pages and chain, on another thread: `/readyz` still answers. Raises Damaged."""
+async def _look_through(path: Path, rows: RowSums, tell: Callable[[float], None]) -> Verified:
+    """Check pages, chain and rows, on another thread: `/readyz` still answers. Raises Damaged."""
     executor = ThreadExecutor(1, "check")
     loop = asyncio.get_running_loop()
 
     def told(done: float) -> None:
         loop.call_soon_threadsafe(tell, done)
 
+    def look() -> Verified:
+        found = asyncio.run(check_file(path, tell=told))
+        must_sum_up_to(rows, path, "copied")
+        return found
+
     try:
-        return await executor.run(lambda: asyncio.run(check_file(path, tell=told)))
+        return await executor.run(look)
     finally:
         executor.close(wait=False)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.logs import MASTER_KEY, append, command, event
 from tests.support.worlds.wire import until, world
 
 SECRET = b"s" * 32
@@ -130,6 +131,23 @@ async def test_a_copy_that_was_damaged_on_its_way_is_thrown_away(tmp_path: Path)
             await a.fetch(tmp_path / "c")
         assert not (tmp_path / "c" / DATABASE).exists()
         assert not (folder / DATABASE).exists(), "the next try begins again"
+
+
+async def test_a_copy_from_which_a_row_was_taken_on_its_way_is_thrown_away(tmp_path: Path) -> None:
+    async with giver(tmp_path / "a") as a:
+        await a.log.append(command("once", event("s")))
+        await a.fetch(tmp_path / "b")
+        folder = tmp_path / "c" / FOLDER
+        folder.mkdir(parents=True)
+        shutil.copyfile(tmp_path / "b" / DATABASE, folder / DATABASE)
+        with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as connection:
+            assert connection.execute("DELETE FROM command").rowcount == 1
+        offered = await a.asker.ask(a.living["a"].url, "a", copies.BEGIN, copies.Begin(), copies.Offered)
+        (folder / fetching.NOTE).write_bytes(fetching.note_of("a", offered))
+        with pytest.raises(NoCopy, match=r"table command .* its 0 rows are not the 1 that were copied"):
+            await a.fetch(tmp_path / "c")
+        assert not (tmp_path / "c" / DATABASE).exists()
+        assert await a.fetch(tmp_path / "c") == "a", "the next try begins again"
 
 
 async def test_a_copy_of_a_newer_version_is_refused_and_the_next_node_is_asked(

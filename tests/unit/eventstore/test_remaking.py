@@ -338,5 +338,5 @@ async def test_a_replica_makes_none_of_its_tables_again(tmp_path: Path) -> None:
     await log.append(append(event("s")))
     await log.close()
     changed(tmp_path, "UPDATE meta SET crc = crc + 1 WHERE key = 'writer_epoch'")
-    with pytest.raises(Corrupt, match="empty its data directory, but keep the keys"):
+    with pytest.raises(Corrupt, match="it is not made again: the others have it whole"):
         await replica()

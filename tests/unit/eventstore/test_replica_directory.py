@@ -1,6 +1,8 @@
 """A directory as a node's replica: how far the order is applied is written with what was applied."""
 
 import asyncio
+import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -8,14 +10,17 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.changes import PASSED_KEPT, Passed, PutPassed
-from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.core.sums import register
+from huahuo.eventstore.errors import Corrupt, EventStoreError, Unavailable
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.replicated.shared import dump
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
-from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
 from tests.support.worlds.spoilt import change_key
@@ -70,6 +75,72 @@ async def test_a_damaged_note_of_the_offset_is_found_when_the_directory_opens(tm
     connection.close()
     with pytest.raises(Corrupt):
         await open_replica(tmp_path, order)
+
+
+NOTES = {
+    "its newest row is gone": "DELETE FROM passed WHERE offset = (SELECT max(offset) FROM passed)",
+    "a row in the middle is gone": "DELETE FROM passed WHERE offset = 3",
+    "all its rows are gone": "DELETE FROM passed",
+    "the value is gone": "DELETE FROM meta WHERE key = 'shared'",
+    "the value is of an earlier commit": (
+        "UPDATE meta SET value = :value, crc = row_crc('meta', 'shared', :value) WHERE key = 'shared'"
+    ),
+    "its rows are of an earlier commit": "DELETE FROM passed WHERE offset > 4",
+    "the chain in it is another one": (
+        "UPDATE passed SET chain = :other, crc = row_crc('passed', offset, :other, digest)"
+        " WHERE offset = (SELECT max(offset) FROM passed)"
+    ),
+}
+
+
+@pytest.mark.parametrize("changed", NOTES)
+async def test_a_note_that_is_not_of_the_logs_end_is_found_though_each_row_fits(
+    tmp_path: Path, changed: str
+) -> None:
+    order = MemoryOrder()
+    log = await open_replica(tmp_path, order)
+    await log.append(append(event("s")))
+    assert isinstance(log.writer, ReplicaWriter)
+    earlier = dump(log.writer.shared)
+    for _ in range(3):
+        await log.append(append(event("s")))
+    await log.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        register(connection)
+        values = {"value": earlier, "other": b"x" * 32}
+        assert connection.execute(NOTES[changed], values).rowcount > 0
+    with pytest.raises(Corrupt, match="the note of what this node has applied is damaged"):
+        await open_replica(tmp_path, order)
+    assert any("the note of what" in one.text for one in find_damage(tmp_path / DATABASE))
+
+
+async def test_a_replica_whose_note_is_gone_is_not_opened_as_a_single_service(tmp_path: Path) -> None:
+    log = await open_replica(tmp_path, MemoryOrder())
+    await log.append(append(event("s")))
+    await log.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'shared'")
+    with pytest.raises(EventStoreError, match="several nodes share"):
+        await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="t")
+
+
+async def test_a_look_at_what_a_directory_holds_leaves_its_write_ahead_log(tmp_path: Path) -> None:
+    log = await open_replica(tmp_path / "a", MemoryOrder())
+    await log.append(append(event("s")))
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "a", killed, ignore=shutil.ignore_patterns("*-shm"))
+    await log.close()
+    before = (killed / f"{DATABASE}-wal").read_bytes()
+    assert held_in(killed) is not None
+    assert (killed / f"{DATABASE}-wal").read_bytes() == before
+
+
+async def test_a_first_start_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).touch()
+    assert held_in(tmp_path) is None
+    log = await open_replica(tmp_path, MemoryOrder())
+    assert isinstance(await log.append(append(event("s"))), Appended)
+    await log.close()
 
 
 async def test_an_append_that_waits_when_the_node_closes_is_told_that_nobody_knows(
