@@ -17,6 +17,9 @@ AT_ONCE: Final = 4
 """Queries and snapshots of one user that are worked on at once. None starts while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
+ALL_WAITING_MAX: Final = 4_096
+"""Of all users, each with an even part of it: a query that waits takes 5 KB. At half of its part, we stop
+reading a user's connections. Once so many wait, what is beyond its part is refused."""
 CROWDED_S: Final = 0.5
 CHARGED_S: Final = 0.0002
 REST_S: Final = 0.002
@@ -48,6 +51,7 @@ class Turns:
         *,
         process_s: Callable[[], float] = float,
         waiting_max: int = WAITING_MAX,
+        all_waiting_max: int = ALL_WAITING_MAX,
     ) -> None:
         """`process_s`: the processor time of the process. Without it, charges are not scaled (`overhead`)."""
         self.shares = shares
@@ -57,6 +61,8 @@ class Turns:
         self.paying = Paying(self.wait_s)
         self.rounds = Rounds(now_s)
         self._waiting_max = waiting_max
+        self._all_waiting_max = all_waiting_max
+        self._waiting = 0
         self._lines: dict[str, _Line] = {}
         self._slices: deque[asyncio.Future[None]] = deque()
         self._resting: asyncio.TimerHandle | None = None
@@ -64,7 +70,7 @@ class Turns:
     @property
     def waiting(self) -> int:
         """How many queries and snapshots wait for their turn."""
-        return sum(len(line.waiting) for line in self._lines.values())
+        return self._waiting
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str) -> AsyncGenerator[None]:
@@ -95,7 +101,7 @@ class Turns:
     def crowded(self, user: str) -> bool:
         """Whether too many requests of this user wait to read further ones from its connections."""
         line = self._lines.get(user)
-        return line is not None and 2 * len(line.waiting) >= self._waiting_max
+        return line is not None and 2 * len(line.waiting) >= self._part()
 
     def must_wait(self, user: str) -> bool:
         """Whether `fair` would wait."""
@@ -199,11 +205,17 @@ class Turns:
     def _may_go(self, user: str, line: _Line) -> bool:
         return line.running < AT_ONCE and self.shares.wait_s(user, self._now_s()) <= 0
 
+    def _part(self) -> int:
+        """How many requests of a user may wait, while all users together ask for much."""
+        return min(self._waiting_max, max(1, self._all_waiting_max // max(1, len(self._lines))))
+
     async def _wait(self, user: str, line: _Line) -> None:
-        if len(line.waiting) >= self._waiting_max:
+        many = self._waiting >= self._all_waiting_max
+        if len(line.waiting) >= (self._part() if many else self._waiting_max):
             raise Crowded(user)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.waiting.append(turn)
+        self._waiting += 1
         self._advance(user, line)
         try:
             await turn
@@ -211,6 +223,7 @@ class Turns:
             if turn.cancelled():
                 with contextlib.suppress(ValueError):
                     line.waiting.remove(turn)
+                    self._waiting -= 1
             else:  # it got its turn, and leaves without using it
                 line.running -= 1
             self._advance(user, line)
@@ -222,6 +235,7 @@ class Turns:
         """Give turns to those that may have one. If `user` must first owe less, look again at that time."""
         while line.waiting and self._may_go(user, line):
             turn = line.waiting.popleft()
+            self._waiting -= 1
             if not turn.done():
                 line.running += 1
                 turn.set_result(None)

@@ -86,6 +86,51 @@ async def test_more_than_the_bound_of_one_user_are_refused() -> None:
     assert not made.crowded("user/1")
 
 
+async def test_of_many_users_each_has_an_even_part_of_what_may_wait() -> None:
+    made = turns(all_waiting_max=8)
+
+    async def work(user: str) -> None:
+        async with made.turn(user):
+            await asyncio.sleep(1)
+
+    def ask(user: str, count: int) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(work(user)) for _ in range(count)]
+
+    tasks = ask("user/1", AT_ONCE + 3)
+    await asyncio.sleep(0)
+    assert not made.crowded("user/1"), "alone, it may have eight"
+    tasks += ask("user/2", AT_ONCE) + ask("user/3", AT_ONCE) + ask("user/4", AT_ONCE + 1)
+    await asyncio.sleep(0)
+    assert made.crowded("user/1"), "of four, each may have two"
+    assert made.crowded("user/4")
+    assert not made.crowded("user/2")
+    assert made.waiting == 4
+    await asyncio.gather(*tasks)
+    assert made.waiting == 0
+
+
+async def test_once_all_that_may_wait_does_only_those_with_less_than_their_part_may_ask() -> None:
+    made = turns(all_waiting_max=4)
+
+    async def work(user: str) -> None:
+        async with made.turn(user):
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(work("user/1")) for _ in range(AT_ONCE + 4)]
+    tasks += [asyncio.create_task(work("user/2")) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    with pytest.raises(Crowded):
+        await work("user/1")
+    tasks.append(asyncio.create_task(work("user/2")))
+    await asyncio.sleep(0)
+    assert made.waiting == 5
+    left = asyncio.create_task(work("user/2"))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.gather(*tasks, left, return_exceptions=True)
+    assert made.waiting == 0
+
+
 async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
     made = turns()
     owe(made, "user/1", 0.0)
