@@ -1,9 +1,11 @@
 """The part in C that reads acks of many sockets: what it takes for an ack, and what it leaves to others."""
 
 import contextlib
+import importlib
 import socket
 import struct
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +57,12 @@ def reading(count: int = 1) -> Iterator[Reader]:
             for end in pair:
                 stack.enter_context(end)
         yield made
+
+
+def test_a_module_that_was_built_of_an_older_source_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    older = SimpleNamespace(open_ring=object, send_each=object)
+    monkeypatch.setattr(importlib, "import_module", lambda _name: older)
+    assert native.found() is None
 
 
 def test_acks_are_told_with_their_sockets_places() -> None:
