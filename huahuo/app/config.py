@@ -273,7 +273,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "io_uring", "send", "transport"],
         Meta(
             description="how new events are written to sockets: auto takes io_uring where the kernel allows"
-            " it, else send; both need the part in C; transport: as the event loop does"
+            " it, else send; both need the part in C, which then reads acks, too; transport: as the event"
+            " loop does"
         ),
     ] = _WIRE.sends
     log: Annotated[

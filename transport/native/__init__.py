@@ -1,4 +1,4 @@
-"""The optional part in C: writes frames to many sockets in one call. `build.py` makes it.
+"""The optional part in C: writes frames to many sockets in one call, and reads acks. `build.py` makes it.
 
 Exports: `found`.
 """
@@ -16,12 +16,15 @@ class Native(NamedTuple):
 
     open_ring: Callable[[], object]
     send_each: SendEach
+    open_acks: Callable[[], tuple[object, int]]
+    watch_acks: Callable[..., None]
+    read_acks: Callable[[object], list[tuple[int, int | bytes]]]
 
 
 def found() -> Native | None:
-    """The built module; None where there is none."""
+    """The built module; None where there is none, or one that was built of an older source."""
     try:
         module = importlib.import_module("huahuo.transport.native._sends")
-    except ImportError:
+        return Native(*(getattr(module, name) for name in Native._fields))
+    except (ImportError, AttributeError):
         return None
-    return Native(module.open_ring, module.send_each)

@@ -1,4 +1,5 @@
-/* Writes frames to many sockets in one call: by `send`, or by io_uring with up to 512 of them a system call.
+/* Writes frames to many sockets in one call: by `send`, or by io_uring with up to 512 of them a system call. Reads acks
+ * of many sockets in one call.
  *
  *     open_ring() -> ring                            OSError: this kernel or container has no io_uring
  *     send_each(ring | None, fds, frames) -> list    [(index, written)] of those that were not written whole
@@ -6,15 +7,26 @@
  * `fds` is a list of integers, and `frames` a list of as many `bytes`. `written` is a number of bytes, or a negative
  * errno: -EAGAIN means that nothing was written, -EIO that this is not known. A descriptor occurs once in a call.
  *
+ *     open_acks() -> (reader, descriptor)            the descriptor is readable while there is something to read
+ *     watch_acks(reader, place, fd, front)           `front`: what an ack of this socket has before its number
+ *     watch_acks(reader, place)                      no more; must be called before the descriptor is closed
+ *     read_acks(reader) -> list                      [(place, seq of an ack | bytes)] of up to 256 sockets
+ *
+ * Bytes are all that was read of a socket at once, in which there was something else; none: the socket is to be read by
+ * somebody else, who will find the end of its stream or an error.
+ *
  * Only the limited API of CPython 3.12 is used, so one build serves all later versions.
  */
 #define Py_LIMITED_API 0x030C0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdlib.h>
 
+#include "acks.h"
 #include "uring.h"
 
 #define RING "huahuo.ring"
+#define ACKS "huahuo.acks"
 #define LET_OTHERS_RUN_FROM 4 /* sends: for fewer, giving up the interpreter's lock costs more than it brings */
 
 struct job {
@@ -143,9 +155,74 @@ static PyObject *open_ring(PyObject *module, PyObject *nothing) {
     return holder;
 }
 
+static void free_acks(PyObject *holder) {
+    struct ack_reader *reader = PyCapsule_GetPointer(holder, ACKS);
+    close(reader->poller);
+    free(reader);
+}
+
+static PyObject *open_acks(PyObject *module, PyObject *nothing) {
+    (void)module;
+    (void)nothing;
+    struct ack_reader *reader = calloc(1, sizeof *reader); /* most of its pages are never written to */
+    if (!reader) return PyErr_NoMemory();
+    reader->poller = epoll_create1(EPOLL_CLOEXEC);
+    PyObject *holder = reader->poller < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyCapsule_New(reader, ACKS, free_acks);
+    if (holder) return Py_BuildValue("(Ni)", holder, reader->poller);
+    if (reader->poller >= 0) close(reader->poller);
+    free(reader);
+    return NULL;
+}
+
+static PyObject *watch_acks(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *holder;
+    struct ack_reader *reader;
+    const char *front = NULL;
+    Py_ssize_t size = 0, place;
+    int fd = -1;
+    if (!PyArg_ParseTuple(args, "On|iy#:watch_acks", &holder, &place, &fd, &front, &size)) return NULL;
+    if (!(reader = PyCapsule_GetPointer(holder, ACKS))) return NULL;
+    struct watched *one = place < 0 || place >= PLACES ? NULL : &reader->watched[place];
+    if (!one || (front ? fd < 0 || size < 1 || size > FRONT_BYTES_MAX : fd >= 0) || !front == !one->size) {
+        PyErr_SetString(PyExc_ValueError, "no such place, descriptor or front, or the place is taken, or nobody is there");
+        return NULL;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.u32 = (uint32_t)place}};
+    int failed = epoll_ctl(reader->poller, front ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, front ? fd : one->fd, &event);
+    if (failed && front) return PyErr_SetFromErrno(PyExc_OSError);
+    one->size = (uint32_t)size;
+    one->fd = fd;
+    if (front) memcpy(one->front, front, (size_t)size);
+    Py_RETURN_NONE;
+}
+
+static PyObject *read_acks(PyObject *module, PyObject *holder) {
+    (void)module;
+    struct ack_reader *reader = PyCapsule_GetPointer(holder, ACKS);
+    if (!reader) return NULL;
+    PyThreadState *others = PyEval_SaveThread();
+    int count = read_ready(reader);
+    PyEval_RestoreThread(others);
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < count; i++) {
+        const struct came *c = &reader->came[i];
+        for (int n = 0; list && c->size >= 0 && n < (c->acks ? c->acks : 1); n++) {
+            PyObject *one = c->acks ? Py_BuildValue("(IK)", c->place, (unsigned long long)c->seqs[n])
+                                    : Py_BuildValue("(Iy#)", c->place, c->data, (Py_ssize_t)c->size);
+            if (!one || PyList_Append(list, one)) Py_CLEAR(list);
+            Py_XDECREF(one);
+        }
+    }
+    return list;
+}
+
 static PyMethodDef methods[] = {
     {"open_ring", open_ring, METH_NOARGS, "A ring of io_uring, for the calling thread."},
     {"send_each", send_each, METH_VARARGS, "Write each frame to its descriptor; tells which were not written whole."},
+    {"open_acks", open_acks, METH_NOARGS, "A reader of acks, and its descriptor."},
+    {"watch_acks", watch_acks, METH_VARARGS, "Read a socket from now on, or no more."},
+    {"read_acks", read_acks, METH_O, "Read what has come; tells acks, and what is none."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -60,6 +60,7 @@ class Handshakes:
         self._ambient = wires.ambient
         self._settings = wires.shared.settings
         self._sends = wires.sends
+        self._ack_reader = wires.ack_reader
         self._compresses = wires.shared.compression is not None
         self._speech = Speech(
             wires.shared.words, wires.shared.language or "en", wires.shared.language or "en"
@@ -178,6 +179,7 @@ class Handshakes:
             owner=self._host,
             settings=self._settings,
             sends=self._sends,
+            ack_reader=self._ack_reader,
         )
 
 

@@ -8,6 +8,15 @@ from huahuo.transport.server.batch import Heard
 class TakesAcks(Protocol):
     """Takes acks from the bytes of a socket."""
 
+    @property
+    def front(self) -> bytes:
+        """What such an ack has before its number. The same as long as all messages are taken here."""
+        ...
+
+    def acked(self, seq: int, now_s: float) -> bool:
+        """Process such an ack, up to `seq`. False: nothing has changed."""
+        ...
+
     def take(self, data: bytes) -> bool:
         """Process `data` if it is a frame with an ack like the last one. False: nothing has changed."""
         ...

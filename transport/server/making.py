@@ -16,6 +16,7 @@ from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.ack_reader import AckReader
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.notices import Notices
@@ -115,4 +116,5 @@ def wires_of(
         verdicts=verdicts,
         outbox=outbox,
         sends=sends,
+        ack_reader=AckReader(ambient.monotonic_s),
     )

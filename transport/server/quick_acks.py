@@ -8,6 +8,7 @@ goes from the socket to the session in one step: past the listener, the runtime 
 from typing import Protocol
 
 from huahuo.actors.actor.inbox import IDLE
+from huahuo.transport.protocol.incoming import seq_of_ack
 from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.text_frames import short_text
@@ -38,20 +39,29 @@ class QuickAcks:
         self._hub = wires.hub
         self._monotonic_s = wires.ambient.monotonic_s
 
+    @property
+    def front(self) -> bytes:
+        """See `listener.TakesAcks`."""
+        return self._session.ack_front
+
     def take(self, data: bytes) -> bool:
         """Process `data` if it is one frame with such an ack. False: nothing has changed.
 
-        The library holds no partial frame. A fault ends the connection as any other of its faults does.
+        The library holds no partial frame.
         """
-        inbox, session = self._inbox, self._session
         text = short_text(data)
-        if text is None or inbox.state != IDLE or inbox.entered or inbox.stopped is True:
+        seq = -1 if text is None else seq_of_ack(text, self._session.ack_front)
+        return seq >= 0 and self.acked(seq, self._monotonic_s())
+
+    def acked(self, seq: int, now_s: float) -> bool:
+        """See `listener.TakesAcks`. A fault ends the connection as any other of its faults does."""
+        inbox, session = self._inbox, self._session
+        if inbox.state != IDLE or inbox.entered or inbox.stopped is True:
             return False
         failed: Exception | None = None
         inbox.entered = True  # as the runtime has it while a handler is on the stack
         try:
-            seq = session.acked_again(text, self._monotonic_s())
-            if seq < 0:
+            if not session.acked_up_to(seq, now_s):
                 return False
             self._hub.note_ack(session.user, session.client, session.acked_stream, seq)
             if not self._shell.rests_until_s and session.delivery.backlog:

@@ -168,6 +168,8 @@ class Server:
         """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
         self._begun = True
         way = self._wires.sends.open()
+        if way != "transport":
+            self._wires.ack_reader.open()
         if structlog.is_configured():  # else it would go to standard output, which is the program's
             _log.info("frames_are_sent_by", way=way)
 
@@ -193,6 +195,7 @@ class Server:
                 await self._cut_off()
         finally:
             self._untap.close()
+            self._wires.ack_reader.close()
 
     async def _all_gone(self, timeout_s: float) -> bool:
         """Whether every socket and handler ended in time."""

@@ -1,4 +1,4 @@
-"""The library's server connection, with fast ways to write (`writing_socket`) and to read.
+"""The library's server connection, with fast ways to write (`writing_socket`) and to read (`acking_socket`).
 
 Complete text frames of an authenticated client are offered to the listener at once while the library
 holds nothing. Before that, so is the first message. What the listener does not take goes through the library
@@ -17,12 +17,13 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.ack_reader import AckReader
+from huahuo.transport.server.acking_socket import AckingSocket
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.last_words import LastWords
 from huahuo.transport.server.lazy_deque import LazyDeque
-from huahuo.transport.server.listener import Listener, TakesAcks
+from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
-from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.text_frames import (
     SHORT_HEAD_BYTES,
     as_frames,
@@ -31,7 +32,6 @@ from huahuo.transport.server.text_frames import (
     short_text,
     texts_in,
 )
-from huahuo.transport.server.writing_socket import WritingSocket
 from huahuo.transport.words import http_zh
 
 ACK = b'{"action":"ack"'
@@ -62,7 +62,7 @@ class Owner(Protocol):
         ...
 
 
-class WebSocket(WritingSocket):
+class WebSocket(AckingSocket):
     """See the module. `address` is set once the door has counted it, `negotiated` by the handshake.
 
     `open_by_s`: the deadline of the handshake, on the lobby's clock.
@@ -73,14 +73,14 @@ class WebSocket(WritingSocket):
 
     __slots__ = (
         "_answered", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
-        "_owner", "_paused_late", "_queued", "_quick_acks", "_reading_paused", "_rest", "_untouched",
+        "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched",
         "_whole", "address", "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
-        self, *args: Any, owner: Owner, settings: TransportSettings, sends: Sends, **kwargs: Any
+        self, *args: Any, owner: Owner, settings: TransportSettings, ack_reader: AckReader, **kwargs: Any
     ) -> None:
-        super().__init__(*args, settings=settings, sends=sends, **kwargs)
+        super().__init__(*args, settings=settings, ack_reader=ack_reader, **kwargs)
         self.address = ""
         self.root = ""
         self.over_limit = False
@@ -100,7 +100,6 @@ class WebSocket(WritingSocket):
         self._held_bytes = 0  # until the client has authenticated
         self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
-        self._quick_acks: TakesAcks | None = None  # the last bytes were an ack, and the library holds none
 
     @property
     def rest_bytes(self) -> int:
@@ -153,6 +152,7 @@ class WebSocket(WritingSocket):
         texts, self._later, self._later_bytes = self._later, [], 0
         if not texts:  # the peer has ended meanwhile
             return
+        self._read_all_kinds()
         listener = self.listener
         if listener is None or self.protocol.state is not OPEN:
             unheard = as_frames(texts)
@@ -197,8 +197,8 @@ class WebSocket(WritingSocket):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
+        self._read_all_kinds()  # before the descriptor may be that of another socket
         self._end_writing()
-        self._quick_acks = None
         self._give_rest()
         super().connection_lost(exc)
         if self.listener is not None:
@@ -210,8 +210,10 @@ class WebSocket(WritingSocket):
         quick_acks = self._quick_acks
         if quick_acks is not None:
             if quick_acks.take(data):
+                if self._place < 0 and self._ack_reader.opened and not self._later:
+                    self._read_acks(quick_acks)
                 return
-            self._quick_acks = None
+            self._read_all_kinds()
         if self._untouched and self._began(data):
             return
         if not self.trusted:
@@ -332,7 +334,8 @@ class WebSocket(WritingSocket):
 
         The library closes without an answer if it cannot read a request, so the answer is written here.
         """
-        protocol, self._quick_acks = self.protocol, None
+        protocol = self.protocol
+        self._read_all_kinds()
         unreadable = isinstance(protocol.handshake_exc, InvalidMessage) and not protocol.reader.eof
         if unreadable and not self._answered:
             self._answered = True

@@ -7,6 +7,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.replay.live.feed import Feed
 from huahuo.transport.access.door import Door
 from huahuo.transport.access.verified import Verifier
+from huahuo.transport.server.ack_reader import AckReader
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
@@ -35,3 +36,4 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Verdicts
     outbox: Outbox
     sends: Sends
+    ack_reader: AckReader

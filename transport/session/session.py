@@ -59,7 +59,7 @@ class FrameKind(NamedTuple):
 class Session(Lifetime):
     """See the module. One per connection."""
 
-    __slots__ = ("_ack_front", "_bucket", "_calls", "_strikes", "acked_stream", "replies")
+    __slots__ = ("_bucket", "_calls", "_strikes", "ack_front", "acked_stream", "replies")
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
         """See `Lifetime`."""
@@ -70,7 +70,7 @@ class Session(Lifetime):
         rate, burst = settings.messages_per_s, settings.messages_burst
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
-        self._ack_front = b"{}"  # no ack begins so
+        self.ack_front = b"{}"  # no ack begins so
         self.acked_stream = ""
         """The stream of the last ack of one stream."""
 
@@ -204,13 +204,15 @@ class Session(Lifetime):
 
     def acked_again(self, text: bytes, now_s: float) -> int:
         """A message came that may be an ack of `acked_stream`. The seq; -1: hand it to `acked`."""
-        if self._state is not State.OPEN:
-            return -1
-        seq = incoming.seq_of_ack(text, self._ack_front)
-        if seq < 0 or not self.delivery.ack(self.acked_stream, seq, now_s):
-            return -1
+        seq = incoming.seq_of_ack(text, self.ack_front)
+        return seq if seq >= 0 and self.acked_up_to(seq, now_s) else -1
+
+    def acked_up_to(self, seq: int, now_s: float) -> bool:
+        """An ack of `acked_stream` came that begins with `ack_front`. False: as for -1 in `acked_again`."""
+        if self._state is not State.OPEN or not self.delivery.ack(self.acked_stream, seq, now_s):
+            return False
         self.liveness.heard_s = now_s
-        return seq
+        return True
 
     def acked(self, data: bytes, now_s: float) -> list[Acked] | None:
         """A message came that may be a plain ack. None: hand it to `received`.
@@ -227,7 +229,7 @@ class Session(Lifetime):
             if not self.delivery.ack(stream, seq, now_s):
                 return None
             self.liveness.heard_s = now_s
-            self.acked_stream, self._ack_front = stream, incoming.front_of_ack(data, seq)
+            self.acked_stream, self.ack_front = stream, incoming.front_of_ack(data, seq)
             return [Acked(stream, seq)]
         may_ack = self.delivery.may_ack
         for stream, seq in cursors.items():

@@ -1,7 +1,8 @@
 """Random calls of a build of the part in C: `native_fuzz MODULE SEED CALLS`.
 
 A sanitizer ends it with an error. Arguments are mostly right, some are of the wrong type or length, and some
-sockets are full. Whatever was received must be what the calls said was written.
+sockets are full. Whatever was received must be what the calls said was written. What was read of sockets with
+acks, as numbers or as bytes, must be what was sent.
 """
 
 import contextlib
@@ -100,5 +101,87 @@ class Fuzz:
                 self.read(at, READ_BYTES_MAX)
 
 
+class AcksFuzz:
+    """Sockets that are read many at once, and what was sent to each and not read yet."""
+
+    def __init__(self, module: Any, seed: int) -> None:
+        self.module = module
+        self.chance = random.Random(seed)
+        self.reader, _ = module.open_acks()
+        self.pairs = [socket.socketpair() for _ in range(SOCKETS)]
+        self.fronts = [b""] * SOCKETS
+        self.due = [bytearray() for _ in self.pairs]
+        self.ended: set[int] = set()
+
+    def frame(self, front: bytes, seq: int) -> bytes:
+        """An ack with a mask of zeros."""
+        text = front + b"%d}}" % seq
+        return b"\x81" + bytes((0x80 | len(text),)) + b"\0\0\0\0" + text
+
+    def turn(self, at: int) -> None:
+        """Watch a socket, or watch it no more; one whose peer has ended is replaced."""
+        if not self.fronts[at]:
+            self.fronts[at] = self.chance.choice(
+                (b"{ack", b"x" * 107, self.chance.randbytes(self.chance.randint(4, 107)))
+            )
+            self.module.watch_acks(self.reader, at, self.pairs[at][0].fileno(), self.fronts[at])
+            return
+        self.module.watch_acks(self.reader, at)
+        self.fronts[at] = b""
+        if at in self.ended:
+            self.ended.discard(at)
+            for end in self.pairs[at]:
+                end.close()
+            self.pairs[at], self.due[at] = socket.socketpair(), bytearray()
+
+    def send(self, at: int) -> None:
+        if at in self.ended:
+            return
+        acks = [
+            self.frame(self.fronts[at], self.chance.randrange(10**15))
+            for _ in range(self.chance.randint(1, 6))
+        ]
+        data = bytearray(b"".join(acks))
+        if self.chance.random() < 0.3:
+            data[self.chance.randrange(len(data))] = self.chance.randrange(256)
+        if self.chance.random() < 0.3:
+            del data[self.chance.randrange(len(data)) :]
+        self.pairs[at][1].sendall(data)
+        self.due[at] += data
+        if self.chance.random() < 0.1:
+            self.ended.add(at)
+            self.pairs[at][1].close()
+
+    def read(self) -> None:
+        for at, came in self.module.read_acks(self.reader):
+            assert self.fronts[at], "nobody is at this place"
+            data = self.frame(self.fronts[at], came) if isinstance(came, int) else came
+            assert data or at in self.ended, "the peer has not ended"
+            assert self.due[at].startswith(data)
+            del self.due[at][: len(data)]
+
+    def call_wrongly(self) -> None:
+        values: list[Any] = [None, -1, 3, 1 << 16, 1 << 33, 1 << 70, b"", b"x" * 200, "a", object(), 1.5]
+        given = [self.chance.choice((self.reader, object(), None))]
+        given += [self.chance.choice(values) for _ in range(self.chance.randint(0, 4))]
+        if given[1:2] != [3]:  # it is right, if nobody is at this place
+            with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
+                self.module.watch_acks(*given)
+        with contextlib.suppress(TypeError, ValueError):
+            self.module.read_acks(self.chance.choice(values))
+
+    def run(self, calls: int) -> None:
+        for _ in range(calls):
+            for at in self.chance.sample(range(SOCKETS), 8):
+                self.chance.choice((self.turn, self.send, self.send))(at)
+            self.read()
+            self.call_wrongly()
+        for _ in range(100):
+            self.read()
+        assert not any(due for at, due in enumerate(self.due) if self.fronts[at] and at not in self.ended)
+
+
 if __name__ == "__main__":
-    Fuzz(load(sys.argv[1]), int(sys.argv[2])).run(int(sys.argv[3]))
+    module, seed, calls = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    Fuzz(module, seed).run(calls)
+    AcksFuzz(module, seed).run(calls)

@@ -4,6 +4,7 @@ Complete text frames go past the library, as those of an authenticated client do
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.ack_reader import AckReader
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.sends import Sends
@@ -119,7 +121,7 @@ async def echo_server() -> AsyncIterator[tuple[str, EchoHost]]:
         protocol = OpeningProtocol(Speech(Words(), "en"), max_size=MESSAGE_BYTES_MAX)
         return WebSocket(
             protocol, host, ping_interval=None, close_timeout=10, max_queue=16,
-            owner=host, settings=settings, sends=sends,
+            owner=host, settings=settings, sends=sends, ack_reader=AckReader(time.monotonic),
         )  # fmt: skip
 
     server = await asyncio.get_running_loop().create_server(socket, "127.0.0.1", 0)

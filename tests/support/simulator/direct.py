@@ -54,15 +54,15 @@ class Descriptors:
         return short
 
 
-def _no_ring() -> object:
-    raise OSError(errno.EPERM, "a simulated kernel has no io_uring")
+def _no_kernel(*_: object) -> Any:
+    raise OSError(errno.EPERM, "a simulated kernel has no io_uring and no epoll")
 
 
 @contextlib.contextmanager
 def direct_writes(seed: int, marks: Marks) -> Iterator[None]:
     """Let services write so that are started meanwhile."""
     descriptors = Descriptors(seed, marks)
-    part_in_c = native.Native(_no_ring, descriptors.send_each)
+    part_in_c = native.Native(_no_kernel, descriptors.send_each, _no_kernel, _no_kernel, _no_kernel)
     with (
         patch.object(native, "found", lambda: part_in_c),
         patch.object(sends, "_has_sockets", lambda: True),
