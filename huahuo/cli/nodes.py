@@ -76,10 +76,12 @@ async def finalize(settings: Settings) -> None:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
-    ready = "ready" if row["takes_clients"] else "takes no clients"
-    state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else ready
+    works = "works" if row["works"] else "ready"
+    state = f"silent for {row['silent_s']:.0f} s" if silent else works
     if not silent and not row["answers"]:
         state = "does not answer"
+    elif not silent and not row["takes_clients"]:
+        state = "works, takes no clients" if row["works"] else "takes no clients"
     if row["works"] and silent:
         state += ", had the work"
     cells = (
