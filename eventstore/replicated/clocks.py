@@ -1,5 +1,7 @@
 """Clocks that run ahead: log time ignores them, but timers, tokens and people don't."""
 
+from collections.abc import Callable
+
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
@@ -14,6 +16,12 @@ class Clocks:
 
     def __init__(self) -> None:
         self._told_s: dict[str, float] = {}
+        self.ask_others: Callable[[], int | None] | None = None
+        """See `others_ms`. Nobody knows before the node asks the others."""
+
+    def others_ms(self) -> int | None:
+        """What time most other nodes have, while it is known that this node's clock is wrong."""
+        return None if self.ask_others is None else self.ask_others()
 
     def hear(self, node: str, clock_ms: int, ambient: Ambient) -> None:
         """A proposal of this node was applied. It was made before now, so it can't be of later."""

@@ -159,8 +159,8 @@ async def _birth_behind(sequencer: Sequencer, after: int, last: int, key: bytes,
                     )
                 if not vault.knows(born.mark):
                     raise WrongKey(
-                        "the ordered log was made with another master key: give this node the master.key"
-                        " (or HUAHUO_MASTER_KEY) of the other nodes"
+                        "the ordered log was made with another master key than this node has: it takes the"
+                        " one of the other nodes"
                     )
                 if again is None or again[1]:
                     return born

@@ -79,7 +79,7 @@ class ReplicaWriter(ApplyingWriter):
             sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
             reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
         )  # fmt: skip
-        self._clocks = Clocks()
+        self.clocks = Clocks()
         self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
@@ -327,7 +327,7 @@ class ReplicaWriter(ApplyingWriter):
             self._living.hear(proposal.node, proposal.epoch, self._ambient.monotonic_s())
         if proposal.node != self.node:
             self.agreement.hear(proposal.node, proposal.seen)
-            self._clocks.hear(proposal.node, proposal.clock_ms, self._ambient)
+            self.clocks.hear(proposal.node, proposal.clock_ms, self._ambient)
             return None
         if proposer is None or not step.applied:
             return None

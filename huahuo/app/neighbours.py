@@ -106,6 +106,7 @@ def serve(
         borrowing.start()
         parts.add("places over nodes", borrowing.stop)
     clock = Clock(peers, duty, ambient, unfit)
+    replica.clocks.ask_others = clock.others_ms
     clock.start()
     parts.add("clocks of nodes", clock.stop)
     drain = Drain(duty, hub, ready, where)

@@ -190,7 +190,9 @@ def replica_of(log: Log) -> ReplicaWriter | None:
 def latest_of(log: Log) -> Latest:
     """What time it is for tokens and revocations: see `common_time`."""
     replica = replica_of(log)
-    return own_clock if replica is None else among_nodes(lambda: replica.shared.time_ms)
+    if replica is None:
+        return own_clock
+    return among_nodes(lambda: replica.shared.time_ms, replica.clocks.others_ms)
 
 
 async def joins_soon(replica: ReplicaWriter) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 import stat
 import sys
-import urllib.error
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from huahuo.cli import (
     open_effects,
     untrimmed,
 )
-from huahuo.cli.ask import get
+from huahuo.cli.ask import not_ready
 from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError, copied_again, ways_on
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
@@ -44,7 +43,6 @@ _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
 _CONNECT_TIMEOUT_S = 2.0
 _AHEAD_S = 3600.0
-_REASON_BYTES_MAX = 2048
 _REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
 _RESTORE = (
     "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
@@ -299,22 +297,10 @@ def _running(settings: Settings) -> Finding:
     service = service_file.read(settings.data)
     if service is None:
         return Finding("ok", "service", "another process has the log open")
-    reason = _not_ready(service.url)
+    reason = not_ready(service.url)
     if reason:
         return Finding("error", "service", f"running at {service.url}, not ready: {reason}")
     return Finding("ok", "service", f"running at {service.url}")
-
-
-def _not_ready(url: str) -> str:
-    """Why the service is not ready, in its own words. "" if it is ready or does not answer."""
-    try:
-        get(url, "/readyz", _CONNECT_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
-    except OSError as error:
-        return str(error)
-    return ""
 
 
 async def _port(settings: Settings) -> Finding:

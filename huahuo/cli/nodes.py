@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -14,10 +15,11 @@ from huahuo.terminal import printable
 SILENT_S = 10.0
 """A node that said nothing for longer is shown as silent."""
 TRIM_S = 60.0
+_COLUMNS = ("node", "URL", "applied", "behind", "clients", "load", "state")
 
 
 async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
-    """Print one line per node.
+    """Print the columns' names and one line per node.
 
     Raises:
         HuahuoError: no service runs on this directory, it refused, or it is alone.
@@ -30,15 +32,15 @@ async def status(settings: Settings, *, as_json: bool, console: Console) -> None
         return
     if not rows:
         raise HuahuoError("this service is alone: it was started without --log")
-    table = Table("node", "URL", "applied", "behind", "clients", "load", "state", box=None)
-    for row in rows:
-        cells = _cells(row)
-        if console.is_terminal:
-            table.add_row(*cells)
-        else:
-            console.out("\t".join(cells), highlight=False)
-    if console.is_terminal:
-        console.print(table)
+    lines = [_cells(row) for row in rows]
+    if not console.is_terminal:
+        for cells in (_COLUMNS, *lines):
+            typer.echo("\t".join(cells))  # rich would print blanks in place of tabs
+        return
+    table = Table(*_COLUMNS, box=None)
+    for cells in lines:
+        table.add_row(*cells)
+    console.print(table)
 
 
 async def remove(settings: Settings, node: str) -> None:
@@ -48,6 +50,7 @@ async def remove(settings: Settings, node: str) -> None:
         HuahuoError: as `status`; or the node is not known, or lives.
     """
     await ask_service(settings, "remove_node", node=node)
+    print(f"{node} is forgotten; if it comes back, it is a node again")  # noqa: T201
 
 
 async def drain(settings: Settings, node: str, *, undo: bool) -> None:
@@ -73,10 +76,12 @@ async def finalize(settings: Settings) -> None:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
-    ready = "ready" if row["takes_clients"] else "takes no clients"
-    state = f"silent for {row['silent_s']:.0f} s" if silent else "works" if row["works"] else ready
+    works = "works" if row["works"] else "ready"
+    state = f"silent for {row['silent_s']:.0f} s" if silent else works
     if not silent and not row["answers"]:
         state = "does not answer"
+    elif not silent and not row["takes_clients"]:
+        state = "works, takes no clients" if row["works"] else "takes no clients"
     if row["works"] and silent:
         state += ", had the work"
     cells = (

@@ -9,9 +9,11 @@ from huahuo.app import service_file
 from huahuo.app.config import Settings
 from huahuo.app.tokens import token_source
 from huahuo.at import At
-from huahuo.errors import ConfigError, HuahuoError
+from huahuo.cli.ask import not_ready
+from huahuo.errors import ConfigError, HuahuoError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.publisher import Publisher
+from huahuo.terminal import printable
 from huahuo.transport.protocol.refusals import in_english
 
 
@@ -31,10 +33,12 @@ def publish(
     Raises:
         ConfigError: a field is not NAME=VALUE, or neither an address nor a directory was given.
         HuahuoError: the service refused, or did not answer in time.
+        Unknown: it may have done it; with what its `/readyz` says, if that is not ready.
     """
     fields = fields_of(pairs)
     source: Callable[[], str] = token_source(token, own, SystemAmbient())
-    publisher = Publisher(url or _address(own), source, timeout_s)
+    address = url or _address(own)
+    publisher = Publisher(address, source, timeout_s)
     try:
         return publisher.publish(stream, type_, fields, command_id=command_id)
     except Refused as error:
@@ -42,6 +46,9 @@ def publish(
         if error.code == "token_invalid" and not token and own is not None:
             why += f". It was signed with the key of {own.data}: give --token, or --data of that service"
         raise HuahuoError(f"the service refused: {why}") from error
+    except Unknown as error:
+        reason = not_ready(address.rstrip("/"))
+        raise Unknown(f"{error}; its /readyz says: {printable(reason)}" if reason else str(error)) from error
     finally:
         publisher.close()
 

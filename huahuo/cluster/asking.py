@@ -112,7 +112,7 @@ class Asker:
             )
         if status != HTTPStatus.OK:
             refusal = _refusal(said) or Refusal(errors.FAILED, f"status {status}")
-            raise NodeRefused(at, refusal.code, refusal.detail)
+            raise NodeRefused(at, refusal.code, refusal.detail, refusal.now_ms)
         try:
             return msgspec.msgpack.decode(said, type=kind)
         except msgspec.MsgspecError as error:

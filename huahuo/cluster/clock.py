@@ -53,6 +53,7 @@ class Clock:
         self._duty = duty
         self._ambient = ambient
         self._change = tell
+        self._others: tuple[int, float] | None = None
         self._task: asyncio.Task[None] | None = None
         peers.on(REQUEST, Asked, self._tell)
 
@@ -66,6 +67,13 @@ class Clock:
         if task is not None:
             await cancel_all([task], 1.0)
 
+    def others_ms(self) -> int | None:
+        """What time most other nodes have; None while this node's clock is good, or nobody told."""
+        if self._others is None:
+            return None
+        then_ms, then_s = self._others
+        return then_ms + round((self._ambient.monotonic_s() - then_s) * 1000)
+
     async def look(self) -> bool:
         """Ask all nodes that live once, and draw the consequence. Returns whether one answered."""
         ambient = self._ambient
@@ -74,11 +82,17 @@ class Clock:
         if abs(ambient.now_ms() - before_ms - (ambient.monotonic_s() - before_s) * 1000) > APART_MS:
             return False  # the clock was set meanwhile
         refused = [why for why in said.silent.values() if isinstance(why, NodeRefused) and why.code == STALE]
-        trouble = judged((one.now_ms - before_ms for one in said.answers.values()), len(refused))
-        answered = bool(said.answers or refused)
-        near = any(abs(one.now_ms - before_ms) <= APART_MS for one in said.answers.values())
+        times = [one.now_ms for one in said.answers.values()] + [why.now_ms for why in refused if why.now_ms]
+        untold = sum(not why.now_ms for why in refused)
+        trouble = judged((one - before_ms for one in times), untold)
+        answered = bool(times or untold)
+        near = any(abs(one - before_ms) <= APART_MS for one in times)
         if trouble is None and self.trouble is not None and not near:
             return answered  # too few answer to judge: what is known to be wrong stays so until one agrees
+        if trouble is None:
+            self._others = None
+        elif times:
+            self._others = round(median(times)), before_s
         if trouble == self.trouble:
             return answered
         if trouble is None:
@@ -113,8 +127,9 @@ class Clock:
 def judged(ahead_ms: Iterable[int], too_far: int = 0) -> str | None:
     """Why this node's clock is wrong, by how far each other one is ahead of it; None if it is not.
 
-    `too_far`: further nodes that are so far apart that they do not answer. It takes two others that differ
-    in the same direction, and more than half of all. Of two nodes it cannot be told which one is wrong.
+    `too_far`: further nodes that are so far apart that they do not answer, and did not tell by how much. It
+    takes two others that differ in the same direction, and more than half of all. Of two nodes it cannot be
+    told which one is wrong.
     """
     others = list(ahead_ms)
     behind = [ms for ms in others if ms > APART_MS]

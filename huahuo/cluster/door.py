@@ -52,6 +52,8 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
     life: str = ""
     """With `other_life`: the token of the process that was asked. It is to be named, and asked again."""
+    now_ms: int = 0
+    """With `stale`: what the clock of the node that was asked shows."""
 
 
 class NodesDoor:
@@ -110,10 +112,11 @@ class NodesDoor:
             return self._no("other_log", "it is of another log", head=head, address=address)
         if head.life != self.life:
             return self._signed(head, HTTPStatus.CONFLICT, _encoded(errors.OTHER_LIFE, _RENEWED, self.life))
-        apart_s = abs(head.time_ms - self._ambient.now_ms()) / 1000
+        now_ms = self._ambient.now_ms()
+        apart_s = abs(head.time_ms - now_ms) / 1000
         if apart_s * 1000 > WINDOW_MS:
             why = f"its clock and the one of {self.node} are {apart_s:.0f} s apart: set them"
-            return self._no(errors.STALE, why, head=head, address=address)
+            return self._no(errors.STALE, why, head=head, address=address, now_ms=now_ms)
         if not self._replays.is_new(head.process, head.number, now_s):
             return self._no("replayed", "the same request came before", head=head, address=address)
         if self._limit.take(head.from_, now_s):
@@ -153,13 +156,14 @@ class NodesDoor:
         return await handler(head.from_, asked)
 
     def _no(
-        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = ""
-    ) -> Answer:
+        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = "",
+        now_ms: int = 0,
+    ) -> Answer:  # fmt: skip
         """A refusal; signed only for a node that has the secret."""
         if address:
             self.refused_count += 1
             self._tell(code, detail, head.from_ if head else node, address)
-        body = _encoded(code, detail)
+        body = _encoded(code, detail, now_ms=now_ms)
         status = _STATUS.get(code, HTTPStatus.CONFLICT if head else HTTPStatus.FORBIDDEN)
         return self._signed(head, status, body)
 
@@ -178,5 +182,5 @@ class NodesDoor:
             _log.warning("node_refused", node=node or "?", address=address, code=code, reason=detail)
 
 
-def _encoded(code: str, detail: str, life: str = "") -> bytes:
-    return msgspec.msgpack.encode(Refusal(code, detail, life))
+def _encoded(code: str, detail: str, life: str = "", now_ms: int = 0) -> bytes:
+    return msgspec.msgpack.encode(Refusal(code, detail, life, now_ms))

@@ -31,12 +31,16 @@ class NodeBegins(NodeSilent):
 
 
 class NodeRefused(NodeError):  # noqa: N818  the condition is the name
-    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own."""
+    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own.
 
-    def __init__(self, node: str, code: str, detail: str) -> None:
+    `now_ms`: what its clock shows, if that is why it said no; 0 if it did not tell.
+    """
+
+    def __init__(self, node: str, code: str, detail: str, now_ms: int = 0) -> None:
         super().__init__(node, f"refused: {detail}")
         self.code = code
         self.detail = detail
+        self.now_ms = now_ms
 
 
 class Refused(Exception):  # noqa: N818  it is told to the node that asks

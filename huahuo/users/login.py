@@ -171,10 +171,12 @@ class Login:
 
     def token_for(self, user: User, signed_in_ms: int = 0) -> SignedIn:
         """A new token. `signed_in_ms` 0: the user has just signed in."""
-        now_ms = self.authenticator.issue_ms(user.user_id, self._ambient.now_ms())
+        clock_ms = self._ambient.now_ms()
+        now_ms = self.authenticator.latest_ms(clock_ms)
         token = self.authenticator.mint(
             Principal(user.user_id, user.name, is_admin=user.is_admin, signed_in_ms=signed_in_ms or now_ms),
             now_ms=now_ms,
+            issue_ms=self.authenticator.issue_ms(user.user_id, clock_ms),
             ttl_s=self._token_ttl_s,
             jti=self._ambient.token(),
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -171,3 +173,17 @@ async def _goaway(server: Serving) -> str:
         await newcomer.say(action="authenticate", token=server.token(49, "u49"))
         await newcomer.closed()
         return next(str(message["reason"]) for message in newcomer.seen if message["type"] == "goaway")
+
+
+def test_the_status_of_nodes_has_tabs_and_the_names_of_its_columns_in_a_pipe(
+    nodes: tuple[Serving, Serving],
+) -> None:
+    a, _ = nodes
+    told = subprocess.run(
+        [sys.executable, "-m", "huahuo", "cluster", "status", "--data", str(a.data)],
+        env=a.environ, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    names, *rows = (line.split("\t") for line in told.stdout.splitlines())
+    assert names == ["node", "URL", "applied", "behind", "clients", "load", "state"]
+    assert [row[0] for row in rows] == ["a", "b"]
+    assert {len(row) for row in rows} == {len(names)}

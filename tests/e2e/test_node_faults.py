@@ -3,13 +3,16 @@
 Only `make check-all` runs these: freezing a node for a minute takes a minute.
 """
 
+import json
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +20,11 @@ import pytest
 from tests.support.proofs import whole_only
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.nodes import history, nodes, publish, ready, until
+from tests.support.servers.serving import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 FROZEN_S = 60.0
+WRONG_CLOCK = Path(__file__).resolve().parents[1] / "support" / "chaos" / "clock"
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +134,29 @@ def test_an_ordered_log_that_went_back_stops_the_nodes_and_they_still_serve_read
         server.start()
         until(lambda: "went back" in ready(one) or "another" in ready(one), lambda: ready(one))
         assert history(one) == list(range(20))
+
+
+@whole_only
+def test_a_node_whose_clock_is_an_hour_ahead_revokes_by_the_time_of_the_others(
+    tmp_path: Path, order: NatsServers
+) -> None:
+    with nodes(tmp_path, f"{order.url}?name=ahead") as cluster:
+        one = cluster.add("a")
+        cluster.add("b")
+        ahead = cluster.add("c", is_ready=False, PYTHONPATH=str(WRONG_CLOCK), CLOCK_AHEAD_S="3600")
+        until(lambda: "s ahead of those of the others" in ready(ahead), lambda: ready(ahead))
+        subprocess.run(
+            [sys.executable, "-m", "huahuo", "revoke", "--user-id", "42", "--data", str(ahead.data)],
+            env=ahead.environ, capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        until(lambda: len(_revoked_at(one)) == 1, one.log)
+        [at] = _revoked_at(one)
+        assert timedelta(minutes=9) < at - datetime.now(UTC) < timedelta(minutes=11)
+
+
+def _revoked_at(node: Serving) -> list[datetime]:
+    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
+    request = urllib.request.Request(f"{node.url}/streams/log?after=start&limit=1000", None, headers)
+    with urllib.request.urlopen(request, timeout=15) as answer:
+        events = json.load(answer)["events"]
+    return [datetime.fromisoformat(one["timestamp"]) for one in events if one["type"] == "revoked"]

@@ -94,7 +94,21 @@ async def test_a_clock_that_is_known_to_be_wrong_stays_so_until_another_agrees()
 async def test_a_node_whose_clock_is_an_hour_off_is_told_by_being_refused() -> None:
     async with nodes(0, 0, 3600) as ([_, _, wrong], _):
         assert await wrong.clock.look()
-        assert "15 minutes" in str(wrong.clock.trouble)
+        assert wrong.clock.trouble == "the clock of this node is 3600 s ahead of those of the others"
+
+
+@pytest.mark.parametrize("off_s", [-3600, 600, 3600])
+async def test_a_node_whose_clock_is_wrong_knows_the_time_of_the_others_until_it_is_right(off_s: int) -> None:
+    async with nodes(0, 0, off_s) as ([first, _, wrong], clocks):
+        assert wrong.clock.others_ms() is None
+        await first.clock.look()
+        await wrong.clock.look()
+        clocks[2].advance(5)
+        assert (first.clock.others_ms(), wrong.clock.others_ms()) == (None, NOON_MS + 5_000)
+        clocks[2].jump(round(-1000 * off_s))
+        assert wrong.clock.others_ms() == NOON_MS + 5_000, "a clock that is set changes nothing of it"
+        await wrong.clock.look()
+        assert wrong.clock.others_ms() is None
 
 
 @pytest.mark.parametrize(

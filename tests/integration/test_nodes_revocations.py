@@ -1,4 +1,4 @@
-"""Revocations and sign-ins on nodes of which one has a clock that is behind."""
+"""Revocations and sign-ins on nodes of which one has a clock that is wrong."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,8 +26,16 @@ from huahuo.users.login import Login, SignedIn
 from tests.support.models.forged import SECRET
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
-BEHIND_MS = 300_000
+BEHIND_MS = -300_000
+AHEAD_MS = 1_800_000
+"""More than the nodes' common time ever goes ahead of a clock, and less than a token lasts."""
 PASSWORD = "correct horse battery"
+
+
+WHICHEVER = pytest.mark.parametrize(
+    ("revoking", "off_ms"), [(0, BEHIND_MS), (1, BEHIND_MS), (1, AHEAD_MS)], ids=["right", "behind", "ahead"]
+)
+"""Which node revokes, and by how much the second one's clock is off."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,16 +89,16 @@ class Admitting:
 
 
 @asynccontextmanager
-async def nodes() -> AsyncIterator[tuple[Admitting, Admitting]]:
-    """A node, and one whose clock is behind. There is a user alice with the id 1."""
+async def nodes(off_ms: int = BEHIND_MS) -> AsyncIterator[tuple[Admitting, Admitting]]:
+    """A node, and one whose clock is off by so much. There is a user alice with the id 1."""
     async with cluster("ab") as made:
-        made.nodes[1].ambient.jump(-BEHIND_MS)
-        right, behind = (Admitting(made, node) for node in made.nodes)
+        made.nodes[1].ambient.jump(off_ms)
+        right, wrong = (Admitting(made, node) for node in made.nodes)
         await right.start()
-        await behind.start()
+        await wrong.start()
         await right.users.add("alice", PASSWORD, principal="test")
         await made.caught_up()
-        yield right, behind
+        yield right, wrong
 
 
 @pytest.mark.parametrize("how", ["revoke", "sign out everywhere", "another password", "disable"])
@@ -110,20 +118,22 @@ async def test_a_revocation_on_a_node_whose_clock_is_behind_ends_what_other_node
         assert [await node.takes(token) for node in (right, behind)] == ["token_revoked", "token_revoked"]
 
 
-@pytest.mark.parametrize("revoking", [0, 1])
-async def test_a_sign_in_behind_a_revocation_is_good_on_whichever_node_each_happened(revoking: int) -> None:
-    async with nodes() as both:
+@WHICHEVER
+async def test_a_sign_in_behind_a_revocation_is_good_on_whichever_node_each_happened(
+    revoking: int, off_ms: int
+) -> None:
+    async with nodes(off_ms) as both:
         await both[revoking].publisher.revoke(user_id=1)
         for node in both:
             token = await node.sign_in()
             assert [await other.takes(token) for other in both] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("revoking", [0, 1])
+@WHICHEVER
 async def test_an_api_key_made_behind_a_revocation_is_good_on_whichever_node_each_happened(
-    revoking: int,
+    revoking: int, off_ms: int
 ) -> None:
-    async with nodes() as both:
+    async with nodes(off_ms) as both:
         await both[revoking].publisher.revoke(user_id=1)
         for node in both:
             made = await node.keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
@@ -131,17 +141,21 @@ async def test_an_api_key_made_behind_a_revocation_is_good_on_whichever_node_eac
             assert [await other.takes(made[1]) for other in both] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("revoking", [0, 1])
-async def test_whom_the_application_vouches_for_behind_a_revocation_may_come_in(revoking: int) -> None:
-    async with nodes() as both:
+@WHICHEVER
+async def test_whom_the_application_vouches_for_behind_a_revocation_may_come_in(
+    revoking: int, off_ms: int
+) -> None:
+    async with nodes(off_ms) as both:
         await both[revoking].publisher.revoke(user_id=1)
         await both[0].sign_in()  # its clock goes on
         assert [await node.takes("a cookie") for node in both] == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("revoking", [0, 1])
-async def test_a_token_that_the_program_of_a_node_makes_behind_a_revocation_is_good(revoking: int) -> None:
-    async with nodes() as both:
+@WHICHEVER
+async def test_a_token_that_the_program_of_a_node_makes_behind_a_revocation_is_good(
+    revoking: int, off_ms: int
+) -> None:
+    async with nodes(off_ms) as both:
         await both[revoking].publisher.revoke(user_id=1)
         for node in both:
             await node.takes("")
@@ -167,3 +181,21 @@ async def test_a_token_of_a_node_whose_clock_is_behind_is_of_the_nodes_common_ti
         judged = right.authenticator.verify(token, now_ms)
         assert isinstance(judged, Verified)
         assert judged.expires_at_ms > now_ms + 3_500_000
+
+
+async def test_a_sign_in_behind_a_revocation_by_a_clock_that_is_ahead_lasts_no_longer_than_others() -> None:
+    async with nodes(AHEAD_MS) as (right, ahead):
+        await ahead.publisher.revoke(user_id=1)
+        await right.takes("")
+        judged = right.authenticator.verify(await right.sign_in(), right.ambient.now_ms())
+        assert isinstance(judged, Verified)
+        assert judged.expires_at_ms <= right.ambient.now_ms() + 3_600_000
+        assert judged.principal.signed_in_ms <= right.ambient.now_ms()
+
+
+async def test_a_revocation_by_a_clock_that_is_ahead_ends_what_any_node_issued_before() -> None:
+    async with nodes(AHEAD_MS) as both:
+        tokens = [await node.sign_in() for node in both]
+        await both[1].publisher.revoke(user_id=1)
+        assert [await both[0].takes(token) for token in tokens] == ["token_revoked", "token_revoked"]
+        assert [await both[1].takes(token) for token in tokens] == ["token_revoked", "token_revoked"]

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, user_id_of
+from huahuo.transport.access.common_time import IssueMs
 from huahuo.transport.access.compact import TokenError
 from huahuo.transport.access.verified import Verified
 
@@ -100,10 +101,10 @@ def issued_claims(payload: bytes, names: ClaimNames, *, issuer: str, audience: s
     return _converted(kept)
 
 
-def verified_of(claims: Claims, now_ms: int) -> Verified:
+def verified_of(claims: Claims, newest_ms: IssueMs) -> Verified:
     """The user, if every claim is within its bounds and `nbf` has passed. It may have expired.
 
-    Raises TokenError.
+    `newest_ms`: how new a token of this user may be. Raises TokenError.
     """
     told = claims.sub if claims.user_id is None else claims.user_id
     if told is None:
@@ -121,6 +122,7 @@ def verified_of(claims: Claims, now_ms: int) -> Verified:
     ):
         raise TokenError("username, is_admin, groups or jti is out of bounds")
     iat_ms = None if claims.iat is None else _ms(claims.iat, "iat")
+    now_ms = newest_ms(user_id)
     if iat_ms is not None and iat_ms > now_ms + _SKEW_MS:
         raise TokenError("iat lies in the future: compare the clocks of the issuer and of this machine")
     if claims.nbf is not None and _ms(claims.nbf, "nbf") > now_ms + _SKEW_MS:

@@ -4,21 +4,19 @@
 the server's own clock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.transport.access.claims import OWN_NAMES, ClaimNames, own_claims, verified_of
-from huahuo.transport.access.common_time import Latest, own_clock
+from huahuo.transport.access.common_time import IssueMs, Latest, own_clock
 from huahuo.transport.access.compact import TokenError
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.access.signed_token import Signer
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.codes import AuthCode
-
-type IssueMs = Callable[[UserId], int]
-"""Of when what is issued for a user is."""
 
 
 class Authenticator:
@@ -51,7 +49,7 @@ class Authenticator:
         """The user of a token that is valid now, or the reason why it is not."""
         try:
             claims = own_claims(self.signer.payload(token), self._names)
-            verified = verified_of(claims, self.latest_ms(now_ms))
+            verified = verified_of(claims, partial(self.newest_ms, now_ms=now_ms))
         except TokenError as error:
             return AuthFailure(AuthCode.TOKEN_INVALID, str(error))
         return self.still_good(verified, now_ms) or verified
@@ -59,6 +57,10 @@ class Authenticator:
     def issue_ms(self, user_id: UserId, now_ms: int) -> int:
         """The issue time of a token that a user gets now: later than any revocation of older ones."""
         return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
+
+    def newest_ms(self, user_id: UserId, now_ms: int) -> int:
+        """How new a token of this user may be: what is newer lies in the future."""
+        return max(now_ms, self.issue_ms(user_id, now_ms))
 
     def asked_from(self, now_ms: int) -> IssueMs:
         """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation during it ends its token too."""
@@ -78,8 +80,10 @@ class Authenticator:
             return AuthFailure(AuthCode.TOKEN_REVOKED, f"the token of {who} was revoked")
         return None
 
-    def mint(self, principal: Principal, *, now_ms: int, ttl_s: float, jti: str) -> str:
-        """A token for `principal`, good for `ttl_s` seconds.
+    def mint(
+        self, principal: Principal, *, now_ms: int, ttl_s: float, jti: str, issue_ms: int | None = None
+    ) -> str:
+        """A token for `principal`, good for `ttl_s` seconds. `issue_ms`: of when it is; None: of now.
 
         `iat` has milliseconds, so that a token minted right after a revocation is newer than it.
         """
@@ -89,7 +93,7 @@ class Authenticator:
             "username": principal.username,
             "is_admin": principal.is_admin,
             "groups": principal.groups,
-            "iat": now_s,
+            "iat": now_s if issue_ms is None else issue_ms / 1000,
             "exp": now_s + ttl_s,
             "jti": jti,
         }

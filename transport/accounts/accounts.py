@@ -5,6 +5,7 @@ it is signed by one of its algorithms, and else, or where there is no key set, t
 """
 
 from collections.abc import Awaitable
+from functools import partial
 
 import msgspec
 import structlog
@@ -121,7 +122,7 @@ class Accounts:
             claims = issued_claims(
                 keys.payload(parts), issuer.names, issuer=issuer.name, audience=issuer.audience
             )
-            verified = verified_of(claims, self._own.latest_ms(now_ms))
+            verified = verified_of(claims, partial(self._own.newest_ms, now_ms=now_ms))
         except UnknownKey:
             raise
         except TokenError as error:

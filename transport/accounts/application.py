@@ -17,7 +17,7 @@ from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, user_id_of
 from huahuo.transport.access.claims import GROUP_NAME, GROUPS_MAX, NAME_CHARS_MAX, NEVER_MS
-from huahuo.transport.access.tokens import IssueMs
+from huahuo.transport.access.common_time import IssueMs
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import AuthCode
 

@@ -26,13 +26,17 @@ class Nodes:
         self.log = log
         self._stack = stack
 
-    def add(self, node: str, name: str | None = None, **environ: str) -> Serving:
-        """Start one more; `name`: that it says, else that of its directory. `environ`: more of its own."""
+    def add(self, node: str, name: str | None = None, *, is_ready: bool = True, **environ: str) -> Serving:
+        """Start one more; `name`: that it says, else that of its directory. `environ`: more of its own.
+
+        `is_ready`: wait until it is.
+        """
         stderr = self.root / f"{node}.log"
         settings = {"HUAHUO_LOG": self.log, "HUAHUO_NODE": name or node} | environ
         made = serving(self.root / node, stderr=stderr, app=None, folder=None, **settings)
         found = self._stack.enter_context(made)
-        until(lambda: ready(found) == "ready", found.log)
+        if is_ready:
+            until(lambda: ready(found) == "ready", found.log)
         return found
 
 

@@ -1,11 +1,16 @@
 """What an answer means for a publisher: done, refused for ever, or to be sent again."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
-from huahuo.cli.publish import fields_of
-from huahuo.errors import ConfigError
+from huahuo.cli.publish import fields_of, publish
+from huahuo.errors import ConfigError, Unknown
 from huahuo.publisher.exchange import Exchange
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
 
@@ -79,3 +84,40 @@ def test_fields_of_the_command_line_are_json_or_else_text() -> None:
     with pytest.raises(ConfigError, match="a: given twice"):
         fields_of(["a=1", "a=2"])
     assert fields_of(["name=NaN", "other=-Infinity"]) == {"name": "NaN", "other": "-Infinity"}
+
+
+@contextmanager
+def answering(readyz: int) -> Iterator[str]:
+    """A server that takes nothing, and says so at /readyz with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self._say(503, problem("outcome_unknown"))
+
+        def do_GET(self) -> None:
+            self._say(readyz, b"the log went back")
+
+        def _say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("readyz", "told"), [(503, True), (200, False)])
+def test_a_shell_whose_deadline_passed_is_told_why_the_service_is_not_ready(readyz: int, told: bool) -> None:
+    with answering(readyz) as url, pytest.raises(Unknown) as unknown:
+        publish("a/1", "b", (), url=url, token="t", own=None, command_id=None, timeout_s=0.2)
+    assert ("its /readyz says: the log went back" in str(unknown.value)) == told

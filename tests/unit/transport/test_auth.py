@@ -211,6 +211,20 @@ def test_what_the_time_of_all_nodes_has_reached_does_not_lie_in_the_future() -> 
     assert isinstance(ended, Verified), "this machine's clock says when a token ends"
 
 
+@pytest.mark.parametrize(
+    ("now_ms", "latest_ms"),
+    [
+        (NOW_MS + 86_400_000, NOW_MS + LOG_AHEAD_MS_MAX),
+        (NOW_MS + 60_000, NOW_MS + 60_000),
+        (NOW_MS - 86_400_000, NOW_MS),
+    ],
+)
+def test_a_clock_that_is_known_to_be_wrong_counts_within_ten_minutes_of_those_of_most(
+    now_ms: int, latest_ms: int
+) -> None:
+    assert among_nodes(lambda: 0, lambda: NOW_MS)(now_ms) == latest_ms
+
+
 def test_the_algorithm_none_is_refused() -> None:
     for name in ("none", "None", "NONE", ""):
         unsigned = f"{b64(json.dumps({'alg': name}).encode())}.{b64(json.dumps(GOOD).encode())}."
@@ -350,6 +364,18 @@ def test_a_revocation_is_newer_than_what_was_issued_since_the_one_before_it() ->
     assert told is not None
     assert told.at_ms == NOW_MS + 1
     assert outcome(auth, text) == "token_revoked"
+
+
+def test_what_is_newer_than_its_users_revocation_does_not_lie_in_the_future() -> None:
+    auth = revoked({"user_id": 42})
+    hour_ago_ms = NOW_MS - 3_600_000
+    at_ms = auth.issue_ms(42, hour_ago_ms)
+    text = auth.mint(ALICE, now_ms=hour_ago_ms, ttl_s=60, jti="j", issue_ms=at_ms)
+    assert outcome(auth, text, hour_ago_ms) == "ok"
+    assert outcome(auth, text, hour_ago_ms + 60_000) == "token_expired"
+    later = auth.mint(ALICE, now_ms=hour_ago_ms, ttl_s=60, jti="j", issue_ms=at_ms + 6_000)
+    assert outcome(auth, later, hour_ago_ms) == "token_invalid"
+    assert outcome(revoked({"user_id": 43}), text, hour_ago_ms) == "token_invalid"
 
 
 def test_a_revocation_covers_a_user_who_was_asked_about_before_it() -> None:
