@@ -17,6 +17,7 @@ from huahuo.errors import ConfigError
 
 if TYPE_CHECKING:
     from huahuo.actors.plugins.past import Past
+    from huahuo.actors.plugins.reading import Reader
     from huahuo.app.config import Settings
     from huahuo.app.table import Table
 
@@ -200,6 +201,14 @@ def known() -> "Past":
     from huahuo.app.plugins import standard
 
     return together([plugin.past for plugin in standard()])
+
+
+def reader() -> "Reader":
+    """Says the texts of events in the language of this terminal."""
+    from huahuo.actors.plugins.reading import Reader
+    from huahuo.terminal import language_in
+
+    return Reader(known(), language_in(os.environ))
 
 
 def table() -> "Table":

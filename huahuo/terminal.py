@@ -1,4 +1,14 @@
-"""Text from strangers, made safe for a terminal. Pure."""
+"""Text for a terminal: in its reader's language, and made safe where it is from strangers. Pure."""
+
+from collections.abc import Mapping
+
+from huahuo.actors.plugins.words import Language, language_of
+
+
+def language_in(environ: Mapping[str, str]) -> Language:
+    """The language of whoever reads the terminal, by its locale; English where that is another or none."""
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return language_of([locale.partition(".")[0].partition("@")[0].replace("_", "-")], "en")
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,6 @@
 """An application's entities as time travel and audits know them, without a running service. Pure."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -43,6 +43,11 @@ class EntitySubject:
         return self.show(states)
 
 
+_MESSAGE: Final = frozenset({"message"})
+_WORDED: Final = dict.fromkeys(("job_progress", "job_message", "job_ended"), _MESSAGE)
+"""What those who watch a job are told. Jobs of plug-ins say a text of their catalogue."""
+
+
 def past_of(catalog: Catalog) -> Past:
     """What is known of the history of these entities."""
     folds = {kind: EntityFold(entity) for kind, entity in catalog.by_kind.items()}
@@ -79,4 +84,5 @@ def past_of(catalog: Catalog) -> Past:
         entity_fields={f"{kind}_id": kind for kind in folds},
         prunable=catalog.prunable_types | {FIRED},
         series_of=series_of,
+        worded=_WORDED,
     )

@@ -149,7 +149,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     `refuse` makes the body of a refusal from the members of a problem (docs/http.md).
     `waits`: the answer may wait for something. It then counts as a connection of its address, is cancelled if
     the client leaves, and ends with 503 when the service stops.
-    `language`: of answers to clients that ask for none, if the setting names none.
+    `language`: the only one of its client, whatever the browser prefers; None: the one that is asked for.
     """
 
     method: str
@@ -160,7 +160,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     waits: bool = False
     who: Callable[[HttpRequest], Principal | None] | None = None
     refuse: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    language: Language = "en"
+    language: Language | None = None
 
     def __post_init__(self) -> None:
         where = f"the route {self.method} {self.path}"

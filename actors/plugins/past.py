@@ -8,6 +8,7 @@ from typing import Any
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Parted
 from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.history import History
@@ -46,6 +47,10 @@ def _as_stored(event: StoredEvent) -> StoredEvent:
 
 def _one_series(_event: StoredEvent) -> str:
     return ""
+
+
+def _as_said(text: str, _language: Language) -> str:
+    return text
 
 
 async def _no_belongings(_log: Log, _user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
@@ -91,6 +96,11 @@ class Past:
     belongings: Callable[[Log, UserId], AsyncIterator[tuple[str, bytes]]] = _no_belongings
     """What is kept of a user besides events, without secrets, as files: their names and contents."""
 
+    worded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By event type: the fields with a text of the program, not of a user. `say` knows the texts."""
+    say: Callable[[str, Language], str] = _as_said
+    """A text of such a field in this language; one that is not known stays."""
+
     def entity_of(self, fields: Mapping[str, Any]) -> str | None:
         """The entity that one of an object's fields names, None if none does."""
         for name, kind in self.entity_fields.items():
@@ -133,6 +143,9 @@ def together(pasts: Sequence[Past]) -> Past:
             async for file in past.belongings(log, user_id):
                 yield file
 
+    def say(text: str, language: Language) -> str:
+        return next((said for past in pasts if (said := past.say(text, language)) != text), text)
+
     def actions(log: Log) -> Sequence[Action]:
         return tuple(action for past in pasts for action in past.actions(log))
 
@@ -150,5 +163,7 @@ def together(pasts: Sequence[Past]) -> Past:
         prunable=frozenset().union(*(past.prunable for past in pasts)),
         series_of=series_of,
         belongings=belongings,
+        worded={type_: fields for past in pasts for type_, fields in past.worded.items()},
+        say=say,
         last=frozenset().union(*(past.last for past in pasts)),
     )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.reading import AS_STORED, Reader
 from huahuo.admin.actions import shredding
 from huahuo.app.config import Settings
 from huahuo.audit.place import Place, looking, no_log, reading
@@ -34,9 +35,18 @@ _note = Console(stderr=True, highlight=False, emoji=False)
 
 
 async def query(
-    settings: Settings, where: Where, past: Past, *, after: int, limit: int, as_json: bool
+    settings: Settings,
+    where: Where,
+    past: Past,
+    reader: Reader = AS_STORED,
+    *,
+    after: int,
+    limit: int,
+    as_json: bool,
 ) -> bool:
     """Show the matching events. False if there are none. `past`: what is known of their kinds.
+
+    `reader`: says the texts of events. JSON has them as they are stored.
 
     Raises:
         ConfigError: the query is malformed. HuahuoError: it cannot be recorded or answered.
@@ -51,7 +61,7 @@ async def query(
             raise ConfigError(str(error)) from None
         finally:
             await audit.close()
-        show_page(page, counted, past, as_json=as_json, recorded=place.recorded)
+        show_page(page, counted, past, reader, as_json=as_json, recorded=place.recorded)
         return bool(page.rows)
 
 

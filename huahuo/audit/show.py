@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.reading import Reader
 from huahuo.admin.rows import data_of, plain_row
 from huahuo.eventstore.audit.query import Counted
 from huahuo.eventstore.audit.questions import Page
@@ -22,7 +23,9 @@ def show_json(value: Any) -> None:
     sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
 
 
-def show_page(page: Page, counted: Counted, past: Past, *, as_json: bool, recorded: bool) -> None:
+def show_page(
+    page: Page, counted: Counted, past: Past, reader: Reader, *, as_json: bool, recorded: bool
+) -> None:
     """Show a page of rows, the total, the facets, and how to get the next page."""
     if as_json:
         show_json(
@@ -38,10 +41,10 @@ def show_page(page: Page, counted: Counted, past: Past, *, as_json: bool, record
         return
     console = Console(highlight=False, emoji=False)
     if console.is_terminal:
-        console.print(_table(page.rows, past))
+        console.print(_table(page.rows, past, reader))
     else:
         for row in page.rows:
-            sys.stdout.write("\t".join(_cells(row, past)) + "\n")
+            sys.stdout.write("\t".join(_cells(row, past, reader)) + "\n")
     about = Console(stderr=True, highlight=False, emoji=False)
     about.print(f"{len(page.rows)} of {'' if counted.exact else 'more than '}{counted.count} events")
     for name, values in counted.facets.items():
@@ -52,17 +55,18 @@ def show_page(page: Page, counted: Counted, past: Past, *, as_json: bool, record
         about.print(f"more: --after {page.next}")
 
 
-def _table(rows: list[Row], past: Past) -> Table:
+def _table(rows: list[Row], past: Past, reader: Reader) -> Table:
     table = Table(box=None, header_style="bold")
     for name in ("position", "time", "event", "type", "principal", "entity", "data"):
         table.add_column(name, justify="right" if name == "position" else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in _cells(row, past)))
+        table.add_row(*(cell.replace("[", r"\[") for cell in _cells(row, past, reader)))
     return table
 
 
-def _cells(row: Row, past: Past) -> list[str]:
-    data = {name: value for name, value in data_of(row, past).items() if name not in ("type", "timestamp")}
+def _cells(row: Row, past: Past, reader: Reader) -> list[str]:
+    fields = reader.fields(row.type, data_of(row, past))
+    data = {name: value for name, value in fields.items() if name not in ("type", "timestamp")}
     text = msgspec.json.encode(data).decode()
     if len(text) > _DATA_CHARS_MAX:
         text = text[: _DATA_CHARS_MAX - 1] + "…"

@@ -22,6 +22,7 @@ from huahuo.options import (
     code_of_answer,
     known,
     program,
+    reader,
     settings,
 )
 
@@ -76,7 +77,9 @@ def query(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _found(
-        bodies.query(settings(data, config_file), where, known(), after=after, limit=limit, as_json=as_json)
+        bodies.query(
+            settings(data, config_file), where, known(), reader(), after=after, limit=limit, as_json=as_json
+        )
     )
 
 

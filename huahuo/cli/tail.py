@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from huahuo.actors.plugins.reading import AS_STORED, Reader
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
@@ -69,8 +70,11 @@ async def tail(
     as_json: bool = False,
     codes: bool = False,
     console: Console,
+    reader: Reader = AS_STORED,
 ) -> None:
     """Follow `stream` until cancelled. `codes`: print only the verification codes of mails.
+
+    `reader`: says the texts of events. JSON has them as they are stored.
 
     Raises:
         ConfigError: `url` or `after` is malformed.
@@ -95,12 +99,14 @@ async def tail(
 
         await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
     elif console.is_terminal and not as_json:
-        with Bars(console) as bars:
+        with Bars(console, reader) as bars:
             await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))
     else:
 
         def line(event: Event) -> None:
-            console.out(printable(json_line(event) if as_json else plain_line(event)), highlight=False)
+            console.out(
+                printable(json_line(event) if as_json else plain_line(said(event, reader))), highlight=False
+            )
 
         await _follow(client, stream, begin, line, _Said(stream, lambda text: errors.out(printable(text))))
 
@@ -155,6 +161,13 @@ class _Said:
                 pass
 
 
+def said(event: Event, reader: Reader) -> Event:
+    """An event, or a snapshot, as its reader is told."""
+    if event.type == "snapshot":
+        return msgspec.structs.replace(event, data=reader.state(event.data))
+    return msgspec.structs.replace(event, data=reader.fields(event.type, event.data))
+
+
 def plain_line(event: Event) -> str:
     """An event as seq, type and JSON."""
     return f"{event.seq} {event.type} {msgspec.json.encode(event.data).decode()}"
@@ -191,7 +204,8 @@ class Codes:
 class Bars:
     """The terminal: bars of running checks below, a line for each other event above."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, reader: Reader = AS_STORED) -> None:
+        self._reader = reader
         self._console = console
         self._names: dict[Any, str] = {}
         self._bars: dict[Any, TaskID] = {}
@@ -220,7 +234,7 @@ class Bars:
 
     def event(self, event: Event) -> None:
         """Show one event."""
-        data = event.data
+        data = self._reader.fields(event.type, event.data)
         mailbox = data.get("email_id")
         match event.type:
             case "snapshot":

@@ -7,7 +7,7 @@ import typer
 
 from huahuo.cli.consoles import console
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, Data, settings
+from huahuo.options import ConfigFile, Data, reader, settings
 
 Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
 
@@ -44,6 +44,7 @@ def tail(
             as_json=json_lines,
             codes=codes,
             console=console(),
+            reader=reader(),
         )
     )
 

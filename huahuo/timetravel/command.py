@@ -1,6 +1,7 @@
 """Shared by all commands of `huahuo replay`: names of options, opening, recording, exit codes."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.options import EXIT_OK, code_of_answer, known, program
 from huahuo.replay.history.fold import NotFolded
 from huahuo.replay.history.history import History
-from huahuo.terminal import printable
+from huahuo.terminal import language_in, printable
 from huahuo.timetravel.show import Out
 from huahuo.timetravel.source import opened
 
@@ -40,7 +41,7 @@ AMBIENT = SystemAmbient()
 
 def output(*, as_json: bool, flushed: bool = False) -> Out:
     """The output of a command."""
-    return Out(as_json=as_json, flushed=flushed, past=known())
+    return Out(as_json=as_json, flushed=flushed, past=known(), language=language_in(os.environ))
 
 
 def look_at(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import EXIT_OK, ConfigFile, known, settings
+from huahuo.options import EXIT_OK, ConfigFile, known, reader, settings
 from huahuo.replay.history.history import History
 from huahuo.replay.history.stepper import Stepper
 from huahuo.timetravel import look
@@ -172,7 +172,7 @@ def step(entity: Entity, data: Data = None, config_file: ConfigFile = None, veri
         raise ConfigError(f"step needs a terminal: `huahuo replay log {entity}` prints the events")
 
     async def body(history: History) -> int:
-        walker = StepApp(Stepper(history, await subject(known(), history, entity)), AMBIENT)
+        walker = StepApp(Stepper(history, await subject(known(), history, entity)), AMBIENT, reader())
         await walker.run_async()
         return EXIT_OK
 

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from huahuo.actors.plugins.past import Past
+from huahuo.actors.plugins.reading import Reader
+from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import StoredEvent
 from huahuo.replay.history import exported
@@ -33,12 +35,21 @@ def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
 class Out:
     """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
 
-    `past`: what is known of the kinds of entities that are shown.
+    `past`: what is known of the kinds of entities that are shown. `language`: that of the reader, None for
+    texts as they are stored, which JSON always has.
     """
 
-    def __init__(self, *, as_json: bool, flushed: bool = False, past: Past = Past()) -> None:  # noqa: B008  frozen
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        flushed: bool = False,
+        past: Past = Past(),  # noqa: B008  frozen
+        language: Language | None = None,
+    ) -> None:
         self.as_json = as_json
         self.past = past
+        self.reader = Reader(past, language)
         self._flushed = flushed
         self.console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
@@ -59,6 +70,9 @@ class Out:
         except Exception:  # noqa: BLE001  an application's code
             return event
 
+    def _told(self, event: StoredEvent) -> StoredEvent:
+        return self.reader.event(self._today(event))
+
     def line(self, text: str | Text, style: str = "") -> None:
         """Print a line for people."""
         shown = text if isinstance(text, Text) else Text(printable(text), style=style)
@@ -66,13 +80,13 @@ class Out:
 
     def state(self, state: Any) -> None:
         """Print a state, one path per line."""
-        for text in state_texts(state):
+        for text in state_texts(self.reader.state(state)):
             self.console.print(text, soft_wrap=True)
 
     def changes(self, changes: Iterable[Change], indent: str = "    ") -> None:
         """Print differences: the old value in red, the new one in green."""
         for change in changes:
-            self.console.print(change_text(change, indent), soft_wrap=True)
+            self.console.print(change_text(told_change(change, self.reader), indent), soft_wrap=True)
 
     def events(self, events: Sequence[StoredEvent]) -> None:
         """Print events as a table."""
@@ -80,22 +94,22 @@ class Out:
         for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
             table.add_column(name, justify="right" if name in ("position", "cause") else "left")
         for event in events:
-            table.add_row(*(Text(cell) for cell in _cells(self._today(event))))
+            table.add_row(*(Text(cell) for cell in _cells(self._told(event))))
         self.console.print(table)
 
     def event(self, event: StoredEvent) -> None:
         """Print one event on a line."""
-        self.console.print(event_text(self._today(event)), soft_wrap=True)
+        self.console.print(event_text(self._told(event)), soft_wrap=True)
 
     def links(self, links: Sequence[Link]) -> None:
         """Print a chain or tree of causes."""
         for link in links:
             mark = "└─ " if link.depth else ""
-            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(self._today(link.event))
+            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(self._told(link.event))
             self.console.print(head, soft_wrap=True)
             for other in link.siblings:
                 beside = Text("   " * link.depth + "with ", style="dim")
-                self.console.print(beside + event_text(self._today(other)), soft_wrap=True)
+                self.console.print(beside + event_text(self._told(other)), soft_wrap=True)
 
     def used(self, used: Iterable[Used]) -> None:
         """Print how a state was computed."""
@@ -104,6 +118,13 @@ class Out:
             self.line(
                 f"{part.stream} ({part.fold}): {frame}, {counted(part.applied, 'event')} applied", "dim"
             )
+
+
+def told_change(change: Change, reader: Reader) -> Change:
+    """A difference as its reader is told."""
+    name = change.path[-1] if change.path else ""
+    before, after = (reader.leaf(name, reader.state(value)) for value in (change.before, change.after))
+    return Change(change.path, before, after)
 
 
 def state_texts(state: Any) -> list[Text]:

@@ -8,13 +8,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Header, Input, Static
 
+from huahuo.actors.plugins.reading import AS_STORED, Reader
 from huahuo.eventstore.ambient import Ambient
 from huahuo.replay.history.delta import parse_path
 from huahuo.replay.history.moment import parse_moment
 from huahuo.replay.history.predicate import parse
 from huahuo.replay.history.stepper import Stepper, View
 from huahuo.terminal import printable
-from huahuo.timetravel.show import change_text, event_text, state_texts, value_text
+from huahuo.timetravel.show import change_text, event_text, state_texts, told_change, value_text
 
 _ASKS = {
     "jump": "go to: SEQ, @POSITION, a time or -5m",
@@ -49,8 +50,9 @@ class StepApp(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
-    def __init__(self, stepper: Stepper, ambient: Ambient) -> None:
+    def __init__(self, stepper: Stepper, ambient: Ambient, reader: Reader = AS_STORED) -> None:
         super().__init__()
+        self._reader = reader
         self.stepper = stepper
         self.now: View | None = None
         self._ambient = ambient
@@ -133,15 +135,19 @@ class StepApp(App[None]):
     def _show(self, view: View) -> None:
         self.now = view
         self.sub_title = f"event {view.number} of {view.count}, @{view.position}"
-        what = [Text("before the first event") if view.event is None else event_text(view.event)]
-        what += [change_text(change, "  ") for change in view.changes]
+        what = [
+            Text("before the first event")
+            if view.event is None
+            else event_text(self._reader.event(view.event))
+        ]
+        what += [change_text(told_change(change, self._reader), "  ") for change in view.changes]
         if view.acks:
             what.append(Text("\nclients (their last stored ack)", style="bold"))
         for ack, past in view.acks:
             who = printable(f"  {ack.user} {ack.client} {ack.stream}#{ack.seq}")
             what.append(Text(f"{who} {'has processed this' if past else 'is not here yet'}"))
         self.query_one("#what", Static).update(Text("\n").join(what))
-        self.query_one("#shown", Static).update(Text("\n").join(state_texts(view.state)))
+        self.query_one("#shown", Static).update(Text("\n").join(state_texts(self._reader.state(view.state))))
         watched = [
             Text.assemble((printable(name), "bold cyan"), " = ", printable(value_text(value)))
             for name, value in view.watched

@@ -203,7 +203,7 @@ def _route(method: str, path: str, handler: HttpHandler, access: Any, *, told: b
     most = 0 if method == "GET" else BODY_BYTES_MAX
     return HttpRoute(
         method=method, path=path, handler=handler, access=access, body_bytes_max=most,
-        refuse=_as_told if told else None, language="zh" if told else "en",
+        refuse=_as_told if told else None, language="zh" if told else None,
     )  # fmt: skip
 
 

@@ -61,6 +61,8 @@ from huahuo.mailcheck.words import en, zh
 ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0
 """For an import in parts. Between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
+WHOLE_LINES_MAX = 100_000
+"""Of an import by a client that cannot split it."""
 _SORTED_ATTEMPTS_MAX = 4
 """How often one page request sorts the list, which may change or be loaded anew meanwhile."""
 
@@ -103,6 +105,7 @@ class Handlers:
             Action("update_email", UpdateEmailParams, self._update_email),
             *self._choosing.actions(),
             Action("import_emails", ImportParams, self._import_emails),
+            Action("firemail_import", ImportParams, self._import_whole),
             *self._imports.actions(),
         ]
 
@@ -137,24 +140,31 @@ class Handlers:
             return await self._execute(call, command)
 
     async def _import_emails(self, call: Call[ImportParams]) -> Reply:
+        return await self._import(call, self._lines_max)
+
+    async def _import_whole(self, call: Call[ImportParams]) -> Reply:
+        """Of a client that cannot split a text."""
+        return await self._import(call, WHOLE_LINES_MAX)
+
+    async def _import(self, call: Call[ImportParams], lines_max: int) -> Reply:
         params = call.params
         job = self._imports.of(call.principal.user_id, params.job_id)
         if job is not None and job.cancelled:
             return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, en.JOB_CANCELLED))
         with self._directory.hold(ROSTER, call.principal.user_id, bytes_in_memory(params.data)):
-            reply = await self._parse_and_import(call)
+            reply = await self._parse_and_import(call, lines_max)
         if job is not None:
             await self._imports.did(job, reply.body)
         return reply
 
-    async def _parse_and_import(self, call: Call[ImportParams]) -> Reply:
+    async def _parse_and_import(self, call: Call[ImportParams], lines_max: int) -> Reply:
         params = call.params
         try:
             data = await self._executor.run(
-                lambda: parse(params.data, params.mail_type, self._lines_max, pause=give_way)
+                lambda: parse(params.data, params.mail_type, lines_max, pause=give_way)
             )
         except TooManyLines:
-            return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(self._lines_max), "data"))
+            return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(lines_max), "data"))
         command = ImportEmails(params.mail_type, data, _validates(params.validate))
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:

@@ -1,6 +1,7 @@
 """What only the front end of FireMail is told. It is spoken to in Chinese, as it was written."""
 
 NO_DATA = "导入数据不能为空"
+LINE_TOO_LONG = "此行过长"
 TOO_LARGE = "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或由管理员提高 message_bytes_max"
 NO_FORM = "无效的消息格式"
 UNKNOWN_KIND = "未知的消息类型: {}"

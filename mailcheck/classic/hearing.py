@@ -16,7 +16,7 @@ NO_DATA: Final = classic_zh.NO_DATA
 NO_FORM: Final = classic_zh.NO_FORM
 _TYPE: Final = re.compile(r"[A-Za-z_]{1,40}")
 _ADDED: Final = ("email", "password", "mail_type", "client_id", "refresh_token", "server", "port", "use_ssl")
-COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "import_emails"})
+COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "firemail_import"})
 """What takes effect, and so must take effect once."""
 
 
@@ -42,7 +42,7 @@ def asked_of(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
             data = message.get("data")
             if not isinstance(data, str) or not data.strip():
                 return Wrong(NO_DATA)
-            return {"action": "import_emails", "data": data, "mail_type": mail_type_of(message)}
+            return {"action": "firemail_import", "data": data, "mail_type": mail_type_of(message)}
         case str() as kind if _TYPE.fullmatch(kind):
             return Wrong(classic_zh.UNKNOWN_KIND.format(kind))
         case _:

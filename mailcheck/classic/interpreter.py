@@ -83,7 +83,7 @@ class FireMail:
             answers = self._repeats.seen(key, now_s)
             if answers is not None:
                 return Understood(said=answers)
-        self._importing += action == "import_emails"
+        self._importing += action == "firemail_import"
         shown: dict[str, Any] = {name: asked[name] for name in ("email", "email_id") if name in asked}
         passed = [self._pass(asked, shown, key)]
         if action == "firemail_emails" and not self._listed:
@@ -142,7 +142,7 @@ class FireMail:
         bare = {name: value for name, value in reply.items() if name not in ("id", "at", "duplicate")}
         if asked.action == "firemail_progress":
             return self._caught_up(bare)
-        self._importing -= asked.action == "import_emails"
+        self._importing -= asked.action == "firemail_import"
         answers = telling.replied(asked.action, asked.fields, bare)
         if bare["type"] != "error":
             self._expect(asked.action, bare)
@@ -154,7 +154,7 @@ class FireMail:
                 self._own.add(reply["email_id"])
             case "delete_emails":
                 self._own.update(reply["email_ids"])
-            case "import_emails":
+            case "firemail_import":
                 self._imported += reply["success"]
             case _:
                 pass

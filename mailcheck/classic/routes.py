@@ -16,13 +16,14 @@ from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, Htt
 from huahuo.mailcheck.api.adding_mails import MAIL_BYTES_MAX
 from huahuo.mailcheck.classic import classic_zh, hearing
 from huahuo.mailcheck.classic.hearing import NO_DATA, NO_IDS, Wrong
+from huahuo.mailcheck.classic.importing import Import
 from huahuo.mailcheck.classic.shapes import MASK
 from huahuo.mailcheck.classic.telling import import_result
 from huahuo.mailcheck.classic.uploads import mails_in, uploaded
 from huahuo.mailcheck.words import zh
 
 _BODY_BYTES: Final = 64 << 10
-_IMPORT_BYTES: Final = 1 << 20
+_IMPORT_BYTES: Final = 16 << 20
 _IDS_MAX: Final = 1_000
 _ACCEPTED, _CONFLICT, _FORBIDDEN, _NOT_FOUND, _BAD = 202, 409, 403, 404, 400
 _TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
@@ -201,8 +202,13 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     data = fields.get("data")
     if not isinstance(data, str) or not data.strip():
         raise _refusal(NO_DATA, _BAD)
-    kind = hearing.mail_type_of(fields)
-    return HttpAnswer.json(import_result(await _done(request, "import_emails", data=data, mail_type=kind)))
+    whole = Import(data, hearing.mail_type_of(fields))
+    for number, command in enumerate(whole.commands):
+        whole.answered(number, await request.call("import_emails", command))
+    reply = whole.reply()
+    if reply["type"] == "error":
+        raise _told(reply["message"], reply)
+    return HttpAnswer.json(import_result(reply))
 
 
 async def _test(request: HttpRequest) -> HttpAnswer:

@@ -13,7 +13,7 @@ def replied(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> 
     """The messages for the reply to a command."""
     if reply["type"] == "error":
         error = _error(action, asked, reply)
-        return not_imported(error["message"]) if action == "import_emails" else [error]
+        return not_imported(error["message"]) if action == "firemail_import" else [error]
     match action:
         case "add_email":
             said = {"type": "email_added", "message": classic_zh.ADDED.format(asked["email"])}
@@ -22,7 +22,7 @@ def replied(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> 
             return [{"type": "emails_deleted", "email_ids": reply["email_ids"], "message": reply["message"]}]
         case "check_emails":
             return _checks(reply)
-        case "import_emails":
+        case "firemail_import":
             return _imported(reply)
         case _:
             return [dict(reply)]

@@ -77,6 +77,7 @@ _NUMBER_AFTER = re.compile(r"[^\w.!?\n]{0,3}[0-9][0-9 -]{2,10}")
 _NUMBER_BEFORE = re.compile(r"[0-9]{3}[^\w.!?\n]{0,4}$")
 _SENTENCE_ENDS = re.compile(r"[.!?\n]")
 _OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
+_OF_BANK = re.compile(r"\b(?:your|deine?|ihre?|votre|ton|tu|su|ваш) (?:[^\W\d_]+[ -]){1,3}bank$")
 _COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
 
@@ -259,7 +260,16 @@ def _is_other_kind(lower: str, start: int, end: int) -> bool:
     before, after = lower[max(0, start - 16) : start].rstrip(" -_'\""), lower[end : end + 20].lstrip(" -_")
     if lower.startswith(("コード", "코드"), start) and is_wide(lower[start - 1 : start] or " "):
         return not lower.endswith(ATTACHED, 0, start)
-    return before.endswith(NOT_BEFORE) or after.startswith(NOT_AFTER) or ends_with_last_digits(lower, end)
+    of_kind = before.endswith(NOT_BEFORE) and not is_of_sender(lower, start)
+    return of_kind or after.startswith(NOT_AFTER) or ends_with_last_digits(lower, end)
+
+
+def is_of_sender(lower: str, end: int) -> bool:
+    """Whether the text up to there names a bank as the sender: `your Harbour Bank code`, not a sort code."""
+    return (
+        lower.endswith("bank ", 0, end)
+        and _OF_BANK.search(lower, max(0, end - _LAST_CHARS), end - 1) is not None
+    )
 
 
 def _has_own(lower: str, end: int) -> bool:

@@ -62,6 +62,8 @@ NOT_AFTER: Final = listed(
 LABELS: Final = listed(
     """
     session id | sitzungs-id | session-id |
+    report to | report it to | report it at | report one at | report them to | forward it to |
+    forward them to | melden unter | melden sie unter | signalez-le au | signalez au | denuncia en el |
     caso | el caso | ticket n | tique | gestión |
     retoure | return | returns | devolución | возврат | 退货单 | job | reading | readings | last reading |
     stand | relevé | lectura | показания | показание | 读数 | 指示数 | 지침 | incident | incident number |
@@ -121,7 +123,10 @@ UNITS: Final = listed(
     回 | 票 | 页 | 篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 | ポイント | 원 | 건 |
     줄 | 회 | 장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей | евро | года | год |
     году | г. | минут | баллов | человек | дней | лет | бонусов | вакансий | участников | клиентов |
-    страниц | случаев | строк | изменений
+    страниц | случаев | строк | изменений |
+    scams | frauds | calls | attempts | attacks | anrufe | versuche | betrugsversuche | angriffe | konten |
+    appels | tentatives | arnaques | fraudes | attaques | llamadas | intentos | estafas | ataques | звонков |
+    попыток | атак | мошенников | 起 | 通
     """
 )
 """Directly after a number: it is an amount, a time or a year."""

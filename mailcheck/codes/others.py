@@ -2,7 +2,7 @@
 
 import re
 
-from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits
+from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits, is_of_sender
 from huahuo.mailcheck.codes.candidates import Candidate
 from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, UNITS
 from huahuo.mailcheck.codes.names import Announcement, is_wide
@@ -125,7 +125,10 @@ def _is_of_other_kind(ending: str) -> bool:
         if ending.endswith(word):
             last = _LAST_WORD.search(ending, max(0, len(ending) - _LABEL_CHARS))
             of_kind = last is not None and last[0] in _COMPOUNDS
-            return of_kind or ending.removesuffix(word).rstrip(" -_'\"").endswith(NOT_BEFORE)
+            kind = ending.removesuffix(word)
+            return of_kind or (
+                kind.rstrip(" -_'\"").endswith(NOT_BEFORE) and not is_of_sender(kind, len(kind))
+            )
     for said in NOT_AFTER if ending.endswith(NOT_AFTER) else ():
         if ending.endswith(said) and ending.removesuffix(said).rstrip().endswith(_NOUNS):
             return True

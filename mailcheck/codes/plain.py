@@ -26,6 +26,13 @@ _BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:[^\S\n]{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
 _CELL = re.compile(r"\n\s{0,8}[0-9A-Z]\s{0,8}\n")
+_LINE_OF_DIGITS = re.compile(r"\n ?[0-9]{2,4}[^\S\n]{0,8}\n")
+_GROUP_CELLS = re.compile(
+    r"(?<![0-9 ]\n)(?<![^\n])[ ]?(?:[0-9]{3}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{3})|"
+    r"[0-9]{4}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{4})|[0-9]{2}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{2}){2})"
+    r"(?=[^\S\n]{0,8}(?:\n\s{0,8}[^\s0-9]|\n?$))"
+)
+"""One with a line, or a cell of a table, for each of its groups."""
 _SPACED = str.maketrans(
     {
         "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
@@ -96,6 +103,8 @@ def plain(text: str) -> str:
         shown = _ADDRESS.sub(" ", shown)
     if "  " in shown or "\t" in shown or not shown.isascii():
         shown = _BLANKS.sub(" ", shown)
+    if _LINE_OF_DIGITS.search(shown):
+        shown = _GROUP_CELLS.sub(lambda cells: " ".join(cells[0].split()), shown)
     if not _CELL.search(shown):
         return shown
     return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)

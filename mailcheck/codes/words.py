@@ -194,6 +194,8 @@ SIGN_IN: Final = listed(
     새로운 기기 | 접근 | 연결 | 이체 | 출금 | 송금 | сброс | восстанов | вход | войти | войдите |
     подтвержд | подтверд | регистрац | авториз | разрешить | перевод | это вы | новом устройстве | аккаунт |
     учётн | учетной | новое устройство | доступ | привяз | активац | подключ | смена почты | смены пароля |
+    recuperar la cuenta | recuperar tu cuenta | recuperar su cuenta | recuperación de | wiederherstell |
+    récupérer votre compte | récupération du compte | 復元 | 復旧 | 복구 |
     подпис | pour signer | unterzeich | 签署 | 電子署名 | 전자서명
     """
 )

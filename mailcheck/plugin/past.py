@@ -10,6 +10,7 @@ from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.belongings import belongings
 from huahuo.mailcheck.listing import RowsCut, list_of, snapshot_of
+from huahuo.mailcheck.plugin.saying import say
 from huahuo.mailcheck.replay_subjects import own_subject, sealed_in, shown, subject_of
 from huahuo.mailcheck.roster.state import RosterFold
 from huahuo.mailcheck.streams import user_stream
@@ -42,5 +43,10 @@ PAST: Final = Past(
     entity_fields={"email_id": "mailbox"},
     belongings=belongings,
     prunable=frozenset({"check_progress"}),
+    worded={
+        "check_progress": frozenset({"message"}),
+        "email_status_update": frozenset({"message", "advice"}),
+    },
+    say=say,
     last=frozenset({"mailbox_deleted"}),
 )

@@ -7,6 +7,7 @@ that names columns says where they are.
 
 Full-width forms of these separate where one follows the address at the beginning of a line without `----`, or
 where a line has no other separator. All others of its kind separate too; others may be part of a password.
+In a line without any of these, the colon or the blank behind an address separates it from its password.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
@@ -20,6 +21,7 @@ import msgspec
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.replies import LineFailure
+from huahuo.mailcheck.roster.beside import UUID, is_no_client_id, without
 from huahuo.mailcheck.words import zh
 
 LINES_MAX: Final = 20_000
@@ -38,7 +40,6 @@ _NARROW = str.maketrans("，；", ",;")
 _NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
 _TOKEN_CHARS_MIN = 40
 _LINE_BYTES = 430
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
 
 _HOST_NAME = re.compile(r"@[\w.-]+\.[^\W\d_]{2,}$")
@@ -113,6 +114,8 @@ def parse(
         if columns is not None:
             fields = [fields[at] if 0 <= at < len(fields) else "" for at in columns]
         parsed: Account | LineFailure
+        if columns is None:
+            fields = without(fields, is_address)
         if columns is None and _has_two_accounts(line):
             parsed = LineFailure(number, zh.TWO_ACCOUNTS)
         else:
@@ -136,11 +139,26 @@ def _fields(line: str) -> list[str]:
         found = line.split(other)
     elif "," in line or ";" in line:
         found = _as_csv(line)
+    elif wide:
+        found = _split_wide(line, wide[0])
     else:
-        found = _split_wide(line, wide[0]) if wide else [line]
+        found = _by_colon_or_space(line)
     while len(found) > FIELDS_OAUTH and not found[-1].strip():
         found.pop()  # a separator at the end
     return [field.strip() for field in found]
+
+
+def _by_colon_or_space(line: str) -> list[str]:
+    """Fields behind an address, separated by what passwords may have too: only where the rest is certain."""
+    address, colon, rest = line.partition(":")
+    if colon and is_address(address.strip()):
+        found = line.split(":")
+        is_plain = len(found) < FIELDS_OAUTH or not any(UUID.fullmatch(field.strip()) for field in found)
+        if not is_plain or is_address(found[-1].strip()):
+            return found
+        return [address, rest]
+    found = line.split()
+    return found if len(found) == FIELDS_MIN and is_address(found[0]) else [line]
 
 
 def _split_wide(line: str, separator: str) -> list[str]:
@@ -153,7 +171,7 @@ def _with_hyphens(fields: list[str]) -> list[str]:
         return [fields[0], *(field.lstrip("-") for field in fields[1:])]
     for index in range(1, len(fields)):
         rest = fields[index][1:]
-        if fields[index].startswith("-") and (_UUID.fullmatch(rest) or is_address(rest)):
+        if fields[index].startswith("-") and (UUID.fullmatch(rest) or is_address(rest)):
             fields[index - 1], fields[index] = fields[index - 1] + "-", rest
     return fields
 
@@ -210,17 +228,21 @@ def _line(number: int, fields: list[str], *, oauth: bool) -> Account | LineFailu
             return LineFailure(number, zh.EMPTY_FIELD)
         email, password, client_id, refresh_token = _sort_oauth(fields)
     else:
-        if not FIELDS_MIN <= len(fields) <= FIELDS_OAUTH:
+        if len(fields) > FIELDS_OAUTH:
+            return LineFailure(number, zh.MANY_FIELDS)
+        if len(fields) < FIELDS_MIN:
             return LineFailure(number, zh.TWO_FIELDS)
         if not all(fields[:FIELDS_MIN]):
             return LineFailure(number, zh.EMPTY_FIELD)
-        if len(fields) == FIELDS_OAUTH and all(fields) and any(_UUID.fullmatch(field) for field in fields):
+        if len(fields) == FIELDS_OAUTH and all(fields) and any(UUID.fullmatch(field) for field in fields):
             fields = _sort_oauth(fields)
         if not is_address(fields[0]) and is_address(fields[1]):
             fields[0], fields[1] = fields[1], fields[0]
         email, password, client_id, refresh_token = (*fields, "", "")[:FIELDS_OAUTH]
     if not is_address(email):
         return LineFailure(number, zh.NO_ADDRESS)
+    if is_no_client_id(client_id, is_address) or is_address(refresh_token):
+        return LineFailure(number, zh.NO_CLIENT_ID)
     named = {"password": password, "client_id": client_id, "refresh_token": refresh_token}
     return Account(number, email, {name: Secret(value) for name, value in named.items() if value})
 
@@ -232,7 +254,7 @@ def _sort_oauth(fields: list[str]) -> list[str]:
     If address and client id are in place, the others are swapped only if the password would be too long.
     """
     addresses = [index for index, field in enumerate(fields) if is_address(field)]
-    client_ids = [index for index, field in enumerate(fields) if _UUID.fullmatch(field)]
+    client_ids = [index for index, field in enumerate(fields) if UUID.fullmatch(field)]
     if len(addresses) != 1 or len(client_ids) != 1:
         return fields
     password, token = (fields[i] for i in range(FIELDS_OAUTH) if i not in (addresses[0], client_ids[0]))

@@ -27,9 +27,15 @@ class Kind(msgspec.Struct, frozen=True):
     @property
     def message(self) -> str:
         """What happened. If the user must sign in again, also what to do: some clients show nothing else."""
+        chinese, english = self.messages
+        return f"{chinese} ({english})"
+
+    @property
+    def messages(self) -> tuple[str, str]:
+        """`message` in Chinese and in English."""
         if not self.must_sign_in:
-            return f"{self.chinese} ({self.english})"
-        return f"{self.chinese}，{self.advice_chinese} ({self.english}: {self.advice_english})"
+            return self.chinese, self.english
+        return f"{self.chinese}，{self.advice_chinese}", f"{self.english}: {self.advice_english}"
 
     @property
     def advice(self) -> str:

@@ -116,6 +116,16 @@ async def test_a_check_answers_202_at_once_and_409_while_it_runs(tmp_path: Path)
         assert (nothing.status_code, nothing.json()["error"]) == (400, "未提供邮箱ID")
 
 
+async def test_the_page_is_told_chinese_whatever_its_browser_prefers(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (_, c):
+        english = {"Accept-Language": "en-US,en;q=0.9"}
+        given = {"username": "root1", "password": "not this one"}
+        wrong = await c.post("/api/auth/login", json=given, headers=english)
+        assert wrong.json()["error"] == "用户名或密码错误"
+        missing = await c.delete("/api/emails/99", headers=english)
+        assert missing.json()["error"] == "邮箱ID 99 不存在或您没有权限"
+
+
 async def test_an_import_tells_its_counts_and_no_line(tmp_path: Path) -> None:
     async with classic(tmp_path) as (_, c):
         lines = "a@outlook.com----canary----0e2d1c3b-1111-2222-3333-444455556666----t\nonly----canary"
@@ -127,6 +137,18 @@ async def test_an_import_tells_its_counts_and_no_line(tmp_path: Path) -> None:
         }
         assert "canary" not in done.text
         assert (await c.post("/api/emails/import", json={"data": " "})).status_code == 400
+
+
+async def test_an_import_that_is_larger_than_a_command_is_taken_whole(tmp_path: Path) -> None:
+    async with classic(tmp_path) as (_, c):
+        grant = f"pw----0e2d1c3b-1111-2222-3333-444455556666----{'t' * 1000}"
+        lines = [f"a{number}@outlook.com----{grant}" for number in range(1_200)]
+        lines[1_100] = "only----canary"
+        done = await c.post("/api/emails/import", json={"data": "\n".join(lines), "mail_type": "outlook"})
+        counts = {name: done.json()[name] for name in ("total", "success", "failed")}
+        assert counts == {"total": 1_200, "success": 1_199, "failed": 1}
+        assert [one["line"] for one in done.json()["failed_details"]] == [1_101]
+        assert len((await c.get("/api/emails")).json()) == 1_199
 
 
 async def test_administrators_keep_users_and_others_may_not(tmp_path: Path) -> None:

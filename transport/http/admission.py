@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.plugins.words import Language, language_of
+from huahuo.actors.plugins.words import language_of
 from huahuo.transport.access.door import RequestLimit
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.http.cors import cors_headers, preflight
@@ -204,18 +204,16 @@ class Admission:
 
     def speech_of(self, request: Request, route: Route) -> Speech:
         """See `speech`."""
-        default = "en" if route.plugin is None else route.plugin.language
-        return self.speech(request.all("accept-language"), default)
+        only = None if route.plugin is None else route.plugin.language
+        if only is not None:
+            return Speech(self._wires.shared.words, only, only)
+        return self.speech(request.all("accept-language"))
 
-    def speech(self, preferred: Iterable[str], default: Language = "en") -> Speech:
-        """Says messages in the language that a request prefers, by the values of `Accept-Language`.
-
-        `default`: of clients that ask for none, if the setting names none.
-        """
+    def speech(self, preferred: Iterable[str]) -> Speech:
+        """Says messages in the language that a request prefers, by the values of `Accept-Language`."""
         shared = self._wires.shared
-        asked = list(preferred)
-        language = language_of(asked, shared.language or default)
-        return Speech(shared.words, language, language_of(asked, shared.language or "en"))
+        language = language_of(preferred, shared.language or "en")
+        return Speech(shared.words, language, language)
 
     def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
         if route.target is not Target.DURABLE or self.durable is None:

@@ -73,7 +73,7 @@ class Running:
     @asynccontextmanager
     async def front_end(self, path: str = "/ws") -> AsyncIterator[FrontEnd]:
         url = self.app.url.replace("http", "ws") + path
-        async with connect(url, proxy=None) as ws:
+        async with connect(url, proxy=None, max_size=None) as ws:  # browsers have no bound
             yield FrontEnd(ws)
 
     @asynccontextmanager

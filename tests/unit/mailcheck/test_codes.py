@@ -377,3 +377,21 @@ def test_a_year_that_no_mail_tells_of_may_be_a_code() -> None:
     assert found is not None
     assert found.text == "2046"
     assert find_code("Guest order", text.format(2026)) is None
+
+
+def test_a_code_may_have_a_line_or_a_cell_for_each_of_its_groups() -> None:
+    for groups in ("730\n184", "7301\n1842", "73\n01\n84"):
+        found = find_code("Sign in", f"Type the code below:\n\n{groups}\n\nIt expires soon.")
+        assert found is not None
+        assert found.text == groups.replace("\n", "")
+    assert find_code("Sign in", "Your new report:\n120\n450\n760\nvisits, views, orders") is None
+
+
+def test_a_bank_that_sends_a_code_makes_it_no_sort_code() -> None:
+    found = find_code("Your Harbour Bank code is 482913", "Use it to finish signing in.")
+    assert found is not None
+    assert find_code("Sign in", "The bank code 482913 belongs to your account.") is None
+
+
+def test_what_a_warning_counts_is_no_code() -> None:
+    assert find_code("Stay safe", "We never ask for your login code. We stopped 48213 scams in 2025.") is None

@@ -119,3 +119,11 @@ def test_an_import_too_long_is_refused_before_anything_is_done() -> None:
         assert body == {"type": "import_result", "total": 1, "success": 1, "failed": 0, "failed_details": []}
 
     in_mail_world(test, import_lines_max=1)
+
+
+def test_the_client_that_cannot_split_an_import_may_send_more_lines_in_one() -> None:
+    async def test(world: MailWorld) -> None:
+        body = await world.do("firemail_import", data="a@x.com----p\nb@x.com----p\nbad", mail_type="imap")
+        assert (body["total"], body["success"], body["failed"]) == (3, 2, 1)
+
+    in_mail_world(test, import_lines_max=1)

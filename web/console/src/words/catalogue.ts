@@ -56,6 +56,8 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["格式错误，需要4个字段", "four fields are needed"],
   ["有空白字段", "a field is empty"],
   ["格式错误，至少需要2个字段", "at least two fields are needed"],
+  ["格式错误，最多4个字段", "at most four fields are read"],
+  ["client_id 或 refresh_token 的位置是邮箱地址或电话号码", "an address or a phone number is where the client id or the refresh token belongs"],
   ["此行有多个邮箱地址，每行只能有一个邮箱", "this line has several addresses: one account a line"],
   ["未提供标签、备注或分组", "no tag, note or group was given"],
   ["不支持的邮箱类型", "there is no such type of mailboxes"],
