@@ -8,7 +8,10 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from huahuo.terminal import printable
+
 _VALUE_CHARS_MAX = 500
+_EXCEPTION_CHARS_MAX = 16_384
 
 
 class Bearing:
@@ -60,10 +63,21 @@ def configure_unless_done(level: str, *, as_json: bool) -> None:
 
 
 def quiet_libraries() -> None:
-    """Show warnings of libraries that use `logging`, next to our lines. Only for our own programs."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    """Show warnings of libraries that use `logging` as lines of ours. Only for our own programs."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_AsOurs()])
     logging.getLogger("pykka").setLevel(logging.CRITICAL)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+class _AsOurs(logging.Handler):
+    """Says what a library logs in the form of our lines, with their escapes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001  arguments that do not fit their text are the library's fault
+            text = str(record.msg)
+        structlog.get_logger().log(record.levelno, text, library=record.name, exc_info=record.exc_info)
 
 
 def _of_worker(
@@ -74,14 +88,23 @@ def _of_worker(
 
 
 def _one_line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Remove control and bidirectional characters, with which foreign text could forge or reorder a line."""
+    """Remove control and bidirectional characters, with which foreign text could forge or reorder a line.
+
+    A traceback keeps its lines, which are indented: text in an exception cannot look like a line of its own.
+    """
     return {key: _clean(value, key) for key, value in event.items()}
 
 
 def _clean(value: Any, key: str) -> Any:
-    if not isinstance(value, str):
+    if value is None or isinstance(value, int | float):
         return value
+    if not isinstance(value, str):  # the renderers escape it
+        shown = repr(value)
+        return value if len(shown) <= _VALUE_CHARS_MAX else printable(_cut(shown, _VALUE_CHARS_MAX))
     if key == "exception":
-        return value
-    shown = value if len(value) <= _VALUE_CHARS_MAX else value[:_VALUE_CHARS_MAX] + "…"
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
+        return "\n".join(f"  {printable(line)}" for line in _cut(value, _EXCEPTION_CHARS_MAX).split("\n"))
+    return printable(_cut(value, _VALUE_CHARS_MAX))
+
+
+def _cut(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[:chars_max] + "…"

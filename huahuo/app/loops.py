@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -36,10 +37,12 @@ _log = structlog.get_logger(__name__)
 
 
 def own_the_process() -> None:
-    """Tune garbage collector and allocator. Only for a process that does nothing but serve.
+    """Tune garbage collector and allocator, and leave no core dump. Only for a process that only serves.
 
-    Objects that exist now, mostly imported modules, live as long as the process, so collections skip them.
+    Objects that exist now, mostly imported modules, live as long as the process, so collections skip them. A
+    core dump would hold every key and secret that is in memory.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     memory.tune_allocator()
     sys.setswitchinterval(_SWITCH_S)
     gc.freeze()

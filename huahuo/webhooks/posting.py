@@ -21,7 +21,7 @@ TIMEOUT_S: Final = 15.0
 _ADDRESSES_MAX: Final = 4
 _READ_BYTES: Final = 16 << 10
 _ANSWER_BYTES_MAX: Final = 64 << 10
-"""Of an answer's body, which nobody looks at. Behind it, the connection is cut."""
+"""Of an answer, of which only the status counts. Behind it, the connection is cut."""
 _PORTS: Final = {"https": 443, "http": 80}
 
 type Resolver = Callable[[str, int], Awaitable[list[str]]]
@@ -147,5 +147,5 @@ async def _exchanged(
             status = event.status_code
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
             return status
-        if status and size > _ANSWER_BYTES_MAX:
+        if size > _ANSWER_BYTES_MAX:  # without a status: "100 Continue" again and again
             return status

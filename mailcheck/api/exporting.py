@@ -24,6 +24,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.params import ExportParams
 from huahuo.mailcheck.replies import Exported
 from huahuo.mailcheck.roster.importer import SEPARATOR
+from huahuo.mailcheck.roster.rules import SIGN_IN_SECRETS
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.streams import mailbox_stream
@@ -32,7 +33,6 @@ from huahuo.mailcheck.words import en, zh
 ROSTER: Final = "roster"
 FRESH_MS: Final = 10 * 60_000
 """A sign-in is fresh for as long."""
-SECRETS: Final = ("password", "client_id", "refresh_token")
 _PUBLIC: Final = (
     *("mail_type", "server", "port", "use_ssl", "status", "message", "last_check_time", "mail_count"),
     *("created_at", "group", "tags", "note"),
@@ -114,7 +114,7 @@ class Exporting:
         return found, None
 
     async def _secrets(self, email_id: int) -> tuple[str, str, str]:
-        found = await self._log.secrets(mailbox_stream(email_id), SECRETS)
+        found = await self._log.secrets(mailbox_stream(email_id), SIGN_IN_SECRETS)
         password, client_id, token = ("" if one is None else one.reveal() for one in found)
         return password, client_id, token
 
@@ -147,7 +147,7 @@ def _csv(rows: Sequence[Row], sealed: Sequence[tuple[str, str, str]], secrets: b
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if first:
-        writer.writerow(("email", *(SECRETS if secrets else ()), *_PUBLIC))
+        writer.writerow(("email", *(SIGN_IN_SECRETS if secrets else ()), *_PUBLIC))
     for row, hidden in zip(rows, sealed, strict=True):
         public = [_cell(getattr(row, name)) for name in _PUBLIC]
         writer.writerow((row.email, *(hidden if secrets else ()), *public))

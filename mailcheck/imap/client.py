@@ -158,7 +158,8 @@ class ImapClient:
                 exists = wire.number(count) or 0
 
         name = wire.quoted(folder)
-        assert name is not None
+        if name is None:
+            raise BrokenProtocol("the folder has a name that cannot be sent")
         statuses = await self._exchange.command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
         told = {s.code: wire.number(s.argument) for s in statuses if s.code in _OF_FOLDER}
         uidvalidity = told.get("UIDVALIDITY")

@@ -39,6 +39,8 @@ _JUNK_NAMES: Final = (
 )
 """What providers call it where they do not say its use, the likeliest first."""
 _LIST: Final = re.compile(rb'X?LIST \(([^)]*)\) (?:NIL|"(?:[^"\\]|\\.)*") (.*)', re.IGNORECASE | re.DOTALL)
+_SENDABLE: Final = re.compile(rb"[ -~]{1,1000}")
+"""As `wire.quoted` takes them. Others, such as an end of a line, may come in a literal."""
 _NOT_SELECTABLE: Final = frozenset({"\\NOSELECT", "\\NONEXISTENT"})
 
 
@@ -63,7 +65,7 @@ def folder_of(parts: Sequence[Part]) -> Folder | None:
         raw = re.sub(rb"\\(.)", rb"\1", match[2].strip()[1:-1])
     else:
         raw = match[2].strip()
-    if not raw.isascii() or not raw:
+    if not _SENDABLE.fullmatch(raw):
         return None
     try:
         name = decode_utf7(raw)

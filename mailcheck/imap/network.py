@@ -146,8 +146,9 @@ class Network:
         loop = asyncio.get_running_loop()
         sock = None if proxy is None else await self._socket(address, port, timeout_s, proxy)
         where: dict[str, Any] = {"host": address, "port": port} if sock is None else {"sock": sock}
-        # A proxy may reach the name at any address, so it counts as public unless it is a private literal.
-        public = is_public(address) or (proxy is not None and not is_private(address))
+        # A proxy may reach a name at any address, and one that a user named sees what passes. So what is
+        # behind it counts as public, unless both are known to be in the own network.
+        public = is_public(address) or not (proxy is None or (_is_near(proxy) and is_private(address)))
         try:
             async with Deadline(self.ambient, timeout_s):
                 _, stream = await loop.create_connection(
@@ -209,6 +210,11 @@ class Network:
         except Exception as error:  # the library has errors of no common kind, as for an answer cut off
             raise ProxyFailed("the proxy gave no whole answer") from error
         return sock
+
+
+def _is_near(proxy: Proxy) -> bool:
+    """Whether the operator named a proxy, or its host is an address of the own network."""
+    return proxy.trusted or is_private(proxy.host)
 
 
 async def _through_http(proxy: Proxy, hosts: list[str], address: str, port: int) -> socket.socket:

@@ -189,10 +189,27 @@ class RosterDecider(RosterFold):
         if refusal is None and folders:
             folders = tuple(dict.fromkeys(name.strip() for name in folders))
             refusal = refuse_folders(folders)
+        where = self._moved(row, mail_type, command)
+        moves = self._is_elsewhere(row, mail_type, where)
+        if refusal is None and moves and refuse_missing(self._providers, mail_type, command.secrets):
+            refusal = Refusal("invalid_field", zh.SERVER_NEEDS_SECRETS, "server")
         if refusal is not None:
             return refusal
-        writing.update(row, mail_type, self._moved(row, mail_type, command), command.secrets.items(), folders)
+        if moves:
+            writing.drop_secrets(row.id, without=command.secrets)
+        writing.update(row, mail_type, where, command.secrets.items(), folders)
         return Success(zh.MAILBOX_UPDATED, email_id=row.id)
+
+    def _is_elsewhere(self, row: Row, mail_type: str, where: Endpoint) -> bool:
+        """Whether the sealed secrets would be sent to a host for which nobody gave them.
+
+        Who holds a session or a key, but not the secrets, could name a server of their own and read them
+        there. The hosts of the table are the operator's.
+        """
+        if where.host.lower() == row.server.lower():
+            return False
+        places = self._providers.places(mail_type, where.host, where.port, use_ssl=where.use_ssl)
+        return not places[0].listed
 
     def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
         """The endpoint after an update. A new type without a server gets the default of that type."""

@@ -13,6 +13,8 @@ from huahuo.mailcheck.servers.providers import TOKENS, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import parse_proxy
 from huahuo.mailcheck.words import zh
 
+SIGN_IN_SECRETS: Final = ("password", "client_id", "refresh_token")
+"""What a mailbox signs in with, by the names under which it is sealed."""
 SECRET_CHARS_MAX: Final = 8192
 FOLDERS_MAX: Final = 20
 """Of one mailbox, besides INBOX."""

@@ -1,6 +1,6 @@
 """What one decision of a roster writes: events, rows, secrets and effects. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -31,6 +31,7 @@ from huahuo.mailcheck.events import (
     public,
 )
 from huahuo.mailcheck.replies import MailReply, encode
+from huahuo.mailcheck.roster.rules import SIGN_IN_SECRETS
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
@@ -151,6 +152,11 @@ class RosterWriting:
         self._secrets += sealed
         if row.watched:
             self._watch(row.id, where.host)
+
+    def drop_secrets(self, email_id: int, *, without: Container[str]) -> None:
+        """Destroy what a mailbox signs in with, `without` those that are given anew."""
+        owner = mailbox_stream(email_id)
+        self._drop_secrets += [(owner, name) for name in SIGN_IN_SECRETS if name not in without]
 
     def watch(self, row: Row, *, on: bool) -> None:
         """Switch the watching of a mailbox on or off."""

@@ -23,3 +23,6 @@ def test_every_item_of_the_checklist_has_tests_and_each_of_them_exists() -> None
 def test_the_checklist_is_whole() -> None:
     items = [row.split("|")[1].strip() for row in ROWS]
     assert items[:25] == [f"S{number}" for number in range(1, 26)]
+    doors = {"tickets", "API keys", "sign-in", "webhooks", "issuers' keys", "a node's secret", "backups"}
+    assert doors | {"ASGI under a mount", "`/ds/`, also open"} == set(items[25:])
+    assert len(set(items)) == len(items)

@@ -98,7 +98,16 @@ def test_the_tenth_failure_is_answered_429_at_once_and_tokens_are_as_good_as_bef
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"[]", b"nonsense canary", b'{"username":"a"}', b'{"username":"a","password":7}', b"\xff"],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"nonsense canary",
+        b'{"username":"a"}',
+        b'{"username":"a","password":7}',
+        b"\xff",
+        b"[" * 4000,
+    ],
 )
 def test_what_is_no_sign_in_is_refused_without_repeating_it(service: Serving, body: bytes) -> None:
     status, answer, _ = login(service, body)

@@ -106,8 +106,34 @@ async def test_nothing_is_waited_for_behind_a_body_that_came_whole_and_is_too_la
     assert (said[0]["status"], taken) == (413, 1)
 
 
+async def test_a_body_that_http_2_announces_nowhere_takes_room_of_its_user(tmp_path: Path) -> None:
+    room: dict[str, Any] = {"unsent_bytes_per_user": 1 << 20, "unsent_bytes_per_connection": 1 << 20}
+    async with Huahuo(data=tmp_path / "data", port=0, **room) as app:
+        headers = [(b"host", b"x"), (b"authorization", f"Bearer {app.token(7)}".encode())]
+        scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": "2", "headers": headers}
+        asked, said = asyncio.Event(), list[Any]()
+
+        async def receive() -> Any:
+            asked.set()
+            return await asyncio.get_running_loop().create_future()
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        first = asyncio.ensure_future(app.asgi(scope, receive, send))
+        await asked.wait()
+        said_to_second, _ = await posted(app, headers, False, version="2")
+        first.cancel()
+    assert said == []
+    assert said_to_second[0]["status"] == 503
+
+
 async def posted(
-    app: Huahuo, headers: list[tuple[bytes, bytes]], *more: bool, body: bytes = b"x" * 1000
+    app: Huahuo,
+    headers: list[tuple[bytes, bytes]],
+    *more: bool,
+    body: bytes = b"x" * 1000,
+    version: str = "1.1",
 ) -> tuple[list[dict[str, Any]], int]:
     """What is answered to a body that comes in these parts, and how many of them were taken."""
     said: list[dict[str, Any]] = []
@@ -120,6 +146,6 @@ async def posted(
     async def send(message: Any) -> None:
         said.append(message)
 
-    scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": "1.1", "headers": headers}
+    scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": version, "headers": headers}
     await app.asgi(scope, receive, send)
     return said, len(more) - len(parts)

@@ -3,8 +3,10 @@
 import asyncio
 
 import httpx
+import pytest
 
 from huahuo.actors.plugins.principal import Principal
+from huahuo.transport.durable_streams import reader
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
@@ -81,6 +83,26 @@ def test_each_message_of_json_is_an_event_of_the_log() -> None:
             assert [event.type for event in events] == ["ds_created", "ds_message", "ds_message"]
             assert events[1].principal == "user/42"
             assert (await c.post(PATH, headers=JSON, content="[" * 50 + "]" * 50)).status_code == 400
+
+    run(main())
+
+
+def test_a_reader_of_events_ends_soon_after_its_token_though_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "LOOK_S", 0.01)
+
+    async def main() -> None:
+        async with world() as w, http(w) as c, http(w, ADMIN) as admin:
+            await c.put(PATH, headers=TEXT)
+            async with c.stream("GET", PATH, params={"offset": "-1", "live": "sse"}) as answer:
+                lines = answer.aiter_lines()
+                assert await anext(lines) == "event: control"
+                await until(lambda: w.api.arrivals.waiting == 1)
+                w.ambient.advance(1)
+                assert (await admin.post("/commands/revoke", json={"user_id": 42})).status_code == 200
+                assert "event: data" not in [line async for line in lines]
+            await until(lambda: w.api.readers == 0)
 
     run(main())
 

@@ -106,6 +106,16 @@ def test_a_whole_url_is_a_target_like_its_path() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", ["X-Odd", "Cookie", "If-None-Match", "Accept-Encoding"])
+@pytest.mark.parametrize("value", [b"\x81", b"\xe9\xff", b"a\tb"])
+async def test_bytes_in_a_header_that_are_no_text_keep_no_page_from_being_served(
+    name: str, value: bytes
+) -> None:
+    async with world() as w:
+        said = b"GET /healthz HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (name.encode(), value)
+        assert (await sent(w, said))[::2] == (200, b"ok\n")
+
+
 def test_a_path_that_is_not_there_is_a_problem() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import pytest
 
 from huahuo.mailcheck.imap.network import Network
@@ -140,6 +141,27 @@ async def test_an_answer_that_is_none_is_a_failure_of_the_proxy(scheme: str, ans
     async with proxy(scheme, play) as through:
         with pytest.raises(ProxyFailed):
             await greeting(through)
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "public"),
+    [("127.0.0.1", False, False), ("proxy.example", False, True), ("proxy.example", True, False)],
+)
+async def test_a_users_own_proxy_sees_no_password_of_a_server_without_tls(
+    host: str, *, trusted: bool, public: bool
+) -> None:
+    async def play(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async with proxy("http", play) as listening:
+        through = msgspec.structs.replace(listening, host=host, trusted=trusted)
+        network = Network(allow_private=True, resolver=resolve)
+        stream = await network.open_stream("10.0.0.7", 143, use_ssl=False, timeout_s=WITHIN_S, proxy=through)
+        assert stream.public is public
+        stream.abort()
 
 
 async def test_a_proxy_that_is_not_there_is_a_failure_of_the_proxy() -> None:

@@ -236,6 +236,16 @@ async def test_at_its_end_a_token_takes_the_connection_along_and_says_so() -> No
         assert await client.closed() == CloseCode.TOKEN_EXPIRED
 
 
+async def test_in_the_midst_of_a_replay_the_end_of_its_token_ends_it() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await w.append("user/42", *[str(n) for n in range(40)])
+        await client.authenticate(w.token(ttl_s=20), window=10, resume=await resume(w, 0))
+        await client.until("events")
+        w.tick(20)  # most of it still waits for the window
+        assert await client.closed() == CloseCode.TOKEN_EXPIRED
+        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 11))
+
+
 async def test_a_revoked_user_loses_the_sockets_and_gets_no_new_one() -> None:
     async with world() as w, raw(w.url, V1) as victim, raw(w.url, V1) as admin:
         token = w.token()

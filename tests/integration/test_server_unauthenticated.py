@@ -1,16 +1,19 @@
 """What a client may send before it has authenticated: 64 KiB a message, looked at in the frame's header."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from websockets.frames import BINARY, CONT, PING, TEXT, Frame
+from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame, Opcode
 
 from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.site import Asset
+from huahuo.transport.server.web_socket import CONTROLS_MAX
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
@@ -179,6 +182,23 @@ async def test_messages_that_were_handled_and_pings_are_held_no_more(connection:
         await until(lambda: not w.delivering.lobby_bytes)
 
 
+@pytest.mark.parametrize("opcode", [PING, PONG], ids=["pings", "pongs"])
+@pytest.mark.parametrize("unfinished", [b"", Frame(TEXT, b"x", fin=False).serialize(mask=True)])
+async def test_a_flood_of_control_frames_is_cut_off_before_all_of_it_was_read(
+    opcode: Opcode, unfinished: bytes
+) -> None:
+    async with world() as w, peer(w) as client:
+        client.say(unfinished, Frame(opcode, b"").serialize(mask=True) * 40_000)
+        assert await client.close_code() == CloseCode.RATE_LIMITED
+
+
+async def test_as_many_pings_as_a_client_sends_while_the_service_is_away_are_answered() -> None:
+    async with world() as w, peer(w) as client:
+        client.say(Frame(PING, b"p").serialize(mask=True) * CONTROLS_MAX)
+        for _ in range(CONTROLS_MAX):
+            await client.until(b"\x8a\x01p")
+
+
 # How many
 
 
@@ -238,3 +258,34 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off_in_time() -> No
         await until(lambda: w.delivering.unauthenticated_count)
         await until(lambda: not w.delivering.unauthenticated_count)
         writer.transport.abort()
+
+
+SIGN_IN = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+
+
+async def test_who_is_about_to_sign_in_counts_as_unauthenticated() -> None:
+    async with world() as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        async with asyncio.timeout(WITHIN_S):
+            for _ in range(3):
+                writer.write(SIGN_IN)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+                assert w.delivering.unauthenticated_count == 1
+                writer.write(b"not JSON!")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+                await reader.readuntil(b"}")
+        assert w.delivering.unauthenticated_count == 1
+        await until(lambda: not w.delivering.lobby_bytes)
+        writer.transport.abort()
+        await until(lambda: not w.delivering.unauthenticated_count)
+
+
+async def test_a_sign_in_whose_body_does_not_come_is_cut_off_in_time() -> None:
+    async with world(TransportSettings(open_timeout_s=0.2)) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(SIGN_IN)
+        async with asyncio.timeout(WITHIN_S):
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+        writer.transport.abort()
+        await until(lambda: not w.delivering.unauthenticated_count)

@@ -23,6 +23,8 @@ from huahuo.transport.http.outlet import Outlet
 from huahuo.transport.words import http_zh
 
 LIFE_S: Final = 60.0
+LOOK_S: Final = 2.0
+"""A reader whose token has ended is told nothing more, and ends within this."""
 _END_S: Final = 2.0
 _BUFFER_BYTES: Final = 256 << 10
 
@@ -100,11 +102,19 @@ class DurableReader:
                 told, at = True, part.following
             if part.closed:
                 break
-            if part.at_end and not await serving.arrivals.wait(
-                serving.stream_of(path), head, until_s - ambient.monotonic_s()
-            ):
+            if part.at_end and not await self._more(serving.stream_of(path), head, until_s):
                 break
         return Answer(HTTPStatus.OK)
+
+    async def _more(self, stream: str, head: int, until_s: float) -> bool:
+        """Wait for an event behind `head`. False: it is time to end, or the token has ended."""
+        serving, now_s = self._serving, self._serving.wires.ambient.monotonic_s
+        while (left_s := until_s - now_s()) > 0 and not serving.arrivals.closed:
+            if await serving.arrivals.wait(stream, head, min(left_s, LOOK_S)):
+                return True
+            if not serving.still_known(self._visit):
+                return False
+        return False
 
     def _begin(self, state: State) -> None:
         self._begun = True

@@ -114,11 +114,17 @@ class Serving:
         """The stream of the log that is served at `path`."""
         return path if self._own.has(path) else stream_of(path)
 
+    def still_known(self, visit: Visit) -> bool:
+        """Whether the token of a request is still good, if it needs one."""
+        return visit.verified is ANYBODY or (
+            self.wires.verifier.still_good(visit.verified, self.wires.ambient.now_ms()) is None
+        )
+
     async def still_may(self, visit: Visit) -> bool:
         """Whether the token and the right of a request that waited are still good."""
         if visit.verified is ANYBODY:
             return True
-        if self.wires.verifier.still_good(visit.verified, self.wires.ambient.now_ms()) is not None:
+        if not self.still_known(visit):
             return False
         try:
             await self._path(visit)

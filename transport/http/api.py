@@ -53,6 +53,8 @@ from huahuo.transport.words import http_zh
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
 """Headers of the site's answers that the shells write."""
 
+_FOR_SITE: Final = frozenset({"accept-encoding", "if-none-match"})
+"""Headers that the site reads."""
 _WITH_BODY: Final = ("POST", "PUT")
 
 _log = structlog.get_logger(__name__)
@@ -333,7 +335,8 @@ class Api:
 
     async def site(self, request: Request) -> Answer:
         """Answer a request that is not the API's."""
-        headers = SiteHeaders([(name, value) for name, value in request.headers if name != "upgrade"])
+        asked = ((name, value) for name, value in request.headers if name in _FOR_SITE)
+        headers = SiteHeaders([one for one in asked if one[1].isascii() and one[1].isprintable()])
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         method = "GET" if request.method == "HEAD" else request.method  # the shells leave its body out
         found = await self._site.respond(SiteRequest(request.path, headers, method), address)

@@ -17,7 +17,8 @@ class Arrivals:
         self._ambient = ambient
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._untap: Callable[[], None] | None = None
-        self._closed = False
+        self.closed = False
+        """Whether the service stops, so that nobody waits any more."""
 
     @property
     def waiting(self) -> int:
@@ -28,7 +29,7 @@ class Arrivals:
         """Wait until `stream` has an event behind `after`. False: there is none in time, or we stop."""
         if self._feed.head(stream).seq > after:
             return True
-        if self._closed or timeout_s <= 0:
+        if self.closed or timeout_s <= 0:
             return False
         if self._untap is None:
             self._untap = self._feed.tap(self._committed)
@@ -49,7 +50,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Let all that wait go, and later ones not begin."""
-        self._closed = True
+        self.closed = True
         self._committed(None)
 
     def _stop_if_idle(self) -> None:

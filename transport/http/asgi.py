@@ -89,7 +89,7 @@ class AsgiTransport:
             return
         purse = found.purse
         try:
-            body, more = await self._body(found, receive)
+            body, more = await self._body(found, scope, receive)
             if isinstance(body, Answer):
                 await self._say(scope, send, body, receive if more else None)
             elif body is not None and self._api.wants_events(found):
@@ -105,12 +105,17 @@ class AsgiTransport:
         finally:
             purse.close()
 
-    async def _body(self, visit: Visit, receive: Receive) -> tuple[bytes | Answer | None, bool]:
+    async def _body(
+        self, visit: Visit, scope: Scope, receive: Receive
+    ) -> tuple[bytes | Answer | None, bool]:  # fmt: skip
         """The body, and whether more of it comes. None: the client has left."""
         announced = visit.request.header("content-length")
-        chunked = visit.request.header("transfer-encoding") is not None
         size = int(announced) if announced is not None and announced.isdecimal() else 0
-        refusal = self._api.make_room(visit, self._api.body_bytes_max(visit) if chunked else size)
+        if visit.request.header("transfer-encoding") is not None or (
+            announced is None and not one_at_a_time(scope)  # HTTP/2 needs no header for a body
+        ):
+            size = self._api.body_bytes_max(visit)
+        refusal = self._api.make_room(visit, size)
         if refusal is not None:
             return refusal, True
         parts: list[bytes] = []

@@ -189,10 +189,11 @@ class HttpConnection(AnswerWriter):
         self._go_on()
 
     def _admitted(self, event: h11.Request, visit: Visit) -> None:
-        """Read the body of an admitted request."""
-        self._trust()
+        """Read the body of an admitted request. Somebody without a token stays in the lobby meanwhile."""
+        if not visit.stranger:
+            self._trust()
         self._visit = visit
-        self._limit.set(BODY_S)
+        self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
         announced = heads.body_bytes(event)
         if announced is None:
             announced = self._api.body_bytes_max(visit)
@@ -284,10 +285,11 @@ class HttpConnection(AnswerWriter):
         self._request = None
         self._head += self._h11.trailing_data[0]
         self._deadline_s = asyncio.get_running_loop().time() + KEEP_ALIVE_S
+        self._held_bytes = len(self._h11.trailing_data[0])
         if self._trusted:
             self._trusted = False
-            self._held_bytes = len(self._h11.trailing_data[0])
             self._owner.server.connected(self)
+        self._owner.server.holds(self, self._held_bytes)
         self._limit.set(KEEP_ALIVE_S)
         self._resume_reading()
 

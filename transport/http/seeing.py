@@ -45,7 +45,7 @@ class Seeing:
         """Answer `POST /acks`: all cursors count, or none."""
         try:
             said = _acks.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return problem(ErrorCode.INVALID_FIELD, http_zh.FIELDS_WRONG.format(error))
         client = said.client or visit.request.header("huahuo-client") or ""
         if not 1 <= len(client) <= ID_CHARS_MAX:

@@ -44,7 +44,7 @@ async def login(sign_in: SignIn, body: bytes, address: str) -> Answer:
     """Answer one sign-in. A wrong name and a wrong password get the same answer, which is never held back."""
     try:
         given = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The error's text could hold a piece of what was sent.
         return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_AND_PASSWORD)
     verdict = await sign_in.sign_in(given.username, given.password, address)

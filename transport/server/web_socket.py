@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
 from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
+from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.ack_reader import AckReader
@@ -32,10 +33,15 @@ from huahuo.transport.server.text_frames import (
     short_text,
     texts_in,
 )
-from huahuo.transport.words import http_zh
+from huahuo.transport.words import en, http_zh
 
 ACK = b'{"action":"ack"'
 _LATER_BYTES_MAX = 256 << 10
+_PIECE_BYTES = 4 << 10
+"""The library reads this much at a time, so that a flood of frames is seen before it was parsed."""
+CONTROLS_MAX = 256
+"""Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
+would take the loop for 0.2 s."""
 _TEXT_BYTES = 48
 """Counted for a message that waits, in addition to its payload."""
 _FRAME_BYTES = 256
@@ -72,7 +78,7 @@ class WebSocket(AckingSocket):
     """
 
     __slots__ = (
-        "_answered", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
+        "_answered", "_controls", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
         "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched",
         "_whole", "address", "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
@@ -87,6 +93,7 @@ class WebSocket(AckingSocket):
         self.negotiated: Negotiated | None = None
         self.open_by_s = 0.0
         self._owner = owner
+        self._controls = 0  # pings and pongs of the last read
         self._answered = False  # a request that the library cannot read
         self._half_closed = False  # the client sent EOF before all it had asked was answered
         self._reading_paused = False  # True at most until the request is answered
@@ -256,8 +263,13 @@ class WebSocket(AckingSocket):
     def _through_library(self, data: bytes) -> None:
         """Let the library read bytes, and see what it makes of them."""
         self._untouched = False
-        super().data_received(data)
-        protocol = self.protocol
+        protocol, self._controls = self.protocol, 0
+        for at in range(0, len(data) or 1, _PIECE_BYTES):
+            super().data_received(data if len(data) <= _PIECE_BYTES else data[at : at + _PIECE_BYTES])
+            if self._controls > CONTROLS_MAX and protocol.state is OPEN:
+                protocol.fail(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
+                self.send_data()
+                break
         if not self.trusted:
             self._hold(0)  # with the frames that came
         if protocol.state is CONNECTING:
@@ -350,6 +362,8 @@ class WebSocket(AckingSocket):
     def process_event(self, event: Event) -> None:
         """The library read a request or a frame."""
         super().process_event(event)
+        if isinstance(event, Frame) and event.opcode not in DATA_OPCODES:
+            self._controls += 1
         if not self.trusted and isinstance(event, Frame):
             kept = event.opcode in DATA_OPCODES
             self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))

@@ -389,6 +389,13 @@ _ALL: Final = (
         tests=_unit("unit/mailcheck/test_mailbox_decider", "property/test_mail_domain_property"),
     ),
     Bug(
+        "any server gets the stored password",
+        "huahuo.mailcheck.roster.decider",
+        "        return not places[0].listed",
+        "        return places is None",
+        tests=_unit("unit/mailcheck/test_roster"),
+    ),
+    Bug(
         "progress may go back",
         "huahuo.mailcheck.mailbox.writing",
         "        percent = max(percent, self._floor)",

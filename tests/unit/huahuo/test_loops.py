@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -68,3 +70,19 @@ def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> 
 
     run(work())
     assert (ways != ["transport"]) == (native.found() is not None)
+
+
+DUMPS = """
+import resource
+from huahuo.app.loops import own_the_process
+
+most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+own_the_process()
+print(resource.getrlimit(resource.RLIMIT_CORE)[0])
+"""
+
+
+def test_a_process_that_serves_leaves_no_core_dump() -> None:
+    done = subprocess.run([sys.executable, "-c", DUMPS], capture_output=True, check=True)
+    assert done.stdout == b"0\n"

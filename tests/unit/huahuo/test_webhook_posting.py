@@ -113,6 +113,11 @@ async def test_a_server_that_does_not_answer_in_time_has_not_answered() -> None:
             await receiver.post(timeout_s=0.2)
 
 
+async def test_a_server_that_goes_on_saying_to_continue_has_not_answered() -> None:
+    async with server(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000) as receiver:
+        assert await receiver.post() == 0
+
+
 @pytest.mark.parametrize("answer", [b"220 smtp.example ESMTP\r\n", b"HTTP/1.1 200 OK", b"\x00" * 100])
 async def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
     async with server(answer) as receiver:

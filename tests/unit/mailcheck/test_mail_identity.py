@@ -9,6 +9,7 @@ from huahuo.eventstore.model import Append, RowDrop, RowPut
 from huahuo.mailcheck import events
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.folders import JUNK, Folder, chosen, folder_of
+from huahuo.mailcheck.imap.wire import Part
 from huahuo.mailcheck.tables.records import KNOWN, MAILS
 from tests.support.models.mail_book import USER, cursor, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
@@ -122,6 +123,12 @@ def test_junk_is_found_by_its_use_or_by_its_name_in_many_languages(line: bytes, 
     assert folder is not None
     found = chosen([*listed(inbox, archive), folder], (JUNK,))
     assert [one.name for one in found] == [name]
+
+
+@pytest.mark.parametrize("name", [b"x\r\nh9 DELETE INBOX", b"a\0b", b"\x1b[2J", b"", b"\xff", b"x" * 1001])
+def test_a_folder_whose_name_cannot_be_sent_is_left_out(name: bytes) -> None:
+    parts: list[Part] = [(rb'LIST (\Junk) "/" {%d}' % len(name), name), b""]
+    assert folder_of(parts) is None
 
 
 def test_folders_that_cannot_be_opened_and_inbox_itself_are_left_out() -> None:

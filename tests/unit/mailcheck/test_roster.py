@@ -202,6 +202,35 @@ def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
     assert (row(book, 1)["mail_type"], row(book, 1)["server"]) == ("outlook", "outlook.office365.com")
 
 
+@pytest.mark.parametrize("given", [{}, {"proxy": Secret("direct")}, {"client_id": Secret("c")}])
+def test_another_server_gets_no_stored_secret(given: dict[str, Secret]) -> None:
+    book = Book()
+    book.add("a@x.com")
+    decision = book.roster(USER, UpdateEmail(email_id=1, server="imap.evil.example", secrets=given))
+    assert isinstance(decision.reply, Refusal)
+    assert decision.reply.code == "invalid_field"
+    assert row(book, 1)["server"] == "imap.x.com"
+
+
+def test_on_the_way_to_another_server_what_was_not_given_anew_is_destroyed() -> None:
+    book = Book()
+    book.roster(USER, AddEmail(email="a@gmail.com", mail_type="gmail", secrets={**OAUTH, **P}))
+    decision = book.roster(USER, UpdateEmail(email_id=1, server="imap.evil.example", secrets=P))
+    assert isinstance(decision.reply, Success)
+    assert decision.drop_secrets == (("mailbox/1", "client_id"), ("mailbox/1", "refresh_token"))
+
+
+@pytest.mark.parametrize(
+    "same", [{"server": "IMAP.X.com"}, {"server": "imap.x.com", "port": 143}, {"server": "imap.gmail.com"}]
+)
+def test_the_same_host_and_the_hosts_of_the_table_need_no_secret_again(same: dict[str, Any]) -> None:
+    book = Book()
+    book.add("a@x.com")
+    decision = book.roster(USER, UpdateEmail(email_id=1, **same))
+    assert isinstance(decision.reply, Success)
+    assert decision.drop_secrets == ()
+
+
 def test_what_does_not_exist_cannot_be_updated() -> None:
     reply = Book().roster(USER, UpdateEmail(email_id=9)).reply
     assert reply == Refusal("not_found", "邮箱ID 9 不存在或您没有权限")
@@ -212,7 +241,7 @@ def test_a_move_to_another_server_ends_the_running_check_first() -> None:
     book.add("a@x.com")
     check_id = check(book, 1)
     before = book.heads[U]
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com"))
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
     assert book.types(U, before) == ["check_progress", "email_status_update", "email_updated"]
     assert book.effects[-1] == StopCheck(check_id)
 
@@ -223,9 +252,9 @@ def test_cursors_belong_to_their_server() -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
     book.mailbox(1, MailsFound(check_id, (mail(5),), cursor(5)))
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com"))
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
     assert book.mailbox_state(1).seen == {}
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.x.com"))
+    book.roster(USER, UpdateEmail(email_id=1, server="imap.x.com", secrets=P))
     assert book.mailbox_state(1).seen == {"INBOX": UidCursor("INBOX", 1, 5)}
 
 
@@ -433,7 +462,7 @@ ADD = AddEmail(email="a@x.com", mail_type="imap", secrets={"password": Secret("p
 def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream() -> None:
     book = Book()
     book.add("a@x.com")
-    book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com"))
+    book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com", secrets=P))
     check(book, 1)
     book.roster(USER, CancelCheck((1,)))
     book.roster(USER, DeleteEmails((1,)))

@@ -131,6 +131,15 @@ def test_the_log_of_all_users_is_never_compressed() -> None:
     assert session.binary == []
 
 
+def test_the_length_of_a_frame_tells_nothing_of_the_frames_before_it() -> None:
+    told, untold = compression(), compression()
+    mail = b'{"type":"mail_received","subject":"%b","sender":"a@example.org","folder":"INBOX"}'
+    for guess in range(480_000, 485_000):
+        told.frame(mail % b"Your code is 482913")
+        guessed = mail % b"Your code is %d" % guess
+        assert len(told.frame(guessed)) == len(untold.frame(guessed))
+
+
 def test_what_does_not_get_smaller_stays_text() -> None:
     framer = compression()
     assert framer.frame(b"{}") == b"\x81\x02{}"

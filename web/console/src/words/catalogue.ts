@@ -65,6 +65,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["该类型邮箱需要提供Client ID和Refresh Token", "mailboxes of this type need a client id and a refresh token"],
   ["字段内容无效", "the field has characters that are not allowed, or too many"],
   ["服务器地址无效", "the name of the server is not valid"],
+  ["更换服务器时须重新输入密码或授权", "another server gets no stored password or grant: enter it again"],
   ["代理地址无效", "the proxy is not valid"],
   ["检查已取消", "the check was cancelled"],
   ["等待检查", "waiting for the check"],
