@@ -238,6 +238,8 @@ def _rows_of(path: Path) -> dict[str, tuple[int, int]]:
 def _make(directory: Path, *, fresh: bool) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=not fresh)
+    except FileExistsError:
+        raise EventStoreError(f"{directory} is there already: name a directory that is not") from None
     except OSError as error:
         raise EventStoreError(f"cannot make {directory}: {error.strerror}") from None
 

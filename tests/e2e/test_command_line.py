@@ -265,6 +265,12 @@ def test_a_module_that_is_not_here_says_where_to_run_it(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_backup_into_a_directory_that_is_there_says_what_to_name(server: Serving, tmp_path: Path) -> None:
+    done = huahuo("backup", str(tmp_path), "--data", str(server.data), **KEYS)
+    assert done.returncode == 2
+    assert f"{tmp_path} is there already: name a directory that is not" in done.stderr
+
+
 def test_restoring_what_is_no_backup_says_so_first(tmp_path: Path) -> None:
     done = huahuo("restore", str(tmp_path / "nothing"), "--data", str(tmp_path / "data"))
     assert done.returncode == 2
