@@ -136,9 +136,10 @@ def _use_app(name: str | None) -> None:
         return
     from huahuo.app import application, plugins
 
+    named_by = "--app" if name else f"{HERE}: [app]"
     name = name or application.named_in(HERE)
     if name is not None:
-        plugins.choose(application.load(name), name)
+        plugins.choose(application.load(name, named_by), name)
 
 
 def _app_option() -> Any:

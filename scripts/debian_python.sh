@@ -47,6 +47,8 @@ fi
 mkdir -p "$root$checkout"
 git archive HEAD | tar -x -C "$root$checkout"
 trap 'umount "$root/proc" || true; umount -R "$root/dev" || true' EXIT
+trap 'exit 130' INT # a shell that a signal ends runs no trap of EXIT
+trap 'exit 143' TERM HUP
 mount --bind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --make-rslave "$root/dev"

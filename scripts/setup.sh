@@ -65,20 +65,25 @@ if ! { [ -x "$venv/bin/python" ] && fits "$venv/bin/python"; }; then
     make_venv
 fi
 
+install() {
+    if command -v uv >/dev/null 2>&1; then
+        uv pip install -q --python "$venv/bin/python" "$@"
+    else
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check 'pip>=25.1' &&
+            "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@"
+    fi
+}
+
 say "installing packages ($kind); the first time this takes a minute"
-if command -v uv >/dev/null 2>&1; then
-    install="uv pip install -q --python $venv/bin/python"
-else
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check 'pip>=25.1'
-    install="$venv/bin/python -m pip install -q --disable-pip-version-check"
-fi
-if [ "$kind" = dev ]; then
-    $install -c constraints.txt --group dev -e '.[demo,flask,postgres,nats]'
-elif [ "$kind" = cluster ]; then
-    $install -c constraints.txt -e '.[cluster,postgres]'
-else
-    $install -c constraints.txt -e '.[demo,postgres,nats]'
-fi
+case $kind in
+    dev) install -c constraints.txt --group dev -e '.[demo,flask,postgres,nats]' ;;
+    cluster) install -c constraints.txt -e '.[cluster,postgres]' ;;
+    *) install -c constraints.txt -e '.[demo,postgres,nats]' ;;
+esac || {
+    say "the packages could not be installed, for the reason above. They come from PyPI: where that cannot be reached, name a proxy"
+    say "  in HTTPS_PROXY or an index of your own in PIP_INDEX_URL. Then run the same command again"
+    exit 1
+}
 # Where PYTHONDONTWRITEBYTECODE is set, each start would compile a thousand modules again.
 "$venv/bin/python" -m compileall -q -j 0 actors bench eventstore huahuo mailcheck replay tests transport ||
     say "some modules could not be compiled"

@@ -224,6 +224,8 @@ def _must_be(manifest: Manifest, found: Verified, path: Path) -> None:
 def _make(directory: Path, *, fresh: bool) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=not fresh)
+    except FileExistsError:
+        raise EventStoreError(f"{directory} is there already: name a directory that is not") from None
     except OSError as error:
         raise EventStoreError(f"cannot make {directory}: {error.strerror}") from None
 

@@ -229,10 +229,8 @@ class FairQueue[T]:
         return items
 
     def _take_fairly(self, events_max: int, bytes_max: int) -> list[T]:
-        """Take the earliest due, of each line while its next one fits."""
-        few, little = events_max, bytes_max
-        if len(self._lines) > 1:
-            few, little = events_max // SEVERAL, bytes_max // SEVERAL
+        """Take the earliest due, of each line while its next one fits. There are several lines."""
+        few, little = events_max // SEVERAL, bytes_max // SEVERAL
         first, taken, too_large = self._first, list[T](), list[_First]()
         costs: dict[str, int] = {}
         all_events = all_bytes = 0

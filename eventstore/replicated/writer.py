@@ -1,52 +1,38 @@
-"""The writer of a replica: it proposes what its node wants to commit, and applies what was ordered.
+"""The writer of a replica: what the order means to its node, from joining to its end.
 
-    queue ── proposals, several under way ──▶ Sequencer ── one order ──▶ apply, commit, resolve
-
-Appends gather as in `Writer`; a group becomes one or more proposals, cut by their encoded size. All nodes'
-proposals come back in one order. Each is applied to the replica (`applying`), and the results of this node's
-own resolve the futures of its appends. In doubt about a proposal, the node proposes the same number again:
-only the next number of an incarnation is applied, so nothing happens twice.
-
-What concerns only this replica (keyframes, probes) is committed without being proposed.
+All nodes' proposals come back in one order. Each is applied to the replica (`applying`), and the results of
+this node's own resolve the futures of its appends (`proposing_writer`). What concerns only this replica
+(keyframes, probes) is committed without being proposed.
 
 A replica stops for good if it differs from the other nodes, if the ordered log is not what it was, or if
 another process runs as this node.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.changes import Change, Passed, PutAcks
-from huahuo.eventstore.core.draft import Outcome
-from huahuo.eventstore.core.pending import Pending, Written, tell_hearers
+from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Reads, Store
-from huahuo.eventstore.core.writer import GROUP_BYTES_MAX, GROUP_EVENTS_MAX
-from huahuo.eventstore.errors import Closed, Unavailable
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.apply import Step
-from huahuo.eventstore.replicated.applying import ApplyingWriter
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.clocks import Clocks
 from huahuo.eventstore.replicated.living import HEARTBEAT_S, Living, name_of
 from huahuo.eventstore.replicated.newest import Newest
-from huahuo.eventstore.replicated.outbox import Outbox
 from huahuo.eventstore.replicated.proposal import OLDEST
-from huahuo.eventstore.replicated.proposing import Incarnation, Part, Proposer, Sent
-from huahuo.eventstore.replicated.reaching import Reaching, meanwhile
-from huahuo.eventstore.sequencer.port import (
-    Sequencer,
-    SequencerError,
-)
+from huahuo.eventstore.replicated.proposing import Incarnation, Proposer, Sent
+from huahuo.eventstore.replicated.proposing_writer import ProposingWriter
+from huahuo.eventstore.replicated.reaching import meanwhile
+from huahuo.eventstore.sequencer.port import Sequencer, SequencerError
 
-UNDER_WAY_MAX = 4
-"""Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
 PARTS = 100
@@ -54,7 +40,7 @@ PARTS = 100
 _log = structlog.get_logger(__name__)
 
 
-class ReplicaWriter(ApplyingWriter):
+class ReplicaWriter(ProposingWriter):
     """See the module."""
 
     def __init__(
@@ -67,23 +53,11 @@ class ReplicaWriter(ApplyingWriter):
             sequencer=sequencer, key=key,
         )  # fmt: skip
         self.node = node
-        self.proposer: Proposer | None = None
-        """None until this node knows the newest proposal and may begin its incarnation."""
         self.trouble = "this node has not read the ordered log yet"
-        self.went_away = asyncio.Event()
-        """Set once the ordered log could not be reached."""
-        self.sequencer = sequencer
         self._log_id, self._key = loaded.log_id, key
-        self._reaching = Reaching(ambient)
-        self._outbox = Outbox(
-            sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
-            reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
-        )  # fmt: skip
         self.clocks = Clocks()
-        self._announced = False
         self.newest = Newest(sequencer)
         self._living = Living()
-        self._spoke_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task(self._arrivals.follow(self.shared.offset), "log follower")
@@ -151,17 +125,6 @@ class ReplicaWriter(ApplyingWriter):
         """See `Log.reserve`."""
         self._must_run()
         await self._numbers.reserve(counter, count)
-
-    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
-        """As `Writer.write`. Acks are proposed; all other changes concern only this replica."""
-        if all(isinstance(change, PutAcks) for change in changes):
-            return super().write(changes, size)
-        if self._closed is not None:
-            raise Closed(self._closed)
-        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._local.append(Pending(None, changes, size, done))
-        self._start()
-        return done
 
     async def settled(self) -> None:
         """Wait until nothing of this node waits or is under way, at most `CLOSE_S`."""
@@ -250,70 +213,6 @@ class ReplicaWriter(ApplyingWriter):
         if silence is not None:
             self._reached(silence)
 
-    # The one task that runs jobs.
-
-    def _start(self) -> None:
-        if self._running is None and (self._has_work() or self._store.care_due()):
-            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
-
-    def _has_work(self) -> bool:
-        return bool(self._local) or self._may_apply() or self._may_propose()
-
-    def _may_propose(self) -> bool:
-        if self.proposer is None or self._halted or len(self._outbox) >= UNDER_WAY_MAX:
-            return False
-        return bool(self._queue or self._numbers.wanted or not self._announced)
-
-    async def _run(self) -> None:
-        try:
-            while True:
-                # Each gets its turn, however much arrives: another node's burst must not silence this one.
-                applies = self._may_apply()
-                if applies:
-                    await self._apply_some()
-                    await asyncio.sleep(0)  # what it woke appends first, and joins the next proposal
-                if self._local:
-                    await self._commit_local()
-                elif self._may_propose():
-                    await self._propose_some()
-                elif applies:
-                    pass
-                elif self._store.care_due():
-                    await self._care()
-                    if self._store.care_due() and not self._has_work():
-                        self._care_later()
-                        break
-                else:
-                    break
-                await asyncio.sleep(0)
-        finally:
-            self._running = None
-
-    # Proposing.
-
-    async def _propose_some(self) -> None:
-        proposer = self.proposer
-        assert proposer is not None
-        self._announced = True
-        self._spoke_s = self._ambient.monotonic_s()
-        items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX) if self._queue else []
-        parts: list[Part] = [*self._numbers.next_wanted(), *items]
-        seen, bytes_max = self.agreement.last, self.sequencer.proposal_bytes_max
-        made = await self._executor.run(lambda: proposer.make(parts, seen, bytes_max))
-        self._tell_outcomes([pending for pending, _ in made.refused], [error for _, error in made.refused])
-        if self._halted:
-            lost = [part for _, _, taken in made.proposals for part in taken if isinstance(part, Pending)]
-            self._tell_outcomes(lost, self._unknown(lost))
-            return
-        self._outbox.send(proposer, made)
-
-    def _reached(self, trouble: str | None) -> None:
-        if trouble is not None:
-            self.went_away.set()
-        if not self._halted:
-            self._reaching.note(trouble)
-            self.trouble = trouble
-
     # What was applied.
 
     def _meet(self, step: Step) -> Sent | None:
@@ -385,13 +284,6 @@ class ReplicaWriter(ApplyingWriter):
         if not self._joined.done():
             self._joined.set_exception(Unavailable(reason))
             self._joined.exception()  # it counts as retrieved, so asyncio does not log it
-
-    def _unknown(self, items: Sequence[Pending]) -> list[Outcome]:
-        return [Unavailable(f"the log cannot write: {self._closed}") for _ in items]
-
-    def _tell_outcomes(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
-        self._resolve(items, outcomes)
-        tell_hearers(items, outcomes)
 
     def _must_run(self) -> None:
         if self._halted:

@@ -106,19 +106,25 @@ class Application:
         """It is told which service (`App`) runs it from now on, None: none does."""
 
 
-def load(name: str) -> Application:
+def load(name: str, named_by: str = "--app") -> Application:
     """The application called `MODULE:NAME`. The current directory comes first on the path.
+
+    `named_by`: the option or file that names it.
 
     Raises:
         ConfigError: it cannot be imported, or is no application. The text is one line.
     """
+    said = f"{named_by} {name}"
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute.isidentifier():
-        raise ConfigError(f"--app {name}: write MODULE:NAME, for example shop:app")
+        raise ConfigError(f"{said}: write MODULE:NAME, for example shop:app")
     if "/" in module_name or module_name.endswith(".py"):
         stem = Path(module_name).name.removesuffix(".py")
-        raise ConfigError(f"--app {name}: that is a file: write {stem}:{attribute}, in its folder")
-    here = os.getcwd()  # noqa: PTH109  a text, as sys.path has them
+        raise ConfigError(f"{said}: that is a file: write {stem}:{attribute}, in its folder")
+    try:
+        here = os.getcwd()  # noqa: PTH109  a text, as sys.path has them
+    except OSError:
+        raise ConfigError(f"{said}: this directory is gone: cd into that of the file") from None
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -128,23 +134,21 @@ def load(name: str) -> Application:
         finally:
             _loading.pop()
     except DefinitionError as error:
-        raise ConfigError(f"--app {name}: {error}") from error
+        raise ConfigError(f"{said}: {error}") from error
     except ModuleNotFoundError as error:
         if error.name != module_name.partition(".")[0]:
-            raise _failed(name, error) from error
+            raise _failed(said, error) from error
         raise ConfigError(
-            f"--app {name}: no module {error.name} is here or installed. Run it in the folder of that file"
+            f"{said}: no module {error.name} is here or installed. Run it in the folder of that file"
         ) from None
     except (Exception, SystemExit) as error:
-        raise _failed(name, error) from error
+        raise _failed(said, error) from error
     if not hasattr(module, attribute):
-        raise ConfigError(
-            f"--app {name}: {module_name} has no {attribute}: write {attribute} = Huahuo(…) in it"
-        )
+        raise ConfigError(f"{said}: {module_name} has no {attribute}: write {attribute} = Huahuo(…) in it")
     found = getattr(module, attribute)
     if not isinstance(found, Application):
         what = type(found).__name__
-        raise ConfigError(f"--app {name}: {attribute} is of the type {what}: write {attribute} = Huahuo(…)")
+        raise ConfigError(f"{said}: {attribute} is of the type {what}: write {attribute} = Huahuo(…)")
     return found
 
 
@@ -178,9 +182,9 @@ def _check_asked(asked: Asked) -> None:
             continue  # one that is not written in Python
 
 
-def _failed(name: str, error: Exception | SystemExit) -> ConfigError:
+def _failed(said: str, error: Exception | SystemExit) -> ConfigError:
     """The application's own code raised `error` while it was imported."""
-    return ConfigError(f"--app {name}: {_place(error)}{type(error).__name__}: {error}".replace("\n", " "))
+    return ConfigError(f"{said}: {_place(error)}{type(error).__name__}: {error}".replace("\n", " "))
 
 
 def named_in(file: Path) -> str | None:
@@ -190,7 +194,7 @@ def named_in(file: Path) -> str | None:
         ConfigError: the table is no `name = "MODULE:NAME"`.
     """
     try:
-        table = tomllib.loads(file.read_text()).get("app")
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig")).get("app")
     except (OSError, ValueError):
         return None  # reading the settings will report what is wrong with the file
     if table is None:

@@ -97,7 +97,7 @@ class Table(Fields):
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows' editors write a mark
     except OSError as error:
         hint = ": make it by `huahuo config > huahuo.toml`" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"cannot read {file}: {error.strerror}{hint}") from None

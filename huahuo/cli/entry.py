@@ -7,6 +7,8 @@ import gc
 import sys
 from collections.abc import Callable
 
+from huahuo.cli.printed import to_its_end
+
 _YOUNG_OBJECTS = 100_000
 """What a program imports stays: at Python's default of 2,000 the collector took a tenth of the start to look
 at it again and again. What serves sets its own bound (`huahuo.app.loops`)."""
@@ -14,6 +16,10 @@ at it again and again. What serves sets its own bound (`huahuo.app.loops`)."""
 
 def main() -> None:
     """Answer `--version`, or run the command line."""
+    to_its_end(_program)
+
+
+def _program() -> None:
     if sys.argv[1:] == ["--version"]:
         from huahuo.build import BUILD
 

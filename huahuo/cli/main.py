@@ -28,7 +28,6 @@ from huahuo.options import (
 _WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
 app = program("huahuo", _WHAT)
 app.add_typer(replay.app)
-audit.add_to(app)
 app.add_typer(projections.app)
 app.add_typer(dictionary.app)
 app.add_typer(config.app)
@@ -255,6 +254,9 @@ def demo(
     else:
         from huahuo.demo.demo import demo as body
     run(body(port=port, data=data, console=console()))
+
+
+audit.add_to(app)  # behind what a newcomer looks for
 
 
 if __name__ == "__main__":

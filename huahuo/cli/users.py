@@ -62,6 +62,8 @@ async def show(settings: Settings, *, as_json: bool) -> None:
         return {"data": msgspec.to_builtins(book.users.all())}
 
     found = await _do(settings, on_log, "list_users")
+    if not found["data"]:
+        typer.echo("no users: make one by `huahuo user add NAME --admin`", err=True)
     for user in found["data"]:
         if as_json:
             typer.echo(msgspec.json.encode(user).decode())

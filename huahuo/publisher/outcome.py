@@ -39,10 +39,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Nobody knows yet. `after_s`: what the service asks to wait; `why` is for people."""
+    """Nobody knows yet. `after_s`: what the service asks to wait; `why` is for people.
+
+    `was_sent`: some of the request may have reached somebody.
+    """
 
     why: str
     after_s: float = 0.0
+    was_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ publisher.publish("user/42", "parcel_seen", {"order_id": 7})
 """
 
 import http.client
+import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -23,6 +25,9 @@ from huahuo.publisher.tracing import traced
 TIMEOUT_S: Final = 30.0
 _ATTEMPT_S: Final = 10.0
 _LEAST_S: Final = 0.05
+_NOBODY: Final = (ConnectionRefusedError, socket.gaierror)
+"""No connection was made, so nothing can have been sent."""
+_log = logging.getLogger("huahuo.publisher")
 
 type Token = str | Callable[[], str]
 
@@ -49,6 +54,8 @@ class Publisher:
         self._client = client
         self._ambient = SystemAmbient()
         self._never = threading.Event()
+        self._is_away = False
+        """A warning has said that the service does not answer; until it does, no other one follows."""
 
     def publish(
         self,
@@ -108,10 +115,11 @@ class Publisher:
             headers["Huahuo-Client"] = self._client
         now_s = self._ambient.monotonic_s
         until_s = now_s() + self._timeout_s
-        attempt, renewed = 0, False
+        attempt, renewed, was_sent = 0, False, False
         while True:
             found = self._attempt(path, headers, body, until_s - now_s())
             if isinstance(found, Done):
+                self._is_away = False
                 return found.said
             if isinstance(found, NewToken):
                 if renewed or isinstance(self._token, str):
@@ -122,13 +130,26 @@ class Publisher:
             if isinstance(found, Refuse):
                 raise Refused(found.code, found.message)
             attempt += 1
+            was_sent = was_sent or found.was_sent
             pause_s = max(found.after_s, wait_s(attempt, self._ambient.random()), _LEAST_S)
             left_s = until_s - now_s()
             if left_s <= pause_s:
-                key = headers["Idempotency-Key"]
-                raise Unknown(f"unknown after {self._timeout_s:g} s whether {path} took effect: {found.why}"
-                              f" (command id {key})")  # fmt: skip
+                raise Unknown(self._given_up(path, found.why, was_sent=was_sent, key=command_id))
+            if not self._is_away:
+                self._is_away = True
+                _log.warning(
+                    "%s: %s; trying again, for %g s in all", self._exchange.at, found.why, self._timeout_s
+                )
             self._never.wait(pause_s)
+
+    def _given_up(self, path: str, why: str, *, was_sent: bool, key: str) -> str:
+        after = f"after {self._timeout_s:g} s"
+        if was_sent:
+            return f"unknown {after} whether {path} took effect: {why} (command id {key})"
+        return (
+            f"{after} nobody has answered at {self._exchange.at}: {why}. Start the service there, or correct"
+            f" the address; nothing was sent (command id {key})"
+        )
 
     def _attempt(
         self, path: str, headers: Mapping[str, str], body: bytes, left_s: float
@@ -138,7 +159,7 @@ class Publisher:
         try:
             answer = self._exchange.post(path, signed, body, max(_LEAST_S, min(_ATTEMPT_S, left_s)))
         except (OSError, http.client.HTTPException) as error:
-            return Again(f"{error.__class__.__name__}: {error}")
+            return Again(f"{error.__class__.__name__}: {error}", was_sent=not isinstance(error, _NOBODY))
         return outcome_of(*answer)
 
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 FLOORS = {
@@ -41,6 +42,18 @@ def pinned() -> dict[str, str]:
     lines = (line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
     found = (line.partition("==") for line in lines if "==" in line)
     return {name.lower().replace("_", "-"): version for name, _, version in found}
+
+
+def test_what_is_pinned_for_every_python_is_there_for_the_oldest() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    too_new = {}
+    for package, version in pinned().items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            needs = metadata.metadata(package).get("Requires-Python", "")
+            if ";" not in version and not SpecifierSet(needs).contains(f"{oldest}.1"):
+                too_new[package] = needs
+    assert too_new == {}, "pin another version for older ones: NAME==VERSION; python_version < …"
 
 
 @pytest.mark.parametrize("package", sorted(FLOORS))

@@ -29,7 +29,7 @@ async def say(tab: Tab, text: str) -> None:
 async def test_two_people_talk_over_a_reload_and_a_kill_and_see_who_is_there(
     chromium: Chromium, tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(WITHIN_S), profile(chromium) as first, profile(chromium) as second:
+    async with profile(chromium) as first, profile(chromium) as second, asyncio.timeout(WITHIN_S):
         with serving(tmp_path / "data", app="chat:app", folder=CHAT) as server:
             folder = tmp_path / "pages"
             folder.mkdir()

@@ -71,7 +71,7 @@ async def test_all_its_sensors_raise_alarms_and_go_on_after_a_kill(
     (tmp_path / "fleet.py").write_text(text, encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()
-    async with asyncio.timeout(2 * WITHIN_S), profile(chromium) as browser:
+    async with profile(chromium) as browser, asyncio.timeout(2 * WITHIN_S):
         with serving(tmp_path / "data", app="fleet:app", folder=tmp_path) as server:
             page = (FLEET / "fleet.html").read_text(encoding="utf-8")
             page = page.replace("http://127.0.0.1:8765", server.url)

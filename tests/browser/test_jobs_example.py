@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 @asynccontextmanager
 async def opened(chromium: Chromium, tmp_path: Path) -> AsyncIterator[tuple[Serving, Tab]]:
     """The service of the example, and its page as alice sees it."""
-    async with asyncio.timeout(WITHIN_S), profile(chromium) as browser:
+    async with profile(chromium) as browser, asyncio.timeout(WITHIN_S):
         with serving(tmp_path / "data", app="jobs:app", folder=JOBS) as server:
             folder = tmp_path / "pages"
             folder.mkdir()

@@ -33,7 +33,7 @@ async def shown(
 ) -> AsyncIterator[tuple[Serving, Browser, str]]:
     """The service, a browser, and the address of the page with a token, as a reader would open it."""
     (folder / "pages").mkdir()
-    async with asyncio.timeout(TIMEOUT_S), profile(chromium) as browser:
+    async with profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
         with serving(folder / "data") as server:
             text = block(document, name, url=server.url)
             (folder / "pages" / "page.html").write_text(text, encoding="utf-8")

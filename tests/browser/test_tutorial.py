@@ -60,7 +60,7 @@ async def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: Chromi
     (tmp_path / "shop.py").write_text(block(TUTORIAL, "shop"), encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()
-    async with asyncio.timeout(WITHIN_S), profile(chromium) as browser:
+    async with profile(chromium) as browser, asyncio.timeout(4 * WITHIN_S):
         with serving(tmp_path / "shop-data", app="shop:app", folder=tmp_path) as server:
             page = block(TUTORIAL, "page", url=server.url)
             (folder / "page.html").write_text(page, encoding="utf-8")

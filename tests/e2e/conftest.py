@@ -1,8 +1,9 @@
-"""A Dovecot that takes OAuth tokens, the server that gives them out, and a user of both.
+"""A Dovecot that takes OAuth tokens, the server that gives them out, a user of both; and what is left open.
 
 A file whose tests need another Dovecot or other users has fixtures of these names itself.
 """
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.token_server import KEY, TokenServer, token_server
 from tests.support.worlds.grants import add_user
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """A socket that the tests of a file leave open is told there, and not at the end of the process."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -14,7 +15,7 @@ import pytest
 
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 from huahuo.transport.client.client import Client
-from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.drivers.command_line import KEYS, huahuo, huahuo_in, huahuo_into, huahuo_unread
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -67,6 +68,34 @@ def test_a_port_that_is_taken_is_said(server: Serving, tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{server.port}: another program listens there" in second.stderr
     assert "choose another --port" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["--version", "--help", "config", "audit query", "replay log log", "clients", "doctor --json"]
+)
+def test_a_reader_that_closes_the_pipe_is_no_fault(server: Serving, words: str) -> None:
+    done = huahuo_unread(*words.split(), HUAHUO_DATA=str(server.data), **KEYS)
+    assert not re.search("Traceback|Exception ignored|Broken pipe", done.stderr)
+
+
+@pytest.mark.parametrize("words", ["--help", "config"])
+def test_a_terminal_whose_encoding_lacks_a_character_gets_it_as_an_escape(words: str) -> None:
+    done = huahuo(*words.split(), PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert r"\u2026" in done.stdout
+
+
+def test_a_huahuo_toml_in_utf_8_names_its_application_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "huahuo.toml").write_text('# 花火\n[app]\nname = "no_such_shop:app"\n', encoding="utf-8")
+    done = huahuo_in(tmp_path, "serve", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert "huahuo: huahuo.toml: [app] no_such_shop:app: no module no_such_shop is here" in done.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = huahuo_into(full.fileno(), "config")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr == "huahuo: cannot write: the disk is full\n"
 
 
 def test_sigterm_drains_and_ends_with_zero(tmp_path: Path) -> None:
@@ -234,6 +263,12 @@ def test_a_module_that_is_not_here_says_where_to_run_it(tmp_path: Path) -> None:
     assert "no module no_such_shop is here or installed" in done.stderr
     assert "Run it in the folder of that file" in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_backup_into_a_directory_that_is_there_says_what_to_name(server: Serving, tmp_path: Path) -> None:
+    done = huahuo("backup", str(tmp_path), "--data", str(server.data), **KEYS)
+    assert done.returncode == 2
+    assert f"{tmp_path} is there already: name a directory that is not" in done.stderr
 
 
 def test_restoring_what_is_no_backup_says_so_first(tmp_path: Path) -> None:

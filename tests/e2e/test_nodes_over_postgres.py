@@ -157,7 +157,8 @@ def _book(node: Serving, seat: int, command_id: str = "") -> dict[str, Any]:
             with urllib.request.urlopen(asked, timeout=15) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
-            refused = dict(json.load(error))
+            with error:
+                refused = dict(json.load(error))
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return refused
             assert time.monotonic() < end_s, refused

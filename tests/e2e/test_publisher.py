@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -124,10 +125,27 @@ def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -
     assert newest == list(range(max(0, sent + 1 - 1000), sent + 1))
 
 
-def test_a_service_that_is_not_there_is_an_unknown_outcome_after_the_deadline(tmp_path: Path) -> None:
-    with pytest.raises(Unknown, match=r"unknown after 0\.5 s") as unknown:
-        Publisher("http://127.0.0.1:9", "token", timeout_s=0.5).publish(STREAM, "a")
-    assert "command id" in str(unknown.value)
+def test_a_service_that_is_not_there_is_said_at_once_and_after_the_deadline(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher = Publisher("http://user:secret@127.0.0.1:9", "token", timeout_s=0.5)
+    with pytest.raises(
+        Unknown, match=r"after 0\.5 s nobody has answered at http://127\.0\.0\.1:9: "
+    ) as unknown:
+        publisher.publish(STREAM, "a")
+    assert "nothing was sent (command id" in str(unknown.value)
+    with pytest.raises(Unknown):
+        publisher.publish(STREAM, "a")
+    [line] = [record.getMessage() for record in caplog.records if record.name == "huahuo.publisher"]
+    assert line.startswith("http://127.0.0.1:9: ConnectionRefusedError")
+    assert "trying again, for 0.5 s in all" in line, "one line, as long as it is away"
+
+
+def test_a_service_that_took_a_request_and_said_nothing_leaves_an_unknown_outcome() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unknown, match=r"unknown after 0\.2 s whether /publish took effect.*\(command id"):
+            Publisher(address, "token", timeout_s=0.2).publish(STREAM, "a")
 
 
 def test_a_token_that_ended_is_asked_for_again(server: Serving) -> None:

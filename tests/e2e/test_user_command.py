@@ -56,6 +56,13 @@ def test_a_short_password_is_one_line_and_makes_no_directory(tmp_path: Path) -> 
     assert not (tmp_path / "data").exists()
 
 
+def test_where_there_are_no_users_the_list_says_how_to_make_one(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        listed = huahuo("user", "list", "--data", str(server.data), **KEYS)
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert listed.stderr == "no users: make one by `huahuo user add NAME --admin`\n"
+
+
 async def test_with_a_service_the_same_commands_go_through_it_and_end_sessions(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
 

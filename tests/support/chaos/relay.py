@@ -39,6 +39,9 @@ class Relay:
     def heal(self) -> None:
         self._whole = True
 
+    def _is_cut(self) -> bool:
+        return not self._whole
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(task)
@@ -46,13 +49,17 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if not self._whole:
+            if self._is_cut():
                 raise ConnectionError
             there, back = await asyncio.open_connection("127.0.0.1", self._there)
         except OSError:
             writer.transport.abort()
             return
         both = {writer, back}
+        if self._is_cut():  # meanwhile
+            for each in both:
+                each.transport.abort()
+            return
         self._open |= both
         await asyncio.gather(_copy(reader, back), _copy(there, writer))
         self._open -= both

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -32,6 +33,9 @@ from tests.support.patience import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILT_CLIENT = ROOT / "huahuo" / "pages" / "static" / "client" / "huahuo-client.js"
+
+CLOSE_S = 30.0
+"""How long a Chromium or a profile may take to close. After that it is ended from outside."""
 
 type Chromium = PlaywrightBrowser
 """The running process, of which a test gets a `profile`."""
@@ -174,20 +178,45 @@ async def running_chromium() -> AsyncIterator[Chromium]:
     """A Chromium for the tests of one file: its start takes longer than many a test."""
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
+        pid = await _pid_of(started)
         try:
             yield started
         finally:
-            await started.close()
+            closing = asyncio.ensure_future(started.close())
+            if not await in_time(closing):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(os.getpgid(pid), signal.SIGKILL)
+            await closing
+
+
+async def _pid_of(chromium: Chromium) -> int:
+    """That of its main process, which leads a group of its own: Playwright starts it so."""
+    session = await chromium.new_browser_cdp_session()
+    told = await session.send("SystemInfo.getProcessInfo")
+    await session.detach()
+    [pid] = (int(one["id"]) for one in told["processInfo"] if one["type"] == "browser")
+    return pid
+
+
+async def in_time(closing: asyncio.Future[None]) -> bool:
+    """Whether it ended within `CLOSE_S`. Raises what it raised."""
+    if (await asyncio.wait({closing}, timeout=CLOSE_S))[0]:
+        closing.result()
+    return closing.done()
 
 
 @asynccontextmanager
 async def profile(chromium: Chromium, *, any_certificate: bool = False) -> AsyncIterator[Browser]:
-    """A fresh profile, gone at the end with all its tabs. `any_certificate`: it trusts every server."""
+    """A fresh profile, gone at the end with all its tabs. `any_certificate`: it trusts every server.
+
+    A deadline of the test belongs inside, so that it bounds what the test does and not the closing: a profile
+    that does not close in time is left to the end of its Chromium.
+    """
     context = await chromium.new_context(ignore_https_errors=any_certificate)
     try:
         yield Browser(context)
     finally:
-        await context.close()
+        await in_time(asyncio.ensure_future(context.close()))
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY
@@ -11,11 +13,43 @@ KEYS = {"HUAHUO_JWT_SECRET": JWT_SECRET, "HUAHUO_MASTER_KEY": MASTER_KEY}
 
 
 def huahuo(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return _run(words, environ)
+
+
+def huahuo_in(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same in this folder."""
+    return _run(words, environ, folder=folder)
+
+
+def huahuo_into(output: int, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same with this standard output."""
+    return _run(words, environ, output=output)
+
+
+def huahuo_unread(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same with a standard output whose reader has gone, as `head` goes."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return _run(words, environ, output=writing)
+    finally:
+        os.close(writing)
+
+
+def _run(
+    words: tuple[str, ...],
+    environ: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    output: int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "huahuo", *words],
-        capture_output=True,
+        cwd=folder,
+        stdout=output,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=WITHIN_S,
-        env=os.environ | environ,
+        env={**os.environ, **environ},
         check=False,
     )

@@ -172,7 +172,7 @@ async def console(
     built_console()
     given: dict[str, Any] = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
     with dovecot() as mails, serving(tmp_path / "data", **given) as server:
-        async with asyncio.timeout(within_s), profile(chromium) as browser:
+        async with profile(chromium) as browser, asyncio.timeout(within_s):
             token = server.token(USER_ID, f"user{USER_ID}")
             async with Client(server.url, token=token, client="stage", backoff_s=(0.02, 0.2)) as client:
                 yield Console(server, mails, browser, client)

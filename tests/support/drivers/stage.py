@@ -73,7 +73,7 @@ class Stage:
 async def stage(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Stage]:
     """Everything running; the events of a stage are appended by an admin without a rate limit."""
     more = {"/client/huahuo-client.js": built_client()}
-    async with asyncio.timeout(TIMEOUT_S), pages(PAGES, more) as site, profile(chromium) as browser:
+    async with pages(PAGES, more) as site, profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
         with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
             token = server.token(1, "root", admin=True)
             async with Client(server.url, token=token, messages_per_s=0.0, backoff_s=(0.02, 0.2)) as admin:

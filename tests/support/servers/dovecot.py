@@ -27,6 +27,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.servers.imap_client import ImapClient
 from tests.support.servers.ports import held_port
 from tests.support.servers.tls import Authority
 
@@ -163,7 +164,7 @@ class Dovecot:
 
     def client(self, user: str, password: str = PASSWORD) -> imaplib.IMAP4:
         """An independent client, logged in."""
-        client = imaplib.IMAP4(self.host, self.port, timeout=10)
+        client = ImapClient(self.host, self.port, timeout=10)
         try:
             # Its LOGIN is ASCII only.
             client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())

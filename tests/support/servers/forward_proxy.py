@@ -30,12 +30,12 @@ class ForwardProxy:
 
     def serve(self, client: socket.socket) -> None:
         first = client.recv(1, socket.MSG_PEEK)
-        target = self._socks(client) if first == b"\x05" else self._connect(client)
-        if target is not None:
-            with target:
+        with contextlib.ExitStack() as dialled:
+            target = (self._socks if first == b"\x05" else self._connect)(client, dialled)
+            if target is not None:
                 _join(client, target)
 
-    def _connect(self, client: socket.socket) -> socket.socket | None:
+    def _connect(self, client: socket.socket, dialled: contextlib.ExitStack) -> socket.socket | None:
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
@@ -44,11 +44,11 @@ class ForwardProxy:
             client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return None
         host, _, port = head.split(b" ")[1].decode().rpartition(":")
-        target = self._dial(host, int(port))
+        target = self._dial(host, int(port), dialled)
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if target else b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
         return target
 
-    def _socks(self, client: socket.socket) -> socket.socket | None:
+    def _socks(self, client: socket.socket, dialled: contextlib.ExitStack) -> socket.socket | None:
         count = _exactly(client, 2)[1]
         _exactly(client, count)
         client.sendall(b"\x05\x02" if self.user else b"\x05\x00")
@@ -65,15 +65,16 @@ class ForwardProxy:
         else:
             host = _exactly(client, _exactly(client, 1)[0]).decode()
         (port,) = struct.unpack("!H", _exactly(client, 2))
-        target = self._dial(host, port)
+        target = self._dial(host, port, dialled)
         client.sendall(b"\x05" + (b"\x00" if target else b"\x05") + b"\x00\x01" + bytes(6))
         return target
 
-    def _dial(self, host: str, port: int) -> socket.socket | None:
+    def _dial(self, host: str, port: int, dialled: contextlib.ExitStack) -> socket.socket | None:
         self.asked.append((host, port))
+        # Names lead to this machine: the proxy knows what the local DNS does not.
+        where = "127.0.0.1" if host.endswith(".example") else host, port
         with contextlib.suppress(OSError):
-            # Names lead to this machine: the proxy knows what the local DNS does not.
-            return socket.create_connection(("127.0.0.1" if host.endswith(".example") else host, port), 10)
+            return dialled.enter_context(socket.create_connection(where, 10))
         return None
 
 

@@ -53,7 +53,8 @@ def ready(node: Serving) -> str:
         with urllib.request.urlopen(f"{node.url}/readyz", timeout=5) as answer:
             return str(answer.read().decode().strip())
     except urllib.error.HTTPError as error:
-        return error.read().decode().strip()
+        with error:
+            return error.read().decode().strip()
     except OSError as error:
         return f"no answer: {error}"
 
@@ -70,8 +71,11 @@ def publish(node: Serving, number: int, within_s: float = WITHIN_S) -> float:
     while True:
         request = urllib.request.Request(f"{node.url}/publish", body, headers)
         try:
-            urllib.request.urlopen(request, timeout=15).read()
-        except OSError:
+            with urllib.request.urlopen(request, timeout=15) as answer:
+                answer.read()
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             assert time.monotonic() - began_s < within_s, node.log()[-2000:]
             time.sleep(0.1)
         else:

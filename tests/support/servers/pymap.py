@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.patience import WITHIN_S
+from tests.support.servers.imap_client import ImapClient
 from tests.support.servers.ports import held_port
 
 
@@ -40,8 +41,12 @@ class Pymap:
 
     def client(self) -> imaplib.IMAP4:
         """An independent client, logged in."""
-        client = imaplib.IMAP4(self.host, self.port, timeout=10)
-        client.login(self.user, self.password)
+        client = ImapClient(self.host, self.port, timeout=10)
+        try:
+            client.login(self.user, self.password)
+        except imaplib.IMAP4.error:
+            client.shutdown()
+            raise
         return client
 
 

@@ -122,6 +122,12 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str) -> None
         load(environ={}, file=file)
 
 
+def test_a_file_may_begin_with_the_mark_that_editors_of_windows_write(tmp_path: Path) -> None:
+    file = tmp_path / "huahuo.toml"
+    file.write_text("\ufeffport = 1234\n", encoding="utf-8")
+    assert load(environ={}, file=file).port == 1234
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load(environ={}, file=tmp_path / "none.toml")
