@@ -78,9 +78,9 @@ chaos: ## three nodes, three servers of their log, clients, and a fault every 5 
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.chaos --clients $(or $(CLIENTS),1000) --seconds $(or $(SECONDS),600) --log $(or $(LOG),nats)
 
-fuzz: ## bytes of strangers for everything that reads them: SECONDS=60 for each reader
+fuzz: ## bytes of strangers for everything that reads them: SECONDS for each reader, guided where atheris is
 	@scripts/setup.sh dev
-	$(BIN)/python -m tests.support.fuzz --seconds $(or $(SECONDS),60)
+	$(BIN)/python -m tests.support.fuzz $(if $(SECONDS),--seconds $(SECONDS))
 
 docs: ## the guides and the reference as one site, into build/docs
 	@scripts/docs.sh
