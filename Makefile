@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos soak fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -77,6 +77,10 @@ mutants: ## deliberate bugs, each of which must be found
 chaos: ## three nodes, three servers of their log, clients, and a fault every 5 s: CLIENTS=1000 SECONDS=600 LOG=nats
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.chaos --clients $(or $(CLIENTS),1000) --seconds $(or $(SECONDS),600) --log $(or $(LOG),nats)
+
+soak: ## clients that come and go for MINUTES=30, then all that the service holds is as before them
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.soak --minutes $(or $(MINUTES),30)
 
 fuzz: ## bytes of strangers for everything that reads them: SECONDS for each reader, guided where atheris is
 	@scripts/setup.sh dev
