@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos soak fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -78,9 +78,13 @@ chaos: ## three nodes, three servers of their log, clients, and a fault every 5 
 	@scripts/setup.sh dev
 	$(BIN)/python -m tests.support.chaos --clients $(or $(CLIENTS),1000) --seconds $(or $(SECONDS),600) --log $(or $(LOG),nats)
 
-fuzz: ## bytes of strangers for everything that reads them: SECONDS=60 for each reader
+soak: ## clients that come and go for MINUTES=30, then all that the service holds is as before them
 	@scripts/setup.sh dev
-	$(BIN)/python -m tests.support.fuzz --seconds $(or $(SECONDS),60)
+	$(BIN)/python -m tests.support.soak --minutes $(or $(MINUTES),30)
+
+fuzz: ## bytes of strangers for everything that reads them: SECONDS for each reader, guided where atheris is
+	@scripts/setup.sh dev
+	$(BIN)/python -m tests.support.fuzz $(if $(SECONDS),--seconds $(SECONDS))
 
 docs: ## the guides and the reference as one site, into build/docs
 	@scripts/docs.sh

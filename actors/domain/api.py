@@ -122,6 +122,11 @@ class EntityApi:
         await self.jobs.end_left()
         await self.followers.start()
 
+    async def known(self) -> None:
+        """Whether today's code knows all timers and effects that are open now. Raises as `work`."""
+        await self.timers.known(frozenset(self.timer_commands))
+        await self.effects.known()
+
     async def divide(self, share: Share) -> None:
         """Do this part of what nodes divide, and no other. Raises as `work`."""
         before, self._share = self._share, share

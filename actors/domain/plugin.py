@@ -94,6 +94,7 @@ class Entities(Plugin):
             at_work=effects.at_work,
             work=api.work,
             divide=api.divide,
+            known=api.known,
             drain=api.drain,
             close=api.close,
             trace=effects.trace,

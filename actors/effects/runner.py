@@ -170,6 +170,15 @@ class Effects(Memory):
         often = self._shared or self._log.incarnation
         self._sweeping.start(every_s=every_s, tick_s=min(SHARED_SWEEP_S, every_s) if often else every_s)
 
+    async def known(self) -> None:
+        """Whether `start` would go on with all that is open now. Raises as `start`."""
+        before: bytes | None = None
+        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
+            for id_, row in self._read(rows):
+                if (row.kind, row.effect) not in self._specs:
+                    raise UnknownEffect(unknown(row, id_))
+            before = rows[-1][0]
+
     async def drain(self, timeout_s: float) -> None:
         """Begin no more runs, and let those that run come to their end. Those that do not stay open."""
         self.draining = True

@@ -179,6 +179,8 @@ class Brought:
     """Another node has taken the work over: stop it, and leave open what runs."""
     divide: Callable[[Share], Awaitable[None]] = _not_divided
     """Where `Host.shared`: do this part of the work that nodes divide, from now on, and no other."""
+    known: Callable[[], Awaitable[None]] = _nothing
+    """Look, and change nothing: raises ValueError as `work` and `divide` if they would be refused now."""
     drain: Callable[[float], Awaitable[None]] = _no_drain
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing

@@ -125,6 +125,10 @@ class Clockwork:
         self._forget = self._log.listen(self._hear)
         self._look()
 
+    async def known(self, commands: Collection[str]) -> None:
+        """Whether `start` would begin now. Raises as `start`."""
+        await known_commands.without_timers(self._log, commands)
+
     async def close(self) -> None:
         """Fire no more. What is not decided stays in the table. Idempotent."""
         if self._forget is not None:

@@ -22,12 +22,19 @@ async def check(log: Log, commands: Collection[str], *, now_ms: int) -> None:
     Raises:
         UnknownCommand: a pending timer has another one.
     """
+    if unknown := await without_timers(log, commands):
+        gone = tuple(RowDrop(TABLE, COMMANDS_PART, name.encode()) for name in sorted(unknown))
+        await log.append(Append(ts_ms=now_ms, rows=gone))
+
+
+async def without_timers(log: Log, commands: Collection[str]) -> set[str]:
+    """The names in the table that are not among `commands`, and that no timer has. Raises as `check`."""
     after, unknown = b"", set[str]()
     while rows := await log.rows(TABLE, COMMANDS_PART, after=after, limit=_ROWS):
         unknown.update({key.decode() for key, _ in rows}.difference(commands))
         after = rows[-1][0]
     if not unknown:
-        return
+        return unknown
     after = b""
     while rows := await log.rows(TABLE, DUE_PART, after=after, limit=_ROWS):
         for timer in (from_row(*row) for row in rows):
@@ -38,5 +45,4 @@ async def check(log: Log, commands: Collection[str], *, now_ms: int) -> None:
                     f"{timer.command!r} at the class that took its place"
                 )
         after = rows[-1][0]
-    gone = tuple(RowDrop(TABLE, COMMANDS_PART, name.encode()) for name in sorted(unknown))
-    await log.append(Append(ts_ms=now_ms, rows=gone))
+    return unknown

@@ -253,6 +253,7 @@ def duty_of(
     work: Call,
     rest: Call,
     divide: Divide,
+    known: Call,
     url: Callable[[], str],
     connections: Callable[[], int],
     takes_clients: Callable[[], bool],
@@ -289,7 +290,7 @@ def duty_of(
 
     return Duty(
         log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, divide=divide,
-        turned=turned,
+        known=known, turned=turned,
     )  # fmt: skip
 
 

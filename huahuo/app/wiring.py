@@ -349,7 +349,7 @@ class App:
         work = Work(self._brought, self.webhooks)
         if isinstance(log, StoreLog):
             self.duty = nodes.duty_of(
-                self.settings, log, self.clock, work.take_up, work.rest, work.divide,
+                self.settings, log, self.clock, work.take_up, work.rest, work.divide, work.known,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
                 lambda: self._pages.takes_clients,
             )  # fmt: skip

@@ -58,6 +58,14 @@ class Work:
             raise ConfigError(str(error)) from error
         await self._webhooks.divide(share)
 
+    async def known(self) -> None:
+        """Whether this node's code knows all that is open now. Raises ConfigError: it does not."""
+        try:
+            for brought in self._brought.values():
+                await brought.known()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
     async def rest(self) -> None:
         """Another node does that now."""
         for brought in reversed(list(self._brought.values())):

@@ -25,7 +25,10 @@ from huahuo.ledger import Ledger
 
 BEAT_S = 2.0
 TURN_S = 0.5
-DRAINED, STOPS = "drained", "stops"
+LOOK_S, QUIET_S = 10.0, 60.0
+"""How often a node that left the work to others looks whether its code knows all of it, and for how long it
+must have known all before it does a part again: while newer code is at work, it comes and goes."""
+DRAINED, STOPS, LACKS = "drained", "stops", "lacks"
 LIVES_MS = 60_000
 """A node whose newest row is older than this is not asked for its keys."""
 _log = structlog.get_logger(__name__)
@@ -35,6 +38,10 @@ type Divide = Callable[[Share], Awaitable[None]]
 
 
 async def _not_divided(_share: Share) -> None:
+    pass
+
+
+async def _nothing_lacks() -> None:
     pass
 
 
@@ -51,12 +58,17 @@ class Duty:
         work: Call,
         rest: Call,
         divide: Divide = _not_divided,
+        known: Call = _nothing_lacks,
         turned: Call | None = None,
     ) -> None:
         """`tell`: what this node says of itself, with its beat. `turned`: called in each turn.
 
         `work`, `rest`: begin and stop what one node does for all. `divide`: this node's part of the rest.
+        `known`: raises ConfigError while the work has something that this node's code does not know.
         """
+        self._known = known
+        self._looked_s = self._lacked_s = 0.0
+        """When this node looked last whether it knows all of the work, and when it did not last."""
         self._turned = turned
         self.node = node
         self.members: Mapping[str, Member] = {}
@@ -166,7 +178,7 @@ class Duty:
         """This reason is gone: take work again when no node has it, unless there is another reason."""
         self._unfit.discard(why)
         if why == DRAINED:
-            self._lacks = ""
+            self._lacks_nothing()
 
     async def stop(self) -> None:
         """Leave the work to another node. Idempotent."""
@@ -204,9 +216,28 @@ class Duty:
     async def _leave_to_others(self, error: ConfigError) -> None:
         """The work has something that this node's code does not know."""
         self._lacks = str(error)
+        self._looked_s = self._lacked_s = self._ambient.monotonic_s()
         _log.error("work_not_begun", reason=self._lacks)
         with suppress(EventStoreError):  # the next turn leaves it
-            await self.unfit()
+            await self.unfit(LACKS)
+
+    def _lacks_nothing(self) -> None:
+        self._unfit.discard(LACKS)
+        self._lacks = ""
+
+    async def _look_again(self, now_s: float) -> None:
+        """What this node's code did not know may be over: then it does its part again."""
+        if LACKS not in self._unfit or now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        try:
+            await self._known()
+        except ConfigError as error:
+            self._lacks, self._lacked_s = str(error), now_s
+            return
+        if now_s - self._lacked_s >= QUIET_S:
+            self._lacks_nothing()
+            _log.info("work_known_again")
 
     async def _turn(self) -> None:
         """Beat if it is time, look who lives, and work or rest accordingly."""
@@ -223,6 +254,7 @@ class Duty:
             return
         if self._turned is not None:
             await self._turned()
+        await self._look_again(now_s)
         self.members = await members.read(self._log)
         self._heard.hear({node: member.beat for node, member in self.members.items()}, now_s)
         if self._may_take():

@@ -137,6 +137,11 @@ def old_backup(p: Plant) -> None:
     p.settings.update(backup_every_s=3600.0, backup_to=str(made.parent))
 
 
+def backups_into_a_file(p: Plant) -> None:
+    (p.data.parent / "backups").write_text("")
+    p.settings.update(backup_every_s=3600.0, backup_to=str(p.data.parent / "backups" / "daily"))
+
+
 def no_target(p: Plant) -> None:
     p.settings["backup_every_s"] = 3600.0
 
@@ -187,6 +192,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (port_taken, "error", "port", "--port"),
     (little_room, "error", "disk", "Delete files"),
     (old_backup, "error", "backups", "/readyz"),
+    (backups_into_a_file, "error", "backups", "is no directory"),
     (no_target, "error", "backups", "backup_to"),
     (wrong_rule, "error", "retention", "setting"),
     (no_front_end, "error", "pages", "folder"),

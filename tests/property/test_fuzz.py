@@ -1,10 +1,12 @@
 """Bytes of strangers give a value or an error of their own, soon: nothing else, from any reader."""
 
+import sys
 from itertools import islice
 
 import pytest
 
 from tests.support.fuzz.__main__ import fault_of, inputs, kept
+from tests.support.fuzz.guided import functions_of, modules_of
 from tests.support.fuzz.targets import TARGETS, Target
 from tests.support.proofs import WHOLE
 
@@ -29,3 +31,13 @@ def test_a_fault_is_seen() -> None:
 
     assert "IndexError" in fault_of(Target(read, (ValueError,), ()), b"ab")
     assert not fault_of(Target(read, (IndexError,), ()), b"ab")
+
+
+def test_fuzzing_that_is_guided_looks_only_at_what_reads_the_bytes() -> None:
+    target = TARGETS["IMAP"]
+    modules = modules_of(lambda data: bool(fault_of(target, data)), target.seeds)
+    assert "huahuo.mailcheck.imap.wire" in modules
+    assert not [name for name in modules if name.startswith(("huahuo.app", "huahuo.eventstore"))]
+    names = {each.__qualname__ for each in functions_of(sys.modules["huahuo.mailcheck.imap.wire"])}
+    assert any("." in name for name in names)
+    assert any("." not in name for name in names)

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 import pytest
 
+from huahuo.app.storing import Storing
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.proofs import WHOLE
 from tests.support.simulator import __main__ as simulator
@@ -66,6 +67,9 @@ SHARED = replace(
     HARD, seconds=60, faults={"kill": 15, "power": 20, "log cut off": 20, "stop server": 20}, nodes=3
 )
 """Whole services over one ordered log."""
+
+
+ERASING = replace(HARD, seconds=40, engine="sqlite", erases=True)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,8 @@ def test_nodes_of_two_versions_keep_every_promise() -> None:
         "nodes of two versions at once",
         "older code wrote behind newer code",
         "newer action refused by an older node",
+        "node went back to older code",
+        "all nodes went back to older code",
     ):
         assert done.marks[mark], mark
     assert run(tour).trace == done.trace
@@ -156,6 +162,23 @@ def test_accounts_with_grants_live_on_when_nodes_die_right_behind_new_tokens() -
     assert {"I22", "I23", "I27"} <= set(done.shown)
     assert done.marks["grant renewed by another node"]
     assert done.marks["crash between refresh and use"]
+
+
+@pytest.mark.slow
+def test_of_a_user_who_was_erased_among_crashes_no_file_has_anything() -> None:
+    done = run(ERASING)
+    assert not done.failed
+    assert done.marks["user erased"]
+    assert "I17" in done.shown
+
+
+@pytest.mark.slow
+def test_an_erasure_that_leaves_something_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def erase(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(Storing, "erase", erase)
+    assert "I17" in kinds_of(run(ERASING))
 
 
 def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:

@@ -34,6 +34,7 @@ CHECKERS: tuple[Checker, ...] = (
     trust_side.grants_live_on,
     work_side.drains_in_time,
     work_side.back_at_base_line,
+    work_side.followers_get_all,
     work_side.work_ends,
     work_side.hooks_get_all,
     trust_side.nodes_agree,

@@ -121,6 +121,20 @@ class Hook:
 
 
 @dataclass(slots=True)
+class Followed:
+    """What a follower of the application wrote down."""
+
+    name: str
+    kinds: tuple[str, ...]
+    got: list[tuple[int, str, int]]
+    """(position, stream, seq) of each event."""
+    due: int = 0
+    """All up to this position must be there."""
+    repeats: bool = False
+    """Whether a crash may bring the last ones again."""
+
+
+@dataclass(slots=True)
 class History:
     """Everything that a run recorded."""
 
@@ -154,8 +168,7 @@ class History:
     """Effects and timers that are due and still open at the end."""
     mails: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     """By mailbox: nonces of the mails that lie on the server, and of those that were told."""
-    followed: list[tuple[int, str, int]] = field(default_factory=list)
-    """(position, stream, seq) of each event that a follower with a cursor of its own wrote down."""
+    followed: list[Followed] = field(default_factory=list)
     base_lines: list[tuple[str, float, float]] = field(default_factory=list)
     """(what, before the storm, after it), such as tasks and timers."""
 

@@ -48,6 +48,25 @@ def hooks_get_all(history: History) -> Verdict:
     return tally.verdict("events that receivers of webhooks got")
 
 
+def followers_get_all(history: History) -> Verdict:
+    """I26: each follower got each event of its kinds, in order, and none twice without a crash."""
+    tally = Tally("I26")
+    for one in history.followed:
+        got = list(dict.fromkeys(one.got)) if one.repeats else one.got
+        tally.judged += len(got)
+        last = max([one.due, *(position for position, _, _ in got)])
+        wanted = [
+            (fact.position, fact.stream, fact.seq)
+            for fact in history.log
+            if fact.position <= last and fact.stream.partition("/")[0] in one.kinds
+        ]
+        if got != wanted:
+            differ = next((at for at, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), None)
+            at = min(len(got), len(wanted)) if differ is None else differ
+            tally.wrong(f"{one.name} got {got[at : at + 1]} where {wanted[at : at + 1]} follows")
+    return tally.verdict("events that followers got")
+
+
 def drains_in_time(history: History) -> Verdict:
     """I24: each drain takes at most 10 s."""
     tally = Tally("I24")

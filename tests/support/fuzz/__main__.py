@@ -1,24 +1,25 @@
 """Throws bytes at the targets: `make fuzz SECONDS=600`. What fails is kept in `corpus`, for ever.
 
-python -m tests.support.fuzz                      each target for 5 s
+python -m tests.support.fuzz                      each target: 60 s where atheris is installed, else 6 s
 python -m tests.support.fuzz --seconds 600 IMAP   one target, longer
-python -m tests.support.fuzz --atheris IMAP       guided by coverage, where the package atheris is installed
+python -m tests.support.fuzz --blind              by chance alone, also where atheris is installed
 """
 
 import argparse
-import importlib
 import sys
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Any
 
+from tests.support.fuzz import guided
 from tests.support.fuzz.mutate import mutated
 from tests.support.fuzz.targets import TARGETS, Target
 
 CORPUS = Path(__file__).with_name("corpus")
+GUIDED_S, BLIND_S = 60.0, 6.0
+"""For each target."""
 SLOW_S = 0.5
 """Of processor time, for at most 4 KiB: more is a way to hold the service up."""
 
@@ -70,17 +71,25 @@ def main() -> int:
     """See the module; the exit code."""
     parser = argparse.ArgumentParser(prog="make fuzz")
     parser.add_argument("targets", nargs="*", help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each target")
+    parser.add_argument("--seconds", type=float, help=f"for each target ({GUIDED_S:g}, or {BLIND_S:g} blind)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the bytes")
-    parser.add_argument("--atheris", action="store_true", help="guided by coverage, one target")
+    parser.add_argument("--blind", action="store_true", help="not guided by coverage")
+    parser.add_argument("--atheris", action="store_true", help="guided, one target, in this process")
     options = parser.parse_args()
     names = options.targets or list(TARGETS)
+    is_guided = guided.is_installed() and not options.blind
+    seconds = options.seconds or (GUIDED_S if is_guided else BLIND_S)
     if options.atheris:
-        return _guided(names[0])
+        _guided(names[0], seconds)
+        return 0
+    if is_guided:
+        codes = {name: guided.in_a_process(name, seconds) for name in names}
+        print("failed: " + (", ".join(name for name, code in codes.items() if code) or "nothing"))
+        return any(codes.values())
     print(f"seed {options.seed}")
     bad = 0
     for name in names:
-        until_s, count = time.monotonic() + options.seconds, 0
+        until_s, count = time.monotonic() + seconds, 0
         for data in inputs(name, options.seed):
             count += 1
             if fault := fault_of(TARGETS[name], data):
@@ -93,17 +102,12 @@ def main() -> int:
     return bool(bad)
 
 
-def _guided(name: str) -> int:
-    atheris: Any = importlib.import_module("atheris")
-
+def _guided(name: str, seconds: float) -> None:
     def one(data: bytes) -> None:
         if fault := fault_of(TARGETS[name], data):
             raise AssertionError(f"{fault}, kept as {keep(name, data).name}")
 
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], str(CORPUS / _folder(name))], one)
-    atheris.Fuzz()
-    return 0
+    guided.run(one, [*TARGETS[name].seeds, *kept(name)], seconds)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, Final
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
 from huahuo.app.wiring import App
+from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import EventStoreError
@@ -44,6 +45,8 @@ NAMES: Final = ("node-a", "node-b", "node-c")
 LATE_S: Final = (15.0, 40.0)
 """When the last of three nodes joins."""
 AGREE_S: Final = 30.0
+PARTS_S: Final = 120.0
+"""A node that left the work to newer code looks for a minute whether that is over."""
 FAULT_RATE: Final = 0.05
 HEARD_S: Final = 5.0
 """Less than what a node waits before it takes another one for dead, and what its proposals may be late."""
@@ -97,6 +100,7 @@ class Member(Node):
         )
         super().__init__(cluster.loop, folder, "memory", own, cluster.marks, cluster.outside, name)
         self.writers = own.writers
+        self.follows = True
         self._ordered_s = -math.inf
 
     @property
@@ -115,7 +119,18 @@ class Member(Node):
         tables = vars(self._app.log.store.tables)  # type: ignore[attr-defined]  # of the in-memory engine
         return {name: value for name, value in tables.items() if name != "frames"}
 
+    async def start(self) -> None:
+        """As `Node`. Older code that does not know what is open, and is needed for it, is not kept."""
+        try:
+            await super().start()
+        except ConfigError:
+            if self.newer or not self._of.was_updated:
+                raise
+            self.newer = True
+            self._end_life()
+
     def _begin_life(self) -> None:
+        self.marks.sometimes("node went back to older code", self.had_newer and not self.newer)
         self.keyframe_every = self._of.keyframe_every
         self._of.lives += 1
         self.life = self.outside.life = self._of.lives
@@ -209,7 +224,7 @@ class Cluster(Node):
     @property
     def was_updated(self) -> bool:
         """As `Node`."""
-        return any(member.newer for member in self.members)
+        return any(member.newer or member.had_newer for member in self.members)
 
     def asking(self, machine: str) -> Node:
         """As `Node`."""
@@ -249,6 +264,8 @@ class Cluster(Node):
         for task in self._own:
             task.cancel()
         self.verdicts.append(await self._agree())
+        if self.was_updated:
+            self.verdicts.append(await self._all_work())
         await self.look()
         for member in self.members:
             await member.drain()
@@ -273,6 +290,16 @@ class Cluster(Node):
         return Verdict(
             "I27", holds=False, text=f"the nodes did not come to the same place in {AGREE_S:.0f} s"
         )
+
+    async def _all_work(self) -> Verdict:
+        """I26: once all run one version again, each node does its part of the work."""
+        until_s = self.loop.time() + PARTS_S
+        while self.loop.time() < until_s:
+            duties = [None if one.app is None else one.app.duty for one in self.members]
+            if all(duty is not None and len(duty.sharing) == len(duties) for duty in duties):
+                return Verdict("I26", holds=True, text="each node does a part of the work")
+            await asyncio.sleep(0.5)
+        return Verdict("I26", holds=False, text=f"a node does no part of the work {PARTS_S:.0f} s on")
 
     async def log_of(self, changed: Callable[[bytes], bytes]) -> MemoryLog | SqliteLog:
         """The log of the node that is furthest. Raises as `Node.log_of`."""

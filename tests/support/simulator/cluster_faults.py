@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.cluster import ORDER, Cluster, Member
 from tests.support.simulator.device import Device
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.node import HOST
+
+GO_BACK_S: Final = 8.0
+"""Between two nodes that go back: timers of the newer code fire within as long."""
+GO_BACK_TRIES: Final = 40
 
 
 class ClusterFaults(Faults):
@@ -27,7 +31,7 @@ class ClusterFaults(Faults):
         self._kinds |= {
             "log cut off": self._cut_off, "log down": self._log_down, "nodes apart": self._apart,
             "node unseen": self._unseen, "slow log": self._slow_log, "node clock": self._node_clock,
-            "roll": self._roll,
+            "roll": self._roll, "go back": self._go_back,
         }  # fmt: skip
 
     @property
@@ -47,7 +51,17 @@ class ClusterFaults(Faults):
             self._loop.net.set_link(ORDER, member.name, latency=(0.001, 0.02))
 
     async def end_update(self) -> None:
-        """Newer code on all nodes, if it has come to one: what only it can do must come to its end."""
+        """Newer code on all nodes, if it has come to one: what only it can do must come to its end.
+
+        In every second run in which older code came back, older code on all nodes, once that has ended.
+        """
+        if "go back" in self._struck and self._loop.seed % 2 == 0:
+            for _ in range(GO_BACK_TRIES):
+                if not any(one.newer for one in self._cluster.members):
+                    self._node.marks.sometimes("all nodes went back to older code")
+                    return
+                await self._go_back()
+                await asyncio.sleep(GO_BACK_S)
         while self._cluster.was_updated and not all(one.newer for one in self._cluster.members):
             await self._roll()
 
@@ -83,6 +97,14 @@ class ClusterFaults(Faults):
         if older:
             one = self._chance.choice(older)
             one.newer = True
+            await one.drain()
+
+    async def _go_back(self) -> None:
+        """Older code on a node that has newer code, from its next life on."""
+        newer = [member for member in self._cluster.members if member.newer]
+        if newer:
+            one = self._chance.choice(newer)
+            one.newer = False
             await one.drain()
 
     async def _slow_log(self) -> None:

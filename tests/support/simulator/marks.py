@@ -6,6 +6,7 @@ from typing import Final
 SOMETIMES: Final = (
     "a socket takes a part of a frame",
     "ack lost",
+    "all nodes went back to older code",
     "an event for many in one call",
     "answered again",
     "browser resumed at its stored cursor",
@@ -36,6 +37,7 @@ SOMETIMES: Final = (
     "newer action refused by an older node",
     "newer code took over",
     "node joined late",
+    "node went back to older code",
     "nodes of two versions at once",
     "older code wrote behind newer code",
     "partition healed",
@@ -61,6 +63,7 @@ SOMETIMES: Final = (
     "torn tail cut",
     "two incarnations of a client",
     "two tabs connected at once",
+    "user erased",
     "webhook accepted after a refusal",
     "webhook delivered twice",
 )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
@@ -198,6 +199,10 @@ class Node:
         self.newer = False
         """Whether the next life runs newer code."""
         self._runs_newer = False
+        self.had_newer = False
+        """Whether a life of before ran newer code."""
+        self.follows = False
+        """Whether the newer code has a follower more."""
         self._mint = Authenticator(SECRET.encode())
 
     @property
@@ -264,10 +269,13 @@ class Node:
             publish_address=False,
         )
         if self.newer not in self._applications:
-            made = shop(self.outside, newer=self.newer, keyframe_every=self.keyframe_every)
+            made = shop(
+                self.outside, newer=self.newer, keyframe_every=self.keyframe_every, follows=self.follows
+            )
             self._applications[self.newer] = made
             self.marks.sometimes("newer code took over", self.newer and self.outside.opened)
         application = self._applications[self.newer]
+        self.had_newer = self.had_newer or self.newer
         self._runs_newer = self.newer
         app = App(self._settings(), clock, world, plugins=application.plugins())
         application.runs_as(app)
@@ -424,6 +432,10 @@ class Node:
         if self.app is not app:
             return  # it crashed meanwhile
         self._history.drains_s.append(self._awake_s() - began_s)
+        self._end_life()
+
+    def _end_life(self) -> None:
+        """The process has ended by itself."""
         self._alive = False
         self._app = None
         self._history.writers.append(("close", str(self.life)))
@@ -478,6 +490,16 @@ class Node:
             return [secret.reveal() for [secret] in found if secret is not None]
         finally:
             await log.close()
+
+    async def sealed_of(self, owner: str) -> list[bytes]:
+        """The sealed secrets and the wrapped key of an owner, as they lie in the files of SQLite."""
+        files = _copied(self._files(self.life), self._folder / "sealed")
+        with contextlib.closing(sqlite3.connect(files / "log.db")) as database:
+            rows = database.execute(
+                "SELECT box FROM sealed WHERE owner = ?1 UNION SELECT wrapped FROM data_key WHERE owner = ?1",
+                (owner,),
+            )
+            return [bytes(row[0]) for row in rows]
 
     async def _sqlite_log(self, directory: Path) -> SqliteLog:
         return await SqliteLog.open(

@@ -10,7 +10,8 @@ Its kind follows from the seed alone (`KINDS`), so that the sums of many seeds a
 * `nodes`: two or three whole services that share an ordered log, behind a balancer. The remainder says
   nothing of it: these are the seeds from `CLUSTERS` on.
 * `deploys`: newer code comes in the midst of a run. These are the seeds from `DEPLOYS` on.
-* `rolling`: newer code comes to one node after the other. These are the seeds from `ROLLING` on.
+* `rolling`: newer code comes to one node after the other, and older code comes back. These are the seeds from
+  `ROLLING` on.
 * `granted`: mailboxes with grants on several nodes. These are the seeds from `GRANTED` on.
 * `mixed`: storms of resets, hours with rare faults, and minutes with many kinds of them.
 
@@ -166,6 +167,8 @@ class Plan:
     """How many whole services share an ordered log."""
     grants: int = 0
     """How many mailboxes sign in with a grant."""
+    erases: bool = False
+    """Whether a user is erased in the midst."""
 
     @property
     def client_hours(self) -> float:
@@ -179,6 +182,7 @@ def plan(seed: int, hours: float | None = None, engine: str | None = None) -> Pl
     kind = _kind(seed)
     drawn = _DRAWS[kind](_usual(seed, chance), chance)
     drawn = replace(drawn, kind=kind, engine=engine or drawn.engine, **_others(seed, drawn))
+    drawn = replace(drawn, erases=drawn.engine == "sqlite" and seed // 32 % 2 == 0)
     return drawn if hours is None else replace(drawn, seconds=hours * 3600)
 
 
@@ -291,6 +295,8 @@ def _rolling(usual: Plan, chance: Random) -> Plan:
     drawn = _cluster(usual, chance)
     faults = {kind: drawn.faults[kind] for kind in sorted(chance.sample(sorted(drawn.faults), 3))}
     faults |= {"kill": chance.uniform(10, 30), "roll": chance.uniform(8, 25)}
+    if chance.random() < 0.6:
+        faults["go back"] = chance.uniform(15, 40)
     return replace(
         drawn, seconds=chance.choice((90.0, 120.0)), faults=faults, pace_s=chance.uniform(3, 8),
         work={**usual.work, **NEWER_WORK},
@@ -346,7 +352,7 @@ def _long(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
-_OTHERS: Final = ("readers", "browsers", "hooks", "grants")
+_OTHERS: Final = ("readers", "browsers", "hooks", "grants", "erases")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
     "dense": _dense, "deploys": _deploys, "dying": _dying, "granted": _granted, "idle": _idle,
     "mixed": _mixed, "nodes": _cluster, "returning": _returning, "rolling": _rolling,
@@ -404,14 +410,14 @@ def tours() -> list[Plan]:
     )  # fmt: skip
     rolling = replace(
         nodes, seed=TOURS + len(alone) + 4, seconds=90.0, work=newer.work,
-        faults={"roll": 20.0, "kill": 15.0, "log down": 30.0},
+        faults={"roll": 12.0, "go back": 35.0, "kill": 15.0, "log down": 30.0},
     )  # fmt: skip
     tokens = replace(
         usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0, browsers=0,
         hooks=False, work={**work, "check": 0.0, "job": 0.0}, grants=4,
         faults=GRANT_FAULTS,
     )  # fmt: skip
-    safe = replace(tokens, seed=TOURS + len(alone) + 3, seconds=100.0, engine="sqlite")
+    safe = replace(tokens, seed=TOURS + len(alone) + 3, seconds=100.0, engine="sqlite", erases=True)
     shared = {"crash at tokens": 8.0, "kill": 20.0, "drain": 20.0, "end grant": 40.0, "reset": 8.0}
     granted = replace(tokens, seed=TOURS + len(alone) + 5, seconds=100.0, devices=4, nodes=3, faults=shared)
     return [*alone, nodes, newer, rolling, safe, tokens, granted]

@@ -14,14 +14,13 @@ from tests.support.simulator.marks import SOMETIMES
 from tests.support.simulator.plan import Plan, smaller
 from tests.support.simulator.world import Told, play
 
-ELSEWHERE = {"I17"}
-"""What no run here can show: there is no erasure. Tests of their own record it."""
 MAY_BE_UNKNOWN = {
     "I9",
     "I10",
     "I11",
     "I12",
     "I13",
+    "I17",
     "I20",
     "I21",
     "I22",
@@ -31,7 +30,6 @@ MAY_BE_UNKNOWN = {
     "I26",
     "I27",
     "run",
-    *ELSEWHERE,
 }
 """One run need not show these. All runs together must (`Sum.missing`)."""
 WANTED = ("ack", "crash", "delivery", "effect", "reconnect", "timer")
@@ -117,7 +115,7 @@ class Sum:
         found = [f"never hit: {mark}" for mark in SOMETIMES if marks and not self.marks[mark]]
         found += [
             f"never judged: {name}"
-            for name in sorted(MAY_BE_UNKNOWN - {"run", "I25"} - ELSEWHERE - set(self.shown))
+            for name in sorted(MAY_BE_UNKNOWN - {"run", "I25"} - set(self.shown))
             if marks
         ]
         found += [f"none of: {name}" for name in WANTED if not self.counts[name]]

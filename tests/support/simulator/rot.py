@@ -44,19 +44,22 @@ async def read_beside_rot(
     try:
         log = await node.log_of(lambda data: damaged(data, chance))
     except EventStoreError:
-        return [(f"event {at + 1}", _written(events[at]), None) for at in some]
+        return [(f"event {events[at].position}", _written(events[at]), None) for at in some]
     try:
-        return [(f"event {at + 1}", _written(events[at]), await _served(log, at)) for at in some]
+        return [
+            (f"event {event.position}", _written(event), await _served(log, event.position))
+            for event in (events[at] for at in some)
+        ]
     finally:
         await log.close()
 
 
-async def _served(log: LogReader, at: int) -> bytes | None:
+async def _served(log: LogReader, position: int) -> bytes | None:
     try:
-        found = await log.read(LOG_STREAM, at, events_max=1, bytes_max=1 << 20)
+        found = await log.read(LOG_STREAM, position - 1, events_max=1, bytes_max=1 << 20)
     except EventStoreError:
         return None
-    return _written(found[0]) if found and found[0].position == at + 1 else None
+    return _written(found[0]) if found and found[0].position == position else None
 
 
 def _written(event: StoredEvent) -> bytes:

@@ -162,11 +162,22 @@ class Bell(Command): ...
 
 
 @dataclass
-class Outside:
-    """What effects and the follower did outside of the log: it outlives every crash."""
+class Book:
+    """What a follower wrote down: it outlives every crash."""
 
+    kinds: tuple[str, ...]
     followed: list[tuple[int, str, int]] = field(default_factory=list)
+    """(position, stream, seq) of each event."""
     cursor: int = 0
+
+
+@dataclass
+class Outside:
+    """What effects and followers did outside of the log: it outlives every crash."""
+
+    books: Book = field(default_factory=lambda: Book(("parcel", "group")))
+    ledger: Book = field(default_factory=lambda: Book(("parcel", "user")))
+    """Of the follower that only the newer code has, whose cursor is kept in the log."""
     life: int = 0
     began: dict[str, set[int]] = field(default_factory=dict)
     """By job: in which lives of the service it ran."""
@@ -339,22 +350,34 @@ def scaled(nonce: str) -> int:
     return 1000 + crc32(nonce.encode()) % 1000
 
 
-def shop(outside: Outside, *, newer: bool = False, keyframe_every: int | None = None) -> Application:
-    """The application of one life of the service. `keyframe_every`: as of `Entity`, of parcels."""
+def shop(
+    outside: Outside, *, newer: bool = False, keyframe_every: int | None = None, follows: bool = False
+) -> Application:
+    """The application of one life of the service.
+
+    `keyframe_every`: as of `Entity`, of parcels. `follows`: whether the newer code has a follower more.
+    """
     parcel = parcels(outside, newer=newer, keyframe_every=keyframe_every)
     kinds: list[Entity[Any]] = [parcel, *([] if newer else [flyers()])]
     application = Application(entities=kinds, plugins=[mail()])
 
     async def cursor() -> int:
-        return outside.cursor
+        return outside.books.cursor
 
-    @application.follower("books", kinds=["parcel", "group"], cursor=cursor, batch=10)
+    @application.follower("books", kinds=outside.books.kinds, cursor=cursor, batch=10)
     async def books(events: Sequence[Followed], run: FollowerRun) -> None:
         await asyncio.sleep(0)
-        if events[0].position <= outside.cursor:
+        if events[0].position <= outside.books.cursor:
             raise FileExistsError("another node was here first")  # as a unique key of a database says
-        outside.followed += [(one.position, one.stream, one.seq) for one in events]
-        outside.cursor = run.position
+        outside.books.followed += [(one.position, one.stream, one.seq) for one in events]
+        outside.books.cursor = run.position
+
+    if newer and follows:
+
+        @application.follower("ledger", kinds=outside.ledger.kinds, batch=10)
+        async def ledger(events: Sequence[Followed], run: FollowerRun) -> None:
+            await asyncio.sleep(0)
+            outside.ledger.followed += [(one.position, one.stream, one.seq) for one in events]
 
     return application
 

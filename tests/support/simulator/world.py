@@ -32,7 +32,7 @@ from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.verdict import Verdict
 from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
-from tests.support.checkers.history import Fact, History, Hook
+from tests.support.checkers.history import Fact, Followed, History, Hook
 from tests.support.models.model_imap import ModelImap
 from tests.support.quick_folder import quick_folder
 from tests.support.simulator.bare_reader import BareReader
@@ -44,6 +44,7 @@ from tests.support.simulator.direct import direct_writes
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.grants import Grants
 from tests.support.simulator.kept import Habits
+from tests.support.simulator.leaver import Leaver
 from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import EPOCH_MS, SECRET, Node, body_of, quick_starts
@@ -178,6 +179,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     readers = [_reader(node, history, number, plan) for number in range(plan.readers)]
     browsers = [_browser(node, history, number, plan) for number in range(plan.browsers)]
     clients: list[Client] = [*devices, *readers, *browsers]
+    leaver = Leaver(node, history, plan.seconds) if plan.erases else None
     receiver = Receiver(loop, told.marks)
     loop.net.host(MACHINE).create_task(receiver.serve())
     struck = devices, clients, imap, plan.down_s
@@ -196,6 +198,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     own.append(asyncio.ensure_future(jobs(node, plan.work.get("job", 0), plan.pace_s, lambda: work.over)))
     own.append(asyncio.ensure_future(_look(node, told)))
     own += [asyncio.ensure_future(hook(devices[0], receiver))] if plan.hooks else []
+    own += [] if leaver is None else [asyncio.ensure_future(leaver.live())]
     own += [] if grants is None else [asyncio.ensure_future(grants.live(devices[0]))]
     if grants is not None and cluster is not None:
         others = [one for one in devices[1:] if one.user == devices[0].user]
@@ -214,6 +217,8 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
         await _converge(node, clients, history)
         if grants is not None:
             await grants.settle(devices[0])
+        if leaver is not None:
+            await leaver.settle()
         settled = 0 if node.app is None else node.app.log.head(LOG_STREAM).seq
         if not history.counts["behind"]:  # else it never rests
             await _rest(node, clients, devices[0], work)
@@ -229,8 +234,19 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
             task.cancel()
     await _failures(own)
     await node.drain()
-    await _record(node, devices, outside, imap, told)
+    await _record(node, devices, outside, imap, told, leaver)
     _hooks(history, receiver, settled)
+    books, ledger = outside.books, outside.ledger
+    history.followed = [
+        Followed("books", books.kinds, books.followed, due=settled),
+        Followed(
+            "ledger",
+            ledger.kinds,
+            ledger.followed,
+            due=settled if node.runs_newer and len(node.services) > 1 else 0,
+            repeats=True,
+        ),
+    ]
     if grants is not None:
         history.mails |= grants.mails(devices[0])
 
@@ -357,7 +373,12 @@ async def _open_work(node: Node, history: History) -> None:
 
 
 async def _record(
-    node: Node, devices: Sequence[Device], outside: Outside, imap: ModelImap, told: Told
+    node: Node,
+    devices: Sequence[Device],
+    outside: Outside,
+    imap: ModelImap,
+    told: Told,
+    leaver: Leaver | None,
 ) -> None:
     """Read the final log as another process would, and all that is to be compared with it."""
     history, marks = told.history, told.marks
@@ -366,10 +387,15 @@ async def _record(
         history.log_id = log.log_id
         told.log_verdicts = [*await check(log, rules([mail()])), *node.verdicts]
         events: list[StoredEvent] = []
-        while page := await log.read(LOG_STREAM, len(events), events_max=5000, bytes_max=64 << 20):
+        last = 0
+        while page := await log.read(LOG_STREAM, last, events_max=5000, bytes_max=64 << 20):
             events += page
+            last = page[-1].position
+        stones = await log.tombstones(0, last, 1_000_000) if leaver is not None else []
         acks = {(ack.user, ack.client, ack.stream): ack.seq for ack in await log.acks()}
         history.acks.append(acks)
+        if leaver is not None:
+            await leaver.judge(log, node.raw())
     finally:
         await log.close()
     bodies: defaultdict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
@@ -404,6 +430,8 @@ async def _record(
             ends[event.stream] += event.type == "job_ended"
         history.counts["effect"] += event.type == "effect_ended"
         history.counts["timer"] += event.type == "timer_fired"
+    pruned = (Fact(one.position, one.stream, one.seq, "pruned", "", chain=one.chain) for one in stones)
+    history.log = sorted([*history.log, *pruned], key=lambda fact: fact.position)
     history.looks = [(position, chain) for position, chain in history.looks if chain != GENESIS]
     for name, seq, newer, live in told.states:
         written = bodies[name.partition(" ")[0]][:seq]
@@ -419,7 +447,6 @@ async def _record(
                 f"{name} was sealed {sealed}, wrapped {wrapped}, unwrapped {unwrapped} times"
             )
     history.open_work += [f"{name} has {count} ends" for name, count in ends.items() if count != 1]
-    history.followed = outside.followed
     first = devices[0]
     if first.kept.mailboxes:
         there = [f"mail {number}" for number in range(len(imap.mails))]

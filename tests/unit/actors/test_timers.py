@@ -343,7 +343,11 @@ def test_a_start_that_finds_timers_of_an_unknown_command_is_refused_with_its_nam
         with pytest.raises(UnknownCommand, match=r"bell/b will send the command 'ring'.*name='ring'"):
             await tower.start(bells(ring="strike"))
         await tower.again(bells(ring="ring"))
+        clockwork, others = tower.engine.api.timers, {"bell/strike"}
+        with pytest.raises(UnknownCommand):
+            await clockwork.known(others)
         await asyncio.sleep(61)
+        await clockwork.known(others)
         assert await tower.rings() == [60.0]
         await tower.again(bells(ring="strike"))  # none is pending: the name is forgotten
 

@@ -376,5 +376,10 @@ def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it
         await asyncio.sleep(1)
         gc.collect()
         assert faults == []
+        with pytest.raises(UnknownEffect, match="carry"):
+            await one.engine.api.known()
+        await other.divide("b")
+        await asyncio.sleep(5)
+        await one.engine.api.known()
 
     on_nodes(test)

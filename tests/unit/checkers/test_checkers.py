@@ -9,7 +9,17 @@ import pytest
 from huahuo.eventstore.verdict import Verdict
 from tests.support.checkers import client_side, log_side, trust_side, work_side
 from tests.support.checkers.all import CHECKERS, Checker, failures, verdicts
-from tests.support.checkers.history import Applied, Asked, Door, Erased, Fact, Follower, History, Hook
+from tests.support.checkers.history import (
+    Applied,
+    Asked,
+    Door,
+    Erased,
+    Fact,
+    Followed,
+    Follower,
+    History,
+    Hook,
+)
 
 TWICE = 2
 
@@ -61,6 +71,9 @@ def good() -> History:
     history.reads = [("blob 1", b"text", b"text"), ("blob 2", b"text", None)]
     places = {(stream, 2), (stream, 3)}
     history.hooks = [Hook("webhook 1", due=places, accepted=set(places), may={*places, (stream, 4)})]
+    got = [(fact.position, fact.stream, fact.seq) for fact in log if fact.stream == stream]
+    history.followed = [Followed("books", ("user",), got, due=4, repeats=True)]
+    history.followed[0].got = [*got[:2], *got]
     history.counts.update(crash=1, reconnect=1, ack=3, effect=2, timer=1)
     return history
 
@@ -274,6 +287,28 @@ def serve_nothing_for_something(history: History) -> None:
     history.reads.append(("event 4", b"text", b""))
 
 
+def lose_for_a_follower(history: History) -> None:
+    del history.followed[0].got[-2]
+
+
+def leave_a_follower_behind(history: History) -> None:
+    del history.followed[0].got[-1]
+
+
+def turn_a_followers_events(history: History) -> None:
+    got = history.followed[0].got
+    got[:] = got[2:]
+    got[1], got[2] = got[2], got[1]
+
+
+def give_a_follower_what_is_not_its_kind(history: History) -> None:
+    history.followed[0].kinds = ("order",)
+
+
+def repeat_for_one_with_its_own_cursor(history: History) -> None:
+    history.followed[0].repeats = False
+
+
 def lose_a_delivery(history: History) -> None:
     history.hooks[0].accepted.discard(("user/1", 3))
 
@@ -340,6 +375,11 @@ BAD: list[tuple[Checker, Callable[[History], None]]] = [
     (work_side.drains_in_time, drain_slowly),
     (work_side.back_at_base_line, leak),
     (work_side.work_ends, leave_work_open),
+    (work_side.followers_get_all, lose_for_a_follower),
+    (work_side.followers_get_all, leave_a_follower_behind),
+    (work_side.followers_get_all, turn_a_followers_events),
+    (work_side.followers_get_all, give_a_follower_what_is_not_its_kind),
+    (work_side.followers_get_all, repeat_for_one_with_its_own_cursor),
     (work_side.hooks_get_all, lose_a_delivery),
     (work_side.hooks_get_all, deliver_to_a_stranger),
     (work_side.hooks_get_all, deliver_unsigned),
@@ -373,6 +413,7 @@ JUDGED: dict[Checker, int] = {
     work_side.drains_in_time: 1,
     work_side.back_at_base_line: 1,
     work_side.work_ends: 3,
+    work_side.followers_get_all: 4,
     work_side.hooks_get_all: 2,
     trust_side.nodes_agree: 2,
     trust_side.nothing_false_served: 2,

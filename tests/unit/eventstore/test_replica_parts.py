@@ -21,7 +21,7 @@ from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
 from huahuo.eventstore.replicated.living import LIVING_S, Living
 from huahuo.eventstore.replicated.proposal import Item, Proposal, encode_item
 from huahuo.eventstore.replicated.reserving import Reservations
-from huahuo.eventstore.replicated.same_order import SameOrder
+from huahuo.eventstore.replicated.same_order import SameOrder, _Births
 from huahuo.eventstore.replicated.shared import Member, Shared
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
@@ -236,3 +236,16 @@ def test_a_proposal_is_what_it_was_made_of() -> None:
     one = proposal(1)
     assert isinstance(one, Proposal)
     assert CODEC.decode(encoded(one)) == one
+
+
+async def test_an_order_without_a_birth_is_read_to_the_place_that_was_its_last_one_and_not_waited_for() -> (
+    None
+):
+    async def ordered() -> AsyncGenerator[Ordered]:
+        yield Ordered(1, b"no birth")
+        yield Ordered(2, b"nor this")
+        raise AssertionError("more was asked for")
+
+    births = _Births("log")
+    await births.read(ordered(), 2)
+    assert births.found is None

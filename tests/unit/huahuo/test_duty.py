@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.cluster import holder, members
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.duty import LOOK_S, QUIET_S, Duty
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
@@ -67,6 +67,7 @@ class Worker:
             work=self._work,
             rest=self._rest,
             divide=self._divide,
+            known=self._known,
         )
         self.share = NOTHING
 
@@ -80,6 +81,10 @@ class Worker:
         if self.fails:
             self.fails -= 1
             raise Unavailable("not now")
+
+    async def _known(self) -> None:
+        if not self.knows:
+            raise ConfigError("this effect is not known")
 
     async def _divide(self, share: Share) -> None:
         if not self.knows and share != NOTHING:
@@ -156,6 +161,21 @@ async def test_a_node_whose_code_does_not_know_the_work_starts_without_a_part_be
         await wait(made, 3.0)
         assert older.share == NOTHING
         assert {"c"}.isdisjoint(each[0].duty.sharing)
+        await older.duty.stop()
+
+
+async def test_a_node_does_its_part_again_once_its_code_has_known_the_work_for_a_minute() -> None:
+    async with workers() as (made, each):
+        await each[2].duty.stop()
+        older = Worker(made.nodes[2])
+        older.knows = False
+        await older.duty.start()
+        await wait(made, LOOK_S * 2)
+        older.knows = True
+        await wait(made, QUIET_S - LOOK_S)
+        assert older.share == NOTHING
+        await wait(made, LOOK_S * 2 + 2.0)
+        assert older.share.nodes == each[0].duty.sharing == ("a", "b", "c")
         await older.duty.stop()
 
 

@@ -206,6 +206,13 @@ def test_the_door_holds_back_the_fifth_failure() -> None:
     assert [door.auth_failed("a", 0) for _ in range(5)] == [0, 0, 0, 0, 1]
 
 
+def test_the_failures_of_one_address_hold_back_no_other() -> None:
+    door: Door = AddressDoor()
+    for _ in range(9):
+        door.auth_failed("a", 0)
+    assert door.auth_failed("b", 0) == 0
+
+
 def test_requests_are_counted_per_key_and_told_when_the_next_one_is_taken() -> None:
     limit = RequestLimit(per_s=2)
     assert [limit.take("a", 0) for _ in range(9)] == [0.0] * 8 + [0.5]

@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.access.rights import Judged
+from huahuo.transport.access.rights import Judged, is_user_stream, may_read
 
 ALICE = Principal(42, "alice")
 ADMIN = Principal(1, "root", is_admin=True)
@@ -51,3 +51,29 @@ def test_nothing_is_judged_where_no_judge_is_named() -> None:
     assert not Judged()
     assert Judged(kinds=frozenset({"order"}))
     assert Judged(others=True)
+
+
+@pytest.mark.parametrize(
+    ("stream", "alice", "admin"),
+    [
+        ("user/42", True, True),
+        ("user/43", False, True),
+        ("system", True, True),
+        ("log", False, True),
+        ("tree/1", False, True),
+        ("mailbox/1", False, False),
+        ("tree/", False, False),
+        ("tree", False, False),
+    ],
+)
+def test_a_user_reads_the_own_stream_and_an_administrator_all_that_are_not_internal(
+    stream: str, alice: bool, admin: bool
+) -> None:
+    assert (may_read(ALICE, stream), may_read(ADMIN, stream)) == (alice, admin)
+
+
+def test_a_stream_is_a_users_by_its_kind_and_a_possible_id() -> None:
+    assert is_user_stream("user/42")
+    assert not is_user_stream("group/42")
+    assert not is_user_stream("user")
+    assert not is_user_stream("user/")
