@@ -16,6 +16,7 @@ from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_user
 from huahuo.actors.domain.storable import one_line, unstorable
 from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event, holds_secret, traits
 from huahuo.actors.plugins.actions import CONNECTION_ACTIONS, SERVICE_ACTIONS
+from huahuo.eventstore.model import Secret
 
 _log = structlog.get_logger(__name__)
 
@@ -136,6 +137,10 @@ class Catalog:
             _refuse_class(
                 cls, f"a field may not be called {min(taken)!r}: every message has one of that name"
             )
+        if (name := _secret_in_code(cls)) is not None:
+            _refuse_class(
+                cls, f"the default of {name!r} is a secret in code: write {name}: Secret | None = None"
+            )
         if said.action in CONNECTION_ACTIONS | SERVICE_ACTIONS:
             why = f"the action {said.action!r} belongs to the service"
             _refuse_class(cls, f"{why}: write another action=")
@@ -249,6 +254,13 @@ def _base_of(cls: type) -> type:
 
 def _fields(cls: Any) -> tuple[str, ...]:
     return tuple(cls.__struct_encode_fields__)
+
+
+def _secret_in_code(cls: Any) -> str | None:
+    """A field whose default is a secret. The description of the service's commands has their defaults."""
+    defaults = cls.__struct_defaults__
+    named = zip(cls.__struct_fields__[len(cls.__struct_fields__) - len(defaults) :], defaults, strict=True)
+    return next((name for name, default in named if isinstance(default, Secret)), None)
 
 
 def _refuse(entity: Entity[Any], why: str) -> Any:

@@ -21,6 +21,11 @@ class Refused(Exception):  # noqa: N818  a refusal, both as a value and where it
     """
 
     def __init__(self, code: str, message: str = "", details: str = "") -> None:
+        said: dict[str, object] = {"code": code, "message": message, "details": details}
+        for name, text in said.items():
+            if not isinstance(text, str):
+                what = type(text).__name__
+                raise TypeError(f'Refused: {name} is a text, not {what}: write {name}="…" (str(…), or JSON)')
         super().__init__(code, message, details)
         self.code = code
         self.message = message

@@ -14,6 +14,8 @@ from huahuo.actors.domain.structs import Event, traits
 from huahuo.actors.timers.known import Known
 from huahuo.eventstore.model import StoredEvent
 
+_STAMPED = ("type", "timestamp")
+"""What an event has besides its fields: an upcast need not return it, and cannot change it."""
 MEASURED_BYTES = 4 << 10
 """A state up to this size is measured after every event; a larger one after events of a part of its size."""
 _MEASURED_PART = 16
@@ -119,12 +121,17 @@ class EntityFold:
         if event.version >= entity.version or not entity.upcasts:
             return event.body
         fields: dict[str, Any] | None = None
+        stamped: dict[str, Any] = {}
         for version in range(event.version, entity.version):
             step = entity.upcasts.get((event.type, version))
             if step is not None:
-                fields = step(msgspec.json.decode(event.body) if fields is None else fields)
-                _must_be_fields(fields, step)
-        return event.body if fields is None else msgspec.json.encode({**fields, "type": event.type})
+                if fields is None:
+                    fields = msgspec.json.decode(event.body)
+                    stamped = {name: fields[name] for name in _STAMPED if name in fields}
+                given = step(fields)
+                _must_be_fields(given, step)
+                fields = {**stamped, **given, **stamped}
+        return event.body if fields is None else msgspec.json.encode(fields)
 
     def current(self, event: StoredEvent) -> StoredEvent:
         """An event in today's version of its type, as readers get it. The stored bytes stay what they are."""

@@ -68,7 +68,7 @@ class EntityOwners:
             return Answered.MOVED, None
         if done.refused:
             said = msgspec.json.decode(done.body, type=dict[str, Any])
-            raise Refused(said["code"], said.get("message", ""), said.get("details", ""))
+            raise Refused(said["code"], str(said.get("message", "")), str(said.get("details", "")))
         return Answered.DONE, done.state
 
     async def failed(

@@ -95,9 +95,8 @@ class Follower:
 
     def standing(self, what: str = "follower") -> Standing:
         """Where it stands, for people."""
-        return Standing(
-            self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), self.calls.error
-        )
+        error = self.calls.error or next((letter.error for letter in self.dead.values()), "")
+        return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), error)
 
     def look_again(self) -> None:
         """An administrator may have done something with it, on any node: read in the log what."""
@@ -289,6 +288,7 @@ class Follower:
         if failures > self.spec.retries and not self.dead.full and not self.spec.waits_out(error):
             await self.dead.put_aside(batch[0], failures, error)
             self._course.done(batch[:1])
+            self.calls.error = ""  # the letter has it, and nothing is tried again
         else:
             await self._rest(self._wait_s(max(1, failures)))
 
@@ -304,6 +304,8 @@ class Follower:
         if error is not None:
             self._placed = self.spec.cursor is None
         await self.dead.tried(position, error)
+        if not self._course.failures:
+            self.calls.error = ""
 
     async def _pass(self) -> None:
         """Store the cursor, behind events that it does not want."""

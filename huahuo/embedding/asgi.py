@@ -14,11 +14,12 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import FrameType
-from typing import Any, Final, Protocol, cast, overload
+from typing import Any, Final, cast, overload
 
 import structlog
 
 from huahuo.app.wiring import App
+from huahuo.embedding.hosts import Hosts, Owner
 from huahuo.embedding.lifespans import AsgiApp, Receive, Scope, Send, live_both
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.errors import InUse
@@ -35,23 +36,6 @@ _NOT_STARTED: Final = b"the service could not start; its log says why\n"
 _log = structlog.get_logger(__name__)
 
 
-class Owner(Protocol):
-    """The application (`Huahuo`)."""
-
-    @property
-    def app(self) -> App | None:
-        """The running service."""
-        ...
-
-    async def start_inside(self) -> App:
-        """Start without a port. Raises HuahuoError."""
-        ...
-
-    async def stop(self) -> None:
-        """Drain and stop."""
-        ...
-
-
 class Asgi:
     """See the module. Made by `Huahuo.asgi`."""
 
@@ -59,8 +43,8 @@ class Asgi:
         self._owner = owner
         self._transport: tuple[App, AsgiTransport] | None = None
         self._starting: asyncio.Task[App] | None = None
-        self._signals = Signals()
-        self._lives = False
+        self._hosts = Hosts(owner, self._start)
+        self._late = Signals()
 
     @overload
     def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> Awaitable[None]: ...
@@ -73,36 +57,34 @@ class Asgi:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _host: object = None) -> AsyncGenerator[None]:
-        """Run the service for as long as the host application lives. Within another one of these: nothing."""
-        if self._lives:
-            yield
-            return
-        await self._start(by="lifespan")
-        self._lives = True
-        try:
-            yield
-        finally:
-            self._lives = False
-            self._signals.restore()
-            await self._owner.stop()
+        """Run the service for as long as the host application lives; of several, as long as one of them.
+
+        Raises HuahuoError: it could not start, or runs on another loop.
+        """
+        async with self._hosts.one() as app:
+            signals = Signals()  # of each host, since each server sets its own handlers
+            signals.before(lambda: _begin(app.server.drain))
+            try:
+                yield
+            finally:
+                signals.restore()
+                self._late.restore()
 
     async def live_with(self, other: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the lifespan of `other`, which needs the service: it starts before and stops after it."""
-        if self._owner.app is not None:
-            await other(scope, receive, send)
-        else:
-            await live_both(self.lifespan, other, scope, receive, send)
+        await live_both(self.lifespan, other, scope, receive, send)
 
     async def running(self) -> App:
         """The service, which is started if it is not running. Raises HuahuoError."""
+        self._hosts.must_be_here()
         app = self._owner.app
         if app is not None:
             return app
         if self._starting is None or self._starting.done():
-            self._starting = asyncio.ensure_future(self._start(by="first use"))
+            self._starting = asyncio.ensure_future(self._hosts.first_use())
         return await asyncio.shield(self._starting)
 
-    async def _start(self, *, by: str) -> App:
+    async def _start(self, by: str) -> App:
         try:
             app = await self._owner.start_inside()
         except HuahuoError as error:
@@ -112,8 +94,7 @@ class Asgi:
         _log.info("service_started", by=by)
         if by != "lifespan":
             _log.warning("service_started_late", hint=_LATE)
-        drain = app.server.drain if by == "lifespan" else self._owner.stop
-        self._signals.before(lambda: _begin(drain))
+            self._late.before(lambda: _begin(self._owner.stop))
         return app
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +146,8 @@ class Signals:
     _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self._replaced: dict[signal.Signals, Any] = {}
+        self._replaced: dict[signal.Signals, tuple[Any, Any]] = {}
+        """What the server had set, and what is in its place."""
 
     def before(self, begin: Callable[[], object]) -> None:
         """Call `begin` on the running loop at a signal, and then what the server has set for it."""
@@ -175,13 +157,14 @@ class Signals:
         for number in self._NUMBERS:
             theirs = signal.getsignal(number)
             if callable(theirs) and number not in self._replaced:
-                self._replaced[number] = theirs
-                signal.signal(number, _chained(theirs, loop, begin))
+                ours = _chained(theirs, loop, begin)
+                self._replaced[number] = theirs, ours
+                signal.signal(number, ours)
 
     def restore(self) -> None:
-        """Set back what the server had set."""
-        for number, theirs in self._replaced.items():
-            if threading.current_thread() is threading.main_thread():
+        """Set back what the server had set, unless another one has set its own since."""
+        for number, (theirs, ours) in self._replaced.items():
+            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) is ours:
                 signal.signal(number, theirs)
         self._replaced.clear()
 

@@ -31,6 +31,10 @@ from huahuo.errors import HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.transport.accounts.application import Authenticate, Authorize
 
+_RUNS_ALREADY: Final = (
+    "the service runs already: write one `async with app:` around all that uses it; several ASGI applications"
+    " share it, each by lifespan=app.lifespan"
+)
 _here: Final[list["Huahuo"]] = []
 """The applications that run in this process."""
 
@@ -85,7 +89,7 @@ class Huahuo(Application):
 
     async def _start(self, *, listen: bool) -> App:
         if self._begun:
-            raise HuahuoError("the service has been started already")
+            raise HuahuoError(_RUNS_ALREADY)
         self._begun = True
         try:
             settings = self._settings()

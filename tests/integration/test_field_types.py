@@ -1,7 +1,10 @@
 """Fields of commands: types that JSON has no word for are taken, described and named as others are."""
 
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -32,6 +35,12 @@ class Count(Command, action="count_shelf", creates=True):
     password: Secret
     other: Secret | None = None
     weights: tuple[dict[float, str], ...] = ()
+    at: datetime | None = None
+    day: date | None = None
+    opens: time | None = None
+    took: timedelta | None = None
+    price: Decimal | None = None
+    key: UUID | None = None
 
 
 def application() -> Huahuo:
@@ -80,6 +89,17 @@ def test_a_dict_with_numbers_as_keys_comes_as_json_has_it(world: AppWorld) -> No
         ({"places": {"01": "tea"}, "password": "x"}, "places: Expected `int`"),
         ({"places": {}, "weights": [{"nan": "tea"}], "password": "x"}, "weights: this value is not allowed"),
         ({"places": {}, "weights": [{"1": "a", "1.0": "b"}], "password": "x"}, "weights: this value is not"),
+        *(
+            ({"places": {}, "password": "x", name: "soon"}, f"{name}: {wanted} is needed")
+            for name, wanted in (
+                ("at", "a date and time as in 2026-11-27T10:31:07Z"),
+                ("day", "a date as in 2026-11-27"),
+                ("opens", "a time as in 10:31:07"),
+                ("took", "a duration as in PT90S"),
+                ("price", "a decimal number"),
+                ("key", "a UUID"),
+            )
+        ),
     ],
 )
 def test_a_key_or_a_secret_of_another_type_is_named(

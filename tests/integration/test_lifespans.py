@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from huahuo import Huahuo
+from huahuo.errors import HuahuoError
 from tests.support.patience import WITHIN_S
 
 type Message = MutableMapping[str, Any]
@@ -123,6 +124,65 @@ async def test_an_application_that_has_the_services_lifespan_too_starts_it_once(
     assert (await server.say("shutdown"))["type"] == "lifespan.shutdown.complete"
     assert not runs(app)
     await server.serving
+
+
+async def test_of_two_hosts_the_first_that_ends_leaves_the_service_to_the_other(app: Huahuo) -> None:
+    shop, office = (Server(FastAPI(lifespan=app.lifespan)) for _ in range(2))
+    started = await asyncio.gather(shop.say("startup"), office.say("startup"))
+    assert [message["type"] for message in started] == ["lifespan.startup.complete"] * 2
+    assert (await shop.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    assert runs(app)
+    assert (await app.publish("user/1", "still_here", {})).seq == 1
+    assert (await office.say("shutdown"))["type"] == "lifespan.shutdown.complete"
+    assert not runs(app)
+
+
+async def test_a_host_that_comes_while_the_last_one_goes_has_a_service_of_its_own(app: Huahuo) -> None:
+    shop, office = (Server(FastAPI(lifespan=app.lifespan)) for _ in range(2))
+    await shop.say("startup")
+    said = await asyncio.gather(shop.say("shutdown"), office.say("startup"))
+    assert [message["type"] for message in said] == [
+        "lifespan.shutdown.complete", "lifespan.startup.complete",
+    ]  # fmt: skip
+    assert (await app.publish("user/1", "begun", {})).seq == 1
+    await office.say("shutdown")
+    assert not runs(app)
+
+
+async def test_a_request_that_comes_while_another_host_starts_waits_for_that_start(app: Huahuo) -> None:
+    shop = Server(FastAPI(lifespan=app.lifespan))
+    asked = asyncio.ensure_future(app.asgi.running())
+    assert (await shop.say("startup"))["type"] == "lifespan.startup.complete"
+    assert await asked is app.app
+    await shop.say("shutdown")
+    assert not runs(app)
+
+
+async def test_a_host_within_async_with_leaves_the_service_running_at_its_end(app: Huahuo) -> None:
+    async with app:
+        server = Server(FastAPI(lifespan=app.lifespan))
+        assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+        await server.say("shutdown")
+        assert runs(app)
+    assert not runs(app)
+
+
+async def test_a_second_async_with_is_told_to_use_the_service_that_runs(app: Huahuo) -> None:
+    async with app:
+        with pytest.raises(HuahuoError, match="one `async with app:` around all"):
+            await app.start()
+        assert runs(app)
+
+
+async def test_a_host_on_the_loop_of_another_thread_is_refused(app: Huahuo) -> None:
+    async def elsewhere() -> str:
+        refused = await Server(FastAPI(lifespan=app.lifespan)).say("startup")
+        return str(refused)
+
+    async with app.lifespan():
+        said = await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+        assert runs(app)
+    assert "event loop of another thread" in said
 
 
 async def test_an_application_that_cannot_start_stops_the_service_again(app: Huahuo, tmp_path: Path) -> None:

@@ -259,6 +259,15 @@ _SAFE = re.compile(
     r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"
 )
 """Error texts of the library that name only types and limits. Other texts may repeat a value."""
+_FORMS = {
+    "Invalid RFC3339 encoded datetime": en.DATETIME_WANTED,
+    "Invalid RFC3339 encoded date": en.DATE_WANTED,
+    "Invalid RFC3339 encoded time": en.TIME_WANTED,
+    "Invalid ISO8601 duration": en.DURATION_WANTED,
+    "Invalid UUID": en.UUID_WANTED,
+    "Invalid decimal string": en.DECIMAL_WANTED,
+}
+"""What is wanted where the library says only that a text has another form."""
 
 
 def _refused(text: str, request_id: str | None) -> Invalid:
@@ -268,7 +277,8 @@ def _refused(text: str, request_id: str | None) -> Invalid:
     path = _PATH.search(text)
     safe = _SAFE.match(text)
     name = path[1] if path else ""
-    return invalid_field(name, safe[0] if safe else en.NOT_ALLOWED, request_id)
+    why = safe[0] if safe else _FORMS.get(text.partition(" - at ")[0], en.NOT_ALLOWED)
+    return invalid_field(name, why, request_id)
 
 
 _FIELD_NAME = re.compile(r"\w{1,64}", re.ASCII)

@@ -146,6 +146,12 @@ MISTAKES = {
         "@order.evolve\ndef odd(state, event: Odd): ...",
         ["class Odd(Event)", "cannot be stored"],
     ),
+    "a command whose default is a secret": (
+        "from huahuo import Secret\n"
+        "class SignIn(Command, action='sign_in_now'):\n    password: Secret = Secret('')\n"
+        "@order.decide\ndef sign_in(state, command: SignIn, ctx): ...",
+        ["class SignIn(Command)", "'password'", "write password: Secret | None = None"],
+    ),
     "a handler without annotation": (
         "@order.evolve\ndef placed(state, event): ...",
         ["placed, a handler of order.evolve", "'event' has no annotation", "@order.evolve(TheClass)"],

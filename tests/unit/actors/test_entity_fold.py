@@ -66,6 +66,20 @@ def test_events_of_an_older_version_go_through_every_step_and_stay_as_they_are_s
     run_virtual(test())
 
 
+def test_an_event_in_todays_version_has_its_time_although_no_step_returns_it() -> None:
+    async def test() -> None:
+        log = await faulty_log()
+        await counted(log, amount=1)
+        newest = counters(version=3)
+        newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"]})
+        newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"], "timestamp": "now"})
+        [stored] = await log.read("counter/1", 0, events_max=1)
+        today = EntityFold(newest).current(stored)
+        assert today.body == b'{"type":"counted","timestamp":"2026-11-24T10:31:07.114Z","by":1}'
+
+    run_virtual(test())
+
+
 def test_an_upcast_that_returns_nothing_is_named() -> None:
     def forgetful(fields: dict[str, Any]) -> None:
         fields["by"] = fields["amount"]

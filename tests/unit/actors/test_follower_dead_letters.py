@@ -29,6 +29,27 @@ def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_del
     in_crm(test, retries=2)
 
 
+def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_failed_with() -> None:
+    async def test(crm: Crm) -> None:
+        fail_for(crm, "order/2")
+        await crm.write("order/1", "order/2")
+        await crm.idle()
+
+        def says() -> tuple[str, int, str]:
+            standing = crm.follower.standing()
+            return standing.state, standing.dead_letters, standing.error
+
+        assert says() == ("up to date", 1, "ConnectionError")
+        await crm.follower.retry("user/1")
+        await crm.idle()
+        assert says() == ("up to date", 1, "ConnectionError")
+        await crm.write("order/1")
+        await crm.idle()
+        assert says() == ("up to date", 1, "ConnectionError")
+
+    in_crm(test, retries=0)
+
+
 def test_the_text_of_an_exception_is_stored_nowhere() -> None:
     async def test(crm: Crm) -> None:
         fail_for(crm, "order/1")

@@ -17,6 +17,7 @@ from huahuo import (
     Event,
     Outcome,
     Put,
+    Refused,
 )
 from huahuo.actors.domain.errors import Fault
 from huahuo.testing import given
@@ -95,6 +96,13 @@ def test_a_wrong_answer_names_the_handler_and_what_to_write(wrong: str) -> None:
 def test_a_timer_that_no_clock_can_show_is_refused_where_it_is_made() -> None:
     with pytest.raises(ValueError, match="at most 100,000,000,000, which are 3,000 years"):
         After(1e300, Fill())
+
+
+@pytest.mark.parametrize("name", ["code", "message", "details"])
+def test_a_refusal_of_anything_but_texts_is_refused_where_it_is_made(name: str) -> None:
+    said: dict[str, Any] = {"code": "full", name: {"seats": 2}}
+    with pytest.raises(TypeError, match=f'Refused: {name} is a text, not dict: write {name}="…"'):
+        Refused(**said)
 
 
 def test_only_effects_are_cancelled() -> None:

@@ -1,0 +1,63 @@
+"""Reading many short streams from their beginning with few statements.
+
+What is found is proven as that of one stream: each seq once, and each event by the hash chain. A stream for
+which that does not hold is left to be read by itself, which then says what is wrong.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from operator import attrgetter
+
+from huahuo.eventstore.core.storage_port import Span
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.events import EVENT_COLUMNS, EVENTS_AT, Names, prove_events, select_events
+from huahuo.eventstore.sqlite.pages import Asked, as_json
+
+_FROM_THEIR_BEGINNING = (
+    f"SELECT {EVENT_COLUMNS} FROM (SELECT value AS stream FROM json_each(?)) AS asked"  # noqa: S608  constant
+    " CROSS JOIN seq_index AS found ON found.stream = asked.stream AND found.seq <= ?"
+    " CROSS JOIN event ON event.position = found.position"
+    " AND event.stream = found.stream AND event.seq = found.seq"
+)
+_position = attrgetter("position")
+
+
+def select_short(
+    connection: sqlite3.Connection, names: Names, spans: Sequence[Span], asked: Sequence[Asked]
+) -> list[list[StoredEvent] | None]:
+    """All events of each span. None: it must be read by itself. `asked`: the same as numbers."""
+    found: dict[str, list[StoredEvent]] = {}
+    numbers, longest, positions, bytes_max = [], 0, list[int](), 0
+    for span, page in zip(spans, asked, strict=True):
+        if page.stream and not span.after and span.events_max >= span.upto and span.stream not in found:
+            found[span.stream] = []
+            bytes_max += span.bytes_max
+            positions += page.positions
+            if page.upto:
+                numbers.append(page.stream)
+                longest = max(longest, page.upto)
+    indexed = {page.name: page.upto for page in asked}
+    events: list[StoredEvent] = []
+    try:
+        if numbers:
+            bounds = (as_json(numbers), longest)
+            there = select_events(connection, names, _FROM_THEIR_BEGINNING, bounds, bytes_max)
+            events += [event for event in there if event.seq <= indexed[event.stream]]
+        if positions:
+            at = (as_json(positions), len(positions))
+            events += select_events(connection, names, EVENTS_AT, at, bytes_max)
+        events.sort(key=_position)
+        prove_events(connection, names, events)
+    except Corrupt:
+        return [None] * len(spans)
+    for event in events:
+        found[event.stream].append(event)
+    return [_whole(span, found.get(span.stream)) for span in spans]
+
+
+def _whole(span: Span, events: list[StoredEvent] | None) -> list[StoredEvent] | None:
+    """The events, if they are all of the span and not too large."""
+    if not events or len(events) != span.upto or events[-1].seq != span.upto:
+        return None
+    return events if sum(len(event.body) for event in events) <= span.bytes_max else None
