@@ -1,7 +1,8 @@
 """Autobahn's cases of the WebSocket protocol (RFC 6455), on the service's socket and on the Python client's.
 
-The groups 9, 12 and 13 are left out: they measure throughput, and a compression that is never negotiated.
-Under an ASGI server the frames are read by that server, so there is nothing of ours to judge.
+The groups 12 and 13 are left out: they are about a compression that is never negotiated. Group 9 measures
+throughput; the service is asked those of its cases that send 4 MiB in fragments (9.3 and 9.4). Under an ASGI
+server the frames are read by that server, so there is nothing of ours to judge.
 """
 
 import asyncio
@@ -17,9 +18,12 @@ from tests.support.proofs import WHOLE
 from tests.support.servers.echo_socket import echo_server
 
 LEFT_OUT = ["9.*", "12.*", "13.*"]
+WITHOUT_FRAGMENTS = ["9.1.*", "9.2.*", "9.5.*", "9.6.*", "9.7.*", "9.8.*", "12.*", "13.*"]
 CASES = ["*"] if WHOLE else ["1.1.*", "2.*", "3.*", "5.*", "6.2.*", "6.4.*", "7.*"]
 ALLOWED = {"7.1.5"}
 """A close frame between two fragments: the library answers with 1002 where 1000 is wanted, and ends."""
+TOO_MANY_FRAGMENTS = {"9.3.1", "9.3.2", "9.4.1", "9.4.2"} if WHOLE else set()
+"""65,536 and 16,384 fragments for one message: the library ends at 4,096 with 1009, so none fills memory."""
 WITHIN_S = 300.0
 
 
@@ -31,11 +35,11 @@ def failed(results: list[Any]) -> dict[str, str]:
 async def test_the_service_reads_and_writes_frames_as_the_standard_says() -> None:
     async with echo_server() as (address, host):
         try:
-            running = run_fuzzingclient(f"ws://{address}", CASES, LEFT_OUT)
+            running = run_fuzzingclient(f"ws://{address}", CASES, WITHOUT_FRAGMENTS)
             results = await asyncio.wait_for(running, WITHIN_S)
         except FailureError as error:
             results = error.results
-    assert set(failed(results)) <= ALLOWED, failed(results)
+    assert set(failed(results)) - ALLOWED == TOO_MANY_FRAGMENTS, failed(results)
     assert len(results) > (240 if WHOLE else 80)
     assert host.quick > 0, "the short way was not used"
     assert host.slow > 0, "the long way was not used"

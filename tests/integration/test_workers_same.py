@@ -27,8 +27,9 @@ OF_ONE_PROCESS: Final = frozenset(
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
         "test_an_idle_connection_has_one_task_and_no_timer",
         "test_an_open_connection_does_not_keep_the_headers_of_its_handshake",
-        # One of its sockets sends the head of a plain request, which a worker hands to its owner to count.
+        # They send plain requests, which a worker hands to its owner to count.
         "test_sockets_that_keep_too_many_bytes_are_cut_off_and_a_quiet_one_stays",
+        "test_who_is_about_to_sign_in_counts_as_unauthenticated",
     }
 )
 

@@ -106,6 +106,7 @@ class EchoHost:
                     await ws.send(message)
             finally:
                 self.quick += echo.quick
+                ws.transport.close()
         if task is not None:
             self.handler_tasks.discard(task)
 
