@@ -239,7 +239,9 @@ class EntityApi:
 
     async def load(self, timers: Sequence[Timer]) -> None:
         """See `Fires`."""
-        await self._host.directory.load(timer.entity for timer in timers)
+        await self._host.directory.load(
+            (kind, key) for kind, _, key in (timer.entity.partition("/") for timer in timers)
+        )
 
     async def fire(self, timer: Timer) -> None:
         """See `Fires`. Raises: it was not decided, or that is not known."""

@@ -35,13 +35,13 @@ class FiredTogether:
     def add(self, timer: Timer, command_id: str) -> bool:
         """See `Group`."""
         entity = timer.entity
-        holder = self._directory.in_memory(entity)
-        if holder is None:
+        inbox = self._directory.resident_inbox(entity)
+        if inbox is None:
             return False
         try:
             command = self._commands[f"{entity[: entity.index('/')]}/{timer.command}"][1].decode(timer.fields)
         except (KeyError, msgspec.MsgspecError):  # KeyError: another node's newer code set it
             return False  # `fire` says it
-        added = self._add(holder, Sent(command, None, command_id, None, None, timer), command_id)
+        added = self._add(inbox, Sent(command, None, command_id, None, None, timer), command_id)
         self.full = self._together.full
         return added

@@ -9,7 +9,7 @@ task of its own.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import batched
 from typing import Any
@@ -19,6 +19,7 @@ import structlog
 from pykka import ActorDeadError
 
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
+from huahuo.actors.actor.inbox import Inbox
 from huahuo.actors.actor.messages import Reason
 from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.entities.decider import Decider
@@ -27,17 +28,21 @@ from huahuo.actors.entities.errors import Busy, Degraded, EntityError
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.inbox_bytes import InboxBytes
 from huahuo.actors.entities.kind import Effects, Kind
-from huahuo.actors.entities.quiet import READ_TOGETHER, QuietEntity, short_ones
-from huahuo.actors.entities.together import Holder, Together
+from huahuo.actors.entities.together import Together, load
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.model import Page
 from huahuo.eventstore.port import Log
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter
 from huahuo.replay.live.feed import Feed
 
 _log = structlog.get_logger(__name__)
+
+_LOADED_TOGETHER = 128
+_LOADED_BYTES = 32 << 10
+"""One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
 
 
 class DirectoryLimits(msgspec.Struct, frozen=True):
@@ -100,8 +105,6 @@ class Directory:
         )
         # By address, "kind/key"; the least recently used first.
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
-        self._quiet: OrderedDict[str, QuietEntity] = OrderedDict()
-        """Those without an actor, likewise. None is among `_residents` too."""
         self._resting: dict[str, float] = {}
         self._inbox_bytes = InboxBytes(limits.inbox_bytes_max, limits.inboxes_bytes_max)
         self._next_sweep_s = 0.0
@@ -115,7 +118,7 @@ class Directory:
     @property
     def resident(self) -> int:
         """How many entities are in memory."""
-        return len(self._residents) + len(self._quiet)
+        return len(self._residents)
 
     @property
     def kinds(self) -> Collection[str]:
@@ -134,8 +137,7 @@ class Directory:
 
     def holds(self, kind: str, key: str | int) -> bool:
         """Whether this entity is in memory, or on its way there."""
-        address = f"{kind}/{key}"
-        return address in self._residents or address in self._quiet
+        return f"{kind}/{key}" in self._residents
 
     def register(
         self,
@@ -216,30 +218,24 @@ class Directory:
             # task: without this, they would form a reference cycle that keeps the reply alive.
             del deadline, future
 
-    async def load(self, addresses: Iterable[str]) -> None:
-        """Load those entities, each as `<kind>/<key>`, that are not in memory and have short streams.
+    async def load(self, entities: Iterable[tuple[str, str]]) -> None:
+        """Load those that are not in memory and have short streams, many with one read of the log.
 
-        Many are read at once. The others load themselves, as any does that is asked. Raises Busy: the
-        entities are being stopped.
+        The others load themselves, as any does that is asked. Raises as `entity`.
         """
-        wanted = (address for address in dict.fromkeys(addresses) if not self._has_loaded(address))
-        for some in batched(short_ones(self._log, self._kinds, wanted), READ_TOGETHER):
-            found = await self._log.read_pages([page for _, _, page in some])
-            if self._closed:
-                raise Busy("the entities are being stopped")
-            for (address, kind, page), events in zip(some, found, strict=True):
-                if self._has_loaded(address):  # a message came meanwhile, or another load was faster
-                    continue
-                quiet = QuietEntity(kind, page.stream)
-                if quiet.load_from(events):
-                    self._quiet[address] = quiet
-                    self._schedule_sweep()
-                    quiet.used_s = self._next_sweep_s
-                    self.activations += 1
+        for some in batched(self._short(entities), _LOADED_TOGETHER):
+            found = await self._log.read_pages([page for _, page in some])
+            for (ref, _), events in zip(some, found, strict=True):
+                load(self._runtime, ref.actor_inbox, events)
 
-    def _has_loaded(self, address: str) -> bool:
-        quiet = self._quiet
-        return address in self._residents or (address in quiet and quiet[address].is_loaded)
+    def _short(self, entities: Iterable[tuple[str, str]]) -> Iterator[tuple[LoopRef[Entity], Page]]:
+        for kind, key in entities:
+            known = self._kinds[kind]
+            events_max = known.policy.leaving
+            stream = f"{known.stream_prefix}/{key}"
+            head = self._log.head(stream)
+            if head.first <= 1 and head.seq < events_max and f"{kind}/{key}" not in self._residents:
+                yield self.entity(kind, key), Page(stream, 0, head.seq, _LOADED_BYTES)
 
     def together(self, kind: str, principal: str) -> Together:
         """Commands that entities decide in the caller's steps, written by one append: see `Together`.
@@ -248,17 +244,10 @@ class Directory:
         """
         return Together(self._runtime, self._log, self._kinds[kind].context(), principal)
 
-    def in_memory(self, address: str) -> Holder | None:
-        """What holds the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
-        residents, quiet = self._residents, self._quiet
-        if self._closed:
-            return None
-        if address in quiet:
-            found = quiet[address]
-            found.used_s = self._next_sweep_s
-            quiet.move_to_end(address)
-            return found
-        if address not in residents:
+    def resident_inbox(self, address: str) -> Inbox | None:
+        """The inbox of the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
+        residents = self._residents
+        if address not in residents or self._closed:
             return None
         resident = residents[address]
         resident.used_s = self._next_sweep_s  # `_use`, without its call
@@ -288,9 +277,6 @@ class Directory:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for quiet in self._quiet.values():
-            quiet.leave()
-        self._quiet.clear()
         refs = [resident.ref for resident in self._residents.values()]
         self._residents.clear()
         busy = [ref for ref in refs if not ref.stop_if_idle()]
@@ -331,8 +317,6 @@ class Directory:
         own = known.stream_prefix == kind
         stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
         ref = self._runtime.start(self._entity, known, stream)
-        if address in self._quiet and isinstance(ref.actor, Entity):
-            self._quiet.pop(address).become(ref.actor)
         resident = self._residents[address] = _Resident(ref)
         self._schedule_sweep()
         resident.used_s = self._next_sweep_s
@@ -349,7 +333,7 @@ class Directory:
             _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
 
     def _schedule_sweep(self) -> None:
-        if self._sweeper is None and not self._closed and (self.resident or self._resting):
+        if self._sweeper is None and not self._closed and (self._residents or self._resting):
             sweep_s = self._ambient.routine_s(self._limits.sweep_s)
             self._next_sweep_s = self._runtime.loop.time() + sweep_s
             self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
@@ -359,19 +343,13 @@ class Directory:
         now_s = self._runtime.loop.time()
         for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
             del self._resting[address]
-        for _ in range(min(self.resident, self._limits.stops_per_sweep_max)):
-            address, resident = self._least_used()
+        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
+            address, resident = next(iter(self._residents.items()))
             if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
                 break
             if self.keyframes.full:
                 break  # the next sweep continues, when these are stored
-            if isinstance(resident, QuietEntity):
-                if resident.leave():
-                    del self._quiet[address]
-                    self.passivations += 1
-                else:
-                    self.in_memory(address)
-            elif not resident.ref.is_alive():
+            if not resident.ref.is_alive():
                 self._bury(address, resident)
             elif resident.ref.stop_if_idle():
                 del self._residents[address]
@@ -380,16 +358,9 @@ class Directory:
                 self._use(address, resident)
         self._schedule_sweep()
 
-    def _least_used(self) -> tuple[str, _Resident | QuietEntity]:
-        quiet, resident = next(iter(self._quiet.items()), None), next(iter(self._residents.items()), None)
-        if quiet is None or (resident is not None and resident[1].used_s < quiet[1].used_s):
-            assert resident is not None, "there is one of either kind"
-            return resident
-        return quiet
-
     def _crowded(self) -> bool:
         limits = self._limits
-        return self.resident > limits.residents_max or 0 < limits.weight_max < self.weight
+        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
 
 
 def _gave_up(ref: LoopRef[Entity]) -> bool:

@@ -14,8 +14,7 @@ import structlog
 
 from huahuo.actors.actor.restart import Restart
 from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
-from huahuo.actors.entities.decider import Answer, Decision, Origin
-from huahuo.actors.entities.deciding import TAKEN_AT_ONCE, Deciding
+from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.errors import Busy, EntityError
 from huahuo.actors.entities.fairness import paid_for
 from huahuo.actors.entities.folded import UNLOADED, Folded, FoldFailed
@@ -29,12 +28,13 @@ from huahuo.eventstore.errors import (
     QueueFull,
     TooLarge,
 )
-from huahuo.eventstore.model import Appended, Duplicate
+from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
 
 _log = structlog.get_logger(__name__)
 
 DECIDE_ATTEMPTS_MAX = 8
 """How often one command is decided while other writers keep changing the heads that it expects."""
+_TAKEN_AT_ONCE = 512
 
 
 class Execute[C](msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class Told(msgspec.Struct, frozen=True):
     message: object
 
 
-class Entity(Deciding, Folded):
+class Entity(Folded):
     """One entity. It answers questions about its state, and decides and appends on it."""
 
     # A message that failed would fail again at the same event or command, so none is redelivered.
@@ -138,6 +138,59 @@ class Entity(Deciding, Folded):
             return question.fn(self._seq, self._state)
         finally:
             fairness.charge(asked.user, now_s() - began_s)
+
+    @property
+    def guard(self) -> tuple[str, int] | None:
+        """What an append of this entity expects: its stream and seq. None: many write that stream."""
+        return (self._stream, self._seq) if self._kind.decider.guarded else None
+
+    def decide_now(self, command: object, context: Context) -> Decision[Any, Any] | None:
+        """Decide, for a caller who holds this entity and calls `finish` or `forget` after the append.
+
+        None: nothing was done. The entity is not up to date, or there is a fault, which a message will tell.
+        """
+        kind = self._kind
+        if self._seq != context.head(self._stream):
+            return None
+        try:
+            return kind.decider.decide(self._state, command, context)
+        except Exception:  # noqa: BLE001  as a message, it is decided again
+            return None
+
+    def advance(self, decision: Decision[Any, Any]) -> bool:
+        """Take over the state after a decision that is not durable yet, for a caller who holds this entity.
+
+        The append expects our seq, so the events follow directly. False: its decider has not folded them.
+        """
+        kind = self._kind
+        if decision.after is None or kind.adopt is None or not kind.decider.guarded:
+            return False
+        self._seq += kind.adopt(self._state, decision.after)
+        return True
+
+    def finish(self, decision: Decision[Any, Any], written: Sequence[StoredEvent], *, advanced: bool) -> None:
+        """The append of `decide_now` is durable: these are the decision's events. `advanced`: see there.
+
+        Call `settle` after the last one of an append.
+        """
+        stream = self._stream
+        ours = () if advanced else [event for event in written if event.stream == stream]
+        if ours and len(ours) <= _TAKEN_AT_ONCE:  # else the next message catches up, in parts
+            try:
+                self._take(ours)
+            except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
+                _log.exception("fold_failed_after_append", entity=stream, position=written[-1].position)
+        if decision.effects:
+            self._start(decision, written[-1].position)
+
+    def settle(self) -> None:
+        """All decisions of an append are finished: weigh the state, and store a keyframe if one is due."""
+        if self._seq != UNLOADED:
+            self._settle()
+
+    def forget(self) -> None:
+        """The outcome of an append is not known, and only the log can tell."""
+        self._drop()
 
     async def _execute(self, command: object, origin: Origin) -> Answer[Any]:
         kind = self._kind
@@ -208,14 +261,21 @@ class Entity(Deciding, Folded):
         ours = [event for event in outcome.events if event.stream == self._stream]
         fairness, now_s = self._kind.fairness, self._kind.ambient.monotonic_s
         try:
-            for some in batched(ours, TAKEN_AT_ONCE):
+            for some in batched(ours, _TAKEN_AT_ONCE):
                 began_s = now_s()
                 self._take(some)
                 if fairness is not None:
                     fairness.charge(origin.principal, now_s() - began_s)
-                if len(ours) > TAKEN_AT_ONCE:
+                if len(ours) > _TAKEN_AT_ONCE:
                     await asyncio.sleep(0)  # long, as after an import: let others use the loop
         except Exception:  # noqa: BLE001  a fold may raise anything; the events are durable
             _log.exception("fold_failed_after_append", entity=self._stream, position=outcome.position)
         self._start(decision, outcome.position)
         return answer_of(decision, outcome)
+
+    def _start(self, decision: Decision[Any, Any], position: int) -> None:
+        if decision.effects:
+            # After the answer, which is set when this step of the loop returns.
+            asyncio.get_running_loop().call_soon(
+                self._kind.start_effects, self._stream, decision.effects, position
+            )

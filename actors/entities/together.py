@@ -20,8 +20,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.actor.inbox import Inbox
 from huahuo.actors.entities.decider import Context, Decision
-from huahuo.actors.entities.deciding import Deciding
-from huahuo.actors.entities.quiet import QuietEntity
+from huahuo.actors.entities.entity import Entity
 from huahuo.actors.runtime.door import Door
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge
 from huahuo.eventstore.model import Append, Appended, Duplicate, NewEvent, RowDrop, RowPut, StoredEvent
@@ -33,9 +32,7 @@ BYTES_MAX: Final = 256 << 10
 _A_STEP: Final = 128
 """After as many entities, other work on the loop has its turn."""
 
-type Holder = Inbox | QuietEntity
-"""What gives an entity to one caller at a time: the inbox of an actor, or an entity without one."""
-type _Part = tuple[Deciding, Decision[Any, Any], slice, slice, bool]
+type _Part = tuple[Entity, Decision[Any, Any], slice, slice, bool]
 """The places of its events among those on own streams, and among the others; and whether the entity has taken
 over the state after it."""
 
@@ -69,49 +66,44 @@ class Together:
         """Whether `submit` should be called now."""
         self._rows: list[RowPut | RowDrop] = []
         self._expected: dict[str, int] = {}
-        self._owners: dict[str, Deciding] = {}
+        self._owners: dict[str, Entity] = {}
         """Of all streams whose heads are expected: whose decisions count on them."""
-        self._held: dict[Holder, Deciding] = {}
+        self._held: dict[Inbox, Entity] = {}
         self._bytes = 0
         self._written: Future[Appended | Duplicate] | None = None
 
-    def add(self, holder: Holder, command: object, command_id: str) -> bool:
+    def add(self, inbox: Inbox, command: object, command_id: str) -> bool:
         """Have an entity decide a command. False: nothing was done, so send it as a message.
 
         It is busy or behind; the decision needs an append of its own; or there is a fault, which a message
         will tell.
         """
+        door = self._door
         entity: Any
-        fresh = holder not in self._held
+        fresh = inbox not in self._held
         if fresh:
-            entity = holder.hold() if isinstance(holder, QuietEntity) else self._door.hold(holder)
+            entity = door.hold(inbox)
             if entity is None:
                 return False
         else:
-            entity = self._held[holder]
+            entity = self._held[inbox]
         decide_now = getattr(entity, "decide_now", None)  # `isinstance` would ask the class's metaclass
         if decide_now is not None:
             decision = decide_now(command, self._context)
             own, others = len(self._own), len(self._others)
             if decision is not None and self._join(entity, decision, command_id):
                 if fresh:
-                    self._held[holder] = entity
+                    self._held[inbox] = entity
                 advanced = entity.advance(decision)
                 if decision.effects or not advanced:
                     places = slice(own, len(self._own)), slice(others, len(self._others))
                     self._unfinished.append((entity, decision, *places, advanced))
                 return True
         if fresh:
-            self._let_go(holder)
+            door.let_go(inbox)
         return False
 
-    def _let_go(self, holder: Holder) -> None:
-        if isinstance(holder, QuietEntity):
-            holder.let_go()
-        else:
-            self._door.let_go(holder)
-
-    def _join(self, entity: Deciding, decision: Decision[Any, Any], command_id: str) -> bool:
+    def _join(self, entity: Entity, decision: Decision[Any, Any], command_id: str) -> bool:
         events = decision.events
         if not events or not _is_plain(decision):
             return False
@@ -187,9 +179,9 @@ class Together:
 
     def give_up(self) -> None:
         """Wait no longer: the outcome of what is left stays unknown, or nothing of it was written."""
-        for holder, entity in self._held.items():
+        for inbox, entity in self._held.items():
             entity.forget()
-            self._let_go(holder)
+            self._door.let_go(inbox)
         self._held.clear()
         self._unfinished.clear()
 
@@ -204,14 +196,9 @@ class Together:
                 done += len(some)
                 if done < len(self._unfinished):
                     await asyncio.sleep(0)
-            inboxes: list[Inbox] = []
-            for holder, entity in self._held.items():
+            for entity in self._held.values():
                 entity.settle()
-                if isinstance(holder, QuietEntity):
-                    holder.let_go()
-                else:
-                    inboxes.append(holder)
-            self._door.let_go_all(inboxes)
+            self._door.let_go_all(self._held)
             self._held.clear()
         finally:
             self.give_up()
@@ -237,3 +224,13 @@ def _is_plain(decision: Decision[Any, Any]) -> bool:
     return not (
         decision.blobs or decision.drop_blobs or decision.secrets or decision.drop_secrets or decision.shred
     )
+
+
+def load(door: Door, inbox: Inbox, events: Sequence[StoredEvent]) -> None:
+    """Give an entity that was just started its whole stream, which was read for it."""
+    entity = door.hold(inbox)
+    if entity is None:
+        return
+    if isinstance(entity, Entity):
+        entity.load_from(events)
+    door.let_go(inbox)

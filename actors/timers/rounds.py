@@ -61,13 +61,14 @@ class Rounds:
     async def fire(self, timers: list[Due]) -> None:
         """Fire these, those that can be in shared appends.
 
-        Their entities are loaded together, and decide in the same appends. What is left is sent as a
-        message. A slow one holds no place but its own while it is decided.
+        First those whose entities can decide now; the other entities are loaded together for that. What is
+        left is sent as a message. A slow one holds no place but its own while it is decided.
         """
-        await self._load(timers)
         others = await self._together(timers)
         if others:
-            await self._load(others)  # those whose append was refused have forgotten their states
+            with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
+                async with asyncio.timeout(_LOAD_S):
+                    await self._entities.load([timer for _, timer in others])
         left, waits = len(timers) + 1, 0
         while others:
             if len(others) < left:
@@ -80,11 +81,6 @@ class Rounds:
             others = await self._together(others)
         if others:
             await asyncio.gather(*(self._one(*due) for due in others))
-
-    async def _load(self, timers: Iterable[Due]) -> None:
-        with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
-            async with asyncio.timeout(_LOAD_S):
-                await self._entities.load([timer for _, timer in timers])
 
     async def _together(self, timers: list[Due]) -> list[Due]:
         """Fire all whose entities can decide now, without a task for each. Returns the others in order.

@@ -10,8 +10,6 @@ from huahuo.eventstore.core.packed_heads import UNPACKED_MAX, NothingPacked, Pac
 from huahuo.eventstore.model import Head
 
 NOTHING_PACKED: Packed = NothingPacked()
-_ROOM = 2_048
-"""Heads that are unpacked by those who look, until the next commit packs others."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -72,12 +70,9 @@ class Place(msgspec.Struct):
         return self.unpack(stream) if len(self.unpacked) < UNPACKED_MAX else self.head(stream)
 
     def pack(self) -> None:
-        """Pack the heads that were unpacked first, where those are many: some more, so that there is room."""
-        unpacked = self.unpacked
-        if len(unpacked) <= UNPACKED_MAX:
-            return
-        while len(unpacked) > UNPACKED_MAX - _ROOM:
-            stream, _ = unpacked.popitem(last=False)
+        """Pack the heads that were unpacked first, where those are many."""
+        while len(self.unpacked) > UNPACKED_MAX:
+            stream, _ = self.unpacked.popitem(last=False)
             if self.packed.put(stream, self.heads[stream]):
                 del self.heads[stream]
             else:

@@ -89,19 +89,16 @@ class LogReader:
 
     async def read_pages(self, pages: Sequence[Page]) -> list[list[StoredEvent]]:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""
-        found: list[list[StoredEvent]] = [[]] * len(pages)
-        places: list[int] = []
-        spans: list[Span] = []
-        for place, page in enumerate(pages):
-            after, upto, count = self._bounds(page.stream, page.after, page.events_max)
-            if count >= 1:
-                places.append(place)
-                spans.append(Span(page.stream, after, upto, count, page.bytes_max))
-        if spans:
-            read = await self._read(lambda: self._reads.pages(spans))
-            for place, events in zip(places, read, strict=True):
-                found[place] = events
-        return found
+        bounds = [self._bounds(page.stream, page.after, page.events_max) for page in pages]
+        events = self._reads.events
+
+        def job() -> list[list[StoredEvent]]:
+            return [
+                events(page.stream, after, upto, count, page.bytes_max) if count >= 1 else []
+                for page, (after, upto, count) in zip(pages, bounds, strict=True)
+            ]
+
+        return await self._read(job)
 
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         """See `Log`. Nothing above the head is returned, even if the disk holds it already."""

@@ -106,10 +106,6 @@ class Reads(Protocol):
         """See `Log.read`."""
         ...
 
-    def pages(self, spans: Sequence[Span]) -> list[list[StoredEvent]]:
-        """See `Log.read_pages`."""
-        ...
-
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Log.read_joined_pages`. The stream `log` cannot be asked for."""
         ...

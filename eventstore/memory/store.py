@@ -139,10 +139,6 @@ class MemoryStore:
             found.append(event)
         return found
 
-    def pages(self, spans: Sequence[Span]) -> list[list[StoredEvent]]:
-        """See `Reads`."""
-        return [self.events(*span) for span in spans]
-
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
         return [

@@ -16,9 +16,8 @@ from huahuo.eventstore.sqlite.pages import AT_POSITIONS, BY_SEQ, Asked, as_json,
 _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
 )
-EVENT_COLUMNS = _COLUMNS.replace("position, stream, seq,", "event.position, event.stream, event.seq,")
-"""Of `select_events`, where the statement has other tables too."""
-EVENTS_BY_SEQ = f"SELECT {EVENT_COLUMNS} {BY_SEQ}"
+_EVENT_COLUMNS = _COLUMNS.replace("position, stream, seq,", "event.position, event.stream, event.seq,")
+EVENTS_BY_SEQ = f"SELECT {_EVENT_COLUMNS} {BY_SEQ}"
 EVENTS_AT = f"SELECT {_COLUMNS} {AT_POSITIONS}"
 EVENTS_BY_POSITION = (
     f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant

@@ -38,7 +38,6 @@ from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool
 from huahuo.eventstore.sqlite.row_reads import RowReads
 from huahuo.eventstore.sqlite.seq_index import Unindexed
-from huahuo.eventstore.sqlite.short_streams import select_short
 
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""
@@ -111,19 +110,6 @@ class SqliteReads(RowReads):
                 after = asked.end
                 if found or after >= upto:
                     return found
-
-    def pages(self, spans: Sequence[Span]) -> list[list[StoredEvent]]:
-        """See `Reads`."""
-        with self._pool.connection("several streams") as connection:
-            asked = [
-                self._asked(name, self._number(connection, name), after, upto, limit)
-                for name, after, upto, limit, _ in spans
-            ]
-            found = select_short(connection, self._names, spans, asked)
-        return [
-            self.events(*span) if events is None else events
-            for span, events in zip(spans, found, strict=True)
-        ]
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""

@@ -4,15 +4,14 @@ import asyncio
 
 import pytest
 
-from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.actors.entities.together import EVENTS_MAX, Together
 from huahuo.eventstore.errors import Unavailable
 from tests.support.worlds.entities import Deposit, PayInto, Town, Withdraw, in_town
 
 
 def add(town: Town, group: Together, key: str, command: object, command_id: str = "c") -> bool:
-    holder = town.directory.in_memory(f"account/{key}")
-    return holder is not None and group.add(holder, command, command_id)
+    inbox = town.directory.resident_inbox(f"account/{key}")
+    return inbox is not None and group.add(inbox, command, command_id)
 
 
 def together(town: Town, **commands: object) -> Together | None:
@@ -187,7 +186,7 @@ def test_many_entities_are_loaded_together_and_then_decide_at_once() -> None:
             await town.execute(key, Deposit(1))
         await asyncio.sleep(1_000)
         assert town.directory.resident == 0
-        await town.directory.load([f"account/{key}" for key in keys])
+        await town.directory.load([("account", key) for key in keys])
         town.log.reads.clear()
         for key in keys:
             begun = together(town, **{key: Deposit(1)})
@@ -204,113 +203,8 @@ def test_a_long_stream_is_not_loaded_with_others() -> None:
         for _ in range(60):
             await town.execute("a", Deposit(1))
         await asyncio.sleep(1_000)
-        await town.directory.load(["account/a"])
+        await town.directory.load([("account", "a")])
         assert together(town, a=Deposit(1)) is None
         assert await town.balance("a") == (60, 60)
-
-    in_town(test)
-
-
-async def load_and_end(town: Town, *keys: str) -> None:
-    """Entities with one event each, read together and not asked since."""
-    for key in keys:
-        await town.execute(key, Deposit(1))
-    await asyncio.sleep(1_000)
-    assert town.directory.resident == 0
-    await town.directory.load([f"account/{key}" for key in keys])
-
-
-def test_entities_that_are_loaded_together_are_no_actors_before_their_first_message() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a", "b")
-        begun = together(town, a=Deposit(1), b=Deposit(2, receipt=True))
-        assert begun is not None
-        assert await begun.finish()
-        assert (town.directory.resident, town.runtime.alive) == (2, 0)
-        town.log.reads.clear()
-        assert await town.balance("a") == (2, 2)
-        assert (town.directory.resident, town.runtime.alive, town.log.reads) == (2, 1, [])
-        assert town.directory.weight == 4
-        assert [key for key, _, _ in town.effects] == ["b"]
-
-    in_town(test)
-
-
-def test_a_message_for_a_quiet_entity_whose_decision_is_under_way_is_decided_behind_it() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a")
-        begun = together(town, a=Deposit(2))
-        assert begun is not None
-        asked = asyncio.create_task(town.execute("a", Withdraw(3)))
-        assert await begun.finish()
-        await asked
-        assert await town.balance("a") == (3, 0)
-        assert (town.directory.resident, town.directory.weight) == (1, 3)
-
-    in_town(test)
-
-
-def test_a_message_that_is_written_before_the_decision_of_a_quiet_entity_refuses_that() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a", "b")
-        group = town.directory.together("account", "service")
-        assert add(town, group, "a", Deposit(2))
-        assert add(town, group, "b", Deposit(2))
-        await town.execute("a", Withdraw(1))
-        group.submit()
-        assert not await group.finish()
-        assert [await town.balance(key) for key in "ab"] == [(2, 0), (1, 1)]
-        assert town.directory.weight == 3
-
-    in_town(test)
-
-
-def test_a_quiet_entity_whose_append_has_an_unknown_outcome_is_read_again() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a")
-        town.log.lose.append("after")
-        begun = together(town, a=Deposit(2))
-        assert begun is not None
-        with pytest.raises(Unavailable):
-            await begun.finish()
-        assert together(town, a=Deposit(2)) is None
-        await town.directory.load(["account/a"])
-        assert together(town, a=Deposit(2)) is not None
-        assert await town.balance("a") == (3, 5)
-
-    in_town(test)
-
-
-def test_quiet_entities_leave_memory_with_the_others_the_least_used_first() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a", "b")
-        await asyncio.sleep(10)
-        assert await town.balance("c") == (0, 0)
-        await asyncio.sleep(10)
-        begun = together(town, b=Deposit(1))
-        assert begun is not None
-        assert await begun.finish()
-        await asyncio.sleep(85)
-        assert [town.directory.holds("account", key) for key in "abc"] == [False, True, True]
-        await asyncio.sleep(10)
-        assert [town.directory.holds("account", key) for key in "abc"] == [False, True, False]
-        await asyncio.sleep(20)
-        assert (town.directory.resident, town.directory.weight) == (0, 0)
-
-    in_town(test, limits=DirectoryLimits(idle_s=100))
-
-
-def test_a_quiet_entity_that_grew_long_leaves_a_keyframe() -> None:
-    async def test(town: Town) -> None:
-        await load_and_end(town, "a")
-        for _ in range(50):
-            begun = together(town, a=Deposit(1))
-            assert begun is not None
-            assert await begun.finish()
-        await asyncio.sleep(1_000)
-        assert town.directory.keyframes.written == 1
-        town.log.reads.clear()
-        assert await town.balance("a") == (51, 51)
-        assert town.log.reads == []
 
     in_town(test)
