@@ -5,6 +5,8 @@ app.run()                                       # until Ctrl-C
 async with app: await app.publish(…)            # inside a program with a loop of its own
 """
 
+import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,7 +21,9 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import config, keys, logs, tokens
 from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
+from huahuo.app.caches import letting_go
 from huahuo.app.loops import own_the_process, run
+from huahuo.app.memory import Tidier
 from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.app.world import World
@@ -78,6 +82,9 @@ class Huahuo(Application):
         self._app: App | None = None
         self._begun = False
         self._asgi: Asgi | None = None
+        self._tidies = world is None and ambient is None
+        """Whether memory is tidied up: what the machine spent is no part of a world of its own."""
+        self._tidying = contextlib.ExitStack()
 
     async def start(self) -> None:
         """Listen. Raises HuahuoError: it could not start, or runs already."""
@@ -102,11 +109,15 @@ class Huahuo(Application):
             self._begun = False
             raise
         self.runs_as(app)
+        if self._tidies:  # the garbage collector is left to the program
+            tidier = Tidier(asyncio.get_running_loop(), collects=False, let_go=letting_go(app))
+            self._tidying.enter_context(tidier)
         return app
 
     async def stop(self) -> None:
         """Drain and stop. Idempotent. Effects and jobs that are drained may still use the service."""
         if (app := self._app) is not None:
+            self._tidying.close()
             try:
                 await app.stop()
             finally:

@@ -3,8 +3,13 @@
 import _sqlite3
 import asyncio
 import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import pytest
+
+from huahuo import Huahuo
 from huahuo.app.caches import letting_go
 from tests.support.worlds.storing import Stored, stored
 
@@ -71,3 +76,38 @@ async def test_pages_that_are_let_go_while_the_log_closes_are_no_fault(tmp_path:
     async with stored(tmp_path / "data") as s:
         pass
     await let_go(s)
+
+
+async def test_a_service_inside_a_program_lets_go_when_the_loop_is_idle_and_leaves_garbage_to_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for inside in (False, True):
+        machine = Machine()
+        monkeypatch.setattr("huahuo.embedding.huahuo.Tidier", machine.tidier)
+        app = Huahuo(data=tmp_path / str(inside), port=0)
+        await (app.start_inside() if inside else app.start())
+        await app.publish("group/ops", "said", {"text": "hello"})
+        assert (machine.runs, machine.collects) == (True, False)
+        machine.let_go()
+        await app.publish("group/ops", "said", {"text": "still here"})
+        await app.stop()
+        assert not machine.runs
+
+
+class Machine:
+    """In place of the tidier: it is told when the loop is idle."""
+
+    runs = False
+    collects = True
+
+    def tidier(
+        self, loop: asyncio.AbstractEventLoop, *, collects: bool, let_go: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        self.collects, self.let_go = collects, let_go
+        return self.living()
+
+    @contextmanager
+    def living(self) -> Iterator[None]:
+        self.runs = True
+        yield
+        self.runs = False
