@@ -91,10 +91,24 @@ async def test_a_message_of_another_kind_is_answered_and_acks_go_on_together() -
         await acking(w, client)
         await client.quiet()
         assert read_together(w) == [False]
-        for seq in range(7, 14):
+        for seq in range(7, 20):
             client.ws.transport.write(framed(ack(seq)))
             await until(partial(acked, w, seq))
         assert read_together(w) == [True]
+
+
+async def test_a_few_acks_between_other_messages_do_not_change_the_reader_each_time(
+    places: list[int],
+) -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await acking(w, client)
+        assert places == [0]
+        for seq in range(7, 31, 6):
+            await client.quiet()
+            for later in range(seq, seq + 6):
+                client.ws.transport.write(framed(ack(later)))
+                await until(partial(acked, w, later))
+        assert places == [0]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20, 43])
@@ -254,7 +268,8 @@ async def outcome(seed: int, way: Way) -> Any:
 async def test_random_bytes_have_the_same_outcome_in_whatever_way_they_are_read(
     seed: int, places: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acking_socket, "_ALIKE_MIN", 1)
+    for number in ("_ALIKE_MIN", "_ALIKE_AGAIN"):
+        monkeypatch.setattr(acking_socket, number, 1)
     by_transport = await outcome(seed, "transport")
     assert not places
     for way in WAYS:

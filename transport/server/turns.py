@@ -19,7 +19,8 @@ WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 ALL_WAITING_MAX: Final = 4_096
 """Of all users, each with an even part of it: a query that waits takes 5 KB. At half of its part, we stop
-reading a user's connections. Once so many wait, what is beyond its part is refused."""
+reading a user's connections. Once so many wait, what is beyond its part is refused. Parts become smaller with
+each user that comes, so once twice as many wait, each part is one."""
 CROWDED_S: Final = 0.5
 CHARGED_S: Final = 0.0002
 REST_S: Final = 0.002
@@ -93,8 +94,9 @@ class Turns:
                 line.running -= 1
                 self._advance(user, line)
         finally:
-            if not line.running and not line.waiting:
-                self._lines.pop(user, None)
+            # One that was cancelled may notice late, when the user already has another line.
+            if not line.running and not line.waiting and self._lines.get(user) is line:
+                del self._lines[user]
                 if line.timer is not None:
                     line.timer.cancel()
 
@@ -207,6 +209,8 @@ class Turns:
 
     def _part(self) -> int:
         """How many requests of a user may wait, while all users together ask for much."""
+        if self._waiting >= 2 * self._all_waiting_max:
+            return 1
         return min(self._waiting_max, max(1, self._all_waiting_max // max(1, len(self._lines))))
 
     async def _wait(self, user: str, line: _Line) -> None:

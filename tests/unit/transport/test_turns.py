@@ -131,6 +131,57 @@ async def test_once_all_that_may_wait_does_only_those_with_less_than_their_part_
     assert made.waiting == 0
 
 
+async def test_however_many_users_come_one_after_the_other_what_may_wait_is_bounded() -> None:
+    made = turns(all_waiting_max=64)
+    refused: list[str] = []
+
+    async def work(user: str) -> None:
+        try:
+            async with made.turn(user):
+                await asyncio.sleep(1)
+        except Crowded:
+            refused.append(user)
+
+    tasks: list[asyncio.Task[None]] = []
+    users = [f"user/{number}" for number in range(40)]
+    for user in users:  # of forty, each may have one, but the first ones came when they might have more
+        tasks += [asyncio.create_task(work(user)) for _ in range(AT_ONCE + 64)]
+        await asyncio.sleep(0)
+    assert made.waiting <= 2 * 64 + len(users)
+    tasks += [asyncio.create_task(work("user/last")) for _ in range(AT_ONCE + 1)]
+    await asyncio.sleep(0)
+    assert "user/last" not in refused, "who has nothing that waits may ask"
+    assert made.crowded("user/last")
+    await asyncio.gather(*tasks)
+    assert made.waiting == 0
+
+
+async def test_one_that_leaves_the_line_when_it_ends_does_not_take_the_next_line_with_it() -> None:
+    made = turns()
+    begun: list[int] = []
+    ends, never = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int, end: asyncio.Event) -> None:
+        async with made.turn("user/1"):
+            begun.append(number)
+            await end.wait()
+
+    first = [asyncio.create_task(work(number, ends)) for number in range(AT_ONCE + 1)]
+    await asyncio.sleep(0)
+    ends.set()
+    later = [asyncio.create_task(work(number, never)) for number in range(10, 10 + AT_ONCE)]
+    first[AT_ONCE].cancel()  # the others end and the later ones begin before it notices
+    for _ in range(4):
+        await asyncio.sleep(0)
+    later += [asyncio.create_task(work(number, never)) for number in range(20, 20 + AT_ONCE)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert [number for number in begun if number >= 10] == list(range(10, 10 + AT_ONCE))
+    never.set()
+    await asyncio.gather(*first, *later, return_exceptions=True)
+    assert made.waiting == 0
+
+
 async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
     made = turns()
     owe(made, "user/1", 0.0)
