@@ -39,6 +39,9 @@ from huahuo.replay.live.feed import Feed
 
 _log = structlog.get_logger(__name__)
 
+_LEAVE_FOR_ONE = 2
+"""Where it is crowded, at most so many leave memory for each that is loaded with others."""
+
 
 class DirectoryLimits(msgspec.Struct, frozen=True):
     """The bounds of a directory."""
@@ -232,6 +235,7 @@ class Directory:
                     continue
                 quiet = QuietEntity(kind, page.stream)
                 if quiet.load_from(events):
+                    self._make_room()
                     self._quiet[address] = quiet
                     self._schedule_sweep()
                     quiet.used_s = self._next_sweep_s
@@ -365,20 +369,37 @@ class Directory:
                 break
             if self.keyframes.full:
                 break  # the next sweep continues, when these are stored
-            if isinstance(resident, QuietEntity):
-                if resident.leave():
-                    del self._quiet[address]
-                    self.passivations += 1
-                else:
-                    self.in_memory(address)
-            elif not resident.ref.is_alive():
-                self._bury(address, resident)
-            elif resident.ref.stop_if_idle():
-                del self._residents[address]
-                self.passivations += 1
-            else:  # it is busy: counts as used now
-                self._use(address, resident)
+            self._put_away(address, resident)
         self._schedule_sweep()
+
+    def _make_room(self) -> None:
+        """Many are loaded together faster than sweeps end others: where it is crowded, more leave than come.
+
+        Those that were used since the last sweep stay.
+        """
+        for _ in range(_LEAVE_FOR_ONE):
+            if not self.resident or not self._crowded() or self.keyframes.full:
+                return
+            address, resident = self._least_used()
+            if resident.used_s >= self._next_sweep_s:
+                return
+            self._put_away(address, resident)
+
+    def _put_away(self, address: str, resident: _Resident | QuietEntity) -> None:
+        """End it. If it is busy, it counts as used now."""
+        if isinstance(resident, QuietEntity):
+            if resident.leave():
+                del self._quiet[address]
+                self.passivations += 1
+            else:
+                self.in_memory(address)
+        elif not resident.ref.is_alive():
+            self._bury(address, resident)
+        elif resident.ref.stop_if_idle():
+            del self._residents[address]
+            self.passivations += 1
+        else:
+            self._use(address, resident)
 
     def _least_used(self) -> tuple[str, _Resident | QuietEntity]:
         quiet, resident = next(iter(self._quiet.items()), None), next(iter(self._residents.items()), None)

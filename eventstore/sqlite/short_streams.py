@@ -26,18 +26,25 @@ _position = attrgetter("position")
 def select_short(
     connection: sqlite3.Connection, names: Names, spans: Sequence[Span], asked: Sequence[Asked]
 ) -> list[list[StoredEvent] | None]:
-    """All events of each span. None: it must be read by itself. `asked`: the same as numbers."""
+    """All events of each span. None: it must be read by itself. `asked`: the same as numbers.
+
+    Of several spans of one stream, one is read here.
+    """
     found: dict[str, list[StoredEvent]] = {}
+    indexed: dict[str, int] = {}
+    places: list[int] = []
     numbers, longest, positions, bytes_max = [], 0, list[int](), 0
-    for span, page in zip(spans, asked, strict=True):
+    for place, (span, page) in enumerate(zip(spans, asked, strict=True)):
         if page.stream and not span.after and span.events_max >= span.upto and span.stream not in found:
+            places.append(place)
             found[span.stream] = []
+            indexed[span.stream] = page.upto
             bytes_max += span.bytes_max
             positions += page.positions
             if page.upto:
                 numbers.append(page.stream)
                 longest = max(longest, page.upto)
-    indexed = {page.name: page.upto for page in asked}
+    whole: list[list[StoredEvent] | None] = [None] * len(spans)
     events: list[StoredEvent] = []
     try:
         if numbers:
@@ -50,13 +57,15 @@ def select_short(
         events.sort(key=_position)
         prove_events(connection, names, events)
     except Corrupt:
-        return [None] * len(spans)
+        return whole
     for event in events:
         found[event.stream].append(event)
-    return [_whole(span, found.get(span.stream)) for span in spans]
+    for place in places:
+        whole[place] = _whole(spans[place], found[spans[place].stream])
+    return whole
 
 
-def _whole(span: Span, events: list[StoredEvent] | None) -> list[StoredEvent] | None:
+def _whole(span: Span, events: list[StoredEvent]) -> list[StoredEvent] | None:
     """The events, if they are all of the span and not too large."""
     if not events or len(events) != span.upto or events[-1].seq != span.upto:
         return None

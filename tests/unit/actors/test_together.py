@@ -1,6 +1,7 @@
 """Entities that are loaded together, and decide without a message, many in one append."""
 
 import asyncio
+from itertools import batched
 
 import pytest
 
@@ -298,6 +299,22 @@ def test_quiet_entities_leave_memory_with_the_others_the_least_used_first() -> N
         assert (town.directory.resident, town.directory.weight) == (0, 0)
 
     in_town(test, limits=DirectoryLimits(idle_s=100))
+
+
+def test_entities_that_are_loaded_faster_than_sweeps_end_others_stay_within_the_bound() -> None:
+    async def test(town: Town) -> None:
+        keys = [f"a{number}" for number in range(1_000)]
+        for key in keys:
+            await town.execute(key, Deposit(1))
+        await asyncio.sleep(300)
+        most = 0
+        for some in batched(keys, 20):
+            await town.directory.load([f"account/{key}" for key in some])
+            most = max(most, town.directory.resident)
+            await asyncio.sleep(0.2)
+        assert 200 <= most <= 200 + 20 * 2 * 5, "the bound, and what was loaded since the last two sweeps"
+
+    in_town(test, limits=DirectoryLimits(idle_s=100, residents_max=200, stops_per_sweep_max=10))
 
 
 def test_a_quiet_entity_that_grew_long_leaves_a_keyframe() -> None:

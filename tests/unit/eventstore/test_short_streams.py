@@ -46,6 +46,7 @@ async def test_pages_are_what_reading_each_of_them_gives(name: str, tmp_path: Pa
         streams = ["a/1", "nobody", "b", "a/1", "a/2", "log/x"]
         await as_each(log, pages(log, streams))
         await as_each(log, pages(log, streams, after=2))
+        await as_each(log, [Page("b", 0, 99, 1 << 20), Page("b", 5, 99, 1 << 20), Page("b", 0, 3, 1 << 20)])
         await as_each(log, [Page("b", 0, 3, 1 << 20), Page("a/3", 0, 99, 1), Page("log", 0, 5, 1 << 20)])
 
 
