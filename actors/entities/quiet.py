@@ -19,7 +19,7 @@ from huahuo.eventstore.port import Log
 
 READ_TOGETHER: Final = 128
 _BYTES_MAX: Final = 32 << 10
-"""One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
+"""One read of many streams takes at most 4 MiB. Of a stream with more bytes the first part is read, alone."""
 
 
 class QuietEntity(Deciding):

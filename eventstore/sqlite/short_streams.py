@@ -1,7 +1,8 @@
 """Reading many short streams from their beginning with few statements.
 
 What is found is proven as that of one stream: each seq once, and each event by the hash chain. A stream for
-which that does not hold is left to be read by itself, which then says what is wrong.
+which that does not hold is left to be read by itself, which then says what is wrong. So is one with a large
+event: many rows are in memory at once, before their sizes are known.
 """
 
 import sqlite3
@@ -18,8 +19,10 @@ _FROM_THEIR_BEGINNING = (
     f"SELECT {EVENT_COLUMNS} FROM (SELECT value AS stream FROM json_each(?)) AS asked"  # noqa: S608  constant
     " CROSS JOIN seq_index AS found ON found.stream = asked.stream AND found.seq <= ?"
     " CROSS JOIN event ON event.position = found.position"
-    " AND event.stream = found.stream AND event.seq = found.seq"
+    " AND event.stream = found.stream AND event.seq = found.seq AND length(event.body) <= ?"
 )
+_AT = EVENTS_AT.replace(" ORDER", " AND length(body) <= ? ORDER")
+_BODY_BYTES_MAX = 32 << 10
 _position = attrgetter("position")
 
 
@@ -48,12 +51,12 @@ def select_short(
     events: list[StoredEvent] = []
     try:
         if numbers:
-            bounds = (as_json(numbers), longest)
+            bounds = (as_json(numbers), longest, _BODY_BYTES_MAX)
             there = select_events(connection, names, _FROM_THEIR_BEGINNING, bounds, bytes_max)
             events += [event for event in there if event.seq <= indexed[event.stream]]
         if positions:
-            at = (as_json(positions), len(positions))
-            events += select_events(connection, names, EVENTS_AT, at, bytes_max)
+            at = (as_json(positions), _BODY_BYTES_MAX, len(positions))
+            events += select_events(connection, names, _AT, at, bytes_max)
         events.sort(key=_position)
         prove_events(connection, names, events)
     except Corrupt:

@@ -2,15 +2,16 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.model import Page
+from huahuo.eventstore.model import Page, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite import events, seq_index
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from tests.support.worlds.logs import ENGINES, append, event, make_engine
@@ -108,6 +109,31 @@ async def test_of_streams_of_which_one_is_damaged_the_others_are_read_without_it
         await log.read_pages(pages(log, STREAMS))
     others = [stream for stream in STREAMS if stream != "meter/6"]
     assert all(len(events) == 1 for events in await log.read_pages(pages(log, others[:3])))
+    await log.close()
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+async def test_many_streams_of_large_events_take_no_more_memory_than_one_of_them(
+    indexed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await opened(tmp_path)
+    for _ in range(2):
+        for stream in STREAMS[:20]:
+            await log.append(append(event(stream, b"x" * 100_000)))
+    if indexed:
+        await log.close()
+        log = await opened(tmp_path)
+    sizes: list[int] = []
+    stored = events._stored  # noqa: SLF001
+
+    def counted(rows: list[tuple[Any, ...]], *known: Any) -> list[StoredEvent]:
+        sizes.append(sum(len(row[4]) for row in rows))
+        return stored(rows, *known)
+
+    monkeypatch.setattr(events, "_stored", counted)
+    found = await log.read_pages(pages(log, STREAMS[:20], bytes_max=32 << 10))
+    assert [len(some) for some in found] == [1] * 20
+    assert max(sizes) <= 200_000
     await log.close()
 
 
