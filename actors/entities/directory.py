@@ -230,6 +230,8 @@ class Directory:
 
     def _short(self, entities: Iterable[tuple[str, str]]) -> Iterator[tuple[LoopRef[Entity], Page]]:
         for kind, key in entities:
+            if kind not in self._kinds:  # another node's newer code has it
+                continue
             known = self._kinds[kind]
             events_max = known.policy.leaving
             stream = f"{known.stream_prefix}/{key}"

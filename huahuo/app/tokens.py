@@ -34,7 +34,7 @@ def mint(
     now_ms, issue_ms = judge.latest_ms(clock_ms), judge.issue_ms(user_id, clock_ms)
     principal = Principal(user_id, username, is_admin=admin, groups=groups, signed_in_ms=now_ms)
     token = judge.mint(principal, now_ms=now_ms, ttl_s=ttl_s, jti=ambient.token(), issue_ms=issue_ms)
-    if isinstance(judge.verify(token, clock_ms), AuthFailure):
+    if isinstance(judge.verify(token, now_ms), AuthFailure):
         raise ConfigError(
             f"the service would refuse this token: {USER_ID_RULE}; a user name has 1 to 256 characters, "
             "group names are of letters, digits and _.- up to 64"

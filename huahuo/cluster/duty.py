@@ -25,9 +25,10 @@ from huahuo.ledger import Ledger
 
 BEAT_S = 2.0
 TURN_S = 0.5
-LOOK_S, QUIET_S = 10.0, 60.0
+LOOK_S, QUIET_S, QUIET_MAX_S = 10.0, 60.0, 3_600.0
 """How often a node that left the work to others looks whether its code knows all of it, and for how long it
-must have known all before it does a part again: while newer code is at work, it comes and goes."""
+must have known all before it does a part again: while newer code is at work, it comes and goes. Twice as long
+after each time that it had to leave again, up to the last."""
 DRAINED, STOPS, LACKS = "drained", "stops", "lacks"
 LIVES_MS = 60_000
 """A node whose newest row is older than this is not asked for its keys."""
@@ -69,6 +70,7 @@ class Duty:
         self._known = known
         self._looked_s = self._lacked_s = 0.0
         """When this node looked last whether it knows all of the work, and when it did not last."""
+        self._quiet_s, self._came_back = QUIET_S, False
         self._turned = turned
         self.node = node
         self.members: Mapping[str, Member] = {}
@@ -179,6 +181,7 @@ class Duty:
         self._unfit.discard(why)
         if why == DRAINED:
             self._lacks_nothing()
+            self._came_back = False
 
     async def stop(self) -> None:
         """Leave the work to another node. Idempotent."""
@@ -217,6 +220,8 @@ class Duty:
         """The work has something that this node's code does not know."""
         self._lacks = str(error)
         self._looked_s = self._lacked_s = self._ambient.monotonic_s()
+        self._quiet_s = min(2 * self._quiet_s, QUIET_MAX_S) if self._came_back else QUIET_S
+        self._came_back = False
         _log.error("work_not_begun", reason=self._lacks)
         with suppress(EventStoreError):  # the next turn leaves it
             await self.unfit(LACKS)
@@ -235,8 +240,9 @@ class Duty:
         except ConfigError as error:
             self._lacks, self._lacked_s = str(error), now_s
             return
-        if now_s - self._lacked_s >= QUIET_S:
+        if now_s - self._lacked_s >= self._quiet_s:
             self._lacks_nothing()
+            self._came_back = True
             _log.info("work_known_again")
 
     async def _turn(self) -> None:

@@ -39,7 +39,8 @@ class Hosts:
         self._owner = owner
         self._start = start
         self._count = 0
-        self._is_ours = False
+        self._ours: App | None = None
+        """The service that was started here last."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Lock()
 
@@ -53,10 +54,10 @@ class Hosts:
         try:
             yield app
         finally:
+            self._count -= 1  # before anything that may be cancelled
             async with turns:
-                self._count -= 1
                 if self._is_ours and not self._count:
-                    self._is_ours = False
+                    self._ours = None
                     await self._owner.stop()
 
     async def first_use(self) -> App:
@@ -66,8 +67,13 @@ class Hosts:
 
     def must_be_here(self) -> None:
         """Raises HuahuoError: the service was started for hosts on another loop, and runs there."""
-        if self._is_ours and self._loop is not asyncio.get_running_loop() and self._owner.app is not None:
+        if self._is_ours and self._loop is not asyncio.get_running_loop():
             raise HuahuoError(_ELSEWHERE)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the service that runs was started here."""
+        return self._ours is not None and self._owner.app is self._ours
 
     def _turns_here(self) -> asyncio.Lock:
         """Starts and stops are one at a time. A lock belongs to one loop."""
@@ -80,6 +86,5 @@ class Hosts:
     async def _started(self, by: str) -> App:
         app = self._owner.app
         if app is None:
-            app = await self._start(by)
-            self._is_ours = True
+            app = self._ours = await self._start(by)
         return app

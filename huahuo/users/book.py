@@ -4,10 +4,12 @@ It works over the log of a running service, and over one that a command has open
 head of `accounts`, so two writers never decide on the same state.
 """
 
+import contextlib
 from collections.abc import Callable
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
@@ -156,24 +158,33 @@ class UserBook:
 
         It takes as long for names that nobody has.
         """
-        user = self.users.named(name)
+        user, seq = self.users.named(name), self.users.seq
         sealed = None if user is None else await self._log.secret(owner_of(user.user_id), HASH)
         stored = passwords.UNKNOWN if sealed is None else sealed.reveal()
         fits = await self._executor.run(lambda: passwords.fits(stored, password))
         if user is None or sealed is None or not fits:
             return None
         if passwords.is_dated(stored):
-            await self._rehash(user.user_id, password)
+            await self._rehash(user.user_id, password, seq)
         now = self.users.of(user.user_id)  # it may have changed meanwhile
         return None if now is None or now.disabled else now
 
-    async def _rehash(self, user_id: int, password: str) -> None:
+    async def _rehash(self, user_id: int, password: str, seq: int) -> None:
+        """`seq`: of the users when the password was right. It may be another one by now."""
         stored = await self._executor.run(lambda: passwords.hashed(password))
         put = SecretPut(owner_of(user_id), HASH, Secret(stored))
         changed = event(CHANGED, self._now_ms, user_id, what="hash")
-        await self._log.append(
-            Append(ts_ms=self._now_ms, events=(changed,), secrets=(put,), principal="service")
-        )
+        expected = {ACCOUNTS: seq}
+        with contextlib.suppress(Conflict):  # a later sign-in does it
+            await self._log.append(
+                Append(
+                    ts_ms=self._now_ms,
+                    events=(changed,),
+                    expected=expected,
+                    secrets=(put,),
+                    principal="service",
+                )
+            )
 
     async def _hashed(self, password: str) -> str:
         passwords.refuse_password(password)

@@ -12,6 +12,7 @@ import msgspec
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.transport.access.common_time import IssueMs
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.http.signing_in import Verdict
 from huahuo.users import en, zh
@@ -84,6 +85,7 @@ class Login:
             return Refused(wait_s)
         if self._running >= _AT_ONCE_MAX:
             return Refused(_BUSY_S)
+        issue_ms = self.authenticator.asked_from(self._ambient.now_ms())
         self._running += 1
         try:
             user = await self._book.verified(name, password)
@@ -94,7 +96,7 @@ class Login:
             waits = self._by_name.failed(key, now_s), self._by_address.failed(address, now_s)
             return Refused(max(waits) or None)
         self._by_name.succeeded(key)
-        return self.token_for(user)
+        return self.token_for(user, issue_ms=issue_ms)
 
     @property
     def failures(self) -> dict[str, Failures]:
@@ -169,14 +171,19 @@ class Login:
         user = self._book.users.of(user_id)
         return None if user is None or user.disabled else self.token_for(user, signed_in_ms)
 
-    def token_for(self, user: User, signed_in_ms: int = 0) -> SignedIn:
-        """A new token. `signed_in_ms` 0: the user has just signed in."""
+    def token_for(self, user: User, signed_in_ms: int = 0, issue_ms: IssueMs | None = None) -> SignedIn:
+        """A new token. `signed_in_ms` 0: the user has just signed in.
+
+        `issue_ms`: of when it is, None: of now. What ends all sessions while a password is compared ends it.
+        """
         clock_ms = self._ambient.now_ms()
         now_ms = self.authenticator.latest_ms(clock_ms)
         token = self.authenticator.mint(
             Principal(user.user_id, user.name, is_admin=user.is_admin, signed_in_ms=signed_in_ms or now_ms),
             now_ms=now_ms,
-            issue_ms=self.authenticator.issue_ms(user.user_id, clock_ms),
+            issue_ms=self.authenticator.issue_ms(user.user_id, clock_ms)
+            if issue_ms is None
+            else issue_ms(user.user_id),
             ttl_s=self._token_ttl_s,
             jti=self._ambient.token(),
         )

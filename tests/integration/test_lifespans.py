@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from huahuo import Huahuo
+from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError
 from tests.support.patience import WITHIN_S
 
@@ -164,6 +165,53 @@ async def test_a_host_within_async_with_leaves_the_service_running_at_its_end(ap
         assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
         await server.say("shutdown")
         assert runs(app)
+    assert not runs(app)
+
+
+async def test_a_host_leaves_a_service_running_that_the_program_started_in_place_of_the_hosts(
+    app: Huahuo,
+) -> None:
+    server = Server(FastAPI(lifespan=app.lifespan))
+    assert (await server.say("startup"))["type"] == "lifespan.startup.complete"
+    await app.stop()
+    async with app:
+        await server.say("shutdown")
+        assert runs(app)
+    assert not runs(app)
+
+
+async def test_a_host_that_is_cancelled_while_another_one_starts_counts_no_more(
+    app: Huahuo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    start_inside = app.start_inside
+
+    async def slow_start() -> App:
+        begun.set()
+        await may_end.wait()
+        return await start_inside()
+
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def host() -> None:
+        async with app.lifespan():
+            entered.set()
+            await leave.wait()
+
+    shop = asyncio.ensure_future(host())
+    await entered.wait()
+    await app.stop()
+    monkeypatch.setattr(app, "start_inside", slow_start)
+    office = Server(FastAPI(lifespan=app.lifespan))
+    starting = asyncio.ensure_future(office.say("startup"))
+    await begun.wait()
+    leave.set()
+    await asyncio.sleep(0)  # it waits for the start of the other one
+    shop.cancel()
+    await asyncio.wait([shop])
+    may_end.set()
+    assert (await starting)["type"] == "lifespan.startup.complete"
+    await office.say("shutdown")
     assert not runs(app)
 
 

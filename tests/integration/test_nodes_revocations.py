@@ -12,8 +12,10 @@ from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.verifying import WithKeys
 from huahuo.app.nodes import latest_of
 from huahuo.app.tokens import mint
+from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Duplicate
+from huahuo.transport.access.common_time import among_nodes
 from huahuo.transport.access.revocations import RevocationWatch
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -161,6 +163,14 @@ async def test_a_token_that_the_program_of_a_node_makes_behind_a_revocation_is_g
             await node.takes("")
             token = mint(SECRET, node.ambient, user_id=1, username="alice", by=node.authenticator)
             assert [await other.takes(token) for other in both] == ["ok", "ok"]
+
+
+def test_the_program_of_a_node_that_knows_that_its_clock_is_ahead_has_tokens_made() -> None:
+    ambient = FakeAmbient(1)
+    day_ago_ms = ambient.now_ms() - 86_400_000
+    by = Authenticator(SECRET, latest_ms=among_nodes(lambda: 0, lambda: day_ago_ms))
+    token = mint(SECRET, ambient, user_id=1, username="alice", by=by)
+    assert isinstance(Authenticator(SECRET).verify(token, day_ago_ms + 600_000), Verified)
 
 
 async def test_each_revocation_ends_what_was_issued_since_the_one_before_while_the_common_time_stands() -> (

@@ -24,7 +24,8 @@ GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXP_MAX_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write
 NEVER_MS: Final = _EXP_MAX_S * 1000
 """The expiry of what does not expire."""
-_SKEW_MS: Final = 5_000  # an issuer's clock may be ahead by at most this
+SKEW_MS: Final = 5_000
+"""An issuer's clock may be ahead by at most this."""
 _PLAIN: Final = ("exp", "username", "iat", "auth_time", "nbf", "jti")
 _SEPARATORS: Final = re.compile(r"[ ,]+")
 
@@ -122,10 +123,10 @@ def verified_of(claims: Claims, newest_ms: IssueMs) -> Verified:
     ):
         raise TokenError("username, is_admin, groups or jti is out of bounds")
     iat_ms = None if claims.iat is None else _ms(claims.iat, "iat")
-    now_ms = newest_ms(user_id)
-    if iat_ms is not None and iat_ms > now_ms + _SKEW_MS:
+    latest_ms = newest_ms(user_id)
+    if iat_ms is not None and iat_ms > latest_ms:
         raise TokenError("iat lies in the future: compare the clocks of the issuer and of this machine")
-    if claims.nbf is not None and _ms(claims.nbf, "nbf") > now_ms + _SKEW_MS:
+    if claims.nbf is not None and _ms(claims.nbf, "nbf") > latest_ms:
         raise TokenError("nbf lies in the future: compare the clocks of the issuer and of this machine")
     principal = Principal(
         user_id=user_id,

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.transport.access.claims import OWN_NAMES, ClaimNames, own_claims, verified_of
+from huahuo.transport.access.claims import OWN_NAMES, SKEW_MS, ClaimNames, own_claims, verified_of
 from huahuo.transport.access.common_time import IssueMs, Latest, own_clock
 from huahuo.transport.access.compact import TokenError
 from huahuo.transport.access.revocations import Revocations
@@ -59,8 +59,15 @@ class Authenticator:
         return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
 
     def newest_ms(self, user_id: UserId, now_ms: int) -> int:
-        """How new a token of this user may be: what is newer lies in the future."""
-        return max(now_ms, self.issue_ms(user_id, now_ms))
+        """How new a token of this user may be: what is newer lies in the future.
+
+        The moment after the last revocation has no `SKEW_MS`: the user's next one may end no more than that.
+        For the same reason a clock that is known to be ahead counts for a user who was never revoked only.
+        """
+        ended_ms, latest_ms = self.revocations.ended_ms(user_id), self.latest_ms(now_ms)
+        if not ended_ms:
+            return max(now_ms, latest_ms) + SKEW_MS
+        return max(latest_ms + SKEW_MS, ended_ms + 1)
 
     def asked_from(self, now_ms: int) -> IssueMs:
         """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation during it ends its token too."""

@@ -82,8 +82,41 @@ def bells(*, newer: bool) -> Entity[Bell]:
     return bell
 
 
+class Gong(Struct, frozen=True):
+    strikes: int = 0
+
+
+class Put(Command, action="put_gong", creates=True):
+    seconds: float
+
+
+class Strike(Command): ...
+
+
+class Struck(Event, type="gong_struck"): ...
+
+
+def gongs() -> Entity[Gong]:
+    """A kind that only newer code has."""
+    gong = Entity("gong", Gong)
+
+    @gong.evolve
+    def struck(state: Gong, event: Struck) -> Gong:
+        return replace(state, strikes=state.strikes + 1)
+
+    @gong.decide
+    def strike(state: Gong, command: Strike, ctx: Context) -> Outcome:
+        return [Struck()]
+
+    @gong.decide
+    def put(state: Gong, command: Put, ctx: Context) -> Outcome:
+        return Decision([Struck()], effects=[After(command.seconds, Strike())])
+
+    return gong
+
+
 async def open_as(node: Works, *, newer: bool) -> None:
-    await node.open([parcels(node.script, carries=newer), bells(newer=newer)])
+    await node.open([parcels(node.script, carries=newer), bells(newer=newer), *([gongs()] if newer else [])])
 
 
 def on_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:
@@ -146,6 +179,24 @@ def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_no
         await newer.divide("a")
         await asyncio.sleep(10)
         assert await sums(newer) == (MANY, MANY)
+
+    on_nodes(test)
+
+
+def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node() -> None:
+    async def test(newer: Works, older: Works) -> None:
+        await asyncio.gather(newer.divide("b"), older.divide("b"))
+        for _ in range(MANY):
+            hung = await newer.send("hang_bell", seconds=5)
+            await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
+        await newer.send("put_gong", seconds=5)
+        await asyncio.sleep(10)
+        assert await sums(older) == (MANY, 0)
+        await older.divide("a")
+        await newer.divide("a")
+        await asyncio.sleep(10)
+        assert await sums(newer) == (MANY, MANY)
+        assert [event["type"] for event in await newer.engine.bodies("gong/1")] == ["gong_struck"] * 2
 
     on_nodes(test)
 

@@ -47,6 +47,10 @@ class Worker:
         """How often the log is yet to refuse the beginning of the work."""
         self.knows = True
         """Whether its code knows all that the work has."""
+        self.says_unknown = True
+        """Whether it can tell that before it begins, as a plug-in may not."""
+        self.refused = 0
+        """How often it could not do its part."""
         self.breaks = False
         self.leaves = 0
         """How often the log does not let it leave the work."""
@@ -83,11 +87,12 @@ class Worker:
             raise Unavailable("not now")
 
     async def _known(self) -> None:
-        if not self.knows:
+        if not self.knows and self.says_unknown:
             raise ConfigError("this effect is not known")
 
     async def _divide(self, share: Share) -> None:
         if not self.knows and share != NOTHING:
+            self.refused += 1
             raise ConfigError("this effect is not known")
         self.share = share
 
@@ -176,6 +181,22 @@ async def test_a_node_does_its_part_again_once_its_code_has_known_the_work_for_a
         assert older.share == NOTHING
         await wait(made, LOOK_S * 2 + 2.0)
         assert older.share.nodes == each[0].duty.sharing == ("a", "b", "c")
+        await older.duty.stop()
+
+
+async def test_a_node_that_must_leave_the_work_again_and_again_comes_back_ever_later() -> None:
+    async with workers() as (made, each):
+        await each[2].duty.stop()
+        older = Worker(made.nodes[2])
+        older.knows = False
+        older.says_unknown = False
+        await older.duty.start()
+        await wait(made, 20 * 60)
+        assert older.refused == 1 + 4, "at its start, and after 1, 2, 4 and 8 minutes more"
+        await older.duty.unfit()
+        older.duty.fit()
+        await wait(made, QUIET_S)
+        assert older.refused == 6, "who lets it in again does so at once"
         await older.duty.stop()
 
 

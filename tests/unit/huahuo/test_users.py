@@ -11,9 +11,9 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append
-from huahuo.transport.access.revocations import AUTH_STREAM
+from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.users import passwords
 from huahuo.users.book import UserBook
 from huahuo.users.failures import FAILURES_MAX, Failures
@@ -282,6 +282,56 @@ def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.
         before = world.executor.jobs
         assert isinstance(await world.sign_in(), SignedIn)
         assert world.executor.jobs == before + 1
+
+    in_world(test)
+
+
+class Meanwhile(InlineExecutor):
+    """While the first password is compared, something else happens."""
+
+    def __init__(self, happens: Callable[[], Awaitable[None]]) -> None:
+        self._happens: Callable[[], Awaitable[None]] | None = happens
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        result = await super().run(job)
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            await happens()
+        return result
+
+
+@pytest.mark.parametrize("dated", [False, True])
+@pytest.mark.parametrize("change", ["another password", "sign out everywhere"])
+def test_what_ends_all_sessions_ends_a_sign_in_that_began_before_it(
+    change: str, dated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        watch = RevocationWatch(world.log, world.authenticator.revocations, lambda _: None)
+        await watch.start()
+        if dated:
+            monkeypatch.setattr(
+                passwords, "HASHER", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
+            )
+
+        async def happens() -> None:
+            world.ambient.advance(0.05)
+            if change == "another password":
+                book = UserBook(world.log, world.ambient, InlineExecutor())
+                await book.start()
+                await book.set_password("alice", "another-password", principal="test")
+            else:
+                await world.book.end_sessions(1, principal="test")
+            world.ambient.advance(0.05)
+
+        world.book = UserBook(world.log, world.ambient, Meanwhile(happens))
+        await world.book.start()
+        world.login = Login(world.book, world.authenticator, world.ambient, token_ttl_s=3600)
+        signed = await world.sign_in()
+        if isinstance(signed, SignedIn):
+            assert isinstance(world.authenticator.verify(signed.token, world.ambient.now_ms()), AuthFailure)
+        now = "another-password" if change == "another password" else PASSWORD
+        assert isinstance(await world.sign_in(password=now), SignedIn)
 
     in_world(test)
 

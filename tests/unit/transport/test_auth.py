@@ -378,6 +378,25 @@ def test_what_is_newer_than_its_users_revocation_does_not_lie_in_the_future() ->
     assert outcome(revoked({"user_id": 43}), text, hour_ago_ms) == "token_invalid"
 
 
+def test_the_next_revocation_ends_every_token_that_is_as_new_as_the_last_one() -> None:
+    hour_ago_ms = NOW_MS - 3_600_000
+    for newer_ms in (1, 1_000, 3_000, 5_001):
+        auth = revoked({"user_id": 42})
+        text = auth.mint(ALICE, now_ms=hour_ago_ms, ttl_s=60, jti="j", issue_ms=NOW_MS + newer_ms)
+        before = outcome(auth, text, hour_ago_ms)
+        auth.revocations.apply(revocation({"user_id": 42}, hour_ago_ms + 1_000))
+        after = outcome(auth, text, hour_ago_ms + 2_000)
+        assert (before, after) in {("ok", "token_revoked"), ("token_invalid", "token_invalid")}, newer_ms
+
+
+def test_a_token_by_a_clock_that_is_known_to_be_ahead_ends_with_its_users_revocation() -> None:
+    auth = Authenticator(SECRET, latest_ms=among_nodes(lambda: 0, lambda: NOW_MS - 3_600_000))
+    text = auth.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j")
+    assert outcome(auth, text) == "ok"
+    auth.revocations.apply(revocation({"user_id": 42}, auth.latest_ms(NOW_MS)))
+    assert outcome(auth, text) != "ok"
+
+
 def test_a_revocation_covers_a_user_who_was_asked_about_before_it() -> None:
     auth = revoked({"user_id": 42})
     issue_ms = auth.asked_from(NOW_MS)
