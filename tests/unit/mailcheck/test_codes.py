@@ -411,7 +411,9 @@ def test_prices_hours_and_scores_on_lines_of_their_own_are_no_groups_of_a_code(t
     assert find_code("Sign in", text) is None
 
 
-@pytest.mark.parametrize("text", ["您的登录验证码为\n482\n913\n请勿泄露", "Your code:\n\n482\n\n913\n\nThanks"])
+@pytest.mark.parametrize(
+    "text", ["您的登录验证码为\n482\n913\n请勿泄露", "Your code:\n\n482\n\n913\n\nThanks"]
+)
 def test_groups_below_a_line_about_a_code_are_one(text: str) -> None:
     found = find_code("Sign in", text)
 
