@@ -18,7 +18,9 @@ BYTES_MAX: Final = 512 << 10
 """Of the text of one command, as JSON. A service takes messages of 1 MiB."""
 _TOO_LONG: Final = "the line is too long"
 _COLUMNS: Final = re.compile(r"(?:^|[,;\t|]|----)\s*\"?email\"?\s*(?:$|[,;\t|]|----)", re.IGNORECASE)
-_BREAK: Final = re.compile(r"\r\n|\r|\n")
+_LINE: Final = re.compile(r"\S[^\r\n]*")
+"""One that is not blank, without blanks at its beginning. Of blank lines there may be millions."""
+_BLANK_BYTES: Final = 4
 
 
 class Send(Protocol):
@@ -55,27 +57,35 @@ def pieces(text: str, *, lines_max: int = LINES_MAX, bytes_max: int = BYTES_MAX)
 
     A first line that names columns begins each piece.
     """
+    text = text.removeprefix("\ufeff")
     lines: list[str] = []
-    size, start = 0, 1
-    head: str | None = None
-    columns = ""
-    for number, line in enumerate(_BREAK.split(text.removeprefix("\ufeff")), start=1):
+    size, start, number, end = 0, 1, 1, 0
+    columns: str | None = None
+    for found in _LINE.finditer(text):
+        number += _breaks(text[end : found.start()])
+        end, line = found.end(), found[0]
         weight = len(msgspec.json.encode(line)) + 2
         if weight > bytes_max:
             yield number
-            line = ""  # noqa: PLW2901  so that those behind it keep their numbers
-            weight = 2
-        if head is None and line.strip():
-            head = line
+            continue
+        if columns is None:
             columns = line if _COLUMNS.search(line) and "@" not in line else ""
-        if lines and (len(lines) >= lines_max or size + weight > bytes_max):
+        blank = number - start - len(lines)
+        if lines and (number - start >= lines_max or size + blank * _BLANK_BYTES + weight > bytes_max):
             yield from _closed(lines, start, columns)
-            lines, size, start = [], 0, number
-            if columns:
-                lines, size, start = [columns], len(columns), number - 1
-        lines.append(line)
-        size += weight
-    yield from _closed(lines, start, columns)
+            lines = [columns] if columns else []
+            size, start = len(columns), number - len(lines)
+        if not lines:
+            start = number
+        blank = number - start - len(lines)
+        lines += [*[""] * blank, line]
+        size += blank * _BLANK_BYTES + weight
+    yield from _closed(lines, start, columns or "")
+
+
+def _breaks(text: str) -> int:
+    """How many lines end in it."""
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
 def _closed(lines: list[str], start: int, columns: str) -> Iterator[Piece]:

@@ -77,7 +77,8 @@ class _AsOurs(logging.Handler):
             text = record.getMessage()
         except Exception:  # noqa: BLE001  arguments that do not fit their text are the library's fault
             text = str(record.msg)
-        structlog.get_logger().log(record.levelno, text, library=record.name, exc_info=record.exc_info)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # libraries have levels of their own
+        structlog.get_logger().log(level, text, library=record.name, exc_info=record.exc_info)
 
 
 def _of_worker(

@@ -182,9 +182,10 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
     restore = f"{_COPY}{copied_again(settings.data)}" if of_node else f"{_RESTORE}{_SERVED}"
     try:
         if of_node:
-            for finding in node_directory.examined(settings):
+            findings = node_directory.examined(settings)
+            for finding in findings:
                 yield finding
-            if path.exists():
+            if path.exists() and node_directory.NONE_YET not in findings:
                 for finding in _content(path, restore):
                     yield finding
             return

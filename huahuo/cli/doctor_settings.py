@@ -63,7 +63,7 @@ def _backups(settings: Settings, ambient: Ambient) -> Told:
     target = settings.backup_to
     if not target:
         return "error", "backups", "backup_every_s needs backup_to: a directory, or s3://BUCKET/PREFIX"
-    if not target.startswith(SCHEME) and (why := _unusable(Path(target).absolute())):
+    if not target.startswith(SCHEME) and (why := unusable(Path(target).absolute())):
         return "error", "backups", f"backup_to: {why}"
     try:
         names = Objects(target).names() if target.startswith(SCHEME) else Folder(Path(target)).names()
@@ -81,12 +81,13 @@ def _backups(settings: Settings, ambient: Ambient) -> Told:
     return "ok", "backups", f"{len(names)} at {target}, the newest {age_s / 3600:.1f} h old"
 
 
-def _unusable(target: Path) -> str:
+def unusable(target: Path) -> str:
     """Why no directory can be made there by this user; "" if one can."""
-    there = next(path for path in (target, *target.parents) if path.exists())
+    # What this user may not look into counts as not there; `Path.exists` raises.
+    there = next(path for path in (target, *target.parents) if os.path.exists(path))  # noqa: PTH110
     if not there.is_dir():
         return f"{there} is no directory: name one, or move that file away"
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return f"this user ({os.geteuid()}) may not write in {there}: give it to the service's user"
     return ""
 

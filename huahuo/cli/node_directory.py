@@ -1,5 +1,7 @@
 """What `huahuo doctor` finds in the directory of a node of several, whose log only that node writes."""
 
+from typing import Final
+
 from huahuo.app.config import Settings
 from huahuo.app.nodes import DIFFERED_FILE, NODE_FILE
 from huahuo.cli.finding import Finding
@@ -11,6 +13,9 @@ from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.remaking import damage_of_small
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
+
+NONE_YET: Final = Finding("ok", "log", "none yet; the node gets a copy at its start, or follows the others")
+"""Also where a first start was cut off: what it left in the log's file has no content to look at."""
 
 
 def is_one(settings: Settings) -> bool:
@@ -42,7 +47,7 @@ def examined(settings: Settings) -> list[Finding]:
     finally:
         lock.leave(None)
     if held is None:
-        return [Finding("ok", "log", "none yet; the node gets a copy at its start, or follows the others")]
+        return [NONE_YET]
     if small:
         return [Finding("error", "log", f"{one}; {copied_again(settings.data)}") for one in small]
     text = f"the replica of a node, id {held.log_id}, which has applied proposal {held.offset}"

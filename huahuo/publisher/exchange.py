@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from huahuo.errors import ConfigError
 
+NOBODY: Final = (ConnectionRefusedError, socket.gaierror)
+"""No connection was made, so nothing can have been sent."""
 _ANSWER_BYTES_MAX: Final = 32 << 20
 
 type Answer = tuple[int, Mapping[str, str], bytes]
@@ -52,13 +55,19 @@ class Exchange:
         A connection that the service closed while it was idle is replaced once. Raises OSError or
         http.client.HTTPException: nobody knows what became of the request.
         """
-        kept = self._kept()
+        kept, lost = self._kept(), None
         if kept is not None:
             try:
                 return self._on(kept, path, headers, body, timeout_s)
-            except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
+            except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest) as error:
                 self.drop()
-        return self._on(self._opened(timeout_s), path, headers, body, timeout_s)
+                lost = error
+        try:
+            return self._on(self._opened(timeout_s), path, headers, body, timeout_s)
+        except NOBODY as error:
+            if lost is None:
+                raise
+            raise lost from error  # the service may have been ended between the request and its answer
 
     def drop(self) -> None:
         """Close this thread's connection."""

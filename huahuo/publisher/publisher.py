@@ -6,7 +6,6 @@ publisher.publish("user/42", "parcel_seen", {"order_id": 7})
 
 import http.client
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -17,7 +16,7 @@ from huahuo.at import At
 from huahuo.errors import ConfigError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.asking import bearer, body_of, key_of, listed, one
-from huahuo.publisher.exchange import Exchange
+from huahuo.publisher.exchange import NOBODY, Exchange
 from huahuo.publisher.job import LEASE_S, RemoteJob, UserId
 from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
 from huahuo.publisher.tracing import traced
@@ -25,8 +24,6 @@ from huahuo.publisher.tracing import traced
 TIMEOUT_S: Final = 30.0
 _ATTEMPT_S: Final = 10.0
 _LEAST_S: Final = 0.05
-_NOBODY: Final = (ConnectionRefusedError, socket.gaierror)
-"""No connection was made, so nothing can have been sent."""
 _log = logging.getLogger("huahuo.publisher")
 
 type Token = str | Callable[[], str]
@@ -159,7 +156,7 @@ class Publisher:
         try:
             answer = self._exchange.post(path, signed, body, max(_LEAST_S, min(_ATTEMPT_S, left_s)))
         except (OSError, http.client.HTTPException) as error:
-            return Again(f"{error.__class__.__name__}: {error}", was_sent=not isinstance(error, _NOBODY))
+            return Again(f"{error.__class__.__name__}: {error}", was_sent=not isinstance(error, NOBODY))
         return outcome_of(*answer)
 
 

@@ -203,8 +203,8 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     if not isinstance(data, str) or not data.strip():
         raise _refusal(NO_DATA, _BAD)
     whole = Import(data, hearing.mail_type_of(fields))
-    for number, command in enumerate(whole.commands):
-        whole.answered(number, await request.call("import_emails", command))
+    for command in whole.commands():
+        whole.answered(await request.call("import_emails", command))
     reply = whole.reply()
     if reply["type"] == "error":
         raise _told(reply["message"], reply)

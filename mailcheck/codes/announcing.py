@@ -77,7 +77,10 @@ _NUMBER_AFTER = re.compile(r"[^\w.!?\n]{0,3}[0-9][0-9 -]{2,10}")
 _NUMBER_BEFORE = re.compile(r"[0-9]{3}[^\w.!?\n]{0,4}$")
 _SENTENCE_ENDS = re.compile(r"[.!?\n]")
 _OWN = re.compile(r"\W{0,3}[a-z-]{0,2}[0-9]{1,3}(?![ -]?[0-9a-z])")
-_OF_BANK = re.compile(r"\b(?:your|deine?|ihre?|votre|ton|tu|su|ваш) (?:[^\W\d_]+[ -]){1,3}bank$")
+_OF_BANK = re.compile(
+    r"\b(?:your|deine?|ihre?|votre|ton|tu|su|ваш) (?!(?:new|old|own|local|neue[rn]?|eigene[rn]?|nouvelle) )"
+    r"(?:[^\W\d_]+[ -]){1,3}bank$"
+)
 _COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
 

@@ -126,7 +126,8 @@ UNITS: Final = listed(
     страниц | случаев | строк | изменений |
     scams | frauds | calls | attempts | attacks | anrufe | versuche | betrugsversuche | angriffe | konten |
     appels | tentatives | arnaques | fraudes | attaques | llamadas | intentos | estafas | ataques | звонков |
-    попыток | атак | мошенников | 起 | 通
+    попыток | атак | мошенников | 起诈骗 | 起欺诈 | 起攻击 | 起案件 | 起事件 | 通电话 | 通来电 | 通未接 |
+    通诈骗 | 通骚扰
     """
 )
 """Directly after a number: it is an amount, a time or a year."""

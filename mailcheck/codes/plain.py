@@ -32,7 +32,14 @@ _GROUP_CELLS = re.compile(
     r"[0-9]{4}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{4})|[0-9]{2}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{2}){2})"
     r"(?=[^\S\n]{0,8}(?:\n\s{0,8}[^\s0-9]|\n?$))"
 )
-"""One with a line, or a cell of a table, for each of its groups."""
+"""One with a line, or a cell of a table, for each of its groups; or prices, hours, scores, lengths."""
+_LINE_CHARS = 120
+_GROUPS_OF_CODE = re.compile(
+    r"code|pin\b|otp\b|password|digits|kennwort|passwort|ziffern|zahlen|mot de passe|chiffres|código|clave|"
+    r"contraseña|cifras|dígitos|код|парол|цифр|码|碼|口令|数字|コード|番号|パスワード|코드|번호|숫자|암호",
+    re.IGNORECASE,
+)
+"""In the line directly before such groups."""
 _SPACED = str.maketrans(
     {
         "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
@@ -104,10 +111,18 @@ def plain(text: str) -> str:
     if "  " in shown or "\t" in shown or not shown.isascii():
         shown = _BLANKS.sub(" ", shown)
     if _LINE_OF_DIGITS.search(shown):
-        shown = _GROUP_CELLS.sub(lambda cells: " ".join(cells[0].split()), shown)
+        shown = _GROUP_CELLS.sub(_joined, shown)
     if not _CELL.search(shown):
         return shown
     return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
+
+
+def _joined(cells: re.Match[str]) -> str:
+    """The groups of a code on one line, if the line before says that it is one or there is none before."""
+    before = cells.string[max(0, cells.start() - _LINE_CHARS) : cells.start()].rstrip()
+    if before and _GROUPS_OF_CODE.search(before.rpartition("\n")[2]) is None:
+        return cells[0]
+    return " ".join(cells[0].split())
 
 
 def folded(shown: str) -> str:

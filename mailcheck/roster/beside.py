@@ -20,6 +20,8 @@ _OWN: Final = 2
 """Fields that each account has: address and password."""
 _GRANT: Final = 2
 _WHOLE: Final = _OWN + _GRANT
+TOKEN_CHARS_MIN: Final = 40
+"""A field that is longer is a refresh token rather than a password."""
 
 
 def without(fields: Sequence[str], is_address: Callable[[str], bool]) -> list[str]:
@@ -27,13 +29,16 @@ def without(fields: Sequence[str], is_address: Callable[[str], bool]) -> list[st
     own, rest = list(fields[:_OWN]), [field for field in fields[_OWN:] if field]
     if not any(map(is_address, own)):
         return list(fields)
-    if len(rest) == 1 and is_address(own[0]) and _APP_PASSWORD.fullmatch(rest[0]):
-        return [own[0], rest[0]]  # the one of the two that signs in over IMAP
     grant = any(UUID.fullmatch(field) for field in rest)
+    if grant and any(len(field) > TOKEN_CHARS_MIN and not is_address(field) for field in own):
+        return list(fields)  # the password is one of the others, and may look like anything
     forms = (_PHONE, _DATE) if grant and len(fields) <= _WHOLE else (_PHONE, _DATE, _TWO_FACTOR)
     others = [
         field for field in rest if not is_address(field) and not any(form.fullmatch(field) for form in forms)
     ]
+    app = [] if grant else [field for field in rest if _APP_PASSWORD.fullmatch(field)]
+    if len(app) == 1 and not set(others).difference(app):
+        return [next(filter(is_address, own)), *app]  # of the passwords the one that signs in over IMAP
     if len(others) == len(rest) or (others and not (grant and len(others) <= _GRANT)):
         return list(fields)
     return own + others

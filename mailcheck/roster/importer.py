@@ -21,7 +21,7 @@ import msgspec
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.replies import LineFailure
-from huahuo.mailcheck.roster.beside import UUID, is_no_client_id, without
+from huahuo.mailcheck.roster.beside import TOKEN_CHARS_MIN, UUID, is_no_client_id, without
 from huahuo.mailcheck.words import zh
 
 LINES_MAX: Final = 20_000
@@ -38,7 +38,6 @@ _WIDE_SEPARATOR = re.compile("—{2,}|[，；｜]")
 """As Chinese keyboards write them: `————` for `----`."""
 _NARROW = str.maketrans("，；", ",;")
 _NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
-_TOKEN_CHARS_MIN = 40
 _LINE_BYTES = 430
 _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
 
@@ -153,8 +152,8 @@ def _by_colon_or_space(line: str) -> list[str]:
     address, colon, rest = line.partition(":")
     if colon and is_address(address.strip()):
         found = line.split(":")
-        is_plain = len(found) < FIELDS_OAUTH or not any(UUID.fullmatch(field.strip()) for field in found)
-        if not is_plain or is_address(found[-1].strip()):
+        grant = len(found) >= FIELDS_OAUTH and any(UUID.fullmatch(field.strip()) for field in found)
+        if grant or any(_has_host(field.strip()) for field in found[FIELDS_MIN:]):
             return found
         return [address, rest]
     found = line.split()
@@ -191,7 +190,12 @@ def _has_two_accounts(line: str) -> bool:
     if "," not in narrow or ";" not in narrow or any(one in line for one in _NOT_OF_LISTS):
         return False
     parts = [part.strip() for part in re.split("[,;]", narrow)]
-    return sum(is_address(part) and _HOST_NAME.search(part) is not None for part in parts) > 1
+    return sum(map(_has_host, parts)) > 1
+
+
+def _has_host(text: str) -> bool:
+    """Whether it is an address as most are; a password with an `@` seldom is."""
+    return is_address(text) and _HOST_NAME.search(text) is not None
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -259,6 +263,6 @@ def _sort_oauth(fields: list[str]) -> list[str]:
         return fields
     password, token = (fields[i] for i in range(FIELDS_OAUTH) if i not in (addresses[0], client_ids[0]))
     in_place = (addresses[0], client_ids[0]) == (0, 2)
-    if len(password) > len(token) and not (in_place and len(password) < _TOKEN_CHARS_MIN):
+    if len(password) > len(token) and not (in_place and len(password) < TOKEN_CHARS_MIN):
         password, token = token, password
     return [fields[addresses[0]], password, fields[client_ids[0]], token]

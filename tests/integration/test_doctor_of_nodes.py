@@ -105,3 +105,11 @@ async def test_a_node_with_a_damaged_directory_does_not_start_and_says_to_fetch_
     settings = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
     with pytest.raises(HuahuoError, match=r"is damaged: .*; this is the directory of a node: empty .* copy"):
         await World().open(settings, Keys(SECRET.encode(), MASTER), SystemAmbient(), Parts())
+
+
+async def test_a_first_start_that_was_cut_off_is_no_damage(data: Path) -> None:
+    for left in data.glob("*"):
+        if left.name not in ("master.key", "jwt.secret", "node.name"):
+            left.unlink()
+    (data / DATABASE).touch(0o600)
+    assert await errors(data, "nats://127.0.0.1") == []

@@ -395,3 +395,46 @@ def test_a_bank_that_sends_a_code_makes_it_no_sort_code() -> None:
 
 def test_what_a_warning_counts_is_no_code() -> None:
     assert find_code("Stay safe", "We never ask for your login code. We stopped 48213 scams in 2025.") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Item\nPrice\n120\n350\nTotal\n470\nVerify your order by signing in.",
+        "Confirm your reading. Your code for the meter:\n\nOpening times\n09\n17\n30\n",
+        "Confirm your account to see this week's numbers:\n12\n34\n56\nGood luck",
+        "Sign in to see the score\nTeam A\n102\n098\nTeam B",
+        "Your appointment\n10\n30\n45\nConfirm by code",
+    ],
+)
+def test_prices_hours_and_scores_on_lines_of_their_own_are_no_groups_of_a_code(text: str) -> None:
+    assert find_code("Sign in", text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["您的登录验证码为\n482\n913\n请勿泄露", "Your code:\n\n482\n\n913\n\nThanks"]
+)
+def test_groups_below_a_line_about_a_code_are_one(text: str) -> None:
+    found = find_code("Sign in", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["验证码482913起5分钟内有效", "验证码：482913通过此码登录", "验证码 482913 通知：请勿泄露"],
+)
+def test_a_word_behind_a_code_that_begins_as_a_unit_makes_no_count_of_it(text: str) -> None:
+    found = find_code("登录", text)
+
+    assert found is not None
+    assert found.text == "482913"
+
+
+def test_calls_and_cases_that_were_counted_are_no_codes() -> None:
+    assert find_code("登录提醒", "本月拦截 48213 起诈骗、48217 通电话，请勿泄露验证码") is None
+
+
+def test_the_code_of_a_new_bank_is_not_that_of_a_bank_that_sends_one() -> None:
+    assert find_code("Bank", "Your new bank code is 370400. Sign in to online banking.") is None

@@ -58,8 +58,21 @@ def test_a_grant_is_found_beside_it(place: int, grant: tuple[str, str], beside: 
     assert secrets("----".join(fields), mail_type) == expected
 
 
-def test_an_app_password_takes_the_place_of_the_password() -> None:
-    assert secrets("a@x.com----pw----abcd efgh ijkl mnop") == {"password": "abcd efgh ijkl mnop"}
+@pytest.mark.parametrize("own", ["a@x.com----pw", "pw----a@x.com"])
+@pytest.mark.parametrize("beside", ["", f"----{RECOVERY}", "----13800138000"])
+def test_an_app_password_takes_the_place_of_the_password(own: str, beside: str) -> None:
+    assert secrets(f"{own}----abcd efgh ijkl mnop{beside}") == {"password": "abcd efgh ijkl mnop"}
+
+
+@pytest.mark.parametrize("password", ["12345678", "2026-11-03", "138-0013-8000"])
+@pytest.mark.parametrize("mail_type", ["outlook", "gmail"])
+def test_a_password_behind_a_refresh_token_is_kept_whatever_it_looks_like(
+    password: str, mail_type: str
+) -> None:
+    expected = {"password": password, "client_id": UUID, "refresh_token": TOKEN}
+    assert secrets(f"a@x.com----{TOKEN}----{UUID}----{password}", mail_type) == expected
+    assert secrets(f"a@x.com----{TOKEN}----{password}----{UUID}", mail_type) == expected
+    assert reason(f"a@x.com----{TOKEN}----{UUID}----{password}----{RECOVERY}") == zh.MANY_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -91,7 +104,14 @@ def test_a_client_id_of_another_form_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("line", "password"),
-    [("a@x.com:pw", "pw"), ("a@x.com:p:w", "p:w"), ("a@x.com pw", "pw"), ("a@x.com: pw:b@y.com", "pw")],
+    [
+        ("a@x.com:pw", "pw"),
+        ("a@x.com:p:w", "p:w"),
+        ("a@x.com:p:w@rd", "p:w@rd"),
+        ("a@x.com pw", "pw"),
+        ("a@x.com: pw:b@y.com", "pw"),
+        ("a@x.com:pw:b@y.com:13800138000", "pw"),
+    ],
 )
 def test_a_colon_or_a_blank_behind_an_address_separates_where_nothing_else_does(
     line: str, password: str
