@@ -3,6 +3,9 @@
 Within a run it moves by the smaller of what the wall clock and the monotonic clock moved; over a restart
 by what the wall clock moved, at most one hour. So if the wall clock jumps a week ahead, no record is
 forgotten early. A machine that is switched off for a week keeps its records longer than promised.
+
+The first commit of a log writes its note, so no record is there without one: a restart would begin with
+whatever the wall clock shows then.
 """
 
 import msgspec
@@ -28,7 +31,7 @@ class AgeClock:
             self._age_ms = wall_ms
         else:
             self._age_ms = note.age_ms + min(max(wall_ms - note.wall_ms, 0), RESTART_STEP_MS_MAX)
-        self._noted_ms = self._age_ms
+        self._noted_ms = None if note is None else self._age_ms
         self._wall_ms = wall_ms
         self._monotonic_ms = monotonic_s * 1000
 
@@ -44,7 +47,7 @@ class AgeClock:
 
     def note_due(self) -> AgeNote | None:
         """The note to write with the next commit; None while the last one is less than a minute old."""
-        if self._age_ms - self._noted_ms < NOTE_EVERY_MS:
+        if self._noted_ms is not None and self._age_ms - self._noted_ms < NOTE_EVERY_MS:
             return None
         return AgeNote(self._age_ms, self._wall_ms)
 

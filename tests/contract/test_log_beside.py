@@ -296,6 +296,16 @@ async def test_a_command_older_than_eight_days_of_log_time_does_not_exist(engine
         assert isinstance(await log.append(command("c", event(), fingerprint=b"other")), Appended)
 
 
+async def test_a_wall_clock_far_ahead_at_a_restart_in_the_first_minute_forgets_no_command(
+    engine: Engine,
+) -> None:
+    async with opened(engine) as log:
+        await log.append(command("c", event()))
+    engine.ambient.advance(40 * 24 * 3600)
+    async with opened(engine) as log:
+        assert isinstance(await log.append(command("c", event())), Duplicate)
+
+
 async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine) -> None:
     async with opened(engine) as log:
         rows = tuple(RowPut("mail", "1", key(n), b"%d" % n) for n in (3, 1, 300, 2))

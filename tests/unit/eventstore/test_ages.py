@@ -28,8 +28,17 @@ def test_over_a_restart_it_moves_by_an_hour_at_most_and_never_back() -> None:
     assert AgeClock(note, 92 * DAY_MS, 0.0).read(0, 0.0) == 50 * DAY_MS
 
 
-def test_it_is_noted_once_a_minute() -> None:
+def test_it_is_noted_with_the_first_commit_of_a_log() -> None:
     clock = AgeClock(None, DAY_MS, 0.0)
+    note = clock.note_due()
+    assert note == AgeNote(DAY_MS, DAY_MS)
+    assert clock.note_due() == note, "that commit failed"
+    clock.noted(note)
+    assert clock.note_due() is None
+
+
+def test_it_is_noted_once_a_minute() -> None:
+    clock = AgeClock(AgeNote(DAY_MS, DAY_MS), DAY_MS, 0.0)
     assert clock.note_due() is None
     clock.read(DAY_MS + NOTE_EVERY_MS, 60.0)
     note = clock.note_due()
