@@ -146,6 +146,17 @@ async def test_frames_alone_prove_the_damage_where_the_mark_is_lost_too(director
     assert "frame 6 of log.db-wal is the first bad one" in await refused(directory)
 
 
+async def test_frames_that_follow_a_torn_one_are_a_power_cut_where_the_note_of_their_writer_is_lost(
+    directory: Path,
+) -> None:
+    flip_in_the_middle(directory)
+    (directory / MARK).unlink()
+    (directory / LOCK).write_bytes(b"")
+    log = await opened(directory)
+    assert log.position < ACKS
+    await log.close()
+
+
 @pytest.mark.parametrize("mark", [None, b"", b"\xff" * 1024], ids=["gone", "empty", "garbage"])
 async def test_a_lost_mark_starts_with_a_warning(
     directory: Path, mark: bytes | None, capsys: pytest.CaptureFixture[str]
