@@ -1,4 +1,4 @@
-"""A user with a mailbox and events who is erased in the midst of a run: then no file has any of it (I17)."""
+"""A user with a mailbox and events is erased in the midst of a run. Then no file holds any of it (I17)."""
 
 import asyncio
 import contextlib
