@@ -70,8 +70,10 @@ class Answering:
         self._answered: list[tuple[Execute | Record, Reply]] = []
 
     def execute(self, asked: Execute) -> None:
-        """Begin a command or a query."""
+        """Begin a command or a query. The query of a client that is gone is not answered."""
         if asked.spec.query:
+            if not self._ws.is_open:
+                return
             self._shell.start_task(self._answer(asked, tuple(self._begun.values())))
             return
         try:

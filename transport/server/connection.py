@@ -125,6 +125,7 @@ class Connection(TaskKeeper):
                 self._pump.run()
             case Signal.DISCONNECTED:
                 self._tell_free()
+                self._cancel_tasks()
             case Signal.LOST:
                 self._lost()
             case Signal.CURSORS:

@@ -27,7 +27,10 @@ class TaskKeeper(LoopActor):
         task.add_done_callback(self._ended)
 
     def _cancel_tasks(self) -> None:
-        """The connection is lost. Commands are not cancelled, so that one that has not begun is not lost."""
+        """The client is gone: nobody waits for its answers, events and snapshots.
+
+        Commands are no tasks: one that has not begun is not lost.
+        """
         for task in tuple(self._tasks or ()):
             task.cancel()
 

@@ -24,9 +24,9 @@ class Calls:
         "_made",
         "_named",
         "_session",
-        "_specs",
         "_unknown",
         "outstanding",
+        "specs",
     )
 
     def __init__(
@@ -36,7 +36,8 @@ class Calls:
         # It does not repeat the action: what a client sent by mistake may be a secret.
         self._classic = classic
         self._unknown = zh.UNKNOWN_ACTION if classic else zh.NO_SUCH_ACTION
-        self._specs = specs
+        self.specs = specs
+        """By action."""
         self._fresh_hash = fingerprints.keyed(fingerprint_key)
         self._named: tuple[Principal, str] | None = None
         self._made = 0
@@ -48,7 +49,7 @@ class Calls:
         If a command with an id has invalid fields, its refusal is recorded like any other final answer: the
         same id gets the same refusal, and it cannot be used for another command.
         """
-        spec = self._specs.get(parsed.action)
+        spec = self.specs.get(parsed.action)
         if spec is None:
             may_ask = parsed.id is not None and parsed.action and could_call(principal, parsed.action)
             if not may_ask or self._classic:

@@ -31,6 +31,7 @@ from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.protocol.token_bucket import TokenBucket
 from huahuo.transport.session import outgoing
+from huahuo.transport.session.abandoned import only_asks
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.delivery_states import DeliveryState
 from huahuo.transport.session.lifetime import Lifetime
@@ -117,6 +118,10 @@ class Session(Lifetime):
         return super().tick(now)
 
     # What happens: messages ------------------------------------------------------------------------
+
+    def needless(self, data: str | bytes) -> bool:
+        """Whether a message need not be handled now that the client is gone."""
+        return self._state is State.OPEN and only_asks(data, self._calls.specs)
 
     def received(self, data: str | bytes, now: Now) -> list[Output]:
         """A message came."""
