@@ -25,7 +25,8 @@ PART: Final = (
 )
 MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
-    "test_server_faults", "test_server_flow", "test_server_input", "test_server_pipelining",
+    "test_server_faults", "test_server_flow", "test_server_input", "test_server_leaving",
+    "test_server_pipelining",
     "test_compression", "test_client_commands", "test_client_end", "test_client_over_http",
     "test_client_resume",
     "test_server_batches", "test_server_rest", "test_server_unauthenticated", "test_server_uvloop",
@@ -40,6 +41,8 @@ OF_THE_SOCKET: Final = frozenset(
         "test_a_get_with_a_body_and_lines_that_end_early_are_refused",
         "test_a_body_in_a_form_that_is_not_read_and_a_head_without_end_are_refused",
         "test_a_body_with_two_ends_is_refused_and_ends_its_connection",
+        # A client's end is told behind the messages that wait, or by the first answer that cannot be sent.
+        "test_queries_of_a_client_that_left_wait_for_no_turn_and_its_commands_are_carried_out",
         # Framing, pings, handshakes, and sockets before they are WebSockets are the other server's.
         "test_an_ack_between_the_parts_of_a_message_is_a_breach",
         "test_an_ack_in_two_segments_is_one_ack",

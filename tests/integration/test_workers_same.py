@@ -18,7 +18,7 @@ MORE: Final = (
     "test_durable_streams", "test_http_calls", "test_http_pages", "test_http_plugin_routes",
     "test_server_acks", "test_server_batches", "test_server_budget", "test_server_classic",
     "test_server_drain", "test_server_flow", "test_server_input",
-    "test_server_pipelining", "test_server_unauthenticated", "test_compression",
+    "test_server_leaving", "test_server_pipelining", "test_server_unauthenticated", "test_compression",
 )  # fmt: skip
 OF_ONE_PROCESS: Final = frozenset(
     {
