@@ -27,7 +27,7 @@ class RemoteHub:
 
     def __init__(self, questions: Questions, ambient: Ambient, awake: AwakeAmbient | None = None) -> None:
         self._questions = questions
-        self._wheel = Wheel(ambient, lambda **_: None, awake=awake)
+        self._wheel = Wheel(ambient, lambda: None, awake=awake)
         self._made = 0
         self._numbers: dict[LiveConnection, int] = {}
         self._joined: dict[int, LiveConnection] = {}
