@@ -1,5 +1,7 @@
 """One Unix socket between the owner and a worker: messages in order, written together once per loop turn.
 
+A commit, and what waits before it, is written at once.
+
 A message is its length in four bytes, then its bytes. What waits to be sent is bounded: a peer that
 does not read is given up at that bound, because its clients can continue with another worker.
 """
