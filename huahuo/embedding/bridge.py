@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 _STOPPED: Final = "the service stopped before it could answer"
+_WAITS_FOR_ITSELF: Final = "this call would wait for itself: it was made on the service's own loop"
+_HAS_STOPPED: Final = "the service has stopped"
 _BACK_S: Final = 200e-6
 """The loop waits this long at most for threads that it told: half of a commit on a fast disk."""
 _REST: Final = 64
@@ -43,10 +45,12 @@ class Bridge:
             RuntimeError: called on the loop's own thread (a deadlock), or after `stop`.
             TimeoutError: no result within `timeout_s`. The coroutine is cancelled, its outcome unknown.
         """
-        self._must_be_another_thread()
+        if _get_running_loop() is self._loop:
+            raise RuntimeError(_WAITS_FOR_ITSELF)
         # With the lock, `stop` waits until the call is on the loop, where `stop` can cancel it.
         with self._lock:
-            self._must_run()
+            if self._stopped or self._loop.is_closed():
+                raise RuntimeError(_HAS_STOPPED)
             future = asyncio.run_coroutine_threadsafe(_begin(factory), self._loop)
             self._waiting.add(future)
         try:
@@ -70,10 +74,13 @@ class Bridge:
             RuntimeError: as `call`.
             TimeoutError: no result within `timeout_s`. The outcome is unknown, or nothing was begun.
         """
-        self._must_be_another_thread()
+        # Each call here is one of every publication from a thread.
+        if _get_running_loop() is self._loop:
+            raise RuntimeError(_WAITS_FOR_ITSELF)
         post = _Post(begin)
         with self._lock:
-            self._must_run()
+            if self._stopped or self._loop.is_closed():
+                raise RuntimeError(_HAS_STOPPED)
             self._posts.add(post)
             self._posted.append(post)
             if self._expected:
@@ -101,14 +108,6 @@ class Bridge:
         for future in waiting:
             future.cancel()
         self._end([(post, RuntimeError(_STOPPED)) for post in posts])
-
-    def _must_be_another_thread(self) -> None:
-        if _get_running_loop() is self._loop:
-            raise RuntimeError("this call would wait for itself: it was made on the service's own loop")
-
-    def _must_run(self) -> None:
-        if self._stopped or self._loop.is_closed():
-            raise RuntimeError("the service has stopped")
 
     def _gather(self, told: int) -> None:
         """Let the threads that were told of a commit come back, so that the next commit has posts of all.

@@ -20,15 +20,23 @@ def translated() -> Iterator[None]:
     """Translate exceptions of the floors below into the errors of this API."""
     try:
         yield
-    except (HuahuoError, Refused):
+    except BaseException as error:
+        translate(error)
         raise
-    except PublishRefused as error:
-        raise PublicationRefused(*calls.refused(error).args) from error
-    except (ApiRefused, ValueError) as error:
-        raise HuahuoError(str(error)) from error
-    except (Unavailable, TimeoutError) as error:
-        raise OutcomeUnknown("whether the event was written is not known") from error
-    except (Closed, RuntimeError) as error:
-        raise NotRunning(str(error)) from error
-    except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
+
+
+def translate(error: BaseException) -> None:
+    """Raise what the application is told in place of `error`, if it is another one."""
+    match error:
+        case HuahuoError() | Refused():
+            pass
+        case PublishRefused():
+            raise PublicationRefused(*calls.refused(error).args) from error
+        case ApiRefused() | ValueError():
+            raise HuahuoError(str(error)) from error
+        case Unavailable() | TimeoutError():
+            raise OutcomeUnknown("whether the event was written is not known") from error
+        case Closed() | RuntimeError():
+            raise NotRunning(str(error)) from error
+        case EventStoreError():
+            raise HuahuoError(str(error)) from error

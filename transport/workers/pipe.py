@@ -1,5 +1,7 @@
 """One Unix socket between the owner and a worker: messages in order, written together once per loop turn.
 
+A commit, and what waits before it, is written at once.
+
 A message is its length in four bytes, then its bytes. What waits to be sent is bounded: a peer that
 does not read is given up at that bound, because its clients can continue with another worker.
 """
@@ -18,6 +20,8 @@ from huahuo.transport.workers.messages import encode
 WAITING_BYTES_MAX: Final = 64 << 20
 """What may wait to be sent to a peer."""
 _MESSAGE_BYTES_MAX: Final = 512 << 20
+_SENT_BYTES: Final = 1 << 20
+"""What the kernel holds for a peer, as far as it allows: a large commit leaves in one piece."""
 _LENGTH: Final = struct.Struct(">I")
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +47,7 @@ class Pipe(asyncio.Protocol):
     async def open(self, sock: socket.socket) -> None:
         """Begin to read and write."""
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_BYTES)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
 
     @property
@@ -66,6 +71,11 @@ class Pipe(asyncio.Protocol):
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting += (_LENGTH.pack(len(data)), data)
+
+    def send_at_once(self, data: bytes) -> None:
+        """As `send_encoded`, without waiting for those who have the loop before the turn's end."""
+        self.send_encoded(data)
+        self._flush()
 
     def close(self) -> None:
         """End it; what was sent is still written."""

@@ -1,4 +1,8 @@
-"""Tells all workers of commits. A commit is encoded once, however many workers there are."""
+"""Tells all workers of commits. A commit is encoded once, however many workers there are.
+
+It leaves at once: thousands who waited for the commit may have the loop next, and meanwhile the workers hand
+it out.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,7 +20,7 @@ def tell_commits(log: Log, desks: Callable[[], Iterable[Desk]]) -> Callable[[], 
         data = encode(Commit(columns_of(events)))
         pruned = any(map(is_receipt, events))
         for desk in desks():
-            desk.pipe.send_encoded(data)
+            desk.pipe.send_at_once(data)
             if pruned:
                 desk.say(Pruned())
 

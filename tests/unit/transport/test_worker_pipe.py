@@ -1,6 +1,7 @@
 """The pipe between an owner and a worker: whole messages, in order, and a bound on what waits."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from huahuo.transport.workers import pipe as module
-from huahuo.transport.workers.messages import FROM_WORKER, Enter, Left, Ready
+from huahuo.transport.workers.messages import FROM_WORKER, Enter, Left, Ready, encode
 from huahuo.transport.workers.pipe import Pipe
 from tests.support.patience import WITHIN_S
 
@@ -54,6 +55,30 @@ async def test_messages_arrive_whole_and_in_order() -> None:
         for message in sent:
             here.pipe.send(message)
         assert await there.until(200) == sent
+
+
+async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
+    one, other = socket.socketpair()
+    other.setblocking(False)
+    with other:
+        here, came = End(), list[bytes]()
+        await here.pipe.open(one)
+
+        def look() -> None:
+            with contextlib.suppress(BlockingIOError):
+                came.append(other.recv(1 << 10))
+
+        asyncio.get_running_loop().call_soon(look)
+        here.pipe.send(Ready())
+        here.pipe.send_at_once(encode(Left("10.0.0.1")))
+        await asyncio.sleep(0)
+        assert came == [_in_pipe(Ready()) + _in_pipe(Left("10.0.0.1"))]
+        here.pipe.close()
+
+
+def _in_pipe(message: object) -> bytes:
+    data = encode(message)
+    return len(data).to_bytes(4) + data
 
 
 async def test_what_was_sent_before_the_end_still_arrives() -> None:
