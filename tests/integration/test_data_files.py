@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.app import service_file
 from huahuo.app.config import Settings
 from huahuo.app.data_files import must_be_files
 from huahuo.cli.doctor import examine
@@ -140,6 +141,16 @@ async def test_doctor_names_it_too(data: Path) -> None:
     findings = await examine(settings, SystemAmbient(), {})
     [told] = [one.text for one in findings if one.about == "files"]
     assert "move it away, and the service makes it again" in told
+
+
+@pytest.mark.parametrize("name", ["master.key", "jwt.secret", "service.json", "log.db"])
+async def test_doctor_names_a_pipe_and_does_not_wait_for_what_comes_out_of_it(data: Path, name: str) -> None:
+    (data / name).unlink(missing_ok=True)
+    os.mkfifo(data / name)
+    settings = table().load(environ={}, flags={"data": data, "port": 0})
+    findings = await examine(settings, SystemAmbient(), {})
+    assert [name in one.text for one in findings if one.about == "files"] == [True]
+    assert service_file.read(data) is None
 
 
 @pytest.mark.parametrize("name", ["master.key", "jwt.secret"])
