@@ -48,7 +48,8 @@ def was_written(left: Stamp | None, now: Stamp | None) -> bool:
     """Whether it is the same file, with other content. A copy is another file: nothing is known of it."""
     if left is None or now is None or left.inode != now.inode:
         return False
-    moved_ns = abs(now.mtime_ns - left.mtime_ns)
+    # A power cut after the close may give the file an earlier time back, which is not synced with its pages.
+    moved_ns = now.mtime_ns - left.mtime_ns
     coarse = not (now.mtime_ns % _SECOND_NS and left.mtime_ns % _SECOND_NS)
     return left.size != now.size or moved_ns > (_COARSE_NS if coarse else 0)
 

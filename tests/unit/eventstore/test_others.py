@@ -109,12 +109,13 @@ async def test_of_a_copy_nothing_is_known(closed: Path, tmp_path: Path) -> None:
     [
         ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 5), False),
         ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 6), True),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 4), False),
         ((1, 8, 3 * SECOND_NS + 5), (1, 9, 3 * SECOND_NS + 5), True),
         ((1, 8, 3 * SECOND_NS + 5), (2, 9, 9 * SECOND_NS + 5), False),
         ((1, 8, 3 * SECOND_NS + 5), (1, 8, 2 * SECOND_NS), False),
         ((1, 8, 3 * SECOND_NS + 5), (1, 8, 6 * SECOND_NS), True),
     ],
-    ids=["same", "time", "size", "another file", "whole seconds", "later in whole seconds"],
+    ids=["same", "later", "earlier", "size", "another file", "whole seconds", "later in whole seconds"],
 )
 def test_a_file_counts_as_written_by_its_size_and_its_time(
     left: tuple[int, int, int], now: tuple[int, int, int], *, written: bool
