@@ -1,9 +1,11 @@
 """A directory whose files are none: a start ends with a sentence that says which and what to do."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.options import table
+from tests.support.drivers.http import client as http_client
 from tests.support.worlds.storing import stored
 
 OF_LOG = ("log.db", "log.db-wal", "log.db-shm", "log.mark", "writer.lock", "master.key", "jwt.secret")
@@ -158,3 +161,13 @@ async def test_a_damaged_key_is_refused_with_what_to_do(data: Path, name: str) -
     (data / name).write_bytes(b"\xff\xfe" * 40)
     with pytest.raises(ConfigError, match=f"{name} is damaged.* Put the key that belongs"):
         await starts(data)
+
+
+async def test_a_service_tells_that_another_program_wrote_its_log_and_goes_on(data: Path) -> None:
+    async with stored(data) as s, http_client(s.app.url) as http:
+        with contextlib.closing(sqlite3.connect(data / "log.db", isolation_level=None)) as connection:
+            assert connection.execute("DELETE FROM meta WHERE key = 'token_key'").rowcount == 1
+        answer = await http.get("/readyz")
+        assert answer.status_code == 200
+        assert "ready; log.db was written by another program" in answer.text
+        assert "huahuo_log_written_by_others 1.0" in (await http.get("/metrics")).text
