@@ -52,7 +52,7 @@ class Audit:
     async def open(
         cls, log: LogReader, path: Path | None, executor: Executor | None = None, *, copied: bool = False
     ) -> Self:
-        """Use the index at `path` (None: in memory). If it belongs to another history, it is rebuilt.
+        """Use the index at `path` (None: in memory). One of another history, or that lacks rows, is rebuilt.
 
         An executor that is passed must have one thread. If the file was `copied`, it is checked first.
 
@@ -68,7 +68,7 @@ class Audit:
         audit = cls(log, index, jobs)
         if copied and not await audit._job(index.is_whole):
             await audit._job(index.discard)
-        elif not await audit._belongs():
+        elif not await audit._belongs() or await audit._lacks_rows():
             await audit._job(index.reset)
         return audit
 
@@ -166,6 +166,12 @@ class Audit:
             return await self._job(self._index.consumed)
         except IndexDamaged:
             return None
+
+    async def _lacks_rows(self) -> bool:
+        try:
+            return await self._job(self._index.lacks_rows)
+        except IndexDamaged:  # it is empty now
+            return False
 
     async def _belongs(self) -> bool:
         """Whether the history that the index consumed is still the log's history."""

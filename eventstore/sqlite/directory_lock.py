@@ -12,6 +12,8 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.errors import InUse
+from huahuo.eventstore.sqlite.others import Stamp, stamp_of, was_written
+from huahuo.eventstore.sqlite.schema import DATABASE
 
 LOCK = "writer.lock"
 _BYTES_MAX = 4096
@@ -25,7 +27,7 @@ class Left(msgspec.Struct, frozen=True):
 
     `inode` is that of the lock file itself: in a copy of the directory it is another one. `boot` is the id
     of the machine's boot, "" if it is unknown. `counters` is the checksum of all counters, "" if it was not
-    noted.
+    noted. `database`: the file of the log, None if it was not noted.
     """
 
     pid: int = 0
@@ -35,6 +37,7 @@ class Left(msgspec.Struct, frozen=True):
     inode: int = 0
     boot: str = ""
     counters: str = ""
+    database: Stamp | None = None
 
 
 class DirectoryLock:
@@ -63,7 +66,11 @@ class DirectoryLock:
             raise
         self.left = self._read()
         """How the last holder left the directory."""
+        self._database = directory / DATABASE
+        self.was_written = was_written(self.left.database, stamp_of(self._database))
+        """Whether another program has written the database since then."""
         self._trusted = True
+        self._holds = False
 
     @property
     def lost_power(self) -> bool:
@@ -80,6 +87,7 @@ class DirectoryLock:
     def hold(self) -> None:
         """Note that this process has the log open: until `leave`, a stop is unclean."""
         self._write(Left(pid=os.getpid(), boot=_boot()))
+        self._holds = True
 
     def distrust(self) -> None:
         """Note that the disk failed: after an unclean stop the next opening looks for damage.
@@ -101,10 +109,15 @@ class DirectoryLock:
             self._write(self.left)
 
     def leave(self, left: Left | None) -> None:
-        """Release the lock; with `left`, note a clean close. If the note fails, the close is unclean."""
+        """Release the lock; with `left`, note a clean close. If the note fails, the close is unclean.
+
+        Call it when the database is closed. What this process mended meanwhile counts as left so.
+        """
         try:
-            if left is not None:
-                self._write(left)
+            database = stamp_of(self._database)
+            mended = was_written(self.left.database, database) and not (self._holds or self.was_written)
+            if left is not None or mended:
+                self._write(msgspec.structs.replace(left or self.left, database=database))
         except OSError as error:
             _log.warning("unclean_close", reason=error.strerror)
         finally:

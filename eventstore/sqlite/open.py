@@ -161,6 +161,11 @@ class SqliteLog(StoreLog):
         return self._store.kept.commands.total
 
     @property
+    def written_by_others(self) -> str:
+        """What other programs did to the database's file, "" if nothing is known."""
+        return self._store.others.told
+
+    @property
     def ack_clients(self) -> int:
         """How many clients have acks on disk."""
         return len(self._store.kept.ack_clients)

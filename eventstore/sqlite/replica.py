@@ -17,6 +17,7 @@ from huahuo.eventstore.replicated.apply import after_birth
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import read_passed, statements
@@ -133,11 +134,11 @@ def larger_event(directory: Path, bytes_max: int) -> tuple[int, str, str, int] |
 def become_replica(directory: Path, chain: bytes) -> None:
     """Note that the closed log in `directory` follows an ordered log whose birth it has applied.
 
-    `chain`: the end of its chain. Raises EventStoreError: the files can't be written.
+    `chain`: the end of its chain. Raises InUse, or EventStoreError: the files can't be written.
     """
     shared = after_birth()
     put = PutPassed(dump(shared), (Passed(shared.offset, chain, shared.digest),))
-    path = directory / DATABASE
+    path, lock = directory / DATABASE, DirectoryLock(directory)
     try:
         with contextlib.closing(connect_writer(path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -147,3 +148,5 @@ def become_replica(directory: Path, chain: bytes) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise EventStoreError(f"{path} can't be written: {error}") from error
+    finally:
+        lock.leave(None)

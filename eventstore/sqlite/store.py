@@ -21,6 +21,7 @@ from huahuo.eventstore.core.changes import (
     Prune,
     PutCounter,
     Shred,
+    Touch,
 )
 from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.place import Loaded
@@ -39,6 +40,7 @@ from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.others import Others
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import connect_writer
@@ -82,6 +84,7 @@ class SqliteStore:
         self.wal = WalCare(self._wal, connection, self._fence)
         self._fenced = False
         self._unproven = False  # a new connection took over frames that may not be synced
+        self.others = Others(connection, before=lock.was_written)
 
     @property
     def unindexed_count(self) -> int:
@@ -190,6 +193,8 @@ class SqliteStore:
                 self._mark.make_again_if_gone(*self._end, self._counted)
         if ForgetUser in kinds:
             self.kept.count(self.connection)
+        if Touch in kinds:
+            self.others.look()
         if not kinds.isdisjoint(_ERASING):
             self.wal.erase()
 
@@ -230,6 +235,7 @@ class SqliteStore:
         self._note(loaded)
         self._mark.write(*self._end, self._counted)  # listeners will be told what is durable
         try:
+            self.others.watch(self.connection)
             self.kept.count(self.connection)
         except sqlite3.Error as error:
             raise translated(error) from None
@@ -275,6 +281,7 @@ class SqliteStore:
         try:
             if not (self._fenced or self._detached):
                 self._check_files()
+                self.others.look()
                 left = self._settle()
         except (sqlite3.Error, InUse) as error:
             _log.warning("unclean_close", reason=str(error))

@@ -14,6 +14,7 @@ from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.rounds import Rounds
@@ -36,6 +37,11 @@ def bound(
     metrics_of.queues(metrics, log, executor)
     if isinstance(log, SqliteLog):
         metrics_of.kept(metrics, log)
+
+
+def written_by_others(log: Log) -> str:
+    """What `/readyz` adds if another program wrote the log's file, else ""."""
+    return log.written_by_others if isinstance(log, SqliteLog) else ""
 
 
 def look_after(

@@ -110,7 +110,12 @@ def queues(metrics: Metrics, log: StoreLog, executor: FairExecutor) -> None:
 
 
 def kept(metrics: Metrics, log: SqliteLog) -> None:
-    """Metrics of what a log on disk keeps under ids that clients choose."""
+    """Metrics of what a log on disk keeps under ids that clients choose, and of its file."""
+    metrics.gauge(
+        "log_written_by_others",
+        "1 if another program wrote the log's file.",
+        lambda: bool(log.written_by_others),
+    )
     metrics.gauge("streams_in_memory", "Streams whose heads are in memory.", lambda: log.streams_in_memory)
     metrics.gauge("command_records", "Answers of commands on disk.", lambda: log.command_records)
     metrics.gauge("ack_clients", "Clients that have acks on disk.", lambda: log.ack_clients)

@@ -26,8 +26,9 @@ def write(directory: Path, url: str) -> None:
 
 def read(directory: Path) -> ServiceAddress | None:
     """The content of the file, None if there is none. It is stale if the service was killed."""
+    path = directory / FILE
     try:
-        return msgspec.json.decode((directory / FILE).read_bytes(), type=ServiceAddress)
+        return msgspec.json.decode(path.read_bytes(), type=ServiceAddress) if path.is_file() else None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

@@ -334,7 +334,8 @@ class App:
         brought = (one.forget for one in self._brought.values())
         storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         key_told = keep_key(self.settings, master_key, host, self._parts)
-        pages.told = lambda: "; ".join(filter(None, (key_told(), storing.told()))) or None
+        told = key_told, lambda: log_care.written_by_others(host.log), storing.told
+        pages.told = lambda: "; ".join(filter(None, (say() for say in told))) or None
         past = together([plugin.past for plugin in self._plugins])
         await storing.begin(host, self._world.free_bytes, past, self.registry, self._parts)
 

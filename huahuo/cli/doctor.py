@@ -48,12 +48,17 @@ _RESTORE = (
     "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
     " directory. Until then "
 )
+_BY_OTHERS = (
+    "If nobody meant to, `huahuo restore` a backup into a new directory. This is said once: the file counts"
+    " as it is now from the next start on"
+)
 _COPY = "It cannot be made again from what is whole: stop the node; "
 _SERVED = "what is damaged is refused, and the rest is served"
 _NOT_SERVED = "the service does not start"
 _MAKE_ROOM = (
     "Delete files, enlarge the disk, or shorten `retention` and run `huahuo compact` on the stopped service"
 )
+_FILES = "files"
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -75,7 +80,10 @@ async def examine(
             Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
             await _port(settings),
         ]
-    findings += [*_directory(settings), *_files(settings), *_keys(settings)]
+    findings += [*_directory(settings), *_files(settings)]
+    if any(finding.about == _FILES for finding in findings):
+        return [*findings, await _port(settings)]  # reading a pipe would not end
+    findings += _keys(settings)
     findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
@@ -149,7 +157,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
     try:
         must_be_files(settings, projections().values())
     except ConfigError as error:
-        yield Finding("error", "files", str(error))
+        yield Finding("error", _FILES, str(error))
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -228,6 +236,8 @@ async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
             yield finding
         for damaged in log.corruption.places.values():
             yield Finding("error", "log", damaged)
+        if log.written_by_others:
+            yield Finding("error", "log", f"{log.written_by_others}. {_BY_OTHERS}")
         reason = await log.probe()
         if reason == log.corruption.sentence():
             reason = None

@@ -10,6 +10,7 @@ from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
+from huahuo.eventstore.sqlite.others import WHILE_CLOSED
 from huahuo.eventstore.sqlite.remaking import damage_of_small
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -48,8 +49,9 @@ def examined(settings: Settings) -> list[Finding]:
         lock.leave(None)
     if held is None:
         return [NONE_YET]
-    if small:
-        return [Finding("error", "log", f"{one}; {copied_again(settings.data)}") for one in small]
+    wrong = [*map(str, small), *([WHILE_CLOSED] if lock.was_written else [])]
+    if wrong:
+        return [Finding("error", "log", f"{one}; {copied_again(settings.data)}") for one in wrong]
     text = f"the replica of a node, id {held.log_id}, which has applied proposal {held.offset}"
     return [Finding("ok", "log", text), *_differs(settings)]
 

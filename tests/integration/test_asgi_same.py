@@ -54,6 +54,7 @@ OF_THE_SOCKET: Final = frozenset(
         "test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_cut_off",
         "test_a_flood_of_control_frames_is_cut_off_before_all_of_it_was_read",
         "test_a_sign_in_whose_body_does_not_come_is_cut_off_in_time",
+        "test_of_one_user_so_many_requests_are_taken_at_a_time_and_others_are_served",
         "test_who_is_about_to_sign_in_counts_as_unauthenticated",
         "test_a_client_that_does_not_finish_the_handshake_is_cut_off",
         "test_a_socket_without_a_handshake_cannot_hold_it",

@@ -1,19 +1,23 @@
 """A directory whose files are none: a start ends with a sentence that says which and what to do."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from huahuo.app import service_file
 from huahuo.app.config import Settings
 from huahuo.app.data_files import must_be_files
 from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.options import table
+from tests.support.drivers.http import client as http_client
 from tests.support.worlds.storing import stored
 
 OF_LOG = ("log.db", "log.db-wal", "log.db-shm", "log.mark", "writer.lock", "master.key", "jwt.secret")
@@ -142,8 +146,28 @@ async def test_doctor_names_it_too(data: Path) -> None:
     assert "move it away, and the service makes it again" in told
 
 
+@pytest.mark.parametrize("name", ["master.key", "jwt.secret", "service.json", "log.db"])
+async def test_doctor_names_a_pipe_and_does_not_wait_for_what_comes_out_of_it(data: Path, name: str) -> None:
+    (data / name).unlink(missing_ok=True)
+    os.mkfifo(data / name)
+    settings = table().load(environ={}, flags={"data": data, "port": 0})
+    findings = await examine(settings, SystemAmbient(), {})
+    assert [name in one.text for one in findings if one.about == "files"] == [True]
+    assert service_file.read(data) is None
+
+
 @pytest.mark.parametrize("name", ["master.key", "jwt.secret"])
 async def test_a_damaged_key_is_refused_with_what_to_do(data: Path, name: str) -> None:
     (data / name).write_bytes(b"\xff\xfe" * 40)
     with pytest.raises(ConfigError, match=f"{name} is damaged.* Put the key that belongs"):
         await starts(data)
+
+
+async def test_a_service_tells_that_another_program_wrote_its_log_and_goes_on(data: Path) -> None:
+    async with stored(data) as s, http_client(s.app.url) as http:
+        with contextlib.closing(sqlite3.connect(data / "log.db", isolation_level=None)) as connection:
+            assert connection.execute("DELETE FROM meta WHERE key = 'token_key'").rowcount == 1
+        answer = await http.get("/readyz")
+        assert answer.status_code == 200
+        assert "ready; log.db was written by another program" in answer.text
+        assert "huahuo_log_written_by_others 1.0" in (await http.get("/metrics")).text

@@ -254,6 +254,13 @@ async def test_it_finds_the_fault_and_says_what_to_do(
     assert any(word in one.text for one in findings for word in words.split("|")), findings
 
 
+async def test_a_row_that_somebody_deleted_by_sql_is_told_of(plant: Plant) -> None:
+    assert not [one for one in await found(plant) if one.level == "error"]
+    plant.sql("DELETE FROM projection WHERE key = CAST('3' AS BLOB)")
+    [finding] = [one for one in await found(plant) if one.level == "error"]
+    assert (finding.about, "restore" in finding.text) == ("log", True)
+
+
 async def test_a_clock_that_was_never_set_is_found(plant: Plant) -> None:
     findings = await found(plant, FakeAmbient(now_ms=YEAR_MS))
     assert any(one.about == "clock" and one.level == "error" for one in findings)

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from huahuo.app.keys import Keys
@@ -14,6 +15,7 @@ from huahuo.cli.doctor import examine
 from huahuo.cli.finding import Finding
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -49,6 +51,10 @@ def counter_lower(data: Path) -> None:
     changed(data, "DELETE FROM counter")
 
 
+def row_gone(data: Path) -> None:
+    changed(data, "DELETE FROM projection WHERE tbl = 'orders'")
+
+
 def no_database(data: Path) -> None:
     (data / DATABASE).write_bytes(b"not a database" * 1000)
 
@@ -67,7 +73,8 @@ async def data(tmp_path: Path) -> Path:
     await log.reserve("mailbox", 1)
     log.take("mailbox", 1)
     for n in range(5):
-        await log.append(append(event("s", b'{"n":%d}' % n)))
+        row = RowPut("orders", "", b"%d" % n, b"{}")
+        await log.append(msgspec.structs.replace(append(event("s", b'{"n":%d}' % n)), rows=(row,)))
     await log.close()
     folder.chmod(0o700)
     for name, text in (("master.key", MASTER.hex()), ("jwt.secret", SECRET), ("node.name", "a")):
@@ -86,7 +93,7 @@ async def test_the_directory_of_a_stopped_node_has_no_fault(data: Path, log: str
     assert await errors(data, log) == []
 
 
-FAULTS = (end_gone, event_changed, note_gone, note_older, counter_lower, no_database, differs)
+FAULTS = (end_gone, event_changed, note_gone, note_older, counter_lower, row_gone, no_database, differs)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.__name__ for fault in FAULTS])

@@ -7,6 +7,7 @@ import pytest
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.durable_streams import reader
+from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
@@ -18,6 +19,8 @@ BOB = Principal(43, "bob", groups=("ops",))
 PATH = "/ds/user/42/answer"
 TEXT = {"Content-Type": "text/plain"}
 JSON = {"Content-Type": "application/json"}
+SMALL = TransportSettings(unsent_bytes_max=3 << 20, unsent_bytes_per_user=3 << 20)
+"""Room for three pages that are being read."""
 
 
 def http(w: World, who: Principal = ALICE) -> httpx.AsyncClient:
@@ -123,6 +126,41 @@ def test_a_long_poll_and_a_reader_of_events_get_what_comes() -> None:
                 assert rest[2:7] == ["event: data", "data:a", "data:event: control", "data:", ""]
                 assert '"streamClosed":true' in rest[8]
             await until(lambda: w.api.readers == 0)
+
+    run(main())
+
+
+def test_requests_that_wait_take_no_room_from_answers() -> None:
+    async def main() -> None:
+        async with world(SMALL) as w, http(w) as c:
+            await c.put(PATH, headers=TEXT, content="a")
+            live = {"offset": "now", "live": "long-poll"}
+            waiting = [asyncio.ensure_future(c.get(PATH, params=live)) for _ in range(5)]
+            await until(lambda: w.api.arrivals.waiting == 5 or any(one.done() for one in waiting))
+            assert w.server.wires.supply.budget.used == 0
+            assert (await c.get(PATH)).text == "a"
+            await c.post(PATH, headers=TEXT, content="b")
+            assert [(await one).text for one in waiting] == ["b"] * 5
+
+    run(main())
+
+
+def test_a_reader_of_events_that_does_not_read_holds_a_counted_and_bounded_part() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=TEXT)
+            for _ in range(4):  # each end of a line takes six bytes of an answer
+                assert (await c.post(PATH, headers=TEXT, content="\n" * (1 << 20))).status_code == 204
+            budget = w.server.wires.supply.budget
+            _, writer = await asyncio.open_connection("127.0.0.1", w.port, limit=1024)
+            asked = f"GET {PATH}?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n"
+            writer.write(f"{asked}Authorization: Bearer {w.token()}\r\n\r\n".encode())
+            await until(lambda: budget.of(ALICE.name) > 256 << 10)
+            assert budget.of(ALICE.name) < 1 << 20
+            assert (await c.get("/who")).status_code == 200
+            assert budget.of(ALICE.name) < 1 << 20
+            writer.transport.abort()
+            await until(lambda: budget.used == 0 and w.api.readers == 0)
 
     run(main())
 

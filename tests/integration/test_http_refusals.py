@@ -9,15 +9,16 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import texts_of
+from huahuo.transport.http import native
 from huahuo.transport.http.asgi import AsgiTransport
 from huahuo.transport.http.out_queue import Message
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.words import en, http_en, http_zh, zh
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
-from tests.support.worlds.people import ALICE
+from tests.support.worlds.people import ALICE, BOB
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import World, world
+from tests.support.worlds.wire import World, until, world
 
 HANDSHAKE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -222,3 +223,29 @@ async def test_inside_another_server_too_a_request_of_http_1_1_needs_one_host(
         }  # fmt: skip
         await AsgiTransport(w.server, w.api).http(scope, receive, send)
         assert said[0]["status"] == status
+
+
+def test_of_one_user_so_many_requests_are_taken_at_a_time_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(native, "REQUESTS_PER_USER", 2)
+
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            begun = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
+            slow = [await asyncio.open_connection("127.0.0.1", w.port) for _ in range(2)]
+            for _, writer in slow:
+                writer.write(f"{begun}Content-Length: 1\r\nExpect: 100-continue\r\n\r\n".encode())
+            for reader, _ in slow:
+                assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+            assert (await c.get("/who")).status_code == HTTPStatus.TOO_MANY_REQUESTS
+            async with client(f"http://127.0.0.1:{w.port}", w.token(BOB)) as other:
+                assert (await other.get("/who")).status_code == HTTPStatus.OK
+            slow[0][1].transport.abort()
+            plain = w.server.plain
+            assert isinstance(plain, native.NativeHttp)
+            await until(lambda: plain.running[ALICE.name] < 2)
+            assert (await c.get("/who")).status_code == HTTPStatus.OK
+            slow[1][1].transport.abort()
+
+    run(main())

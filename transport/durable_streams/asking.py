@@ -47,7 +47,7 @@ class Wrong(Exception):  # noqa: N818  it is said to the client
 
 
 class NoRoom(Exception):  # noqa: N818  it is said to the client
-    """The client may store nothing more now."""
+    """The client may store nothing more now, or has too many answers that it did not read."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)

@@ -5,7 +5,6 @@ most 1 MiB; a piece of text is kept as text, other bytes are kept as base64.
 """
 
 import base64
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +14,7 @@ import msgspec
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.durable_streams.asking import Wrong, bare_type
+from huahuo.transport.protocol.strict_json import depth_exceeds
 from huahuo.transport.words import http_zh
 
 JSON: Final = "application/json"
@@ -28,7 +28,6 @@ MESSAGES_MAX: Final = 10_000
 _ROOM_BYTES: Final = 256
 _CONTINUED_MAX: Final = 3
 """The most bytes of a character of UTF-8 after its first one."""
-_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class _Kept(msgspec.Struct):
@@ -87,8 +86,10 @@ def joined(content_type: str, events: Sequence[StoredEvent]) -> bytes:
 def sse_data(content_type: str, body: bytes) -> bytes:
     """`body` as a server-sent event. No line of it can end the event or begin a field."""
     text = body.decode("utf-8", "replace") if is_text(content_type) else base64.b64encode(body).decode()
-    lines = "".join(f"data:{' ' if line[:1] == ' ' else ''}{line}\n" for line in _LINE_END.split(text))
-    return f"event: data\n{lines}\n".encode()
+    # Each by one call: a part may have nothing but ends of lines, and a loop over them would hold up others.
+    lines = "\n" + text.replace("\r\n", "\n").replace("\r", "\n")
+    fields = lines.replace("\n ", "\n  ").replace("\n", "\ndata:")
+    return f"event: data{fields}\n\n".encode()
 
 
 def sse_control(**fields: object) -> bytes:
@@ -98,8 +99,7 @@ def sse_control(**fields: object) -> bytes:
 
 def _messages(body: bytes, depth_max: int) -> list[bytes]:
     try:
-        body.decode("utf-8")
-        if _depth(body) > depth_max:
+        if depth_exceeds(body.decode("utf-8"), depth_max):
             raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.KEPT_TOO_DEEP.format(depth_max))
         plain = msgspec.json.format(body, indent=-1)
         if plain[:1] != b"[":
@@ -110,19 +110,6 @@ def _messages(body: bytes, depth_max: int) -> list[bytes]:
     if len(found) > MESSAGES_MAX:
         raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, http_zh.TOO_MANY_MESSAGES.format(MESSAGES_MAX))
     return found
-
-
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NOT_BRACKET = re.compile(rb"[^\[\]{}]+")
-
-
-def _depth(body: bytes) -> int:
-    """How deeply JSON is nested. For what is no JSON, any number."""
-    deepest = depth = 0
-    for mark in _NOT_BRACKET.sub(b"", _STRING.sub(b"", body)):
-        depth += 1 if mark in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _pieces(body: bytes) -> list[bytes]:

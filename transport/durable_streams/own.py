@@ -44,8 +44,8 @@ class Own:
         head = self._wires.feed.head(path)
         return State(start=max(head.first - 1, 0), tail=head.seq, content_type=bodies.JSON, seen_ms=0)
 
-    async def part(self, path: str, state: State, at: int, events_max: int) -> Part:
-        """The events that follow `at`, up to a bound. Each has its `stream` and `seq`."""
-        page = await self._reading.events(path, Place(Outcome.RESUMED, at), events_max)
+    async def part(self, path: str, state: State, at: int, events_max: int, bytes_max: int) -> Part:
+        """The events that follow `at`, up to these bounds. Each has its `stream` and `seq`."""
+        page = await self._reading.events(path, Place(Outcome.RESUMED, at), events_max, bytes_max)
         body = b"[%b]" % b",".join(page.events)
         return Part(state, body, at, page.following, at_end=page.following >= state.tail)

@@ -10,13 +10,15 @@ from typing import Final
 
 import structlog
 
+from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.deadline import Deadline
+from huahuo.transport.commands.paced import Paced
 from huahuo.transport.durable_streams import asking, bodies
-from huahuo.transport.durable_streams.asking import Wrong, offset_text
+from huahuo.transport.durable_streams.asking import NoRoom, Wrong, offset_text
 from huahuo.transport.durable_streams.deciding import State
 from huahuo.transport.durable_streams.part import Part
 from huahuo.transport.durable_streams.refusals import SAFE, refusing
-from huahuo.transport.durable_streams.serving import Serving
+from huahuo.transport.durable_streams.serving import UNREAD, Serving
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Headers
 from huahuo.transport.http.outlet import Outlet
@@ -27,6 +29,8 @@ LOOK_S: Final = 2.0
 """A reader whose token has ended is told nothing more, and ends within this."""
 _END_S: Final = 2.0
 _BUFFER_BYTES: Final = 256 << 10
+_PART_BYTES_MAX: Final = 64 << 10
+"""Of the events of one part. Ends of lines take six times as much in server-sent events."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +52,9 @@ class DurableReader:
         self._outlet = outlet
         self._room = asyncio.Event()
         self._begun = False
+        self._purse = serving.wires.supply.budget.purse(visit.principal.name)
         self._task = asyncio.ensure_future(self._serve())
+        self._task.add_done_callback(lambda _: self._purse.close())
         self._task.add_done_callback(lambda _: gone())
 
     def filled(self) -> None:
@@ -56,6 +62,7 @@ class DurableReader:
 
     def drained(self) -> None:
         """The outlet has room again."""
+        self._note_unsent()
         self._room.set()
 
     def lost(self) -> None:
@@ -63,8 +70,12 @@ class DurableReader:
         self._task.cancel()
 
     async def _serve(self) -> None:
+        name, wires = self._visit.principal.name, self._serving.wires
         try:
-            refusal = await refusing(self._told())
+            with acting_for(name):
+                refusal = await Paced(
+                    refusing(self._told()), name, wires.supply.turns, wires.ambient.monotonic_s
+                )
         except TimeoutError:
             self._outlet.abort()  # it does not read
             return
@@ -93,16 +104,22 @@ class DurableReader:
         while state.start == start and (not told or await serving.still_may(visit)):
             head = serving.head(path)
             state = await serving.find(path)
-            part = await serving.part(path, state, at)
+            if not self._purse.reserve(_PART_BYTES_MAX, ambient.monotonic_s()):
+                raise NoRoom(UNREAD)  # one that has begun ends, and comes back with its offset
+            part = await serving.part(path, state, at, _PART_BYTES_MAX)
             await serving.saw(path)
             if not self._begun:
                 self._begin(state)
-            if not part.empty or not told or part.closed:
-                await self._tell(part)
+            tells = not part.empty or not told or part.closed
+            if tells:
                 told, at = True, part.following
-            if part.closed:
-                break
-            if part.at_end and not await self._more(serving.stream_of(path), head, until_s):
+                self._tell(part)
+            closed, at_end = part.closed, part.at_end
+            del part  # a slow reader has it in its buffer only
+            self._purse.release(_PART_BYTES_MAX)
+            if tells:
+                await self._read()
+            if closed or (at_end and not await self._more(serving.stream_of(path), head, until_s)):
                 break
         return Answer(HTTPStatus.OK)
 
@@ -112,6 +129,7 @@ class DurableReader:
         while (left_s := until_s - now_s()) > 0 and not serving.arrivals.closed:
             if await serving.arrivals.wait(stream, head, min(left_s, LOOK_S)):
                 return True
+            self._note_unsent()
             if not serving.still_known(self._visit):
                 return False
         return False
@@ -125,7 +143,7 @@ class DurableReader:
         self._outlet.begin(HTTPStatus.OK, (*fixed, *encoding, *SAFE, *self._visit.cors))
         self._outlet.bound(_BUFFER_BYTES)
 
-    async def _tell(self, part: Part) -> None:
+    def _tell(self, part: Part) -> None:
         said: dict[str, object] = {"streamNextOffset": offset_text(part.following)}
         if part.closed:
             said["streamClosed"] = True
@@ -135,6 +153,13 @@ class DurableReader:
             said["upToDate"] = True
         data = b"" if part.empty else bodies.sse_data(part.state.content_type, part.body)
         self._outlet.write(data + bodies.sse_control(**said))
+        self._note_unsent()
+
+    def _note_unsent(self) -> None:
+        self._purse.buffer(self._outlet.unsent_bytes, self._serving.wires.ambient.monotonic_s())
+
+    async def _read(self) -> None:
+        """Wait until the outlet has room. Raises TimeoutError: the reader does not read."""
         async with Deadline(self._serving.wires.ambient, LIFE_S):
             while self._outlet.paused:
                 self._room.clear()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-from huahuo.actors.plugins.calls import RefuseGrowth
+from huahuo.actors.plugins.calls import Refusal, RefuseGrowth
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.model import Head
@@ -26,7 +26,6 @@ from huahuo.transport.durable_streams.rights import ANYBODY, is_near, may_use
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.arrivals import Arrivals
 from huahuo.transport.http.messages import NO_STORE, Answer, Request
-from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Reading
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.wires import Wires
@@ -37,6 +36,7 @@ PAGE_BYTES_MAX: Final = 1 << 20
 PAGE_EVENTS_MAX: Final = 1024
 assert bodies.MESSAGES_MAX + 2 <= APPEND_EVENTS_MAX
 
+UNREAD: Final = Refusal(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
 _OF_STATE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
 """Refusals that another event may change."""
 
@@ -132,20 +132,18 @@ class Serving:
             return False
         return True
 
-    async def part(self, path: str, state: State, after: int) -> Part:
-        """What follows `after`, up to a bound."""
+    async def part(self, path: str, state: State, after: int, bytes_max: int = PAGE_BYTES_MAX) -> Part:
+        """What follows `after`, up to a bound in bytes of its events; one event alone may have more."""
         if 0 <= after < state.start:
             raise Wrong(HTTPStatus.GONE, http_zh.EARLIER_STREAM)
         at = min(max(after, state.start), state.tail)
         if self._own.has(path):
-            return await self._own.part(path, state, at, PAGE_EVENTS_MAX)
+            return await self._own.part(path, state, at, PAGE_EVENTS_MAX, bytes_max)
         if at < (first := self.head_of(path).first) - 1:
             if after >= 0:
                 raise Wrong(HTTPStatus.GONE, http_zh.WAS_REMOVED)
             at = first - 1
-        found = await self._log.read(
-            stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
-        )
+        found = await self._log.read(stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=bytes_max)
         data = bodies.data_of(found)
         following = data[-1].seq if data else at
         body = bodies.joined(state.content_type, data)
@@ -236,9 +234,7 @@ class Serving:
         if after > state.tail:
             await self.catch_up(path, after)
             state = await self.find(path)
-        if not visit.purse.reserve(PAGE_BYTES_MAX, self.wires.ambient.monotonic_s()):
-            return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
-        part = await self.part(path, state, after)
+        part = await self._with_room(visit, path, state, after)
         if live is None:
             return page(visit, part, shared=self._shared)
         if part.empty and not part.closed:
@@ -248,6 +244,14 @@ class Serving:
             said = (*end_headers(part), *live_headers, ("Cache-Control", NO_STORE))
             return Answer(HTTPStatus.NO_CONTENT, said)
         return page(visit, part, live_headers, shared=self._shared)
+
+    async def _with_room(self, visit: Visit, path: str, state: State, after: int) -> Part:
+        """As `part`, in the user's part of the budget: all of a page until it is there, then its size."""
+        if not visit.purse.reserve(PAGE_BYTES_MAX, self.wires.ambient.monotonic_s()):
+            raise NoRoom(UNREAD)
+        part = await self.part(path, state, after)
+        visit.purse.correct(PAGE_BYTES_MAX, 0 if part.empty else len(part.body))
+        return part
 
     async def _waited(self, visit: Visit, path: str, part: Part) -> Part:
         """What came while the request waited; the empty part if nothing did. It counts as a connection."""
@@ -264,7 +268,7 @@ class Serving:
                 state = await self.find(path)
                 if state.start != part.state.start:
                     raise missing()
-                part = await self.part(path, state, part.after)
+                part = await self._with_room(visit, path, state, part.after)
                 if not part.empty or part.closed:
                     return part
                 if not await self.arrivals.wait(self.stream_of(path), head, until_s - now_s()):

@@ -1,10 +1,15 @@
 """Plain HTTP on the service's own port: every socket but those that bring a usual request for a WebSocket."""
 
 import asyncio
+from collections import Counter
+from typing import Final
 
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native_connection import HttpConnection
 from huahuo.transport.server.server import Server
+
+REQUESTS_PER_USER: Final = 512
+"""So many requests of one user are read, answered and sent at a time. Each takes a socket and some KiB."""
 
 
 class NativeHttp:
@@ -16,6 +21,8 @@ class NativeHttp:
         self.open_timeout_s = server.wires.shared.settings.open_timeout_s
         """A client without a token must have read its answer within this."""
         self._open: set[HttpConnection] = set()
+        self.running: Counter[str] = Counter()
+        """How many requests of each user are not dealt with."""
 
     def __len__(self) -> int:
         """How many connections are open, without readers of server-sent events."""
@@ -28,6 +35,19 @@ class NativeHttp:
         self._open.add(connection)
         self.server.connected(connection)
         connection.data_received(data)
+
+    def begins(self, user: str) -> bool:
+        """Count a request of `user`, until `ended`. False: there are too many."""
+        if self.running[user] >= REQUESTS_PER_USER:
+            return False
+        self.running[user] += 1
+        return True
+
+    def ended(self, user: str) -> None:
+        """A request that was counted is dealt with."""
+        self.running[user] -= 1
+        if not self.running[user]:
+            del self.running[user]
 
     def drain(self) -> None:
         """Close what is idle; the rest closes after its answer."""

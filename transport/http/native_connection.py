@@ -35,7 +35,15 @@ _PIPELINED_BYTES_MAX: Final = 64 << 10
 
 
 class Owner(Service, Protocol):
-    """Counts connections (`native.NativeHttp`)."""
+    """Counts connections, and requests by user (`native.NativeHttp`)."""
+
+    def begins(self, user: str) -> bool:
+        """A request of this user was admitted. False: too many of them are not dealt with."""
+        ...
+
+    def ended(self, user: str) -> None:
+        """One that was counted is dealt with."""
+        ...
 
     def gone(self, connection: "HttpConnection") -> None:
         """A connection was lost, or its socket is another protocol's."""
@@ -57,6 +65,8 @@ class HttpConnection(AnswerWriter):
         self._deadline_s = deadline_s
         self._held_bytes = 0
         self._visit: Visit | None = None
+        self._asking = ""
+        """Whose request is counted."""
         self._body = bytearray()
         self._now_s = owner.server.wires.ambient.monotonic_s
         self._reader: Reader | None = None
@@ -191,6 +201,11 @@ class HttpConnection(AnswerWriter):
     def _admitted(self, event: h11.Request, visit: Visit) -> None:
         """Read the body of an admitted request. Somebody without a token stays in the lobby meanwhile."""
         if not visit.stranger:
+            if visit.payer and not self._owner.begins(visit.payer):
+                visit.purse.close()
+                self._respond(problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER).adding(visit.cors))
+                return
+            self._asking = visit.payer
             self._trust()
         self._visit = visit
         self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
@@ -221,6 +236,7 @@ class HttpConnection(AnswerWriter):
 
     def _follow(self, visit: Visit) -> None:
         self._limit.set(None)
+        self._end_count()
         outlet = NativeOutlet(self.transport, self._respond, self._opened)
         found = self._api.follow(visit, outlet)
         if isinstance(found, Answer):
@@ -302,3 +318,9 @@ class HttpConnection(AnswerWriter):
         if self._visit is not None:
             self._visit.purse.close()
             self._visit = None
+        self._end_count()
+
+    def _end_count(self) -> None:
+        if self._asking:
+            self._owner.ended(self._asking)
+            self._asking = ""

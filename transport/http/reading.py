@@ -155,14 +155,14 @@ class Reading:
             )  # fmt: skip
         return await self.events(stream, place, limit)
 
-    async def events(self, stream: str, place: Place, limit: int) -> Page:
+    async def events(self, stream: str, place: Place, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> Page:
         """The events behind a place, up to `limit` and a bound in bytes. Raises Corrupt, EventStoreError."""
         feed = self._wires.feed
         events: list[bytes] = []
         skipped: list[tuple[int, int]] = []
         at, size = place.after, 0
-        while len(events) < limit and size < PAGE_BYTES_MAX and feed.head(stream).seq > at:
-            run = await self._run(stream, at, limit - len(events), PAGE_BYTES_MAX - size)
+        while len(events) < limit and size < bytes_max and feed.head(stream).seq > at:
+            run = await self._run(stream, at, limit - len(events), bytes_max - size)
             if run.skipped_to:
                 skipped.append((at + 1, run.skipped_to))
             else:

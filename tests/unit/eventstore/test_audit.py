@@ -254,15 +254,16 @@ async def test_no_row_is_shown_that_is_not_what_the_log_has(tmp_path: Path, chan
         await audit.close()
 
 
-async def test_a_copied_index_that_lacks_a_row_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied", [True, False])
+async def test_an_index_that_lacks_a_row_is_made_anew(tmp_path: Path, *, copied: bool) -> None:
     path = tmp_path / "audit.db"
     async with asked(path) as (log, audit):
-        whole = await Audit.open(log, path, copied=True)
+        whole = await Audit.open(log, path, copied=copied)
         assert await whole.behind() == 0
         await whole.close()
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM event WHERE position = 3")
-        torn = await Audit.open(log, path, copied=True)
+        torn = await Audit.open(log, path, copied=copied)
         assert await torn.behind() == len(HISTORY)
         await torn.catch_up()
         assert (await torn.count(Where())).count == len(HISTORY)

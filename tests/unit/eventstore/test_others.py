@@ -1,0 +1,125 @@
+"""A row that another program deletes leaves nothing that fails a check: the write itself is told of."""
+
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.model import RowPut
+from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.others import WHILE_CLOSED, WHILE_OPEN, Stamp, was_written
+from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.logs import MASTER_KEY, append, event
+
+DELETE = "DELETE FROM projection WHERE tbl = 'orders' AND key = CAST('3' AS BLOB)"
+SECOND_NS = 1_000_000_000
+
+
+async def opened(directory: Path, ambient: FakeAmbient | None = None) -> SqliteLog:
+    return await SqliteLog.open(
+        directory, ambient=ambient or FakeAmbient(1), master_key=MASTER_KEY, build="b"
+    )
+
+
+async def put(log: SqliteLog, number: int) -> None:
+    row = RowPut("orders", "", b"%d" % number, b"{}")
+    await log.append(msgspec.structs.replace(append(event("a")), rows=(row,)))
+
+
+@pytest.fixture
+async def closed(tmp_path: Path) -> Path:
+    directory = tmp_path / "log"
+    log = await opened(directory)
+    for number in range(5):
+        await put(log, number)
+    await log.close()
+    return directory
+
+
+def sql(directory: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+async def told(directory: Path) -> str:
+    log = await opened(directory)
+    await log.close()
+    return log.written_by_others
+
+
+async def test_a_row_that_was_deleted_while_the_log_was_closed_is_told_of_at_the_next_opening_once(
+    closed: Path,
+) -> None:
+    sql(closed, DELETE)
+    assert await told(closed) == WHILE_CLOSED
+    assert await told(closed) == ""
+
+
+async def test_a_row_that_is_deleted_beside_the_service_is_told_of_by_its_next_probe(closed: Path) -> None:
+    ambient = FakeAmbient(1)
+    log = await opened(closed, ambient)
+    await put(log, 7)
+    assert await log.probe() is None
+    assert log.written_by_others == ""
+    sql(closed, DELETE)
+    await put(log, 8)
+    ambient.advance(2)
+    assert await log.probe() is None, "it goes on"
+    assert log.written_by_others == WHILE_OPEN
+    await log.close()
+
+
+async def test_it_is_told_of_at_the_close_if_nobody_asked_before(closed: Path) -> None:
+    log = await opened(closed)
+    sql(closed, DELETE)
+    await log.close()
+    assert log.written_by_others == WHILE_OPEN
+
+
+async def test_what_the_service_writes_checkpoints_and_mends_itself_is_nobody_elses(closed: Path) -> None:
+    ambient = FakeAmbient(1)
+    log = await opened(closed, ambient)
+    for _ in range(40):
+        await log.append(append(*(event("a", b"x" * 10_000) for _ in range(20))))
+    await log.probe()
+    await log.close()
+    assert log.written_by_others == ""
+    rebuild(closed)
+    assert await told(closed) == ""
+
+
+async def test_reading_it_by_another_program_is_no_change(closed: Path) -> None:
+    with contextlib.closing(sqlite3.connect(closed / DATABASE)) as connection:
+        connection.execute("SELECT count(*) FROM event").fetchone()
+    assert await told(closed) == ""
+
+
+async def test_of_a_copy_nothing_is_known(closed: Path, tmp_path: Path) -> None:
+    shutil.copytree(closed, tmp_path / "copy")
+    assert await told(tmp_path / "copy") == ""
+
+
+@pytest.mark.parametrize(
+    ("left", "now", "written"),
+    [
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 5), False),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 6), True),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 3 * SECOND_NS + 4), False),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 9, 3 * SECOND_NS + 5), True),
+        ((1, 8, 3 * SECOND_NS + 5), (2, 9, 9 * SECOND_NS + 5), False),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 2 * SECOND_NS), False),
+        ((1, 8, 3 * SECOND_NS + 5), (1, 8, 6 * SECOND_NS), True),
+    ],
+    ids=["same", "later", "earlier", "size", "another file", "whole seconds", "later in whole seconds"],
+)
+def test_a_file_counts_as_written_by_its_size_and_its_time(
+    left: tuple[int, int, int], now: tuple[int, int, int], *, written: bool
+) -> None:
+    assert was_written(Stamp(*left), Stamp(*now)) is written
+    assert not was_written(None, Stamp(*now))
+    assert not was_written(Stamp(*left), None)
