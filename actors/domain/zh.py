@@ -1,4 +1,4 @@
-"""The same in Chinese, for clients that ask for it. The code says these in English, as programs catch them."""
+"""The texts of `en` in Chinese, for clients that ask for it: programs catch them in English."""
 
 JOB_TOO_LARGE = "{} 的参数有 {} 字节，最多 {}"
 EVENT_TOO_LARGE = "{} 有 {} 字节，最多 {}"
