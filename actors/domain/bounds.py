@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from huahuo.actors.domain import en
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import Fault, place_of
 from huahuo.actors.domain.fold import MEASURED_BYTES, EntityFold, Held
@@ -62,7 +63,7 @@ class BoundedFold(EntityFold):
 
     def said(self) -> str:
         """Why a state that is too large is refused."""
-        return f"the state would have more than {self._bounds.state_bytes_max} bytes"
+        return en.STATE_TOO_LARGE.format(self._bounds.state_bytes_max)
 
     def over(self, state: Held, after: Any, event_bytes: int) -> bool:
         """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""

@@ -182,6 +182,8 @@ def _check_state(entity: Entity[Any]) -> None:
     if not (isinstance(state, type) and issubclass(state, Struct) and state.__struct_config__.frozen):
         name = getattr(state, "__name__", repr(state))
         _refuse(entity, f"the state {name} must not change in place: write class {name}(Struct, frozen=True)")
+    if state.__struct_config__.array_like:
+        _refuse(entity, f"the state {state.__name__} has names for its fields: leave out array_like=True")
     try:
         empty = state()
     except TypeError as error:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from huahuo.actors.domain import en
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decider import EntityDecider
 from huahuo.actors.domain.decision import Refused
@@ -73,9 +74,7 @@ class ClientActions:
             try:
                 before = before_of(call.params)
             except ValueError:
-                return error_reply(
-                    Refusal("invalid_field", "a field is not allowed", "before: no page's next")
-                )
+                return error_reply(Refusal("invalid_field", en.FIELD_NOT_ALLOWED, "before: no page's next"))
             try:
                 rows = query.rows_for(call.principal, call.params)
             except Refused as refused:
@@ -98,7 +97,7 @@ class ClientActions:
             try:
                 key, command = message.read(call.params)
             except InvalidMessage as invalid:
-                return error_reply(Refusal("invalid_field", "a field is not allowed", str(invalid)))
+                return error_reply(Refusal("invalid_field", en.FIELD_NOT_ALLOWED, str(invalid)))
             readable = await self._authorized(entity, key, call.principal)
             sent = Sent(command, call.principal, call.command_id, readable=readable)
             answer = await self._execute(entity, key, sent, call.origin)
@@ -130,7 +129,7 @@ class ClientActions:
 
             body: bytes | None = await self._directory.ask(entity.kind, key, Query(answer))
             if body is None:
-                return error_reply(Refusal("not_found", f"there is no such {entity.kind}"))
+                return error_reply(Refusal("not_found", en.NO_SUCH.format(entity.kind)))
             return Reply(body)
 
         place = f"{place_of(query.answer)}: {entity.kind}.query({query.action!r})"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain import derived, writing
+from huahuo.actors.domain import derived, en, writing
 from huahuo.actors.domain.bounds import DEFAULTS, BoundedFold, Bounds
 from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused
@@ -264,7 +264,7 @@ class EntityDecider(BoundedFold):
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._fault(sent.command, str(error)) from error
         if len(body) > bounds.state_bytes_max:  # the same bound: both are parts of one frame
-            return too_large(f"a reply of {len(body)} bytes, at most {bounds.state_bytes_max}")
+            return too_large(en.REPLY_TOO_LARGE.format(len(body), bounds.state_bytes_max))
         try:
             after = self.ahead(state, write.own, write.own_bytes)
         except OverBound as over:
@@ -276,7 +276,7 @@ class EntityDecider(BoundedFold):
             except OverBound as over:
                 return too_large(str(over))
             if len(changes) > bounds.decision_events_max:
-                return too_large(f"a decision of {len(changes)} rows, at most {bounds.decision_events_max}")
+                return too_large(en.TOO_MANY.format(len(changes), "rows", bounds.decision_events_max))
             write.rows += changes
         if after is not state.state and self.over(state, after, write.own_bytes):
             return too_large(self.said())

@@ -11,7 +11,8 @@ from typing import Any, Final
 from huahuo.actors.domain.decision import Put
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import place_of
-from huahuo.actors.domain.handlers import Handler, print_of
+from huahuo.actors.domain.handlers import Handler
+from huahuo.actors.domain.prints import print_of
 from huahuo.actors.domain.row_facts import KIND, TABLE_PREFIX, row
 from huahuo.eventstore.model import RowDrop, RowPut
 

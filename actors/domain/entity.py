@@ -13,11 +13,11 @@ inside a function, the class is given: `@order.decide(Place)`.
 """
 
 import inspect
-import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, get_origin, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
+from huahuo.actors.domain.effect_rules import EffectRules, PerOf
 from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_caller
 from huahuo.actors.domain.handlers import (
     Handler,
@@ -29,6 +29,7 @@ from huahuo.actors.domain.handlers import (
     refuse_action,
 )
 from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
+from huahuo.actors.domain.numbers import is_whole
 from huahuo.actors.domain.structs import Command, Effect, Event
 
 _HERE: Final = "huahuo.actors.domain"
@@ -36,24 +37,12 @@ _ROWS_TAKE: Final = 2
 
 type Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 """Converts the fields of an event of one version to those of the next."""
-type PerOf = Callable[[Any], object]
-"""Of which host, account or the like an effect is: see `per`."""
 
 
 class _Keeps(Protocol):
     """A decorator that returns the function as it is."""
 
     def __call__[F: Callable[..., Awaitable[None]]](self, handler: F, /) -> F: ...
-
-
-class EffectRules:
-    """How an effect is run: see `Entity.effect`."""
-
-    def __init__(self, retries: int, backoff_s: float, at_once: int | None, per: PerOf | None) -> None:
-        self.retries = retries
-        self.backoff_s = backoff_s
-        self.at_once = at_once
-        self.per = per
 
 
 class EntityQuery:
@@ -107,14 +96,14 @@ class Entity[S]:
             raise self._wrong(kind, f"the state is a class, not {what}: {write}")
         if key not in (int, str):
             raise self._wrong(kind, "write key=int (ids from the log) or key=str (natural keys)")
-        if not _whole(version, 1) or not (keyframe_every is None or _whole(keyframe_every, 1)):
+        if not is_whole(version, 1) or not (keyframe_every is None or is_whole(keyframe_every, 1)):
             raise self._wrong(kind, "version and keyframe_every are whole numbers from 1 on")
         self.kind = kind
         self.state = state
         self.key = key
         self.version = version
-        self.events = None if events is None else tuple(events)
-        self.commands = None if commands is None else tuple(commands)
+        self.events = self._listed("events", events, Event)
+        self.commands = self._listed("commands", commands, Command)
         self.keyframe_every = keyframe_every
         self.may_read: Callable[[S, Any], bool] | None = None
         self.queries: dict[str, EntityQuery] = {}
@@ -201,14 +190,7 @@ class Entity[S]:
                 yields = inspect.isasyncgenfunction(handler)
                 what = "it yields: use await run.emit(…)" if yields else "it is no coroutine: write async def"
                 raise DefinitionError(f"{where}: {what}")
-            whole = _whole(retries, 0) and (at_once is None or _whole(at_once, 1))
-            if not whole or not _is_number(backoff_s) or not 0 <= backoff_s < math.inf:
-                why = "retries= and backoff_s= are numbers from 0 on, at_once= from 1 on"
-                raise DefinitionError(f"{where}: {why}")
-            if per is not None and not callable(per):
-                raise DefinitionError(
-                    f"{where}: per= is a function of the effect: write lambda job: job.host"
-                )
+            rules.check(where)
             self._effects.add(handler, classes)
             self.rules.update(dict.fromkeys(classes, rules))
             return handler
@@ -272,8 +254,9 @@ class Entity[S]:
 
         def register(step: Upcast) -> Upcast:
             must_be_plain(step, f"an upcast of {self.kind}")
+            must_take(step, ("fields",), f"an upcast of {self.kind}")
             where = f"{place_of(step)}: {self.kind}.upcast({type_name!r}, from_version={from_version})"
-            if not NAME.fullmatch(type_name) or not _whole(from_version, 1):
+            if not NAME.fullmatch(type_name) or not is_whole(from_version, 1):
                 write = f"write @{self.kind}.upcast({type_name!r}, from_version=1)"
                 raise DefinitionError(f"{where}: name a stored type and a version from 1: {write}")
             if (type_name, from_version) in self.upcasts:
@@ -283,13 +266,17 @@ class Entity[S]:
 
         return register
 
+    def _listed(self, word: str, given: Any, base: type) -> tuple[Any, ...] | None:
+        """The classes of `events=` or `commands=`. Raises DefinitionError: it is no list of such classes."""
+        if given is None:
+            return None
+        is_list = isinstance(given, Iterable) and not isinstance(given, type)
+        classes = tuple(given) if is_list else (given,)
+        for cls in classes:
+            if not (is_list and isinstance(cls, type) and issubclass(cls, base)):
+                what = f"{getattr(cls, '__name__', cls)!s:.60}: {word}= is a list of classes that derive from"
+                raise self._wrong(self.kind, f"{what} {base.__name__}: write {word}=[TheClass]")
+        return classes
+
     def _wrong(self, kind: str, why: str) -> DefinitionError:
         return DefinitionError(f"{self.place}: Entity({kind!r}): {why}")
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

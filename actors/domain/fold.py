@@ -1,6 +1,7 @@
 """The state of an entity, computed from its stream by its `evolve` handlers. Pure."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -8,8 +9,10 @@ from msgspec import Struct
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
-from huahuo.actors.domain.handlers import Handler, print_of
+from huahuo.actors.domain.handlers import Handler
 from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.prints import print_of
+from huahuo.actors.domain.storable import structs_in
 from huahuo.actors.domain.structs import Event, traits
 from huahuo.actors.timers.known import Known
 from huahuo.eventstore.model import StoredEvent
@@ -74,7 +77,11 @@ class EntityFold:
         self._by_name = {form.name: form for form in self._forms.values()}
         self._state = msgspec.msgpack.Decoder(entity.state)
         self._encode = msgspec.msgpack.Encoder().encode
-        self.fingerprint = _fingerprint(entity)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Fold`."""
+        return _fingerprint(self.entity)
 
     def initial(self, stream: str) -> Held:
         """See `Fold`."""
@@ -98,6 +105,10 @@ class EntityFold:
         state.exists = True
         self._measure(state)
         return state
+
+    def knows(self, event_type: str) -> bool:
+        """Whether an event of this stored name is folded; any other is carried, and changes nothing."""
+        return event_type in self._by_name
 
     def adopt(self, state: Held, after: Ahead) -> int:
         """See `Kind.adopt`. The same object holds the other state."""
@@ -168,12 +179,19 @@ class EntityFold:
 
 
 def _fingerprint(entity: Entity[Any]) -> str:
-    """Another one when the version, the form of the state, or the code of a handler or upcast changes."""
-    form = msgspec.json.encode(msgspec.json.schema(entity.state), order="sorted")
+    """Another one when the version, the form of the state or of an event, or their code changes.
+
+    That is the code of the handlers and upcasts, of the methods of the state, and what all these name.
+    """
     evolves = sorted(((traits(cls).name, handler) for cls, handler in entity.evolves.items()), key=_first)
     upcasts = sorted(entity.upcasts.items(), key=_first)
     code = [part for pair in (*evolves, *upcasts) for part in pair]
-    return f"{entity.version}-{print_of(entity.version, form, *code)}"
+    forms = [_form(entity.state), *sorted(map(_form, entity.evolves))]
+    return f"{entity.version}-{print_of(entity.version, *forms, *code, *structs_in(entity.state))}"
+
+
+def _form(cls: type) -> bytes:
+    return msgspec.json.encode(msgspec.json.schema(cls), order="sorted")
 
 
 def _must_be_fields(given: object, step: Any) -> None:

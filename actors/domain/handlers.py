@@ -1,9 +1,8 @@
 """What an entity's functions are annotated with, and the tables in which they are found by it. Pure."""
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, UnionType
+from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
@@ -45,7 +44,10 @@ def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
     try:
         inspect.signature(handler).bind(*given)
     except TypeError:
-        why = f"it is called with {len(given)} arguments: write def {name}({', '.join(given)})"
+        takes = ", ".join(given)
+        write = f"lambda {takes}: …" if name == "<lambda>" else f"def {name}({takes})"
+        count = "one argument" if len(given) == 1 else f"{len(given)} arguments"
+        why = f"it is called with {count}: write {write}"
         raise DefinitionError(f"{place_of(handler)}: {name}, {what}: {why}") from None
     except ValueError:
         return  # one that is not written in Python
@@ -178,28 +180,6 @@ class Handlers:
 
 def _is_one(cls: object, base: type) -> bool:
     return isinstance(cls, type) and issubclass(cls, base) and cls is not base
-
-
-def print_of(*parts: object) -> str:
-    """A short hash over texts and the code of functions. Another interpreter may give another one."""
-    digest = hashlib.blake2b(digest_size=12)
-    for part in parts:
-        code = part.__code__ if isinstance(part, FunctionType) else None
-        for piece in [part] if code is None else _pieces(code):
-            digest.update(repr(piece).encode("utf-8", "replace") + b"\0")
-    return digest.hexdigest()
-
-
-def _pieces(code: CodeType) -> Iterator[object]:
-    yield code.co_code
-    yield code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _pieces(constant)
-        elif isinstance(constant, frozenset):
-            yield sorted(map(repr, constant))
-        else:
-            yield constant
 
 
 def parameters_of(answer: Handler, given: tuple[str, ...] = ("state", "who")) -> type[Any] | None:

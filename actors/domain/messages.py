@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta
 
+from huahuo.actors.domain import en
 from huahuo.actors.domain.catalog import creates
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.names import is_key
@@ -41,7 +42,7 @@ class CommandMessage:
         key = getattr(message, self.key_field)
         if self.makes_id:
             if key is not UNSET:
-                raise InvalidMessage(f"{self.key_field}: this command makes a new {self._entity.kind}")
+                raise InvalidMessage(f"{self.key_field}: {en.MAKES_A_NEW_ONE.format(self._entity.kind)}")
             key = None
         elif not is_key(key, self._entity.key):
             raise InvalidMessage(f"{self.key_field}: this value is not allowed")

@@ -1,4 +1,4 @@
-"""Numbers that JSON does not have, `nan` and the infinities: its encoder writes them as `null`. Pure."""
+"""Numbers, and those that JSON does not have: its encoder writes `nan` and the infinities as `null`. Pure."""
 
 import math
 from typing import Any, Final
@@ -37,3 +37,13 @@ def _lost(value: Any, place: str) -> str | None:
         case _:
             return None
     return next((found for where, one in inner if (found := _lost(one, where)) is not None), None)
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether it is a whole number from `least` on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number, which `True` is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ import msgspec
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import key_of
+from huahuo.actors.domain.storable import holds_sets
 from huahuo.actors.domain.work_past import KINDS, work_subject
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.timers.timer import FIRED, series_of
@@ -18,13 +19,15 @@ from huahuo.replay.history.subject import Part, Subject
 
 
 class EntitySubject:
-    """`order/1`: its state, field by field."""
+    """`order/1`: its state, field by field. Sets are sorted, so that equal ones are shown alike."""
 
     rising = frozenset[str]()
 
-    def __init__(self, stream: str, fold: EntityFold) -> None:
+    def __init__(self, stream: str, fold: EntityFold, *, sets: bool) -> None:
+        """`sets`: whether the state may hold any."""
         self.entity = self.stream = stream
         self.parts = (Part(stream, fold),)
+        self._order: Any = "deterministic" if sets else None
 
     def concerns(self, event: StoredEvent) -> bool:
         """See `Subject`."""
@@ -34,7 +37,7 @@ class EntitySubject:
     def show(self, states: Any) -> dict[str, Any]:
         """See `Subject`."""
         held: Held = states[0]
-        shown: dict[str, Any] = msgspec.to_builtins(held.state, str_keys=True)
+        shown: dict[str, Any] = msgspec.to_builtins(held.state, str_keys=True, order=self._order)
         return shown
 
     def glimpse(self, states: Any, event: StoredEvent) -> dict[str, Any]:
@@ -51,6 +54,7 @@ _WORDED: Final = dict.fromkeys(("job_progress", "job_message", "job_ended"), _ME
 def past_of(catalog: Catalog) -> Past:
     """What is known of the history of these entities."""
     folds = {kind: EntityFold(entity) for kind, entity in catalog.by_kind.items()}
+    sets = {kind for kind, entity in catalog.by_kind.items() if holds_sets(entity.state)}
 
     def own_subject(stream: str) -> Subject | None:
         kind, _, rest = stream.partition("/")
@@ -59,7 +63,7 @@ def past_of(catalog: Catalog) -> Past:
             return work_subject(stream)
         if fold is None or key_of(rest, fold.entity.key) is None:
             return None
-        return EntitySubject(stream, fold)
+        return EntitySubject(stream, fold, sets=kind in sets)
 
     async def subject_of(history: History, entity: str) -> Subject | None:
         subject = own_subject(entity)

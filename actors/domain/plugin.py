@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from huahuo.actors.domain import jobs, projections, rebuilding, remote_jobs
+from huahuo.actors.domain import en, jobs, projections, rebuilding, remote_jobs, zh
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
@@ -91,6 +91,7 @@ class Entities(Plugin):
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,
+            words=(zh, en),
             at_work=effects.at_work,
             work=api.work,
             divide=api.divide,

@@ -3,6 +3,7 @@
 from operator import itemgetter
 from typing import Any, Final
 
+from huahuo.actors.domain import en
 from huahuo.actors.domain.decision import Decision, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.sent import Done
@@ -26,7 +27,7 @@ NOT_FINAL: Final = frozenset(
 
 def not_found(entity: Entity[Any]) -> Refused:
     """The entity has no event, or the user may not read it."""
-    return Refused("not_found", f"there is no such {entity.kind}")
+    return Refused("not_found", en.NO_SUCH.format(entity.kind))
 
 
 def refusal(refused: Refused) -> engine.Decision[Done, Any]:
@@ -43,7 +44,7 @@ def too_many(decision: Decision, most: int) -> engine.Decision[Done, Any]:
         "rows": len(decision.rows),
     }
     what, count = max(counts.items(), key=itemgetter(1))
-    return too_large(f"a decision of {count} {what}, at most {most}")
+    return too_large(en.TOO_MANY.format(count, what, most))
 
 
 def too_large(why: str) -> engine.Decision[Done, Any]:

@@ -24,6 +24,15 @@ _AS_KEYS: Final = (
 """What JSON can have as a key: texts, and what is written as one."""
 _PLAIN: Final = (*_AS_KEYS[1:], inspect.NoneType, inspect.BoolType)
 """Values that cannot be changed, and contain no others."""
+_SETS: Final = (inspect.SetType, inspect.FrozenSetType)
+_CHANGE: Final = (
+    inspect.ListType,
+    inspect.DictType,
+    inspect.SetType,
+    inspect.ByteArrayType,
+    inspect.TypedDictType,
+)
+"""Values that can be changed, and so are in no set."""
 
 
 def unstorable(cls: type) -> str | None:
@@ -45,6 +54,31 @@ def only_plain_values(cls: type) -> bool:
     )
 
 
+def structs_in(cls: type) -> list[type]:
+    """The structs that the values of a state consist of, `cls` first."""
+    return [told.cls for told in _types_in(cls) if isinstance(told, inspect.StructType)]
+
+
+def holds_sets(cls: type) -> bool:
+    """Whether a state may hold a set, which has no order: another process goes through it in another one."""
+    return any(isinstance(told, _SETS) for told in _types_in(cls))
+
+
+def _types_in(cls: type) -> Iterator[inspect.Type]:
+    """All types that a class is made of, each class once."""
+    seen: set[type] = set()
+    waiting: list[inspect.Type] = [inspect.type_info(cls)]
+    while waiting:
+        told = waiting.pop()
+        inner = getattr(told, "cls", None)
+        if inner is not None:
+            if inner in seen:
+                continue
+            seen.add(inner)
+        yield told
+        waiting += [part for part, _ in _parts(told)]
+
+
 def _is_of(told: inspect.Type, kinds: tuple[type[inspect.Type], ...]) -> bool:
     """Whether each value of a type is of one of these kinds."""
     if isinstance(told, inspect.Metadata):
@@ -52,6 +86,19 @@ def _is_of(told: inspect.Type, kinds: tuple[type[inspect.Type], ...]) -> bool:
     if isinstance(told, inspect.UnionType):
         return all(_is_of(one, kinds) for one in told.types)
     return isinstance(told, kinds)
+
+
+def _is_hashable(told: inspect.Type) -> bool:
+    """Whether the values of a type can be in a set."""
+    match told:
+        case inspect.Metadata():
+            return _is_hashable(told.type)
+        case inspect.UnionType():
+            return all(map(_is_hashable, told.types))
+        case inspect.StructType():
+            return bool(told.cls.__struct_config__.frozen)
+        case _:
+            return not isinstance(told, _CHANGE)
 
 
 def _wrong(told: inspect.Type, field: str, seen: dict[type, None]) -> Iterator[str]:
@@ -62,6 +109,8 @@ def _wrong(told: inspect.Type, field: str, seen: dict[type, None]) -> Iterator[s
     if isinstance(told, inspect.DictType) and not _is_of(told.key_type, _AS_KEYS):
         kind = type(told.key_type).__name__.removesuffix("Type").removeprefix("Var").lower()
         yield f"{_of(field)} is a dict with keys of the type {kind}, and JSON has texts and numbers as keys"
+    if isinstance(told, _SETS) and not _is_hashable(told.item_type):
+        yield f"{_of(field)} is a set of what can change, and so cannot be in one"
     cls: Any = getattr(told, "cls", None)
     if cls is not None:
         if cls in seen:

@@ -61,7 +61,11 @@ class _Meta(StructMeta):
     ) -> "_Meta":
         if bases == (Struct,):
             return super().__new__(mcls, name, bases, namespace)
-        base = next(kind for kind in (Event, Command, Effect) if issubclass(bases[0], kind))
+        base, *others = [
+            kind for kind in (Event, Command, Effect) if any(issubclass(one, kind) for one in bases)
+        ]
+        if others:
+            _refuse(name, base, f"it cannot be {_a(others[0])} too: write a second class")
         ours = {key: keywords.pop(key) for key in cast("_Meta", base).__keywords__ if key in keywords}
         unknown = keywords.keys() - _KNOWN_KEYWORDS
         if unknown:
@@ -162,6 +166,10 @@ def _names_secret(hint: Any) -> bool:
     if isinstance(hint, type) and issubclass(hint, Secret):
         return True
     return any(_names_secret(inner) for inner in getattr(hint, "__args__", ()))
+
+
+def _a(base: type) -> str:
+    return f"a{'n' if base is Effect else ''} {base.__name__}"
 
 
 def _snake(name: str) -> str:

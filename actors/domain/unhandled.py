@@ -6,12 +6,13 @@ when that happens. But the code of the `decide` names the class, or that of a fu
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, Final
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError, place_of
 from huahuo.actors.domain.handlers import Handler
+from huahuo.actors.domain.reached import package_of, values_in
 from huahuo.actors.domain.structs import Command, Effect, EffectFailed, traits
 
 _FUNCTIONS_MAX: Final = 1_000
@@ -99,34 +100,8 @@ def _named(handler: Handler) -> Iterator[type]:
         if not isinstance(function, FunctionType) or id(function) in seen:
             continue
         seen.add(id(function))
-        for value in _values(function):
+        for value in values_in(function):
             if isinstance(value, type):
                 yield value
-            elif callable(value) and _package(value) == _package(function):
+            elif callable(value) and package_of(value) == package_of(function):
                 waiting.append(value)
-
-
-def _values(function: FunctionType) -> Iterator[Any]:
-    """What the names in a function's code stand for, as far as that is known before it runs."""
-    names = set(_names(function.__code__))
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    for name in sorted(names & function.__globals__.keys()):
-        value = function.__globals__[name]
-        yield value
-        if isinstance(value, ModuleType):
-            yield from (vars(value)[inner] for inner in sorted(names & vars(value).keys()))
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-def _package(value: Any) -> str:
-    return str(getattr(value, "__module__", None)).partition(".")[0]

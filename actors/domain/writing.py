@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain import row_facts
+from huahuo.actors.domain import en, row_facts
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
 from huahuo.actors.domain.entity import Entity
@@ -159,7 +159,7 @@ class Writing:
         job = msgspec.json.encode(effect)
         refuse_lost(job, effect, name)
         if len(job) > self._effect_bytes_max:
-            raise OverBound(f"{name} has arguments of {len(job)} bytes, at most {self._effect_bytes_max}")
+            raise OverBound(en.JOB_TOO_LARGE.format(name, len(job), self._effect_bytes_max))
         kind, _, key = self._stream.partition("/")
         row = effects.OpenEffect(
             kind, key, traits(type(effect)).name, msgspec.Raw(job), self._context.now_ms, self._user,
@@ -208,7 +208,7 @@ def checked(event: Event, timestamp: str) -> bytes:
     body = encode(event, timestamp)
     refuse_lost(body, event, type(event).__name__)
     if len(body) > EVENT_BYTES_MAX:
-        raise OverBound(f"{traits(type(event)).name} has {len(body)} bytes, at most {EVENT_BYTES_MAX}")
+        raise OverBound(en.EVENT_TOO_LARGE.format(traits(type(event)).name, len(body), EVENT_BYTES_MAX))
     return body
 
 

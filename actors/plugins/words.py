@@ -5,8 +5,8 @@ with another language it is replaced where it leaves. A plug-in adds its own cat
 constants for each language, with the same names. `{}` in a text stands for what is put in. `LISTED` of the
 Chinese module names the replies that hold a list of texts: by type, the list and the field of each entry.
 
-`details` of an error and the reason of a `goaway` are said in English, which exceptions and logs have too.
-Clients that ask for Chinese get the Chinese text of the same name (`explain`).
+`details` of an error, the reason of a `goaway`, and what an application's entities say are in English, which
+exceptions and logs have too. Clients that ask for Chinese get the Chinese text of the same name (`explain`).
 
 Events have one text for all readers, since they are stored and sent as the same bytes. A reader that wants
 them in another language uses the catalogue, as the console does.
@@ -31,7 +31,6 @@ CHARS_MAX: Final = 1_024
 """A longer text is taken to be in no catalogue: the time to match a pattern grows with its square."""
 _WORDED: Final = tuple(b'{"type":"%b"' % one for one in (b"success", b"error", b"warning", b"info"))
 """What replies with a text for people begin with."""
-_DETAILS: Final = b'"details":'
 _OF_FIELD: Final = re.compile(r"((?:[\w.\[\]]{1,64}: )?)(.*?)((?: - at `[^`]*`)?)", re.DOTALL)
 """Details about a field begin with its name and may end with its place. Neither is translated."""
 _decode: Final = msgspec.json.decode
@@ -115,10 +114,11 @@ class Words:
 
     def reply(self, body: bytes, language: Language, details: Language = "en") -> bytes:
         """The body of a reply in this language. `details`: the language of an error's details."""
-        if details == "zh" and body.startswith(_WORDED[1]) and _DETAILS in body:
-            explained = _decode(body)
-            if isinstance(text := explained.get("details"), str):
-                body = _encode({**explained, "details": self.explain(text, details)})
+        if details == "zh" and body.startswith(_WORDED[1]):
+            said = _decode(body)
+            texts = {name: said[name] for name in ("message", "details") if isinstance(said.get(name), str)}
+            told = {name: self.explain(text, details) for name, text in texts.items()}
+            body = body if told == texts else _encode({**said, **told})
         if language == "zh" or not body.startswith(self._worded):
             return body
         said = _decode(body)

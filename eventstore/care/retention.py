@@ -45,6 +45,13 @@ class Facts(msgspec.Struct, frozen=True):
     prunable: frozenset[str]
     series: Callable[[StoredEvent], str]
 
+    def frees(self, event: StoredEvent) -> bool:
+        """Whether no entity needs this event. What an entity wrote on its own stream, it may fold again.
+
+        The application that is served may lack that entity, because it is an older one or another.
+        """
+        return event.entity != event.stream and self.is_free(event.stream)
+
 
 class _Old(msgspec.Struct, frozen=True, gc=False):
     """An event without its body."""
@@ -87,7 +94,7 @@ class _ByAge:
         return before if before is not None and before.position < event.position else None
 
     def _series_of(self, event: StoredEvent) -> tuple[str, ...] | None:
-        if self._facts.is_free(event.stream):
+        if self._facts.frees(event):
             return (event.stream,)
         if event.type not in self._facts.prunable:
             return None
@@ -107,7 +114,7 @@ class _BySize:
     def count(self, event: StoredEvent, rule: Rule | None) -> None:
         """Count the next event of the log."""
         self.cursor = event.position
-        if rule is None or rule.bytes_max is None or not self._facts.is_free(event.stream):
+        if rule is None or rule.bytes_max is None or not self._facts.frees(event):
             return
         size = self._sizes[event.stream] = self._sizes.get(event.stream, 0) + size_of(event)
         if size > rule.bytes_max:
@@ -119,6 +126,8 @@ class _BySize:
         for event in oldest:
             if excess <= 0:
                 break
+            if not self._facts.frees(event):
+                continue
             excess -= size_of(event)
             chosen.append(_old(event))
         return chosen

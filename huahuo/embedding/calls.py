@@ -16,6 +16,7 @@ from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.messages import InvalidMessage, key_beside
 from huahuo.actors.domain.names import RESERVED_KINDS, is_own_stream, key_of
+from huahuo.actors.domain.numbers import is_whole
 from huahuo.actors.domain.sent import Sent
 from huahuo.actors.domain.structs import Command, traits
 from huahuo.actors.entities.decider import Origin
@@ -199,12 +200,12 @@ async def follow(app: App, stream: str, after: int = 0) -> AsyncGenerator[dict[s
     It ends when the service stops.
 
     Raises:
-        Refused: no stream can have this name, or `after` is below 0, so the caller would wait for ever.
+        Refused: no stream can have this name, or `after` is no seq, so the caller would wait for ever.
     """
     if not _may_exist(app, stream):
         raise Refused("invalid_field", f"stream: no stream can have the name {stream!r}")
-    if after < 0:
-        raise Refused("invalid_field", f"after: {after} is no seq: write 0 for all events of the stream")
+    if not is_whole(after, 0):
+        raise Refused("invalid_field", f"after: {after!r} is no seq: write 0 for all events of the stream")
     feed, changed, stopped = app.feed, asyncio.Event(), asyncio.Event()
 
     def committed(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:

@@ -25,7 +25,7 @@ from huahuo.actors.entities import decider as engine
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Head, NewEvent, StoredEvent
-from huahuo.testing.started import begun, wanted
+from huahuo.testing.started import begun, plain, wanted
 
 NOW_MS = 1_790_000_000_000
 
@@ -112,14 +112,20 @@ class Given:
             for event in decision.events
             if event.stream not in internal and not event.stream.startswith(ROW_STREAMS)
         ]
-        actual = [f"refused: {refused}"] if refused else [_line(event.stream, event.body) for event in told]
-        expected = [self._expected(event) for event in _listed(events, "then(…)")]
+        wanted_events = _listed(events, "then(…)")
+        classes = self._classes(wanted_events)
+        actual = (
+            [f"refused: {refused}"]
+            if refused
+            else [_line(event.stream, event.body, classes.get(event.type)) for event in told]
+        )
+        expected = [self._expected(event) for event in wanted_events]
         if actual != expected:
             raise AssertionError(_differ("the decision has other events", expected, actual))
         if effects is not None:
             lines = wanted(effects)
             own = [event for event in decision.events if event.stream in internal]
-            started = begun(own, effects, self._now_ms)
+            started = begun(own, effects, self._now_ms, self._entity)
             if started != lines:
                 raise AssertionError(_differ("the decision has other effects", lines, started))
         self._go_on(decision.events)
@@ -160,7 +166,13 @@ class Given:
 
     def _expected(self, event: Event | To) -> str:
         stream, inner = (event.stream, event.event) if isinstance(event, To) else (self._stream, event)
-        return _line(stream, encode(inner, rfc3339(NOW_MS)))
+        return _line(stream, encode(inner, rfc3339(NOW_MS)), type(inner))
+
+    def _classes(self, expected: Iterable[Event | To]) -> dict[str, type[Event]]:
+        """By stored name, the classes of the entity's events and of those that are expected."""
+        theirs: list[type] = [type(event.event if isinstance(event, To) else event) for event in expected]
+        known = (*self._entity.evolves, *(cls for cls in theirs if issubclass(cls, Event)))
+        return {traits(cls).name: cls for cls in known}
 
     def _new(self, seq: int, event: Event) -> StoredEvent:
         __tracebackhide__ = True
@@ -209,10 +221,13 @@ def _refusal_in(decision: engine.Decision[Any, Any]) -> str | None:
     return f"{said['code']}: {said['message']}"
 
 
-def _line(stream: str, body: bytes) -> str:
+def _line(stream: str, body: bytes, cls: type[Event] | None = None) -> str:
+    """An event as a line: equal ones are alike, if its class is known."""
+    if cls is not None:
+        body = plain(body, cls).encode()
     fields = msgspec.json.decode(body, type=dict[str, Any])
     name = fields.pop("type")
-    del fields["timestamp"]
+    fields.pop("timestamp", None)
     return f"{stream} {name} {msgspec.json.encode(fields).decode()}"
 
 

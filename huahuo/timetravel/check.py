@@ -14,7 +14,7 @@ Each returns the exit code: 0 the same, 1 different.
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -100,6 +100,7 @@ async def check(
             "underivable": report.underivable,
             "folded": report.folded,
             "unjudged": passed_over,
+            "unknown": report.unknown,
         }
         earliest = msgspec.to_builtins(report.differences[0]) if report.differences else None
         found = {"differences": report.count, "first": earliest, "by_line": groups}
@@ -108,6 +109,8 @@ async def check(
         out.line(said_counts(report))
         if passed_over:
             out.line(said_unjudged(passed_over, application=loaded() is not None))
+        if report.unknown:
+            out.line(said_unknown(report.unknown))
         if len(report.by_line()) > 1:
             first = report.differences[0]
             out.line(f"the first event that differs: @{first.position}, {first.entity}")
@@ -131,6 +134,15 @@ def said_counts(report: Report) -> str:
         derived = f"({report.underivable} could not be derived)"
         parts.append(f"{report.decided} commands decided again {derived}")
     return ", ".join([*parts, counted(report.count, "difference")])
+
+
+def said_unknown(types: Mapping[str, int]) -> str:
+    """That for people."""
+    events = ", ".join(f"{counted(count, 'event')} of {name}" for name, count in sorted(types.items()))
+    return (
+        f"carried, and without effect: {events}: no evolve handles such a type; if it was renamed, keep a"
+        " class with the old type= and its evolve"
+    )
 
 
 async def bisect(history: History, upto: int, code: Path | None, ref: str | None, out: Out) -> int:

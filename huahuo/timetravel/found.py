@@ -32,6 +32,8 @@ class Report(msgspec.Struct):
     folded: int = 0
     count: int = 0
     differences: list[Difference] = msgspec.field(default_factory=list)
+    unknown: dict[str, int] = msgspec.field(default_factory=dict)
+    """Events of entities that change nothing, as no handler knows their types: how many of each type."""
 
     def add(self, difference: Difference) -> None:
         """Count a difference, and keep it if there is room."""

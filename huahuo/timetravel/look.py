@@ -63,16 +63,19 @@ async def log(
     types: tuple[str, ...],
     limit: int,
 ) -> int:
-    """Show events in the order of the log, each with its changes."""
+    """Show events in the order of the log, each with its changes. If there are more, say how to go on."""
     timeline = Timeline(history, await subject(out.past, history, entity))
     start = await timeline.place(moment(after, ambient, AtSeq(0)))
     upto = await timeline.place(moment(until, ambient, AtHead()))
     await timeline.seek(start)
-    shown = 0
+    shown = last = 0
     async for step in timeline.walk(upto):
         if types and step.event.type not in types:
             continue
-        shown += 1
+        if shown == limit:
+            out.more(f"--after @{last}")
+            break
+        shown, last = shown + 1, step.event.position
         if out.as_json:
             changes = {"changes": changes_plain(step.changes)} if diff else {}
             out.json(out.plain(step.event) | changes)
@@ -80,8 +83,6 @@ async def log(
             out.event(step.event)
             if diff:
                 out.changes(step.changes)
-        if shown >= limit:
-            break
     return FOUND if shown else NOTHING
 
 
@@ -124,8 +125,10 @@ async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
     """Show the effects of an event."""
     event = await _event(history, name)
     first = causes.Link(event, await causes.siblings(history, event))
-    found = [link async for link in causes.effects(history, event, limit=limit)]
-    _tell(out, [first, *found])
+    found = [link async for link in causes.effects(history, event, limit=limit + 1)]
+    _tell(out, [first, *found[:limit]])
+    if len(found) > limit:
+        out.more(f"--limit {2 * limit}")
     return FOUND if found else NOTHING
 
 

@@ -10,6 +10,10 @@ from huahuo.replay.history.timeline import Timeline
 from huahuo.timetravel.found import Difference, Report, as_json
 
 
+def _all_types(_event_type: str) -> bool:
+    return True
+
+
 async def compare_folds(past: Past, history: History, upto: int, report: Report) -> set[str]:
     """Fold every entity. Returns the streams that the current code cannot read, each reported once."""
     known = {difference.position for difference in report.differences}
@@ -19,7 +23,7 @@ async def compare_folds(past: Past, history: History, upto: int, report: Report)
         if subject is None:
             continue
         fold = subject.parts[0].fold
-        state = fold.initial(stream)
+        state, knows = fold.initial(stream), getattr(fold, "knows", _all_types)
         async for page in pages_of(history, stream, 0, await seq_at(history, stream, upto)):
             for event in page:
                 try:
@@ -31,6 +35,8 @@ async def compare_folds(past: Past, history: History, upto: int, report: Report)
                         what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
                         report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
                     break
+                if not knows(event.type):
+                    report.unknown[event.type] = report.unknown.get(event.type, 0) + 1
                 report.folded += 1
             if stream in unreadable:
                 break

@@ -78,6 +78,10 @@ class Out:
         shown = text if isinstance(text, Text) else Text(printable(text), style=style)
         self.console.print(shown)
 
+    def more(self, option: str) -> None:
+        """Say by which option to see what was left out. On stderr: programs read the other output."""
+        Console(stderr=True, highlight=False, emoji=False).print(Text(f"more: {option}", style="dim"))
+
     def state(self, state: Any) -> None:
         """Print a state, one path per line."""
         for text in state_texts(self.reader.state(state)):

@@ -9,6 +9,8 @@ from types import ModuleType
 import msgspec
 import pytest
 
+from huahuo.actors.domain import en as entities_en
+from huahuo.actors.domain import zh as entities_zh
 from huahuo.actors.plugins.words import LANGUAGES, Words, language_of, texts_of
 from huahuo.admin import en as admin_en
 from huahuo.admin import zh as admin_zh
@@ -32,6 +34,7 @@ CATALOGUES = [
     (hooks_zh, hooks_en),
     (users_zh, users_en),
     (mail_zh, mail_en),
+    (entities_zh, entities_en),
 ]
 EXPLAINING = {"invalid_field": 1, "_invalid": 0, "Refusal": 2, "Invalid": 2, "close": 1, "_close": 1}
 """Calls that are given details or a reason, and which of their arguments that is."""

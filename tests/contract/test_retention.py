@@ -70,6 +70,17 @@ async def test_the_newest_event_of_a_stream_always_stays_so_that_its_numbers_go_
         assert await seqs(log, "group/ops") == [3, 4]
 
 
+@pytest.mark.parametrize("rule", [week("group/*"), Rule(streams="group/*", bytes_max=200)])
+async def test_what_an_entity_wrote_on_its_own_stream_stays_though_the_application_lacks_it_now(
+    engine: Engine, rule: Rule
+) -> None:
+    async with opened(engine) as log:
+        await put(log, "group/1", 3, OLD, entity="group/1")  # of a kind that was removed, so nobody folds it
+        await put(log, "group/1", 3, OLD, entity="other/1")
+        await all_steps(retention(log, rule))
+        assert await seqs(log, "group/1") == [1, 2, 3, 6]
+
+
 async def test_of_an_entity_only_superseded_progress_goes_so_its_state_stays(engine: Engine) -> None:
     async with opened(engine) as log:
         await put(log, "order/1", 2, OLD, type="placed")

@@ -182,6 +182,31 @@ def test_check_names_the_first_event_that_cannot_be_read(
     world.close()
 
 
+def test_check_says_which_events_no_handler_knows_any_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Renamed(Event, type="note_filed"):
+        text: str
+
+    note = Entity("note", Note)
+
+    @note.evolve(Renamed)
+    def filed(state: Note, event: Renamed) -> Note:
+        return Note(event.text)
+
+    world = AppWorld(notes(1), tmp_path / "data")
+    world.client(42).send("write_note", text="tea")
+    history = ListHistory(world.run(world.running.log.read("log", 0, events_max=99)), "notes")
+    past = together([plugin.past for plugin in Huahuo(entities=[note]).plugins()])
+    for as_json in (False, True):
+        out = Out(as_json=as_json, past=past)
+        assert asyncio.run(check(history, history.position, None, None, None, out)) == 0
+    said, _, told = capsys.readouterr().out.partition("\n{")
+    assert "carried, and without effect: 1 event of note_written: no evolve handles such a type" in said
+    assert msgspec.json.decode("{" + told)["unknown"] == {"note_written": 1}
+    world.close()
+
+
 def test_keyframe_every_says_how_far_apart_the_keyframes_of_a_kind_are(world: AppWorld) -> None:
     client = world.client(45)
     for text in ("one", "two", "three", "four", "five"):

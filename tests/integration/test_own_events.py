@@ -1,6 +1,7 @@
 """An application's own events and commands: the same from asyncio, from threads and from admins."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -274,10 +275,12 @@ async def test_to_follow_a_stream_that_cannot_exist_is_refused(tmp_path: Path, s
             await anext(app.follow(stream))
 
 
-async def test_to_follow_from_below_the_first_event_is_refused(tmp_path: Path) -> None:
+async def test_to_follow_from_what_is_no_place_is_refused(tmp_path: Path) -> None:
+    wrong: list[Any] = [-1, "start", True, 1.5]
     async with Huahuo(data=tmp_path / "data", port=0) as app:
-        with pytest.raises(Refused, match="after: -1 is no seq"):
-            await anext(app.follow("user/42", after=-1))
+        for after in wrong:
+            with pytest.raises(Refused, match=re.escape(f"after: {after!r} is no seq")):
+                await anext(app.follow("user/42", after=after))
 
 
 @pytest.mark.parametrize("field", ["user", "user_id"])

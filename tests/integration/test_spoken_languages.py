@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from huahuo import Huahuo
+from huahuo import Huahuo, Refused
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.rawclient import connected, raw
+from tests.support.worlds.orders import orders
 from tests.support.worlds.own_accounts import Accounts, application
 
 
@@ -63,6 +64,26 @@ async def test_details_come_in_the_language_that_was_chosen_and_else_in_english(
         headers = {} if asked is None else {"Accept-Language": asked}
         async with http_client(app.url, "root-1", headers=headers) as http:
             assert says in (await http.post("/commands/publish", json={"events": []})).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [("zh", "没有这样的 order"), ("en", "there is no such order"), (None, "there is no such order")],
+)
+async def test_what_entities_refuse_comes_in_the_language_that_was_chosen_and_else_in_english(
+    tmp_path: Path, asked: str | None, says: str
+) -> None:
+    wanted = {} if asked is None else {"language": asked}
+    headers = {} if asked is None else {"Accept-Language": asked}
+    async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
+        async with connected(app.url) as ws:
+            await ws.authenticate(app.token(42), **wanted)
+            await ws.say(action="cancel_order", id="c", order_id=99)
+            assert (await ws.until("error", id="c"))["message"] == says
+        async with http_client(app.url, app.token(42), headers=headers) as http:
+            assert (await http.post("/commands/cancel_order", json={"order_id": 99})).json()["detail"] == says
+        with pytest.raises(Refused, match="there is no such order"):
+            await app.send("cancel_order", order_id=99)
 
 
 async def test_a_classic_client_is_spoken_to_in_chinese_as_ever(tmp_path: Path, accounts: Accounts) -> None:

@@ -254,7 +254,8 @@ def _secret(wanted: type, value: object) -> object:
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _KEY = " - at `key` in "
-_PATH = re.compile(r" - at (?:`key` in )?`\$\.(\w+)")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.(\w+)([\w.\[\]]*)")
+"""The field of the message, and the way on inside it. The library names no key of a client in it."""
 _SAFE = re.compile(
     r"Expected `[^`]*`(?: of length [<>=]+ \d+| [<>=]+ -?\d+|, got `\w+`| matching regex '[^']*')?"
 )
@@ -271,10 +272,13 @@ _FORMS = {
 
 
 def _refused(text: str, request_id: str | None) -> Invalid:
+    path = _PATH.search(text)
     missing = _MISSING.search(text)
     if missing:
-        return invalid_field(missing[1], en.MISSING, request_id)
-    path = _PATH.search(text)
+        if path is None:
+            return invalid_field(missing[1], en.MISSING, request_id)
+        inside = f"{path[1]}{path[2]}.{missing[1]}: {en.MISSING}"
+        return Invalid(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD_NAMED.format(path[1]), inside, request_id)
     safe = _SAFE.match(text)
     name = path[1] if path else ""
     why = safe[0] if safe else _FORMS.get(text.partition(" - at ")[0], en.NOT_ALLOWED)

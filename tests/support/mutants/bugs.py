@@ -103,8 +103,8 @@ _ALL: Final = (
     Bug(
         "a state that other code has stored is taken",
         "huahuo.actors.domain.fold",
-        'return f"{entity.version}-{print_of(entity.version, form, *code)}"',
-        'return f"{bool(form and code)}"',
+        'return f"{entity.version}-{print_of(entity.version, *forms, *code, *structs_in(entity.state))}"',
+        'return f"{bool(forms and code)}"',
         plan="rolling",
     ),
     Bug(

@@ -378,6 +378,50 @@ MISTAKES = {
         "from huahuo import Huahuo\nHuahuo(data=5)",
         ["data: 5 is no name of a folder", 'write data="my-data"'],
     ),
+    "an event that is a command too": (
+        "class Both(Event, Command, type='both'): ...",
+        ["class Both(Event)", "it cannot be a Command too"],
+    ),
+    "a class in place of the list of events": (
+        "Entity('cart', Order, events=Placed)",
+        ["Entity('cart'): Placed: events= is a list of classes", "write events=[TheClass]"],
+    ),
+    "an object in the list of events": (
+        "Entity('cart', Order, events=[Placed('tea')])",
+        ["Entity('cart'): Placed(item='tea'): events= is a list of classes that derive from Event"],
+    ),
+    "an event in the list of commands": (
+        "Entity('cart', Order, commands=[Placed])",
+        ["Entity('cart'): Placed: commands= is a list of classes that derive from Command"],
+    ),
+    "an upcast with two arguments": (
+        "@order.upcast('order_placed', from_version=1)\ndef step(fields, version): return fields",
+        ["step, an upcast of order: it is called with one argument: write def step(fields)"],
+    ),
+    "a group that takes no effect": (
+        "class Pack(Effect): ...\n"
+        "@order.effect(at_once=1, per=lambda: 'all')\nasync def pack(job: Pack, run): ...",
+        ["per=: it is called with one argument: write lambda job: …"],
+    ),
+    "a group that bounds nothing": (
+        "class Pack(Effect):\n    host: str\n"
+        "@order.effect(per=lambda job: job.host)\nasync def pack(job: Pack, run): ...",
+        ["pack, a handler of order.effect", "write at_once=1, or leave per= out"],
+    ),
+    "a set of lists in a state": (
+        "class Cart(Struct, frozen=True):\n    rows: frozenset[list[int]] = frozenset()\n"
+        "cart = Entity('cart', Cart)",
+        ["the state Cart cannot be stored", "the field rows is a set of what can change"],
+    ),
+    "a set of structs that change in an event": (
+        "class Row(Struct): ...\nclass Filled(Event, type='filled'):\n    rows: set[Row]\n"
+        "@order.evolve\ndef filled(state, event: Filled): return state",
+        ["class Filled(Event)", "the field rows is a set of what can change"],
+    ),
+    "a state that is an array": (
+        "class Cart(Struct, frozen=True, array_like=True):\n    item: str = ''\ncart = Entity('cart', Cart)",
+        ["Entity('cart'): the state Cart", "leave out array_like=True"],
+    ),
     "a query with other arguments": (
         "@order.query('get_order')\ndef get(state): ...",
         ["get, a query", "(state, who)"],
@@ -425,6 +469,16 @@ def test_stored_names_come_from_keywords_or_from_the_class() -> None:
     assert named == ["pack_html_page", "end_it", "cancel_order", "order_placed"]
     assert traits(Placed).rights
     assert not traits(Placed).prunable
+
+
+def test_an_event_may_have_fields_of_another_struct() -> None:
+    class Stamped(Struct):
+        by: int = 0
+
+    class Moved(Stamped, Event, type="moved"):
+        place: str = ""
+
+    assert (traits(Moved).name, Moved(7, "shelf").by) == ("moved", 7)
 
 
 def test_one_handler_may_handle_a_union() -> None:

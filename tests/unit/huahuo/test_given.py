@@ -13,6 +13,7 @@ from huahuo import (
     Context,
     Decision,
     Effect,
+    EffectRun,
     Entity,
     Event,
     Every,
@@ -166,6 +167,36 @@ def test_what_a_decision_cancels_is_compared_with_its_class() -> None:
     hot.when(Switch(everything=True)).then([], effects=[CancelEffects()])
     with pytest.raises(AssertionError, match=r"- cancel all\n\+ cancel heat"):
         hot.when(Switch()).then([], effects=[CancelEffects()])
+
+
+def test_equal_events_and_effects_are_alike_in_whichever_order_their_sets_and_dicts_are() -> None:
+    class Tagged(Event, type="box_tagged"):
+        tags: frozenset[int]
+        counts: dict[str, int]
+
+    class Weigh(Effect):
+        tags: frozenset[int]
+
+    class Tag(Command): ...
+
+    box = Entity("box", Order)
+
+    @box.evolve(Tagged)
+    def tagged(state: Order, event: Tagged) -> Order:
+        return state
+
+    @box.effect(Weigh)
+    async def weigh(job: Weigh, run: EffectRun) -> None: ...
+
+    @box.decide(Tag)
+    def tag(state: Order, command: Tag, ctx: Context) -> Outcome:
+        return Decision([Tagged(frozenset((0, 8)), {"a": 1, "b": 2})], effects=[Weigh(frozenset((0, 8)))])
+
+    expected = Tagged(frozenset((8, 0)), {"b": 2, "a": 1})
+    full = given(box, [expected]).when(Tag())
+    full.then([expected], effects=[Weigh(frozenset((8, 0)))])
+    with pytest.raises(AssertionError, match=r'- box/1 box_tagged {"tags":\[8\],"counts":{}}'):
+        full.then([Tagged(frozenset((8,)), {})])
 
 
 def test_events_may_come_from_a_generator() -> None:

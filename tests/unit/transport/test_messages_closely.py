@@ -3,13 +3,16 @@
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
+from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.listed import listed
 from huahuo.transport.protocol.parts import merge
 from huahuo.transport.protocol.strict_json import decode_closely
+from huahuo.transport.words import en, zh
 
 EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
 PUBLISH = b'{"action":"publish","id":"p","events":[' + EVENT + b"]}"
@@ -106,3 +109,33 @@ def test_a_publish_in_an_unusual_form_means_what_it_says_all_the_same(fields: by
     data = PUBLISH.replace(b'"fields":{}', b'"fields":' + fields)
     assert listed(data) is None
     assert parsed(data) == incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
+
+
+class Place(Struct):
+    street: str
+
+
+class Order(Struct):
+    to: Place
+    more: list[Place] = []
+    named: dict[str, Place] = {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "details"),
+    [
+        ({}, "to", "to: it is missing"),
+        ({"to": {}}, "to", "to.street: it is missing"),
+        ({"to": {"street": "a"}, "more": [{"street": "b"}, {}]}, "more", "more[1].street: it is missing"),
+        ({"to": {"street": "a"}, "named": {"x": {}}}, "named", "named[...].street: it is missing"),
+    ],
+)
+def test_a_field_that_is_missing_inside_another_is_named_with_the_message_s_own(
+    fields: dict[str, Any], named: str, details: str
+) -> None:
+    refused = incoming.converted(fields, "q", Order)
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.message, refused.details) == (zh.INVALID_FIELD_NAMED.format(named), details)
+    words = Words()
+    words.add(zh, en)
+    assert words.explain(details, "zh") == details.replace(en.MISSING, zh.MISSING)

@@ -1,0 +1,10 @@
+"""What the entities of an application say to clients besides its own words, in English. See `zh`."""
+
+JOB_TOO_LARGE = "{} has arguments of {} bytes, at most {}"
+EVENT_TOO_LARGE = "{} has {} bytes, at most {}"
+STATE_TOO_LARGE = "the state would have more than {} bytes"
+REPLY_TOO_LARGE = "a reply of {} bytes, at most {}"
+TOO_MANY = "a decision of {} {}, at most {}"
+NO_SUCH = "there is no such {}"
+FIELD_NOT_ALLOWED = "a field is not allowed"
+MAKES_A_NEW_ONE = "this command makes a new {}"

@@ -1,0 +1,10 @@
+"""The texts of `en` in Chinese, for clients that ask for it: programs catch them in English."""
+
+JOB_TOO_LARGE = "{} 的参数有 {} 字节，最多 {}"
+EVENT_TOO_LARGE = "{} 有 {} 字节，最多 {}"
+STATE_TOO_LARGE = "状态将超过 {} 字节"
+REPLY_TOO_LARGE = "回复有 {} 字节，最多 {}"
+TOO_MANY = "一次决定有 {} {}，最多 {}"
+NO_SUCH = "没有这样的 {}"
+FIELD_NOT_ALLOWED = "字段不被允许"
+MAKES_A_NEW_ONE = "此命令会新建 {}"
