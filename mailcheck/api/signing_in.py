@@ -28,7 +28,7 @@ from huahuo.mailcheck.roster.commands import AddEmail, UpdateEmail
 from huahuo.mailcheck.roster.rules import refuse_address
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.faults import GrantRefused, MailFault
-from huahuo.mailcheck.servers.providers import Provider, Providers
+from huahuo.mailcheck.servers.providers import Endpoint, Provider, Providers
 from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.web.answers import Issued
@@ -144,7 +144,8 @@ class Signins:
 
     async def _begin(self, call: Call[SigninParams]) -> Reply:
         email, user_id = call.params.email.strip(), call.principal.user_id
-        email_id, mail_type = await self._mailbox(user_id, email, call.params.mail_type)
+        email_id, mail_type, _ = await self._mailbox(user_id, email)
+        mail_type = mail_type or call.params.mail_type
         provider = self._providers.of(mail_type)
         refusal = refuse_address(email)
         if refusal is None and not (provider.devicecode_url and provider.token_url):
@@ -222,12 +223,20 @@ class Signins:
             signin.state, signin.details = "error", en.NO_REFRESH_TOKEN
             return
         secrets = {"client_id": Secret(client_id), "refresh_token": found.refresh_token}
-        email_id, _ = await self._mailbox(user_id, signin.email, mail_type)
+        email_id, _, at = await self._mailbox(user_id, signin.email)
         command: AddEmail | UpdateEmail
         if email_id is None:
             command = AddEmail(email=signin.email, mail_type=mail_type, secrets=secrets)
         else:
-            command = UpdateEmail(email_id=email_id, secrets=secrets)
+            where = self._home(at, mail_type, signin.email)
+            command = UpdateEmail(
+                email_id=email_id,
+                mail_type=mail_type,
+                server=where.host,
+                port=where.port,
+                use_ssl=where.use_ssl,
+                secrets=secrets,
+            )
         try:
             answer: Answer[MailReply] = await self._directory.ask(
                 ROSTER, user_id, Execute(command, Origin(origin.principal, origin.command_id))
@@ -242,14 +251,28 @@ class Signins:
             signin.state = "error"
             signin.details = answer.reply.message if isinstance(answer.reply, Refusal) else ""
 
-    async def _mailbox(self, user_id: UserId, email: str, mail_type: str) -> tuple[int | None, str]:
-        """The mailbox of this address and its type; without one, None and the type that was asked for."""
+    def _home(self, at: Endpoint, mail_type: str, email: str) -> Endpoint:
+        """Where the grant of a provider is good for: at one of its hosts, wherever the mailbox is now.
 
-        def look(_seq: int, state: Roster) -> tuple[int | None, str]:
+        Who holds a key, but not the grant, could have moved the mailbox to a server of their own and wait.
+        """
+        hosts = self._providers.of(mail_type).hosts
+        places = self._providers.places(mail_type, at.host, at.port, use_ssl=at.use_ssl)
+        if not hosts or places[0].listed:
+            return at
+        return self._providers.endpoint(mail_type, email)
+
+    async def _mailbox(self, user_id: UserId, email: str) -> tuple[int | None, str, Endpoint]:
+        """The mailbox of this address, its type and its server. None, "" and nowhere if there is none."""
+
+        def look(_seq: int, state: Roster) -> tuple[int | None, str, Endpoint]:
             email_id = state.addresses.get(email.lower())
-            return (None, mail_type) if email_id is None else (email_id, state.rows[email_id].mail_type)
+            if email_id is None:
+                return None, "", Endpoint("", 0, use_ssl=True)
+            row = state.rows[email_id]
+            return email_id, row.mail_type, Endpoint(row.server, row.port, row.use_ssl)
 
-        found: tuple[int | None, str] = await self._directory.ask(ROSTER, user_id, Query(look))
+        found: tuple[int | None, str, Endpoint] = await self._directory.ask(ROSTER, user_id, Query(look))
         return found
 
     async def _client_id(self, email_id: int | None) -> str:

@@ -8,7 +8,7 @@ from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.fetched import Way
 from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant
 from huahuo.mailcheck.mailbox.state import Mailbox
-from huahuo.mailcheck.servers.providers import Providers
+from huahuo.mailcheck.servers.providers import Provider, Providers
 from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.web.tokens import Grant
 
@@ -31,12 +31,11 @@ class StoredGrants:
             after = await self._state(email_id)
             if before == after:
                 break  # else the secrets may be those of another generation
-        generation, way, client_id = after
-        if own is not None:
-            client_id = own.reveal()
+        generation, way, provider = after
+        client_id = provider.client_id if own is None else own.reveal()
         if refresh_token is None or not client_id:
             return None
-        return Grant(generation, client_id, refresh_token, way)
+        return Grant(generation, client_id, refresh_token, way, provider)
 
     async def keep(self, email_id: int, generation: int, way: Way, refresh_token: Secret | None) -> bool:
         """See `Grants`."""
@@ -56,10 +55,9 @@ class StoredGrants:
         if self._log.incarnation:
             await self._mailboxes.tell(email_id, LeaveGrant(self._log.incarnation))
 
-    async def _state(self, email_id: int) -> tuple[int, Way, str]:
-        def look(_seq: int, state: Mailbox) -> tuple[int, Way, str]:
-            provider = self._providers.of(state.mail_type, state.server, state.port)
-            return state.grant, state.way, provider.client_id
+    async def _state(self, email_id: int) -> tuple[int, Way, Provider]:
+        def look(_seq: int, state: Mailbox) -> tuple[int, Way, Provider]:
+            return state.grant, state.way, self._providers.of(state.mail_type, state.server, state.port)
 
-        found: tuple[int, Way, str] = await self._directory.ask(MAILBOX, email_id, Query(look))
+        found: tuple[int, Way, Provider] = await self._directory.ask(MAILBOX, email_id, Query(look))
         return found

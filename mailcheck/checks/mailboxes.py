@@ -28,6 +28,19 @@ class Standing(msgspec.Struct, frozen=True):
     user_id: UserId
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """Where a mailbox is now, the generation of its grant, and the number of its last event."""
+
+    place: tuple[str, str, int, bool]
+    grant: int
+    seq: int
+
+
+def place_of(at: Plan | Mailbox) -> tuple[str, str, int, bool]:
+    """What its secrets were given for: type, server, port, and whether TLS comes first."""
+    return at.mail_type, at.server, at.port, at.use_ssl
+
+
 class Pauses:
     """Holds running checks back for a moment.
 
@@ -98,6 +111,15 @@ class Mailboxes:
 
         standing: Standing = await self._directory.ask(MAILBOX, email_id, Query(look))
         return standing
+
+    async def reached(self, email_id: int) -> Reached:
+        """Where a mailbox is. Raises as `cause_of`."""
+
+        def look(seq: int, state: Mailbox) -> Reached:
+            return Reached(place_of(state), state.grant, seq)
+
+        found: Reached = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return found
 
     async def cause_of(self, email_id: int, check_id: int) -> int:
         """The position of the event that asked for this check, 0 if it is not the open one.

@@ -3,6 +3,10 @@
 IMAP refuses a grant that lacks its scope, and a tenant may have switched IMAP off. The same grant may then
 read the mails by Graph. The way that worked last is tried first; if it fails for want of a right, the other
 is tried once.
+
+A plan is as old as its check, and secrets are read late. Nothing is sent before it is sure that both are of
+one moment: what was stored for one server is not sent to another, also if the owner moves the mailbox
+just then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,9 +20,10 @@ from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.checks.mailboxes import Reached, place_of
 from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor
-from huahuo.mailcheck.imap.outcome import classify, outcome_of
+from huahuo.mailcheck.imap.outcome import Outcome, classify, outcome_of
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers, auth_of
@@ -39,6 +44,10 @@ _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com"
 
 type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
 """A place among the connections that are allowed to a mailbox's host."""
+
+
+type WhereIs = Callable[[int], Awaitable[Reached]]
+"""`Mailboxes.reached`."""
 
 
 type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
@@ -64,6 +73,7 @@ class SigningIn:
         grants: Grants,
         tokens: Tokens,
         gate: Gate,
+        where_is: WhereIs,
         proxy: Proxy | None = None,
         group_proxy: GroupProxy | None = None,
     ) -> None:
@@ -76,11 +86,12 @@ class SigningIn:
         self._default_proxy = proxy
         self._group_proxy = group_proxy
         self._gate = gate
+        self._where_is = where_is
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        (password, refresh_token, client_id, own), damaged = await self._secrets(email_id)
+        (password, refresh_token, client_id, own), damaged = await self._secrets_for(email_id, plan)
         grant = (
             refresh_token is not None
             and (bool(provider.client_id) or client_id is not None)
@@ -113,6 +124,17 @@ class SigningIn:
                 raise
             raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
         return replace(done, own_way=True) if own_way else done
+
+    async def _secrets_for(self, email_id: int, plan: Plan) -> tuple[list[Secret | None], frozenset[str]]:
+        """`_secrets`, if they are those of the server of the plan. Raises CheckFailed."""
+        before = await self._where_is(email_id)
+        while before.place == place_of(plan):
+            found = await self._secrets(email_id)
+            after = await self._where_is(email_id)
+            if after == before:
+                return found
+            before = after
+        raise CheckFailed(_moved())
 
     async def _secrets(self, email_id: int) -> tuple[list[Secret | None], frozenset[str]]:
         """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
@@ -189,18 +211,28 @@ class SigningIn:
     async def access(
         self,
         email_id: int,
+        plan: Plan,
         provider: Provider,
         proxy: Proxy | None,
         *,
         graph: bool,
         refused: Secret | None = None,
     ) -> Access:
-        """An access token. Raises CheckFailed."""
-        try:
-            with stage("access token"):
-                return await self._tokens.get(email_id, provider, graph=graph, proxy=proxy, refused=refused)
-        except MailFault as fault:
-            raise CheckFailed(classify(fault, over_http=True)) from fault
+        """An access token of the mailbox as the plan has it. Raises CheckFailed."""
+        while True:
+            try:
+                with stage("access token"):
+                    got = await self._tokens.get(
+                        email_id, provider, graph=graph, proxy=proxy, refused=refused
+                    )
+            except MailFault as fault:
+                raise CheckFailed(classify(fault, over_http=True)) from fault
+            now = await self._where_is(email_id)
+            if now.place != place_of(plan):
+                raise CheckFailed(_moved())
+            if now.grant == got.generation:
+                return got
+            # Another grant took the place of that one: its token is got anew.
 
     async def works(self, email_id: int, access: Access) -> None:
         """Remember the way of this token."""
@@ -210,6 +242,11 @@ class SigningIn:
         """Whether Graph is the way that worked last."""
         grant = await self._grants.read(email_id)
         return grant is not None and grant.way.graph
+
+
+def _moved() -> Outcome:
+    """It says nothing of a server, so only this mailbox waits."""
+    return replace(outcome_of("changed"), own_way=True)
 
 
 def _auth(plan: Plan, provider: Provider, *, has_password: bool, grant: bool) -> Auth:
@@ -288,5 +325,5 @@ class _Granted:
 
     async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
         return await self._signing.access(
-            self._email_id, self._provider, self._proxy, graph=graph, refused=refused
+            self._email_id, self._plan, self._provider, self._proxy, graph=graph, refused=refused
         )

@@ -2,7 +2,10 @@
 
 NO_DATA = "导入数据不能为空"
 LINE_TOO_LONG = "此行过长"
-TOO_LARGE = "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或由管理员提高 message_bytes_max"
+TOO_LARGE = (
+    "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或在控制台（/console/）导入文件，大小不限；"
+    "管理员也可提高 message_bytes_max"
+)
 NO_FORM = "无效的消息格式"
 UNKNOWN_KIND = "未知的消息类型: {}"
 SIGN_IN_AGAIN = "无效的认证令牌，请重新登录"

@@ -81,6 +81,10 @@ _OF_BANK = re.compile(
     r"\b(?:your|deine?|ihre?|votre|ton|tu|su|ваш) (?!(?:new|old|own|local|neue[rn]?|eigene[rn]?|nouvelle) )"
     r"(?:[^\W\d_]+[ -]){1,3}bank$"
 )
+_YOUR_CODE = re.compile(
+    r"\b(?:your|deine?|ihre?) (?P<name>(?:[^\W\d_]+[ -]){1,2})(?:code|pin)(?: is| ist| lautet|:)"
+)
+"""`your Harbour code is`."""
 _COMPOUND_WIDE = re.compile(r"(?<=[一-鿿])码")
 
 
@@ -129,6 +133,7 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
     )
     about = about or _YOUR.sub("", lower.partition("\n")[0]).strip(" :.!-") in _NAMES_ALONE
+    about = about or _is_yours(lower)
     deal = mentions(lower, DEALS, wide=wide)
     if told or not (deal or mentions(lower, PAID, wide=wide)):
         strong += found(_BOUGHT)
@@ -138,6 +143,14 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         labels = [one for one in weak if _is_label(lower, one)]
         return Announced(_ranked(strong, *(() if deal else (labels, orders))), "none" if deal else "firm")
     return Announced(_ranked(strong, once, weak, close, orders), "none" if deal else "all")
+
+
+def _is_yours(lower: str) -> bool:
+    """Whether it says what the reader's code is, and not that of another kind."""
+    return any(
+        not _is_other_kind(lower, match.end("name"), match.end())
+        for match in islice(_YOUR_CODE.finditer(lower), PLACES_MAX)
+    )
 
 
 def _put_in(lower: str, verbs: list[Announcement], *, wide: bool) -> Iterator[Announcement]:

@@ -23,8 +23,8 @@ _SIX_DIGITS = 6
 _LETTER: Final = r"A-Za-z0-9_À-ɏЀ-ӿ"
 _RUN = re.compile(rf"[0-9](?<![{_LETTER}][0-9])[0-9]*(?:[-., /:'][0-9]+)*(?![{_LETTER}])")
 """What begins with a digit is found four times as fast as what begins with a look behind it."""
-_MARKED = re.compile(rf"(?<![{_LETTER}])[+#]")
-"""Directly before a number: it is one to call, or that of an issue."""
+_MARKED = re.compile(rf"(?<![{_LETTER}])[+#!]")
+"""Directly before a number: it is one to call, or that of an issue or a merge request."""
 _KINDS = (
     bytes(
         ord(
@@ -75,6 +75,10 @@ _THEN_COUNT = re.compile(r"([0-9]{4,8}(?:[- ][0-9]{2,4})*),[0-9]{1,3}")
 """`482913,5分钟`: where a script has no blanks, a comma may be followed by how long a code holds."""
 _PERMIT = re.compile(r"[A-Z][0-9]-(?:19|20)[0-9]{6}")
 """`B2-20090059`: a permit to run a site, with its year, which Chinese mails end with."""
+_TICKET = re.compile(r"[A-Z]{4,10}-[0-9]{5,6}")
+"""`PLAT-20481`."""
+_NUMBERED = re.compile(r"[A-Z]{1,2}[0-9]{2,3}")
+"""`G400`: rather a room, a form, a model than made by chance."""
 _PREFIXED = re.compile(r"[A-Z]{1,3}-([0-9]{4,8})")
 
 _MARGIN_CHARS = 24
@@ -181,6 +185,8 @@ def _word(word: str) -> tuple[str, float] | None:
         return None
     if not 4 <= len(joined) <= 12 or joined.isdecimal():  # noqa: PLR2004  shorter ones are words, longer ones keys
         return None
+    if _TICKET.fullmatch(word) or _NUMBERED.fullmatch(word):
+        return word, _TICKET_WORTH
     digits = sum(char.isdecimal() for char in joined)
     if joined.isupper() and digits:
         return word, _VOUCHER_WORTH if _VOUCHER.fullmatch(word) else -0.05 if digits > 1 else -0.2
@@ -198,6 +204,11 @@ def _of_equal_groups(word: str) -> bool:
 def is_like_a_word(candidate: Candidate) -> bool:
     """Whether it is made like the code of a voucher: `SPRING25`."""
     return _VOUCHER.fullmatch(candidate.text) is not None
+
+
+def is_ticket(candidate: Candidate) -> bool:
+    """Whether it is made like the key of a ticket: `PLAT-20481`."""
+    return _TICKET.fullmatch(candidate.text) is not None
 
 
 def is_firm(candidate: Candidate) -> bool:

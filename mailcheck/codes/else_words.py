@@ -37,7 +37,9 @@ NOT_BEFORE: Final = listed(
     會議 | 初始 | 支付 | 取件 | 提货 | 取货 | 验真 | 核销 | 折扣 | 门禁 | 開門 | 开门 | 割引 | 郵便 |
     商品 | 紹介 | 招待 | 注文 | 予約 | 電話 | 追跡 | 伝票 | 会員 | 受付 | 优惠 | 邀请 | 错误 | 推广 |
     兑换 | 邮政 | 源 | 二维 | 口座 | 整理 | 管理 | 製品 | 型番 | 製造 | シリアル | 社員 | 暗証 | 会議 |
-    営業所 | 店舗 | クーポン | お客様 | プロモーション | バー | エラー | お問い合わせ | ソース | 할인 |
+    股票 | 基金 | 证券 | 机构 | 院校 | 学校 | 专业 | 项目 | 产品 | 发票 | 车站 | 机场 | 城市 | 国家 | 地区 |
+    教室 | 课程 | 部门 | 信用 | 営業所 | 店舗 | クーポン | お客様 | プロモーション | バー | エラー |
+    お問い合わせ | ソース | 할인 |
     쿠폰 | 프로모션 | 우편 | 상품 | 에러 | 오류 | 초대 | 추천 | 주문 | 예약 | 전화 | 운송장 | 송장 |
     고객 | 회원 | 등록 | 접수 | 바 | 소스 | 계좌 | 기기 | 차량 | 일련 | 사업자등록 | 사업자 | 회의 |
     출입 | 좌석 | 편명 | почтовый | промо | скидочный | штрих | исходный
@@ -59,9 +61,34 @@ NOT_AFTER: Final = listed(
 )
 """After a weak word: another kind of code."""
 
+PURPOSES: Final = frozenset(
+    listed(
+        """
+    this | that | following | new | next | short | secret | secure | special | unique | personal |
+    private |
+    numeric | digit | character | letter | correct | right | same | temporary | email | mail | sms |
+    text |
+        phone | mobile | app | auth | login | signin | signup | access | user | account | device | guard |
+        safety | magic | launch | verify | confirm | transaction | ride | trip | backup | bypass | enrolment |
+        enrollment | registration | linking | link | payment | payout | latest | current | last | final |
+    first | second | exact | full | entire | whole | above | below | provided | received | given |
+    actual |
+        single | only | master | session | browser | console | television | laptop | tablet | bot |
+        enter | use | using | with | type | quote | give | show | say | tell | provide | submit | insert |
+        paste |
+        copy | and | via | see | get | need | input | verification | security | confirmation | recovery |
+        reset
+        """
+    )
+)
+"""Between `your` and `code`: what one who signs in calls it. Others are codes of other things."""
+
 LABELS: Final = listed(
     """
-    session id | sitzungs-id | session-id |
+    session id | sitzungs-id | session-id | on line | at line | in line | in zeile | à la ligne |
+    en la línea | в строке | course | curso | cours | kurs | курс | 科目 | module | chapter | section |
+    kapitel | chapitre | capítulo | глава | train | tren | zug | ice | tgv | поезд | 账户 | アカウント |
+    계정 | pnr |
     report to | report it to | report it at | report one at | report them to | forward it to |
     forward them to | melden unter | melden sie unter | signalez-le au | signalez au | denuncia en el |
     caso | el caso | ticket n | tique | gestión |
@@ -70,7 +97,9 @@ LABELS: Final = listed(
     request | meter | vorfall | zähler | zählers | stromzählers | demande | l'incident | compteur |
     incidente | solicitud | contador | запрос | запроса | инцидент | счётчик | счётчика | счетчик |
     счетчика | 工号 | 户号 | 单 | 事件 | 许可证 | メーター | 계량기 | code portail | code d'entrée |
-    ends in | ending with | ends with | with code | box office | meeting id | conference id | extension |
+    ending | ends in | ending with | ends with | exited with code | failed with code | box office |
+    meeting id |
+    conference id | extension |
     device | case no | employee | staff | policy | contract | endet auf | personalnummer | vertragskonto |
     vertragsnummer | kennung | meeting-id | postfach | amtsgericht | contrat | se termine par |
     finissant par | termina en | que termina en | cif | nif | contrato | operación | 序号 | 序號 |
@@ -118,7 +147,8 @@ UNITS: Final = listed(
     stunden | tage | uhr | jahre | puntos | minutos | personnes | personas | ans | años | steps | commits |
     words | km/h | m² | downloads | jobs | stellen | offres | ofertas | participants | teilnehmer |
     participantes | kunden | clients | clientes | pasos | seiten | pages | páginas | mails | fälle | cas |
-    casos | customers | companies | visitors | changes | zeilen | lignes | líneas | sq | m | m2 | 元 | 円 |
+    casos | customers | companies | visitors | changes | zeilen | lignes | líneas | sq | ft | m | m2 |
+    px | × | pixels | mm | cm | ms | kwh | miles | 元 | 円 |
     分钟 | 分 | 点 | 年 | 月 | 日 | 号 | 人 | 位 | 次 | 件 | 个 | 名 | 万 | 积分 | 年度 | 本 | 冊 | 行 |
     回 | 票 | 页 | 篇 | 条 | 封 | 家 | 岁 | 天 | 小时 | 秒 | 吨 | 名様 | 時間 | 分間 | ポイント | 원 | 건 |
     줄 | 회 | 장 | 초 | 개 | 명 | 년 | 분 | 시간 | 포인트 | 일 | 월 | руб | рублей | евро | года | год |
@@ -126,7 +156,9 @@ UNITS: Final = listed(
     страниц | случаев | строк | изменений |
     scams | frauds | calls | attempts | attacks | anrufe | versuche | betrugsversuche | angriffe | konten |
     appels | tentatives | arnaques | fraudes | attaques | llamadas | intentos | estafas | ataques | звонков |
-    попыток | атак | мошенников | 起诈骗 | 起欺诈 | 起攻击 | 起案件 | 起事件 | 通电话 | 通来电 | 通未接 |
+    попыток | атак | мошенников | 室 | 号室 | 楼 | 层 | 栋 | 单元 | 호실 | 층 | 起诈骗 | 起欺诈 | 起攻击 |
+    起案件 | 起事件 | 通电话 |
+    通来电 | 通未接 |
     通诈骗 | 通骚扰
     """
 )
@@ -134,10 +166,15 @@ UNITS: Final = listed(
 
 ELSEWHERE: Final = listed(
     """
-    meeting id | webinar | webinaire | seminario web | вебинар | webseminar | 网络研讨会 | 웨비나 |
+    净值 | 年化 | 申购 | 赎回 | referral | refer a friend | empfehlungscode | parrainage |
+    código de invitación | referido | реферальн |
+    推荐码 | 紹介コード | 추천 코드 | meeting id | webinar | webinaire | seminario web | вебинар |
+    webseminar |
+    网络研讨会 | 웨비나 |
     gift card | geschenkkarte | carte cadeau | tarjeta regalo | подарочная карта | подарочной карт |
     礼品卡 | 禮品卡 | ギフトカード | 선물카드 | 기프트카드 | % de descuento | de descuento | de réduction |
-    % rabatt | wi-fi: | wifi: | réseau : | 와이파이: | locker | schließfach | casier | taquilla | ячейк |
+    % rabatt | wi-fi: | wifi: | réseau : | 와이파이: | parcel locker | your locker | the locker |
+    in locker | locker n | locker: | schließfach | casier | taquilla | ячейк |
     智能柜 | 快递柜 | ロッカー | 보관함 | 사물함 | dial in | dial-in | video call | conference id |
     check-in | checkout before | at checkout | boarding | conference call | your cart | warenkorb | panier |
     carrito | корзин | 购物车 | カート | 장바구니 | itinerary | reservation is | your booking | your stay |

@@ -13,7 +13,14 @@ import msgspec
 
 from huahuo.mailcheck.codes.announcing import Announced, mentions
 from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, OFFER, POSTAL, SCREEN, SOON, WITH, WON
-from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, is_firm, is_like_a_word, stands_alone
+from huahuo.mailcheck.codes.candidates import (
+    UNSURE,
+    Candidate,
+    is_firm,
+    is_like_a_word,
+    is_ticket,
+    stands_alone,
+)
 from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
 from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
@@ -22,7 +29,7 @@ from huahuo.mailcheck.codes.words import ENDS, SIGN_IN, TELLS, WEAK, YOURS
 
 NUMBERS_MAX = 16
 """A mail with more numbers is weighed no further: a mail with a code has few."""
-_CHARS_MAX = 6 * 1024
+CHARS_MAX = 6 * 1024
 """How much of a mail is searched for words: a code stands near the beginning."""
 _MARKUP_CHARS_MAX = 128 * 1024
 _EMPHASISED_MAX = 64
@@ -135,7 +142,7 @@ def _own(
     for candidate in mail.numbers:
         own = dict.fromkeys(_form(candidate, bold), 1.0)
         own |= dict.fromkeys(_place(mail, candidate), 1.0)
-        if is_like_a_word(candidate) and OFFER.search(mail.lower[:_CHARS_MAX]):
+        if is_ticket(candidate) or (is_like_a_word(candidate) and OFFER.search(mail.lower[:CHARS_MAX])):
             continue
         if candidate.text in others:
             own["something else"] = 1.0
@@ -150,7 +157,7 @@ def _own(
 
 def _measures(mail: Mail) -> dict[str, float]:
     """What is quickly seen of a mail."""
-    lower = mail.lower[:_CHARS_MAX]
+    lower = mail.lower[:CHARS_MAX]
     return {
         "always": 1.0,
         "question": float("?" in lower),
@@ -161,7 +168,7 @@ def _measures(mail: Mail) -> dict[str, float]:
 
 def _said(mail: Mail) -> dict[str, float]:
     """What the words of a mail say."""
-    lower = mail.lower[:_CHARS_MAX]
+    lower = mail.lower[:CHARS_MAX]
     wide = has_wide(lower)
     said = [name for name, words in _LISTS.items() if mentions(lower, words, wide=wide)]
     said += [name for name, pattern in _PATTERNS.items() if pattern.search(lower)]

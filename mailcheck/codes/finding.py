@@ -16,16 +16,24 @@ from huahuo.mailcheck.codes.announcing import (
     announced,
     named,
 )
-from huahuo.mailcheck.codes.candidates import UNSURE, Candidate, candidates, is_firm, stands_alone
+from huahuo.mailcheck.codes.asking_words import OFFER
+from huahuo.mailcheck.codes.candidates import (
+    UNSURE,
+    Candidate,
+    candidates,
+    is_firm,
+    is_like_a_word,
+    stands_alone,
+)
 from huahuo.mailcheck.codes.else_words import TO_CONTACT
-from huahuo.mailcheck.codes.evidence import NUMBERS_MAX, Mail, emphasised, weighed
+from huahuo.mailcheck.codes.evidence import CHARS_MAX, NUMBERS_MAX, Mail, emphasised, weighed
 from huahuo.mailcheck.codes.names import Announcement, tokens_of
-from huahuo.mailcheck.codes.others import CLAUSE, is_else
+from huahuo.mailcheck.codes.others import CLAUSE, is_else, is_of_thing
 from huahuo.mailcheck.codes.plain import folded, own_markup_of, own_words, plain, stripped
 from huahuo.mailcheck.codes.words import FILLERS, LEADS, ON_SCREEN
 
 CONFIDENCE_MIN = 0.5
-LIKELY_MIN = 0.55
+LIKELY_MIN = 0.52
 """Least probability of a number that no rule takes for the code."""
 _AHEAD_CHARS = 160
 """How far after its announcement a code may stand."""
@@ -45,7 +53,8 @@ _THEN = re.compile(r"\s?[-,:(]\s?(?:please |bitte |por favor )?")
 _CLAUSE_CHARS = 48
 _LEADS = re.compile(LEADS)
 _BETWEEN_NEAR = re.compile(
-    r"\W*(?:is|ist|lautet|est|es|are|为|是|は|는|은|이|:|-|=|\s)*\W*",
+    r"\W*(?:(?:it|they|er|sie) (?=is|are|lautet|lauten)|ce sont|c['’]est|это|"
+    r"is|ist|lautet|lauten|est|es|son|are|为|是|は|는|은|이|:|-|=|\s)*\W*",
     re.IGNORECASE,
 )
 
@@ -172,7 +181,7 @@ def _best(
         score = max(score + candidate.worth, _leading(head, lower, candidate, said))
         if score <= best_score and candidate.worth < UNSURE:
             continue
-        if is_else(shown, lower, candidate, word, said.found):
+        if is_else(shown, lower, candidate, word, said.found) or _is_of_offer(lower, candidate, word):
             of_else.add(candidate.text)
             continue
         if candidate.worth >= UNSURE:
@@ -182,6 +191,12 @@ def _best(
     if best is not None and best.text in of_else and (best_word is None or best_word.worth < STRONG_WORTH):
         best = None  # it has another name elsewhere in the mail: `ticket 482913 … enter 482913`
     return best, best_score, [one for one in others if one.text not in of_else]
+
+
+def _is_of_offer(lower: str, candidate: Candidate, word: Announcement | None) -> bool:
+    """Whether it is made like the code of a voucher, in a mail about things to be had, and a mere code."""
+    is_strong = word is not None and word.worth >= STRONG_WORTH
+    return not is_strong and is_like_a_word(candidate) and OFFER.search(lower[:CHARS_MAX]) is not None
 
 
 def _only(shown: str, numbers: list[Candidate], said: Announced) -> Candidate | None:
@@ -216,6 +231,8 @@ def _score(shown: str, lower: str, candidate: Candidate, word: Announcement) -> 
     """How likely `word` announces this candidate."""
     if word.kind not in ("near", "close"):
         return _ordered(shown, lower, candidate, word)
+    if is_of_thing(shown, lower, word):
+        return 0.0
     if word.end <= candidate.start:
         between = shown[word.end : candidate.start] if candidate.start - word.end <= _AHEAD_CHARS else None
         if between is None or between.count("\n\n\n") > 1:

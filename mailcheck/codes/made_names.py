@@ -32,6 +32,7 @@ MADE: Final = tuple(
                 "code | pin | passcode | token | digits",
             ),
             *_pairs("reset | unlock | recovery", "number | numbers"),
+            *_pairs("fallback | enrolment | enrollment | challenge", "code | number | pin | passcode"),
             *_pairs(
                 "withdrawal | payout | transfer | signing | signature",
                 "code | pin | passcode | password | digits",
@@ -112,9 +113,11 @@ MADE_WIDE: Final = re.compile(
     simple(
         r"(?:登录|登入|登陆|验证|校验|核验|核实|动态|一次性|临时|身份|鉴权|短信|重置|重设|找回|解锁|提现|提币|转账){1,2}(?:用的?|所需的?|所用的?)?"
         r"(?:码|密码|口令|代码|数字|密令|暗号|字符|凭码)"
-        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階|再設定|リセット|出金|送金|署名者?){1,2}(?:用の?|の)?"
-        r"(?:コード|番号|パスワード|キー|pin|ピン|ナンバー|トークン|数字|暗号)"
+        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階|再設定|リセット|出金|送金|連携|ペアリング|署名者?){1,2}"
+        r"(?:用の?|の|(?:する|の)ための|に必要な)?"
+        r"(?:コード|(?:暗証)?番号|パスワード|キー|pin|ピン|ナンバー|トークン|数字|暗号)"
         r"|(?:(?:인증|로그인|일회용|일회성|임시|본인 ?확인|보안|접속|재설정|초기화|출금|송금|서명)용? ?){1,2}"
+        r"(?:(?:하기|를|을)? ?위한 ?|에 필요한 ?)?"
         r"(?:번호|코드|비밀번호|숫자|문자열?|키|pin|토큰)"
         r"|확인용? ?(?:숫자|문자열?|코드)"
     )
@@ -122,8 +125,8 @@ MADE_WIDE: Final = re.compile(
 """Of scripts without, in simplified characters: `folded` has them so."""
 
 ASKED_AFTER: Final = re.compile(
-    r"を[^。、.\n]{1,16}?(?:入力|記入|打ち込|貼り付け|入れて)"
-    r"|[을를](?:\([을를]\))? ?[^.,\n]{1,16}?(?:입력|넣어|넣으|적어|기입|붙여)"
+    r"を[^。、.\n0-9を]{0,16}?(?:入力|記入|打ち込|貼り付け|入れて|お?使(?:って|い|用)|ご?利用)"
+    r"|[을를](?:\([을를]\))? ?[^.,\n0-9을를]{0,16}?(?:입력|넣어|넣으|적어|기입|붙여|사용|이용)"
 )
 """After a number, what is to be done with it: `482913をアプリの画面に入力`."""
 

@@ -4,20 +4,26 @@ import re
 
 from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits, is_of_sender
 from huahuo.mailcheck.codes.candidates import Candidate
-from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, UNITS
+from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, PURPOSES, UNITS
 from huahuo.mailcheck.codes.names import Announcement, is_wide
 from huahuo.mailcheck.codes.words import KINDS, simple
 
 _NOUNS = ("code", "コード", "码", "코드", "код", "кода", "código")
 _COMPOUNDS = frozenset(f"{kind}code" for kind in KINDS)
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
+_OF_THING = re.compile(r"(?:\b(?i:your|the|this|our|an?|its) |[,;(] ?)(?P<thing>[a-z]{3,20}) $")
+"""Before `code`: `your payee code`, `, job code`. A name with a capital letter is that of a sender."""
 _LABEL_CHARS = 40
 _MONEY_BEFORE = re.compile(r"[$€£¥₽₩]\s?$|(?:usd|eur|rmb|cny|gbp|rub|us\$|nt\$)\s?$")
 _LABEL_END = re.compile(
     r"(?:[\s:#№(\[\"'.=*-]|(?<![a-z])(?:is|ist|est|es|le|el|la|die|der|number|no|nr|id)|为|是|は)*$"
 )
+_LINE_ABOVE = re.compile(r"(?:[^\W\d_]+[^\w\n]+){2}[^\W\d_]+ ?\n\W*$")
+"""A line of some words ends above the number, not with a colon: its last word is no label of the number."""
+_IN_BRACKETS = re.compile(r"\s?\([^()\n0-9]{2,16}\)[\s:#]*$")
+"""`reference (PNR): `: what a number is called stands before."""
 _NUMBER_OF = re.compile(
-    r"((?:[号號]|番号|(?<!비밀)번호|nummer|nr|(?<![a-z])id|номер[а-я]{0,2}|\bn[úu]mero|\bnúm|\bnuméro|\bn°|\bnumber|\bno))"
+    r"((?:[号號]|番号|(?<!비밀)번호|nummer|nr|(?<![a-z])id|номер[а-я]{0,2}|\bn[úu]mero|\bnúm|\bnuméro|\bn°|\bnumber|\bno|hotline|helpline))"
     r"[\s.:#(\[\"'=-]{0,4}$"
 )
 """A number of a kind: no code, unless it is the very word that announces one."""
@@ -62,7 +68,11 @@ _OVER = re.compile(
     )
 )
 """After a number: it was a code."""
-_FOR = re.compile(r"\s(?:for|für|pour|para|для)\s(?:\w+\s){0,2}\w+:\s*")
+_FOR = re.compile(
+    r"\s(?:for|für|pour|para|для)\s(?:\w+\s){0,2}\w+:\s*"
+    r"|\s(?:to|um|zum|zur|pour|para|для|чтобы)\s(?:[^\W\d_]+[ '’-]){0,8}[^\W\d_]+ ?:\s*"
+)
+"""Between a name and its number: `for your order: `, `to log in: `."""
 CLAUSE = re.compile(
     r"\s(?:[^\W\d_]+\s){0,6}(?:number|digits|pin|ziffern|nummer|zahl|chiffres|numéro|número|cifras|clave|число|"
     r"номер|цифры)\s"
@@ -105,8 +115,34 @@ def is_else(
     if number_of:
         end = candidate.start - len(before) + number_of.end(1)
         return not any(one.start < end <= one.end for one in announced)
+    if _LINE_ABOVE.search(before):
+        return False
     ends = {text.rstrip(" :#(№.-\"'") for text in (before, label)}
-    return any(_is_label(text) or _is_of_other_kind(text) for text in ends)
+    aside = _IN_BRACKETS.search(before)
+    if aside:
+        of = candidate.start - len(before)
+        if not any(of + aside.start() < one.end <= of + aside.end() for one in announced):
+            ends.add(before[: aside.start()])
+    start = candidate.start - len(before)
+    return any(
+        _is_label(text)
+        or _is_of_other_kind(text)
+        or (text.endswith("code") and _is_called(shown, start + len(text) - len("code")))
+        for text in ends
+    )
+
+
+def is_of_thing(shown: str, lower: str, word: Announcement) -> bool:
+    """Whether a weak name is that of another thing's code: `your payee code`."""
+    if word.worth >= STRONG_WORTH or not lower.startswith("code", word.start):
+        return False
+    return _is_called(shown, word.start)
+
+
+def _is_called(shown: str, code: int) -> bool:
+    """Whether the word `code` that stands there is that of a thing."""
+    before = _OF_THING.search(shown, max(0, code - _LABEL_CHARS), code)
+    return before is not None and before["thing"] not in PURPOSES
 
 
 def is_measured(before: str, after: str) -> bool:

@@ -62,10 +62,11 @@ STRONG: Final = listed(
 
 DOUBLE: Final = listed(
     """
-    confirmation code | access code | passcode | pass code | zugangscode | code d'accès | code d’accès |
+    confirmation code | access code | access pin | passcode | pass code | zugangscode | code d'accès |
+    code d’accès |
     access key | access token | zugangsschlüssel | clé d'accès | clé d’accès | ключ доступа | アクセスキー |
     アクセスコード | 访问密钥 | 访问码 | 접속 키 | code secret | código de acceso | code de retrait |
-    código de retiro | código de retirada | 確認番号 | パスコード | код доступа
+    código de retiro | código de retirada | パスコード | код доступа
     """
 )
 """A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
@@ -74,7 +75,7 @@ BOUGHT: Final = listed(
     """
     authorization code | authorisation code | code d'autorisation | code d’autorisation |
     código de autorización | autorisierungscode | код авторизации | 授权码 | 승인번호 | 승인 번호 |
-    承認番号
+    承認番号 | 確認番号
     """
 )
 """A code is near, except in mails about something bought: a receipt has that of the bank."""
@@ -105,7 +106,8 @@ WEAK: Final = listed(
     zahlenfolge | folgende zahl | diese zahl | tan | chiffres | caractères | clé | clef | dígitos | cifras |
     caracteres | siguiente número | este número | цифры | цифр | числа | число | комбинацию | комбинация |
     символы | ключ | 位数字 | 位數字 | 数字 | 數字 | 字符 | 字元 | 字串 | 短码 | 代码 | 代碼 | 密码 | 密碼 |
-    桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 | この番号 | 文字列 | 英数字 |
+    暗証番号 | 桁の番号 | 桁の数字 | 次の番号 | 下記の番号 | 用の番号 | 以下の番号 | この番号 | 文字列 |
+    英数字 |
     コード | 숫자 | 자리 번호 | 다음 번호 | 아래 번호 | 이 번호 | 정 번호 | 설정번호 | 문자 | 코드 | код |
     пин-код | пин
     """
@@ -156,7 +158,8 @@ KINDS: Final = listed(
 KINDS_WIDE: Final = listed(
     """
     二维 | 二維 | 条 | 條 | 号 | 號 | 编 | 編 | 源 | 乱 | 亂 | 解 | 折扣 | 优惠 | 優惠 | 邀请 | 邀請 |
-    兑换 | 兌換 | 取件 | 提货 | 提貨 | 取货 | 验真 | 核销 | 推荐 | 推薦 | 区 | 區 | 付款 | 收款 | 健康 |
+    识别 | 机器 | 设备 | 追踪 | 行程 | 商品 | 订单 | 物流 | 兑换 | 兌換 | 取件 | 提货 | 提貨 | 取货 | 验真 |
+    核销 | 推荐 | 推薦 | 区 | 區 | 付款 | 收款 | 健康 |
     券 | 邮 | 郵 | 密 | 数 | 數 | 筹 | 价 | 起 | 加 | 尺 | 代
     """
 )
@@ -196,7 +199,11 @@ SIGN_IN: Final = listed(
     учётн | учетной | новое устройство | доступ | привяз | активац | подключ | смена почты | смены пароля |
     recuperar la cuenta | recuperar tu cuenta | recuperar su cuenta | recuperación de | wiederherstell |
     récupérer votre compte | récupération du compte | 復元 | 復旧 | 복구 |
-    подпис | pour signer | unterzeich | 签署 | 電子署名 | 전자서명
+    등록을 마치 | 등록을 완료 | 등록하려면 | 등록하시려면 | 引き継ぎ | 引継 | beneficiari | payee |
+    получател | 收款人 | 受取人 | 수취인 | empareja | appair |
+    сопряж | 配对 |
+    ペアリング | 페어링 | autoríc | confírm | valíd | verifíq | подпис | pour signer | unterzeich | 签署 |
+    電子署名 | 전자서명
     """
 )
 """What a mail about signing in, or about approving something, says."""
@@ -206,6 +213,7 @@ TELLS: Final = listed(
     ignore this | disregard this | didn't request | did not request | didn't ask for | did not ask for |
     didn't start this | wasn't you | was not you | if it wasn't | do not share | don't share | never share |
     keep it to yourself | don't pass it on | do not pass it on | don't tell anyone | do not tell |
+    tell it to any |
     an niemanden weiter | niemandem weiter | niemandem zeigen | nicht weitergeben | à personne d'autre |
     ne le donnez | ne la donnez | ne le transmettez | a nadie | no lo digas | no la digas | не говорите |
     не показывайте | 给别人 | 告诉别人 | 告诉任何人 | 给任何人 | 他人に | 人に見せ | 다른 사람에게 |
@@ -256,10 +264,10 @@ ENTER: Final = listed(
 
 ON_SCREEN: Final = (
     r"\s(?:in|into|on|im|ins|auf|dans|sur|en|na|в|на)\s(?:[^\W\d_]+['’ ]){0,2}"
-    r"(?:app|application|appli|screen|page|window|field|box|browser|tablet|tv|phone|site|website|form|dialog|"
-    r"bildschirm|seite|fenster|feld|handy|gerät|fernseher|écran|fenêtre|champ|case|navigateur|téléphone|télé|"
-    r"aplicación|pantalla|página|ventana|campo|casilla|navegador|teléfono|móvil|tele|"
-    r"приложении|экране|странице|окне|окошке|поле|браузере|телефоне|сайте|телевизоре)\s"
+    r"(?:app|application|appli|screen|page|window|field|box|browser|tablet|tv|phone|site|website|form|dialog|device|watch|terminal|station|machine|"
+    r"bildschirm|seite|fenster|feld|handy|gerät|fernseher|uhr|säule|automaten|écran|montre|borne|fenêtre|champ|case|navigateur|téléphone|télé|"
+    r"aplicación|pantalla|página|ventana|campo|casilla|navegador|teléfono|móvil|tele|reloj|dispositivo|"
+    r"приложении|экране|странице|окне|окошке|поле|браузере|телефоне|сайте|телевизоре|станции|терминале|часах|устройстве)\s"
 )
 """After an order: where on a screen it is to be done."""
 

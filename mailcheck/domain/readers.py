@@ -73,7 +73,15 @@ class Readers:
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
             return SigningIn(
-                log, read, settings.providers, grants, self.tokens, gate, settings.proxy, group_proxy
+                log,
+                read,
+                settings.providers,
+                grants,
+                self.tokens,
+                gate,
+                mailboxes.reached,
+                settings.proxy,
+                group_proxy,
             )
 
         gate, opening = self.connections.of_check, self.connections.of_mail

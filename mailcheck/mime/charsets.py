@@ -49,6 +49,11 @@ _NAMES["iso8859-6"] += ("iso88596i", "iso88596e")
 _CODECS = MappingProxyType({alias: codec for codec, aliases in _NAMES.items() for alias in aliases})
 
 _LABEL_CHARS = 64
+_SAMPLE_BYTES, _CHARACTERS_MIN = 4096, 2
+_OF_PAIRS = frozenset(("gb18030", "big5hkscs", "cp932", "euc_jp", "cp949"))
+"""East Asian sets that take almost any bytes, also those of UTF-8, for some characters."""
+_OF_THREE = re.compile(b"[\xe3-\xed][\x80-\xbf]{2}")
+"""A character of East Asia in UTF-8."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -75,6 +80,8 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
         return guess(raw, fallback)
     if codec == "cp1252":
         return guess(raw, label)
+    if codec in _OF_PAIRS and _is_utf8(raw):
+        return clean(raw.decode("utf-8"))
     for candidate in (codec, "utf-8"):
         try:
             return clean(raw.decode(candidate))
@@ -84,6 +91,17 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
     if 2 * shown.count("\ufffd") > sum(not char.isascii() for char in shown):
         return guess(raw, fallback)
     return clean(shown)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    """Whether it is UTF-8 with some East Asian characters, as no text of `_OF_PAIRS` happens to be."""
+    if len(_OF_THREE.findall(raw[:_SAMPLE_BYTES])) < _CHARACTERS_MIN:
+        return False
+    try:
+        raw.decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def guess(raw: bytes, hint: str = "") -> str:
@@ -100,5 +118,5 @@ def guess(raw: bytes, hint: str = "") -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without NULs and lone surrogates, which JSON or a database cannot hold."""
-    return _SURROGATES.sub("\ufffd", text).replace("\0", "")
+    """`text` without NULs and lone surrogates, which JSON or a database cannot hold, and without its mark."""
+    return _SURROGATES.sub("\ufffd", text).replace("\0", "").removeprefix("\ufeff")

@@ -38,6 +38,8 @@ _SENDER_CHARS_MAX = 4000
 _DATE_MS_MAX = 253_402_300_799_999
 _USUAL_SENDER = re.compile(rb"([A-Za-z0-9 ]{1,100} )?<([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,255})>")
 """A name and an address without anything to unquote or decode."""
+_OF_LISTS = re.compile(r'[<>@"():;]')
+"""What a name that is not quoted has where it is none, or several."""
 _NEEDS_QUOTES = re.compile(r'[<>@,;:"()\[\]\\]')
 
 
@@ -199,8 +201,9 @@ def _sender(raw: bytes, charset: str) -> str:
     if usual:
         name, address = " ".join((usual[1] or b"").decode("ascii").split()), usual[2].decode("ascii")
         return f"{name} <{address}>" if name and name != address else address
+    text = guess(raw, charset)[:_SENDER_CHARS_MAX]
     try:
-        found = email.utils.getaddresses([guess(raw, charset)[:_SENDER_CHARS_MAX]])
+        found = _with_comma(text) or email.utils.getaddresses([text])
     except RecursionError:  # nested comments
         found = []
     name, address = next(((name, address) for name, address in found if "@" in address), ("", ""))
@@ -212,6 +215,14 @@ def _sender(raw: bytes, charset: str) -> str:
     if _NEEDS_QUOTES.search(shown):
         shown = '"' + shown.replace("\\", "").replace('"', "'") + '"'
     return f"{shown} <{one_line(address, chars_max=320)}>"
+
+
+def _with_comma(text: str) -> list[tuple[str, str]]:
+    """`Doe, John <address>`, which has no quotes where it wants some."""
+    name, opened, address = text.strip().removesuffix(">").rpartition("<")
+    if not opened or "," not in name or _OF_LISTS.search(name) or len(address.split("@")) != 2:  # noqa: PLR2004
+        return []
+    return [(name.strip(), address.strip())]
 
 
 def _date_ms(raw: bytes) -> int | None:

@@ -44,6 +44,11 @@ _OF_MACHINES = frozenset({"multipart/report", "multipart/signed", "multipart/enc
 _BASE64_BLANKS = b" \t\r\n="
 
 
+_FOOTER_BYTES = 16 * 1024
+_FOREIGN_LINE = re.compile(rb"(?<=\n)[A-Za-z0-9+/= \t\r]{0,2000}[^A-Za-z0-9+/= \t\r\n]")
+_BASE64_LINE = re.compile(rb"\n[A-Za-z0-9+/]{60,2000}=*\r?(?:\n|$)")
+
+
 @dataclass(slots=True)
 class Part:
     """One part. `headers` holds the first raw value, unfolded, of each used header by lower-case name.
@@ -104,19 +109,31 @@ class Part:
 
     def decoded(self, bytes_max: int) -> bytes:
         """At least the first `bytes_max` bytes of the content, transfer encoding removed."""
-        encoding = self.header("content-transfer-encoding").strip().lower()
+        encoding = self._encoding
         if encoding.startswith(b"base64"):
-            return base64_bytes(self.body[: 2 * bytes_max])
+            return base64_bytes(_without_footer(self.body[: 2 * bytes_max]))
         if encoding.startswith(b"quoted-printable"):
             return quopri.decodestring(self.body[: 3 * bytes_max])
         return self.body[:bytes_max]
 
     @property
+    def _encoding(self) -> bytes:
+        return self.header("content-transfer-encoding").strip(b" \t\"'").lower()
+
+    @property
     def size(self) -> int:
         """The decoded size in bytes, estimated where decoding would be expensive."""
-        if self.header("content-transfer-encoding").strip().lower().startswith(b"base64"):
+        if self._encoding.startswith(b"base64"):
             return len(self.body.translate(None, _BASE64_BLANKS)) * 3 // 4
         return len(self.body)
+
+
+def _without_footer(body: bytes) -> bytes:
+    """Base64 without the lines in clear text that a list or a scanner put below it."""
+    foreign = _FOREIGN_LINE.search(body, max(0, len(body) - _FOOTER_BYTES))
+    if foreign is None or _BASE64_LINE.search(body, foreign.end()):
+        return body
+    return body[: foreign.start()]
 
 
 def is_attachment(part: Part) -> bool:

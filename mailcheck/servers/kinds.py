@@ -115,6 +115,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "enter it again",
             must_sign_in=True,
         ),
+        "changed": Kind(
+            "config",
+            "邮箱设置刚刚被更改",
+            "the mailbox was changed meanwhile",
+            *_WAIT,
+            retry=True,
+        ),
         "no_mechanism": Kind(
             "config",
             "邮箱服务器不支持访问令牌登录",

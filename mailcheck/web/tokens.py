@@ -58,6 +58,8 @@ class Grant(msgspec.Struct, frozen=True):
     client_id: str
     refresh_token: Secret
     way: Way = Way()
+    provider: Provider | None = None
+    """That of the mailbox when this was read. None: not known, so the one that is asked for."""
 
 
 class Grants(Protocol):
@@ -209,7 +211,8 @@ class Tokens:
             if grant is None:
                 raise GrantRefused("no_grant", "")
             try:
-                way, fresh = await self._ask(provider, grant, graph, proxy)
+                # What is stored now is only sent to where the mailbox is now.
+                way, fresh = await self._ask(grant.provider or provider, grant, graph, proxy)
             except GrantRefused:
                 # Refused may only mean that it was used: by another process of this log, which has kept its
                 # successor by now, or for a grant that the user replaced meanwhile.

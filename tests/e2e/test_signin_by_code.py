@@ -57,6 +57,23 @@ def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
 
 
 @pytest.mark.slow
+def test_a_grant_goes_to_its_provider_though_somebody_moved_the_mailbox_to_a_server_of_their_own(
+    mails: Dovecot, tokens: TokenServer, user: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        email_id = await add(world, user, tokens.grant(user))
+        given = {"client_id": CLIENT_ID, "refresh_token": "another"}
+        await world.do("update_email", email_id=email_id, server="elsewhere.example.com", **given)
+        tokens.device_state = user
+        await world.do("signin_email", email=user)
+        await signed_in(world, user, "success")
+        assert (await world.rows())[email_id]["server"] == "127.0.0.1"
+        assert (await world.checked(email_id))["status"] == "ok"
+
+    in_real_world(test, **outlook(mails, tokens))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "ends"),
     [("expired_token", "expired"), ("authorization_declined", "denied"), ("invalid_grant", "error")],

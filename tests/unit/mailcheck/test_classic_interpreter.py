@@ -153,6 +153,7 @@ def test_a_message_that_is_too_large_is_told_with_an_import_result() -> None:
     told = [dict(one) for one in Talk().signed_in().it.too_large(1 << 20)]
     assert [one["type"] for one in told] == ["error", "import_result"]
     assert "1024 KiB" in told[0]["message"]
+    assert "/console/" in told[0]["message"]
 
 
 def test_mailboxes_of_an_import_are_not_told_one_by_one_before_or_after_its_result() -> None:

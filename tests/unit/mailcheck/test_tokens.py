@@ -203,3 +203,14 @@ def test_an_access_token_is_never_shown() -> None:
         assert "access 1" not in repr(access)
 
     run_virtual(main())
+
+
+def test_a_grant_is_sent_where_its_mailbox_is_now_and_not_where_it_was_when_the_check_began() -> None:
+    async def main() -> None:
+        endpoint, grants = Endpoint(), Kept()
+        elsewhere = Provider(token_url=("https://now/token",), scopes=(("mail",),))
+        grants.grants[1] = Grant(2, "client", Secret("refresh"), Way(), elsewhere)
+        await tokens(endpoint, grants).get(1, PROVIDER, graph=False)
+        assert endpoint.asked == [("https://now/token", "mail")]
+
+    run_virtual(main())
