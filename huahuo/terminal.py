@@ -6,7 +6,7 @@ from huahuo.actors.plugins.words import Language, language_of
 
 
 def language_in(environ: Mapping[str, str]) -> Language:
-    """The language of whoever reads the terminal, by its locale; English where that is another or none."""
+    """The language of the terminal's user, by its locale; English where that is another or none."""
     locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
     return language_of([locale.partition(".")[0].partition("@")[0].replace("_", "-")], "en")
 

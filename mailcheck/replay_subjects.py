@@ -12,9 +12,10 @@ import msgspec
 
 from huahuo.actors.plugins.principal import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.events import GrantKept, MailboxAdded, SecretStored, read
+from huahuo.mailcheck.events import GrantKept, MailboxAdded, SecretStored
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.roster.state import Roster, RosterFold
+from huahuo.mailcheck.stored_events import read
 from huahuo.mailcheck.streams import id_of, mailbox_stream, user_of, user_stream
 from huahuo.replay.history.history import History
 from huahuo.replay.history.subject import FoldSubject, Part, Subject

@@ -75,7 +75,7 @@ mkdir -p web/node_modules
 lock=web/node_modules/.lock-installed
 if ! cmp -s web/package-lock.json "$lock"; then
     say "installing packages; the first time this takes a minute"
-    (cd web && npm ci --no-audit --no-fund >/dev/null) || { say "npm ci failed"; exit 1; }
+    (cd web && npm ci --no-audit --no-fund --no-update-notifier >/dev/null) || { say "npm ci failed"; exit 1; }
     cp web/package-lock.json "$lock"
 fi
 if ! fresh; then

@@ -60,7 +60,7 @@ def key_beside(entity: Entity[Any], command: Command, fields: Mapping[str, Any])
     """
     name = f"{entity.kind}_id"
     for other in sorted(fields.keys() - {name}):
-        raise InvalidMessage(f"{other}: with an object, write its fields in it; beside it is only {name}=")
+        raise InvalidMessage(f"{other}: with an object, write its fields in it; besides, only {name}=")
     key = fields.get(name)
     if key is None and not (entity.key is int and creates(entity, type(command))):
         raise InvalidMessage(f"{name}: say which {entity.kind} it is for")

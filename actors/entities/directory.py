@@ -1,33 +1,27 @@
-"""The table of entities: keeps them in memory, wakes them for messages, and ends idle ones.
+"""The entities of a service: their kinds, and the messages that wake them.
 
 `ask` and `tell` wake an entity by its kind and key. It loads itself, and messages wait in its inbox in order
-until it has. One sweep a second ends entities that have been idle for long. Ending an idle entity and
-removing it here is one step of the loop, so no message gets lost in between. An entity needs no timer and no
-task of its own.
+until it has. `residents` says which entities are in memory.
 """
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import batched
 from typing import Any
 
-import msgspec
-import structlog
 from pykka import ActorDeadError
 
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
-from huahuo.actors.actor.inbox import Inbox
-from huahuo.actors.actor.messages import Reason
 from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.entity import Asked, CatchUp, Entity, Query, Told
-from huahuo.actors.entities.errors import Busy, Degraded, EntityError
+from huahuo.actors.entities.errors import Busy
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.inbox_bytes import InboxBytes
 from huahuo.actors.entities.kind import Effects, Kind
+from huahuo.actors.entities.residents import DirectoryLimits, Residents, ended
 from huahuo.actors.entities.together import Together, load
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import Ambient
@@ -38,47 +32,12 @@ from huahuo.eventstore.port import Log
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter
 from huahuo.replay.live.feed import Feed
 
-_log = structlog.get_logger(__name__)
-
 _LOADED_TOGETHER = 128
 _LOADED_BYTES = 32 << 10
 """One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
 
 
-class DirectoryLimits(msgspec.Struct, frozen=True):
-    """The bounds of a directory."""
-
-    idle_s: float = 600.0
-    """An entity that was not used for this long is ended at one of the next two sweeps."""
-    residents_max: int = 100_000
-    """Above this number of entities, the least recently used are ended early."""
-    weight_max: int = 0
-    """The same for the sum of `weigh` over their states; 0 means no bound."""
-    loads_max: int = 64
-    inbox_max: int = 256
-    inbox_bytes_max: int = 8 << 20
-    """The same in bytes, of what `hold` counts. If nothing waits, one message may be larger."""
-    inboxes_bytes_max: int = 64 << 20
-    """The same for all entities; beyond it each has an even share."""
-    ask_timeout_s: float = 30.0
-    sweep_s: float = 1.0
-    stops_per_sweep_max: int = 4_000
-    """Bounds how long a sweep blocks the loop: ending an entity takes some microseconds and its keyframe."""
-    rest_s: float = 30.0
-    """How long an entity that kept failing is not started again."""
-
-
-class _Resident:
-    """`used_s`: the time of the sweep after its last use. Entities used between two sweeps share it."""
-
-    __slots__ = ("ref", "used_s")
-
-    def __init__(self, ref: LoopRef[Entity]) -> None:
-        self.ref = ref
-        self.used_s = 0.0
-
-
-class Directory:
+class Directory(Residents):
     """All entities of one runtime over one log. All methods belong to the loop's thread."""
 
     def __init__(
@@ -92,33 +51,12 @@ class Directory:
         keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
         fairness: Fairness | None = None,
     ) -> None:
-        self._runtime = runtime
+        super().__init__(runtime, ambient, limits, KeyframeWriter(log, keyframes))
         self._log = log
         self._feed = feed
-        self._ambient = ambient
-        self._limits = limits
         self._fairness = fairness
         self._loads = asyncio.Semaphore(limits.loads_max)
-        self._kinds: dict[str, Kind] = {}
-        self._entity: type[Entity] = type(
-            "Entity", (Entity,), {"__slots__": (), "inbox_limit": limits.inbox_max}
-        )
-        # By address, "kind/key"; the least recently used first.
-        self._residents: OrderedDict[str, _Resident] = OrderedDict()
-        self._resting: dict[str, float] = {}
         self._inbox_bytes = InboxBytes(limits.inbox_bytes_max, limits.inboxes_bytes_max)
-        self._next_sweep_s = 0.0
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
-        self.keyframes = KeyframeWriter(log, keyframes)
-        self.activations = 0
-        self.passivations = 0
-        self.degradations = 0
-
-    @property
-    def resident(self) -> int:
-        """How many entities are in memory."""
-        return len(self._residents)
 
     @property
     def kinds(self) -> Collection[str]:
@@ -129,15 +67,6 @@ class Directory:
     def waiting_bytes(self) -> int:
         """Bytes that `hold` counts now."""
         return self._inbox_bytes.total
-
-    @property
-    def weight(self) -> int:
-        """The sum of `weigh` over the loaded states."""
-        return sum(kind.weight for kind in self._kinds.values())
-
-    def holds(self, kind: str, key: str | int) -> bool:
-        """Whether this entity is in memory, or on its way there."""
-        return f"{kind}/{key}" in self._residents
 
     def register(
         self,
@@ -206,7 +135,7 @@ class Directory:
             async with deadline:
                 return await future
         except ActorDeadError as error:
-            raise _ended(kind, key, ref) from error
+            raise ended(kind, key, ref) from error
         except TimeoutError as error:
             if deadline.expired():
                 raise AskTimeout(f"{kind}/{key}", limit_s) from error
@@ -246,16 +175,6 @@ class Directory:
         """
         return Together(self._runtime, self._log, self._kinds[kind].context(), principal)
 
-    def resident_inbox(self, address: str) -> Inbox | None:
-        """The inbox of the entity `<kind>/<key>`, which is used now. None: it is not in memory."""
-        residents = self._residents
-        if address not in residents or self._closed:
-            return None
-        resident = residents[address]
-        resident.used_s = self._next_sweep_s  # `_use`, without its call
-        residents.move_to_end(address)
-        return resident.ref.actor_inbox
-
     async def tell(self, kind: str, key: str | int, message: object) -> None:
         """Send a message without an answer, in order with `ask`. If the inbox is full, wait for room.
 
@@ -268,109 +187,17 @@ class Directory:
         try:
             await ref.tell_async(Told(message))
         except ActorDeadError as error:
-            raise _ended(kind, key, ref) from error
+            raise ended(kind, key, ref) from error
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Accept no more messages, finish the accepted ones, end every entity. Idempotent.
 
         Entities that are not finished after `timeout_s` are left to `Runtime.stop`.
         """
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        refs = [resident.ref for resident in self._residents.values()]
-        self._residents.clear()
+        refs = self._end_all()
         busy = [ref for ref in refs if not ref.stop_if_idle()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for stopped in [ref.stop(block=False) for ref in busy]:
                     await stopped
                 await self.keyframes.flush()
-
-    def entity(self, kind: str, key: str | int) -> LoopRef[Entity]:
-        """The entity, loaded if it was not in memory. A ref is good until the entity is put away.
-
-        Raises:
-            Busy: the entities are being stopped.
-            Degraded: it failed too often, and rests.
-        """
-        if self._closed:
-            raise Busy("the entities are being stopped")
-        address = f"{kind}/{key}"
-        resident = self._residents.get(address)
-        if resident is not None and not resident.ref.is_alive():
-            self._bury(address, resident)
-            resident = None
-        if resident is None:
-            return self._activate(kind, address)
-        self._use(address, resident)
-        return resident.ref
-
-    def _use(self, address: str, resident: _Resident) -> None:
-        resident.used_s = self._next_sweep_s
-        self._residents.move_to_end(address)
-
-    def _activate(self, kind: str, address: str) -> LoopRef[Entity]:
-        if address in self._resting and self._resting[address] > self._runtime.loop.time():
-            raise Degraded(f"{address} failed too often")
-        known = self._kinds[kind]
-        # Usually the kind's name is the prefix. Then one string object serves as address and stream.
-        own = known.stream_prefix == kind
-        stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
-        ref = self._runtime.start(self._entity, known, stream)
-        resident = self._residents[address] = _Resident(ref)
-        self._schedule_sweep()
-        resident.used_s = self._next_sweep_s
-        self.activations += 1
-        return ref
-
-    def _bury(self, address: str, resident: _Resident) -> None:
-        """Forget an entity that ended by itself. If its supervisor gave up, do not start it for `rest_s`."""
-        del self._residents[address]
-        if _gave_up(resident.ref):
-            self.degradations += 1
-            self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
-            kind, _, key = address.partition("/")
-            _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
-
-    def _schedule_sweep(self) -> None:
-        if self._sweeper is None and not self._closed and (self._residents or self._resting):
-            sweep_s = self._ambient.routine_s(self._limits.sweep_s)
-            self._next_sweep_s = self._runtime.loop.time() + sweep_s
-            self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        now_s = self._runtime.loop.time()
-        for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
-            del self._resting[address]
-        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
-            address, resident = next(iter(self._residents.items()))
-            if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
-                break
-            if self.keyframes.full:
-                break  # the next sweep continues, when these are stored
-            if not resident.ref.is_alive():
-                self._bury(address, resident)
-            elif resident.ref.stop_if_idle():
-                del self._residents[address]
-                self.passivations += 1
-            else:  # it is busy: counts as used now
-                self._use(address, resident)
-        self._schedule_sweep()
-
-    def _crowded(self) -> bool:
-        limits = self._limits
-        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
-
-
-def _gave_up(ref: LoopRef[Entity]) -> bool:
-    return ref.actor_inbox.reason is Reason.GAVE_UP
-
-
-def _ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
-    """The error for an accepted message that was not handled."""
-    if _gave_up(ref):
-        return Degraded(f"{kind}/{key} failed too often")
-    return Busy(f"{kind}/{key} ended before it came to this message")

@@ -22,8 +22,9 @@ from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
 from huahuo.actors.entities.decider import Context, Decision, Origin
-from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import CatchUp, Execute
+from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent, StoredEvent

@@ -34,10 +34,9 @@ from huahuo.mailcheck.events import (
     FoundMail,
     MailboxAdded,
     MailReceived,
-    internal,
-    public,
 )
 from huahuo.mailcheck.roster.state import Roster, RosterFold
+from huahuo.mailcheck.stored_events import internal, public
 
 MASTER_KEY = bytes(32)
 BUILD = "bench"

@@ -127,7 +127,7 @@ async def check_file(path: Path, left: Left | None = None, tell: Tell = unheard)
 
 
 def shrink(path: Path) -> None:
-    """Give free pages back to the file system: by a copy beside the file, which takes its place.
+    """Give free pages back to the file system: by a copy in the same directory, which takes its place.
 
     Raises:
         InUse: another process has the log open. EventStoreError: the file stays as it is.

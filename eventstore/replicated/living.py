@@ -1,7 +1,8 @@
 """Which nodes seem to live: those whose proposals were applied in the last seconds. Pure.
 
-The time is this node's own monotonic clock, so no other node's clock matters. It stands still while the log
-says nothing: a node that is cut off, or was frozen, hears of no other, and that says nothing about them.
+The time is this node's own monotonic clock, so no other node's clock matters. It does not advance while
+the log says nothing: a node that is cut off, or was frozen, hears of no other, and that says nothing about
+them.
 """
 
 from collections.abc import Mapping

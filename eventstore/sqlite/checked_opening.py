@@ -30,9 +30,9 @@ from huahuo.eventstore.sqlite.passed import follows_an_order, leave_order, with_
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.remaking import FIRST_NUMBER, LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS, connect_reader, connect_writer, prepare
-from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 
 def check_log(path: Path, proven: bool, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
@@ -94,7 +94,7 @@ def _checked(
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    names, unindexed = Names(), Unindexed(seq_index.UNINDEXED_MAX)
+    names, unindexed = Names(), Unindexed()
     reads = SqliteReads(path, names, unindexed)
     reads.torn, reads.torn_naming = frozenset(torn), torn_naming
     for damage in torn.values():

@@ -12,7 +12,7 @@ import msgspec
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite.links import select_positions
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _FILTER_BITS = 1 << 24
 _SHIFTS = (0, 20, 40)

@@ -58,3 +58,12 @@ def no_room(error: BaseException, directory: Path) -> NoRoom | None:
 def text_of(value: bytes) -> str:
     """A text that may be damaged, for `text_factory`: what is no UTF-8 is replaced, and fits no checksum."""
     return value.decode(errors="replace")
+
+
+def of_commit(error: BaseException, wrote_nothing: bool) -> BaseException:
+    """The log's own error for one of a commit, with whether that is known to have written nothing."""
+    if isinstance(error, sqlite3.Error):
+        return translated(error, wrote_nothing=wrote_nothing)
+    if isinstance(error, Corrupt):
+        error.wrote_nothing = wrote_nothing
+    return error

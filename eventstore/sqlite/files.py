@@ -10,10 +10,15 @@ clock share it.
 
 import os
 
+import structlog
+
+from huahuo.eventstore.errors import Detached
+
 _TRUSTED_AFTER = 64
 """64 commits, each with a sync, last longer than a tick of the kernel's clock (4 ms at most)."""
 
 type Identity = tuple[int, int]
+_log = structlog.get_logger(__name__)
 
 
 class Files:
@@ -22,6 +27,8 @@ class Files:
     def __init__(self, *paths: str) -> None:
         self._known: dict[str, Identity] = {}
         self._directory = os.path.dirname(paths[0]) or "."  # noqa: PTH120  as below
+        self.lost = ""
+        """Which file is not ours any more, and what to do: nothing is written then. "" while all are."""
         self._seen: tuple[int, int, int] | None = None
         self._times = 0
         self.note(*paths)
@@ -31,6 +38,20 @@ class Files:
         for path in paths:
             found = os.stat(path)  # noqa: PTH116  as below
             self._known[path] = (found.st_dev, found.st_ino)
+
+    def must_be_ours(self, *but: str) -> None:
+        """Raise Detached, now and on every later commit, if a path does not lead to our file any more.
+
+        Without `but`, the paths to leave out, it is as quick as `changed_now`.
+        """
+        path = self.changed(*but) if but else self.changed_now()
+        if path is not None:
+            self.lost = (
+                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
+                " more; stop the service, then put the file back or restore a backup"
+            )
+            _log.error("log_file_gone", path=path)
+            raise Detached(self.lost)
 
     def changed_now(self) -> str | None:
         """As `changed`, for every commit: it skips the `stat` of each path while nothing can have changed."""

@@ -13,7 +13,7 @@ from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.ended import select_numbers
 from huahuo.eventstore.sqlite.events import Names
-from huahuo.eventstore.sqlite.seq_index import Row
+from huahuo.eventstore.sqlite.unindexed import Row
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 POSITIONS_BY_SEQ = (
     "SELECT asked.key, found.position FROM json_each(?) AS asked CROSS JOIN seq_index AS found"

@@ -19,8 +19,9 @@ from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through
-from huahuo.eventstore.sqlite.seq_index import Links, Unindexed
+from huahuo.eventstore.sqlite.seq_index import Links
 from huahuo.eventstore.sqlite.small_tables import sum_of_counters
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _ENDS = (
     "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"

@@ -37,7 +37,7 @@ from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_namin
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool
 from huahuo.eventstore.sqlite.row_reads import RowReads
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""

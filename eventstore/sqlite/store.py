@@ -6,8 +6,7 @@ when one connection checkpoints while another commits.
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from itertools import batched
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -25,38 +24,34 @@ from huahuo.eventstore.core.changes import (
 )
 from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.place import Loaded
-from huahuo.eventstore.core.sums import must_fit
-from huahuo.eventstore.errors import Corrupt, Detached, InUse, Unavailable
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head, StoredEvent
+from huahuo.eventstore.errors import Detached, InUse, Unavailable
+from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
-from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
-from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.faults import of_commit, translated
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
 from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.loading import load, note_of_end
-from huahuo.eventstore.sqlite.looking_over import TWICE
+from huahuo.eventstore.sqlite.lookup import SqliteLookup
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.others import Others
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.schema import connect_writer
-from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.unindexed import Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.usage import Tally
 from huahuo.eventstore.sqlite.wal_care import WalCare
 
-_LOOKED_UP_AT_ONCE = 256
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
-_NO_NEW = "no new one can be written until `huahuo doctor --rebuild`"
 _log = structlog.get_logger(__name__)
 
 
-class SqliteStore:
+class SqliteStore(SqliteLookup):
     """Implements `storage_port.Store`."""
 
     def __init__(
@@ -64,12 +59,10 @@ class SqliteStore:
         reads: SqliteReads, lock: DirectoryLock, epoch: int, loaded: Loaded, mark: MarkFile,
         limits: KeptLimits,
     ) -> None:  # fmt: skip
+        super().__init__(connection, names, reads)
         self._path = path
         self._wal = f"{path}-wal"
-        self.connection = connection
-        self._names = names
         self._unindexed = unindexed
-        self._reads = reads
         self._lock = lock
         self._epoch = str(epoch).encode()
         self._log_id = loaded.log_id
@@ -77,7 +70,6 @@ class SqliteStore:
         self._note(loaded)
         self._side_files = (self._wal, f"{path}-shm")
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
-        self._detached = ""
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
@@ -91,65 +83,10 @@ class SqliteStore:
         """Events that are not in the index by stream and seq yet."""
         return self._unindexed.count
 
-    # -- Lookup
-
-    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
-        """See `Lookup`."""
-        try:
-            found = select_commands(self.connection, keys, since_ms)
-        except sqlite3.Error as error:
-            raise translated(error) from None
-        if len(found) < len(keys):
-            self._reads.corruption.must_not_hide("command")
-        return found
-
-    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
-        """See `Lookup`."""
-        found: dict[str, bytes] = {}
-        try:
-            for some in batched(owners, _LOOKED_UP_AT_ONCE):
-                asked = ", ".join("?" * len(some))
-                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
-                for owner, wrapped, crc in self.connection.execute(sql, some):
-                    must_fit(crc, "data_key", owner, wrapped)
-                    found[owner] = wrapped
-        except sqlite3.Error as error:
-            raise translated(error) from None
-        if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
-            self._reads.corruption.must_not_hide("data_key")
-        return found
-
-    def has_row(self, table: str, part: str, key: bytes) -> bool:
-        """See `Lookup`."""
-        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
-        try:
-            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
-        except sqlite3.Error as error:
-            raise translated(error) from None
-
-    def ended_head(self, stream: str, upto: int) -> Head | None:
-        """See `Lookup`."""
-        return self._reads.ended_head(stream, upto)
-
-    def must_take(self, append: Append, build: str) -> None:
-        """See `Lookup`. A write to a damaged page would fail the whole group."""
-        names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
-        if not torn and not wrong:
-            return
-        new = {event.stream for event in append.events if names.number(event.stream) is None}
-        if "stream" in torn and (new or append.prune is not None or append.ended):
-            raise Corrupt(TWICE["stream"], _NO_NEW)
-        if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():
-            raise Corrupt(TWICE["name"], _NO_NEW)
-        if not wrong.isdisjoint(new):
-            raise Corrupt(TWICE["stream"], "the row of another one has this name")
-
-    # -- Store
-
     def commit(self, group: Group) -> None:
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
-        if self._detached:
-            raise Detached(self._detached)
+        if self._files.lost:
+            raise Detached(self._files.lost)
         connection, names = self.connection, self._names
         known = names.named, len(names.ids)
         begins = True
@@ -181,8 +118,8 @@ class SqliteStore:
             self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
-            raise _told(error, begins and known == (names.named, len(names.ids))) from None
-        self._check_files()
+            raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
+        self._files.must_be_ours()
         if group.events:
             self._end = group.events[-1].position, group.events[-1].chain
         if PutCounter in kinds:
@@ -204,8 +141,8 @@ class SqliteStore:
         Raises:
             EventStoreError: it was not made.
         """
-        if self._detached:
-            raise Detached(self._detached)
+        if self._files.lost:
+            raise Detached(self._files.lost)
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
         self._tally.forget()
@@ -230,7 +167,7 @@ class SqliteStore:
         self._lock.distrust()
         self._sums.clear()
         self._tally.forget()
-        self._check_files(*self._side_files)
+        self._files.must_be_ours(*self._side_files)
         loaded = self._recover()
         self._note(loaded)
         self._mark.write(*self._end, self._counted)  # listeners will be told what is durable
@@ -262,7 +199,7 @@ class SqliteStore:
 
     def care_due(self) -> bool:
         """See `Store`."""
-        return not (self._fenced or self._detached) and (
+        return not (self._fenced or self._files.lost) and (
             self.wal.erasing or wal.size_bytes(self._wal) > self.wal.care_above
         )
 
@@ -279,8 +216,8 @@ class SqliteStore:
         self._reads.close()
         left: Left | None = None
         try:
-            if not (self._fenced or self._detached):
-                self._check_files()
+            if not (self._fenced or self._files.lost):
+                self._files.must_be_ours()
                 self.others.look()
                 left = self._settle()
         except (sqlite3.Error, InUse) as error:
@@ -288,14 +225,14 @@ class SqliteStore:
         except Detached:
             pass  # raised at the end
         finally:
-            if self._fenced or self._detached:
+            if self._fenced or self._files.lost:
                 # SQLite would delete the write-ahead log by its name, which may now be that of another log.
                 self.connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
             self.connection.close()
             self._mark.close()
             self._lock.leave(left)
-        if self._detached:
-            raise Detached(self._detached)
+        if self._files.lost:
+            raise Detached(self._files.lost)
 
     def _note(self, loaded: Loaded) -> None:
         """Keep what `log.mark` says with each commit."""
@@ -307,17 +244,6 @@ class SqliteStore:
         for put in puts:
             self._counters[put.counter] = max(put.next, self._counters.get(put.counter, 0))
         self._counted = sum(self._counters.values())
-
-    def _check_files(self, *but: str) -> None:
-        """Raise Detached, now and on every later commit, if a path does not lead to our file any more."""
-        path = self._files.changed(*but) if but else self._files.changed_now()
-        if path is not None:
-            self._detached = (
-                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
-                " more; stop the service, then put the file back or restore a backup"
-            )
-            _log.error("log_file_gone", path=path)
-            raise Detached(self._detached)
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
@@ -355,7 +281,7 @@ class SqliteStore:
         self._tally.add(events)
         return rows
 
-    def _moving(self, group: Group) -> seq_index.Slice:
+    def _moving(self, group: Group) -> Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
         wanted = 0
         for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
@@ -375,12 +301,3 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
-
-
-def _told(error: BaseException, wrote_nothing: bool) -> BaseException:
-    """The log's own error for one of a commit, with whether that is known to have written nothing."""
-    if isinstance(error, sqlite3.Error):
-        return translated(error, wrote_nothing=wrote_nothing)
-    if isinstance(error, Corrupt):
-        error.wrote_nothing = wrote_nothing
-    return error

@@ -6,8 +6,8 @@ from zlib import crc32
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.events import Names
-from huahuo.eventstore.sqlite.seq_index import Row, Unindexed
 from huahuo.eventstore.sqlite.summing import crc_at, crcs_at
+from huahuo.eventstore.sqlite.unindexed import Row, Unindexed
 
 _MANY_EVENTS = 256
 _STREAMS_MAX = 131_072

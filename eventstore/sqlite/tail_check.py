@@ -14,7 +14,7 @@ from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
 from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.naming import Naming
-from huahuo.eventstore.sqlite.seq_index import Unindexed
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""

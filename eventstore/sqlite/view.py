@@ -25,7 +25,7 @@ from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
-from huahuo.eventstore.sqlite.seq_index import UNINDEXED_MAX, Unindexed
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 
 class SqliteView(LogReader):
@@ -116,7 +116,7 @@ def _open(
 
 
 def _load(path: Path) -> tuple[SqliteReads, Loaded]:
-    reads = SqliteReads(path, Names(), Unindexed(UNINDEXED_MAX))
+    reads = SqliteReads(path, Names(), Unindexed())
     try:
         return reads, reads.load()
     except BaseException:

@@ -1,4 +1,4 @@
-"""`resumable`: writes what a model generates to a stream, whoever reads it or leaves."""
+"""`resumable`: writes what a model generates to a stream, whether or not clients read it."""
 
 import asyncio
 import contextlib

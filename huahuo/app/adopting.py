@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
-from huahuo.app.nodes import address_of, node_name, sequencer_of
+from huahuo.app.nodes import node_name
+from huahuo.app.ordered_log import address_of, sequencer_of
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from huahuo.actors.entities.directory import DirectoryLimits
+from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.app.config import Settings
 from huahuo.transport.protocol.limits import TransportSettings
 

@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="address of an issuer's keys (JWKS) for RS256, ES256 and EdDSA tokens; https://"),
     ] = ""
     jwt_issuer: Annotated[
-        str, Meta(description="`iss` that tokens of those keys must have; where unset, any has it")
+        str, Meta(description="`iss` that tokens of those keys must have; unset: any, or none")
     ] = ""
     jwt_audience: Annotated[
         str, Meta(description="the same for `aud`, which may also be a list with this value")
@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     admin_claim: Annotated[
         str,
-        Meta(description="claim that makes administrators, or CLAIM=VALUE, which it is or lists"),
+        Meta(description="claim that makes administrators; CLAIM=VALUE: if it is that value, or lists it"),
     ] = ""
     authenticate_timeout_s: Annotated[
         float,
@@ -216,7 +216,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=60,
             le=SECONDS_MAX,
-            description="seconds that a token is good for which a sign-in with a password gives",
+            description="seconds that a token of a sign-in with a password is good",
         ),
     ] = 43_200.0
     registration: Annotated[
@@ -252,7 +252,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 256 << 20
     backup_every_s: Annotated[
-        float, Meta(ge=0, le=SECONDS_MAX, description="seconds between two backups by itself; 0 = none")
+        float,
+        Meta(
+            ge=0, le=SECONDS_MAX, description="seconds between two backups that the service makes; 0 = none"
+        ),
     ] = 0.0
     backup_keep: Annotated[
         int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
@@ -272,9 +275,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sends: Annotated[
         Literal["auto", "io_uring", "send", "transport"],
         Meta(
-            description="how new events are written to sockets: auto takes io_uring where the kernel allows"
-            " it, else send; both need the part in C, which then reads acks, too; transport: as the event"
-            " loop does"
+            description="how new events are written to sockets: io_uring or send need the part in C, which"
+            " then reads acks too; transport: by the event loop; auto: io_uring where the kernel allows it,"
+            " else send"
         ),
     ] = _WIRE.sends
     log: Annotated[

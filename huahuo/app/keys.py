@@ -39,7 +39,7 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 def others_beside(data: Path) -> str:
-    """Which data directories stand beside `data`, for an error that says that there is none there."""
+    """Which data directories are next to `data`, for an error that says that there is none there."""
     there = sorted(str(key.parent) for key in data.parent.glob(f"*/{MASTER_FILE}") if key.parent != data)
     return f" (here: {', '.join(there[:_BESIDE_MAX])})" if there else ""
 

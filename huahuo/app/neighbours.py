@@ -5,6 +5,7 @@ from huahuo.actors.plugins.lending import Lending
 from huahuo.app import cluster_actions, keys, nodes
 from huahuo.app.cluster_actions import Drain
 from huahuo.app.config import Settings
+from huahuo.app.node_actions import AskMembers
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
 from huahuo.cluster import members, signing
@@ -70,7 +71,7 @@ def serve(
     pages: Site,
     registry: Registry,
     parts: Parts,
-    ask: nodes.AskMembers,
+    ask: AskMembers,
     lending: Lending,
 ) -> Trimmer:
     """Offer what administrators ask of a cluster. Returns what trims the ordered log, not begun."""

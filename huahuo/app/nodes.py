@@ -1,26 +1,24 @@
-"""A service as one node of several: its name, its way to the ordered log, and its replica."""
+"""A service as one node of several: its name, its replica, and what it says of itself."""
 
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call as ActionCall
-from huahuo.actors.plugins.calls import Refusal, Reply, error_reply, json_reply
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.joining import follow, join
 from huahuo.app.keys import Keys
+from huahuo.app.ordered_log import address_of, sequencer_of
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.build import BUILD
 from huahuo.cluster import formats
-from huahuo.cluster.duty import Call, Divide, Duty
+from huahuo.cluster.doing import Call, Divide
+from huahuo.cluster.duty import Duty
 from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
@@ -31,57 +29,21 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused
-from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
-from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
 from huahuo.transport.access.common_time import Latest, among_nodes, own_clock
 from huahuo.transport.commands.gate import Settle
-from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.words import zh
 
 NODE_FILE = "node.name"
 DIFFERED_FILE = "node.differs"
 """Why this directory is not to be believed. While it is there, no node starts on it."""
 CATCH_UP_S = 2.0
 """How long a client that is ahead of this node waits for it; then it is sent elsewhere."""
-SILENT_S_MAX = 1e9
-LIVES_S = 10.0
-"""A node that said something within this time is not removed."""
 JOIN_S = 5.0
 """How long a start waits until the node has joined. After that it listens, and reads what it has."""
-type AskMembers = Callable[[], Awaitable[tuple[Mapping[str, Member], Sequence[str]]]]
-"""The nodes as they say of themselves now, and those that did not answer."""
-
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger(__name__)
-
-
-class RemoveNode(msgspec.Struct, frozen=True):
-    """Forget a node that will not come back."""
-
-    node: str
-
-
-class NodesParams(msgspec.Struct, frozen=True):
-    """A query without fields."""
-
-
-def address_of(settings: Settings) -> LogAddress | None:
-    """The ordered log of the settings; None for a single service.
-
-    Raises:
-        ConfigError: the address can't be read.
-    """
-    if not settings.log:
-        return None
-    try:
-        return LogAddress(settings.log)
-    except BadAddress as error:
-        raise ConfigError(f"log: {error}") from None
 
 
 def node_name(settings: Settings, ambient: Ambient) -> str:
@@ -160,25 +122,6 @@ def _note(path: Path, reason: str) -> None:
         path.write_text(f"{reason}\n", encoding="utf-8")
     except OSError as error:
         _log.error("not_noted", reason=error.strerror, file=str(path))
-
-
-async def sequencer_of(
-    settings: Settings, address: LogAddress, ambient: Ambient, tell: Callable[[str], None] = lambda _: None
-) -> RemoteSequencer:
-    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError.
-
-    `tell` hears why it waits.
-    """
-    try:
-        sequencer = sequencer_at(address, ambient)
-    except ClientMissing as error:
-        raise ConfigError(str(error)) from None
-    try:
-        await _look(sequencer, address, tell, empty=not is_replica(settings.data))
-    except BaseException:
-        await sequencer.close()
-        raise
-    return sequencer
 
 
 def replica_of(log: Log) -> ReplicaWriter | None:
@@ -304,87 +247,3 @@ def reachable(url: str) -> str:
 def _mark(secret: bytes) -> str:
     """Shows whether two nodes have one token key, and nothing else of it."""
     return blake2b(secret, digest_size=8, person=b"huahuo node keys"[:16]).hexdigest()
-
-
-def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> None:
-    """Offer `get_nodes` and `remove_node` to administrators. `ask`: asks the nodes how they are now."""
-
-    async def answer(_call: ActionCall[NodesParams]) -> Reply:
-        if duty is None or ask is None:
-            return json_reply({"type": "nodes", "data": []})
-        now, silent = await ask()
-        return json_reply({"type": "nodes", "data": _rows(duty, now), "silent": silent})
-
-    async def remove(call: ActionCall[RemoveNode]) -> Reply:
-        node = call.params.node
-        if duty is None or node not in duty.members:
-            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE))
-        if node == duty.node or duty.silent_s(node) < LIVES_S:
-            return error_reply(Refusal("conflict", zh.NODE_LIVES))
-        await duty.remove(node)
-        return json_reply({"type": "success"})
-
-    registry.command(Action("get_nodes", NodesParams, answer, query=True, admin=True))
-    registry.command(Action("remove_node", RemoveNode, remove, admin=True))
-
-
-def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
-    """A row for each node: as it says now, else as its last row in the log has it."""
-    known = {**duty.members, **now}
-    newest = max(member.applied for member in known.values())
-    return [
-        {
-            "node": node,
-            "url": member.url,
-            "build": member.build,
-            "applied": member.applied,
-            "behind": newest - member.applied,
-            "connections": member.connections,
-            "load": round(member.load, 2),
-            "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
-            "answers": node in now,
-            "takes_clients": member.takes_clients,
-            "works": node == duty.holder,
-            "shares": node in duty.sharing,
-            "here": node == duty.node,
-        }
-        for node, member in sorted(known.items())
-    ]
-
-
-async def _look(
-    sequencer: RemoteSequencer, address: LogAddress, tell: Callable[[str], None], *, empty: bool
-) -> None:
-    """Ask the ordered log whether it keeps what it acknowledges; show its warnings.
-
-    An `empty` directory waits for its answer; one with a replica goes on without it.
-
-    Raises:
-        ConfigError: it may lose commits; or an empty directory is not let in.
-    """
-    told = ""
-    while True:
-        try:
-            for warning in await sequencer.check():
-                _log.warning("ordered_log", log=str(address), warning=warning)
-        except Misconfigured as error:
-            raise ConfigError(f"{address}: {error}") from None
-        except SignInRefused as error:
-            if empty:
-                raise ConfigError(f"{address}: {error}") from None
-            told = _tell(error, told)
-        except Unreachable as error:
-            told = _tell(error, told)
-        else:
-            return
-        if not empty:
-            return
-        tell(f"this node waits for the ordered log: {told}")
-        await asyncio.sleep(1.0)
-
-
-def _tell(error: Exception, told: str) -> str:
-    """Log why it waits, once for each reason."""
-    if str(error) != told:
-        _log.warning("waiting_for_the_ordered_log", reason=str(error))
-    return str(error)

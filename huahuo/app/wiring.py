@@ -1,17 +1,11 @@
-"""The one place where concrete classes meet: settings in, a running service out.
+"""The one place where concrete classes meet: settings in, a running service out (its `life`).
 
-`App` owns everything that must be stopped, and stops it in reverse order. The plug-ins define the purpose of
-a service.
+The plug-ins define the purpose of a service.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from huahuo.actors import Runtime
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
@@ -23,9 +17,9 @@ from huahuo.app import (
     log_care,
     metrics_of,
     neighbours,
+    node_actions,
     nodes,
     over_http,
-    watching,
     workers,
 )
 from huahuo.app.accounts import NOBODY, Asked
@@ -33,11 +27,12 @@ from huahuo.app.admitting import admit
 from huahuo.app.among import Among
 from huahuo.app.config import Settings
 from huahuo.app.data_files import keys_of_directory
-from huahuo.app.fairness import Fairness
 from huahuo.app.fleet import Fleet
+from huahuo.app.ground import lay
+from huahuo.app.hooks import webhooks_of
 from huahuo.app.key_file import keep_key
+from huahuo.app.life import Life
 from huahuo.app.listening import open_port, tell_address
-from huahuo.app.stopping import AtStop, Parts
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.work import Work
@@ -46,15 +41,11 @@ from huahuo.cluster.duty import Duty
 from huahuo.cluster.peers import Peers
 from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import found
-from huahuo.errors import ConfigError, HuahuoError, doctor_lists
-from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite.faults import no_room
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.pages import setting_up
 from huahuo.replay.live.feed import Feed
 from huahuo.storage.account import account_steps, ack_step
@@ -66,24 +57,18 @@ from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.server.get_clients import Clients
 from huahuo.transport.server.hub import Hub
-from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.server import Server
-from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.site import Phase, Site
-from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers.owner import Owner
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-from huahuo.webhooks.posting import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from huahuo.tracing.works import Works
 
-_log = structlog.get_logger(__name__)
 
-
-class App:
+class App(Life):
     """A service: `await start()`, then `url`; `await stop()` drains."""
 
     publisher: Publisher
@@ -119,7 +104,7 @@ class App:
 
         `asked`: the application's functions that are asked about users.
         """
-        self.settings = settings
+        super().__init__(settings, ambient)
         self._asked = asked
         self._rights = rights = accounts.rights(settings, asked)
         self._may_read = None if rights is None else rights.may_read
@@ -127,17 +112,12 @@ class App:
         self._listen = listen
         self._plugins = tuple(plugins)
         self._brought: dict[str, Brought] = {}
-        self._ambient = ambient
-        self._awake = AwakeAmbient(ambient)
         self._world = world
-        self._parts = Parts()
         self.storing = Storing(settings)
-        self._stopping: asyncio.Task[None] | None = None
         self.fleet: Fleet | None = None
         """The processes that serve WebSockets. None: this one does."""
         self.traces: Works | None = None
         """Makes spans of jobs. None: jobs are not traced."""
-        self._at_stop = AtStop()
 
     @property
     def url(self) -> str:
@@ -158,89 +138,19 @@ class App:
             raise HuahuoError(f"this service has no plug-in {plugin!r} that can be called")
         return brought.api
 
-    @property
-    def clock(self) -> Ambient:
-        """The service's time, which stands still while the machine sleeps."""
-        return self._awake
-
-    def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
-        """See `AtStop.add`."""
-        return self._at_stop.add(stops)
-
-    async def start(self) -> None:
-        """Open the log, continue the work that an earlier process left, listen.
-
-        Raises:
-            HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
-        """
-        try:
-            await self._start()
-        except BaseException as error:
-            await self._parts.stop(self.settings.drain_timeout_s)
-            if isinstance(error, Corrupt):
-                raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
-            if (full := no_room(error, self.settings.data)) is not None:
-                raise HuahuoError(str(full)) from error
-            raise
-        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
-            self._parts.add(
-                "loop watch",
-                watching.watch(asyncio.get_running_loop(), self._ambient.monotonic_s, self._awake),
-            )
-
-    async def stop(self, timeout_s: float | None = None) -> None:
-        """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.
-
-        All parts share one deadline: `timeout_s`, but at most the setting `drain_timeout_s`. A stuck part is
-        cancelled, and left behind if even that does not end it.
-        Idempotent: a second call, even after the first was cancelled, waits for the same stop.
-        """
-        if self._stopping is None:
-            self._at_stop.begin()
-            most_s = self.settings.drain_timeout_s
-            within_s = most_s if timeout_s is None else min(timeout_s, most_s)
-            self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
-        await asyncio.shield(self._stopping)
-
     async def _start(self) -> None:
         settings, ambient, parts = self.settings, self._awake, self._parts
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys_of_directory(settings, self._ambient, self._plugins)
-        self.log = log = await self._world.open(settings, secrets, self._ambient, parts)
-        executor = self._world.executor(settings, parts)
-        self.feed = feed = Feed(
-            log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max
+        ground = await lay(
+            settings, secrets, self._ambient, ambient, self._world, self.storing, self._rights, parts
         )
-        feed.catch_up = nodes.catch_up_of(log)
-        runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        parts.add_timed("actors", runtime.stop)
-        turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
-        fairness = Fairness(turns)
-        executor.bill(fairness.charge, ambient.thread_s)
-        directory = Directory(
-            runtime, log, feed, ambient, limits=bounds.of_entities(settings), fairness=fairness
-        )
-        parts.add_timed("entities", directory.close)
+        host, turns, fairness, executor = ground.host, ground.turns, ground.fairness, ground.executor
+        self.log, self.feed, self._metrics = log, feed, metrics = ground.log, ground.feed, ground.metrics
         self.registry = registry = Registry()
-        self._metrics = metrics = Metrics()
         self.publisher = Publisher(log, ambient, registry, self._may_publish, nodes.latest_of(log))
         self.publisher.register()
-        host = Host(
-            log=log,
-            directory=directory,
-            feed=feed,
-            ambient=ambient,
-            executor=executor,
-            fairness=fairness,
-            wait_s=fairness.wait_s,
-            metrics=metrics,
-            files=settings.data if isinstance(log, SqliteLog) else None,
-            may_read=self._may_read,
-            has_room=self.storing.room.has_room,
-            shared=nodes.replica_of(log) is not None,
-            classic_ui=bool(settings.classic_ui),
-        )
         self._bring(host, registry)
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
@@ -248,7 +158,8 @@ class App:
             log_care.look_after(log, ambient, settings, self._plugins, registry, parts)
         admitted = await admit(settings, secrets, self._asked, host, self._ambient, registry, parts)
         self.users, self.login, self.api_keys = admitted.users, admitted.login, admitted.api_keys
-        self._make_webhooks(host)
+        allow_private = settings.webhooks_allow_private
+        self.webhooks = webhooks_of(host, registry, self.users, allow_private=allow_private)
         self.hub = hub = Hub(
             log,
             ambient,
@@ -275,7 +186,7 @@ class App:
             verifier=admitted.verifier,
             site=pages,
             metrics=metrics,
-            runtime=runtime,
+            runtime=ground.runtime,
             ambient=ambient,
             fingerprint_key=fingerprint_key,
             compression=compression,
@@ -295,9 +206,9 @@ class App:
         )  # fmt: skip
         pages.gather = fleet.metrics if fleet else None
         self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
-        metrics_of.parts(metrics, log, runtime, directory, hub)
+        metrics_of.parts(metrics, log, ground.runtime, ground.directory, hub)
         metrics_of.caches(metrics, feed, server, compression)
-        metrics_of.bounds(metrics, server, gate, directory, pages)
+        metrics_of.bounds(metrics, server, gate, ground.directory, pages)
         await self._keep_room(pages, host, secrets.master_key)
         await self._begin()
         parts.add_timed("commands", gate.drain)
@@ -365,24 +276,9 @@ class App:
                 metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
                 ask=ask, lending=self._lending,
             )  # fmt: skip
-        nodes.register(self.registry, self.duty, ask)
+        node_actions.register(self.registry, self.duty, ask)
         work.duty, work.trimmer = self.duty, self.trimmer
         await work.begin(self.log, self._parts)
-
-    def _make_webhooks(self, host: Host) -> None:
-        allow_private = self.settings.webhooks_allow_private
-        self.webhooks = Webhooks(
-            log=host.log,
-            feed=host.feed,
-            ambient=host.ambient,
-            registry=self.registry,
-            users=self.users,
-            posting=Posting(host.ambient, allow_private=allow_private),
-            allow_private=allow_private,
-            wait_s=host.wait_s,
-            shared=host.shared,
-        )
-        self.webhooks.show(host.metrics)
 
     def first_link(self) -> str | None:
         """Where the first administrator is made, once. None: the log is in use already."""

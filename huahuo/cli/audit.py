@@ -175,7 +175,7 @@ def backup(
     config_file: ConfigFile = None,
     with_keys: Annotated[
         bool,
-        typer.Option("--keys", help="Also the keys. Whoever has the backup can then read the passwords."),
+        typer.Option("--keys", help="Also the keys. Anyone with the backup can then read the passwords."),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -13,9 +13,10 @@ from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError
+from huahuo.transport.client.model import ClientError, CommandError
 
 _POLL_S_MAX: Final = 5.0
+_NO_CLIENT_ID: Final = "a client id is needed: give --client-id, or set client_id in [providers.NAME]"
 _ENDS: Final = {
     "error": "the sign-in failed",
     "expired": "the code has expired: begin again",
@@ -52,6 +53,10 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
             while reply["state"] == "pending":
                 await asyncio.sleep(min(reply["interval_s"], _POLL_S_MAX))
                 reply = await client.send("get_signin", email=fields["email"])
+    except CommandError as error:
+        if "client_id" in error.details and "client_id" not in fields:
+            raise HuahuoError(_NO_CLIENT_ID) from error
+        raise HuahuoError(str(error)) from error
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     if reply["state"] != "success":

@@ -237,7 +237,12 @@ def import_firemail(
 
 @app.command(epilog="Example:  huahuo demo --port 0")
 def demo(
-    port: Annotated[int | None, typer.Option(help="TCP port of the service.", show_default="8765")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="HUAHUO_PORT", help="TCP port of the service.", show_default="8765, or a free one"
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Keep the demo's data here.", show_default="a temporary directory")
     ] = None,

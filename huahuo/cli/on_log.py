@@ -14,7 +14,7 @@ from huahuo.eventstore.errors import EventStoreError, InUse
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError
+from huahuo.transport.client.model import ClientError, CommandError
 
 _TIMEOUT_S: Final = 30.0
 
@@ -53,5 +53,7 @@ async def _through_service(settings: Settings, action: str, fields: dict[str, An
             asyncio.timeout(_TIMEOUT_S),
         ):
             return await client.send(action, **fields)
+    except CommandError as error:
+        raise HuahuoError(error.details or str(error)) from error  # in the words that `on_log` raises
     except (ClientError, TimeoutError) as error:
         raise HuahuoError(str(error) or f"no answer from the service at {service.url}") from error

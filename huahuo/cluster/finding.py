@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 
-from huahuo.cluster.duty import BEAT_S
+from huahuo.cluster.beat import BEAT_S
 from huahuo.cluster.members import Member, is_row_of
 from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.replicated.proposal import Codec

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.model import RowDrop, RowPut
 from huahuo.eventstore.port import Log
@@ -13,6 +14,8 @@ _PART = "nodes"
 NODES_MAX = 1000
 DIVISION = 2
 """How this version divides the work. Nodes of versions that divide otherwise do no part of it."""
+LIVES_MS = 60_000
+"""A node whose newest row is older than this is not asked for its keys."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -51,6 +54,22 @@ async def read(log: Log) -> Mapping[str, Member]:
     """All nodes that this log knows, by name."""
     rows = await log.rows(TABLE, _PART, after=b"", limit=NODES_MAX)
     return {key.decode(): msgspec.json.decode(value, type=Member) for key, value in rows}
+
+
+def must_share_keys(now: Mapping[str, Member], node: str, keys: str, now_ms: int) -> None:
+    """The token keys of `node`, whose marks are `keys`, must be among those of each node that lives.
+
+    Raises:
+        ConfigError: another one takes none of them.
+    """
+    mine = set(keys.split(","))
+    for other, member in now.items():
+        lives = member.at_ms > now_ms - LIVES_MS
+        if other != node and lives and not mine & set(member.keys.split(",")):
+            raise ConfigError(
+                f"the node {other} takes tokens of another key than this one: give all nodes the same"
+                " jwt.secret or HUAHUO_JWT_SECRET (while you rotate it, with the older one as previous)"
+            )
 
 
 def takers(now: Mapping[str, Member], but: str) -> list[str]:

@@ -5,7 +5,8 @@ api = store.around(server.streamable_http_app(event_store=store))
 
 The SDK does not tell a store for which of its sessions it stores, and each session counts its requests from
 1. `around` tells sessions apart, so that none is replayed what is another's. Each has a stream `mcp/<id>` of
-the log. An event id has 128 random bits and is told to one session only: whoever has it gets what followed.
+the log. An event id has 128 random bits and is told to one session only: a client that has it gets what
+followed.
 """
 
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""The current folds beside what the log and the service's keyframes hold."""
+"""The current folds compared with what the log and the service's keyframes hold."""
 
 from collections.abc import Collection
 

@@ -11,13 +11,14 @@ import msgspec
 
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived, read
+from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived
+from huahuo.mailcheck.stored_events import read
 
 
 class Arrival(msgspec.Struct):
     """What came so far of mails behind `after` that were received since `oldest` (RFC 3339, UTC).
 
-    `changed` is set by each event, and cleared by whoever looks.
+    `changed` is set by each event, and cleared by the reader that looks.
     """
 
     changed: asyncio.Event

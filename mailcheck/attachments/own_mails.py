@@ -8,11 +8,12 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import CursorMoved, read
+from huahuo.mailcheck.events import CursorMoved
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.stored_events import read
 from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.tables.records import (
     MAIL,

@@ -57,6 +57,7 @@ from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 from huahuo.mailcheck.streams import user_of
 from huahuo.mailcheck.tables.purge import Purging
+from huahuo.mailcheck.watching.looks import Looks
 from huahuo.mailcheck.watching.watching import Watching
 
 _ENTITY_BYTES = 1_500
@@ -105,8 +106,7 @@ class MailDomain:
         )  # fmt: skip
         self.tokens, self.connections = readers.tokens, readers.connections
         self._reports = Reports(log, mailboxes)
-        self.watching = Watching(
-            log=log,
+        looks = Looks(
             mailboxes=mailboxes,
             known=known,
             signing=readers.looks,
@@ -119,6 +119,7 @@ class MailDomain:
             per_host=settings.checks_per_host_max,
             has_room=has_room,
         )
+        self.watching = Watching(log, ambient, looks)
         self._checks = checks_of(
             log, ambient, settings, readers, mailboxes, known, shared=shared, wait_s=wait_s
         )

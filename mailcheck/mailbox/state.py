@@ -31,10 +31,10 @@ from huahuo.mailcheck.events import (
     SecretStored,
     UnreadThere,
     WatchTold,
-    read,
 )
 from huahuo.mailcheck.fetched import UidCursor, Way
 from huahuo.mailcheck.mailbox.identity import place_of
+from huahuo.mailcheck.stored_events import read
 from huahuo.mailcheck.streams import id_of
 
 _FORMER_MAX: Final = 8

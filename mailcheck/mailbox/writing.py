@@ -26,13 +26,12 @@ from huahuo.mailcheck.events import (
     MailReceived,
     UnreadThere,
     WatchTold,
-    internal,
-    public,
 )
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import Content, MailboxReply, SeeUnread, WatchState
 from huahuo.mailcheck.mailbox.identity import Equals, Known, digest_of, encoded, place_of
 from huahuo.mailcheck.mailbox.state import Check, Mailbox, unread_digest
+from huahuo.mailcheck.stored_events import internal, public
 from huahuo.mailcheck.streams import mailbox_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     CHECKS,

@@ -16,9 +16,9 @@ from huahuo.mailcheck.events import (
     EmailStatusUpdate,
     EmailUpdated,
     MailReceived,
-    public,
 )
 from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.stored_events import public
 
 _HOSTS = ("outlook.office365.com", "imap.gmail.com", "imap.qq.com", "imap.163.com", "imap.example.org")
 _DOMAINS = ("outlook.com", "hotmail.com", "gmail.com", "qq.com", "163.com", "example.org")

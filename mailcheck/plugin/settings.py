@@ -69,7 +69,7 @@ class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = ("junk",)
     watch_renew_s: Annotated[
         float,
-        Meta(ge=1, le=1740, description="seconds an IDLE of a watched mailbox stands at most"),
+        Meta(ge=1, le=1740, description="longest time of one IDLE of a watched mailbox, seconds"),
     ] = 540.0
     watch_poll_s: Annotated[
         float,

@@ -1,4 +1,4 @@
-"""What sellers and exports put beside an account in a line: a recovery address, a phone number, … Pure.
+"""What sellers and exports add to an account in a line: a recovery address, a phone number, … Pure.
 
 None of it is a client id or a refresh token. It is left out where the rest of the line is certain.
 """

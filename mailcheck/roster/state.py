@@ -20,9 +20,9 @@ from huahuo.mailcheck.events import (
     EmailStatusUpdate,
     EmailUpdated,
     MailReceived,
-    read,
 )
 from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.stored_events import read
 from huahuo.mailcheck.streams import user_of
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")

@@ -25,16 +25,13 @@ from huahuo.mailcheck.events import (
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
-    guarding,
-    internal,
-    of_roster,
-    public,
 )
 from huahuo.mailcheck.replies import MailReply, encode
 from huahuo.mailcheck.roster.rules import SIGN_IN_SECRETS
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import Endpoint
+from huahuo.mailcheck.stored_events import guarding, internal, of_roster, public
 from huahuo.mailcheck.streams import mailbox_stream, roster_stream, user_stream
 from huahuo.mailcheck.tables.records import (
     CHECKS,

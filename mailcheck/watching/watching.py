@@ -1,85 +1,38 @@
-"""The watchers of all watched mailboxes. Effects only; what is watched is in the table `watched`.
+"""Which mailboxes this node watches. Effects only; what is watched is in the table `watched`.
 
-    due ──▶ its host's queue ──▶ a look ──▶ IDLE (no task, a renewal is due) ──news──▶ due at once
-     ▲                             ├─▶ no IDLE: the next look is due
-     └──── later, by chance ◀──────┴─▶ failed
-
-Whose turn it is, `turns` knows; a look is a task. A mailbox whose sign-in was refused has no turn until
-something about its sign-in changes.
+Whose turn it is, `turns` knows; what is done in a turn, `looks`. A mailbox whose sign-in was refused has no
+turn until something about its sign-in changes.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final
 
-import structlog
-
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.actors.entities.errors import EntityError
-from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.checks.connections import Connections, Places
-from huahuo.mailcheck.checks.known import KnownMails
-from huahuo.mailcheck.checks.mailboxes import Mailboxes, Standing
-from huahuo.mailcheck.checks.ports import CheckFailed
-from huahuo.mailcheck.checks.signing_in import SigningIn
-from huahuo.mailcheck.imap.client import ImapClient
-from huahuo.mailcheck.imap.outcome import Outcome
-from huahuo.mailcheck.mailbox.commands import Plan, WatchState
-from huahuo.mailcheck.servers.faults import MailFault
-from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.tables.records import WATCHED, number_of
 from huahuo.mailcheck.watching import pace
-from huahuo.mailcheck.watching.hosts import LIMITS, TOLD_FROM, Host
-from huahuo.mailcheck.watching.looking import Cutting, Looking, MailboxGone, Seen
-from huahuo.mailcheck.watching.turns import Turns, now_s
-from huahuo.mailcheck.watching.watched import NEVER_S, Watched
+from huahuo.mailcheck.watching.looks import Looks
+from huahuo.mailcheck.watching.watched import NEVER_S
 
 _PAGE_ROWS: Final = 1_000
-_LOGOUT_S: Final = 2.0
-_STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
 
 type Mine = Callable[[int, str], bool]
 """Whether this node watches the mailbox of this id, at this host."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Watching:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(
-        self,
-        *,
-        log: Log,
-        mailboxes: Mailboxes,
-        known: KnownMails,
-        signing: SigningIn,
-        looking: Looking,
-        connections: Connections,
-        providers: Providers,
-        ambient: Ambient,
-        settings: pace.Pace,
-        at_once: int,
-        per_host: int,
-        has_room: Callable[[UserId], bool] = lambda _user_id: True,
-    ) -> None:
-        """`has_room`: see `Host`."""
-        self._has_room = has_room
+    def __init__(self, log: Log, ambient: Ambient, looks: Looks) -> None:
         self._log = log
-        self._mailboxes = mailboxes
-        self._known = known
-        self._signing = signing
-        self._looking = looking
-        self._connections = connections
-        self._providers = providers
         self._ambient = ambient
-        self._pace = settings
-        self._turns = Turns(self, at_once=at_once, per_host=per_host)
-        self.looks = 0
+        self._looks = looks
+        self._turns = looks.turns
+
+    @property
+    def looks(self) -> int:
         """Looks at mailboxes since the start."""
+        return self._looks.count
 
     @property
     def count(self) -> int:
@@ -175,195 +128,6 @@ class Watching:
         await self._turns.close()
         for watched in self._turns.watched.values():
             watched.cut()
-
-    # -- what is done in a turn -----------------------------------------------------------------------
-
-    def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None] | None:
-        """See `Work`."""
-        now = now_s()
-        if watched.client is not None and watched.client.lost:
-            watched.cut()
-        if watched.client is not None or not host.closed(now):
-            if watched.client is None:
-                host.begin()
-            return self._look(watched, host)
-        wait_s = max(host.until_s - now, 0.5) + pace.spread_s(host.watched, self._ambient.random())
-        self._turns.later(watched, wait_s)
-        if watched.told or host.failures < TOLD_FROM or host.outcome is None:
-            return None
-        return self._tell(watched, host.outcome)
-
-    def ended(self, watched: Watched, host: Host, error: BaseException | None) -> None:
-        """See `Work`."""
-        if error is not None:
-            _log.error("watcher_failed", email_id=watched.email_id, error=type(error).__name__)
-            host.tries = False
-            watched.cut()
-            self._turns.later(watched, pace.hopeless_s(self._ambient.random()))
-        if watched.anew:
-            watched.anew = False
-            watched.cut()
-            self._turns.later(watched, 0.0)
-        elif watched.news and watched.client is not None:
-            self._turns.later(watched, 0.0)
-
-    # -- one look -----------------------------------------------------------------------------------
-
-    async def _look(self, watched: Watched, host: Host) -> None:
-        try:
-            standing = await self._mailboxes.standing(watched.email_id)
-        except _STORE_FAULTS as error:
-            host.tries = False
-            self._not_stored(watched, error)
-            return
-        if standing.plan is None or standing.refused:
-            # Gone, or nothing will change until the user acts: an effect then says so.
-            host.tries = False
-            watched.cut()
-            return
-        if not self._has_room(standing.user_id):
-            host.tries = False
-            self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()))
-            return
-        client, places = watched.client, watched.places
-        watched.client = None
-        if places is None:
-            places = self._connections.of_watchers(standing.plan)
-            now = now_s()
-            if not places.try_take(now - self._pace.hold_s):
-                host.tries = False
-                self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()) / 2)
-                return
-            watched.since_s = now
-        else:
-            places.wake(watched.email_id)
-            watched.places = None
-        lent = False
-        try:
-            lent = await self._look_at(watched, host, standing, places, client)
-        finally:
-            if client is None:
-                host.tries = False
-            if not lent:
-                places.give()
-
-    async def _look_at(
-        self, watched: Watched, host: Host, standing: Standing, places: Places, client: ImapClient | None
-    ) -> bool:
-        """Look, tell what is to be told, and wait for more. True: the place is lent to an IDLE."""
-        plan = standing.plan
-        assert plan is not None, "it was asked before"
-        self.looks += 1
-        reads_all = client is None or not watched.news
-        seen = Seen(self._mailboxes, self._known, watched.email_id, plan)
-        try:
-            if client is None:
-                done = await self._signing.check(watched.email_id, plan, seen)
-                if not done.own_way:
-                    host.answered()
-            else:
-                await self._looking.again(client, plan, seen, renews=reads_all)
-        except CheckFailed as failed:
-            if client is None:
-                await self._failed(watched, host, failed.outcome)
-            else:
-                # The connection had ended, as connections do. A new one shows whether there is a failure.
-                self._turns.later(watched, pace.spread_s(host.watched, self._ambient.random()))
-            return False
-        except MailboxGone:
-            return False
-        except _STORE_FAULTS as error:
-            self._not_stored(watched, error)
-            return False
-        watched.failures = 0
-        async with Cutting(seen.client):
-            if watched.told or standing.failed:
-                await self._told(watched, WatchState("ok"))
-                watched.told = False
-            return await self._wait(watched, places, plan, seen.client, has_read_all=reads_all)
-
-    async def _wait(
-        self, watched: Watched, places: Places, plan: Plan, client: ImapClient | None, *, has_read_all: bool
-    ) -> bool:
-        """Wait in IDLE if the server offers it, else for the next look."""
-        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        stays = self._turns.watched.get(watched.email_id) is watched and not watched.anew
-        if client is not None and client.idles and provider.idle and stays:
-            watched.news = False
-            try:
-                await client.begin_idle(partial(self._news, watched))
-            except MailFault:
-                client.abort()
-            else:
-                watched.client, watched.places = client, places
-                now, there = now_s(), self._turns.host_of(watched).watched
-                if has_read_all:
-                    renew_s = pace.renew_s(self._pace, there, self.count, self._ambient.random())
-                    watched.all_due_s = now + renew_s
-                self._turns.later(watched, max(0.0, watched.all_due_s - now))
-                places.lend(watched.email_id, watched.since_s, partial(self._evicted, watched))
-                return True
-        elif client is not None:
-            await client.logout(_LOGOUT_S)
-        self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()))
-        return False
-
-    def _news(self, watched: Watched) -> None:
-        """The server said something, or the connection ended. If its look runs still, its end sees to it."""
-        watched.news = True
-        if not watched.running and self._turns.open:
-            lost = watched.client is not None and watched.client.lost
-            host = self._turns.host_of(watched)
-            self._turns.later(watched, pace.spread_s(host.watched, self._ambient.random()) if lost else 0.0)
-
-    def _evicted(self, watched: Watched) -> None:
-        """A check, or another watcher, needs the place."""
-        client, watched.client, watched.places = watched.client, None, None
-        if client is not None:
-            client.abort()
-        self._turns.later(watched, pace.poll_s(self._pace, self._ambient.random()))
-
-    # -- how it fares -------------------------------------------------------------------------------
-
-    async def _failed(self, watched: Watched, host: Host, outcome: Outcome) -> None:
-        chance = self._ambient.random()
-        now = now_s()
-        watched.failures += 1
-        if not outcome.own_way and host.failed(outcome, now, chance):
-            self._turns.later(watched, max(host.until_s - now, 0.5))
-            failures = host.failures
-        elif outcome.status == "need_reauth":
-            failures = TOLD_FROM
-        elif not outcome.retry:
-            self._turns.later(watched, pace.hopeless_s(chance))
-            failures = TOLD_FROM
-        else:
-            wait_s = pace.limited_s if outcome.kind in LIMITS else pace.again_s
-            self._turns.later(watched, wait_s(watched.failures, chance))
-            failures = watched.failures
-        if failures >= TOLD_FROM:
-            await self._tell(watched, outcome)
-
-    async def _tell(self, watched: Watched, outcome: Outcome) -> None:
-        """Tell the user of a failure."""
-        state = WatchState(
-            outcome.status, outcome.said, error_class=outcome.error_class, advice=outcome.advice
-        )
-        watched.told = await self._told(watched, state)
-
-    async def _told(self, watched: Watched, state: WatchState) -> bool:
-        try:
-            await self._mailboxes.tell(watched.email_id, state)
-        except _STORE_FAULTS as error:
-            self._not_stored(watched, error)
-            return False
-        return True
-
-    def _not_stored(self, watched: Watched, error: Exception) -> None:
-        """The log, or the mailbox, gave no answer: look again soon."""
-        _log.warning("watcher_without_log", email_id=watched.email_id, error=type(error).__name__)
-        watched.cut()
-        self._turns.later(watched, pace.again_s(1, self._ambient.random()))
 
     async def _rows(self) -> AsyncIterator[tuple[int, str]]:
         before: bytes | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from tests.support.drivers.command_line import huahuo
 from tests.support.patience import WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -62,6 +63,14 @@ async def test_the_demo_shows_mail_arriving_and_each_kind_of_failure() -> None:
     assert rows["unreachable@demo.example"]["status"] == "error"
     assert arrived == 1
     assert code == 0
+
+
+def test_the_port_of_the_environment_counts_and_no_other_is_taken_for_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = huahuo("demo", HUAHUO_PORT=port)
+    assert done.returncode == 2
+    assert port in done.stderr
 
 
 MAIL_SERVER = """

@@ -55,6 +55,13 @@ def test_a_code_that_was_declined_ends_with_one_line(service: Serving, tokens: T
     assert "Traceback" not in done.stderr
 
 
+def test_a_client_id_that_is_missing_is_told_by_its_option(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        done = huahuo("mailbox", "signin", USER, "--data", str(server.data), "--user-id", "42", **KEYS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "give --client-id" in done.stderr
+
+
 def test_whose_mailbox_it_is_must_be_said(service: Serving) -> None:
     done = huahuo("mailbox", "signin", USER, "--data", str(service.data), **KEYS)
     assert done.returncode == 2

@@ -63,6 +63,24 @@ def test_where_there_are_no_users_the_list_says_how_to_make_one(tmp_path: Path) 
     assert listed.stderr == "no users: make one by `huahuo user add NAME --admin`\n"
 
 
+def test_a_refusal_is_told_in_the_same_words_with_and_without_a_service(tmp_path: Path) -> None:
+    def refusals(data: Path) -> list[str]:
+        done = [
+            huahuo("user", "rm", "nobody", "--data", str(data), **KEYS),
+            huahuo("key", "revoke", "3", "--data", str(data), **KEYS),
+        ]
+        assert [one.returncode for one in done] == [1, 1]
+        return [one.stderr for one in done]
+
+    with serving(tmp_path / "data") as server:
+        told = refusals(server.data)
+    assert (
+        told
+        == refusals(server.data)
+        == ["huahuo: there is no user 'nobody'\n", "huahuo: there is no key 3\n"]
+    )
+
+
 async def test_with_a_service_the_same_commands_go_through_it_and_end_sessions(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
 

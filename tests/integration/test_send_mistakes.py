@@ -52,7 +52,7 @@ def lamps() -> Entity[Order]:
         ("dim", {}, "'dim' is the name of Dim, which has no action: send Dim(…)"),
         (Dim, {}, "Dim is a class: write Dim(…)"),
         (Dim(5), {}, "lamp_id: say which lamp it is for"),
-        (Dim(5), {"lamp": 1}, "lamp: with an object, write its fields in it; beside it is only lamp_id="),
+        (Dim(5), {"lamp": 1}, "lamp: with an object, write its fields in it; besides, only lamp_id="),
         (Switch(), {"seconds": 1}, "seconds: with an object, write its fields in it"),
         (Switch(), {"lamp_id": 1}, "lamp_id: there is no lamp 1: without lamp_id=, Switch(…) makes"),
     ],

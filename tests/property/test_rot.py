@@ -28,7 +28,7 @@ from huahuo.eventstore.model import (
     SecretPut,
     StoredEvent,
 )
-from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite import unindexed
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -61,7 +61,7 @@ async def opened(directory: Path) -> SqliteLog:
 
 async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:
     """A log with rows in each table, and with enough events that opening does not read the first."""
-    monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 400)
+    monkeypatch.setattr(unindexed, "UNINDEXED_MAX", 400)
     rng, truth = random.Random(5), Truth()
     log = await opened(directory)
     log.take("one")

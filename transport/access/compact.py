@@ -28,7 +28,7 @@ class TokenError(Exception):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a token's header says. `fault`: why no token with this header is accepted, whoever signed it."""
+    """What a token's header says. `fault`: why no token with it is accepted, whatever its signature."""
 
     algorithm: str = ""
     kid: str | None = None

@@ -29,7 +29,7 @@ def refuse_url(url: str) -> str:
     if parts.username is not None or parts.fragment:
         return "it must have neither a user name nor a #"
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        return "http:// is for this machine only: whoever is between could give keys of their own"
+        return "http:// is for this machine only: on a network, anyone between could give keys of their own"
     return ""
 
 

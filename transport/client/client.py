@@ -5,50 +5,39 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-See docs/python-client.md. This is the shell with the socket; `session` makes the decisions.
+See docs/python-client.md. This is what an application calls; `keeper` keeps the connection.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, cast
-from weakref import WeakValueDictionary
+from typing import Any, Literal, Self
 
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.transport.client.alarm import Alarm
-from huahuo.transport.client.answers import Answers
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
-from huahuo.transport.client.happenings import Processed, Reached, Readable, Replied, StreamEnded
 from huahuo.transport.client.job import WatchedJob
-from huahuo.transport.client.line import Line, Tokens, TokenSource
+from huahuo.transport.client.keeper import Keeper
+from huahuo.transport.client.line import Tokens, TokenSource
 from huahuo.transport.client.model import (
     After,
     ClientStopped,
-    Connecting,
     Cursor,
     Item,
-    Offline,
-    Online,
-    Outcome,
-    Problem,
     Snapshot,
     State,
     Status,
-    Stopped,
-    TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.socket import CLOSE_WITHIN_S, websocket_url
-from huahuo.transport.client.standing import Standing
 from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
 
 
-class Client:
+class Client(Keeper):
     """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
 
     Args:
@@ -88,17 +77,10 @@ class Client:
         compression: bool = True,
         language: Language | None = None,
     ) -> None:
-        self._tokens = Tokens(token, get_token)
+        tokens = Tokens(token, get_token)
         ambient = ambient or SystemAmbient()
-        self.url = websocket_url(url)
-        self._standing = Standing(self.url)
-        self.snapshots: dict[str, Snapshot] = {}
-        """The last snapshot handed to a consumer, by stream."""
-        self._store: CursorStore = cursors or MemoryCursors()
-        retry = Retry(
-            ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=self._tokens.renewable
-        )
-        self._session = ClientSession(
+        retry = Retry(ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=tokens.renewable)
+        session = ClientSession(
             client=client or f"py-{ambient.token(8)}",
             window=window,
             command_prefix=ambient.token(6),
@@ -107,25 +89,17 @@ class Client:
             messages_per_s=messages_per_s,
             language=language,
         )
-        self._line = Line(
-            self.url,
-            self._session,
-            self._tokens,
+        super().__init__(
+            websocket_url(url),
+            session,
+            tokens,
+            cursors or MemoryCursors(),
             compression=compression,
             open_timeout_s=open_timeout_s,
             proxy=proxy,
-            pump=self._pump,
-            arm=self._arm,
-            problem=self._standing.tell,
-            spawn=self._spawn,
         )
-        # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
-        self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
-        self._replies = Answers[str, dict[str, Any]]()
-        self._reached = Answers[int, None]()
-        self._retry_s = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm = Alarm(self._on_time)
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last snapshot handed to a consumer, by stream."""
 
     @property
     def state(self) -> State:
@@ -133,10 +107,7 @@ class Client:
         return self._standing.state
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._hurry = asyncio.Event()
-        self._stored = dict(self._store.load())
-        self._spawn(self._run())
+        self._begin()
         return self
 
     async def __aexit__(
@@ -297,99 +268,3 @@ class Client:
     def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         """The replies of a query that answers page by page; see `subscription.pages`."""
         return pages(self.request, action, fields)
-
-    async def _run(self) -> None:
-        while True:
-            self._standing.change("connecting")
-            self._standing.tell(Connecting())
-            try:
-                code, reason = await self._line.use_once()
-            except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
-                code, reason = None, f"{type(error).__name__}: {error}"
-                self._standing.tell(Problem("connection_failed", reason))
-                self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
-            self._session.closed(code, reason, self._loop.time())
-            self._pump()
-            if self._standing.error is not None:
-                return
-            self._hurry.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._retry_s):
-                    await self._hurry.wait()
-
-    async def _refresh(self) -> None:
-        try:
-            if await self._tokens.renew():
-                self._session.authenticate_again(cast("str", self._tokens.token))
-        except Exception as error:  # noqa: BLE001  the application's own function
-            self._standing.tell(Problem("no_token", type(error).__name__))
-        self._pump()
-
-    def _pump(self) -> None:
-        for happening in self._session.drain():
-            match happening:
-                case Readable(stream=stream):
-                    if (subscription := self._subscriptions.get(stream)) is not None:
-                        subscription.wake()
-                case Replied(id=command_id, reply=reply):
-                    self._replies.give(command_id, reply)
-                case Reached(token=token, error=error):
-                    self._reached.give(token, error)
-                case StreamEnded(stream=stream, error=error):
-                    if (subscription := self._subscriptions.pop(stream, None)) is not None:
-                        subscription.failed(error)
-                case Processed(cursors=cursors):
-                    self._save(cursors)
-                case _:
-                    self._status(happening)
-        self._line.write.set()
-        self._arm()
-
-    def _status(self, status: Status) -> None:
-        match status:
-            case Online():
-                self._standing.change("online")
-            case Offline(retry_s=retry_s):
-                self._retry_s = retry_s
-                self._standing.change("offline")
-            case Stopped(error=error):
-                self._stop(error)
-            case Outcome(stream=stream):
-                if (subscription := self._subscriptions.get(stream)) is not None:
-                    subscription.placed(status)
-            case TokenExpiring():
-                if self._tokens.renewable:
-                    self._spawn(self._refresh())
-            case _:
-                pass
-        self._standing.tell(status)
-
-    def _stop(self, error: ClientStopped) -> None:
-        self._standing.stop(error)
-        for subscription in list(self._subscriptions.values()):
-            subscription.failed(error)
-        self._subscriptions.clear()
-        self._replies.fail(error)
-        self._reached.fail(error)
-
-    def _save(self, cursors: dict[str, Cursor]) -> None:
-        self._stored.update(cursors)
-        try:
-            self._store.save(cursors)
-        except OSError as error:
-            self._standing.tell(Problem("cursors_not_saved", str(error)))
-
-    def _arm(self) -> None:
-        self._alarm.set(self._session.deadline() if self._standing.error is None else None)
-
-    def _on_time(self) -> None:
-        self._session.tick(self._loop.time())
-        if self._session.dead and self._line.socket is not None:
-            self._line.socket.transport.abort()
-        self._pump()
-
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

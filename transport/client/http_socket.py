@@ -100,7 +100,7 @@ class HttpSocket:
         text = await self._inbox.get()
         if text is not None:
             return text
-        self._inbox.put_nowait(None)  # for whoever asks again
+        self._inbox.put_nowait(None)  # for the next caller
         code, reason = self._end or (None, "")
         raise ConnectionClosedError(None if code is None else Close(code, reason), None)
 

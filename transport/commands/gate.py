@@ -1,17 +1,14 @@
 """The command gate: every command passes here, takes effect at most once, and gets one answer.
 
-While a command runs, a repeat of its id waits for it. After the end, its answer is in the log: a handler that
-appends events adds the record to its append, and the gate appends every other final answer. If the caller
-goes away, its command is not cancelled.
+While a command runs, a repeat of its id waits for it (`running_commands`). After the end, its answer is in
+the log: a handler that appends events adds the record to its append, and the gate appends every other final
+answer. If the caller goes away, its command is not cancelled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
-
-import msgspec
-import structlog
 
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.plugins.actions import NOT_KNOWN, Action, OneAppend
@@ -23,15 +20,13 @@ from huahuo.actors.plugins.calls import (
     from_record,
 )
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.fair_executor import acting_for, acting_user
-from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Duplicate
+from huahuo.eventstore.model import Append, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.rights import may_call
 from huahuo.transport.commands.answers import (
     BEHIND,
     BUSY,
-    MISMATCH,
     UNKNOWN,
     answer_of,
     append_of,
@@ -44,24 +39,14 @@ from huahuo.transport.commands.answers import (
 )
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.commands.running import Done, Running
+from huahuo.transport.commands.running_commands import RUNNING_MAX, Observe, RunningCommands
 from huahuo.transport.protocol.codes import recordable
 
-RUNNING_MAX = 10_000
-FEW = 16
-"""So many commands of one user may run although all users together have half of the most."""
-
-type Observe = Callable[[str, str, float], None]
-"""Called for every answer with the action, `ok`, an error code or `duplicate`, and the duration in s."""
 type Settle = Callable[[], Awaitable[bool]]
 """Waits until this node has applied all that was ordered until now. False: it could not find out."""
-type Traced = Callable[[Call[Any], str, float], None]
-"""As `Observe`, with the call in place of its action."""
-
-_log = structlog.get_logger(__name__)
-CANCEL_TIMEOUT_S = 1.0
 
 
-class Gate:
+class Gate(RunningCommands):
     """Implements `ports.CommandGate` over one log, whose `Hearer` it is.
 
     At most `running_max` calls run at once. `told` is called when the commands of one commit were answered.
@@ -78,38 +63,12 @@ class Gate:
         fairness: Fairness | None = None,
     ) -> None:
         """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
-        self.told: Callable[[], None] | None = None
-        self.traced: Traced | None = None
-        """Told of each answered command, its outcome and its seconds."""
+        super().__init__(ambient, observe, running_max)
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before each command, unless it frees room."""
         self._settle = settle
         self._log = log
-        self._ambient = ambient
-        self._observe = observe
         self._fairness = fairness
-        self._running_max = running_max
-        self._nameless: set[Running] = set()
-        """Those without a key."""
-        self._by_key: dict[CommandKey, Running] = {}
-        self._of_users: dict[str, int] = {}
-        """How many commands of each user run."""
-        self._queries = 0
-
-    @property
-    def running(self) -> int:
-        """How many commands and queries have begun and not ended."""
-        return len(self._by_key) + len(self._nameless) + self._queries
-
-    @property
-    def remembered(self) -> int:
-        """How many commands a repeated one would be compared with in memory."""
-        return len(self._by_key)
-
-    def has_room(self, user: str) -> bool:
-        """See `ports.CommandGate`."""
-        running = self._of_users.get(user, 0)
-        return running < FEW or running < self._running_max // 2 // len(self._of_users)
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """See `ports.CommandGate`."""
@@ -185,33 +144,6 @@ class Gate:
         run = Running(call, done, None)
         return self._soon(run, reply) if call.key in self._by_key else self._keep(run, reply)
 
-    def heard(self, outcomes: Sequence[tuple[Running, Appended | Duplicate | Exception]]) -> None:
-        """See `Hearer`: answer the commands of one commit."""
-        now_s = self._ambient.monotonic_s()
-        for run, outcome in outcomes:
-            try:
-                if isinstance(outcome, Exception):
-                    self._end(run, fault(run.call, outcome, self._ambient), now_s)
-                else:
-                    self._end(run, run.reply_to(outcome), now_s)
-            except Exception:  # noqa: BLE001  one answer that cannot be told is no other's
-                _log.exception("answer_not_told", action=run.call.action)
-        if self.told is not None:
-            self.told()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Wait for running calls, then cut them short. A call that ignores that is left behind."""
-        waited = {run.ended(): run for run in (*self._by_key.values(), *self._nameless)}
-        if not waited:
-            return
-        _, late = await asyncio.wait(waited, timeout=timeout_s)
-        runs = [waited[one] for one in late]
-        for run in runs:
-            if run.task is None:
-                self._end(run, None)
-        if stuck := await cancel_all([run.task for run in runs if run.task], CANCEL_TIMEOUT_S):
-            _log.error("commands_left_behind", count=stuck)
-
     async def _queried(self, call: Call[Any], spec: Action) -> Reply:
         began_s = self._ambient.monotonic_s()
         reply = await self._query(call, spec)
@@ -233,16 +165,6 @@ class Gate:
                 return await self._guarded(call, self._paced(call, answer_of(spec.handler(call))))
         finally:
             self._queries -= 1
-
-    def _repeat(self, run: Running, first: Running) -> Running:
-        """Answer as the running execution, marked as a repeat if its answer is final."""
-        if first.call.fingerprint != run.call.fingerprint:
-            return self._soon(run, error_reply(MISMATCH))
-        if first.others is None:
-            first.others = [run]
-        else:
-            first.others.append(run)
-        return run
 
     async def _executed(
         self, call: Call[Any], spec: Action, work: Awaitable[Reply] | Reply, seen: int
@@ -308,53 +230,6 @@ class Gate:
             return self._soon(run, fault(run.call, error, self._ambient))
         self._enter(run)
         return run
-
-    def _enter(self, run: Running) -> None:
-        """Let repeats of the call wait for `run`."""
-        key = run.call.key
-        user = run.call.principal.name
-        self._of_users[user] = self._of_users.get(user, 0) + 1
-        if key is None:
-            self._nameless.add(run)
-        else:
-            self._by_key[key] = run
-
-    def _soon(self, run: Running, reply: Reply) -> Running:
-        """Give an answer that is there already, in the loop's next turn."""
-        asyncio.get_running_loop().call_soon(self._tell, run, reply)
-        return run
-
-    def _task_ended(self, run: Running, task: asyncio.Task[Reply]) -> None:
-        self._end(run, None if task.cancelled() else task.result())
-
-    def _end(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
-        """A command ended: it is forgotten, then all hear its answer. `now_s`: when its commit was told."""
-        if run.over:
-            return
-        key, user = run.call.key, run.call.principal.name
-        running = self._of_users.pop(user)
-        if running > 1:
-            self._of_users[user] = running - 1
-        if key is None:
-            self._nameless.discard(run)
-        else:
-            del self._by_key[key]  # first: a fault in telling must not leave it running
-        self._tell(run, reply, now_s)
-        if run.others is not None:
-            if reply is not None and recordable(error_code(reply)):
-                reply = msgspec.structs.replace(reply, duplicate=True)
-            for other in run.others:
-                self._tell(other, reply)
-
-    def _tell(self, run: Running, reply: Reply | None, now_s: float | None = None) -> None:
-        run.over = True
-        if reply is not None and run.began_s is not None and self._observe is not None:
-            took_s = (self._ambient.monotonic_s() if now_s is None else now_s) - run.began_s
-            outcome = outcome_of(reply)
-            self._observe(run.call.action, outcome, took_s)
-            if self.traced is not None:
-                self.traced(run.call, outcome, took_s)
-        run.tell(reply)
 
     def _paced(self, call: Call[Any], work: Awaitable[Reply]) -> Awaitable[Reply]:
         if self._fairness is None:

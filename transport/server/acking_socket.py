@@ -8,8 +8,8 @@ from huahuo.transport.server.writing_socket import WritingSocket
 
 _ALIKE_MIN = 2
 _ALIKE_AGAIN = 8
-"""A socket changes its reader after so many acks, since that costs some system calls (16 µs to and fro), and
-after the second number if it did before. So a few acks between a client's other messages do not cause it."""
+"""A socket changes its reader after this many acks, since that costs some system calls (16 µs to and fro). If
+it did before, the second number counts. So a few acks between a client's other messages do not cause it."""
 
 
 class AckingSocket(WritingSocket):

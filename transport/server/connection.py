@@ -30,13 +30,13 @@ from huahuo.transport.server.connection_ref import (
     Tick,
     WakeUp,
 )
+from huahuo.transport.server.deferring_socket import ACK
 from huahuo.transport.server.place_in_line import PlaceInLine
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.quick_acks import QuickAcks
 from huahuo.transport.server.signing_in import SigningIn
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.task_keeper import TaskKeeper
-from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outputs
 from huahuo.transport.session.outputs import Now, Output

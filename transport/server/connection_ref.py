@@ -17,9 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
 from huahuo.transport.server.batch import Batch, Heard
+from huahuo.transport.server.deferring_socket import ACK
 from huahuo.transport.server.listener import TakesAcks
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.web_socket import ACK
 from huahuo.transport.session.outputs import Execute, Record
 
 _NOT_DONE: Final = object()

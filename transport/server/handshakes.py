@@ -24,9 +24,10 @@ from huahuo.transport.protocol.dialects import Negotiated, negotiate
 from huahuo.transport.server.admission import Admission
 from huahuo.transport.server.fast_handshake import Asked, Greeting, Welcomes, understood
 from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.server.lobby_socket import Owner
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.ports import PlainHttp, Usher
-from huahuo.transport.server.web_socket import Owner, WebSocket
+from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.welcomed import WelcomedProtocol
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.speech import Speech

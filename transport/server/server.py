@@ -58,7 +58,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Server:
-    """See the module. Implements `websocket.Owner`."""
+    """See the module. Implements `lobby_socket.Owner`."""
 
     def __init__(
         self,
@@ -241,19 +241,19 @@ class Server:
     # Events of the sockets ---------------------------------------------------------------------------
 
     def connected(self, socket: InLobby) -> None:
-        """See `websocket.Owner`."""
+        """See `lobby_socket.Owner`."""
         self._lobby.enter(socket, socket.address)
 
     def holds(self, socket: InLobby, held_bytes: int) -> None:
-        """See `websocket.Owner`."""
+        """See `lobby_socket.Owner`."""
         self._lobby.hold(socket, held_bytes)
 
     def authenticated(self, socket: InLobby) -> None:
-        """See `websocket.Owner`."""
+        """See `lobby_socket.Owner`."""
         self._lobby.leave(socket)
 
     def disconnected(self, socket: InLobby) -> None:
-        """See `websocket.Owner`."""
+        """See `lobby_socket.Owner`."""
         self._lobby.leave(socket)
         if socket.address:
             self._wires.door.leave(socket.address)

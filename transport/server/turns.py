@@ -19,8 +19,8 @@ WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 ALL_WAITING_MAX: Final = 4_096
 """Of all users, each with an even part of it: a query that waits takes 5 KB. At half of its part, we stop
-reading a user's connections. Once so many wait, what is beyond its part is refused. Parts become smaller with
-each user that comes, so once twice as many wait, each part is one."""
+reading a user's connections. Once this many wait, what is beyond its part is refused. Parts become smaller
+with each user that comes, so once twice as many wait, each part is one."""
 CROWDED_S: Final = 0.5
 CHARGED_S: Final = 0.0002
 REST_S: Final = 0.002

@@ -1,4 +1,4 @@
-"""The library's server connection, with fast ways to write (`writing_socket`) and to read (`acking_socket`).
+"""The library's server connection, with fast ways to write (`writing_socket`) and to read.
 
 Complete text frames of an authenticated client are offered to the listener at once while the library
 holds nothing. Before that, so is the first message. What the listener does not take goes through the library
@@ -7,9 +7,8 @@ and waits for its turn; so do all other frames.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, PONG, Frame
@@ -17,11 +16,7 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.ack_reader import AckReader
-from huahuo.transport.server.acking_socket import AckingSocket
-from huahuo.transport.server.batch import Heard
-from huahuo.transport.server.last_words import LastWords
+from huahuo.transport.server.deferring_socket import ACK, DeferringSocket
 from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
@@ -35,91 +30,44 @@ from huahuo.transport.server.text_frames import (
 )
 from huahuo.transport.words import en, http_zh
 
-ACK = b'{"action":"ack"'
-_LATER_BYTES_MAX = 256 << 10
 _PIECE_BYTES = 4 << 10
 """The library reads this much at a time, so that a flood of frames is seen before it was parsed."""
 CONTROLS_MAX = 256
 """Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
 would take the loop for 0.2 s."""
-_TEXT_BYTES = 48
-"""Counted for a message that waits, in addition to its payload."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 
 
-class Owner(Protocol):
-    """Counts sockets. Implemented by the server."""
-
-    def connected(self, socket: "WebSocket") -> None:
-        """TCP is connected; the handshake follows."""
-        ...
-
-    def holds(self, socket: "WebSocket", held_bytes: int) -> None:
-        """This many bytes of a client that has not authenticated are incomplete or not handled."""
-        ...
-
-    def authenticated(self, socket: "WebSocket") -> None:
-        """A token was accepted: the first one, or a refreshed one."""
-        ...
-
-    def disconnected(self, socket: "WebSocket") -> None:
-        """TCP is gone."""
-        ...
-
-
-class WebSocket(AckingSocket):
-    """See the module. `address` is set once the door has counted it, `negotiated` by the handshake.
-
-    `open_by_s`: the deadline of the handshake, on the lobby's clock.
+class WebSocket(DeferringSocket):
+    """See the module. `negotiated` is set by the handshake.
 
     Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
     library's own attributes use those up.
     """
 
     __slots__ = (
-        "_answered", "_controls", "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes",
-        "_owner", "_paused_late", "_queued", "_reading_paused", "_rest", "_untouched",
-        "_whole", "address", "negotiated", "open_by_s", "over_limit", "root", "trusted",
+        "_answered", "_controls", "_half_closed", "_queued", "_rest", "_untouched", "_whole", "negotiated",
+        "over_limit", "root",
     )  # fmt: skip
 
-    def __init__(
-        self, *args: Any, owner: Owner, settings: TransportSettings, ack_reader: AckReader, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, settings=settings, ack_reader=ack_reader, **kwargs)
-        self.address = ""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.root = ""
         self.over_limit = False
         self.negotiated: Negotiated | None = None
-        self.open_by_s = 0.0
-        self._owner = owner
         self._controls = 0  # pings and pongs of the last read
         self._answered = False  # a request that the library cannot read
         self._half_closed = False  # the client sent EOF before all it had asked was answered
-        self._reading_paused = False  # True at most until the request is answered
         self._whole = False  # the library holds no partial frame or message
         self._queued = False  # the library holds a message, or its reader has one in hand
         self._rest = b""  # a frame that is not complete, at the end of the bytes
-        self._later: list[bytes] = []  # complete messages before it, to be offered again
-        self._later_bytes = 0
-        self._going_on = False
-        self._paused_late = False
-        self._held_bytes = 0  # until the client has authenticated
-        self.trusted = False
         self._untouched = True  # the library has been given no bytes yet
 
     @property
     def rest_bytes(self) -> int:
         """Bytes of messages that are not complete, or that the listener wants later."""
         return self._later_bytes + len(self._rest)
-
-    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
-        """See `Socket`. It is so from the next frame on."""
-        if if_too_large:
-            cast("LastWords", self.protocol).if_too_large = if_too_large
-        self.protocol.max_message_size = self._settings.message_bytes_max
-        self.trusted = True
-        self._owner.authenticated(self)
 
     def handled(self) -> None:
         """All messages that were handed out before have been handled."""
@@ -152,33 +100,6 @@ class WebSocket(AckingSocket):
         if self.is_open and not self.transport.is_closing() and not self._owes():
             super().eof_received()
             self.transport.close()
-
-    def go_on(self) -> None:
-        """Offer again, now, what the listener wanted later."""
-        self._going_on = False
-        texts, self._later, self._later_bytes = self._later, [], 0
-        if not texts:  # the peer has ended meanwhile
-            return
-        self._read_all_kinds()
-        listener = self.listener
-        if listener is None or self.protocol.state is not OPEN:
-            unheard = as_frames(texts)
-        else:
-            unheard = self._hear(listener, texts)
-        self._read_on()  # before the library, which may stop reading in its turn
-        if unheard:
-            self._through_library(unheard)
-
-    def _take_later(self) -> list[bytes]:
-        texts, self._later, self._later_bytes = self._later, [], 0
-        self._read_on()
-        return texts
-
-    def _read_on(self) -> None:
-        if self._paused_late and self._later_bytes <= _LATER_BYTES_MAX:
-            self._paused_late = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
     def begin(self) -> None:
         """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
@@ -292,35 +213,6 @@ class WebSocket(AckingSocket):
         self._rest = rest
         return b""
 
-    def _offer_texts(self, listener: Listener, texts: list[bytes]) -> bytes:
-        """As `_offer`. If messages are for the library, so are those that were kept for later."""
-        if self._later:
-            self._defer(listener, texts)
-            return b""
-        unheard = self._hear(listener, texts)
-        return as_frames(self._take_later()) + unheard if unheard else b""
-
-    def _hear(self, listener: Listener, texts: list[bytes]) -> bytes:
-        """Let the listener handle messages. Returns as frames those that must be queued in the library."""
-        count, then = listener.heard(texts)
-        if count == len(texts):
-            return b""
-        unheard = texts[count:]
-        if then is Heard.QUEUE or self.protocol.state is not OPEN:
-            return as_frames(unheard)
-        self._defer(listener, unheard)
-        return b""
-
-    def _defer(self, listener: Listener, texts: list[bytes]) -> None:
-        """Keep messages for later, except for acks."""
-        for text in texts:
-            if not (text.startswith(ACK) and listener.took(text)):
-                self._later.append(text)
-                self._later_bytes += len(text) + _TEXT_BYTES
-        if self._later_bytes > _LATER_BYTES_MAX and not self._paused_late:
-            self._paused_late = True
-            self.transport.pause_reading()
-
     def _give_rest(self) -> None:
         """The peer has ended: what it sent before goes through the library, and is handled."""
         rest, self._rest = as_frames(self._take_later()) + self._rest, b""
@@ -369,19 +261,3 @@ class WebSocket(AckingSocket):
             self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))
         if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
             self.listener.ponged()
-
-    def _bound_what_waits(self) -> None:
-        """Stop reading when too much follows an unanswered request."""
-        waiting = cast("OpeningProtocol", self.protocol).waiting_bytes
-        if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _hold(self, change: int) -> None:
-        self._held_bytes += change
-        self._owner.holds(self, self._held_bytes)
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self.transport.resume_reading()

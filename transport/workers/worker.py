@@ -227,7 +227,7 @@ def _never(call: Call[Any]) -> Reply:
 
 
 def _show(metrics: Metrics, worker: Worker) -> None:
-    """The metrics that each worker has. All of one name are of one family, whoever counts them."""
+    """The metrics that each worker has. All of one name are of one family, whichever object counts them."""
     server, feed, hub, log = worker.server, worker.feed, worker.hub, worker.log
     budget, turns, pictures = server.budget, server.turns, server.pictures
     compression = worker.compression

@@ -15,6 +15,7 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.ack_reader import AckReader
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.ports import InLobby
 from huahuo.transport.server.sends import Sends
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.speech import Speech
@@ -79,16 +80,16 @@ class EchoHost:
         """See the library."""
         return True
 
-    def connected(self, socket: WebSocket) -> None:
+    def connected(self, socket: InLobby) -> None:
         """See `Owner`."""
 
-    def holds(self, socket: WebSocket, held_bytes: int) -> None:
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
         """See `Owner`."""
 
-    def authenticated(self, socket: WebSocket) -> None:
+    def authenticated(self, socket: InLobby) -> None:
         """See `Owner`."""
 
-    def disconnected(self, socket: WebSocket) -> None:
+    def disconnected(self, socket: InLobby) -> None:
         """See `Owner`."""
 
     async def handler(self, ws: WebSocket) -> None:

@@ -7,8 +7,9 @@ from random import Random
 import msgspec
 
 from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
-from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.app.fairness import Fairness
 from huahuo.eventstore.ambient import FakeAmbient

@@ -12,8 +12,9 @@ from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Out
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.domain.settings import EntitySettings
-from huahuo.actors.entities.directory import Directory, DirectoryLimits
+from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
+from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.plugin import Host

@@ -18,14 +18,14 @@ from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Damaged, Lost, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite import seq_index, stream_sums
+from huahuo.eventstore.sqlite import stream_sums, unindexed
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
-from huahuo.eventstore.sqlite.seq_index import Unindexed
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.unindexed import Unindexed
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
 from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
@@ -73,8 +73,8 @@ async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds so small that a short log moves events into the table many times."""
-    monkeypatch.setattr(seq_index, "UNINDEXED_MAX", 40)
-    monkeypatch.setattr(seq_index, "SLICE_MIN", 8)
+    monkeypatch.setattr(unindexed, "UNINDEXED_MAX", 40)
+    monkeypatch.setattr(unindexed, "SLICE_MIN", 8)
 
 
 @pytest.mark.usefixtures("small")

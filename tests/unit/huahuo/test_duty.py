@@ -9,9 +9,10 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.entities.sharing import NOTHING, Share
 from huahuo.cluster import holder, members
-from huahuo.cluster.duty import LOOK_S, QUIET_S, Duty
+from huahuo.cluster.duty import Duty
 from huahuo.cluster.holder import REST_S, SILENT_S, Heard
 from huahuo.cluster.members import Member
+from huahuo.cluster.unknown_work import LOOK_S, QUIET_S
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append

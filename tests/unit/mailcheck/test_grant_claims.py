@@ -12,10 +12,11 @@ from huahuo.eventstore.model import Append, Secret, SecretPut
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.events import MailboxAdded, internal
+from huahuo.mailcheck.events import MailboxAdded
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.servers.providers import Provider, Providers
 from huahuo.mailcheck.servers.proxies import Proxy
+from huahuo.mailcheck.stored_events import internal
 from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.tokens import Tokens

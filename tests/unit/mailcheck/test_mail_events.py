@@ -7,16 +7,9 @@ import pytest
 
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck import events
-from huahuo.mailcheck.events import (
-    CheckProgress,
-    EmailUpdated,
-    MailboxDeleted,
-    internal,
-    public,
-    read,
-    upcast,
-)
+from huahuo.mailcheck import events, stored_events
+from huahuo.mailcheck.events import CheckProgress, EmailUpdated, MailboxDeleted
+from huahuo.mailcheck.stored_events import internal, public, read, upcast
 
 NOW = "2026-11-24T10:31:07.114Z"
 
@@ -41,9 +34,9 @@ def test_internal_and_public_names_never_meet() -> None:
 
 
 def test_every_type_has_a_version_that_its_upcasts_lead_to() -> None:
-    assert set(events.VERSIONS) == events.PUBLIC_TYPES | events.INTERNAL_TYPES
-    for name, version in events.VERSIONS.items():
-        assert all((name, older) in events.UPCASTS for older in range(1, version))
+    assert set(stored_events.VERSIONS) == events.PUBLIC_TYPES | events.INTERNAL_TYPES
+    for name, version in stored_events.VERSIONS.items():
+        assert all((name, older) in stored_events.UPCASTS for older in range(1, version))
 
 
 def test_a_body_is_the_complete_object_that_goes_over_the_wire() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.model import Append, RowDrop, RowPut
-from huahuo.mailcheck import events
+from huahuo.mailcheck import stored_events
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.imap.folders import JUNK, Folder, chosen, folder_of
 from huahuo.mailcheck.imap.wire import Part
@@ -46,7 +46,8 @@ def test_mails_of_an_earlier_version_do_not_double_when_their_folder_has_new_uid
         number = await world.add()
         old = [mail(n, "Your code", message_id="<same@x>", size=9) for n in (1, 2)] + [mail(3, "other")]
         with monkeypatch.context() as earlier:
-            earlier.setattr(events, "VERSIONS", MappingProxyType(dict(events.VERSIONS) | {"cursor_moved": 1}))
+            versions = MappingProxyType(dict(stored_events.VERSIONS) | {"cursor_moved": 1})
+            earlier.setattr(stored_events, "VERSIONS", versions)
             check = await begun(world, number)
             await check.mails(*old)
             check.finish(3)

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from huahuo.transport.commands.gate import Observe
+from huahuo.transport.commands.running_commands import Observe
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.ports import Meter
 
