@@ -23,7 +23,7 @@ cluster: ## three nodes over three NATS servers, sample mail, and a page that br
 	@scripts/web.sh || echo "cluster: going on without the console" >&2
 	@$(BIN)/huahuo demo --cluster
 
-test: ## every test, in five processes at a time; ARGS="-k resume" chooses
+test: ## every test, in six processes at a time; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2
 	@scripts/setup.sh dev
 	@scripts/web.sh test || { [ -z "$$CI" ] && echo "test: THE BROWSER PARTS WERE NOT BUILT AND NOT TESTED" >&2; }

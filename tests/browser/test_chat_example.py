@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.browser import Browser, Chromium, Tab, pages, profile
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 CHAT = Path(__file__).resolve().parents[2] / "examples" / "chat"
@@ -29,7 +29,7 @@ async def say(tab: Tab, text: str) -> None:
 async def test_two_people_talk_over_a_reload_and_a_kill_and_see_who_is_there(
     chromium: Chromium, tmp_path: Path
 ) -> None:
-    async with profile(chromium) as first, profile(chromium) as second, asyncio.timeout(WITHIN_S):
+    async with profile(chromium) as first, profile(chromium) as second, asyncio.timeout(ALL_WITHIN_S):
         with serving(tmp_path / "data", app="chat:app", folder=CHAT) as server:
             folder = tmp_path / "pages"
             folder.mkdir()

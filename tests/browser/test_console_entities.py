@@ -10,13 +10,13 @@ from playwright.async_api import WebSocketRoute
 from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import ROOT, Chromium, profile
 from tests.support.drivers.console import (
-    TIMEOUT_S,
     Console,
     built_console,
     press_button,
     until_text,
     violations,
 )
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -30,7 +30,7 @@ async def test_an_administrator_sees_the_state_history_and_causes_of_an_entity(
     built_console()
     with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
         async with (
-            asyncio.timeout(TIMEOUT_S),
+            asyncio.timeout(ALL_WITHIN_S),
             profile(chromium) as browser,
             Client(server.url, token=server.token(42, "ann"), client="ann") as ann,
         ):
@@ -62,7 +62,7 @@ async def test_the_card_of_one_s_own_stream_leaves_its_numbers_on_the_live_page(
     built_console()
     with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
         async with (
-            asyncio.timeout(TIMEOUT_S),
+            asyncio.timeout(ALL_WITHIN_S),
             profile(chromium) as browser,
             Client(server.url, token=server.token(1, "ann", admin=True), client="ann") as ann,
         ):
@@ -107,7 +107,7 @@ async def test_the_answer_to_an_earlier_search_is_not_shown_over_that_to_a_later
 
     with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
         async with (
-            asyncio.timeout(TIMEOUT_S),
+            asyncio.timeout(ALL_WITHIN_S),
             profile(chromium) as browser,
             Client(server.url, token=server.token(1, "ann", admin=True), client="ann") as ann,
         ):
@@ -146,7 +146,7 @@ async def test_a_cause_that_is_not_in_the_log_any_more_is_not_replaced_by_a_late
 
     with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
         async with (
-            asyncio.timeout(TIMEOUT_S),
+            asyncio.timeout(ALL_WITHIN_S),
             profile(chromium) as browser,
             Client(server.url, token=server.token(42, "ann"), client="ann") as ann,
         ):

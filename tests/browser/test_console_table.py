@@ -39,7 +39,6 @@ async def test_ten_thousand_mailboxes_are_scrolled_without_a_long_task(
         tab = await on.sign_in()
         await until_text(tab, ".facts", "10,000 mailboxes")
         await tab.until("document.querySelector('.row')")
-        # the best of three: what other processes take from a shared machine is not the page's
         # Processor time of the page's own thread: what others take from a shared machine is not counted.
         await tab.call("Performance.enable", timeDomain="threadTicks")
         seen: set[str] = set()

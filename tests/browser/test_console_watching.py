@@ -1,7 +1,6 @@
 """The console's switches for watching: a new mail shows by itself, in both languages."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,14 @@ from tests.support.drivers.console import console, mail, press_button, rows, unt
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 MAILS = 4
-NEWS_S = 2.0
-"""How soon a new mail must show: one of several, as a busy machine may be late with others."""
-
 _WATCHED = "document.querySelectorAll('.row .watch[aria-pressed=true]').length"
 
 
-async def test_a_new_mail_of_a_watched_mailbox_shows_within_two_seconds(
+async def test_a_new_mail_of_a_watched_mailbox_shows_as_soon_as_idle_tells_of_it(
     chromium: Chromium, tmp_path: Path
 ) -> None:
-    async with console(chromium, tmp_path) as on:
+    # What else would find a mail does so long after the test.
+    async with console(chromium, tmp_path, HUAHUO_WATCH_POLL_S="10000") as on:
         email_id = await on.add("alice@example.org")
         await on.add("bob@example.org")
         tab = await on.sign_in()
@@ -29,14 +26,9 @@ async def test_a_new_mail_of_a_watched_mailbox_shows_within_two_seconds(
         assert await tab.run(f"return {_WATCHED}") == 0
         await press_button(tab, "Watch for new mails: alice@example.org")
         await tab.until(f"{_WATCHED} === 1")
-        # The first may come by the first look; the others wait for nothing but IDLE.
-        took_s = list[float]()
         for number in range(1, MAILS + 1):
             await asyncio.to_thread(on.mails.add_mail, "alice@example.org", mail(number))
-            began = time.monotonic()
             await tab.until(f"document.querySelector('#row-{email_id} .end').textContent === '{number}'")
-            took_s.append(time.monotonic() - began)
-        assert min(took_s[1:]) < NEWS_S
         [alice, _] = await rows(tab)
         assert (alice["status"], alice["mails"]) == ("idle", MAILS)
         await tab.reload()

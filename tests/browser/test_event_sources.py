@@ -8,13 +8,13 @@ import pytest
 
 from tests.support.drivers.browser import Chromium, Tab, profile
 from tests.support.drivers.snippets import block
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.inside import Inside, inside
 from tests.support.servers.reverse_proxies import NAMES, reverse_proxy
 from tests.support.servers.tls import Authority
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-TIMEOUT_S = 60
 ANSWERS = """
 
 from fastapi.responses import HTMLResponse  # noqa: E402
@@ -49,7 +49,7 @@ async def killed_until_the_page_asked_in_vain(server: Inside, tab: Tab) -> None:
 
 async def test_the_bar_of_the_fastapi_example_goes_on(chromium: Chromium, tmp_path: Path) -> None:
     with inside("examples.fastapi_app:api", tmp_path) as server:
-        async with profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
+        async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
             tab = await browser.open(server.url)
             await tab.click("button")
             await tab.until("bar.value > 0")
@@ -66,7 +66,7 @@ async def test_the_bar_goes_on_behind_a_proxy_as_shipped(
         inside("examples.fastapi_app:api", tmp_path) as server,
         reverse_proxy(proxy, server.port, tmp_path, Authority(), mount="/live") as url,
     ):
-        async with profile(chromium, any_certificate=True) as browser, asyncio.timeout(2 * TIMEOUT_S):
+        async with profile(chromium, any_certificate=True) as browser, asyncio.timeout(ALL_WITHIN_S):
             tab = await browser.open(url)
             assert await tab.run("return (await fetch('/live/metrics')).status") == 404
             await tab.click("button")
@@ -87,7 +87,7 @@ async def test_the_page_of_an_answer_goes_on(chromium: Chromium, tmp_path: Path)
     )
     (tmp_path / "answers_of_tests.py").write_text(written)
     with inside("answers_of_tests:api", tmp_path) as server:
-        async with profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
+        async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
             tab = await browser.open(server.url)
             await tab.run(
                 "const asked = await fetch('/ask?question=why', {method: 'POST'});"

@@ -11,7 +11,7 @@ import pytest
 from huahuo import Every
 from huahuo.testing import given
 from tests.support.drivers.browser import Chromium, Tab, pages, profile
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.serving import serving
 
@@ -57,7 +57,6 @@ async def number(tab: Tab, name: str, at_least: int) -> None:
     await tab.until(f"parseInt(document.querySelector('#{name}').value) >= {at_least}")
 
 
-@pytest.mark.timeout(3 * WITHIN_S)
 async def test_all_its_sensors_raise_alarms_and_go_on_after_a_kill(
     chromium: Chromium, tmp_path: Path
 ) -> None:
@@ -71,7 +70,7 @@ async def test_all_its_sensors_raise_alarms_and_go_on_after_a_kill(
     (tmp_path / "fleet.py").write_text(text, encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()
-    async with profile(chromium) as browser, asyncio.timeout(2 * WITHIN_S):
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
         with serving(tmp_path / "data", app="fleet:app", folder=tmp_path) as server:
             page = (FLEET / "fleet.html").read_text(encoding="utf-8")
             page = page.replace("http://127.0.0.1:8765", server.url)

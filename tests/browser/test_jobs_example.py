@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.browser import Chromium, Tab, pages, profile
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 JOBS = Path(__file__).resolve().parents[2] / "examples" / "jobs"
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 @asynccontextmanager
 async def opened(chromium: Chromium, tmp_path: Path) -> AsyncIterator[tuple[Serving, Tab]]:
     """The service of the example, and its page as alice sees it."""
-    async with profile(chromium) as browser, asyncio.timeout(WITHIN_S):
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
         with serving(tmp_path / "data", app="jobs:app", folder=JOBS) as server:
             folder = tmp_path / "pages"
             folder.mkdir()

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.drivers.browser import Browser, Chromium, Tab, pages, profile
 from tests.support.drivers.snippets import block, run, snippet
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 CLIENT = "web/client/README.md"
@@ -30,7 +31,6 @@ database.close();
 return found.map(({ seq }) => seq).filter((seq) => seq !== undefined);
 """
 ONLINE = "document.querySelector('#state').value === 'online'"
-TIMEOUT_S = 60
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -41,7 +41,7 @@ async def shown(
 ) -> AsyncIterator[tuple[Serving, Browser, str]]:
     """The service, a browser, and the address of the page with a token, as a reader would open it."""
     (folder / "pages").mkdir()
-    async with profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
         with serving(folder / "data") as server:
             text = block(document, name, url=server.url)
             (folder / "pages" / "page.html").write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.drivers.browser import Chromium, Tab, pages, profile
 from tests.support.drivers.snippets import ROOT, block
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S, WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 TUTORIAL = "docs/tutorial.md"
@@ -50,7 +50,8 @@ def huahuo(server: Serving, words: str) -> str:
     """Run a command of the page in the shop's folder; what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "huahuo", *words.split()],
-        cwd=server.data.parent, env=server.environ, capture_output=True, text=True, timeout=60, check=False,
+        cwd=server.data.parent, env=server.environ, capture_output=True, text=True,
+        timeout=WITHIN_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (words, done.stderr)
     return done.stdout
@@ -60,7 +61,7 @@ async def test_the_page_survives_a_reload_and_the_orders_a_kill(chromium: Chromi
     (tmp_path / "shop.py").write_text(block(TUTORIAL, "shop"), encoding="utf-8")
     folder = tmp_path / "pages"
     folder.mkdir()
-    async with profile(chromium) as browser, asyncio.timeout(4 * WITHIN_S):
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
         with serving(tmp_path / "shop-data", app="shop:app", folder=tmp_path) as server:
             page = block(TUTORIAL, "page", url=server.url)
             (folder / "page.html").write_text(page, encoding="utf-8")
@@ -90,7 +91,7 @@ def test_the_tests_of_the_page_pass_with_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(f"{line}\n{block(TUTORIAL, 'tests')}", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout

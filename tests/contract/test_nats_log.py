@@ -74,7 +74,7 @@ async def read(sequencer: NatsSequencer, after: int, count: int) -> list[Ordered
 async def ask(servers: NatsServers, api: str, body: object) -> Any:
     """What an administrator does to JetStream."""
     client = await nats.connect(servers.url)
-    answer = await client.request(f"$JS.API.{api}", json.dumps(body).encode(), timeout=10)
+    answer = await client.request(f"$JS.API.{api}", json.dumps(body).encode(), timeout=WITHIN_S)
     await client.close()
     return json.loads(answer.data)
 

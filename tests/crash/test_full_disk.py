@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.drivers.rawclient import raw
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S, WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -46,7 +46,7 @@ class Found:
 async def fill_and_free(server: Serving) -> Found:
     found = Found()
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(60), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
+    async with asyncio.timeout(ALL_WITHIN_S), raw(server.url.replace("http", "ws"), "huahuo.v1") as client:
         await client.authenticate(server.token(1, "root", admin=True), client="c")
         await client.say(action="subscribe", stream="group/ops", id="s")
 

@@ -133,7 +133,6 @@ def test_a_second_process_on_one_directory_is_refused_and_told_what_to_do(folder
         assert first.stop() in (0, -15)
 
 
-@pytest.mark.timeout(120)
 def test_a_reader_of_events_loses_and_repeats_nothing_over_kills(folder: Path) -> None:
     async def main() -> None:
         with inside("site_of_tests:api", folder) as server:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.absent import absent
 from tests.support.drivers.browser import ROOT
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -45,7 +46,7 @@ def check(server: Serving, *command: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=ROOT,
         env=os.environ | {"HUAHUO_TOKEN": server.token(1, "root", admin=True)},
-        timeout=110,
+        timeout=ALL_WITHIN_S,
         check=False,
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import huahuo
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S, WITHIN_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -29,7 +29,7 @@ def link_of(demo: subprocess.Popen[str]) -> tuple[str, str]:
 async def watch(url: str, token: str) -> tuple[dict[str, dict[str, Any]], int]:
     """The mailboxes once each has been checked, and how many mails came after that."""
     async with (
-        asyncio.timeout(WITHIN_S),
+        asyncio.timeout(ALL_WITHIN_S),
         Client(url, token=token) as client,
         client.events("user/1", after="start") as events,
     ):

@@ -19,12 +19,12 @@ import huahuo
 from huahuo import NotRunning, Service
 from huahuo.transport.client.client import Client
 from tests.support.drivers.snippets import block, run, snippet
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PYTHON_CLIENT = "docs/python-client.md"
-DEADLINE_S = 30
 EVENTS = 300
 KILLS = 4
 
@@ -59,7 +59,7 @@ async def test_the_first_page_is_a_shop_in_which_a_client_orders(
         names |= {"url": app.url, "token": app.token(42, "alice")}
         ordering = asyncio.create_task(run(snippet("README.md", "order"), names))
         printed = ""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(WITHIN_S):
             while not printed:
                 await asyncio.sleep(0)
                 printed = capsys.readouterr().out
@@ -80,7 +80,7 @@ async def _read_three(server: Serving, page: str, name: str, capsys: pytest.Capt
     names = {"url": server.url, "token": server.token(42, "alice", groups=("ops",))}
     reading = asyncio.create_task(run(snippet(page, name, url=server.url), names))
     printed = ""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(WITHIN_S):
         while printed.count(" order") < 3:
             await asyncio.sleep(0)
             printed += capsys.readouterr().out
@@ -105,7 +105,7 @@ async def test_the_reader_of_the_first_page_is_a_program_as_it_stands(server: Se
     reader = await asyncio.create_subprocess_exec(sys.executable, "-u", "reader.py", stdout=pipe)
     assert reader.stdout is not None
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(WITHIN_S):
             lines = [await reader.stdout.readline() for _ in range(3)]
     finally:
         reader.kill()
@@ -132,7 +132,7 @@ def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills
 
 def _wait_for(count: int) -> int:
     """Wait until the child has written this many events; a repeated one would have ended it."""
-    for _ in range(DEADLINE_S * 100):
+    for _ in range(int(WITHIN_S * 100)):
         with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(_database()) as db:
             found = db.execute("SELECT count(*) FROM seen").fetchone()[0]
             if found >= count:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -142,7 +143,7 @@ def exported(server: Serving) -> list[dict[str, Any]]:
     words = ["replay", "export", "--app", "parcels:app", "--data", str(server.data)]
     done = subprocess.run(
         [sys.executable, "-m", "huahuo", *words], cwd=server.data.parent, env=server.environ,
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=WITHIN_S, check=True,
     )  # fmt: skip
     return [event for event in map(json.loads, done.stdout.splitlines()) if "stream" in event]
 

@@ -175,7 +175,7 @@ def test_a_stop_leaves_no_thread_of_the_service_though_a_handler_ignores_its_can
     service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
     service.start()
     asyncio.run(stuck_serve.send(service.url, service.token(1, "alice"), "ignore_cancellation"))
-    service.stop(timeout_s=3)
+    service.stop(timeout_s=5)
     assert not [thread for thread in threading.enumerate() if thread.name == "huahuo"]
     service.start()
     assert service.notify("again") > 0

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import WITHIN_S
+
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -25,7 +27,7 @@ def test_an_example_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> N
             env=os.environ | {"HUAHUO_PORT": "0"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WITHIN_S,
             check=False,
         )
     [line] = done.stderr.splitlines()

@@ -5,7 +5,6 @@ import http.client
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.models.issuer import AUDIENCE, ISSUER, Pair, key_set, pair
-from tests.support.patience import WITHIN_S
+from tests.support.patience import WITHIN_S, until
 from tests.support.servers.ports import held_port
 from tests.support.servers.serving import Serving, serving
 from tests.support.worlds.services import run
@@ -101,11 +100,7 @@ def status(url: str, token: str = "") -> int:
 
 
 def until_answered(url: str, expected: int, token: str = "") -> None:
-    until_s = time.monotonic() + WITHIN_S
-    never = threading.Event()
-    while status(url, token) != expected:
-        assert time.monotonic() < until_s
-        never.wait(0.05)
+    until(lambda: status(url, token) == expected, lambda: status(url, token))
 
 
 def signed_in(server: Serving, one: Pair) -> int:

@@ -154,7 +154,7 @@ def _book(node: Serving, seat: int, command_id: str = "") -> dict[str, Any]:
     while True:
         try:
             asked = urllib.request.Request(f"{node.url}/commands/book_seat", body, headers)
-            with urllib.request.urlopen(asked, timeout=15) as answer:
+            with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             with error:
@@ -173,5 +173,5 @@ def _seats(node: Serving) -> list[int]:
     """The seats in the order in which the node says that they were booked."""
     headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
     asked = urllib.request.Request(f"{node.url}/streams/hall/h?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(asked, timeout=15) as answer:
+    with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
         return [event["seat"] for event in json.load(answer)["events"]]

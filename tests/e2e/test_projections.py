@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo
-from tests.support.patience import WITHIN_S
+from tests.support.patience import WITHIN_S, until
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -91,10 +90,7 @@ class Desk:
 
     def until(self, true: Callable[[], bool]) -> None:
         """Wait for something that the follower does by itself."""
-        until_s = time.monotonic() + WITHIN_S
-        while not true():
-            assert time.monotonic() < until_s
-            time.sleep(0.02)
+        until(true, lambda: (self.folder / "serve.log").read_text(encoding="utf-8")[-2000:])
 
 
 @pytest.fixture

@@ -99,7 +99,6 @@ def test_a_forked_child_has_a_connection_of_its_own(server: Serving) -> None:
     assert len(events(server)) == 41
 
 
-@pytest.mark.timeout(120)
 def test_over_kills_of_the_service_each_event_is_written_once(server: Serving) -> None:
     mine = publisher(server, timeout_s=60)
     done, told = threading.Event(), threading.Semaphore(0)

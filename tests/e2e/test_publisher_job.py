@@ -5,16 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from huahuo import JobCancelled, Publisher
-from tests.support.patience import WITHIN_S
+from tests.support.patience import until
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -22,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 WORKER = """
 import sys, time
 from huahuo import Publisher
-with Publisher(sys.argv[1], sys.argv[2]).job("import", user=42, lease_s=1) as job:
+with Publisher(sys.argv[1], sys.argv[2]).job("import", user=42, lease_s=3) as job:
     job.progress(10)
     print(job.id, flush=True)
     sys.stdin.read()
@@ -46,15 +44,6 @@ def events(server: Serving, stream: str) -> list[dict[str, object]]:
     with urllib.request.urlopen(asked) as answer:
         found: list[dict[str, object]] = json.load(answer)["events"]
     return found
-
-
-def until_true(condition: Callable[[], object]) -> None:
-    """Wait for what no event announces."""
-    never = threading.Event()
-    until_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < until_s
-        never.wait(0.02)
 
 
 def outcome(server: Serving, stream: str) -> object:
@@ -91,9 +80,9 @@ def test_a_cancel_of_its_user_ends_the_block_silently(server: Serving) -> None:
         job.progress(50)
         after.append("not reached")
     assert (job.outcome, after) == ("cancelled", [])
-    with publisher(server).job("import", user=42, lease_s=1) as job:
+    with publisher(server).job("import", user=42, lease_s=5) as job:
         Publisher(server.url, server.token(42, "alice")).send("cancel_job", job_id=job.id)
-        until_true(lambda: job.cancelled)
+        until(lambda: job.cancelled)
     assert job.outcome == "cancelled"
     assert issubclass(JobCancelled, Exception)
 
@@ -106,4 +95,4 @@ def test_a_process_that_is_killed_leaves_an_interrupted_job(server: Serving, tmp
         assert worker.stdout is not None
         stream = f"job/{int(worker.stdout.readline())}"
         os.kill(worker.pid, signal.SIGKILL)
-    until_true(lambda: outcome(server, stream) == "interrupted")
+    until(lambda: outcome(server, stream) == "interrupted")

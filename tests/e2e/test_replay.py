@@ -346,7 +346,7 @@ def test_a_stretch_is_served_again_over_the_wire_in_its_own_log(copy: Path) -> N
                 return got
 
         got = asyncio.run(main())
-        assert process.wait(30) == 0
+        assert process.wait(WITHIN_S) == 0
     original = [(e["seq"], e["data"]) for e in listed("log", U, "--data", copy)]
     assert got == original[: len(got)]
     assert got[-1][1]["status"] == "error"

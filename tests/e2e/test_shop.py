@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
@@ -36,7 +37,7 @@ def command(server: Serving, *words: str, app: str | None = "shop:app") -> subpr
         env=server.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WITHIN_S,
         check=False,
     )
 
@@ -62,6 +63,8 @@ def test_a_browser_orders_follows_resumes_over_a_kill_and_others_are_denied(tmp_
             assert (await alice.until("error", id="c2"))["code"] == "invalid_field"
             await alice.say(action="place_order", id="c3")
             assert (await alice.until("error", id="c3"))["details"] == "item: it is missing"
+            while not alice.events("user/42"):
+                await alice.next()
             [(_, noted)] = alice.events("user/42")
             assert (noted["type"], noted["order_id"]) == ("order_noted", 1)
         async with joined(server.url, server.token(7, "bob")) as bob:
@@ -137,7 +140,7 @@ def test_a_start_that_finds_timers_of_an_unknown_command_says_so_in_one_line(tmp
             env={**server.environ, "COLUMNS": "400"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WITHIN_S,
             check=False,
         )
         assert done.returncode != 0
@@ -216,7 +219,7 @@ def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says:
         env={**os.environ, "COLUMNS": "400"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WITHIN_S,
         check=False,
     )
     assert done.returncode == 2

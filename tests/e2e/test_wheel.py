@@ -17,6 +17,7 @@ import pytest
 
 from huahuo.transport import native
 from tests.support.drivers.snippets import block
+from tests.support.patience import WITHIN_S
 from tests.support.sends import NEEDS
 
 pytest.importorskip("hatchling", reason="the build backend is not installed")
@@ -126,7 +127,7 @@ def listening(huahuo: Path, cwd: Path) -> Iterator[str]:
 
 def get(url: str, path: str, content_type: str) -> str:
     """The text of a file of this type."""
-    with urllib.request.urlopen(url + path, timeout=10) as answer:
+    with urllib.request.urlopen(url + path, timeout=WITHIN_S) as answer:
         assert answer.headers["Content-Type"].startswith(content_type)
         return str(answer.read().decode())
 

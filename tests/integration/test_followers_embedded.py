@@ -8,6 +8,7 @@ import pytest
 
 from huahuo import Followed, Huahuo, Service
 from huahuo.testing.world import AppWorld
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.orders import orders
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ def test_a_service_in_a_thread_has_followers(tmp_path: Path) -> None:
     with service:
         service.send("place_order", item="tea", as_user=42)
         service.publish("group/ops", "opened", {})
-        assert came.wait(10)
+        assert came.wait(WITHIN_S)
     assert got == ["order/1", "group/ops"]
 
 

@@ -166,7 +166,7 @@ async def say(w: World, data: bytes) -> tuple[int, bytes]:
     try:
         down.write(data)
         down.write_eof()
-        said = await asyncio.wait_for(up.read(), 10)
+        said = await asyncio.wait_for(up.read(), WITHIN_S)
         return int(said.split(b" ", 2)[1]) if said else 0, said
     finally:
         down.close()

@@ -33,10 +33,10 @@ IMPATIENT = CheckLimits(
     batch_bytes_max=10_000,
 )
 PATIENT = CheckLimits(
-    connect_timeout_s=5.0,
-    command_timeout_s=5.0,
-    fetch_timeout_s=5.0,
-    idle_timeout_s=8.0,
+    connect_timeout_s=30.0,
+    command_timeout_s=30.0,
+    fetch_timeout_s=30.0,
+    idle_timeout_s=40.0,
     logout_timeout_s=0.1,
     mail_bytes_max=100_000,
     batch_bytes_max=10_000,
@@ -292,9 +292,9 @@ async def test_a_public_server_without_tls_never_sees_the_password() -> None:
         peer.heard.append(await peer.reader.read())
 
     async with evil(script) as server:
-        stream = await LOCAL.open_stream("127.0.0.1", server.port, use_ssl=False, timeout_s=2)
+        stream = await LOCAL.open_stream("127.0.0.1", server.port, use_ssl=False, timeout_s=WITHIN_S)
         stream.public = True  # as it would be for an address of the internet
-        client = ImapClient(stream, SystemAmbient(), command_timeout_s=2, fetch_timeout_s=2)
+        client = ImapClient(stream, SystemAmbient(), command_timeout_s=WITHIN_S, fetch_timeout_s=WITHIN_S)
         await client.greet()
         with pytest.raises(ClearTextRefused):
             await client.secure()

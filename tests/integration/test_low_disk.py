@@ -18,6 +18,7 @@ from huahuo.errors import HuahuoError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.storing import MIB, Stored, stored
 
 MAILBOX: dict[str, Any] = {"email": "a@example.com", "password": "pw", "server": "imap.example.com"}
@@ -35,7 +36,7 @@ async def readyz(s: Stored) -> str:
 
 async def get(s: Stored, path: str) -> str:
     def ask() -> str:
-        with urllib.request.urlopen(f"{s.app.url}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{s.app.url}{path}", timeout=WITHIN_S) as answer:
             said: bytes = answer.read()
             return said.decode()
 

@@ -57,6 +57,22 @@ async def test_a_blackhole_holds_bytes_back_until_it_is_healed() -> None:
         writer.close()
 
 
+async def test_a_blackhole_begins_behind_a_given_number_of_bytes_from_servers() -> None:
+    async with echo_behind_proxy() as proxy:
+        reader, writer = await _connected(proxy)
+        proxy.blackhole(after_bytes=8)
+        writer.write(b"ten or more bytes")
+        await proxy.silent.wait()
+        assert await reader.readexactly(8) == b"ten or m"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.read(1)
+        proxy.heal()
+        assert not proxy.silent.is_set()
+        assert await reader.readexactly(9) == b"ore bytes"
+        writer.close()
+
+
 async def test_a_connection_ends_after_a_given_number_of_bytes_from_the_server() -> None:
     async with echo_behind_proxy() as proxy:
         proxy.cut_after_bytes = 8

@@ -29,6 +29,13 @@ window.applied = async () => {
   return all.result;
 };
 
+window.place = async () => {
+  const transaction = (await window.database).transaction("huahuo");
+  const all = transaction.objectStore("huahuo").getAll();
+  await new Promise((resolve) => (transaction.oncomplete = resolve));
+  return all.result.find(({ seq }) => seq !== undefined)?.seq;
+};
+
 window.client = new Client({
   url: query.get("server"),
   getToken: () => tokens[Math.min(window.tokensGiven++, tokens.length - 1)],

@@ -13,7 +13,7 @@ from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Place
 
-QUICK = CheckLimits(connect_timeout_s=5.0, command_timeout_s=5.0, fetch_timeout_s=10.0, idle_timeout_s=20.0)
+QUICK = CheckLimits(connect_timeout_s=20.0, command_timeout_s=20.0, fetch_timeout_s=30.0, idle_timeout_s=40.0)
 LOCAL = Network(allow_private=True)
 
 

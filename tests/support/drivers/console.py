@@ -16,11 +16,11 @@ from typing import Any
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import ROOT, Browser, Chromium, Tab, missing, profile
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 from tests.support.servers.serving import Serving, serving
 
 BUILT_CONSOLE = ROOT / "huahuo" / "pages" / "static" / "index.html"
-TIMEOUT_S = 110  # pytest's own is 120
 USER_ID = 42
 
 _WATCH = """
@@ -166,7 +166,7 @@ async def violations(tab: Tab) -> list[str]:
 
 @asynccontextmanager
 async def console(
-    chromium: Chromium, tmp_path: Path, within_s: float | None = TIMEOUT_S, **environ: str
+    chromium: Chromium, tmp_path: Path, within_s: float | None = ALL_WITHIN_S, **environ: str
 ) -> AsyncIterator[Console]:
     """Everything running, for a test that ends within this time. `environ`: further `HUAHUO_*` settings."""
     built_console()

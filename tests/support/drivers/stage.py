@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import ROOT, Browser, Chromium, Tab, built_client, pages, profile
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 PAGES = ROOT / "tests" / "browser" / "pages"
 STREAM = "group/ops"
-TIMEOUT_S = 110  # pytest's own is 120
 
 
 class Stage:
@@ -70,11 +71,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Stage]:
-    """Everything running; the events of a stage are appended by an admin without a rate limit."""
+async def stage(chromium: Chromium, tmp_path: Path, **environ: str) -> AsyncIterator[Stage]:
+    """Everything running; the events of a stage are appended by an admin without a rate limit.
+
+    `environ`: further `HUAHUO_*` settings.
+    """
     more = {"/client/huahuo-client.js": built_client()}
-    async with pages(PAGES, more) as site, profile(chromium) as browser, asyncio.timeout(TIMEOUT_S):
-        with serving(tmp_path / "data", HUAHUO_MESSAGES_PER_S="0") as server:
+    async with pages(PAGES, more) as site, profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
+        given: dict[str, Any] = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
+        with serving(tmp_path / "data", **given) as server:
             token = server.token(1, "root", admin=True)
             async with Client(server.url, token=token, messages_per_s=0.0, backoff_s=(0.02, 0.2)) as admin:
                 yield Stage(server, browser, site, admin)

@@ -164,7 +164,7 @@ class Dovecot:
 
     def client(self, user: str, password: str = PASSWORD) -> imaplib.IMAP4:
         """An independent client, logged in."""
-        client = ImapClient(self.host, self.port, timeout=10)
+        client = ImapClient(self.host, self.port, timeout=WITHIN_S)
         try:
             # Its LOGIN is ASCII only.
             client.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.support import patience
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
@@ -71,7 +72,7 @@ def publish(node: Serving, number: int, within_s: float = WITHIN_S) -> float:
     while True:
         request = urllib.request.Request(f"{node.url}/publish", body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=15) as answer:
+            with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
                 answer.read()
         except OSError as error:
             if isinstance(error, urllib.error.HTTPError):
@@ -86,13 +87,10 @@ def history(node: Serving) -> list[int]:
     """What the node delivers."""
     headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
     request = urllib.request.Request(f"{node.url}/streams/group/ops?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(request, timeout=15) as answer:
+    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
         return [event["n"] for event in json.load(answer)["events"]]
 
 
 def until(true: Callable[[], bool], told: Callable[[], object]) -> None:
-    """Ask the real processes again and again, until it is so; else `told` says what they said."""
-    end_s = time.monotonic() + 2 * WITHIN_S
-    while not true():
-        assert time.monotonic() < end_s, told()
-        time.sleep(0.1)
+    """`patience.until`, for what several nodes must agree on."""
+    patience.until(true, told, 2 * WITHIN_S)

@@ -44,6 +44,7 @@ class ChaosProxy:
     Attributes:
         port: where it listens.
         accepted: how many connections came so far.
+        silent: set while nothing is forwarded.
         delay_s: every chunk waits this long, in both directions.
         cut_after_bytes: each connection is reset after this many bytes from the server; None: never.
             May be changed between connections; a cut happens in the middle of a chunk.
@@ -55,6 +56,9 @@ class ChaosProxy:
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
+        self.silent = asyncio.Event()
+        self._left = 0
+        """How many bytes of servers still pass before nothing does. 0: there is no bound."""
         self._refuse = False
         self._arrived = asyncio.Event()
         self.port = 0
@@ -84,13 +88,20 @@ class ChaosProxy:
         for link in self._links:
             link.abort()
 
-    def blackhole(self) -> None:
-        """Forward nothing from now on, without a notice to either side: bytes wait, sockets stay open."""
-        self._flows.clear()
+    def blackhole(self, after_bytes: int = 0) -> None:
+        """Forward nothing from now on, without a notice to either side: bytes wait, sockets stay open.
+
+        `after_bytes`: as soon as so many came from servers, over all connections.
+        """
+        self._left = after_bytes
+        if not after_bytes:
+            self._fall_silent()
 
     def heal(self) -> None:
         """Forward again, what waited first; accept again."""
         self._refuse = False
+        self._left = 0
+        self.silent.clear()
         self._flows.set()
 
     def refuse(self) -> None:
@@ -106,6 +117,10 @@ class ChaosProxy:
         while self.accepted < number:
             self._arrived.clear()
             await self._arrived.wait()
+
+    def _fall_silent(self) -> None:
+        self._flows.clear()
+        self.silent.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refuse:
@@ -131,18 +146,31 @@ class ChaosProxy:
             with contextlib.suppress(OSError):
                 await end.wait_closed()
 
+    async def _passing(self, source: asyncio.StreamReader, *, of_server: bool) -> AsyncIterator[bytes]:
+        """What came from `source`, in pieces, each when it may pass."""
+        while chunk := await source.read(_CHUNK_BYTES):
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            while chunk:
+                await self._flows.wait()
+                size = len(chunk)
+                if of_server and self._left:
+                    size = min(size, self._left)
+                    self._left -= size
+                    if not self._left:
+                        self._fall_silent()
+                yield chunk[:size]
+                chunk = chunk[size:]
+
     async def _forward(
         self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: int | None
     ) -> None:
         try:
-            while chunk := await source.read(_CHUNK_BYTES):
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                await self._flows.wait()
-                sink.write(chunk[:budget])
+            async for part in self._passing(source, of_server=sink is link.client):
+                sink.write(part[:budget])
                 await sink.drain()
                 if budget is not None:
-                    budget -= len(chunk)
+                    budget -= len(part)
                     if budget <= 0:
                         break
             else:

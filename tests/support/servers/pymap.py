@@ -41,7 +41,7 @@ class Pymap:
 
     def client(self) -> imaplib.IMAP4:
         """An independent client, logged in."""
-        client = ImapClient(self.host, self.port, timeout=10)
+        client = ImapClient(self.host, self.port, timeout=WITHIN_S)
         try:
             client.login(self.user, self.password)
         except imaplib.IMAP4.error:

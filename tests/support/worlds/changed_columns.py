@@ -74,14 +74,14 @@ _EXCHANGED = "exchanged with"
 _OF_TOMBSTONES = ("stream", "seq", "position", "chain")
 
 
-def cases(*, few: bool = False) -> Iterator[Case]:
-    """All of them. `few`: at most two values of the columns that matter most."""
+def cases(*, few: int = 0) -> Iterator[Case]:
+    """All of them. `few`: at most so many values of the columns that matter most."""
     for event in EVENTS:
         columns = _OF_TOMBSTONES if event.startswith("tombstone") else tuple(CHANGES)
         for column in columns:
             if few and column not in _FEW_COLUMNS:
                 continue
-            for sql in CHANGES[column][: 2 if few else None]:
+            for sql in CHANGES[column][: few or None]:
                 for left in ("killed", "closed"):
                     yield Case(event, left, column, sql)
 

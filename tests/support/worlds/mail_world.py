@@ -46,12 +46,11 @@ from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.worlds.node_logs import opened_log
 
 if TYPE_CHECKING:
     from huahuo.actors.entities.fairness import Fairness
-
-TIMEOUT_S = 60.0
 
 
 class ScriptedCheck:
@@ -354,7 +353,7 @@ def in_real_world(
 
 
 async def _life(world: MailWorld, test: Callable[[MailWorld], Awaitable[None]]) -> None:
-    async with asyncio.timeout(TIMEOUT_S if not isinstance(world.ambient, FakeAmbient) else 100_000):
+    async with asyncio.timeout(ALL_WITHIN_S if not isinstance(world.ambient, FakeAmbient) else 100_000):
         await world.open()
         await world.start()
         try:

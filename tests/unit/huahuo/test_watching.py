@@ -12,6 +12,7 @@ from huahuo.actors.plugins.actions import SERVICE_ACTIONS
 from huahuo.app import logs, watching
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
+from tests.support.patience import WITHIN_S
 
 
 def test_a_block_of_a_second_is_told_once() -> None:
@@ -44,7 +45,7 @@ def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
     told = threading.Event()
 
     def greedy() -> None:
-        told.wait(20)
+        told.wait(WITHIN_S)
 
     def heard(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         told.set()

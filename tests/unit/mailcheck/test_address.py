@@ -7,6 +7,7 @@ import pytest
 from huahuo.mailcheck.imap.network import Network, Resolver
 from huahuo.mailcheck.servers.faults import ConnectFailed, DnsFailed, HostRefused
 from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, refusal
+from tests.support.patience import WITHIN_S
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ async def test_the_connection_goes_to_the_checked_address() -> None:
     port = server.sockets[0].getsockname()[1]
     resolver, asked = answers(["127.0.0.1"], ["127.9.9.9"])
     stream = await Network(allow_private=True, resolver=resolver).open_stream(
-        "mail.example", port, use_ssl=False, timeout_s=2
+        "mail.example", port, use_ssl=False, timeout_s=WITHIN_S
     )
     assert stream.host == "mail.example"
     stream.abort()
@@ -212,9 +213,9 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     port = server.sockets[0].getsockname()[1]
     resolver, _ = answers(["127.0.0.2", "127.0.0.1"])
     network = Network(allow_private=True, resolver=resolver)
-    stream = await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
+    stream = await network.open_stream("h.example", port, use_ssl=False, timeout_s=WITHIN_S)
     stream.abort()
     server.close()
     await server.wait_closed()
     with pytest.raises(ConnectFailed):
-        await network.open_stream("h.example", port, use_ssl=False, timeout_s=2)
+        await network.open_stream("h.example", port, use_ssl=False, timeout_s=WITHIN_S)
