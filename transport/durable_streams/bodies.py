@@ -15,6 +15,7 @@ import msgspec
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.durable_streams.asking import Wrong, bare_type
+from huahuo.transport.protocol.strict_json import depth_exceeds
 from huahuo.transport.words import http_zh
 
 JSON: Final = "application/json"
@@ -98,8 +99,7 @@ def sse_control(**fields: object) -> bytes:
 
 def _messages(body: bytes, depth_max: int) -> list[bytes]:
     try:
-        body.decode("utf-8")
-        if _depth(body) > depth_max:
+        if depth_exceeds(body.decode("utf-8"), depth_max):
             raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.KEPT_TOO_DEEP.format(depth_max))
         plain = msgspec.json.format(body, indent=-1)
         if plain[:1] != b"[":
@@ -110,19 +110,6 @@ def _messages(body: bytes, depth_max: int) -> list[bytes]:
     if len(found) > MESSAGES_MAX:
         raise Wrong(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, http_zh.TOO_MANY_MESSAGES.format(MESSAGES_MAX))
     return found
-
-
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NOT_BRACKET = re.compile(rb"[^\[\]{}]+")
-
-
-def _depth(body: bytes) -> int:
-    """How deeply JSON is nested. For what is no JSON, any number."""
-    deepest = depth = 0
-    for mark in _NOT_BRACKET.sub(b"", _STRING.sub(b"", body)):
-        depth += 1 if mark in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _pieces(body: bytes) -> list[bytes]:

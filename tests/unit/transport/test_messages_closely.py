@@ -9,7 +9,7 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.listed import listed
 from huahuo.transport.protocol.parts import merge
-from huahuo.transport.protocol.strict_json import decode_closely
+from huahuo.transport.protocol.strict_json import VALUES_MAX, decode_closely
 
 EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
 PUBLISH = b'{"action":"publish","id":"p","events":[' + EVENT + b"]}"
@@ -85,6 +85,41 @@ def test_a_message_that_is_too_long_is_not_looked_at() -> None:
     refused = incoming.parse(data, bytes_max=100, depth_max=32)
     assert isinstance(refused, incoming.Invalid)
     assert refused.code is ErrorCode.BAD_MESSAGE
+
+
+def a_message_of(values: int, value: bytes = b"0") -> bytes:
+    """Of so many values: its action, a list, and what is in it."""
+    return b'{"action":"count","all":[' + b",".join([value] * (values - 2)) + b"]}"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        a_message_of(VALUES_MAX + 1),
+        a_message_of(VALUES_MAX + 1, b'"a"'),
+        a_message_of(VALUES_MAX // 2 + 2, b"{}"),
+        a_message_of(VALUES_MAX // 2 + 2, b"[0]"),
+        b'{"action":"count",' + b",".join(b'"%d":0' % number for number in range(VALUES_MAX)) + b"}",
+        PUBLISH.replace(b"{}", b"{" + b",".join(b'"%d":0' % number for number in range(VALUES_MAX)) + b"}"),
+    ],
+    ids=["numbers", "texts", "objects", "lists", "keys", "publish"],
+)
+def test_a_message_of_too_many_values_is_refused_with_the_bound(data: bytes) -> None:
+    for form in (data, data.decode()):
+        refused = incoming.parse(form, bytes_max=4 << 20, depth_max=32)
+        assert isinstance(refused, incoming.Invalid)
+        assert refused.code is ErrorCode.BAD_MESSAGE
+        assert str(VALUES_MAX) in refused.message
+
+
+@pytest.mark.parametrize("space", [b"", b"\n"])
+def test_a_message_of_as_many_values_as_the_bound_is_read(space: bytes) -> None:
+    assert isinstance(parsed(a_message_of(VALUES_MAX, space + b"0")), incoming.Parsed)
+
+
+def test_commas_and_brackets_in_texts_are_no_values() -> None:
+    text = rb",[{\"\\" * (VALUES_MAX // 2)
+    assert isinstance(parsed(b'{"action":"count","text":"' + text + b'"}'), incoming.Parsed)
 
 
 def test_a_list_of_events_is_read_object_by_object_where_lists_may_not_be_so_deep() -> None:
