@@ -53,6 +53,12 @@ def test_an_action_that_is_no_text_is_refused_by_its_name() -> None:
     assert refused.id == "a"
 
 
+def test_a_field_whose_name_is_not_shown_is_refused_with_the_reason_and_the_id() -> None:
+    refused = incoming.invalid_field("<b>", "it is missing", "7")
+    assert (refused.code, refused.details, refused.id) == (ErrorCode.INVALID_FIELD, "it is missing", "7")
+    assert "<b>" not in refused.message
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -48,6 +48,11 @@ def test_an_ack_counts_as_being_heard_by_whichever_way_it_is_read(short_ways: bo
         driver.append("user/42", "x")
         driver.after(50, heard=False)
         driver.ack(user_42=seq)
+    driver.append("system", "x")
+    driver.append("user/42", "x")
+    driver.after(50, heard=False)
+    driver.ack(user_42=6, system=1)
+    driver.after(50, heard=False)
     assert driver.closed is None
 
 
