@@ -9,11 +9,13 @@ from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret
 from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck, Unwatch, Watch
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.fetched import UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckOver,
+    Done,
     Finish,
+    KeepGrant,
     MailsFound,
     Progress,
     ReportProgress,
@@ -170,6 +172,7 @@ def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
     reply = book.roster(USER, AddEmail(email="c@x.com", mail_type="imap", secrets=P)).reply
     assert isinstance(reply, Refusal)
     assert reply.code == "too_large"
+    assert "2" in reply.message
 
 
 # -- update -------------------------------------------------------------------------------------
@@ -210,6 +213,23 @@ def test_chosen_folders_are_kept_once_each_and_both_streams_say_so() -> None:
     book.roster(USER, UpdateEmail(email_id=1, folders=None))
     assert "folders" not in row(book, 1)
     assert book.mailbox_state(1).folders is None
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x7f"])
+def test_a_folder_whose_name_none_can_have_is_refused_by_its_field(name: str) -> None:
+    book = Book()
+    book.add("a@x.com")
+    reply = book.roster(USER, UpdateEmail(email_id=1, folders=("Spam", name))).reply
+    assert isinstance(reply, Refusal)
+    assert (reply.code, reply.details) == ("invalid_field", "folders")
+
+
+def test_the_way_in_which_a_grant_was_accepted_is_remembered() -> None:
+    book = Book()
+    book.add(mail_type="outlook", secrets=OAUTH)
+    way = Way(graph=True, token_url="https://login.example/token", scope="Mail.Read")
+    assert book.mailbox(1, KeepGrant(book.mailbox_state(1).grant, way)) == Done()
+    assert book.mailbox_state(1).way == way
 
 
 def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
