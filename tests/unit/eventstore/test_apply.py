@@ -128,6 +128,14 @@ def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
     assert Codec(b"k" * 32, "log").decode(data) is None
 
 
+def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
+    kept = "68ebe0d1d97f20bea6d310113741d526570199a16101a174010100a1629301c40163c4016490"
+    found = Codec(b"k" * 32, "log").decode(bytes.fromhex(kept))
+    assert found is not None
+    assert (found.node, found.epoch, found.token, found.number, found.build) == ("a", 1, "t", 1, "b")
+    assert (found.seen, list(found.items)) == (Passed(1, b"c", b"d"), [])
+
+
 def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
     born = Birth(1, "id", b"mark")
     assert birth.load(birth.dump(born)) == born
