@@ -56,6 +56,19 @@ def test_where_one_commit_ends_changes_nothing() -> None:
     assert all(apply(*proposals, cuts=cuts)[:2] == whole for cuts in ((2,), (3, 5), range(1, 9)))
 
 
+def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
+    ways = (
+        [proposal(1, said())],
+        [proposal(1, said("t"))],
+        [proposal(1, said(), clock_ms=10**12)],
+        [proposal(2, said())],
+        [proposal(1, said()), proposal(1, said())],
+        [],
+    )
+    states = [apply(*map(encoded, one))[0] for one in ways]
+    assert len({state.digest for state in states}) == len(ways)
+
+
 def test_only_the_next_number_of_an_incarnation_is_applied() -> None:
     order = [1, 3, 2, 2, 3, 1, 4]
     _, _, steps = apply(*(encoded(proposal(number, said())) for number in order))
@@ -144,6 +157,17 @@ def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
     assert CODEC.decode(birth.dump(born)) is None
 
 
+def test_a_birth_that_is_told_again_holds_for_its_key_and_in_each_of_its_bytes() -> None:
+    born, key = Birth(1, "id", b"mark"), b"k" * 32
+    told = birth.dump_again(born, key)
+    found = birth.load_again(told, key)
+    assert found is not None
+    assert found == (born, True)
+    assert birth.load_again(told, b"j" * 32) != found
+    for at in range(1, len(told)):
+        assert birth.load_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
+
+
 def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
     state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
     assert time_after(state, proposal(2, clock_ms=1500, advance_ms=600)) == 1500
@@ -208,6 +232,13 @@ def test_the_last_word_of_a_node_counts_and_words_about_what_is_forgotten_do_not
     agreement.hear("b", passed(9))
     assert agreement.verdict() == "agreed"
     assert agreement.last == passed(9)
+
+
+def test_blocks_that_follow_one_another_are_one() -> None:
+    blocks = Blocks()
+    blocks.add("c", 1, 10)
+    blocks.add("c", 11, 10)
+    assert [blocks.take("c", 15), blocks.take("c", 5), blocks.take("c", 1)] == [1, 16, None]
 
 
 def test_a_node_hands_out_from_its_blocks_in_rising_order() -> None:
