@@ -16,7 +16,7 @@ from huahuo.eventstore.replicated.agreement import Agreement
 from huahuo.eventstore.replicated.apply import Reserved, Run, Step
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
-from huahuo.eventstore.replicated.proposal import Codec, Item, Reserve
+from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, Reserve
 from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
 from huahuo.eventstore.sequencer.port import Ordered
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
@@ -57,7 +57,7 @@ def test_where_one_commit_ends_changes_nothing() -> None:
 
 
 def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
-    ways = (
+    ways: tuple[list[Proposal], ...] = (
         [proposal(1, said())],
         [proposal(1, said("t"))],
         [proposal(1, said(), clock_ms=10**12)],
