@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from huahuo.transport.protocol import incoming
@@ -147,3 +148,15 @@ def test_a_publish_in_an_unusual_form_means_what_it_says_all_the_same(fields: by
     data = PUBLISH.replace(b'"fields":{}', b'"fields":' + fields)
     assert listed(data) is None
     assert parsed(data) == incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
+
+
+class Counts(msgspec.Struct, frozen=True):
+    by_number: dict[int, int]
+
+
+@pytest.mark.parametrize("twin", ["01", "9007199254740993"])
+def test_keys_that_are_numbers_are_read_faithfully_or_refused_by_their_field(twin: str) -> None:
+    assert incoming.converted({"by_number": {"1": 5, "2": 6}}, "7", Counts) == Counts({1: 5, 2: 6})
+    refused = incoming.converted({"by_number": {"1": 5, twin: 6}}, "7", Counts)
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.details.split(":")[0], refused.id) == ("by_number", "7")
