@@ -20,6 +20,8 @@ SECRET_FIELDS = frozenset(
 _NO_TEXT = frozenset({"type", "timestamp"})
 _DEPTH_MAX = 32
 _SECRET = re.compile(rb'"(?:%s)"' % b"|".join(name.encode() for name in sorted(SECRET_FIELDS)))
+_ENDS = str.maketrans('"\0', "  ")
+"""What would end a phrase, or the whole expression."""
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
 
@@ -63,7 +65,7 @@ def match_of(query: str) -> str:
     for word in query.split():
         bare = word.rstrip("*")
         if any(character.isalnum() for character in bare):
-            phrases.append('"' + spaced(bare).replace('"', " ") + '"' + (" *" if word != bare else ""))
+            phrases.append('"' + spaced(bare).translate(_ENDS) + '"' + (" *" if word != bare else ""))
     if not phrases:
         raise ValueError("text: holds no word to search for")
     return " AND ".join(phrases)

@@ -6,6 +6,7 @@ once more. Nothing of another user is read on the way.
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Container
 from datetime import UTC, datetime
 from typing import Final
@@ -40,6 +41,8 @@ _AT_ONCE: Final = 500
 _ROWS_A_STEP: Final = 4_096
 
 _record: Final = msgspec.json.Decoder(MailRecord).decode
+_NEXT: Final = re.compile(r"[0-9]{1,18}")
+"""A number that SQLite has."""
 
 
 class Searching:
@@ -64,7 +67,7 @@ class Searching:
         for name, given in zip(("since", "until"), times, strict=True):
             if given is not None and math.isnan(given):
                 return _invalid(name, en.TIME_WANTED)
-        if params.before is not None and not params.before.isdecimal():
+        if params.before is not None and not _NEXT.fullmatch(params.before):
             return _invalid("before", en.NO_NEXT_OF_SEARCH)
         chosen = await self._chosen(call)
         if chosen is not None and not chosen:

@@ -209,7 +209,12 @@ def _sender(raw: bytes, charset: str) -> str:
     name, address = next(((name, address) for name, address in found if "@" in address), ("", ""))
     if not address:
         return readable(raw, charset=charset, chars_max=320)
-    shown = one_line(decode_words(name.encode("utf-8", "replace")), chars_max=200)
+    return written_sender(decode_words(name.encode("utf-8", "replace")), address)
+
+
+def written_sender(name: str, address: str) -> str:
+    """`Name <address>`: one line, in which a name cannot pass for an address."""
+    shown = one_line(name, chars_max=200)
     if not shown or shown == address:
         return one_line(address, chars_max=320)
     if _NEEDS_QUOTES.search(shown):

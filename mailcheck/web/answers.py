@@ -1,5 +1,6 @@
 """What the answer of a token endpoint means (RFC 6749, and how Microsoft words it). Pure."""
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The body as a JSON object, empty if it is none."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 
 
@@ -86,9 +87,9 @@ def issued(answer: Answer, now_ms: int, secrets: tuple[Secret, ...] = ()) -> Iss
         following = fields.get("refresh_token")
         return Issued(
             Secret(access),
-            _seconds(fields.get("expires_in"), _LIFETIME_S),
+            min(max(seconds_of(fields.get("expires_in"), _LIFETIME_S), 1.0), _RETRY_S_MAX),
             Secret(following) if isinstance(following, str) and following else None,
-            str(fields.get("scope") or ""),
+            _text(fields.get("scope")),
         )
     raise refusal(answer, now_ms, secrets)
 
@@ -111,11 +112,9 @@ def error_of(fields: Mapping[str, Any], secrets: tuple[Secret, ...] = ()) -> tup
     """The code of an error and the server's words, cleaned: OAuth's form, and Graph's."""
     error = fields.get("error")
     if isinstance(error, Mapping):
-        return sanitise(str(error.get("code") or ""), secrets), sanitise(
-            str(error.get("message") or ""), secrets
-        )
-    words = str(fields.get("error_description") or error or "")
-    return sanitise(str(error or ""), secrets), sanitise(words, secrets)
+        return sanitise(_text(error.get("code")), secrets), sanitise(_text(error.get("message")), secrets)
+    words = _text(fields.get("error_description")) or _text(error)
+    return sanitise(_text(error), secrets), sanitise(words, secrets)
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
@@ -127,16 +126,21 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
         return min(float(text[:9]), _RETRY_S_MAX)
     try:
         when = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except Exception:  # noqa: BLE001  its errors are of several types, none of them ours
         return None
     moment = when if when.tzinfo else when.replace(tzinfo=UTC)
     until_s = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() - now_ms / 1000
     return min(max(until_s, 0.0), _RETRY_S_MAX)
 
 
-def _seconds(value: object, default: float) -> float:
+def seconds_of(value: object, default: float) -> float:
+    """A number of seconds, which servers also write as a text; `default` if it is none."""
     try:
         seconds = float(value) if isinstance(value, int | float | str) else default
-    except ValueError:
+    except (ValueError, OverflowError):
         return default
-    return min(max(seconds, 1.0), _RETRY_S_MAX) if seconds == seconds else default  # noqa: PLR0124  not a number
+    return default if math.isnan(seconds) else seconds
+
+
+def _text(value: object) -> str:
+    return str(value) if value and isinstance(value, str | int | float) else ""

@@ -3,7 +3,6 @@
 The caller keeps the time between polls.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,13 +12,14 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.servers.faults import HttpFailed
 from huahuo.mailcheck.servers.providers import Provider
 from huahuo.mailcheck.servers.proxies import Proxy
-from huahuo.mailcheck.web.answers import Answer, Issued, error_of, issued, refusal
+from huahuo.mailcheck.web.answers import Answer, Issued, error_of, issued, refusal, seconds_of
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.retrying import with_retries
 
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL_S: Final = 5.0
 _INTERVAL_S_MAX: Final = 60.0
+_LIFE_S: Final = 900.0
 _LIFE_S_MAX: Final = 3600.0
 _TEXT_CHARS_MAX: Final = 2_048
 _OK: Final = 200
@@ -79,13 +79,13 @@ def code_of(answer: Answer, now_ms: int) -> Code:
         raise refusal(answer, now_ms)
     if not str(url).startswith("https://"):
         raise HttpFailed(answer.status, "the address of the sign-in page is none", passing=False)
-    interval_s = _number(fields, "interval", _INTERVAL_S)
+    interval_s = seconds_of(fields.get("interval"), _INTERVAL_S)
     return Code(
         Secret(str(device_code)),
         str(user_code),
         str(url),
         min(max(interval_s, 1.0), _INTERVAL_S_MAX),
-        min(_number(fields, "expires_in", 900.0), _LIFE_S_MAX),
+        min(seconds_of(fields.get("expires_in"), _LIFE_S), _LIFE_S_MAX),
     )
 
 
@@ -110,11 +110,3 @@ async def poll(
     if error in (_PENDING, _SLOWER):
         return Waiting(slower=error == _SLOWER)
     return issued(answer, ambient.now_ms(), (code.device_code,))
-
-
-def _number(fields: Mapping[str, object], name: str, default: float) -> float:
-    value = fields.get(name)
-    try:
-        return float(value) if isinstance(value, int | float | str) else default
-    except ValueError:
-        return default

@@ -1,7 +1,11 @@
-"""One request and its answer, by httpx over connections that `Network` makes."""
+"""One request and its answer, by httpx over connections that `Network` makes.
+
+A body is unpacked here and no further than its bound: a kilobyte may stand for a gigabyte.
+"""
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, cast
 
@@ -18,6 +22,7 @@ _CLIENTS_MAX = 64
 """Proxies with open connections. The one not used for longest is closed first."""
 _CONNECTIONS_MAX = 16
 _KEPT_S = 30.0
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class Exchanges:
@@ -49,11 +54,13 @@ class Exchanges:
         try:
             async with (
                 Deadline(self._network.ambient, self._timeout_s),
-                client.stream(method, url, headers=dict(headers), content=content) as response,
+                client.stream(
+                    method, url, headers={**headers, "Accept-Encoding": "gzip"}, content=content
+                ) as response,
             ):
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
+                body, packed = bytearray(), _packed(response)
+                async for chunk in response.aiter_raw():
+                    body += packed.decompress(chunk, bytes_max + 1 - len(body)) if packed else chunk
                     if len(body) > bytes_max:
                         if not may_cut:
                             raise BrokenProtocol("an answer is too long")
@@ -61,7 +68,7 @@ class Exchanges:
                 return _answer(response, bytes(body))
         except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException):
             raise TimedOut("no answer over HTTP in time") from None
-        except (httpcore.RemoteProtocolError, httpx.DecodingError, httpx.InvalidURL):
+        except (httpcore.RemoteProtocolError, httpx.InvalidURL, zlib.error):
             raise ConnectionLost("no HTTP answer") from None
         except (httpcore.NetworkError, httpx.TransportError, OSError):
             raise ConnectionLost("the connection ended") from None
@@ -76,6 +83,13 @@ class Exchanges:
             oldest = next(iter(self._clients))
             await self._clients.pop(oldest).aclose()
         return client
+
+
+def _packed(response: httpx.Response) -> "zlib._Decompress | None":
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip", ""):
+        raise BrokenProtocol("an answer is packed in a way that was not asked for")
+    return zlib.decompressobj(_GZIP) if "gzip" in coding else None
 
 
 def _answer(response: httpx.Response, body: bytes, *, cut: bool = False) -> Answer:

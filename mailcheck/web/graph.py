@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from email.utils import formataddr
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +9,7 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.mime.mail import written_sender
 from huahuo.mailcheck.servers.faults import BrokenProtocol, CommandRefused, GrantRefused, HttpFailed, NoScope
 from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Answer, error_of, retry_after_s
@@ -175,11 +175,11 @@ def _page(answer: Answer) -> Page:
 
 
 def _sender(said: object) -> str:
-    """`Name <address>`, as a mail's own headers would have it."""
+    """As it is told of a mail whose own headers are read."""
     address = said.get("emailAddress") if isinstance(said, dict) else None
     if not isinstance(address, dict):
         return ""
-    return formataddr((_text(address, "name"), _text(address, "address")))
+    return written_sender(_text(address, "name"), _text(address, "address"))
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

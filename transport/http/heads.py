@@ -23,20 +23,18 @@ def refusal_of(head: bytes) -> HTTPStatus | None:
 
 def has_body(request: h11.Request) -> bool:
     """Whether the head of a request announces a body."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in request.headers
-    )
+    return body_bytes(request) != 0
 
 
 def body_bytes(request: h11.Request) -> int | None:
     """The size of the body as the head announces it; None: it comes in chunks."""
+    announced = 0
     for name, value in request.headers:
-        if name == b"content-length":
-            return int(value)
         if name == b"transfer-encoding":
             return None
-    return 0
+        if name == b"content-length":
+            announced = int(value)
+    return announced
 
 
 def languages(request: h11.Request | None) -> list[str]:

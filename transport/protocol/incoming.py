@@ -16,6 +16,7 @@ from huahuo.eventstore.model import Secret
 from huahuo.transport.protocol import listed
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.strict_json import (
+    VALUES_MAX,
     compact_object,
     decode_closely,
     depth_exceeds,
@@ -23,6 +24,7 @@ from huahuo.transport.protocol.strict_json import (
     field_with_lost_key,
     is_unicode,
     text_of,
+    values_exceed,
 )
 from huahuo.transport.words import en, zh
 
@@ -153,13 +155,14 @@ def seq_of_ack(text: bytes, front: bytes) -> int:
 
 
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
-    """The message as a JSON object of bounded depth, without NaN, infinities, duplicate keys,
-    lone surrogates or integers that a browser cannot hold.
+    """The message as a JSON object of bounded depth and number of values, without NaN, infinities, duplicate
+    keys, lone surrogates or integers that a browser cannot hold.
 
     The events of a `publish` in the usual form are `ListedEvent`s in place of objects.
     """  # noqa: D205  one sentence
     value: dict[str, Any] | None = None
-    if len(data) <= bytes_max:
+    size = len(data)
+    if size <= bytes_max and (size <= VALUES_MAX or not values_exceed(data)):
         if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
             found = listed.listed(data)
             if found is not None:
@@ -179,6 +182,8 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     text = text_of(data) if len(data) <= bytes_max else None
     if text is None:
         return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_TEXT)
+    if values_exceed(text):
+        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_MANY_VALUES.format(VALUES_MAX))
     if depth_exceeds(text, depth_max):
         return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_DEEP.format(depth_max))
     try:

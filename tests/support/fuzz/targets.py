@@ -11,11 +11,13 @@ import msgspec
 
 from huahuo.actors.outside.addresses import AddressRefused, host_name, refusal
 from huahuo.actors.plugins.principal import Principal
+from huahuo.errors import ConfigError
 from huahuo.eventstore.replicated.proposal import NewerFormat
 from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
 from huahuo.eventstore.zstd.frames import BadFrame, Compressor, Decompressor
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.imap import wire as imap
+from huahuo.mailcheck.mime.compound import NotCompound
 from huahuo.mailcheck.mime.mail import attached, parse_headers, parse_mail
 from huahuo.mailcheck.roster import importer
 from huahuo.mailcheck.servers.faults import BrokenProtocol
@@ -30,6 +32,7 @@ from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of
 from huahuo.transport.http.asked import AskedWrongly, after_of
 from huahuo.transport.protocol import incoming
+from tests.support.fuzz import of_others as others
 from tests.support.fuzz import on_the_wire as wire
 from tests.support.worlds.compressed import dictionary
 
@@ -230,5 +233,17 @@ TARGETS: Final[dict[str, Target]] = {
         (AskedWrongly,),
         (b"17", b"start", b"head", b"log:17", b"a7c1:17:abc"),
     ),
+    "conversations": Target(others.conversation, (), (others.CONVERSATION, b"\n" + others.CONVERSATION)),
+    "settings": Target(others.settings, (ConfigError, ValueError), others.SETTINGS),
+    "pages": Target(others.pages, (), others.PAGES),
+    "searches": Target(
+        others.searches,
+        (ValueError,),
+        (b'invoice paris subject:"x" -draft inv*', "发票 a:b".encode(), b"a\0b"),
+    ),
+    "parameters": Target(others.parameters, (ValueError,), others.TARGETS_OF_REQUESTS),
+    "front end": Target(others.front_end, (), others.FRONT_END),
+    "answers": Target(others.answers, (), others.ANSWERS),
+    "attached files": Target(others.attached_files, (NotCompound,), others.FILES),
 }
 """By name."""

@@ -375,6 +375,13 @@ _ALL: Final = (
         tests=_unit("unit/transport/test_key_set"),
     ),
     Bug(
+        "what nodes compare does not cover what they applied",
+        "huahuo.eventstore.replicated.apply",
+        "digest.update(_encode((offset, time_ms, what)))",
+        "digest.update(_encode((offset, time_ms)))",
+        tests=_unit("unit/eventstore/test_apply"),
+    ),
+    Bug(
         "an origin may end with ours",
         "huahuo.transport.access.origin",
         "return page == own or",

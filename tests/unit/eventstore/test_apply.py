@@ -16,7 +16,7 @@ from huahuo.eventstore.replicated.agreement import Agreement
 from huahuo.eventstore.replicated.apply import Reserved, Run, Step
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
-from huahuo.eventstore.replicated.proposal import Codec, Item, Reserve
+from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, Reserve
 from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
 from huahuo.eventstore.sequencer.port import Ordered
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
@@ -54,6 +54,19 @@ def test_where_one_commit_ends_changes_nothing() -> None:
     proposals = [encoded(proposal(n, said(), said("t"), Item(reserve=Reserve("c", 5)))) for n in range(1, 9)]
     whole = apply(*proposals)[:2]
     assert all(apply(*proposals, cuts=cuts)[:2] == whole for cuts in ((2,), (3, 5), range(1, 9)))
+
+
+def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
+    ways: tuple[list[Proposal], ...] = (
+        [proposal(1, said())],
+        [proposal(1, said("t"))],
+        [proposal(1, said(), clock_ms=10**12)],
+        [proposal(2, said())],
+        [proposal(1, said()), proposal(1, said())],
+        [],
+    )
+    states = [apply(*map(encoded, one))[0] for one in ways]
+    assert len({state.digest for state in states}) == len(ways)
 
 
 def test_only_the_next_number_of_an_incarnation_is_applied() -> None:
@@ -128,12 +141,31 @@ def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
     assert Codec(b"k" * 32, "log").decode(data) is None
 
 
+def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
+    kept = "68ebe0d1d97f20bea6d310113741d526570199a16101a174010100a1629301c40163c4016490"
+    found = Codec(b"k" * 32, "log").decode(bytes.fromhex(kept))
+    assert found is not None
+    assert (found.node, found.epoch, found.token, found.number, found.build) == ("a", 1, "t", 1, "b")
+    assert (found.seen, list(found.items)) == (Passed(1, b"c", b"d"), [])
+
+
 def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
     born = Birth(1, "id", b"mark")
     assert birth.load(birth.dump(born)) == born
     for data in (b"", b"b", birth.dump(born)[:-1], encoded(proposal())):
         assert birth.load(data) is None
     assert CODEC.decode(birth.dump(born)) is None
+
+
+def test_a_birth_that_is_told_again_holds_for_its_key_and_in_each_of_its_bytes() -> None:
+    born, key = Birth(1, "id", b"mark"), b"k" * 32
+    told = birth.dump_again(born, key)
+    found = birth.load_again(told, key)
+    assert found is not None
+    assert found == (born, True)
+    assert birth.load_again(told, b"j" * 32) != found
+    for at in range(1, len(told)):
+        assert birth.load_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
 
 
 def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
@@ -200,6 +232,13 @@ def test_the_last_word_of_a_node_counts_and_words_about_what_is_forgotten_do_not
     agreement.hear("b", passed(9))
     assert agreement.verdict() == "agreed"
     assert agreement.last == passed(9)
+
+
+def test_blocks_that_follow_one_another_are_one() -> None:
+    blocks = Blocks()
+    blocks.add("c", 1, 10)
+    blocks.add("c", 11, 10)
+    assert [blocks.take("c", 15), blocks.take("c", 5), blocks.take("c", 1)] == [1, 16, None]
 
 
 def test_a_node_hands_out_from_its_blocks_in_rising_order() -> None:

@@ -37,6 +37,7 @@ def test_all_words_must_be_there_and_chinese_ones_as_phrases() -> None:
 
 def test_operators_of_the_search_engine_are_only_words() -> None:
     assert match_of('a" OR NOT b) NEAR(') == '"a " AND "OR" AND "NOT" AND "b)" AND "NEAR("'
+    assert match_of("a\0b") == '"a b"'
 
 
 @pytest.mark.parametrize("text", ["", "  ", "*", '" - "', "x" * 1001])

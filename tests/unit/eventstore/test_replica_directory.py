@@ -42,6 +42,7 @@ async def test_a_directory_of_an_earlier_version_gets_the_table_when_it_is_opene
     with sqlite3.connect(tmp_path / DATABASE) as connection:
         connection.execute("DROP TABLE passed")
     connection.close()
+    assert find_damage(tmp_path / DATABASE) == []
     log = await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="new")
     assert isinstance(await log.append(append(event("s"))), Appended)
     assert await log.verify() == 2

@@ -17,6 +17,7 @@ from huahuo.mailcheck.servers.faults import (
     TlsFailed,
 )
 from huahuo.mailcheck.web.answers import Answer, issued, refusal, retry_after_s
+from huahuo.mailcheck.web.device_code import code_of
 from huahuo.mailcheck.web.retrying import WITHIN_S, is_passing, with_retries
 from huahuo.testing.virtual_loop import run_virtual, virtual_loop
 from huahuo.testing.world import VirtualAmbient
@@ -90,6 +91,30 @@ def test_what_a_server_said_holds_no_secret() -> None:
 def test_an_answer_that_is_no_answer_is_a_failure_of_the_server(body: bytes) -> None:
     with pytest.raises(HttpFailed):
         issued(Answer(200, {}, body), 0)
+
+
+def test_an_answer_that_nests_without_end_is_none() -> None:
+    assert Answer(200, {}, b'{"a":' + b"[" * 200_000).json() == {}
+
+
+@pytest.mark.parametrize("seconds", [10**400, "nan", "1e999", "-1e999", [], {}, None, "soon"])
+def test_a_life_or_interval_that_is_no_number_of_seconds_is_one_all_the_same(seconds: Any) -> None:
+    fresh = issued(answer(200, {"access_token": "a", "expires_in": seconds}), 0)
+    assert 1 <= fresh.lifetime_s <= 86_400
+    given = {"device_code": "d", "user_code": "u", "verification_uri": "https://example.com"}
+    code = code_of(answer(200, {**given, "interval": seconds, "expires_in": seconds}), 0)
+    assert 1 <= code.interval_s <= 60
+    assert code.life_s <= 3600
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 +0000", "1 2 3 4:5 +99999999"])
+def test_a_date_that_is_none_does_not_say_when_to_ask_again(date: str) -> None:
+    assert retry_after_s({"retry-after": date}, 0) is None
+
+
+@pytest.mark.parametrize("error", [["a"], [[[]]], {"code": ["a"], "message": {}}, 0, True])
+def test_an_error_of_any_form_is_a_refusal(error: Any) -> None:
+    assert isinstance(refusal(answer(400, {"error": error, "error_description": [1]}), 0), HttpFailed)
 
 
 def test_an_answer_shows_no_token() -> None:

@@ -11,17 +11,30 @@ from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckHeld,
     CheckOver,
+    Content,
     Done,
     Finish,
+    KeepContents,
     MailsFound,
+    MailsSeen,
     NoMailbox,
     Plan,
     Progress,
     ReportProgress,
     ReportStatus,
+    SeeUnread,
 )
 from huahuo.mailcheck.roster.commands import CancelCheck, CheckEmails, DeleteEmails
-from huahuo.mailcheck.tables.records import MailPlace, MailRecord, mail_key, record_key, rfc3339
+from huahuo.mailcheck.tables.records import (
+    MISSING,
+    UNREAD,
+    MailPlace,
+    MailRecord,
+    Unread,
+    mail_key,
+    record_key,
+    rfc3339,
+)
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_checks, broken_mails
 
@@ -229,6 +242,44 @@ def test_a_mail_is_found_in_its_mailbox_s_list_and_by_its_id() -> None:
     )
     place = msgspec.json.decode(book.rows["mail", "", mail_key(1)], type=MailPlace)
     assert place == MailPlace(USER, 1, received)
+
+
+def test_what_a_watcher_fetched_is_told_and_known_to_the_next_check() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.mailbox(1, MailsSeen((mail(1), mail(2)), cursor(2)))
+    assert book.mailbox_state(1).seen["INBOX"] == cursor(2)
+    book.mailbox(1, MailsSeen((mail(2), mail(3)), cursor(3)))
+    assert book.types(U).count("mail_received") == 3
+
+
+def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists() -> None:
+    book = Book()
+    book.add("a@x.com")
+    before = book.heads[M]
+    for seen in (
+        SeeUnread("INBOX", 1, ""),
+        SeeUnread("INBOX", 1, "1:3"),
+        SeeUnread("INBOX", 1, "1:3"),
+        SeeUnread("INBOX", 2, "1:3"),
+    ):
+        book.mailbox(1, seen)
+    assert [(e["uidvalidity"], e["uids"]) for e in book.said(M, before)] == [(1, "1:3"), (2, "1:3")]
+    kept = [value for (table, _, _), value in book.rows.items() if table == UNREAD]
+    assert [msgspec.json.decode(one, type=Unread) for one in kept] == [Unread("INBOX", 2, "1:3")]
+
+
+def test_a_content_that_was_read_after_its_headers_is_kept_with_its_mail() -> None:
+    book = running()
+    book.mailbox(1, MailsFound(1, (mail(4, content=b""),), cursor(4)))
+    assert len(book.table(MISSING)) == 1
+    received = NOW_MS - 3_600_000
+    record = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
+    book.mailbox(1, KeepContents((Content(record, received, b"text", has_attachments=True),)))
+    assert book.said(M)[-1]["mails"] == [{"mail_id": 1, "blob": blob_id(b"text"), "attached": False}]
+    shown = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
+    assert (shown.blob, shown.has_attachments) == (blob_id(b"text"), True)
+    assert (book.blobs[blob_id(b"text")], book.table(MISSING)) == (b"text", [])
 
 
 def test_equal_mails_are_separate_events() -> None:

@@ -8,19 +8,29 @@ import pytest
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret
-from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck, Unwatch, Watch
+from huahuo.mailcheck.fetched import UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckOver,
+    Done,
     Finish,
+    KeepGrant,
     MailsFound,
     Progress,
     ReportProgress,
     ReportStatus,
+    WatchState,
 )
 from huahuo.mailcheck.replies import Success, Warned, encode
-from huahuo.mailcheck.roster.commands import AddEmail, CancelCheck, CheckEmails, DeleteEmails, UpdateEmail
+from huahuo.mailcheck.roster.commands import (
+    AddEmail,
+    CancelCheck,
+    CheckEmails,
+    DeleteEmails,
+    UpdateEmail,
+    WatchEmails,
+)
 from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_state
 from tests.support.models.mail_rules import leaks
 
@@ -162,6 +172,7 @@ def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
     reply = book.roster(USER, AddEmail(email="c@x.com", mail_type="imap", secrets=P)).reply
     assert isinstance(reply, Refusal)
     assert reply.code == "too_large"
+    assert "2" in reply.message
 
 
 # -- update -------------------------------------------------------------------------------------
@@ -191,6 +202,34 @@ def test_an_update_of_nothing_says_nothing() -> None:
     book.add("a@x.com")
     assert isinstance(book.roster(USER, UpdateEmail(email_id=1, port=993)).reply, Success)
     assert book.types(U) == ["email_added"]
+
+
+def test_chosen_folders_are_kept_once_each_and_both_streams_say_so() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.roster(USER, UpdateEmail(email_id=1, folders=(" Spam", "Spam", "Work/中 ")))
+    assert row(book, 1)["folders"] == ["Spam", "Work/中"]
+    assert book.mailbox_state(1).folders == ("Spam", "Work/中")
+    book.roster(USER, UpdateEmail(email_id=1, folders=None))
+    assert "folders" not in row(book, 1)
+    assert book.mailbox_state(1).folders is None
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x7f"])
+def test_a_folder_whose_name_none_can_have_is_refused_by_its_field(name: str) -> None:
+    book = Book()
+    book.add("a@x.com")
+    reply = book.roster(USER, UpdateEmail(email_id=1, folders=("Spam", name))).reply
+    assert isinstance(reply, Refusal)
+    assert (reply.code, reply.details) == ("invalid_field", "folders")
+
+
+def test_the_way_in_which_a_grant_was_accepted_is_remembered() -> None:
+    book = Book()
+    book.add(mail_type="outlook", secrets=OAUTH)
+    way = Way(graph=True, token_url="https://login.example/token", scope="Mail.Read")
+    assert book.mailbox(1, KeepGrant(book.mailbox_state(1).grant, way)) == Done()
+    assert book.mailbox_state(1).way == way
 
 
 def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
@@ -322,6 +361,8 @@ def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) ->
         reply = book.roster(USER, kind(ids)).reply
         assert isinstance(reply, Refusal)
         assert reply.code == code
+    taken = book.roster(USER, kind((1, 2, 3))).reply
+    assert not isinstance(taken, Refusal) or taken.code != "too_large"
 
 
 def test_a_cancel_ends_the_check_at_100_and_forgets_it() -> None:
@@ -403,6 +444,7 @@ def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success() -> No
     book.mailbox(1, Begin(first))
     book.mailbox(1, Finish(first, "error", "无法连接"))
     assert (row(book, 1)["status"], row(book, 1)["last_check_time"]) == ("error", None)
+    assert row(book, 1)["message"] == "无法连接"
     second = check(book, 1)
     book.mailbox(1, Begin(second))
     book.mailbox(1, MailsFound(second, (mail(1), mail(2)), cursor(2)))
@@ -411,6 +453,22 @@ def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success() -> No
     ended = msgspec.json.decode(book.stream(U)[-1].body)["timestamp"]
     assert (seen["status"], seen["progress"], seen["mail_count"]) == ("ok", 100, 2)
     assert (seen["message"], seen["last_check_time"]) == ("检查完成，共 2 封新邮件", ended)
+
+
+def test_a_mailbox_is_watched_at_its_server_until_it_is_not_also_behind_a_restart() -> None:
+    book = Book()
+    book.add("a@x.com")
+    decision = book.roster(USER, WatchEmails((1,), on=True))
+    assert (decision.effects, len(book.table("watched"))) == ((Watch(1, "imap.x.com"),), 1)
+    decision = book.roster(USER, WatchEmails((1,), on=False))
+    assert (decision.effects, len(book.table("watched"))) == ((Unwatch(1),), 0)
+
+
+def test_what_a_watcher_met_is_told_with_its_advice() -> None:
+    book = Book()
+    book.add("a@x.com")
+    book.mailbox(1, WatchState("error", "无法连接", "connect", "check_host"))
+    assert book.said(U)[-1]["advice"] == "check_host"
 
 
 def test_an_implicit_check_makes_the_mailbox_busy() -> None:

@@ -1,10 +1,15 @@
 """The import of many mailboxes in one append."""
 
+from typing import Literal
+
+import pytest
+
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.effects import StartCheck
 from huahuo.mailcheck.replies import ImportResult, LineFailure
 from huahuo.mailcheck.roster.commands import ImportEmails
-from huahuo.mailcheck.roster.importer import parse
+from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks
 
@@ -37,6 +42,28 @@ def test_all_good_lines_come_in_one_append_and_the_others_are_told_by_number() -
     ]
     assert book.secrets["mailbox/3", "password"] == Secret("canary-3")
     assert leaks(["canary-1", "canary-2", "rubbish-canary"], *(e.body for e in book.events)) == []
+
+
+@pytest.mark.parametrize("validate", ["login", "check"])
+def test_each_mailbox_of_an_import_is_signed_in_to_or_checked_if_it_asks_for_that(
+    validate: Literal["login", "check"],
+) -> None:
+    book = Book()
+    data = parse("a@x.com----p\nb@y.com----p", "imap")
+    decision = book.roster(USER, ImportEmails("imap", data, validate))
+    started = [one for one in decision.effects if isinstance(one, StartCheck)]
+    is_login = validate == "login"
+    assert [(one.email_id, one.host, one.login) for one in started] == [
+        (1, "imap.x.com", is_login),
+        (2, "imap.y.com", is_login),
+    ]
+    assert book.roster_state(USER).checks == {one.email_id: one.check_id for one in started}
+
+
+def test_an_import_counts_more_in_memory_than_its_text_and_by_its_lines() -> None:
+    one, many = "a" * 4_000, "a\n" * 2_000
+    assert bytes_in_memory(one) >= 2 * len(one)
+    assert bytes_in_memory(many) >= bytes_in_memory(one) + 400 * 1_999
 
 
 def test_an_outlook_line_brings_its_token_sealed() -> None:

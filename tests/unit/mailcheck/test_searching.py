@@ -225,6 +225,8 @@ def test_after_a_crash_each_mail_is_found_once(tmp_path: Path) -> None:
         ({"since": "yesterday"}, "since"),
         ({"until": "2026-13-01"}, "until"),
         ({"before": "x"}, "before"),
+        ({"before": "9" * 30}, "before"),
+        ({"before": "9" * 5_000}, "before"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_the_field(fields: dict[str, Any], name: str) -> None:

@@ -311,6 +311,10 @@ def test_a_previous_secret_still_verifies_and_no_longer_signs() -> None:
     assert isinstance(Authenticator(OLD).verify(after, NOW_MS), AuthFailure)
 
 
+def test_a_secret_of_32_bytes_is_long_enough() -> None:
+    Authenticator(b"x" * 32, previous=[b"y" * 32])
+
+
 @pytest.mark.parametrize("secrets", [(b"x" * 31, ()), (SECRET, (b"short",)), (b"", ())])
 def test_a_short_secret_is_refused_with_what_to_do(secrets: tuple[bytes, tuple[bytes, ...]]) -> None:
     with pytest.raises(ValueError, match="at least 32"):

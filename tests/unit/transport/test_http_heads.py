@@ -33,7 +33,9 @@ def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line(
         ((), False, 0),
         ((("Content-Length", "0"),), False, 0),
         ((("Content-Length", "7"),), True, 7),
+        ((("Content-Length", "00"),), False, 0),
         ((("Transfer-Encoding", "chunked"),), True, None),
+        ((("Content-Length", "0"), ("Transfer-Encoding", "chunked")), True, None),
     ],
 )
 def test_a_body_is_as_large_as_its_head_announces(

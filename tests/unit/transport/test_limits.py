@@ -58,6 +58,11 @@ def test_connections_are_admitted_then_over_then_refused() -> None:
     ]
 
 
+def test_a_limit_of_one_admits_one() -> None:
+    limit = ConnectionLimit(1)
+    assert [limit.enter("a") for _ in range(3)] == [Entry.ADMITTED, Entry.OVER, Entry.REFUSED]
+
+
 def test_a_refused_connection_is_not_counted() -> None:
     limit = ConnectionLimit(1)
     for _ in range(10):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import msgspec
 import pytest
-from msgspec import Struct
 
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol import incoming
@@ -11,7 +11,7 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.listed import listed
 from huahuo.transport.protocol.parts import merge
-from huahuo.transport.protocol.strict_json import decode_closely
+from huahuo.transport.protocol.strict_json import VALUES_MAX, decode_closely
 from huahuo.transport.words import en, zh
 
 EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
@@ -56,6 +56,12 @@ def test_an_action_that_is_no_text_is_refused_by_its_name() -> None:
     assert refused.id == "a"
 
 
+def test_a_field_whose_name_is_not_shown_is_refused_with_the_reason_and_the_id() -> None:
+    refused = incoming.invalid_field("<b>", "it is missing", "7")
+    assert (refused.code, refused.details, refused.id) == (ErrorCode.INVALID_FIELD, "it is missing", "7")
+    assert "<b>" not in refused.message
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -90,6 +96,41 @@ def test_a_message_that_is_too_long_is_not_looked_at() -> None:
     assert refused.code is ErrorCode.BAD_MESSAGE
 
 
+def a_message_of(values: int, value: bytes = b"0") -> bytes:
+    """Of so many values: its action, a list, and what is in it."""
+    return b'{"action":"count","all":[' + b",".join([value] * (values - 2)) + b"]}"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        a_message_of(VALUES_MAX + 1),
+        a_message_of(VALUES_MAX + 1, b'"a"'),
+        a_message_of(VALUES_MAX // 2 + 2, b"{}"),
+        a_message_of(VALUES_MAX // 2 + 2, b"[0]"),
+        b'{"action":"count",' + b",".join(b'"%d":0' % number for number in range(VALUES_MAX)) + b"}",
+        PUBLISH.replace(b"{}", b"{" + b",".join(b'"%d":0' % number for number in range(VALUES_MAX)) + b"}"),
+    ],
+    ids=["numbers", "texts", "objects", "lists", "keys", "publish"],
+)
+def test_a_message_of_too_many_values_is_refused_with_the_bound(data: bytes) -> None:
+    for form in (data, data.decode()):
+        refused = incoming.parse(form, bytes_max=4 << 20, depth_max=32)
+        assert isinstance(refused, incoming.Invalid)
+        assert refused.code is ErrorCode.BAD_MESSAGE
+        assert str(VALUES_MAX) in refused.message
+
+
+@pytest.mark.parametrize("space", [b"", b"\n"])
+def test_a_message_of_as_many_values_as_the_bound_is_read(space: bytes) -> None:
+    assert isinstance(parsed(a_message_of(VALUES_MAX, space + b"0")), incoming.Parsed)
+
+
+def test_commas_and_brackets_in_texts_are_no_values() -> None:
+    text = rb",[{\"\\" * (VALUES_MAX // 2)
+    assert isinstance(parsed(b'{"action":"count","text":"' + text + b'"}'), incoming.Parsed)
+
+
 def test_a_list_of_events_is_read_object_by_object_where_lists_may_not_be_so_deep() -> None:
     read = incoming.parse(PUBLISH, bytes_max=1 << 20, depth_max=3)
     assert isinstance(read, incoming.Parsed | incoming.Invalid)
@@ -111,11 +152,11 @@ def test_a_publish_in_an_unusual_form_means_what_it_says_all_the_same(fields: by
     assert parsed(data) == incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
 
 
-class Place(Struct):
+class Place(msgspec.Struct):
     street: str
 
 
-class Order(Struct):
+class Order(msgspec.Struct):
     to: Place
     more: list[Place] = []
     named: dict[str, Place] = {}
@@ -139,3 +180,15 @@ def test_a_field_that_is_missing_inside_another_is_named_with_the_message_s_own(
     words = Words()
     words.add(zh, en)
     assert words.explain(details, "zh") == details.replace(en.MISSING, zh.MISSING)
+
+
+class Counts(msgspec.Struct, frozen=True):
+    by_number: dict[int, int]
+
+
+@pytest.mark.parametrize("twin", ["01", "9007199254740993"])
+def test_keys_that_are_numbers_are_read_faithfully_or_refused_by_their_field(twin: str) -> None:
+    assert incoming.converted({"by_number": {"1": 5, "2": 6}}, "7", Counts) == Counts({1: 5, 2: 6})
+    refused = incoming.converted({"by_number": {"1": 5, twin: 6}}, "7", Counts)
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.details.split(":")[0], refused.id) == ("by_number", "7")

@@ -18,6 +18,7 @@ ADMIN = Principal(1, "root", is_admin=True)
         (Judged(kinds=frozenset({"order"})), ALICE, "group/ops", False),
         (Judged(others=True), ALICE, "group/ops", True),
         (Judged(others=True), ADMIN, "group/ops", False),
+        (Judged(others=True), ADMIN, "user/43", False),
         (Judged(others=True), ALICE, "user/42", False),
         (Judged(others=True), ALICE, "user/43", True),
         (Judged(others=True), ALICE, "system", False),

@@ -114,6 +114,13 @@ def test_fields_of_a_wrong_type_are_refused_by_name_and_the_refusal_is_kept() ->
     assert error["details"].startswith("text: ")
 
 
+def test_the_refusal_of_a_query_names_its_id_too() -> None:
+    driver = Driver(commands=[note_command(query=True)])
+    driver.login()
+    (error,) = driver.say(action="note", id="q1", text=5)[-1:]
+    assert (error["code"], error["id"]) == ("invalid_field", "q1")
+
+
 def test_a_missing_field_is_named() -> None:
     (error,) = logged_in().say(action="note")
     assert (error["code"], error["details"]) == ("invalid_field", "text: it is missing")

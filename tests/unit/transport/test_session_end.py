@@ -40,6 +40,22 @@ def test_a_message_counts_as_being_heard() -> None:
     assert driver.closed is None
 
 
+@pytest.mark.parametrize("short_ways", [True, False])
+def test_an_ack_counts_as_being_heard_by_whichever_way_it_is_read(short_ways: bool) -> None:
+    driver = logged_in()
+    driver.short_ways = short_ways
+    for seq in range(1, 6):
+        driver.append("user/42", "x")
+        driver.after(50, heard=False)
+        driver.ack(user_42=seq)
+    driver.append("system", "x")
+    driver.append("user/42", "x")
+    driver.after(50, heard=False)
+    driver.ack(user_42=6, system=1)
+    driver.after(50, heard=False)
+    assert driver.closed is None
+
+
 @pytest.mark.parametrize("code", [code for code in CloseCode if code >= 4000])
 def test_goaway_comes_before_the_close_and_says_when_to_return(code: CloseCode) -> None:
     driver = logged_in()

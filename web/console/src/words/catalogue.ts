@@ -206,6 +206,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["同时尝试 {} 个", "{} are tried at once"],
   ["密码只能在登录后 {} 分钟内导出", "passwords are exported within {} minutes of a sign-in"],
   ["消息嵌套超过 {} 层", "the message is nested deeper than {} levels"],
+  ["消息包含超过 {} 个值", "the message has more than {} values"],
   ["一个连接最多订阅 {} 个流", "one connection may subscribe to at most {} streams"],
   ["超出 {}", "beyond {}"],
   ["整数超出 {}", "an integer beyond {}"],
