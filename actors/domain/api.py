@@ -63,7 +63,8 @@ class EntityApi:
         self._deciders = {
             kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
         }
-
+        for decider in self._deciders.values():
+            decider.look_at_code()
         waiting_max = given.effects_waiting_max
         self.effects = Effects(
             log=host.log,

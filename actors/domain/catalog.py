@@ -39,6 +39,8 @@ class Catalog:
         self._asked: dict[str, Entity[Any]] = {}
         """By action of a query, whose it is."""
         self._derived: dict[str, list[Entity[Any]]] = {}
+        self.table_codes: dict[str, bytes] = {}
+        """By table, what changes with the code that makes it, once `rebuilding` has looked at it."""
         for entity in entities:
             if not isinstance(entity, Entity):
                 raise DefinitionError(

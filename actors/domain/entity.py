@@ -111,6 +111,8 @@ class Entity[S]:
         """By table, what says which rows an entity has: see `rows`."""
         self.upcasts: dict[tuple[str, int], Upcast] = {}
         self.rules: dict[type[Effect], EffectRules] = {}
+        self.code_print = ""
+        """What changes with the code that makes its states, once `EntityFold` has looked at it."""
         self._evolves = Handlers("evolve", Event, kind, state)
         self._decides = Handlers("decide", Command, kind, state)
         self._effects = Handlers("effect", Effect, kind)

@@ -1,7 +1,6 @@
 """The state of an entity, computed from its stream by its `evolve` handlers. Pure."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -78,10 +77,16 @@ class EntityFold:
         self._state = msgspec.msgpack.Decoder(entity.state)
         self._encode = msgspec.msgpack.Encoder().encode
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """See `Fold`."""
-        return _fingerprint(self.entity)
+        """See `Fold`. The same as long as the process runs: what the code names may change meanwhile."""
+        if not self.entity.code_print:
+            self.look_at_code()
+        return self.entity.code_print
+
+    def look_at_code(self) -> None:
+        """Note by which code states are made from now on. To be called before any of it runs."""
+        self.entity.code_print = _fingerprint(self.entity)
 
     def initial(self, stream: str) -> Held:
         """See `Fold`."""

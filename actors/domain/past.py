@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from huahuo.actors.domain.alike import as_builtins
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import key_of
@@ -27,7 +28,7 @@ class EntitySubject:
         """`sets`: whether the state may hold any."""
         self.entity = self.stream = stream
         self.parts = (Part(stream, fold),)
-        self._order: Any = "deterministic" if sets else None
+        self._sets = sets
 
     def concerns(self, event: StoredEvent) -> bool:
         """See `Subject`."""
@@ -37,7 +38,10 @@ class EntitySubject:
     def show(self, states: Any) -> dict[str, Any]:
         """See `Subject`."""
         held: Held = states[0]
-        shown: dict[str, Any] = msgspec.to_builtins(held.state, str_keys=True, order=self._order)
+        state = held.state
+        shown: dict[str, Any] = (
+            as_builtins(state) if self._sets else msgspec.to_builtins(state, str_keys=True)
+        )
         return shown
 
     def glimpse(self, states: Any, event: StoredEvent) -> dict[str, Any]:

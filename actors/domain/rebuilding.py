@@ -52,14 +52,15 @@ async def rebuild(log: Log, table: str, catalog: Catalog, *, now_ms: int, told: 
     crash in between, `finish` does it again.
     """
     mark = table.encode()
+    code = code_of(catalog, table) if table in catalog.derived else None
     await log.append(Append(ts_ms=now_ms, rows=(RowPut(KIND, _MARKS, mark, b""),)))
     writer = _Writer(log, now_ms)
     source = _derived if table in catalog.derived else _replayed
     async for rows in source(log, table, catalog, told):
         await writer.add(rows)
     last: list[RowPut | RowDrop] = [RowDrop(KIND, _MARKS, mark)]
-    if table in catalog.derived:
-        last.append(RowPut(KIND, _CODE, mark, code_of(catalog, table)))
+    if code is not None:
+        last.append(RowPut(KIND, _CODE, mark, code))
     await writer.end(last)
     return writer.count
 
@@ -104,8 +105,11 @@ async def notice_new(log: Log, catalog: Catalog, *, now_ms: int) -> None:
 
 
 def code_of(catalog: Catalog, table: str) -> bytes:
-    """What changes with the code that makes a derived table."""
-    return derived.code_of(table, [(one, EntityFold(one).fingerprint) for one in catalog.derived[table]])
+    """What changes with the code that makes a derived table. It is looked at once, before the code runs."""
+    if table not in catalog.table_codes:
+        prints = [(one, EntityFold(one).fingerprint) for one in catalog.derived[table]]
+        catalog.table_codes[table] = derived.code_of(table, prints)
+    return catalog.table_codes[table]
 
 
 class _Writer:

@@ -31,6 +31,8 @@ CHARS_MAX: Final = 1_024
 """A longer text is taken to be in no catalogue: the time to match a pattern grows with its square."""
 _WORDED: Final = tuple(b'{"type":"%b"' % one for one in (b"success", b"error", b"warning", b"info"))
 """What replies with a text for people begin with."""
+_OF_ENTITIES: Final = frozenset({"not_found", "too_large", "invalid_field"})
+"""Codes with which entities refuse, in English. With any other, a message is of an application."""
 _OF_FIELD: Final = re.compile(r"((?:[\w.\[\]]{1,64}: )?)(.*?)((?: - at `[^`]*`)?)", re.DOTALL)
 """Details about a field begin with its name and may end with its place. Neither is translated."""
 _decode: Final = msgspec.json.decode
@@ -116,7 +118,8 @@ class Words:
         """The body of a reply in this language. `details`: the language of an error's details."""
         if details == "zh" and body.startswith(_WORDED[1]):
             said = _decode(body)
-            texts = {name: said[name] for name in ("message", "details") if isinstance(said.get(name), str)}
+            fields = ("message", "details") if said.get("code") in _OF_ENTITIES else ("details",)
+            texts = {name: said[name] for name in fields if isinstance(said.get(name), str)}
             told = {name: self.explain(text, details) for name, text in texts.items()}
             body = body if told == texts else _encode({**said, **told})
         if language == "zh" or not body.startswith(self._worded):

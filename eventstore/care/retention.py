@@ -108,6 +108,8 @@ class _BySize:
         self.cursor = 0
         self.over: dict[str, int] = {}
         """Streams that are too large, each with its bound."""
+        self.passed: dict[str, int] = {}
+        """Of streams that begin with many events which no rule frees: the last of those that were seen."""
         self._facts = facts
         self._sizes: dict[str, int] = {}
 
@@ -200,10 +202,14 @@ class Retention:
         stream = next(iter(sizes.over))
         rule, head = self._rule_of(stream), self._log.head(stream)
         assert rule is not None, "it was counted because of one"
-        page = await self._log.read(stream, head.first - 1, events_max=BATCH_EVENTS, bytes_max=STEP_BYTES)
-        chosen = sizes.choose(stream, [event for event in page if event.seq < head.seq])
+        after = max(head.first - 1, sizes.passed.get(stream, 0))
+        page = await self._log.read(stream, after, events_max=BATCH_EVENTS, bytes_max=STEP_BYTES)
+        older = [event for event in page if event.seq < head.seq]
+        chosen = sizes.choose(stream, older)
         if chosen:
             await self._prune(chosen, rule)
+        elif older:
+            sizes.passed[stream] = older[-1].seq
         else:
             sizes.over.pop(stream, None)
         return True

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from huahuo.actors.domain.alike import as_json
 from huahuo.actors.domain.decision import After, CancelEffects, Every, ToStart
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command, Effect, traits
@@ -88,4 +89,4 @@ def plain(body: bytes, cls: type) -> str:
         value: object = msgspec.json.decode(body, type=cls)
     except msgspec.ValidationError:  # a value of another type: it is shown as it is
         return body.decode()
-    return msgspec.json.encode(value, order="deterministic").decode()
+    return as_json(value).decode()

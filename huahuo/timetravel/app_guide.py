@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from huahuo.actors.domain.alike import as_json
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.names import KIND
 from huahuo.app.application import load
@@ -55,4 +56,4 @@ def folded(stream: str) -> bool:
 
 def shown(state: Held, _event: StoredEvent) -> Any:
     """The state, field by field. Sets are sorted: each version runs in a process of its own."""
-    return msgspec.Raw(msgspec.json.encode(state.state, order="deterministic"))
+    return msgspec.Raw(as_json(state.state))

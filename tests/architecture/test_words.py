@@ -133,6 +133,17 @@ def test_details_come_in_the_language_of_the_client_and_names_stay() -> None:
         assert (told["message"], told["details"]) == (en.BUSY, en.MISSING)
 
 
+def test_what_an_application_says_in_english_stays_though_a_text_of_the_service_is_like_it() -> None:
+    words = Words()
+    words.add(zh, en)
+    words.add(entities_zh, entities_en)
+    text = entities_en.NO_SUCH.format("coupon: try another")
+    own = msgspec.json.encode({"type": "error", "code": "no_coupon", "message": text})
+    assert words.reply(own, "zh", "zh") is own
+    entity = msgspec.json.encode({"type": "error", "code": "not_found", "message": text})
+    assert entities_zh.NO_SUCH.format("coupon") in words.reply(entity, "zh", "zh").decode()
+
+
 def _called(node: ast.Call) -> str:
     called = node.func
     if isinstance(called, ast.Attribute):

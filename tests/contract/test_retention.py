@@ -81,6 +81,19 @@ async def test_what_an_entity_wrote_on_its_own_stream_stays_though_the_applicati
         assert await seqs(log, "group/1") == [1, 2, 3, 6]
 
 
+async def test_a_stream_has_its_bound_however_much_of_it_an_entity_wrote_that_is_gone(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await put(log, "group/1", 2 * BATCH_EVENTS + 1, OLD, entity="group/1")
+        await put(log, "group/1", 5, OLD, entity="other/1")
+        one = retention(log, Rule(streams="group/*", bytes_max=200))
+        await all_steps(one)
+        kept = 2 * BATCH_EVENTS + 1
+        assert await seqs(log, "group/1") == [*range(1, kept + 1), kept + 5]
+        await put(log, "group/1", 3, OLD, entity="other/1")
+        await all_steps(one)
+        assert await seqs(log, "group/1") == [*range(1, kept + 1), kept + 8]
+
+
 async def test_of_an_entity_only_superseded_progress_goes_so_its_state_stays(engine: Engine) -> None:
     async with opened(engine) as log:
         await put(log, "order/1", 2, OLD, type="placed")

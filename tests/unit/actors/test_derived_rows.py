@@ -1,5 +1,6 @@
 """Rows that follow from states: written with each decision, made anew from the log by today's code."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,20 @@ def by_place(state: Crate, key: int) -> Sequence[Put]:
 
 def by_moves(state: Crate, key: int) -> Sequence[Put]:
     return [Put("crates", f"moved {state.moves}", f"{key:04d}", state.place)]
+
+
+counted = 0
+
+
+def count() -> None:
+    global counted  # noqa: PLW0603  what changes while a process runs
+    counted += 1
+
+
+def by_count(state: Crate, key: int) -> Sequence[Put]:
+    """Names what changes while it runs."""
+    count()
+    return [Put("crates", state.place, f"{key:04d}", counted)]
 
 
 def crates(rows: Any = by_place) -> Entity[Crate]:
@@ -129,6 +144,19 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
         await engine.api.work()
         assert await table(engine.log) == AFTER
         await engine.api.close()
+
+    in_engine(test, [crates()])
+
+
+def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(engine: Engine) -> None:
+        await fill(engine)
+        catalog = Catalog([crates(by_count)])
+        await rebuilding.rebuild(engine.log, "crates", catalog, now_ms=1)
+        assert counted
+        assert await rebuilding.outdated(engine.log, catalog) == []
+        monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
+        assert await rebuilding.outdated(engine.log, Catalog([crates(by_count)])) == []
 
     in_engine(test, [crates()])
 
