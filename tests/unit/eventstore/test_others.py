@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import RowPut
@@ -116,6 +117,7 @@ async def test_a_backup_that_is_copied_over_the_same_files_is_nobodys_write(
     await log.close()
     for file in (tmp_path / "backup").iterdir():
         shutil.copyfile(file, closed / file.name)
+        os.utime(closed / file.name, (2_000_000_000, 2_000_000_000))  # not in the same tick of a fast disk
     assert await told(closed) == ""
     sql(closed, DELETE)
     assert await told(closed) == WHILE_CLOSED, "from the next close on it is known again"
@@ -154,10 +156,10 @@ async def test_a_lock_file_of_another_owner_whose_time_cannot_be_set_closes_clea
 
     log = await opened(closed)
     monkeypatch.setattr(os, "utime", refused)
-    await log.close()
-    lock = DirectoryLock(closed)
-    assert lock.left.log == log.log_id
-    assert lock.left.database is None
+    with capture_logs() as said:
+        await log.close()
+    assert said == []
+    assert DirectoryLock(closed).left.log == log.log_id
 
 
 @pytest.mark.parametrize(
