@@ -4,6 +4,7 @@ While the log is open, the file holds the process id; after a clean close, the l
 opening knows whether to look for damage, and notices if the end of the log has gone missing.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -27,7 +28,8 @@ class Left(msgspec.Struct, frozen=True):
 
     `inode` is that of the lock file itself: in a copy of the directory it is another one. `boot` is the id
     of the machine's boot, "" if it is unknown. `counters` is the checksum of all counters, "" if it was not
-    noted. `database`: the file of the log, None if it was not noted.
+    noted. `database`: the file of the log, None if it was not noted. The lock file gets the same time, so
+    that a copy, and a backup that was put back over both files, is known by another one.
     """
 
     pid: int = 0
@@ -64,9 +66,10 @@ class DirectoryLock:
         except BaseException:
             os.close(self._file)
             raise
-        self.left = self._read()
+        self.left = self._with_own_stamp(self._read())
         """How the last holder left the directory."""
         self._database = directory / DATABASE
+        self._wal = directory / f"{DATABASE}-wal"
         self.was_written = was_written(self.left.database, stamp_of(self._database))
         """Whether another program has written the database since then."""
         self._trusted = True
@@ -114,9 +117,11 @@ class DirectoryLock:
         Call it when the database is closed. What this process mended meanwhile counts as left so.
         """
         try:
-            database = stamp_of(self._database)
-            mended = was_written(self.left.database, database) and not (self._holds or self.was_written)
-            if left is not None or mended:
+            noted, database = self.left.database, stamp_of(self._database)
+            ours = noted is not None and noted != database and not (self._holds or self.was_written)
+            if left is not None or ours:
+                if self._wal.exists():  # somebody reads it still, whose close may write the database
+                    database = None
                 self._write(msgspec.structs.replace(left or self.left, database=database))
         except OSError as error:
             _log.warning("unclean_close", reason=error.strerror)
@@ -126,12 +131,22 @@ class DirectoryLock:
     def _read(self) -> Left:
         return _left(os.pread(self._file, _BYTES_MAX, 0))
 
+    def _with_own_stamp(self, left: Left) -> Left:
+        """Without the stamp of the database if it was not this very lock file that got it."""
+        stamp = left.database
+        if stamp is None or stamp.mtime_ns == os.fstat(self._file).st_mtime_ns:
+            return left
+        return msgspec.structs.replace(left, database=None)
+
     def _write(self, left: Left) -> None:
         left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
         data = msgspec.json.encode(left)
         # Overwritten, then cut: an empty file would say that the directory was never used.
         os.pwrite(self._file, data, 0)
         os.ftruncate(self._file, len(data))
+        if (stamp := left.database) is not None:
+            with contextlib.suppress(OSError):  # only the file's owner may
+                os.utime(self._file, ns=(stamp.mtime_ns, stamp.mtime_ns))
         os.fsync(self._file)
 
 

@@ -45,7 +45,10 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def was_written(left: Stamp | None, now: Stamp | None) -> bool:
-    """Whether it is the same file, with other content. A copy is another file: nothing is known of it."""
+    """Whether it is the same file, with other content. A copy is another file: nothing is known of it.
+
+    A copy may have the inode of a file that is gone: `directory_lock` drops the stamp of such a one.
+    """
     if left is None or now is None or left.inode != now.inode:
         return False
     # A power cut after the close may give the file an earlier time back, which is not synced with its pages.

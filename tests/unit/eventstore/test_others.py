@@ -1,17 +1,21 @@
 """A row that another program deletes leaves nothing that fails a check: the write itself is told of."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import RowPut
+from huahuo.eventstore.sqlite import schema
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.others import WHILE_CLOSED, WHILE_OPEN, Stamp, was_written
+from huahuo.eventstore.sqlite.others import WHILE_CLOSED, WHILE_OPEN, Stamp, stamp_of, was_written
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
@@ -102,6 +106,60 @@ async def test_reading_it_by_another_program_is_no_change(closed: Path) -> None:
 async def test_of_a_copy_nothing_is_known(closed: Path, tmp_path: Path) -> None:
     shutil.copytree(closed, tmp_path / "copy")
     assert await told(tmp_path / "copy") == ""
+
+
+async def test_a_backup_that_is_copied_over_the_same_files_is_nobodys_write(
+    closed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(closed, tmp_path / "backup")
+    log = await opened(closed)
+    await put(log, 7)
+    await log.close()
+    for file in (tmp_path / "backup").iterdir():
+        shutil.copyfile(file, closed / file.name)
+        os.utime(closed / file.name, (2_000_000_000, 2_000_000_000))  # not in the same tick of a fast disk
+    assert await told(closed) == ""
+    sql(closed, DELETE)
+    assert await told(closed) == WHILE_CLOSED, "from the next close on it is known again"
+
+
+async def test_a_reader_that_goes_on_over_the_close_and_ends_later_has_written_nothing(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_MS", 0)  # the close does not wait for it
+    log = await opened(closed)
+    await put(log, 7)
+    with contextlib.closing(sqlite3.connect(closed / DATABASE, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        await put(log, 8)
+        await log.close()
+        os.utime(closed / DATABASE, ns=(SECOND_NS + 5, SECOND_NS + 5))
+    assert (closed / DATABASE).stat().st_mtime > 2, "the last one that closes checkpoints"
+    assert await told(closed) == ""
+
+
+async def test_a_file_that_the_lock_s_holder_puts_in_place_is_nobody_elses(closed: Path) -> None:
+    lock = DirectoryLock(closed)
+    new = closed / "new"
+    shutil.copyfile(closed / DATABASE, new)
+    new.replace(closed / DATABASE)
+    lock.leave(None)
+    assert DirectoryLock(closed).left.database == stamp_of(closed / DATABASE)
+
+
+async def test_a_lock_file_of_another_owner_whose_time_cannot_be_set_closes_cleanly(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError
+
+    log = await opened(closed)
+    monkeypatch.setattr(os, "utime", refused)
+    with capture_logs() as said:
+        await log.close()
+    assert said == []
+    assert DirectoryLock(closed).left.log == log.log_id
 
 
 @pytest.mark.parametrize(
