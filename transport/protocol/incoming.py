@@ -22,6 +22,7 @@ from huahuo.transport.protocol.strict_json import (
     depth_exceeds,
     field_with_huge,
     field_with_lost_key,
+    has_many_powers,
     is_unicode,
     text_of,
     values_exceed,
@@ -162,7 +163,7 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     """  # noqa: D205  one sentence
     value: dict[str, Any] | None = None
     size = len(data)
-    if size <= bytes_max and (size <= VALUES_MAX or not values_exceed(data)):
+    if size <= bytes_max and not has_many_powers(data) and (size <= VALUES_MAX or not values_exceed(data)):
         if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
             found = listed.listed(data)
             if found is not None:
