@@ -184,9 +184,9 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     if text is None:
         return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_TEXT)
     if values_exceed(text):
-        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_MANY_VALUES.format(VALUES_MAX))
+        return _beyond(zh.TOO_MANY_VALUES, "values", VALUES_MAX, text)
     if depth_exceeds(text, depth_max):
-        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_DEEP.format(depth_max))
+        return _beyond(zh.TOO_DEEP, "levels", depth_max, text)
     try:
         value, fault, huge = decode_closely(text)
     except (ValueError, RecursionError):
@@ -199,6 +199,18 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     if huge:
         return invalid_field(field_with_huge(value), en.BEYOND.format(BROWSER_INT_MAX), request_id)
     return _named(value)
+
+
+_FRONT = re.compile(
+    rf'\s*{{\s*"action"\s*:\s*"\w*"\s*,\s*"id"\s*:\s*"([\w.:/@-]{{1,{ID_CHARS_MAX}}})"', re.ASCII
+)
+
+
+def _beyond(message: str, what: str, bound: int, text: str) -> Invalid:
+    """The refusal of a message that is not read, with its id where our clients write it: they wait for it."""
+    front = _FRONT.match(text)
+    why = f"{what}: {en.BEYOND.format(bound)}"
+    return Invalid(ErrorCode.BAD_MESSAGE, message.format(bound), why, front[1] if front else None)
 
 
 def _named(value: dict[str, Any]) -> Parsed | Invalid:
