@@ -57,6 +57,14 @@ def test_a_foreign_line_amid_base64_ends_nothing() -> None:
     assert found == "a" * 570 + "b" * 570
 
 
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_character_too_many_in_one_of_the_last_lines_of_base64_ends_nothing(line: int) -> None:
+    lines = base64.encodebytes(b"a" * 130).split(b"\n")
+    lines[line] = lines[line][:4] + b"!" + lines[line][4:]
+
+    assert body_of("utf-8\r\nContent-Transfer-Encoding: base64", b"\n".join(lines)) == "a" * 130
+
+
 def test_an_encoding_in_quotes_is_known() -> None:
     assert body_of('utf-8\r\nContent-Transfer-Encoding: "BASE64"', base64.b64encode(TEXT.encode())) == TEXT
 
