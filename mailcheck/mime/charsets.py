@@ -4,6 +4,7 @@ Only the codecs named here are looked up. Python's own table also holds compress
 quadratic time, and its cache keeps every unknown name for the life of the process.
 """
 
+import codecs
 import re
 from functools import lru_cache
 from types import MappingProxyType
@@ -81,7 +82,7 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
     if codec == "cp1252":
         return guess(raw, label)
     if codec in _OF_PAIRS and _is_utf8(raw):
-        return clean(raw.decode("utf-8"))
+        return clean(raw.decode("utf-8", "replace"))
     for candidate in (codec, "utf-8"):
         try:
             return clean(raw.decode(candidate))
@@ -94,11 +95,14 @@ def decode(raw: bytes, label: str, *, fallback: str = "") -> str:
 
 
 def _is_utf8(raw: bytes) -> bool:
-    """Whether it is UTF-8 with some East Asian characters, as no text of `_OF_PAIRS` happens to be."""
+    """Whether it is UTF-8 with some East Asian characters, as no text of `_OF_PAIRS` happens to be.
+
+    The last character may be cut.
+    """
     if len(_OF_THREE.findall(raw[:_SAMPLE_BYTES])) < _CHARACTERS_MIN:
         return False
     try:
-        raw.decode("utf-8")
+        codecs.utf_8_decode(raw, "strict", False)
     except UnicodeError:
         return False
     return True

@@ -45,7 +45,8 @@ _BASE64_BLANKS = b" \t\r\n="
 
 
 _FOOTER_BYTES = 16 * 1024
-_FOREIGN_LINE = re.compile(rb"(?<=\n)[A-Za-z0-9+/= \t\r]{0,2000}[^A-Za-z0-9+/= \t\r\n]")
+_FOREIGN_LINE = re.compile(rb"(?<=\n)(?:[A-Za-z0-9+/= \t\r]{0,2000}[^A-Za-z0-9+/= \t\r\n]){2}")
+"""One such character alone is damage amid base64, which is read without it."""
 _BASE64_LINE = re.compile(rb"\n[A-Za-z0-9+/]{60,2000}=*\r?(?:\n|$)")
 
 

@@ -60,7 +60,10 @@ class Exchanges:
             ):
                 body, packed = bytearray(), _packed(response)
                 async for chunk in response.aiter_raw():
-                    body += packed.decompress(chunk, bytes_max + 1 - len(body)) if packed else chunk
+                    if packed is None:
+                        body += chunk
+                    elif not packed.eof:  # it would keep what follows the end, with a copy for each chunk
+                        body += packed.decompress(chunk, bytes_max + 1 - len(body))
                     if len(body) > bytes_max:
                         if not may_cut:
                             raise BrokenProtocol("an answer is too long")

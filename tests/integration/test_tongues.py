@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from huahuo.actors.plugins.tongues import Message, Understood
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.strict_json import VALUES_MAX
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, world
@@ -113,6 +115,26 @@ def test_closes_have_the_codes_of_the_other_language() -> None:
         async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
             await client.say(SAY="HELLO", TOKEN="no token", type="")
             assert await client.closed() == 3500
+
+    run(main())
+
+
+class Forgiving(Shouting):
+    """Answers what is no message."""
+
+    def hear(self, message: object, now_s: float) -> Understood:
+        return super().hear({} if message is None else message, now_s)
+
+
+@pytest.mark.parametrize("all_of_it", [[0] * VALUES_MAX, [1e308] * 1_000])
+def test_a_message_that_would_take_long_to_read_is_none(all_of_it: list[float]) -> None:
+    async def main() -> None:
+        async with world(tongues=[Tongue(Forgiving)]) as w, raw(w.url) as client:
+            await hello(w, client)
+            await client.say(SAY="ECHO", ALL=all_of_it)
+            assert await said(client) == {"SAID": "WHAT?"}
+            await client.say(SAY="ECHO")
+            assert (await said(client))["type"] == "echo"
 
     run(main())
 

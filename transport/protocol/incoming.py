@@ -22,6 +22,7 @@ from huahuo.transport.protocol.strict_json import (
     depth_exceeds,
     field_with_huge,
     field_with_lost_key,
+    has_many_powers,
     is_unicode,
     text_of,
     values_exceed,
@@ -162,7 +163,7 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     """  # noqa: D205  one sentence
     value: dict[str, Any] | None = None
     size = len(data)
-    if size <= bytes_max and (size <= VALUES_MAX or not values_exceed(data)):
+    if size <= bytes_max and not has_many_powers(data) and (size <= VALUES_MAX or not values_exceed(data)):
         if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
             found = listed.listed(data)
             if found is not None:
@@ -183,9 +184,9 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     if text is None:
         return Invalid(ErrorCode.BAD_MESSAGE, zh.NO_TEXT)
     if values_exceed(text):
-        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_MANY_VALUES.format(VALUES_MAX))
+        return _beyond(zh.TOO_MANY_VALUES, "values", VALUES_MAX, text)
     if depth_exceeds(text, depth_max):
-        return Invalid(ErrorCode.BAD_MESSAGE, zh.TOO_DEEP.format(depth_max))
+        return _beyond(zh.TOO_DEEP, "levels", depth_max, text)
     try:
         value, fault, huge = decode_closely(text)
     except (ValueError, RecursionError):
@@ -198,6 +199,18 @@ def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parse
     if huge:
         return invalid_field(field_with_huge(value), en.BEYOND.format(BROWSER_INT_MAX), request_id)
     return _named(value)
+
+
+_FRONT = re.compile(
+    rf'\s*{{\s*"action"\s*:\s*"\w*"\s*,\s*"id"\s*:\s*"([\w.:/@-]{{1,{ID_CHARS_MAX}}})"', re.ASCII
+)
+
+
+def _beyond(message: str, what: str, bound: int, text: str) -> Invalid:
+    """The refusal of a message that is not read, with its id where our clients write it: they wait for it."""
+    front = _FRONT.match(text)
+    why = f"{what}: {en.BEYOND.format(bound)}"
+    return Invalid(ErrorCode.BAD_MESSAGE, message.format(bound), why, front[1] if front else None)
 
 
 def _named(value: dict[str, Any]) -> Parsed | Invalid:

@@ -16,7 +16,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.strict_json import compact_object
+from huahuo.transport.protocol.strict_json import compact_object, has_many_powers, values_exceed
 from huahuo.transport.server.batch import Heard
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
@@ -95,6 +95,8 @@ class Interpreted:
             self._asked.append(_NOTHING)
 
     def _decoded(self, data: str | bytes) -> object:
+        if values_exceed(data) or has_many_powers(data):
+            return None  # what stops at the bound of a message of ours is none here
         try:
             value: Any = msgspec.json.decode(data)
         except (ValueError, RecursionError):

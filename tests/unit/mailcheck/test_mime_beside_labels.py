@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from huahuo.mailcheck.mime.charsets import decode
 from huahuo.mailcheck.mime.mail import parse_mail
 
 TEXT = "您的验证码是 482913，请勿告诉别人"
@@ -17,6 +18,11 @@ def body_of(headers: str, body: bytes) -> str:
 @pytest.mark.parametrize("text", [TEXT, "验证", "登录验证", "日本語のコード", "인증번호"])
 def test_utf_8_under_the_label_of_another_east_asian_set_is_read(label: str, text: str) -> None:
     assert body_of(label, text.encode()) == text
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 2])
+def test_a_long_text_whose_last_character_is_cut_is_known_as_utf_8_too(cut_bytes: int) -> None:
+    assert decode((TEXT * 20).encode()[:-cut_bytes], "gb2312") == (TEXT * 20)[:-1] + "\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,14 @@ def test_a_foreign_line_amid_base64_ends_nothing() -> None:
     found = body_of("utf-8\r\nContent-Transfer-Encoding: base64", first + b"**\r\n" + second)
 
     assert found == "a" * 570 + "b" * 570
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_character_too_many_in_one_of_the_last_lines_of_base64_ends_nothing(line: int) -> None:
+    lines = base64.encodebytes(b"a" * 130).split(b"\n")
+    lines[line] = lines[line][:4] + b"!" + lines[line][4:]
+
+    assert body_of("utf-8\r\nContent-Transfer-Encoding: base64", b"\n".join(lines)) == "a" * 130
 
 
 def test_an_encoding_in_quotes_is_known() -> None:

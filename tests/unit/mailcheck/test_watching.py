@@ -1,13 +1,17 @@
 """Watchers in virtual time, with mail servers that the test plays: who looks when, and what is told."""
 
 import asyncio
+from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from huahuo.mailcheck.checks.ports import CheckFailed
+from huahuo.mailcheck.imap.client import ImapClient
 from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.servers.faults import ConnectionLost
 from huahuo.mailcheck.watching.hosts import Host
-from huahuo.mailcheck.watching.looking import MailboxGone
+from huahuo.mailcheck.watching.looking import MailboxGone, Seen
 from huahuo.mailcheck.watching.pace import Pace
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
@@ -281,6 +285,42 @@ def test_a_look_tells_mails_and_nothing_of_a_check() -> None:
         check.finish(5)
         assert (await world.ended(number))["message"] == "没有找到新邮件"
         assert [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"] == [1, 2]
+
+    in_mail_world(test, watch=SLOW)
+
+
+class Idling:
+    """A connection in IDLE, whose server speaks when the test calls `spoke`."""
+
+    idles, lost = True, False
+
+    def __init__(self) -> None:
+        self.spoke: asyncio.Future[Callable[[], None]] = asyncio.get_running_loop().create_future()
+        self.used_s: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def begin_idle(self, spoke: Callable[[], None]) -> None:
+        self.spoke.set_result(spoke)
+
+    async def end_idle(self) -> None:
+        self.used_s.set_result(now_s())
+        raise ConnectionLost("it was needed for no more")
+
+    def abort(self) -> None:
+        self.lost = True
+
+
+def test_what_a_server_says_in_idle_is_looked_at_at_once() -> None:
+    async def test(world: MailWorld) -> None:
+        await watched(world, 1)
+        look, client = await world.script.next(), Idling()
+        assert isinstance(look.sink, Seen)
+        look.sink.client = cast("ImapClient", client)
+        look.finish()
+        spoke = await client.spoke
+        await asyncio.sleep(100)
+        before_s = now_s()
+        spoke()
+        assert await client.used_s == pytest.approx(before_s, abs=0.1)
 
     in_mail_world(test, watch=SLOW)
 

@@ -1,5 +1,7 @@
 """The rarer ways through the readers of messages, and what they answer."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,14 +13,14 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.listed import listed
 from huahuo.transport.protocol.parts import merge
-from huahuo.transport.protocol.strict_json import VALUES_MAX, decode_closely
+from huahuo.transport.protocol.strict_json import VALUES_MAX, decode_closely, has_many_powers
 from huahuo.transport.words import en, zh
 
 EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
 PUBLISH = b'{"action":"publish","id":"p","events":[' + EVENT + b"]}"
 
 
-def parsed(data: bytes) -> incoming.Parsed | incoming.Invalid:
+def parsed(data: str | bytes) -> incoming.Parsed | incoming.Invalid:
     return incoming.parse(data, bytes_max=1 << 20, depth_max=32)
 
 
@@ -121,6 +123,16 @@ def test_a_message_of_too_many_values_is_refused_with_the_bound(data: bytes) -> 
         assert str(VALUES_MAX) in refused.message
 
 
+@pytest.mark.parametrize("all_of_it", [b"[" + b"0," * VALUES_MAX + b"0]", b"[" * 40 + b"]" * 40])
+@pytest.mark.parametrize("front", [b'{"action":"count","id":"c-1",', b' { "action": "count", "id": "c-1", '])
+def test_who_waits_for_the_answer_to_a_message_beyond_a_bound_gets_one(
+    front: bytes, all_of_it: bytes
+) -> None:
+    refused = parsed(front + b'"all":' + all_of_it + b"}")
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.code, refused.id) == (ErrorCode.BAD_MESSAGE, "c-1")
+
+
 @pytest.mark.parametrize("space", [b"", b"\n"])
 def test_a_message_of_as_many_values_as_the_bound_is_read(space: bytes) -> None:
     assert isinstance(parsed(a_message_of(VALUES_MAX, space + b"0")), incoming.Parsed)
@@ -129,6 +141,30 @@ def test_a_message_of_as_many_values_as_the_bound_is_read(space: bytes) -> None:
 def test_commas_and_brackets_in_texts_are_no_values() -> None:
     text = rb",[{\"\\" * (VALUES_MAX // 2)
     assert isinstance(parsed(b'{"action":"count","text":"' + text + b'"}'), incoming.Parsed)
+
+
+@pytest.mark.parametrize("escaped", [rb"\\", rb"\"", rb"\\\"", rb"\n", rb"\\\\"])
+def test_an_escape_before_the_end_of_a_text_does_not_hide_what_follows(escaped: bytes) -> None:
+    lists = b"[" * 40 + b"]" * 40
+    data = b'{"action":"count","text":"' + escaped + b'","all":' + lists + b',"last":"' + escaped + b'"}'
+    refused = parsed(data)
+    assert isinstance(refused, incoming.Invalid)
+    assert refused.message == zh.TOO_DEEP.format(32)
+
+
+@pytest.mark.parametrize("number", ["1e308", "1.5E+300", "1e0308", "-1.5e-308"])
+def test_many_numbers_of_great_powers_are_left_to_the_reader_that_is_quick_with_them(number: str) -> None:
+    many = ",".join([number] * 1_000)
+    assert has_many_powers(f'{{"action":"count","all":[{many}]}}')
+    assert not has_many_powers(f'{{"action":"count","text":"{many}"}}')
+    assert not has_many_powers('{"action":"count"}' + " " * 600)
+
+
+@pytest.mark.parametrize("form", [str.encode, str])
+def test_numbers_of_great_powers_are_read_as_they_are(form: Callable[[str], str | bytes]) -> None:
+    given = [1e308, -2.5e-308, 1.0, 289e289] * 100
+    read = parsed(form(json.dumps({"action": "count", "id": "c", "all": given})))
+    assert read == incoming.Parsed("count", "c", {"action": "count", "id": "c", "all": given})
 
 
 def test_a_list_of_events_is_read_object_by_object_where_lists_may_not_be_so_deep() -> None:
