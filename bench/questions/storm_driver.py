@@ -85,9 +85,9 @@ class Stormer:
             await self._open()
 
     async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
-        """Storm until then."""
+        """Storm until then, and at least with one request."""
         loop = asyncio.get_running_loop()
-        while loop.time() < until_s:
+        while loop.time() < until_s or not self.counts["asked"]:
             try:
                 if self._socket is None or not self._socket.is_open:
                     await self.connect(connecting)
@@ -122,7 +122,7 @@ class Stormer:
         storm, loop = self._storm, asyncio.get_running_loop()
         reads, leaves = storm.variant == "reading", storm.variant == "leaving"
         due_s, burst = loop.time(), 0
-        while socket.is_open and loop.time() < until_s:
+        while socket.is_open and (loop.time() < until_s or not self.counts["asked"]):
             if leaves and burst >= BURST:
                 await asyncio.sleep(LEAVE_S)
                 return

@@ -37,15 +37,15 @@ class HttpStormer:
         """Nothing: each request signs in."""
 
     async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
-        """Storm until then."""
+        """Storm until then, and at least with one request."""
         loop = asyncio.get_running_loop()
-        while loop.time() < until_s:
+        while loop.time() < until_s or not self.counts["asked"]:
             try:
                 async with connecting:
                     self._socket = socket = await PlainHttp.connect(
                         self._port, self._hear, lambda: None, address=self._address
                     )
-                while socket.is_open and loop.time() < until_s:
+                while socket.is_open and (loop.time() < until_s or not self.counts["asked"]):
                     await self._ask(socket, until_s)
             except (OSError, TimeoutError):
                 self.counts["refused_connections"] += 1
