@@ -3,6 +3,7 @@
 A child process writes and is killed; its files are damaged as a disk or a person would damage them.
 """
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -117,7 +118,9 @@ async def test_a_flipped_byte_in_the_write_ahead_log_is_refused_and_said(
     flip(directory / WAL, 32 + frame * _FRAME_BYTES + 4000)
     said = await refused(directory)
     assert f"log.mark says {mark_of(directory)}, the log ends at " in said
-    assert f"frame {frame + 1} of log.db-wal is the first bad one, {whole - frame - 1} follow it" in said
+    first_bad = re.search(rf"frame {frame + 1} of log.db-wal is the first bad one, (\d+) follow it", said)
+    assert first_bad, said
+    assert int(first_bad[1]) >= whole - frame - 1  # the kill may have left some of an unfinished commit
 
 
 @pytest.mark.parametrize("at", [0, 3, 8, 17, 25, 32 + 9, 32 + 17])
