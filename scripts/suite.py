@@ -19,22 +19,22 @@ from scripts.lanes import Lane, Screen, Work, clock, pytest, run_all
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
     "unit e": ("unit/[e-z]*",),
-    "integration a": ("contract", "integration/test_[a-m]*"),
     "simulation": ("simulation",),
+    "integration a": ("contract", "integration/test_[a-m]*"),
     "browser o": ("browser/test_co*",),
-    "e2e r": ("e2e/test_[q-r]*",),
+    "e2e s": ("e2e/test_[s-z]*",),
     "integration n": ("integration/test_[n-z]*",),
     "unit a": ("architecture", "unit/[a-d]*"),
-    "browser c": ("browser/test_c[a-n]*",),
-    "e2e s": ("e2e/test_[s-z]*",),
-    "e2e a": ("e2e/test_[a-b]*",),
-    "e2e g": ("e2e/test_[g-o]*",),
     "e2e d": ("e2e/test_[d-f]*",),
     "e2e p": ("e2e/test_p*",),
+    "e2e a": ("e2e/test_[a-b]*",),
+    "e2e r": ("e2e/test_[q-r]*",),
+    "e2e g": ("e2e/test_[g-o]*",),
+    "browser c": ("browser/test_c[a-n]*",),
     "e2e c": ("e2e/test_c*",),
-    "property": ("property",),
     "crash": ("crash",),
     "browser f": ("browser/test_[a-bd-z]*",),
+    "property": ("property",),
 }
 """Folders and files of `tests`, by lane: fixed, so that a test has the same neighbours in each run.
 

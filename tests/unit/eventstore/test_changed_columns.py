@@ -44,7 +44,8 @@ async def test_one_changed_column_gives_no_false_answer_and_keeps_no_log_closed(
 ) -> None:
     truth = await make(tmp_path)
     wrong = []
-    for n, case in enumerate(cases(few=2 if WHOLE else 1)):
+    chosen = list(cases(few=2)) if WHOLE else list(cases(few=1))[rebuilt::2]
+    for n, case in enumerate(chosen):
         if not rebuilt or case.left == "closed":
             verdict = await judge(tmp_path, tmp_path / str(n), truth, case, rebuilt=rebuilt)
             wrong += [(case, verdict)] if verdict.wrong else []
