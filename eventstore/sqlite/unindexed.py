@@ -140,7 +140,7 @@ class Unindexed:
     def due(self, events: int, wanted: int = 0) -> Slice:
         """The slice that moves with a commit of `events` events. Call `moved` when it is durable.
 
-        `wanted`: so many move at least, although there is room in memory.
+        `wanted`: the least number of entries that move, even if there is room in memory.
         """
         if not self._todo:
             if self.count < self._events_max and not wanted:

@@ -1,4 +1,7 @@
-"""What a node writes about who has the work, as the state of `holder` stands. None: nothing. Pure."""
+"""The event that a node writes to take, leave or divide the work. Pure.
+
+Each function is given the state of `holder`, and returns None where there is nothing to write.
+"""
 
 from collections.abc import Iterable
 

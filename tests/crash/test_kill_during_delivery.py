@@ -56,7 +56,7 @@ def copied(folder: Path) -> list[int]:
 
 
 def written(folder: Path, count: int) -> bool:
-    """Whether so many are there."""
+    """Whether the follower has written at least `count` rows."""
     return len(copied(folder)) >= count
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from huahuo.transport.server.turns import AT_ONCE
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.wire import until, world
@@ -12,7 +13,7 @@ V1 = "huahuo.v1"
 async def test_queries_of_a_client_that_left_wait_for_no_turn_and_its_commands_are_carried_out() -> None:
     async with world() as w, raw(w.url, V1) as client, contextlib.AsyncExitStack() as turns:
         await client.authenticate(w.token())
-        for _ in range(4):  # all that its user may have at once
+        for _ in range(AT_ONCE):  # all that its user may have
             await turns.enter_async_context(w.delivering.turns.turn(ALICE.name))
         for number in range(90):
             await client.say(action="echo", id=f"q{number}", text="x")

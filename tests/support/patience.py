@@ -1,6 +1,6 @@
 """How long a test waits for what must happen: only a failure comes near these deadlines.
 
-A machine that does much beside may take ten times as long as a quiet one, and that is no fault of the code.
+A busy machine may take ten times as long as a quiet one, and that is no fault of the code.
 """
 
 import time

@@ -91,7 +91,7 @@ class ChaosProxy:
     def blackhole(self, after_bytes: int = 0) -> None:
         """Forward nothing from now on, without a notice to either side: bytes wait, sockets stay open.
 
-        `after_bytes`: as soon as so many came from servers, over all connections.
+        `after_bytes`: begin only when servers have sent this many bytes, over all connections.
         """
         self._left = after_bytes
         if not after_bytes:
