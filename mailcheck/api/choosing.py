@@ -28,7 +28,7 @@ from huahuo.mailcheck.api.importing import place_of
 from huahuo.mailcheck.api.one_at_a_time import OneAtATime
 from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParams, LabelParams
 from huahuo.mailcheck.checks.mailboxes import Pauses
-from huahuo.mailcheck.listing import Filter
+from huahuo.mailcheck.listing.asked import Filter
 from huahuo.mailcheck.replies import MailReply, Success, Warned, encode
 from huahuo.mailcheck.roster.commands import (
     CancelCheck,

@@ -32,18 +32,10 @@ from huahuo.mailcheck.api.params import (
 )
 from huahuo.mailcheck.api.sorter import Sorter
 from huahuo.mailcheck.checks.mailboxes import Pauses
-from huahuo.mailcheck.listing import (
-    KEYS,
-    PAGE_ROWS_MAX,
-    Order,
-    RowsCut,
-    Sort,
-    entry_of,
-    kept_order,
-    list_of,
-    order_of,
-    token_of,
-)
+from huahuo.mailcheck.listing.asked import PAGE_ROWS_MAX, Sort, entry_of, token_of
+from huahuo.mailcheck.listing.cut import RowsCut, list_of
+from huahuo.mailcheck.listing.kept import kept_order, order_of
+from huahuo.mailcheck.listing.order import KEYS, Order
 from huahuo.mailcheck.replies import EmailsPage, MailReply, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.listing import PAGE_ROWS_MAX, Filter
+from huahuo.mailcheck.listing.asked import PAGE_ROWS_MAX, Filter
 from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
 from huahuo.mailcheck.roster.rules import FOLDERS_MAX
 

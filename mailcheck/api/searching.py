@@ -26,7 +26,7 @@ from huahuo.mailcheck.api.params import SearchParams
 from huahuo.mailcheck.api.unread import UnreadMails
 from huahuo.mailcheck.finding.entries import MARKS, WITH_ATTACHMENTS, WITH_CODE, mailbox_key, owner_key
 from huahuo.mailcheck.finding.index import MailIndex
-from huahuo.mailcheck.listing import Filter
+from huahuo.mailcheck.listing.asked import Filter
 from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row

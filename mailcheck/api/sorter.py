@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from huahuo.mailcheck.listing import Order
+from huahuo.mailcheck.listing.order import Order
 
 
 class Sorter:

@@ -50,7 +50,7 @@ from huahuo.mailcheck.effects import (
     Watch,
 )
 from huahuo.mailcheck.finding.index import MailIndex
-from huahuo.mailcheck.listing import RowsCut, snapshot_of
+from huahuo.mailcheck.listing.cut import RowsCut, snapshot_of
 from huahuo.mailcheck.mailbox.commands import ReportedStatus
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.roster.decider import RosterDecider

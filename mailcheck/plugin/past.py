@@ -9,7 +9,7 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.belongings import belongings
-from huahuo.mailcheck.listing import RowsCut, list_of, snapshot_of
+from huahuo.mailcheck.listing.cut import RowsCut, list_of, snapshot_of
 from huahuo.mailcheck.plugin.saying import say
 from huahuo.mailcheck.replay_subjects import own_subject, sealed_in, shown, subject_of
 from huahuo.mailcheck.roster.state import RosterFold

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from huahuo.mailcheck.api.params import ListParams
-from huahuo.mailcheck.listing import Sort
+from huahuo.mailcheck.listing.asked import Sort
 from huahuo.mailcheck.replies import EmailsPage
 from huahuo.mailcheck.row import Row
 from huahuo.transport.protocol.parts import Assembly

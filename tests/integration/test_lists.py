@@ -15,7 +15,7 @@ from huahuo.app.plugins import standard
 from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.mailcheck.listing import RowsCut
+from huahuo.mailcheck.listing.cut import RowsCut
 from huahuo.mailcheck.row import Row
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import MemoryCursors

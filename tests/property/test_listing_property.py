@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.listing import EXAMINED_MAX, KEYS, Filter, Order, Sort, entry_of, order_of, token_of
+from huahuo.mailcheck.listing.asked import Filter, Sort, entry_of, token_of
+from huahuo.mailcheck.listing.kept import order_of
+from huahuo.mailcheck.listing.order import EXAMINED_MAX, KEYS, Order
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.row import Row
 

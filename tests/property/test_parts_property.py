@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.mailcheck.listing import RowsCut
+from huahuo.mailcheck.listing.cut import RowsCut
 from huahuo.mailcheck.row import Row
 from huahuo.transport.protocol.parts import Assembly, Part, merge
 

@@ -18,7 +18,7 @@ from huahuo.app.table import Table
 from huahuo.eventstore.audit.text import match_of as audit_expression
 from huahuo.eventstore.fulltext import asking
 from huahuo.mailcheck.classic.interpreter import FireMailTongue
-from huahuo.mailcheck.listing import Sort, entry_of
+from huahuo.mailcheck.listing.asked import Sort, entry_of
 from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
 from huahuo.mailcheck.mime.rtf import text_of_rtf
 from huahuo.mailcheck.mime.tnef import unpack

@@ -19,7 +19,7 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret, StoredEvent
 from huahuo.mailcheck.effects import Effect
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.listing import snapshot_of
+from huahuo.mailcheck.listing.cut import snapshot_of
 from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.mailbox.state import Mailbox

@@ -5,7 +5,7 @@ import pytest
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.listing import Filter
+from huahuo.mailcheck.listing.asked import Filter
 from huahuo.mailcheck.replies import Success, Warned
 from huahuo.mailcheck.roster.commands import LabelEmails, SetGroupProxy
 from huahuo.mailcheck.roster.labels import NOTE_CHARS_MAX, TAGS_MAX, Labels
