@@ -27,9 +27,10 @@ from bench.servers.peers.recorders import BODY, FIELDS, STREAMS, TYPE
 from huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import connect_writer, prepare
+from huahuo.eventstore.sqlite.preparing import prepare
 
 RAW, DOOR = "raw sqlite", "publish_many"
 CASES = (OURS, DOOR, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")

@@ -17,10 +17,11 @@ from huahuo.eventstore.care.row_sums import RowSums, must_sum_up_to, row_sums
 from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of
 from huahuo.eventstore.sqlite.loss import find_end
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 
 MANIFEST = "backup.json"

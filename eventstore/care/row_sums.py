@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from huahuo.eventstore.errors import Corrupt, Damaged
-from huahuo.eventstore.sqlite.schema import SUMMED, connect_reader, has_sums
+from huahuo.eventstore.sqlite.connecting import connect_reader
+from huahuo.eventstore.sqlite.old_formats import has_sums
+from huahuo.eventstore.sqlite.schema import SUMMED
 
 type RowSums = dict[str, tuple[int, int]]
 """Of each table whose rows have checksums their number, and the sum of the checksums."""

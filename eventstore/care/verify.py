@@ -19,9 +19,9 @@ from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.chain_check import Part, Tell, _readable, check_chain, unheard
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.damage import check_sums
 from huahuo.eventstore.sqlite.directory_lock import Left
-from huahuo.eventstore.sqlite.schema import connect_reader
 
 PART_EVENTS_MIN = 100_000
 """For fewer events, another process costs more than it saves."""

@@ -16,21 +16,23 @@ from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, WrongKey
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
+from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt
 from huahuo.eventstore.sqlite.index_proof import prove_index
 from huahuo.eventstore.sqlite.loading import load, select_end
-from huahuo.eventstore.sqlite.looking_over import check_first
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.page_faults import check_pages
 from huahuo.eventstore.sqlite.passed import follows_an_order, leave_order, with_passed
+from huahuo.eventstore.sqlite.preparing import prepare
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.remaking import FIRST_NUMBER, LOSS_STRIDE
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, connect_reader, connect_writer, prepare
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.table_faults import check_first
 from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 

@@ -16,16 +16,19 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import crc_after, must_fit
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.event_search import search
-from huahuo.eventstore.sqlite.looking_over import TWICE, faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
-from huahuo.eventstore.sqlite.naming import Naming, is_lost, read_naming
+from huahuo.eventstore.sqlite.name_salvage import is_lost
+from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.old_formats import is_old
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.passed import read_passed
 from huahuo.eventstore.sqlite.put_right import positions_mended
-from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED, connect_reader, is_old
+from huahuo.eventstore.sqlite.schema import PAGE_BYTES, SUMMED
 from huahuo.eventstore.sqlite.search_scratch import scan
 from huahuo.eventstore.sqlite.summing import crc_at, walk
+from huahuo.eventstore.sqlite.table_faults import TWICE, faults_said, none_was_pruned
 
 DAMAGES_MAX = 20
 """At most this many are listed."""

@@ -10,8 +10,8 @@ from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import translated
-from huahuo.eventstore.sqlite.looking_over import TWICE
 from huahuo.eventstore.sqlite.reads import SqliteReads
+from huahuo.eventstore.sqlite.table_faults import TWICE
 
 _LOOKED_UP_AT_ONCE = 256
 _NO_NEW = "no new one can be written until `huahuo doctor --rebuild`"

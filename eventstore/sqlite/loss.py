@@ -15,11 +15,12 @@ import structlog
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
 from huahuo.eventstore.sqlite.page_faults import page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.small_tables import read_log_id
 from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import Frames, read_frames

@@ -9,11 +9,11 @@ from typing import Final
 
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
+from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
-from huahuo.eventstore.sqlite.looking_over import faults_said, index_of
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.page_faults import give_old_pages_back
@@ -22,8 +22,9 @@ from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.rebuild import copy_table, make_seq_index_again
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.remaking_events import remake_events
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader, connect_writer
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.store import SqliteStore
+from huahuo.eventstore.sqlite.table_faults import faults_said, index_of
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, Misfit
 
 OLD_PAGES: Final = "the old pages of tables that were made again"

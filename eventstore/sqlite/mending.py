@@ -8,10 +8,12 @@ from typing import Final
 
 from huahuo.eventstore.core.sums import row_crc, unlike
 from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.looking_over import DERIVED
+from huahuo.eventstore.sqlite.made_anew import drop_table, made_by, make_anew
 from huahuo.eventstore.sqlite.rebuild import ROW_OF, copy_table, drop_misfits
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, until_fault
-from huahuo.eventstore.sqlite.schema import STAND_INS, SUMMED, connect_reader, drop_table, made_by, make_anew
+from huahuo.eventstore.sqlite.schema import STAND_INS, SUMMED
 from huahuo.eventstore.sqlite.store import SqliteStore
 
 SALVAGED_MAX: Final = 500_000

@@ -15,8 +15,9 @@ from typing import Final, Literal
 import structlog
 
 from huahuo.eventstore.errors import Damaged
-from huahuo.eventstore.sqlite.looking_over import LATER, TWICE, faults_said
-from huahuo.eventstore.sqlite.schema import connect_writer
+from huahuo.eventstore.sqlite.connecting import connect_writer
+from huahuo.eventstore.sqlite.looking_over import LATER
+from huahuo.eventstore.sqlite.table_faults import TWICE, faults_said
 
 COPY: Final = "log.db.copying"
 """A copy without old pages that is not complete yet. One that was left is removed at the next start."""

@@ -14,13 +14,15 @@ from typing import Final
 import structlog
 
 from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.loss import untouched
+from huahuo.eventstore.sqlite.made_anew import made_by
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.old_formats import is_old
 from huahuo.eventstore.sqlite.proofs import Proofs
 from huahuo.eventstore.sqlite.row_links import Mend
 from huahuo.eventstore.sqlite.salvage import FAULTS
-from huahuo.eventstore.sqlite.schema import connect_writer, is_old, made_by
 from huahuo.eventstore.sqlite.wal_frames import read_frames
 
 PLACE: Final = "the place of an event"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from huahuo.eventstore.errors import MISREAD, Closed, Corrupt
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.faults import translated
-from huahuo.eventstore.sqlite.schema import connect_reader, is_old
+from huahuo.eventstore.sqlite.old_formats import is_old
 
 
 class ReaderPool:

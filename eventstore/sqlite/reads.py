@@ -33,7 +33,8 @@ from huahuo.eventstore.sqlite.events import (
 )
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.naming import Naming, first_of, proves, read_naming
+from huahuo.eventstore.sqlite.name_proofs import first_of, proves
+from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool
 from huahuo.eventstore.sqlite.row_reads import RowReads

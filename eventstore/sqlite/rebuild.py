@@ -8,31 +8,24 @@ from pathlib import Path
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.damage import broken_tables
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.index_proof import note_gaps
 from huahuo.eventstore.sqlite.loading import select_end
-from huahuo.eventstore.sqlite.looking_over import has_misfits
 from huahuo.eventstore.sqlite.loss import check_loss
+from huahuo.eventstore.sqlite.made_anew import drop_table, made_by
 from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.old_formats import has_all_sums, is_old
 from huahuo.eventstore.sqlite.page_faults import give_old_pages_back
 from huahuo.eventstore.sqlite.put_right import put_right
 from huahuo.eventstore.sqlite.remaking import remake_ended, remake_pruned
 from huahuo.eventstore.sqlite.remaking_events import event_faults, remake_events
-from huahuo.eventstore.sqlite.schema import (
-    DATABASE,
-    SUMMED,
-    connect_reader,
-    connect_writer,
-    drop_table,
-    has_all_sums,
-    is_old,
-    made_by,
-    make_index,
-)
+from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, make_index
+from huahuo.eventstore.sqlite.table_faults import has_misfits
 from huahuo.eventstore.sqlite.tail_check import UNPLACED
 from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
 

@@ -19,21 +19,16 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, EventStoreError, SealBroken, WrongKey
+from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
-from huahuo.eventstore.sqlite.looking_over import faults_said, none_was_pruned
+from huahuo.eventstore.sqlite.made_anew import drop_table, made_by
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import put_meta
+from huahuo.eventstore.sqlite.old_formats import has_all_sums, is_old
 from huahuo.eventstore.sqlite.salvage import until_fault
-from huahuo.eventstore.sqlite.schema import (
-    connect_reader,
-    connect_writer,
-    drop_table,
-    has_all_sums,
-    is_old,
-    made_by,
-)
 from huahuo.eventstore.sqlite.small_tables import Kept, is_replica, read_small, sum_of_counters
+from huahuo.eventstore.sqlite.table_faults import faults_said, none_was_pruned
 from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
 
 LOSS_STRIDE: Final = 1 << 30

@@ -19,21 +19,24 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt, Damaged, Lost
 from huahuo.eventstore.sqlite.chain_check import check_chain
+from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.event_pages import EventRow
 from huahuo.eventstore.sqlite.event_search import Found, search
 from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX
 from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.loading import select_end
-from huahuo.eventstore.sqlite.looking_over import faults_said
 from huahuo.eventstore.sqlite.loss import untouched
+from huahuo.eventstore.sqlite.made_anew import drop_table, made_by
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.old_formats import is_old
 from huahuo.eventstore.sqlite.page_faults import page_faults
 from huahuo.eventstore.sqlite.salvage import FAULTS
-from huahuo.eventstore.sqlite.schema import PAGE_BYTES, connect_writer, drop_table, is_old, made_by
+from huahuo.eventstore.sqlite.schema import PAGE_BYTES
 from huahuo.eventstore.sqlite.search_scratch import PUT_HURT, has_room, scan
 from huahuo.eventstore.sqlite.summing import walk
+from huahuo.eventstore.sqlite.table_faults import faults_said
 from huahuo.eventstore.sqlite.tail_check import NOT_INDEXED, UNPLACED
 from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import read_frames

@@ -17,17 +17,13 @@ from huahuo.eventstore.replicated.apply import after_birth
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
+from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.made_anew import made_by
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import read_passed, statements
-from huahuo.eventstore.sqlite.schema import (
-    DATABASE,
-    connect_reader,
-    connect_writer,
-    known_format,
-    made_by,
-)
+from huahuo.eventstore.sqlite.schema import DATABASE, known_format
 
 
 async def open_log(

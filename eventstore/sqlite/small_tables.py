@@ -14,8 +14,8 @@ import msgspec
 
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.sqlite.looking_over import corrupt, faults_said
 from huahuo.eventstore.sqlite.salvage import FAULTS, from_both_ends, text_in, until_fault
+from huahuo.eventstore.sqlite.table_faults import corrupt, faults_said
 
 _ROWS: Final = {
     "meta": "SELECT rowid, key, value, crc FROM meta NOT INDEXED",

@@ -28,6 +28,7 @@ from huahuo.eventstore.errors import Detached, InUse, Unavailable
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
+from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import of_commit, translated
@@ -40,7 +41,6 @@ from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.others import Others
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.schema import connect_writer
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
 from huahuo.eventstore.sqlite.unindexed import Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.usage import Tally

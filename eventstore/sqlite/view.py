@@ -17,6 +17,7 @@ from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.loss import missing_from
@@ -24,7 +25,7 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.salvage import FAULTS
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from huahuo.eventstore.sqlite import wal
-from huahuo.eventstore.sqlite.schema import WAL_CHECKPOINT_BYTES
+from huahuo.eventstore.sqlite.connecting import WAL_CHECKPOINT_BYTES
 
 WAL_BYTES_MAX = 64 << 20
 _WAL_LONG_BYTES = 8 << 20

@@ -12,10 +12,11 @@ from huahuo.eventstore.errors import Closed, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.model import Append, NewEvent, RowPut
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite import wal_care
+from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.schema import DATABASE, connect_reader
+from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.sqlite_files import contents, filled, sql, verified
 from tests.support.worlds.sqlite_logs import opened
@@ -238,7 +239,7 @@ async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path:
 async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.sqlite.schema.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("huahuo.eventstore.sqlite.connecting.BUSY_TIMEOUT_MS", 10)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     store = log.store

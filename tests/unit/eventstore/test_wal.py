@@ -14,8 +14,9 @@ from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Append, Secret, SecretPut
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite import wal
+from huahuo.eventstore.sqlite.connecting import WAL_CHECKPOINT_BYTES
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE, WAL_CHECKPOINT_BYTES
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.wal_care import WAL_ROOM_BYTES
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
