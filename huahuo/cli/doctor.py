@@ -4,8 +4,7 @@ import asyncio
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from rich.console import Console
@@ -14,55 +13,24 @@ from huahuo.app import keys, service_file, token_key
 from huahuo.app.config import Settings
 from huahuo.app.data_files import must_be_files
 from huahuo.app.plugins import projections, standard
-from huahuo.audit.record import principal
 from huahuo.build import BUILD
-from huahuo.cli import (
-    behind_followers,
-    doctor_settings,
-    invariants,
-    node_directory,
-    open_effects,
-    untrimmed,
-)
-from huahuo.cli.ask import not_ready
+from huahuo.cli import doctor_settings, invariants
+from huahuo.cli.doctor_log import of_log
 from huahuo.cli.finding import Finding
-from huahuo.errors import ConfigError, copied_again, ways_on
-from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, InUse, Lost, WrongKey
-from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
-from huahuo.eventstore.sqlite.damage import DAMAGES_MAX, find_damage
-from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
-from huahuo.eventstore.sqlite.schema import DATABASE, sqlite_version
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.sqlite.connecting import sqlite_version
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.options import table
 
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
 _CONNECT_TIMEOUT_S = 2.0
-_AHEAD_S = 3600.0
-_REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
-_RESTORE = (
-    "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
-    " directory. Until then "
-)
-_BY_OTHERS = (
-    "If nobody meant to, `huahuo restore` a backup into a new directory. This is said once: the file counts"
-    " as it is now from the next start on"
-)
-_COPY = "It cannot be made again from what is whole: stop the node; "
-_SERVED = "what is damaged is refused, and the rest is served"
-_NOT_SERVED = "the service does not start"
 _MAKE_ROOM = (
     "Delete files, enlarge the disk, or shorten `retention` and run `huahuo compact` on the stopped service"
 )
 _FILES = "files"
 _STYLE = {"ok": "green", "warning": "yellow", "error": "red"}
-
-
-LOSS_ACCEPTED = "loss_accepted"
 
 
 async def examine(
@@ -87,7 +55,7 @@ async def examine(
     findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
-        findings += [finding async for finding in _log(settings, ambient)]
+        findings += [finding async for finding in of_log(settings, ambient)]
         if not any(keys.OWN_KEY in finding.text for finding in findings):  # else its mark cannot be compared
             findings += _token_key(settings, ambient)
         if check:
@@ -179,139 +147,6 @@ def _token_key(settings: Settings, ambient: Ambient) -> list[Finding]:
         return []
     told = token_key.of_file(path, keys.read(settings), ambient.now_ms())
     return [Finding("warning", "keys", told)] if told else []
-
-
-async def _log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]:
-    path = settings.data / DATABASE
-    if not any((settings.data / name).exists() for name in (DATABASE, LOCK, MARK)):
-        yield Finding("ok", "log", "none yet; made at the first start")
-        return
-    of_node = node_directory.is_one(settings)
-    restore = f"{_COPY}{copied_again(settings.data)}" if of_node else f"{_RESTORE}{_SERVED}"
-    try:
-        if of_node:
-            findings = node_directory.examined(settings)
-            for finding in findings:
-                yield finding
-            if path.exists() and node_directory.NONE_YET not in findings:
-                for finding in _content(path, restore):
-                    yield finding
-            return
-        log = await SqliteLog.open(
-            settings.data, ambient=ambient, master_key=keys.read_master_key(settings), build=BUILD
-        )
-    except InUse:
-        yield _running(settings)
-        service = service_file.read(settings.data)
-        if service is not None:
-            for about, told in (
-                ("effects", open_effects.of_service(service.url)),
-                ("followers", behind_followers.of_service(service.url)),
-                ("ordered log", untrimmed.of_service(service.url)),
-            ):
-                if told is not None:
-                    yield Finding(told[0], about, told[1])
-        for finding in _content(path, restore):
-            yield finding
-        return
-    except Lost as error:
-        yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
-        return
-    except Damaged as error:
-        yield Finding("error", "log", str(error))
-        for finding in _content(path, f"{_RESTORE}{_NOT_SERVED}"):
-            yield finding
-        return
-    except WrongKey as error:
-        yield Finding("error", "log", f"{error}: {keys.OWN_KEY}")
-        return
-    except EventStoreError as error:
-        yield Finding("error", "log", str(error))
-        return
-    try:
-        yield Finding(
-            "ok", "log", f"id {log.log_id}, {log.position} events, the newest agree with the hash chain"
-        )
-        for finding in await _times(log, ambient):
-            yield finding
-        for damaged in log.corruption.places.values():
-            yield Finding("error", "log", damaged)
-        if log.written_by_others:
-            yield Finding("error", "log", f"{log.written_by_others}. {_BY_OTHERS}")
-        reason = await log.probe()
-        if reason == log.corruption.sentence():
-            reason = None
-        yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
-        if (told := await open_effects.of_log(log, ambient)) is not None:
-            yield Finding(told[0], "effects", told[1])
-        if (told := await behind_followers.of_log(log)) is not None:
-            yield Finding(told[0], "followers", told[1])
-    except Corrupt as error:
-        yield Finding("error", "log", str(error))
-    finally:
-        await log.close()
-    for finding in _content(path, restore):
-        yield finding
-
-
-async def _times(log: SqliteLog, ambient: Ambient) -> list[Finding]:
-    """Whether the clock stands where the log's events came from."""
-    newest = await log.read(LOG_STREAM, max(0, log.position - 1), events_max=1)
-    ahead_s = (newest[-1].ts_ms - ambient.now_ms()) / 1000 if newest else 0.0
-    if ahead_s < _AHEAD_S:
-        return []
-    text = f"the newest event is {ahead_s / 3600:.1f} h in the future: set the machine's clock (NTP)"
-    return [Finding("warning", "clock", f"{text}; until then new tokens may be refused as revoked")]
-
-
-def _content(path: Path, restore: str) -> Iterator[Finding]:
-    """Verify every page, row and event of the database. `restore`: what helps if a rebuild does not."""
-    damages = find_damage(path)
-    if not damages:
-        yield Finding("ok", "content", "every event, row and place in the index fits its check")
-        return
-    for damage in damages:
-        way = _REBUILD if damage.can_rebuild else restore
-        yield Finding("error", "content", f"{damage.text}. {way}")
-    if len(damages) >= DAMAGES_MAX:
-        yield Finding("error", "content", "perhaps there is more: not everything was looked at")
-
-
-async def accept_loss(settings: Settings, ambient: Ambient) -> str:
-    """Continue with the rest of a log that lost its end, under a new id. Returns a sentence for the user.
-
-    Raises:
-        ConfigError: there is no key for it. EventStoreError: no event is lost, or no event is usable.
-    """
-    log = await SqliteLog.open(
-        settings.data,
-        ambient=ambient,
-        master_key=keys.read_master_key(settings),
-        build=BUILD,
-        accept_loss=True,
-    )
-    try:
-        position, now_ms = log.position, ambient.now_ms()
-        body = {"type": LOSS_ACCEPTED, "timestamp": rfc3339(now_ms), "position": position}
-        event = NewEvent(AUDIT_STREAM, LOSS_ACCEPTED, json_bytes(body))
-        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
-    finally:
-        await log.close()
-    return (
-        f"the log goes on behind position {position} with the new id {log.log_id}; clients are reset,"
-        f" and new numbers begin {LOSS_STRIDE} higher"
-    )
-
-
-def _running(settings: Settings) -> Finding:
-    """The finding about a service that has the log open, from its own answer."""
-    service = service_file.read(settings.data)
-    if service is None:
-        return Finding("ok", "service", "another process has the log open")
-    reason = not_ready(service.url)
-    if reason:
-        return Finding("error", "service", f"running at {service.url}, not ready: {reason}")
-    return Finding("ok", "service", f"running at {service.url}")
 
 
 async def _port(settings: Settings) -> Finding:

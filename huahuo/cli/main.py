@@ -201,7 +201,7 @@ def doctor(
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.app import logs
-    from huahuo.cli.doctor import accept_loss as accept
+    from huahuo.cli.accepting_loss import accept_loss as accept
     from huahuo.cli.doctor import examine, show
     from huahuo.eventstore.ambient import SystemAmbient
     from huahuo.eventstore.errors import EventStoreError
