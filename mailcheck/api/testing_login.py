@@ -16,8 +16,8 @@ from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.attachments.reading import ReadMail
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.ports import CheckFailed, Target
-from huahuo.mailcheck.checks.signing_in import CheckMail
 from huahuo.mailcheck.checks.signing_in_only import Folders
+from huahuo.mailcheck.checks.ways import CheckMail
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
 from huahuo.mailcheck.servers.providers import TOKENS, Providers
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy

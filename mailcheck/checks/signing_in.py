@@ -1,8 +1,4 @@
-"""How a check signs in: with the mailbox's password, or with an access token over IMAP, else over Graph.
-
-IMAP refuses a grant that lacks its scope, and a tenant may have switched IMAP off. The same grant may then
-read the mails by Graph. The way that worked last is tried first; if it fails for want of a right, the other
-is tried once.
+"""How a check signs in: with the mailbox's password, or with an access token (`granted`).
 
 A plan is as old as its check, and secrets are read late. Nothing is sent before it is sure that both are of
 one moment: what was stored for one server is not sent to another, also if the owner moves the mailbox
@@ -10,56 +6,33 @@ just then.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec.structs import replace
 
-from huahuo.actors.effects.traced import stage
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.checks.mailboxes import Reached, place_of
-from huahuo.mailcheck.checks.ports import CheckFailed, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor
-from huahuo.mailcheck.imap.outcome import Outcome, classify, outcome_of
+from huahuo.mailcheck.checks.granted import Granted
+from huahuo.mailcheck.checks.mailboxes import place_of
+from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
+from huahuo.mailcheck.checks.ways import CheckMail, Gate, Ways, WhereIs, moved
+from huahuo.mailcheck.imap.outcome import outcome_of
 from huahuo.mailcheck.mailbox.commands import Plan
-from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
 from huahuo.mailcheck.streams import mailbox_stream
-from huahuo.mailcheck.tables.records import GRAPH, MAILS, received_of, remote_key
-from huahuo.mailcheck.web.tokens import Access, Grants, Tokens
+from huahuo.mailcheck.web.tokens import Grants, Tokens
 
-_OTHER_WAY: Final = frozenset(
-    {"token_refused", "no_scope", "grant_refused", "client_refused", "no_mechanism"}
-)
-"""Kinds of failures after which the other way may work."""
 _SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
 _OF_GRANT: Final = frozenset({"refresh_token", "client_id"})
 # These no longer accept passwords. Trying one proves nothing and may lock the account.
 _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
 
 
-type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
-"""A place among the connections that are allowed to a mailbox's host."""
-
-
-type WhereIs = Callable[[int], Awaitable[Reached]]
-"""`Mailboxes.reached`."""
-
-
 type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
 """The proxy of the group in which a user's mailbox is, None where the group has none."""
-
-
-class CheckMail(Protocol):
-    """The check of one mailbox with every argument bound except those of the mailbox."""
-
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        """See `checker.check`."""
-        ...
 
 
 class SigningIn:
@@ -79,14 +52,11 @@ class SigningIn:
     ) -> None:
         """`group_proxy` None: no group has a proxy of its own."""
         self._log = log
-        self._check_mail = check_mail
         self._providers = providers
-        self._grants = grants
-        self._tokens = tokens
+        self._ways = Ways(log, check_mail, providers, grants, tokens, gate, where_is)
+        self._where_is = where_is
         self._default_proxy = proxy
         self._group_proxy = group_proxy
-        self._gate = gate
-        self._where_is = where_is
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
@@ -115,10 +85,10 @@ class SigningIn:
         own_way = proxy is not None and proxy is not self._default_proxy
         try:
             if auth in TOKENS:
-                done = await _Granted(self, email_id, plan, sink, provider, auth, proxy).check()
+                done = await Granted(self._ways, email_id, plan, sink, provider, auth, proxy).check()
             else:
                 assert password is not None, "else there is no such way"
-                done = await self.over_imap(plan, sink, auth, password, proxy)
+                done = await self._ways.over_imap(plan, sink, auth, password, proxy)
         except CheckFailed as failed:
             if not own_way:
                 raise
@@ -134,7 +104,7 @@ class SigningIn:
             if after == before:
                 return found
             before = after
-        raise CheckFailed(_moved())
+        raise CheckFailed(moved())
 
     async def _secrets(self, email_id: int) -> tuple[list[Secret | None], frozenset[str]]:
         """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
@@ -161,93 +131,6 @@ class SigningIn:
             return self._default_proxy
         return None if own.reveal() == DIRECT else parse_proxy(own.reveal())
 
-    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
-        """Check over IMAP."""
-        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
-        target = Target(
-            places=places,
-            user=plan.email,
-            auth=auth,
-            secret=secret,
-            cursors=plan.cursors,
-            folders=plan.folders,
-            proxy=proxy,
-        )
-        async with self._gate(plan):
-            return await self._check_mail(target, plan.cursors.get(INBOX), sink)
-
-    async def over_graph(
-        self,
-        email_id: int,
-        plan: Plan,
-        sink: Sink,
-        provider: Provider,
-        token: Secret,
-        renew: Callable[[], Awaitable[Secret]],
-        proxy: Proxy | None,
-    ) -> Ok:
-        """Check over Graph. What an earlier check over IMAP has told is not told again."""
-
-        async def known(remote_id: str) -> bool:
-            return await self._log.row(GRAPH, str(email_id), remote_key(remote_id)) is not None
-
-        since = plan.cursors.get(INBOX)
-        told_ms = 0
-        if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
-            newest = await self._log.rows(MAILS, str(email_id), limit=1)
-            told_ms = received_of(newest[0][0]) if newest else 0
-        target = GraphTarget(
-            url=provider.graph_url,
-            token=token,
-            renew=renew,
-            known=known,
-            cursors=plan.cursors,
-            folders=plan.folders,
-            told_ms=told_ms,
-            proxy=proxy,
-        )
-        return await self._check_mail(target, since, sink)
-
-    async def access(
-        self,
-        email_id: int,
-        plan: Plan,
-        provider: Provider,
-        proxy: Proxy | None,
-        *,
-        graph: bool,
-        refused: Secret | None = None,
-    ) -> Access:
-        """An access token of the mailbox as the plan has it. Raises CheckFailed."""
-        while True:
-            try:
-                with stage("access token"):
-                    got = await self._tokens.get(
-                        email_id, provider, graph=graph, proxy=proxy, refused=refused
-                    )
-            except MailFault as fault:
-                raise CheckFailed(classify(fault, over_http=True)) from fault
-            now = await self._where_is(email_id)
-            if now.place != place_of(plan):
-                raise CheckFailed(_moved())
-            if now.grant == got.generation:
-                return got
-            # Another grant took the place of that one: its token is got anew.
-
-    async def works(self, email_id: int, access: Access) -> None:
-        """Remember the way of this token."""
-        await self._grants.keep(email_id, access.generation, access.way, None)
-
-    async def goes_by_graph(self, email_id: int) -> bool:
-        """Whether Graph is the way that worked last."""
-        grant = await self._grants.read(email_id)
-        return grant is not None and grant.way.graph
-
-
-def _moved() -> Outcome:
-    """It says nothing of a server, so only this mailbox waits."""
-    return replace(outcome_of("changed"), own_way=True)
-
 
 def _auth(plan: Plan, provider: Provider, *, has_password: bool, grant: bool) -> Auth:
     takes_passwords = not f".{plan.server.lower()}".endswith(_OAUTH_ONLY_HOSTS)
@@ -256,74 +139,3 @@ def _auth(plan: Plan, provider: Provider, *, has_password: bool, grant: bool) ->
         tokens_only = provider.auth in TOKENS or not takes_passwords
         raise CheckFailed(outcome_of("no_grant" if tokens_only else "login_refused"))
     return auth
-
-
-class _Granted:
-    """One check that signs in with a grant."""
-
-    def __init__(
-        self,
-        signing: SigningIn,
-        email_id: int,
-        plan: Plan,
-        sink: Sink,
-        provider: Provider,
-        auth: Auth,
-        proxy: Proxy | None,
-    ) -> None:
-        self._signing = signing
-        self._email_id = email_id
-        self._plan = plan
-        self._sink = sink
-        self._provider = provider
-        self._auth = auth
-        self._proxy = proxy
-
-    async def check(self) -> Ok:
-        graph_first = bool(self._provider.graph_url) and await self._signing.goes_by_graph(self._email_id)
-        ways = [self._graph, self._imap] if graph_first else [self._imap, self._graph]
-        try:
-            return (await ways[0]())[0]
-        except CheckFailed as failed:
-            if failed.outcome.kind not in _OTHER_WAY or not self._provider.graph_url:
-                raise
-            first = failed
-        try:
-            done, access = await ways[1]()
-        except CheckFailed as failed:
-            # What the first way said is of more use, unless the second only cannot be asked now.
-            raise (first if failed.outcome.kind in _OTHER_WAY else failed) from None
-        await self._signing.works(self._email_id, access)
-        return done
-
-    async def _imap(self) -> tuple[Ok, Access]:
-        access = await self._access(graph=False)
-        try:
-            return await self._over_imap(access), access
-        except CheckFailed as failed:
-            if failed.outcome.kind != "token_refused":
-                raise
-        # The token may have been revoked, or the server's clock may differ: one other token settles it.
-        access = await self._access(graph=False, refused=access.token)
-        return await self._over_imap(access), access
-
-    async def _graph(self) -> tuple[Ok, Access]:
-        access = await self._access(graph=True)
-
-        async def renew() -> Secret:
-            nonlocal access
-            access = await self._access(graph=True, refused=access.token)
-            return access.token
-
-        done = await self._signing.over_graph(
-            self._email_id, self._plan, self._sink, self._provider, access.token, renew, self._proxy
-        )
-        return done, access
-
-    async def _over_imap(self, access: Access) -> Ok:
-        return await self._signing.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
-
-    async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
-        return await self._signing.access(
-            self._email_id, self._plan, self._provider, self._proxy, graph=graph, refused=refused
-        )

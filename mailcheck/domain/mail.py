@@ -28,7 +28,7 @@ from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.checks.books import start_of
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.checks.signing_in import CheckMail
+from huahuo.mailcheck.checks.ways import CheckMail
 from huahuo.mailcheck.classic.adopting import Adopting
 from huahuo.mailcheck.contents.filling import Filling
 from huahuo.mailcheck.contents.keeping import Keeping

@@ -22,8 +22,9 @@ from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.graph_check import check_graph
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.ports import GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.checks.signing_in import CheckMail, Gate, SigningIn
+from huahuo.mailcheck.checks.signing_in import SigningIn
 from huahuo.mailcheck.checks.signing_in_only import SigningInOnly
+from huahuo.mailcheck.checks.ways import CheckMail, Gate
 from huahuo.mailcheck.contents.fetching import ManyMails
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.fetched import UidCursor
