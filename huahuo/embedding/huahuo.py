@@ -28,7 +28,7 @@ from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.at import At
-from huahuo.embedding import calls
+from huahuo.embedding import calls, following, sending
 from huahuo.embedding.asgi import Asgi
 from huahuo.embedding.jobs import Job
 from huahuo.errors import HuahuoError, NotRunning
@@ -233,8 +233,8 @@ class Huahuo(Application):
         command_id: str | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """See `calls.send`."""
-        return await calls.send(
+        """See `sending.send`."""
+        return await sending.send(
             await self._ready(), command, as_user=as_user, command_id=command_id, **fields
         )
 
@@ -250,12 +250,12 @@ class Huahuo(Application):
         return await calls.state(await self._ready(), entity, key)
 
     def follow(self, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
-        """See `calls.follow`."""
-        return calls.follow(self.running, stream, after)
+        """See `following.follow`."""
+        return following.follow(self.running, stream, after)
 
     async def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
-        """See `calls.seen`."""
-        return await calls.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
+        """See `following.seen`."""
+        return await following.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
 
     async def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
         """Ask again who may read `stream` (None: any), of this user (None: all).

@@ -20,7 +20,7 @@ from huahuo.app.application import Application
 from huahuo.app.plugins import with_mail
 from huahuo.app.table import Table
 from huahuo.app.wiring import App
-from huahuo.embedding import calls
+from huahuo.embedding import calls, following, sending
 from huahuo.embedding.jobs import BlockingJob
 from huahuo.embedding.service_thread import ServiceThread
 from huahuo.errors import NotRunning
@@ -202,7 +202,7 @@ class Service:
     ) -> dict[str, Any]:
         """Send a command and return its reply. Raises Refused: it was refused. Else as `publish`."""
         return self._call(
-            lambda app: calls.send(app, command, as_user=as_user, command_id=command_id, **fields)
+            lambda app: sending.send(app, command, as_user=as_user, command_id=command_id, **fields)
         )
 
     def job(self, name: str, user: UserId | None = None) -> BlockingJob:
@@ -221,7 +221,9 @@ class Service:
         self._thread.running()
         while True:
             try:
-                event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
+                event = self._call(
+                    partial(following.next_event, stream=stream, after=after, timeout_s=_LOOK_S)
+                )
             except NotRunning:
                 return
             if event is not None:
@@ -231,7 +233,8 @@ class Service:
     def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
         return self._call(
-            lambda app: calls.seen(app, stream, seq, client=client, timeout_s=timeout_s), waits_s=timeout_s
+            lambda app: following.seen(app, stream, seq, client=client, timeout_s=timeout_s),
+            waits_s=timeout_s,
         )
 
     def notify(self, message: str, level: str = "info") -> int:

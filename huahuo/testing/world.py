@@ -25,12 +25,14 @@ from huahuo.app.tokens import mint
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.at import At
-from huahuo.embedding import calls
+from huahuo.embedding import calls, sending
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.port import Log
+from huahuo.testing.client import TestClient
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop
 from huahuo.transport.client import Client
 
@@ -43,85 +45,8 @@ _life: ContextVar[int] = ContextVar("life", default=0)
 
 _LONG_S = 86_400.0
 """From this length of an `advance` on, sweeps and looks are rarer in its midst."""
-_ROUTINE_S_MAX = 3_600.0
-_ROUTINE_SHARE = 64
-"""A look waits for at most this part of what is left, so that at the end of an `advance` all are as ever."""
 _HEARTBEAT_S = SECONDS_MAX
 """A client of a test is never silent for so long: its connection is there, or was dropped."""
-
-
-class VirtualAmbient(FakeAmbient):
-    """The loop's clock, and chance from a seed."""
-
-    def __init__(self, loop: VirtualLoop, seed: int) -> None:
-        super().__init__(seed)
-        self._loop = loop
-
-    def now_ms(self) -> int:
-        """See `Ambient`."""
-        return super().now_ms() + round(self._loop.time() * 1000)
-
-    def monotonic_s(self) -> float:
-        """See `Ambient`."""
-        return self._loop.time()
-
-    def routine_s(self, seconds: float) -> float:
-        """See `Ambient`."""
-        left_s = self._loop.skips_to_s - self._loop.time()
-        return max(seconds, min(_ROUTINE_S_MAX, left_s / _ROUTINE_SHARE))
-
-
-class TestClient:
-    """A signed-in client that follows streams."""
-
-    __test__ = False  # the name is no test of pytest
-
-    def __init__(self, world: "AppWorld", client: Client) -> None:
-        self._world = world
-        self.client = client
-        """The Python client underneath."""
-        self._seen: dict[str, list[dict[str, Any]]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def send(self, action: str, **fields: Any) -> dict[str, Any]:
-        """Send a command or query and return its reply. Raises CommandError: it was refused."""
-        return self._world.run(self.client.send(action, **fields))
-
-    def follow(self, stream: str) -> None:
-        """Collect the events of `stream` from its beginning. Raises StreamDenied: it may not be read."""
-        self._world.run(self._follow(stream))
-
-    def events(self, stream: str) -> list[dict[str, Any]]:
-        """The events that came so far, after everything that is under way has come."""
-        if stream not in self._seen:
-            raise LookupError(f"{stream} is not followed by this client: write .follow({stream!r}) first")
-        self._world.advance(seconds=1)
-        return list(self._seen[stream])
-
-    def drop_connection(self) -> None:
-        """Lose the connection. The client comes back by itself as time goes on."""
-        socket = self.client._line.socket  # noqa: SLF001  an application has no reason to cut its own connection
-        if socket is not None:
-            socket.transport.abort()
-
-    async def close(self) -> None:
-        """Leave."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.client.close()
-
-    async def _follow(self, stream: str) -> None:
-        seen = self._seen.setdefault(stream, [])
-        events = self.client.events(stream, first="start")
-        await events.ready()
-
-        async def collect() -> None:
-            async with events:
-                async for event in events:
-                    seen.append({**event.data, "stream": event.stream, "seq": event.seq})
-
-        self._tasks.append(asyncio.get_running_loop().create_task(collect()))
 
 
 class AppWorld:
@@ -234,7 +159,7 @@ class AppWorld:
         self, command: str | Command, *, as_user: UserId | Principal | None = None, **fields: Any
     ) -> dict[str, Any]:
         """See `Huahuo.send`."""
-        return self.run(calls.send(self.running, command, as_user=as_user, **fields))
+        return self.run(sending.send(self.running, command, as_user=as_user, **fields))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> At:  # noqa: A002
         """See `Huahuo.publish`."""

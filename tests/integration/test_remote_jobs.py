@@ -6,7 +6,8 @@ import pytest
 
 from huahuo import Huahuo
 from huahuo.actors.domain import jobs
-from huahuo.testing.world import AppWorld, TestClient
+from huahuo.testing.client import TestClient
+from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 
 

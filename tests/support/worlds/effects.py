@@ -31,8 +31,8 @@ from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.sequencer.memory import MemoryOrder
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
-from huahuo.testing.world import VirtualAmbient
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.node_logs import opened_log
 from tests.support.worlds.orders import Engine

@@ -17,8 +17,8 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.replay.live.feed import Feed
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
-from huahuo.testing.world import VirtualAmbient
 from huahuo.users.book import UserBook
 from huahuo.webhooks.posting import PostFailed
 from huahuo.webhooks.webhooks import Webhooks

@@ -7,8 +7,8 @@ from typing import Any
 from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.watching.pace import Pace
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop
-from huahuo.testing.world import VirtualAmbient
 from tests.support.models.faulty_log import StepExecutor
 from tests.support.worlds.mail_world import MailWorld
 

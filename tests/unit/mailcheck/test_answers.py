@@ -19,8 +19,8 @@ from huahuo.mailcheck.servers.faults import (
 from huahuo.mailcheck.web.answers import Answer, issued, refusal, retry_after_s
 from huahuo.mailcheck.web.device_code import code_of
 from huahuo.mailcheck.web.retrying import WITHIN_S, is_passing, with_retries
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import run_virtual, virtual_loop
-from huahuo.testing.world import VirtualAmbient
 
 
 def answer(status: int, fields: Any, **headers: str) -> Answer:

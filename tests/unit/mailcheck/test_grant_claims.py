@@ -21,8 +21,8 @@ from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.tokens import Tokens
 from huahuo.replay.live.feed import Feed
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import run_virtual, virtual_loop
-from huahuo.testing.world import VirtualAmbient
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 from tests.support.worlds.replicas import Node, cluster

@@ -14,8 +14,8 @@ from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.requests import Requests
 from huahuo.mailcheck.web.tokens import Grant, Tokens, ways
+from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import run_virtual, virtual_loop
-from huahuo.testing.world import VirtualAmbient
 
 PROVIDER = Provider(
     token_url=("https://one/token", "https://two/token"),
