@@ -19,6 +19,7 @@ from huahuo.transport.words import en
 from huahuo.transport.workers import failures
 from huahuo.transport.workers import messages as said
 from huahuo.transport.workers.calls_of import CallsOf, raw
+from huahuo.transport.workers.columns import Columns, columns_of
 from huahuo.transport.workers.owner import Owner
 from huahuo.transport.workers.parts import PartsKept
 from huahuo.transport.workers.pipe import Pipe
@@ -233,12 +234,12 @@ class Desk:
         catch_up = self._owner.feed.catch_up
         return catch_up is None or await catch_up(asked.places)
 
-    async def _read(self, asked: said.Read) -> said.Columns:
+    async def _read(self, asked: said.Read) -> Columns:
         page = asked.page
         events = await self._owner.feed.read_as_today(
             page.stream, page.after, events_max=page.events_max, bytes_max=page.bytes_max
         )
-        return said.columns_of(list(events))
+        return columns_of(list(events))
 
     async def _snapshot(self, asked: said.Snapshot) -> said.SnapshotTaken:
         seq, state = await self._owner.registry.snapshots[asked.stream.partition("/")[0]](asked.stream)

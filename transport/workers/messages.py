@@ -4,24 +4,16 @@ Each message is one MessagePack array whose first element is its tag. Questions 
 gets one `Answer`, `Told` or `Failed` with it. Both sides are of one build: a worker is started by its owner.
 """
 
-from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, Final
 
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.actors.plugins.words import Catalogue
-from huahuo.eventstore.model import Head, Joined, Page, StoredEvent
+from huahuo.eventstore.model import Head, Joined, Page
 from huahuo.transport.access.verified import AuthFailure, Verified
 from huahuo.transport.protocol.limits import TransportSettings
-
-type Columns = tuple[
-    list[int], list[str], list[int], list[str] | str, list[bytes], list[int] | int, list[int],
-    list[str] | str, list[str] | str, list[str] | str, list[int] | int, list[str] | str, list[bytes],
-]  # fmt: skip
-"""Events, field by field in the order of `StoredEvent`: faster to encode and to make than one by one.
-A single value in place of a list is that of all."""
+from huahuo.transport.workers.columns import Columns
 
 
 class _Said(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -344,25 +336,3 @@ class Judged(msgspec.Struct, frozen=True, array_like=True):
         verdict = self.verified or self.failure
         assert verdict is not None, "the owner answers with one of the two"
         return verdict
-
-
-def columns_of(events: Sequence[StoredEvent]) -> Columns:
-    """Events as columns."""
-    return (
-        [e.position for e in events], [e.stream for e in events], [e.seq for e in events],
-        _of_all([e.type for e in events]), [e.body for e in events], _of_all([e.version for e in events]),
-        [e.ts_ms for e in events], _of_all([e.entity for e in events]),
-        _of_all([e.principal for e in events]), _of_all([e.command_id for e in events]),
-        _of_all([e.cause for e in events]), _of_all([e.build for e in events]), [e.chain for e in events],
-    )  # fmt: skip
-
-
-def events_of(columns: Columns) -> list[StoredEvent]:
-    """The events of columns."""
-    return list(map(StoredEvent, *(one if type(one) is list else repeat(one) for one in columns)))
-
-
-def _of_all[T](values: list[T]) -> list[T] | T:
-    """The one value, if all are equal. At the other end there is then one object in place of thousands."""
-    first = values[0] if values else None
-    return first if first is not None and values.count(first) == len(values) else values

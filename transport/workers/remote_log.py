@@ -12,16 +12,8 @@ import msgspec
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
 from huahuo.eventstore.port import Listener, Log
-from huahuo.transport.workers.messages import (
-    CatchUp,
-    Columns,
-    JoinedPages,
-    Links,
-    LinksFound,
-    Read,
-    ReadJoined,
-    events_of,
-)
+from huahuo.transport.workers.columns import Columns, events_of
+from huahuo.transport.workers.messages import CatchUp, JoinedPages, Links, LinksFound, Read, ReadJoined
 from huahuo.transport.workers.questions import Questions
 
 HEADS_MAX: Final = 65_536

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from huahuo.eventstore.core.receipts import is_receipt
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+from huahuo.transport.workers.columns import columns_of
 from huahuo.transport.workers.desk import Desk
-from huahuo.transport.workers.messages import Commit, Pruned, columns_of, encode
+from huahuo.transport.workers.messages import Commit, Pruned, encode
 
 
 def tell_commits(log: Log, desks: Callable[[], Iterable[Desk]]) -> Callable[[], None]:

@@ -14,7 +14,8 @@ from huahuo.eventstore.model import Head, StoredEvent
 from huahuo.transport.server.shares import Shares
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.workers import parts, remote_log
-from huahuo.transport.workers.messages import Links, LinksFound, columns_of, events_of
+from huahuo.transport.workers.columns import columns_of, events_of
+from huahuo.transport.workers.messages import Links, LinksFound
 from huahuo.transport.workers.parts import PartsKept
 from huahuo.transport.workers.questions import Questions
 from huahuo.transport.workers.remote_log import RemoteLog
