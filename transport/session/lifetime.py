@@ -13,10 +13,11 @@ from huahuo.transport.session.delivery import Delivery
 from huahuo.transport.session.judging import Verdicts
 from huahuo.transport.session.liveness import Liveness
 from huahuo.transport.session.outputs import Close, LookUp, Now, Output, Verify
+from huahuo.transport.session.planning import Links, Plan
 from huahuo.transport.session.shared import Shared
 from huahuo.transport.session.speech import Speech
 from huahuo.transport.session.state import State, moved
-from huahuo.transport.session.subscriptions import BEHIND, Links, Plan, Readers
+from huahuo.transport.session.subscriptions import BEHIND, Readers
 from huahuo.transport.words import en, zh
 
 
