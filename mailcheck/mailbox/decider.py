@@ -47,8 +47,8 @@ from huahuo.mailcheck.mailbox.commands import (
     WatchState,
 )
 from huahuo.mailcheck.mailbox.identity import Equals
+from huahuo.mailcheck.mailbox.mail_writing import MailboxWriting
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
-from huahuo.mailcheck.mailbox.writing import MailboxWriting
 from huahuo.mailcheck.words import zh
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
