@@ -21,7 +21,8 @@ from huahuo.eventstore.core.draft import check_text
 from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
 from huahuo.eventstore.core.packing import pack
 from huahuo.eventstore.core.place import Loaded
-from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
+from huahuo.eventstore.core.plain_reader import STATE_BYTES_MAX
+from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Reads, Store
 from huahuo.eventstore.core.writer import Writer, WriterOf
