@@ -1,9 +1,9 @@
-"""The events that one connection must still be sent, with turns among its streams (PROTOCOL 4, 5). Pure.
+"""The events that one connection must still be sent (PROTOCOL 4, 5). Pure.
 
 A subscription is a cursor with a state, and `delivery_states.TABLE` lists how the state may change
-(docs/delivery.md). READY subscriptions take turns, one run each, so that a busy stream starves no other.
-A subscription gets no turn while it waits for a snapshot, for a page from the store, or for the reply to a
-command of this connection whose event is next: a reply is sent before all events that its command caused.
+(docs/delivery.md). READY ones take turns (`queues`). A subscription gets no turn while it waits for a
+snapshot, for a page from the store, or for the reply to a command of this connection whose event is next: a
+reply is sent before all events that its command caused.
 
 `next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for it.
 When events come, a subscription is nearly always LIVE: `take` is the short way for that case. If it stays
@@ -21,8 +21,8 @@ from huahuo.transport.protocol.window import Flow
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import TABLE, DeliveryState, Step
 from huahuo.transport.session.pace import LASTS_EVENTS, Pace
-from huahuo.transport.session.pace_keeper import PaceKeeper
 from huahuo.transport.session.ports import LogView, RunLike
+from huahuo.transport.session.queues import Queues
 from huahuo.transport.session.subscription import Cause, Subscription
 
 # Read or taken for each delivery or run:
@@ -30,21 +30,15 @@ _LIVE: Final = DeliveryState.LIVE
 _READY: Final = DeliveryState.READY
 _TURN: Final = DeliveryState.TURN
 _HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
-_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
 _AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
 _BEHIND: Final = TABLE.column(Step.BEHIND)
 
 
-class Delivery(PaceKeeper):
-    """See the module.
-
-    The window bounds a `batched` connection. For others the write buffer is the only bound, and an ack only
-    tells what was processed. `framer` makes frames of runs; None: text frames.
-    """
+class Delivery(Queues):
+    """See the module. `framer` makes frames of runs; None: text frames."""
 
     __slots__ = (
-        "_failed", "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "_ready", "batched",
-        "framer", "kind", "parked", "subs",
+        "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "framer", "kind", "subs",
     )  # fmt: skip
 
     def __init__(
@@ -57,19 +51,14 @@ class Delivery(PaceKeeper):
         past_max: int,
         framer: Framer | EventTexts | None = None,
     ) -> None:
-        super().__init__(window)
+        super().__init__(batched=batched, window=window)
         self._log = log
         self._frames = frames
-        self.batched = batched
         self.framer = framer
         self.kind = kind_of(batch=batched, framer=framer)
         self._past_max = past_max
         self._past: dict[str, int] = {}
         self._pending: dict[Cause, int] = {}
-        self._ready: dict[str, Subscription] = {}
-        self._failed: list[Subscription] = []
-        self.parked: list[Subscription] = []
-        """Subscriptions in state PARKED, first parked first."""
         self._lag_at_s: float | None = None
         self.subs: dict[str, Subscription] = {}
 
@@ -185,51 +174,6 @@ class Delivery(PaceKeeper):
         pace.bound(pace.sent + credit)
         return True
 
-    @property
-    def backlog(self) -> bool:
-        """Whether a subscription is ready to be read."""
-        return bool(self._ready)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a subscription waits for a turn, for a fetch, or for another try."""
-        return bool(self._ready or self.parked or self._failed)
-
-    def next_read(self) -> Subscription | None:
-        """The subscription to read next, from behind its `flow.sent`; None if none may send."""
-        if not self._ready or (self.batched and self.window.credit <= 0):
-            return None
-        sub = self._ready.pop(next(iter(self._ready)))
-        sub.state = _TURN_CAME[sub.state]
-        return sub
-
-    def park(self, sub: Subscription) -> None:
-        """The events of `sub` must be fetched. It has no turn until `took`."""
-        sub.state = TABLE[sub.state, Step.NOT_IN_MEMORY]
-        self.parked.append(sub)
-
-    def next_fetch(self) -> Subscription | None:
-        """The subscription to fetch a page for; `took` or `fetch_failed` follows. None: none is parked."""
-        if not self.parked:
-            return None
-        sub = self.parked.pop(0)
-        sub.state = TABLE[sub.state, Step.FETCH_BEGAN]
-        return sub
-
-    def fetch_failed(self, sub: Subscription) -> None:
-        """The page of `sub` could not be read for now. It has no turn until `retry`."""
-        if sub.state is not DeliveryState.GONE:
-            sub.state = TABLE[sub.state, Step.FETCH_FAILED]
-            self._failed.append(sub)
-
-    def retry(self) -> None:
-        """Try again what `fetch_failed`."""
-        self.leave_pace()
-        for sub in self._failed:
-            sub.state = TABLE[sub.state, Step.RETRIED]
-            self._ready[sub.stream] = sub
-        self._failed.clear()
-
     def joins(self, sub: Subscription) -> bool:
         """Whether `sub` can use joined bodies, because its events need not be looked at one by one.
 
@@ -328,18 +272,6 @@ class Delivery(PaceKeeper):
         """The last seq sent, per stream."""
         self.catch_up()
         return {stream: sub.flow.sent for stream, sub in self.subs.items()}
-
-    def _end(self, sub: Subscription) -> None:
-        """End `sub`, and take it out of the queue of its state."""
-        match sub.state:
-            case DeliveryState.READY:
-                del self._ready[sub.stream]
-            case DeliveryState.PARKED:
-                self.parked.remove(sub)
-            case DeliveryState.FAILED:
-                self._failed.remove(sub)
-        sub.state = TABLE[sub.state, Step.ENDED]
-        sub.held_for = None
 
     def _permitted(self, sub: Subscription, events: Sequence[StoredEvent]) -> int:
         """How many of `events` may be sent now. `sub` is held if a reply must be sent first."""
