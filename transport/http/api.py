@@ -4,10 +4,9 @@ A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body i
 then asks for the answer. The rest is the same in every shell.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -20,7 +19,7 @@ from huahuo.actors.plugins.http import HttpRoute, is_coded
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.verified import AuthFailure
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
@@ -33,12 +32,14 @@ from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_a
 from huahuo.transport.http.outlet import Outlet, Reader
 from huahuo.transport.http.plugin_calls import PluginCalls
 from huahuo.transport.http.plugin_forms import told
+from huahuo.transport.http.ports import DurableStreams, NodesDoor
 from huahuo.transport.http.problems import problem
 from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.http.routes import PluginRoutes, Target
 from huahuo.transport.http.seeing import Acked, Seeing
 from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
 from huahuo.transport.http.tickets import TICKET_S
+from huahuo.transport.http.waits import Waits
 from huahuo.transport.http.who import who
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
@@ -58,38 +59,6 @@ _FOR_SITE: Final = frozenset({"accept-encoding", "if-none-match"})
 _WITH_BODY: Final = ("POST", "PUT")
 
 _log = structlog.get_logger(__name__)
-
-
-class DurableStreams(Protocol):
-    """Serves what is under `/ds/` (`transport.durable_streams`)."""
-
-    refuse_growth: RefuseGrowth | None
-
-    def without_token(self, request: Request, address: str) -> Verified | None:
-        """Who asks, if this request needs no token."""
-        ...
-
-    async def answer(self, visit: Visit, body: bytes) -> Answer:
-        """Answer a request that does not ask for server-sent events."""
-        ...
-
-    def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> Reader:
-        """Open a reader of server-sent events; `gone` is called once, at its end."""
-        ...
-
-
-class NodesDoor(Protocol):
-    """Answers other nodes of the log, under `/nodes/` (`huahuo.cluster.door`)."""
-
-    body_bytes_max: int
-
-    def admit(self, request: Request, name: str, address: str) -> Verified | Answer:
-        """Which node asks, by the request's head; or the refusal."""
-        ...
-
-    async def answer(self, visit: Visit, body: bytes) -> Answer:
-        """Answer a request that was admitted."""
-        ...
 
 
 class Api:
@@ -130,8 +99,7 @@ class Api:
         self._seeing = Seeing(wires, log, acked, self._reading)
         self._durable: DurableStreams | None = None
         self._nodes: NodesDoor | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._closed = False
+        self._waits = Waits(wires.supply.turns)
         self.readers = 0
         """Readers of server-sent events now."""
 
@@ -223,7 +191,7 @@ class Api:
         if not name:
             return await self._answered(visit, body)
         try:
-            if not (await self._paid(name) and await self._has_turn(name)):
+            if not (await self._waits.paid(name) and await self._waits.has_turn(name)):
                 return problem(ErrorCode.UNAVAILABLE, http_zh.SERVICE_STOPS, ends=True)
         except Crowded:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
@@ -233,35 +201,6 @@ class Api:
             return await Paced(
                 self._answered(visit, body), name, wires.supply.turns, wires.ambient.monotonic_s
             )
-
-    async def _paid(self, user: str) -> bool:
-        """Wait until `user` owes no more time than is free. False: the service stops. Raises Crowded."""
-        turns = self._wires.supply.turns
-        if turns.may_go(user) and not turns.paying.waiting(user):
-            return True
-        return await self._unless_closed(turns.paid_soon(user))
-
-    async def _has_turn(self, user: str) -> bool:
-        """Wait in the line of `user` for a turn of the loop. False: the service stops."""
-        rounds = self._wires.supply.turns.rounds
-        return rounds.may_begin(user) or await self._unless_closed(rounds.turn(user))
-
-    async def _unless_closed(self, waits: Coroutine[Any, Any, None]) -> bool:
-        """Wait, at most until the service stops. False: it stops."""
-        if self._closed:
-            waits.close()
-            return False
-        waiting = asyncio.ensure_future(waits)
-        self._waiting.add(waiting)
-        try:
-            await asyncio.wait((waiting,))
-        finally:
-            self._waiting.discard(waiting)
-            waiting.cancel()
-        if waiting.cancelled():
-            return False
-        waiting.result()
-        return True
 
     def _ended(self, visit: Visit) -> AuthFailure | None:
         """Why the token of a request is good no longer: it may have waited for a while."""
@@ -355,9 +294,7 @@ class Api:
 
     def close(self) -> None:
         """Answer all that wait, now. Whatever would wait from now on is refused."""
-        self._closed = True
-        for waiting in tuple(self._waiting):
-            waiting.cancel()
+        self._waits.close()
         self.arrivals.close()
         self._plugin_calls.close()
 
