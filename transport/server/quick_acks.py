@@ -8,7 +8,7 @@ goes from the socket to the session in one step: past the listener, the runtime 
 from typing import Protocol
 
 from huahuo.actors.actor.inbox import IDLE
-from huahuo.transport.protocol.incoming import seq_of_ack
+from huahuo.transport.protocol.plain_acks import seq_of_ack
 from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.text_frames import short_text

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from huahuo.actors.plugins.actions import CONNECTION_ACTIONS
 from huahuo.actors.plugins.calls import Reply
 from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol import incoming, plain_acks
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.protocol.incoming import Invalid, Parsed
@@ -209,7 +209,7 @@ class Session(Lifetime):
 
     def acked_again(self, text: bytes, now_s: float) -> int:
         """A message came that may be an ack of `acked_stream`. The seq; -1: hand it to `acked`."""
-        seq = incoming.seq_of_ack(text, self.ack_front)
+        seq = plain_acks.seq_of_ack(text, self.ack_front)
         return seq if seq >= 0 and self.acked_up_to(seq, now_s) else -1
 
     def acked_up_to(self, seq: int, now_s: float) -> bool:
@@ -226,7 +226,7 @@ class Session(Lifetime):
         """
         if self._state is not State.OPEN:
             return None
-        cursors = incoming.plain_ack(data)
+        cursors = plain_acks.plain_ack(data)
         if cursors is None:
             return None
         if len(cursors) == 1:  # the usual case
@@ -234,7 +234,7 @@ class Session(Lifetime):
             if not self.delivery.ack(stream, seq, now_s):
                 return None
             self.liveness.heard_s = now_s
-            self.acked_stream, self.ack_front = stream, incoming.front_of_ack(data, seq)
+            self.acked_stream, self.ack_front = stream, plain_acks.front_of_ack(data, seq)
             return [Acked(stream, seq)]
         may_ack = self.delivery.may_ack
         for stream, seq in cursors.items():

@@ -31,7 +31,7 @@ from huahuo.transport.client import wire as client
 from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of
 from huahuo.transport.http.asked import AskedWrongly, after_of
-from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol import incoming, plain_acks
 from tests.support.fuzz import of_others as others
 from tests.support.fuzz import on_the_wire as wire
 from tests.support.worlds.compressed import dictionary
@@ -76,7 +76,7 @@ def _messages(data: bytes) -> None:
     short = incoming.parse(data, bytes_max=_BYTES_MAX, depth_max=_DEPTH)
     long = incoming.parse_closely(data, bytes_max=_BYTES_MAX, depth_max=_DEPTH)
     assert short == long, (short, long)
-    cursors = incoming.plain_ack(data)
+    cursors = plain_acks.plain_ack(data)
     if cursors is not None:
         assert isinstance(long, incoming.Parsed), long
         acks = incoming.convert(long, incoming.Acks)
