@@ -5,8 +5,7 @@ through again, the oldest first.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,15 +14,14 @@ import structlog
 from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
 from huahuo.actors.effects.bounds import Bounds
-from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Cancel, OpenEffect, Start
+from huahuo.actors.effects.facts import Cancel, OpenEffect, Start
+from huahuo.actors.effects.figures import Figures
 from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.memory import Memory
 from huahuo.actors.effects.spec import Spec
 from huahuo.actors.effects.sweeping import Sweeping
 from huahuo.actors.effects.traced import TracesRuns
 from huahuo.actors.effects.unknown import UnknownEffect, unknown
 from huahuo.actors.entities.sharing import Share
-from huahuo.actors.plugins.plugin import Gauges
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
@@ -40,7 +38,7 @@ _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
 
 
-class Effects(Memory):
+class Effects(Figures):
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
@@ -63,13 +61,6 @@ class Effects(Memory):
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
-        self.by_user: Counter[UserId | None] = Counter()
-        """Runs, of each user that has any."""
-        self.opened = 0
-        """How many effects are open, in memory or not."""
-        self.retries = 0
-        self.ends: Counter[str] = Counter()
-        """Effects that ended since the start, by outcome."""
         self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
         self._ending: set[asyncio.Task[None]] = set()
         self._looked_at = -1
@@ -80,38 +71,6 @@ class Effects(Memory):
     def trace(self, traced: TracesRuns) -> None:
         """From now on, tell this tracer of runs whose command was traced."""
         self._attempts.traced = traced
-
-    @property
-    def running(self) -> int:
-        """How many run now."""
-        return len(self._running)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait in memory for their turn, or for their next attempt."""
-        return len(self._line.waiting) + len(self._asleep)
-
-    def at_work(self) -> Collection[tuple[UserId, int]]:
-        """Users, and how many effects run for each."""
-        return [(user, count) for user, count in self.by_user.items() if user is not None]
-
-    def show(self, metrics: Gauges) -> None:
-        """What can be seen of effects from outside."""
-        metrics.gauge("effects_open", "Effects that have not ended.", lambda: self.opened)
-        metrics.gauge("effects_running", "Effects that run.", lambda: self.running)
-        metrics.gauge("effects_waiting", "Effects that wait in memory.", lambda: self.waiting)
-        metrics.gauge("effects_oldest_seconds", "Age of the oldest open effect.", self.oldest_s)
-        metrics.total(
-            "effects_retried", "Runs of effects that failed and were repeated.", lambda: self.retries
-        )
-        metrics.total("effects_done", "Effects that returned.", lambda: self.ends[DONE])
-        metrics.total("effects_failed", "Effects that failed for good.", lambda: self.ends[FAILED])
-        metrics.total("effects_cancelled", "Effects that were cancelled.", lambda: self.ends[CANCELLED])
-
-    def oldest_s(self) -> float:
-        """The age of the oldest effect in memory, in seconds. One that never returns makes it grow."""
-        oldest_ms = min((entry.since_ms for entry in self._known.values()), default=None)
-        return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
 
     def committed(self, item: Start | Cancel, entity: str) -> None:
         """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
