@@ -4,8 +4,8 @@ JetStream gives sequences without gaps, and deletes none but from the front (`de
 that discards old messages). Its own removal of duplicates is not used: it forgets ids after two minutes, and
 nodes recognise a repeated proposal by its content.
 
-This node reads by one ordered consumer. It is made anew, from the next sequence, whenever it was silent for
-`SILENT_S`, skipped a sequence, or its connection ended.
+This node reads by one ordered consumer (`nats_consumer`). It is made anew, from the next sequence, whenever
+it was silent, skipped a sequence, or its connection ended.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import datetime as dt
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -22,6 +21,7 @@ from nats.aio.msg import Msg
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer import nats_large
 from huahuo.eventstore.sequencer.address import LogAddress
+from huahuo.eventstore.sequencer.nats_consumer import consume
 from huahuo.eventstore.sequencer.nats_link import ERRORS, ApiError, Link, open_link
 from huahuo.eventstore.sequencer.nats_stream import (
     FULL_LINE,
@@ -51,9 +51,6 @@ next attempt finds the new leader, 4 to 9 s after the death."""
 UNDER_WAY_MAX = 64
 """How many messages wait for their answer; further ones wait here, in order, and their time begins later."""
 RETRY_S = 0.2
-SILENT_S = 3.0
-PULL, PULL_S, BEAT_S = 128, 30.0, 1.0
-"""The consumer is asked for 128 messages or 30 s, and says each second that it lives."""
 TAKES_NOTHING = (
     "it takes no proposal, though the connection lives: too few NATS servers live, or the disk of one is full"
     " (its log says so; give it room and restart it)"
@@ -157,7 +154,9 @@ class NatsSequencer:
                 if not await self._goes_on(link, stream, last, digest):
                     await asyncio.sleep(RETRY_S)
                     continue
-                async with contextlib.aclosing(self._consume(link, last + 1)) as messages:
+                async with contextlib.aclosing(
+                    consume(link, self.address, self._ambient.token(), last + 1)
+                ) as messages:
                     async for message in messages:
                         offset = message.metadata.sequence.stream
                         if offset != last + 1:
@@ -258,56 +257,6 @@ class NatsSequencer:
         self.trouble = ""
         return True
 
-    async def _consume(self, link: Link, first: int) -> AsyncGenerator[Msg]:
-        """Messages from sequence `first` on, until something is wrong."""
-        name = self._ambient.token()
-        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
-        forget = link.on_end(lambda: queue.put_nowait(None))
-        inbox = link.client.new_inbox()
-
-        async def hear(message: Msg) -> None:
-            queue.put_nowait(message)
-
-        subscription = await link.client.subscribe(inbox, cb=hear)
-        api = f"{self.address.name}.{name}"
-        try:
-            await link.ask(
-                f"CONSUMER.CREATE.{api}", {"stream_name": self.address.name, "config": _consumer(name, first)}
-            )
-            left = 0
-            while not link.ended.is_set():
-                if left == 0:
-                    ask = {
-                        "batch": PULL,
-                        "expires": round(PULL_S * 1e9),
-                        "idle_heartbeat": round(BEAT_S * 1e9),
-                    }
-                    body = msgspec.json.encode(ask)
-                    await link.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{api}", body, reply=inbox)
-                    left = PULL
-                try:
-                    async with asyncio.timeout(SILENT_S):
-                        message = await queue.get()
-                except TimeoutError:
-                    raise Unreachable(f"{link.host} says nothing any more") from None
-                if message is None:
-                    return
-                status = message.headers.get("Status") if message.headers else None
-                if status is None:
-                    left -= 1
-                    yield message
-                elif status == "408":
-                    left = 0
-                elif status != "100":
-                    return
-        finally:
-            forget()
-            if not link.ended.is_set():
-                with contextlib.suppress(*ERRORS):
-                    await subscription.unsubscribe()
-                    # No answer is waited for: the server forgets the consumer by itself too.
-                    await link.client.publish(f"$JS.API.CONSUMER.DELETE.{api}", b"")
-
     async def _body(self, link: Link, message: Msg) -> bytes:
         """The proposal of a message: in it, or in the object store, which is waited for."""
         if not message.headers or not (digest := message.headers.get(OBJECT)):
@@ -329,19 +278,6 @@ class NatsSequencer:
             return dt.datetime.fromtimestamp(self._ambient.now_ms() / 1000, dt.UTC)
         found = await link.ask(f"STREAM.MSG.GET.{self.address.name}", {"seq": stream.first})
         return dt.datetime.fromisoformat(found["message"]["time"])
-
-
-def _consumer(name: str, first: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "deliver_policy": "by_start_sequence",
-        "opt_start_seq": first,
-        "ack_policy": "none",
-        "max_deliver": 1,
-        "mem_storage": True,
-        "num_replicas": 1,
-        "inactive_threshold": round(2 * PULL_S * 1e9),
-    }
 
 
 def _digest(message: Msg) -> bytes:
