@@ -26,14 +26,14 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.compression import Compression
 from huahuo.transport.protocol.dialects import DOCUMENT, Dialect
 from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.admission import Admission, peer_of
+from huahuo.transport.server.admission import Admission
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.connection_ref import ConnectionRef, read
 from huahuo.transport.server.handshakes import Handshakes
 from huahuo.transport.server.interpreted import Interpreted
-from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.server.lobby_owner import LobbyOwner
 from huahuo.transport.server.making import wires_of
-from huahuo.transport.server.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site
+from huahuo.transport.server.ports import CommandGate, Hub, Meter, PlainHttp, Site
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.verdicts import Rejudging
@@ -57,8 +57,8 @@ _NORMAL_CLOSURE = 1000
 _log = structlog.get_logger(__name__)
 
 
-class Server:
-    """See the module. Implements `lobby_socket.Owner`."""
+class Server(LobbyOwner):
+    """See the module."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Server:
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
         `knows`: see `Shared`.
         """
+        super().__init__(settings, door, ambient)
         self._settings = settings
         self._wires = wires = wires_of(
             settings=settings,
@@ -124,14 +125,6 @@ class Server:
         self._draining = False
         self.plain: PlainHttp | None = None
         """Takes the sockets of plain HTTP that is more than the site's."""
-        self._lobby = Lobby(
-            settings.unauthenticated_max,
-            settings.open_timeout_s,
-            ambient.slept_s,
-            per_address_max=settings.unauthenticated_per_address,
-            bytes_max=settings.lobby_bytes_max,
-            address_of=lambda transport: door.peer_address(peer_of(transport)),
-        )
         self.admission = Admission(door, self._lobby, site, wires.notices, ambient, settings.origins)
         self.handshakes = Handshakes(self, wires, self._lobby, self.admission)
         self._open: dict[Socket, ConnectionRef | None] = {}
@@ -222,41 +215,6 @@ class Server:
     def sockets(self) -> tuple[WebSocket, ...]:
         """Open WebSockets on the server's own port, from the oldest on."""
         return tuple(ws for ws in self._open if isinstance(ws, WebSocket))
-
-    @property
-    def unauthenticated_count(self) -> int:
-        """Sockets whose client has not authenticated."""
-        return len(self._lobby)
-
-    @property
-    def lobby_bytes(self) -> int:
-        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
-        return self._lobby.held_bytes
-
-    @property
-    def cut_off_count(self) -> int:
-        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
-        return self._lobby.cut_off_count
-
-    # Events of the sockets ---------------------------------------------------------------------------
-
-    def connected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.enter(socket, socket.address)
-
-    def holds(self, socket: InLobby, held_bytes: int) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.hold(socket, held_bytes)
-
-    def authenticated(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-
-    def disconnected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-        if socket.address:
-            self._wires.door.leave(socket.address)
 
     async def attend(self, socket: Socket) -> None:
         """Serve a socket that another server opened, until it ends. Its address was counted at the door."""
