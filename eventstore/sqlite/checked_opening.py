@@ -18,12 +18,12 @@ from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import is_corrupt
 from huahuo.eventstore.sqlite.index_proof import prove_index
 from huahuo.eventstore.sqlite.loading import load, select_end
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.page_faults import check_pages
 from huahuo.eventstore.sqlite.passed import follows_an_order, leave_order, with_passed

@@ -12,7 +12,7 @@ from itertools import batched
 from huahuo.eventstore.core.sums import Value, row_crc
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.ended import select_numbers
-from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.unindexed import Row
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -13,9 +13,9 @@ from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import EndedFilter
-from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.index_proof import Columns, Ends
 from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through

@@ -8,8 +8,8 @@ from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite.commands import select_commands
-from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.table_faults import TWICE
 

@@ -23,7 +23,6 @@ from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_num
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
-    Names,
     prove_events,
     prove_positions,
     prove_stream,
@@ -34,6 +33,7 @@ from huahuo.eventstore.sqlite.events import (
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
 from huahuo.eventstore.sqlite.name_proofs import first_of, proves
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.naming import Naming, read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool

@@ -30,7 +30,6 @@ from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import statements_of
 from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
-from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.faults import of_commit, translated
 from huahuo.eventstore.sqlite.files import Files
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
@@ -38,6 +37,7 @@ from huahuo.eventstore.sqlite.kept_rows import Kept
 from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.lookup import SqliteLookup
 from huahuo.eventstore.sqlite.mark import MarkFile
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.others import Others
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads

@@ -5,7 +5,7 @@ from zlib import crc32
 
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import StoredEvent
-from huahuo.eventstore.sqlite.events import Names
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.summing import crc_at, crcs_at
 from huahuo.eventstore.sqlite.unindexed import Row, Unindexed
 

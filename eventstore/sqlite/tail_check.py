@@ -11,8 +11,9 @@ from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Head, StoredEvent, Tombstone
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.ended import select_head, select_number
-from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, Names, select_events, select_tombstones
+from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, select_events, select_tombstones
 from huahuo.eventstore.sqlite.faults import translated
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.connecting import connect_writer
-from huahuo.eventstore.sqlite.events import Names
 from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.preparing import prepare
 
 ODD: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest
 
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
-from huahuo.eventstore.sqlite import events, index_proof
+from huahuo.eventstore.sqlite import index_proof, names
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.packed import PackedHeads
 from tests.support.worlds.spoilt import opened
@@ -73,7 +73,7 @@ async def test_many_streams_that_were_written_to_are_packed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huahuo.eventstore.core.place.UNPACKED_MAX", 3)
-    monkeypatch.setattr(events, "_UNPACKED_MAX", 3)
+    monkeypatch.setattr(names, "_UNPACKED_MAX", 3)
     async with reopened(tmp_path, named(20)) as log:
         for stream in named(20):
             await append(log, stream, "user/0", "user/19")
