@@ -109,9 +109,9 @@ def revoke(
 
 def add_to(program: typer.Typer) -> None:
     """Register the commands."""
-    program.command(
-        epilog="Example:  HUAHUO_TOKEN=$(huahuo token …) huahuo tail http://127.0.0.1:8765 user/42 --after 0"
-    )(tail)
+    program.command(epilog="Example:  huahuo tail http://127.0.0.1:8765 user/42 --after 0 --data ./data")(
+        tail
+    )
     program.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")(publish)
     program.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")(types)
     program.command(epilog="Example:  huahuo clients --data ./data")(clients)
