@@ -93,7 +93,8 @@ def verify(
         bool, typer.Option("--from-checkpoint", help="Begin behind what the checkpoint sealed.")
     ] = False,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Side by side.", show_default="one a core")
+        int | None,
+        typer.Option(min=1, help="How many processes check at one time.", show_default="one a core"),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,9 @@ def signin(
     token: Annotated[
         str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token of the mailbox's user.")
     ] = None,
-    mail_type: Annotated[str, typer.Option(help="For a new mailbox.")] = "outlook",
+    mail_type: Annotated[
+        str, typer.Option(help="The kind of a new mailbox, a name of [providers].")
+    ] = "outlook",
     client_id: Annotated[
         str, typer.Option(help="The application's id, if neither mailbox nor provider has one.")
     ] = "",

@@ -99,7 +99,7 @@ def serve(
         typer.Option(
             min=1,
             max=64,
-            help="Processes that serve WebSockets besides the one with the log. With 1 that one does it.",
+            help="Processes that serve WebSockets, besides the one with the log. 1: that one serves them.",
             show_default="1",
         ),
     ] = None,

@@ -54,7 +54,10 @@ def publish(
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
     fields: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIELD=VALUE]…", help="7, true and [1] are JSON, else text."),
+        typer.Argument(
+            metavar="[FIELD=VALUE]…",
+            help="A value such as 7, true or [1] is read as JSON, any other as text.",
+        ),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
     token: Token = None,

@@ -43,7 +43,7 @@ def export(
     data: Data = None,
     config_file: ConfigFile = None,
     to: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
-    form: Annotated[Format, typer.Option("--format", help="What other tool it is for.")] = "jsonl",
+    form: Annotated[Format, typer.Option("--format", help="Form of the file.")] = "jsonl",
     stream: Annotated[
         list[str] | None, typer.Option("--stream", help="Only this stream; repeatable.")
     ] = None,
