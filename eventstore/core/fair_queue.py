@@ -143,7 +143,7 @@ class FairQueue[T]:
             owner = self._owner if self._arrived else next(iter(self._lines), "")
             if owner in ("", self._latest):
                 left = self._groups_left
-                self._groups_left = max(0, left - 1)
+                self._groups_left = left - 1 if left else 0
                 return left > 0
             self._groups_left = OTHERS_GROUPS if self._latest else 0
             self._latest = owner

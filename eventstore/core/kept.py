@@ -91,7 +91,7 @@ class CommandCounts:
         excess = self._users[user] - self._limits.command_records_per_user
         if excess > 0:
             self.over[user] = excess
-        else:
-            self.over.pop(user, None)
+        elif user in self.over:
+            del self.over[user]
         if self._users[user] <= 0:
             del self._users[user]

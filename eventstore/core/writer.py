@@ -10,6 +10,7 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -142,7 +143,7 @@ class Writer(CommitLoop):
             if self._in_doubt:
                 tell_listeners(self._listeners, await self._find_out())
                 began_s = self._ambient.monotonic_s()
-            commit = await self._executor.run(lambda: self._job(items, counters, age_ms))
+            commit = await self._executor.run(partial(self._job, items, counters, age_ms))
             wrote = commit.wrote
             if wrote and self.observe is not None:
                 self.observe(self._ambient.monotonic_s() - began_s)

@@ -268,7 +268,9 @@ class Connection(TaskKeeper):
                 elif (asked := self._out.do(todo)) is not None:
                     waits = self._signing_in.do(asked, now)
                     break
-            if not session.takes_more or self._ws.paused or ambient.monotonic_s() > batch.until_s:
+            if batch.at == len(texts) or not session.takes_more or self._ws.paused:
+                break
+            if ambient.monotonic_s() > batch.until_s:
                 break
         if waits is None:
             self._pump.run()  # an ack made room, a subscription began

@@ -138,7 +138,7 @@ class ConnectionRef(LoopRef[Any]):
             if actor.full:
                 actor.place.fell_behind()
                 return batch.at, Heard.LATER
-            if actor.now_s > batch.until_s:
+            if batch.at > acks and actor.now_s > batch.until_s:
                 actor.place.wait_again()
                 return batch.at, Heard.LATER
             if not inbox.runtime.handle_now(inbox, batch):
@@ -203,10 +203,10 @@ class ConnectionRef(LoopRef[Any]):
         Raises:
             ConnectionEnded: it was not taken, or it failed and ends the connection.
         """
-        done = self.try_urgent(step, _NOT_DONE)
+        done: Any = self.try_urgent(step, _NOT_DONE)  # no `cast`: it is a call
         if done is _NOT_DONE:
             raise ConnectionEnded
-        return cast("T", done)
+        return done  # type: ignore[no-any-return]
 
     def _tell(self, message: object) -> None:
         try:  # noqa: SIM105  `suppress` costs more than an ack

@@ -147,6 +147,8 @@ class FanOut:
     def committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """Events were committed, without gaps in any stream. None: any stream may have new events."""
         if by_stream is not None and self._work is None:
+            if self._streams.keys().isdisjoint(by_stream):
+                return  # nobody watches any of these streams
             self._work = self._through(by_stream)
             self._go_on()
         elif by_stream is None or not self._keep(by_stream):

@@ -98,11 +98,11 @@ class Shares:
     def _pay(self, user: str, debt: _Debt, now_s: float) -> None:
         debt.owed_s = max(0.0, debt.owed_s - self._rate() * (now_s - debt.at_s))
         debt.at_s = now_s
-        if debt.owed_s <= COUNTS_S:
-            self._owing.pop(user, None)
+        if debt.owed_s <= COUNTS_S and user in self._owing:
+            del self._owing[user]
 
     def _rate(self) -> float:
-        return max(LEAST_SHARE, SHARE / max(1, len(self._owing)))
+        return max(LEAST_SHARE, SHARE / len(self._owing)) if self._owing else SHARE
 
     def _forget_paid(self, now_s: float) -> None:
         for user, debt in list(self._debts.items()):

@@ -92,6 +92,21 @@ def test_after_a_lost_signal_everybody_looks() -> None:
     assert [texts(driver.take()) for driver in two.drivers] == [["unheard of"]] * 2
 
 
+def test_a_commit_that_nobody_watches_is_no_hand_out() -> None:
+    asked: list[float] = []
+
+    def now_s() -> float:
+        asked.append(0.0)
+        return 0.0
+
+    log, driver = ModelLog(), Driver()
+    fanout = FanOut(FrameCache(bytes_max=1 << 20, frame_bytes_max=4000), events_max=8, monotonic_s=now_s)
+    fanout.join("system", driver)
+    events = [log.append("group/1", "a")]
+    fanout.committed({"group/1": events, LOG_STREAM: events})
+    assert not asked
+
+
 def test_with_the_window_used_up_nothing_is_written_past_it() -> None:
     log = ModelLog()
     small = Driver(log, settings=TransportSettings(window=2))
