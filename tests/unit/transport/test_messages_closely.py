@@ -260,3 +260,20 @@ def test_a_key_that_is_lost_as_keys_become_numbers_is_found_wherever_it_is(given
 )
 def test_keys_that_are_all_there_as_numbers_are_none_lost(given: Any, read: Any) -> None:
     assert field_with_lost_key({"kept": given}, {"kept": read}) is None
+
+
+@pytest.mark.parametrize("front", ["{", " {", '{"a":{},'])
+def test_a_text_with_a_lone_surrogate_is_refused_by_either_way(front: str) -> None:
+    text = front + '"action":"note","id":"7","text":"\ud800"}'
+    close = incoming.parse_closely(text, bytes_max=1 << 20, depth_max=32)
+    for refused in (parsed(text), close):
+        assert isinstance(refused, incoming.Invalid)
+        assert refused.code is ErrorCode.BAD_MESSAGE
+
+
+def test_the_refusal_of_a_field_that_is_missing_inside_another_has_the_id_of_its_command() -> None:
+    asked = parsed(b'{"action":"send","id":"7","to":{}}')
+    assert isinstance(asked, incoming.Parsed)
+    refused = incoming.convert(asked, Order)
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.id, refused.details) == ("7", f"to.street: {en.MISSING}")
