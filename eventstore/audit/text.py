@@ -29,7 +29,7 @@ def shown(body: bytes) -> tuple[str, Any]:
     """The body as it may be shown, as JSON text and as a value; secret fields hold `SEALED`."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         value = {"unreadable": body.decode("utf-8", "replace")}
         return msgspec.json.encode(value).decode(), value
     if _SECRET.search(body):

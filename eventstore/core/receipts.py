@@ -61,7 +61,7 @@ def read_receipt(event: StoredEvent) -> Receipt:
     """
     try:
         return msgspec.json.decode(event.body, type=Receipt)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Damaged(event.position, "a receipt of pruned events is not readable") from None
 
 

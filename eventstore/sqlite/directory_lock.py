@@ -177,5 +177,5 @@ def _boot() -> str:
 def _left(data: bytes) -> Left:
     try:
         return msgspec.json.decode(data, type=Left) if data else Left()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Left(pid=-1)

@@ -115,7 +115,7 @@ class Asker:
             raise NodeRefused(at, refusal.code, refusal.detail, refusal.now_ms)
         try:
             return msgspec.msgpack.decode(said, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise NodeRefused(at, errors.FAILED, f"its answer has another form: {error}") from None
 
     async def _posted(

@@ -151,7 +151,7 @@ class NodesDoor:
         kind, handler = known
         try:
             asked = msgspec.msgpack.decode(body, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Refused("bad_message", f"{head.name}: {error}") from None
         return await handler(head.from_, asked)
 

@@ -131,7 +131,7 @@ class Erasing:
 def _names(body: bytes, user_id: str) -> bool:
     try:
         named = msgspec.json.decode(body, type=_Named).user_id
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return named is not None and str(named) == user_id
 

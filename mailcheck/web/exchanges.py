@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpcore
@@ -80,12 +81,19 @@ class Exchanges:
         client = self._clients.pop(proxy, None)
         if client is None:
             transport = _Transport(self._network, proxy, self._timeout_s)
-            client = httpx.AsyncClient(transport=transport, timeout=self._timeout_s, trust_env=False)
+            client = httpx.AsyncClient(
+                transport=transport, timeout=self._timeout_s, trust_env=False, cookies=_no_cookies()
+            )
         self._clients[proxy] = client
         if len(self._clients) > _CLIENTS_MAX:
             oldest = next(iter(self._clients))
             await self._clients.pop(oldest).aclose()
         return client
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that takes none: what a server gave one user must not come back with another one's token."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def _packed(response: httpx.Response) -> "zlib._Decompress | None":

@@ -34,6 +34,19 @@ class Reply(msgspec.Struct, frozen=True):
     asked_by: str
 
 
+NO_TEXT = msgspec.Raw(b"\xa1\xff")
+"""In MessagePack, a text that is no UTF-8."""
+
+
+class Spoilt(msgspec.Struct, frozen=True):
+    number: msgspec.Raw = NO_TEXT
+
+
+class SpoiltReply(msgspec.Struct, frozen=True):
+    asked_by: msgspec.Raw = NO_TEXT
+    doubled: int = 1
+
+
 class Pair:
     """The node `b` with its door, and what asks it as the node `a`."""
 
@@ -48,6 +61,7 @@ class Pair:
         """Another process of the node is there from now on."""
         self.door = NodesDoor(secret=SECRET, node="b", log_id=LOG, ambient=self.clock)
         self.door.on("double", Question, self._double)
+        self.door.on("spoil", Question, self._spoil)
         self._w.api.serve_nodes(self.door)
 
     async def _double(self, node: str, asked: Question) -> object:
@@ -57,6 +71,9 @@ class Pair:
         if asked.number == 13:
             raise RuntimeError("canary-in-exception")
         return Reply(2 * asked.number, node)
+
+    async def _spoil(self, _node: str, _asked: Question) -> object:
+        return SpoiltReply()
 
     def asker(self, *, secret: bytes = SECRET, node: str = "a", log: str = LOG, ahead_s: float = 0) -> Asker:
         ambient = FakeAmbient(next(NEXT), now_ms=self.clock.now_ms() + round(ahead_s * 1000))
@@ -107,6 +124,15 @@ async def test_what_a_handler_refuses_is_told_with_its_code() -> None:
         with pytest.raises(NodeRefused, match="version") as unknown:
             await p.ask(p.asker(), name="treble")
         assert unknown.value.code == "not_found"
+
+
+async def test_what_is_no_text_is_refused_and_no_fault_of_either_node() -> None:
+    async with pair() as p:
+        with pytest.raises(NodeRefused, match="double") as refused:
+            await p.asker().ask(p.url, "b", "double", Spoilt(), Reply)
+        assert refused.value.code == "bad_message"
+        with pytest.raises(NodeRefused, match="its answer has another form"):
+            await p.asker().ask(p.url, "b", "spoil", Question(1), Reply)
 
 
 async def test_a_node_with_another_master_key_is_refused_and_named() -> None:

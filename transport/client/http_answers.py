@@ -26,7 +26,7 @@ class Refused(Exception):  # noqa: N818  a refusal that the server explains
 
 def json_object(content: bytes) -> Json:
     """The object in a body; an empty one if the body holds something else."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = msgspec.json.decode(content)
         if isinstance(found, dict):
             return found

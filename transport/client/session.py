@@ -209,7 +209,7 @@ class ClientSession(StreamReader):
         """
         try:
             message = parse(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolViolation("a message that cannot be read") from error
         self._liveness.heard(now, is_answer=self._farewell.goaway is None and self.phase == "online")
         match message:

@@ -43,11 +43,11 @@ def compact_object(data: str | bytes, depth_max: int) -> dict[str, Any] | None:
     What gives the same bytes again when it is encoded has no key twice, no number out of range, no NaN and no
     lone surrogate. This takes a fifth of the time of `parse_closely`.
     """
-    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    is_flat = raw.find(b"{", 1) < 0 and b"[" not in raw
-    if not is_flat and _has_long_number(raw):
-        return None
     try:
+        raw = data.encode() if isinstance(data, str) else data
+        is_flat = raw.find(b"{", 1) < 0 and b"[" not in raw
+        if not is_flat and _has_long_number(raw):
+            return None
         value = _decode(raw)
         if value.__class__ is not dict:
             return None
@@ -145,9 +145,9 @@ class _Faults:
 
 
 def text_of(data: str | bytes) -> str | None:
-    """The data as text. None: it is not UTF-8."""
+    """The data as text. None: it is not UTF-8, or has a lone surrogate."""
     if isinstance(data, str):
-        return data
+        return data if is_unicode(data) else None
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -115,7 +115,7 @@ class Pipe(asyncio.Protocol):
     def _handle(self, body: bytes) -> bool:
         try:
             message = self._decode(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._fail(str(error))
             return False
         try:

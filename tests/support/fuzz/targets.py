@@ -32,8 +32,11 @@ from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of
 from huahuo.transport.http.asked import AskedWrongly, after_of
 from huahuo.transport.protocol import incoming, plain_acks
+from tests.support.fuzz import by_way_of_others as passed_on
+from tests.support.fuzz import of_neighbours as beside
 from tests.support.fuzz import of_others as others
 from tests.support.fuzz import on_the_wire as wire
+from tests.support.fuzz import sockets
 from tests.support.worlds.compressed import dictionary
 
 _BYTES_MAX: Final = 1 << 20
@@ -245,5 +248,17 @@ TARGETS: Final[dict[str, Target]] = {
     "front end": Target(others.front_end, (), others.FRONT_END),
     "answers": Target(others.answers, (), others.ANSWERS),
     "attached files": Target(others.attached_files, (NotCompound,), others.FILES),
+    "sockets": Target(sockets.conversation, (), sockets.CONVERSATIONS),
+    "acks": Target(beside.acks, (), beside.ACKS),
+    "pipes": Target(beside.pipes, (), beside.PIPES),
+    "nodes": Target(beside.nodes, (), beside.NODES),
+    "answers of nodes": Target(
+        beside.answers_of_nodes, (OSError, h11.ProtocolError), beside.ANSWERS_OF_NODES
+    ),
+    "forwarded": Target(passed_on.forwarded, (), passed_on.FORWARDED),
+    "scopes": Target(passed_on.scopes, (UnicodeDecodeError,), passed_on.SCOPES),
+    "streamed": Target(passed_on.streamed, (), passed_on.STREAMED),
+    "graph": Target(passed_on.graph, (), passed_on.GRAPH),
+    "uploads": Target(passed_on.uploads, (), passed_on.UPLOADS),
 }
 """By name."""

@@ -451,6 +451,13 @@ _ALL: Final = (
         "min(DEBT_S_MAX, debt.owed_s)",
         tests=_unit("unit/transport/test_shares"),
     ),
+    Bug(
+        "a message overtakes those that wait at their socket",
+        "huahuo.transport.server.deferring_socket",
+        "if self._later:\n            self._defer(listener, texts)",
+        "if self._later is None:\n            self._defer(listener, texts)",
+        tests=_unit("property/test_fuzz"),
+    ),
 )
 
 BUGS: Final = {bug.name: bug for bug in _ALL}

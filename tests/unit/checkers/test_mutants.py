@@ -30,6 +30,13 @@ def test_there_are_at_least_thirty_bugs() -> None:
     assert len(BUGS) >= 30
 
 
+def test_the_table_of_what_found_them_has_each_of_them() -> None:
+    page = Path("docs/testing.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- mutants -->")[2].partition("<!-- /mutants -->")[0]
+    named = [row.split("|")[1].strip() for row in table.strip().splitlines()[2:]]
+    assert sorted(named) == sorted(BUGS)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", list(BUGS) if WHOLE else SAMPLE)

@@ -16,8 +16,9 @@ def test_a_body_without_such_a_field_is_shown_as_it_is() -> None:
     assert shown(b'{"type": "t",  "n":1}')[0] == '{"type": "t",  "n":1}'
 
 
-def test_a_body_that_is_no_json_is_shown_all_the_same() -> None:
-    assert shown(b"\xff{")[1] == {"unreadable": "\ufffd{"}
+@pytest.mark.parametrize("body", [b"\xff{", b'{"text":"\xff"}', b'{"a":' * 100_000])
+def test_a_body_that_is_no_json_is_shown_all_the_same(body: bytes) -> None:
+    assert shown(body)[1] == {"unreadable": body.decode(errors="replace")}
 
 
 def test_values_are_searched_and_names_are_not() -> None:

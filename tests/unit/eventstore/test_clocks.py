@@ -18,3 +18,10 @@ def test_a_clock_over_a_minute_ahead_is_told_once_a_minute() -> None:
         mine.advance(60)
         clocks.hear("b", mine.now_ms() + 300_000, mine)
         assert len(told) == 2
+
+
+def test_what_time_others_have_is_asked_each_time_and_unknown_before_they_can_be_asked() -> None:
+    clocks, said = Clocks(), iter([None, 7])
+    assert clocks.others_ms() is None
+    clocks.ask_others = lambda: next(said)
+    assert (clocks.others_ms(), clocks.others_ms()) == (None, 7)

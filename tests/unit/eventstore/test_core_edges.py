@@ -76,8 +76,9 @@ def receipt(*ranges: tuple[int, int]) -> Receipt:
     return Receipt(ranges=list(ranges), digest="not theirs")
 
 
-def test_a_receipt_that_cannot_be_read_is_damage_at_its_place() -> None:
-    bad = StoredEvent(7, "audit", 1, COMPACTED, b"{", 1, 0, "", "", "", 0, "", b"")
+@pytest.mark.parametrize("body", [b"{", b'{"ranges":[],"digest":"\xff"}'])
+def test_a_receipt_that_cannot_be_read_is_damage_at_its_place(body: bytes) -> None:
+    bad = StoredEvent(7, "audit", 1, COMPACTED, body, 1, 0, "", "", "", 0, "", b"")
     with pytest.raises(Damaged, match="7"):
         read_receipt(bad)
 

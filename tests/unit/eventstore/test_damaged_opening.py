@@ -72,6 +72,17 @@ async def test_an_event_near_the_end_of_a_closed_log_that_cannot_be_read_stops_i
     await log.close()
 
 
+@pytest.mark.parametrize("left", [b'{"log":"\xff"}', b"{", b"[]"])
+async def test_a_lock_file_that_cannot_be_read_does_not_keep_a_log_closed(
+    tmp_path: Path, left: bytes
+) -> None:
+    await filled(tmp_path)
+    (tmp_path / LOCK).write_bytes(left)
+    log = await opened(tmp_path)
+    assert [event.seq for event in await log.read("s1", 0, events_max=9)] == [1]
+    await log.close()
+
+
 @pytest.mark.parametrize("page", ["command", "projection", "sealed", "sqlite_autoindex_data_key_1", "stream"])
 async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_closed(
     tmp_path: Path, page: str

@@ -202,6 +202,8 @@ def test_nobody_pays_for_what_the_service_writes_for_itself_nor_for_a_petty_part
     bill([large, small, own], 2000 * PETTY_S, paid.__setitem__)
     assert list(paid) == ["user/1"]
     assert paid["user/1"] == pytest.approx(2000 * PETTY_S, rel=0.01)
+    bill([pending("user/3", 1)], PETTY_S, paid.__setitem__)
+    assert list(paid) == ["user/1"], "alone in its group, too"
 
 
 def test_the_last_of_a_line_goes_alone_if_it_is_larger_than_a_group() -> None:

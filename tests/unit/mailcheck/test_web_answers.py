@@ -47,6 +47,24 @@ async def got(body: bytes, coding: str) -> Answer:
         return await requests.get(url, token=TOKEN, headers={}, bytes_max=BYTES_MAX)
 
 
+async def test_a_cookie_of_a_server_is_not_sent_to_it_again() -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: who=canary; Path=/\r\n\r\n{}")
+        writer.close()
+
+    requests = Requests(Network(allow_private=True), timeout_s=30)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for token in (TOKEN, Secret("of another user")):
+            await requests.get(url, token=token, headers={}, bytes_max=BYTES_MAX)
+        await requests.close()
+    assert len(heads) == 2
+    assert b"canary" not in b"".join(heads)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
 async def test_a_packed_answer_is_unpacked(coding: str) -> None:
     answer = await got(gzip.compress(b'{"value":[]}'), coding)

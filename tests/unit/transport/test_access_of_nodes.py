@@ -14,7 +14,7 @@ from huahuo.eventstore.model import Head, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.claims import ClaimNames, own_claims
 from huahuo.transport.access.door import AddressDoor, RequestLimit
-from huahuo.transport.access.revocations import AUTH_STREAM, Revocations, RevocationWatch, Revoked
+from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations, RevocationWatch, Revoked
 from huahuo.transport.access.rights import CODES, READ, WRITE, may_call, may_read
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import Verified
@@ -181,3 +181,23 @@ def test_a_claim_whose_path_goes_through_a_text_is_not_there() -> None:
     names = ClaimNames(groups="realm.roles")
     claims = own_claims(json.dumps({**GOOD, "realm": "a text", "groups": ["ops"]}).encode(), names)
     assert claims.groups == ("ops",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ({"jti": "j"}, 1),
+        ({"jti": "j", "is_gone": True}, 0),
+        ({"user_id": 42}, 1),
+        ({"user_id": 42, "is_gone": True}, 1),
+    ],
+)
+def test_a_revocation_is_remembered_unless_nobody_knows_its_token_any_more(
+    fields: dict[str, Any], known: int
+) -> None:
+    revocations, body = Revocations(), msgspec.json.encode(fields)
+    told = revocations.apply(StoredEvent(1, AUTH_STREAM, 1, REVOKED, body, 1, 7, "", "", "", 0, "", b""))
+    assert told is not None
+    assert told.jti == fields.get("jti", "")
+    assert (len(revocations), revocations.count) == (known, 1)
+    assert revocations.covers(7, "j", 100) == (fields == {"jti": "j"})

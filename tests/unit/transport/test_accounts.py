@@ -10,7 +10,7 @@ import pytest
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.transport.access.claims import NEVER_MS, OWN_NAMES, ClaimNames
+from huahuo.transport.access.claims import GROUPS_MAX, NEVER_MS, OWN_NAMES, ClaimNames
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.accounts import APPLICATION_TOKEN_CHARS_MAX, Accounts, Issuer
@@ -19,6 +19,7 @@ from huahuo.transport.accounts.key_server import KeyServer
 from tests.support.models.forged import NOW_MS, NOW_S, SECRET, forge, revoked
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
 
+MANY = [f"g{number}" for number in range(GROUPS_MAX)]
 ALICE = Principal("alice", "alice")
 KEY = pair("ES256")
 
@@ -301,6 +302,9 @@ async def test_without_settings_any_issuer_and_audience_will_do() -> None:
         ),
         (ClaimNames(admin="role=root"), {"role": "root"}, Principal("alice", "alice", is_admin=True)),
         (ClaimNames(admin="role=root"), {"role": "reader", "is_admin": True}, ALICE),
+        (ClaimNames(admin="roles=root"), {"roles": ["reader", "rooted"]}, ALICE),
+        (ClaimNames(), {"groups": MANY}, Principal("alice", "alice", groups=tuple(MANY))),
+        (ClaimNames(admin="role=root"), {"role": "rooted"}, ALICE),
         (ClaimNames(), {"is_admin": 1}, Principal("alice", "alice", is_admin=True)),
         (ClaimNames(), {"groups": "/ops"}, ALICE),
     ],

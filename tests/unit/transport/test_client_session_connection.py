@@ -168,7 +168,9 @@ def test_a_message_of_an_unknown_type_is_passed_over() -> None:
     assert bench.take() == [1]
 
 
-@pytest.mark.parametrize("raw", ["", "[]", "{", '{"type":"events","stream":1}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "raw", ["", "[]", "{", '{"type":"events","stream":1}', b"\xff\xfe", '{"type":"x","a":' + "[" * 200_000]
+)
 def test_a_message_that_cannot_be_read_breaks_the_protocol(raw: str | bytes) -> None:
     bench = Bench().follow("start").online()
     with pytest.raises(ProtocolViolation):

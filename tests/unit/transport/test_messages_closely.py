@@ -1,6 +1,7 @@
 """The rarer ways through the readers of messages, and what they answer."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,12 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.fingerprints import fingerprint
 from huahuo.transport.protocol.listed import listed
 from huahuo.transport.protocol.parts import merge
-from huahuo.transport.protocol.strict_json import VALUES_MAX, decode_closely, has_many_powers
+from huahuo.transport.protocol.strict_json import (
+    VALUES_MAX,
+    decode_closely,
+    field_with_lost_key,
+    has_many_powers,
+)
 from huahuo.transport.words import en, zh
 
 EVENT = b'{"stream":"group/ops","type":"a","fields":{}}'
@@ -228,3 +234,46 @@ def test_keys_that_are_numbers_are_read_faithfully_or_refused_by_their_field(twi
     refused = incoming.converted({"by_number": {"1": 5, twin: 6}}, "7", Counts)
     assert isinstance(refused, incoming.Invalid)
     assert (refused.details.split(":")[0], refused.id) == ("by_number", "7")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ([{"1": "a", "01": "b"}], [{1: "b"}]),
+        ({"inner": {"1": "a", "01": "b"}}, {"inner": {1: "b"}}),
+        ({"1": {"2": "a", "02": "b"}}, {1: {2: "b"}}),
+        ({"1e999": "a"}, {math.inf: "a"}),
+    ],
+)
+def test_a_key_that_is_lost_as_keys_become_numbers_is_found_wherever_it_is(given: Any, read: Any) -> None:
+    assert field_with_lost_key({"fine": {"1": 2}, "lost": given}, {"fine": {1: 2}, "lost": read}) == "lost"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ([{"1": "a"}, {"2": "b"}], [{1: "a"}, {2: "b"}]),
+        ({"inner": {"1": "a"}, "more": 1}, {"inner": {1: "a"}}),
+        ({"1": {"2": "a"}}, {1: {2: "a"}}),
+        ("1", 1),
+    ],
+)
+def test_keys_that_are_all_there_as_numbers_are_none_lost(given: Any, read: Any) -> None:
+    assert field_with_lost_key({"kept": given}, {"kept": read}) is None
+
+
+@pytest.mark.parametrize("front", ["{", " {", '{"a":{},'])
+def test_a_text_with_a_lone_surrogate_is_refused_by_either_way(front: str) -> None:
+    text = front + '"action":"note","id":"7","text":"\ud800"}'
+    close = incoming.parse_closely(text, bytes_max=1 << 20, depth_max=32)
+    for refused in (parsed(text), close):
+        assert isinstance(refused, incoming.Invalid)
+        assert refused.code is ErrorCode.BAD_MESSAGE
+
+
+def test_the_refusal_of_a_field_that_is_missing_inside_another_has_the_id_of_its_command() -> None:
+    asked = parsed(b'{"action":"send","id":"7","to":{}}')
+    assert isinstance(asked, incoming.Parsed)
+    refused = incoming.convert(asked, Order)
+    assert isinstance(refused, incoming.Invalid)
+    assert (refused.id, refused.details) == ("7", f"to.street: {en.MISSING}")

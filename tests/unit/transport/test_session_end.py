@@ -5,7 +5,7 @@ import pytest
 from huahuo.transport.protocol.codes import CLOSES, CloseCode
 from huahuo.transport.session.outputs import Close
 from huahuo.transport.session.state import STATES, State, moved
-from tests.support.drivers.session import Driver, types
+from tests.support.drivers.session import Driver, note_command, types
 
 
 def logged_in() -> Driver:
@@ -118,3 +118,13 @@ def test_a_verdict_that_comes_after_the_end_changes_nothing() -> None:
     driver.session.close(CloseCode.DRAINING, "bye")
     assert driver.session.verdict(driver.verify("alice"), driver.now) == []
     assert driver.session.principal is None
+
+
+def test_what_only_asks_is_needless_to_a_client_that_is_gone_once_it_had_signed_in() -> None:
+    driver = Driver(commands=[note_command(), note_command("list", query=True)])
+    assert not driver.session.needless(b'{"action":"list","id":"1"}'), (
+        "it is refused, and the connection ends"
+    )
+    driver.login()
+    assert driver.session.needless(b'{"action":"list","id":"1"}')
+    assert not driver.session.needless(b'{"action":"note","id":"1"}')

@@ -90,9 +90,10 @@ async def test_what_was_sent_before_the_end_still_arrives() -> None:
             await there.lost.wait()
 
 
-async def test_a_message_that_is_none_ends_the_pipe() -> None:
+@pytest.mark.parametrize("data", [b"\xc1", encode(Left("a")).replace(b"\xa1a", b"\xa1\xff")])
+async def test_a_message_that_is_none_ends_the_pipe(data: bytes) -> None:
     async with ends() as (here, there):
-        here.pipe.send_encoded(b"\xc1")
+        here.pipe.send_encoded(data)
         async with asyncio.timeout(WITHIN_S):
             await there.lost.wait()
         assert there.came == []
