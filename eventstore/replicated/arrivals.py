@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError, Unreachable
+from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError, Trimmed, Unreachable
 
 ASK_AGAIN_S = 0.1
 READ_AHEAD_MAX = 256
@@ -39,6 +39,8 @@ class Arrivals:
                 while len(self._waiting) >= READ_AHEAD_MAX:
                     self._room.clear()
                     await self._room.wait()
+        except Trimmed as error:
+            self._halt(f"{error}. Start this node again: it fetches a copy of another one")
         except SequencerError as error:
             self._halt(str(error))
 

@@ -18,10 +18,16 @@ class Clocks:
         self._told_s: dict[str, float] = {}
         self.ask_others: Callable[[], int | None] | None = None
         """See `others_ms`. Nobody knows before the node asks the others."""
+        self.ask_earliest: Callable[[], int | None] | None = None
+        """See `earliest_ms`."""
 
     def others_ms(self) -> int | None:
         """What time most other nodes have, while it is known that this node's clock is wrong."""
         return None if self.ask_others is None else self.ask_others()
+
+    def earliest_ms(self) -> int | None:
+        """What time the node has whose clock is the last, while none agrees with this node's clock."""
+        return None if self.ask_earliest is None else self.ask_earliest()
 
     def hear(self, node: str, clock_ms: int, ambient: Ambient) -> None:
         """A proposal of this node was applied. It was made before now, so it can't be of later."""

@@ -40,6 +40,7 @@ from huahuo.eventstore.sequencer.port import (
     SequencerError,
     Trimmed,
     Unreachable,
+    another_now,
 )
 
 PROPOSAL_BYTES_MAX = 64 << 20
@@ -228,7 +229,7 @@ class NatsSequencer:
                 raise
             raise Unreachable(str(error)) from None  # it had it: its disk is full, or it is being set up anew
         if self._stream is not None and stream.created != self._stream.created:
-            raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
+            raise Misconfigured(another_now(self.address))
         self._stream = stream
         return stream
 

@@ -115,3 +115,11 @@ class Trimmed(SequencerError):  # noqa: N818  the condition is the name
 
 class Misconfigured(SequencerError):  # noqa: N818  the condition is the name
     """The log may lose or reorder what it acknowledged, as it is set up. The text has the line to change."""
+
+
+def another_now(address: object) -> str:
+    """What a node says that finds another log at its address than before."""
+    return (
+        f"the log at {address} is another one now than when this process began: bring that one back, and"
+        " start this node again"
+    )

@@ -5,7 +5,7 @@ import asyncio
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer.address import Host, LogAddress
 from huahuo.eventstore.sequencer.credentials import password_of
-from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
+from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable, another_now
 from huahuo.eventstore.sequencer.postgres_link import Link, open_link
 from huahuo.eventstore.sequencer.postgres_succession import Succession
 
@@ -65,7 +65,7 @@ class Links:
             raise
         if self._log and link.log != self._log:
             link.drop()
-            raise Misconfigured(f"the log at {self.address} is another one now than when this process began")
+            raise Misconfigured(another_now(self.address))
         if self._is_closed():
             link.drop()
             raise Unreachable("the log is closed")

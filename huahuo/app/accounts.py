@@ -28,10 +28,16 @@ class Asked(msgspec.Struct, frozen=True):
 NOBODY = Asked()
 
 
-def authenticator(settings: Settings, secrets: Keys, latest_ms: Latest) -> Authenticator:
+def authenticator(
+    settings: Settings, secrets: Keys, latest_ms: Latest, issued_ms: Latest | None = None
+) -> Authenticator:
     """Who judges and signs the tokens of the shared secret."""
     return Authenticator(
-        secrets.jwt_secret, previous=secrets.previous, names=_names(settings), latest_ms=latest_ms
+        secrets.jwt_secret,
+        previous=secrets.previous,
+        names=_names(settings),
+        latest_ms=latest_ms,
+        issued_ms=issued_ms,
     )
 
 

@@ -11,7 +11,7 @@ from huahuo.app import accounts
 from huahuo.app.accounts import Asked
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
-from huahuo.app.nodes import latest_of
+from huahuo.app.nodes import issued_of, latest_of
 from huahuo.app.stopping import Parts
 from huahuo.eventstore.ambient import Ambient
 from huahuo.transport.access.tokens import Authenticator
@@ -46,7 +46,7 @@ async def admit(
     """
     log = host.log
     latest_ms = latest_of(log)
-    authenticator = accounts.authenticator(settings, secrets, latest_ms)
+    authenticator = accounts.authenticator(settings, secrets, latest_ms, issued_of(log, latest_ms))
     users = UserBook(log, ambient, host.executor, latest_ms)
     parts.add("users", users.stop)
     await users.start()

@@ -7,11 +7,12 @@ VARIABLE = "HUAHUO_LOG"
 
 
 def hide_password(url: str | None) -> None:
-    """Begin this process anew without `--log`, with the address in the environment, if it has a password.
+    """Begin this process anew without `--log`, with the address in the environment, if it may have a secret.
 
-    The arguments of a process are shown to all users of the machine, its environment only to its own.
+    The arguments of a process are shown to all users of the machine, its environment only to its own. What
+    stands alone before the @ is a token for NATS.
     """
-    if url is None or "@" not in url or ":" not in url.partition("://")[2].rpartition("@")[0]:
+    if url is None or "@" not in url:
         return
     found = sys.orig_argv
     kept: list[str] = []

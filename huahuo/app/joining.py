@@ -48,10 +48,10 @@ async def join(
     held = held_in(settings.data)
     if held is None:
         beginning = await find_beginning(sequencer, secrets.master_key, ambient)
-        log_id, must = beginning.birth.log_id, not beginning.is_whole
+        log_id, must, first = beginning.birth.log_id, not beginning.is_whole, beginning.first
         if not must and beginning.last < COPY_FROM:
             return
-    elif await _is_trimmed_beyond(sequencer, held):
+    elif first := await _trimmed_to(sequencer, held):
         await _must_be_the_same(sequencer, held)
         log_id, must = held.log_id, True
     else:
@@ -65,7 +65,7 @@ async def join(
         room.tell("this node looks for another one that gives it a copy")
         living = await finding.living(sequencer, codec, await _last(sequencer), node)
         try:
-            giver = await fetch(settings.data, living, asker, log_id, room.tell)
+            giver = await fetch(settings.data, living, asker, log_id, room.tell, first)
         except NoCopy as error:
             if not must:
                 _log.warning("follows_from_the_beginning", reason=str(error))
@@ -74,7 +74,11 @@ async def join(
             await asyncio.sleep(AGAIN_S)
         else:
             _log.info("joined_by_copy", node=giver)
-            return
+            copy = held_in(settings.data)
+            first = 0 if copy is None else await _trimmed_to(sequencer, copy)
+            if not first:
+                return
+            must = True  # the log was trimmed meanwhile
 
 
 async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
@@ -106,22 +110,25 @@ async def _must_be_the_same(sequencer: Sequencer, held: Held) -> None:
         pass  # the nodes that give copies are of one log by their keys
 
 
-async def _is_trimmed_beyond(sequencer: Sequencer, held: Held) -> bool:
-    """Whether the ordered log has lost what this directory needs next. Without an answer: it has not."""
+async def _trimmed_to(sequencer: Sequencer, held: Held) -> int:
+    """The oldest proposal that the ordered log keeps, if it has lost what this directory needs next; else 0.
+
+    Without an answer it has not.
+    """
     try:
         async with asyncio.timeout(HELD_S):
             if await sequencer.last() <= held.offset:
-                return False
+                return 0
             ordered = sequencer.follow(held.offset)
             try:
                 await anext(ordered)
             finally:
                 await ordered.aclose()
-    except Trimmed:
-        return True
+    except Trimmed as error:
+        return error.first
     except (Unreachable, TimeoutError):
         pass
-    return False
+    return 0
 
 
 async def _last(sequencer: Sequencer) -> int:

@@ -1,6 +1,7 @@
 """The port of the service: opened, and told to who must know it."""
 
 import errno
+import resource
 
 import structlog
 
@@ -30,6 +31,9 @@ async def open_port(server: Server, settings: Settings, fleet: Fleet | None = No
         why = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
             why = "another program listens there. Stop it, or choose another --port (0: any free one)"
+        elif error.errno == errno.EMFILE:
+            bound = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            why = f"this process may open {bound} files only. Raise that (`ulimit -n 65536`, LimitNOFILE=)"
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
 

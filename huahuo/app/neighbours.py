@@ -108,6 +108,7 @@ def serve(
         parts.add("places over nodes", borrowing.stop)
     clock = Clock(peers, duty, ambient, unfit)
     replica.clocks.ask_others = clock.others_ms
+    replica.clocks.ask_earliest = clock.earliest_ms
     clock.start()
     parts.add("clocks of nodes", clock.stop)
     drain = Drain(duty, hub, ready, where)

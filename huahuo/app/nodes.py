@@ -32,7 +32,7 @@ from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, is_replica, open_log
 from huahuo.replay.live.feed import CatchUp
-from huahuo.transport.access.common_time import Latest, among_nodes, own_clock
+from huahuo.transport.access.common_time import Latest, among_nodes, issued_among, own_clock
 from huahuo.transport.commands.gate import Settle
 
 NODE_FILE = "node.name"
@@ -136,6 +136,12 @@ def latest_of(log: Log) -> Latest:
     if replica is None:
         return own_clock
     return among_nodes(lambda: replica.shared.time_ms, replica.clocks.others_ms)
+
+
+def issued_of(log: Log, latest_ms: Latest) -> Latest:
+    """Of when is what this service issues: see `common_time`."""
+    replica = replica_of(log)
+    return latest_ms if replica is None else issued_among(latest_ms, replica.clocks.earliest_ms)
 
 
 async def joins_soon(replica: ReplicaWriter) -> bool:

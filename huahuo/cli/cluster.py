@@ -54,9 +54,11 @@ def adopt(data: Data = None, log: Log = "", config_file: ConfigFile = None) -> N
     import msgspec
 
     from huahuo.app.adopting import adopt as body
+    from huahuo.app.hiding import hide_password
     from huahuo.app.loops import run
     from huahuo.eventstore.ambient import SystemAmbient
 
+    hide_password(log)
     given = settings(data, config_file)
     given = msgspec.structs.replace(given, log=log) if log else given
     run(body(given, SystemAmbient(), typer.echo))

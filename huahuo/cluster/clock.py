@@ -28,6 +28,8 @@ SOON_S: Final = 0.25
 """Until one has answered."""
 WRONG: Final = "its clock is wrong"
 _OTHERS_MIN: Final = 2
+type _Seen = tuple[int, float]
+"""A time of another node, and the moment of this node's monotonic clock at which it had it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -53,7 +55,8 @@ class Clock:
         self._duty = duty
         self._ambient = ambient
         self._change = tell
-        self._others: tuple[int, float] | None = None
+        self._others: _Seen | None = None
+        self._earliest: _Seen | None = None
         self._task: asyncio.Task[None] | None = None
         peers.on(REQUEST, Asked, self._tell)
 
@@ -69,9 +72,19 @@ class Clock:
 
     def others_ms(self) -> int | None:
         """What time most other nodes have; None while this node's clock is good, or nobody told."""
-        if self._others is None:
+        return self._now(self._others)
+
+    def earliest_ms(self) -> int | None:
+        """What time the node has whose clock is the last; None if one agrees with this node, or nobody told.
+
+        It is kept while no node answers.
+        """
+        return self._now(self._earliest)
+
+    def _now(self, seen: _Seen | None) -> int | None:
+        if seen is None:
             return None
-        then_ms, then_s = self._others
+        then_ms, then_s = seen
         return then_ms + round((self._ambient.monotonic_s() - then_s) * 1000)
 
     async def look(self) -> bool:
@@ -87,6 +100,8 @@ class Clock:
         trouble = judged((one - before_ms for one in times), untold)
         answered = bool(times or untold)
         near = any(abs(one - before_ms) <= APART_MS for one in times)
+        if times:
+            self._earliest = None if near else (min(times), before_s)
         if trouble is None and self.trouble is not None and not near:
             return answered  # too few answer to judge: what is known to be wrong stays so until one agrees
         if trouble is None:

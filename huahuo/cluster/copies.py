@@ -36,7 +36,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Make a copy, or name the one there is."""
+    """Make a copy, or name the one there is if the proposal `first` is the next that it needs, or older.
+
+    `first`: the oldest proposal that the ordered log keeps. Nodes of an older version do not heed it.
+    """
+
+    first: int = 0
 
 
 class Offered(msgspec.Struct, frozen=True):
@@ -50,6 +55,10 @@ class Offered(msgspec.Struct, frozen=True):
     offset: int = 0
     digest: bytes = b""
     rows: RowSums = {}
+
+    def leads_to(self, first: int) -> bool:
+        """Whether an ordered log that begins at `first` still has all that comes after this copy."""
+        return self.offset + 1 >= first
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -102,14 +111,16 @@ class Copies:
                 await asyncio.wait([task])
         self._remove()
 
-    async def _begin(self, node: str, _asked: Begin) -> Offered:
+    async def _begin(self, node: str, asked: Begin) -> Offered:
         now_s, making = self._ambient.monotonic_s(), self._making
-        if making is not None and making.done():
+        is_new = making is not None and making.done()
+        if making is not None and is_new:
             self._making = None
             making.result()  # raises why there is none
-        if self._offered is not None and now_s - self._made_s < FRESH_S:
+        offered = self._offered
+        if offered and (is_new or (now_s - self._made_s < FRESH_S and offered.leads_to(asked.first))):
             self._used_s = now_s
-            return self._offered
+            return offered
         if self._making is None:
             self._remove()
             name = self._ambient.token(8)

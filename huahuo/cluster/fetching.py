@@ -55,10 +55,12 @@ class NoCopy(Exception):  # noqa: N818  the condition is the name
     """No node gave a copy that can be used. The text says why, for each."""
 
 
-async def fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id: str, tell: Tell) -> str:
+async def fetch(
+    data: Path, living: Mapping[str, Member], asker: Asker, log_id: str, tell: Tell, first: int = 0
+) -> str:
     """Put a copy of one of the `living` nodes into `data`, in place of what is there; returns its node.
 
-    `tell` hears how far it is.
+    `tell` hears how far it is. `first`: the oldest proposal that the ordered log keeps.
 
     Raises:
         NoCopy: none of them gave one. What `data` held is untouched.
@@ -67,21 +69,23 @@ async def fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id: 
     lock = _locked(data)
     left: Left | None = None
     try:
-        node = await _fetch(data, living, asker, log_id, tell)
+        node = await _fetch(data, living, asker, log_id, tell, first)
         left = Left()
     finally:
         lock.leave(left)
     return node
 
 
-async def _fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id: str, tell: Tell) -> str:
+async def _fetch(
+    data: Path, living: Mapping[str, Member], asker: Asker, log_id: str, tell: Tell, first: int
+) -> str:
     folder = data / FOLDER
     begun = _noted(folder)
     order = sorted(living, key=lambda node: (begun is None or node != begun.node, -living[node].applied))
     reasons = []
     for node in order:
         try:
-            offered = await _fetched(folder, node, living[node].url, asker, tell)
+            offered = await _fetched(folder, node, living[node].url, asker, tell, first)
             found = await _check(folder, offered, log_id, living, node, asker, tell)
         except (NodeError, EventStoreError, OSError) as error:
             _log.warning("no_copy", node=node, reason=str(error))
@@ -92,14 +96,17 @@ async def _fetch(data: Path, living: Mapping[str, Member], asker: Asker, log_id:
     raise NoCopy("; ".join(reasons) or "no other node lives")
 
 
-async def _fetched(folder: Path, node: str, url: str, asker: Asker, tell: Tell) -> Offered:
+async def _fetched(folder: Path, node: str, url: str, asker: Asker, tell: Tell, first: int) -> Offered:
     """Bring the whole file; goes on where it stopped, and begins again if the copy is another one."""
     offered = Offered("")
     while not offered.name:
         tell(f"this node waits for the copy that {node} makes for it")
-        offered = await asker.ask(url, node, copies.BEGIN, copies.Begin(), Offered)
+        offered = await asker.ask(url, node, copies.BEGIN, copies.Begin(first), Offered)
         if not offered.name:
             await asyncio.sleep(ASK_AGAIN_S)
+    if not offered.leads_to(first):
+        why = f"its copy ends at {offered.offset}, and the ordered log begins at {first}"
+        raise NodeRefused(node, errors.FAILED, why)
     if shutil.disk_usage(folder).free < offered.size + _ROOM:
         raise OSError(f"the disk has no room for its {offered.size >> 20} MiB")
     path, begun = folder / DATABASE, _noted(folder)

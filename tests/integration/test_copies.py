@@ -42,8 +42,8 @@ class Giver:
         self.living = {"a": Member(url=url, build="t", keys="k", beat=1, at_ms=0, applied=9)}
         self.asker = Asker(secret=SECRET, node="b", log_id=log.log_id, ambient=SystemAmbient())
 
-    async def fetch(self, into: Path) -> str:
-        return await fetch(into, self.living, self.asker, self.log.log_id, self.said.append)
+    async def fetch(self, into: Path, first: int = 0) -> str:
+        return await fetch(into, self.living, self.asker, self.log.log_id, self.said.append, first)
 
 
 def no_members() -> dict[str, Member]:
@@ -114,6 +114,24 @@ async def test_a_joiner_that_was_stopped_goes_on_with_the_same_copy(
             await a.fetch(tmp_path / "b")
             assert came > 0
         assert held_in(tmp_path / "b") is not None
+
+
+async def test_a_copy_from_before_what_the_ordered_log_keeps_is_made_anew(tmp_path: Path) -> None:
+    async with giver(tmp_path / "a") as a:
+        await a.fetch(tmp_path / "b")
+        old = held_in(tmp_path / "b")
+        assert old is not None
+        for _ in range(3):
+            await a.log.append(append(event("s")))
+        await a.fetch(tmp_path / "b", old.offset + 1)
+        assert held_in(tmp_path / "b") == old, "the log still has all that comes after the copy"
+        await a.fetch(tmp_path / "b", old.offset + 2)
+        new = held_in(tmp_path / "b")
+        assert new is not None
+        assert new.offset > old.offset
+        with pytest.raises(NoCopy, match="its copy ends at"):
+            await a.fetch(tmp_path / "b", new.offset + 100_000)
+        assert held_in(tmp_path / "b") == new
 
 
 async def test_a_copy_that_was_damaged_on_its_way_is_thrown_away(tmp_path: Path) -> None:

@@ -2,20 +2,25 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from huahuo.app import waiting_room
+from huahuo.app import joining, waiting_room
+from huahuo.app.config import Settings
 from huahuo.app.joining import follow
+from huahuo.app.keys import Keys
 from huahuo.app.waiting_room import WaitingRoom
+from huahuo.cluster import finding
+from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Ordered
-from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.replica import held_in, open_log
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
 from tests.support.worlds.logs import MASTER_KEY
@@ -92,6 +97,18 @@ async def test_a_node_that_cannot_go_on_ends_with_the_reason(tmp_path: Path) -> 
             await following
 
 
+async def test_a_node_that_runs_while_what_it_needs_is_trimmed_says_that_a_start_helps(
+    tmp_path: Path,
+) -> None:
+    order = await long_order(tmp_path / "a")
+    async with opened(tmp_path / "b", Slow(order, 1), "b"):
+        pass
+    order.trim(PARTS)
+    async with opened(tmp_path / "b", MemorySequencer(order), "b") as writer:
+        with pytest.raises(ConfigError, match="Start this node again: it fetches a copy"):
+            await follow(writer, WaitingRoom("127.0.0.1", 0))
+
+
 async def test_who_connects_and_asks_nothing_does_not_keep_the_node_from_listening(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -105,3 +122,34 @@ async def test_who_connects_and_asks_nothing_does_not_keep_the_node_from_listeni
             with contextlib.suppress(ConnectionResetError):
                 assert await silent.read() == b""
         writer.close()
+
+
+async def test_a_copy_that_a_trim_overtook_is_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await long_order(tmp_path / "a")
+    async with opened(tmp_path / "old", Slow(order, 1), "old"):
+        pass
+    old = held_in(tmp_path / "old")
+    assert old is not None
+    asked: list[int] = []
+
+    async def fetch(data: Path, *_: object) -> str:
+        """Give a copy that is too old by now, then one that is not."""
+        asked.append(int(str(_[-1])))
+        order.trim(old.offset + 2 if len(asked) == 1 else 0)
+        shutil.copytree(tmp_path / ("old" if len(asked) == 1 else "a"), data, dirs_exist_ok=True)
+        return "a"
+
+    async def living(*_: object) -> dict[str, Member]:
+        return {}
+
+    monkeypatch.setattr(joining, "fetch", fetch)
+    monkeypatch.setattr(finding, "living", living)
+    monkeypatch.setattr(joining, "COPY_FROM", 1)
+    secrets = Keys(b"j" * 32, MASTER_KEY)
+    room = WaitingRoom("127.0.0.1", 0)
+    settings = Settings(data=tmp_path / "b")
+    await joining.join(settings, secrets, SystemAmbient(), MemorySequencer(order), "b", room)
+    assert asked == [1, old.offset + 2]
+    assert held_in(tmp_path / "b") == held_in(tmp_path / "a")

@@ -112,6 +112,29 @@ async def test_a_node_whose_clock_is_wrong_knows_the_time_of_the_others_until_it
 
 
 @pytest.mark.parametrize(
+    ("ahead_s", "earliest_s"),
+    [((0, 1200), 0), ((0, 3600), 0), ((1200, 0), 1200), ((0, 0, 1200), 0), ((0, 3600, 1200), 0)],
+)
+async def test_the_last_node_knows_what_time_the_one_furthest_behind_has(
+    ahead_s: tuple[int, ...], earliest_s: int
+) -> None:
+    async with nodes(*ahead_s) as (made, clocks):
+        last = made[-1].clock
+        await last.look()
+        clocks[-1].advance(5)
+        assert last.earliest_ms() == NOON_MS + 1000 * earliest_s + 5_000
+        made[-1].one.members.clear()
+        await last.look()
+        assert last.earliest_ms() == NOON_MS + 1000 * earliest_s + 5_000, "kept while nobody answers"
+
+
+async def test_a_node_with_which_another_agrees_goes_by_no_earlier_time() -> None:
+    async with nodes(0, 1200, 1200) as ([_, _, last], _):
+        await last.clock.look()
+        assert last.clock.earliest_ms() is None
+
+
+@pytest.mark.parametrize(
     ("ahead_ms", "too_far", "is_wrong"),
     [
         ([], 0, False),

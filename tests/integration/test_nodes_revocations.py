@@ -10,7 +10,7 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.principal import Principal
 from huahuo.api_keys.book import KeyBook
 from huahuo.api_keys.verifying import WithKeys
-from huahuo.app.nodes import latest_of
+from huahuo.app.nodes import issued_of, latest_of
 from huahuo.app.tokens import mint
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
@@ -52,10 +52,11 @@ class Admitting:
 
     def __init__(self, made: Cluster, node: Node) -> None:
         log, ambient = node.log, node.ambient
+        self._clocks = node.writer.clocks
         self._made = made
         self.ambient = ambient
         latest_ms = latest_of(log)
-        self.authenticator = Authenticator(SECRET, latest_ms=latest_ms)
+        self.authenticator = Authenticator(SECRET, latest_ms=latest_ms, issued_ms=issued_of(log, latest_ms))
         self.users = UserBook(log, ambient, InlineExecutor(), latest_ms)
         self.login = Login(self.users, self.authenticator, ambient, token_ttl_s=3600)
         self.publisher = Publisher(log, ambient, Registry(), None, latest_ms)
@@ -72,6 +73,9 @@ class Admitting:
         await self.users.start()
         await self.keys.start()
         await self.watch.start()
+
+    def knows_the_time_of(self, other: "Admitting") -> None:
+        self._clocks.ask_earliest = other.ambient.now_ms
 
     async def sign_in(self) -> str:
         found = await self.login.attempt("alice", PASSWORD, "192.0.2.1")
@@ -209,3 +213,21 @@ async def test_a_revocation_by_a_clock_that_is_ahead_ends_what_any_node_issued_b
         await both[1].publisher.revoke(user_id=1)
         assert [await both[0].takes(token) for token in tokens] == ["token_revoked", "token_revoked"]
         assert [await both[1].takes(token) for token in tokens] == ["token_revoked", "token_revoked"]
+
+
+@pytest.mark.parametrize("revoking", [0, 1], ids=["right", "ahead"])
+async def test_what_a_node_far_ahead_issues_is_good_on_all_nodes_until_any_of_them_revokes_it(
+    revoking: int,
+) -> None:
+    async with nodes(AHEAD_MS) as both:
+        both[1].knows_the_time_of(both[0])
+        token = await both[1].sign_in()
+        made = await both[1].keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
+        assert not isinstance(made, Duplicate)
+        minted = mint(SECRET, both[1].ambient, user_id=1, username="alice", by=both[1].authenticator)
+        given = (token, made[1], minted)
+        assert [await node.takes(one) for node in both for one in given] == ["ok"] * 6
+        await both[revoking].publisher.revoke(user_id=1)
+        assert {await node.takes(one) for node in both for one in (token, minted)} == {"token_revoked"}
+        again = await both[1].sign_in()
+        assert [await node.takes(again) for node in both] == ["ok", "ok"]

@@ -22,7 +22,8 @@ from huahuo.transport.protocol.codes import AuthCode
 class Authenticator:
     """Verifies and mints tokens with one secret. `previous` secrets still verify, for a rotation.
 
-    `latest_ms`: see `common_time`. When a token ends, this machine's clock says.
+    `latest_ms`: see `common_time`. When a token ends, this machine's clock says. `issued_ms`: of when are
+    tokens that are issued; None: of `latest_ms`.
 
     Raises:
         ValueError: a secret is shorter than 32 bytes, or is half of a key pair.
@@ -36,11 +37,13 @@ class Authenticator:
         revocations: Revocations | None = None,
         names: ClaimNames = OWN_NAMES,
         latest_ms: Latest = own_clock,
+        issued_ms: Latest | None = None,
     ) -> None:
         self.signer = Signer(secret, previous)
         self.revocations = revocations if revocations is not None else Revocations()
         self._names = names
         self.latest_ms = latest_ms
+        self._issued_ms = issued_ms or latest_ms
 
     def __repr__(self) -> str:
         return f"Authenticator({self.signer!r})"
@@ -56,7 +59,7 @@ class Authenticator:
 
     def issue_ms(self, user_id: UserId, now_ms: int) -> int:
         """The issue time of a token that a user gets now: later than any revocation of older ones."""
-        return max(self.latest_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
+        return max(self._issued_ms(now_ms), self.revocations.ended_ms(user_id) + 1)
 
     def newest_ms(self, user_id: UserId, now_ms: int) -> int:
         """How new a token of this user may be: what is newer lies in the future.
@@ -71,10 +74,10 @@ class Authenticator:
 
     def asked_from(self, now_ms: int) -> IssueMs:
         """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation during it ends its token too."""
-        latest_ms, before = self.latest_ms(now_ms), self.revocations.count
+        issued_ms, before = self._issued_ms(now_ms), self.revocations.count
 
         def issue_ms(user_id: UserId) -> int:
-            return self.issue_ms(user_id, now_ms) if self.revocations.count == before else latest_ms
+            return self.issue_ms(user_id, now_ms) if self.revocations.count == before else issued_ms
 
         return issue_ms
 
