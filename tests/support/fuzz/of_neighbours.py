@@ -19,7 +19,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport import native
 from huahuo.transport.access.verified import Verified
 from huahuo.transport.http.messages import Request
-from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol import plain_acks
 from huahuo.transport.server.text_frames import as_frames, short_text, texts_in
 from huahuo.transport.workers import messages as workers
 from huahuo.transport.workers.pipe import Pipe
@@ -44,9 +44,9 @@ _ACKS_A_READ_MAX: Final = 4
 def acks(data: bytes) -> None:
     """An ack that is read by its number alone, here or in C, is what the long way reads."""
     texts, end, _ = texts_in(data)
-    seqs = [incoming.seq_of_ack(text, _FRONT) for text in texts]
+    seqs = [plain_acks.seq_of_ack(text, _FRONT) for text in texts]
     for text, seq in zip(texts, seqs, strict=True):
-        assert seq < 0 or incoming.plain_ack(text) == {"user/1": seq}, text
+        assert seq < 0 or plain_acks.plain_ack(text) == {"user/1": seq}, text
     if _IN_C is None or not data:
         return
     data = data[:_READ_BYTES_MAX]
