@@ -10,6 +10,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import Chromium, Tab, profile
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.serving import serving
 from tests.support.worlds.firemail import service
 
@@ -106,7 +107,7 @@ async def import_too_much(tab: Tab) -> None:
         window.socket.send(JSON.stringify({ type: "import_emails",
           mailType: "imap", data: "\\ufeff" + lines.join("\\r\\n") }));"""
     )
-    await tab.until("window.result")
+    await tab.until("window.result", ALL_WITHIN_S)
     result = await tab.run("return window.result")
     assert (result["total"], result["success"], result["failed"]) == (24_000, 500, 23_500)
     lines = {one["line"]: one["reason"] for one in result["failed_details"]}
