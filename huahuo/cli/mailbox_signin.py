@@ -17,6 +17,11 @@ from huahuo.transport.client.model import ClientError, CommandError
 
 _POLL_S_MAX: Final = 5.0
 _NO_CLIENT_ID: Final = "a client id is needed: give --client-id, or set client_id in [providers.NAME]"
+_MOVES: Final = (
+    "The mailbox is at {}, outside its provider's hosts. Signing in moves it back to {}.\n"
+    "If you do not want that, stop here (Ctrl+C) and do not enter the code."
+)
+_MOVED: Final = "the mailbox was moved from {} back to {}"
 _ENDS: Final = {
     "error": "the sign-in failed",
     "expired": "the code has expired: begin again",
@@ -50,6 +55,8 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
                 f"Open {printable(reply['verification_uri'])} and enter {printable(reply['user_code'])}"
                 f" within {round(reply['expires_in_s'] / 60)} minutes."
             )
+            if moves := reply.get("moves"):
+                typer.echo(_MOVES.format(printable(moves["from"]), printable(moves["to"])))
             while reply["state"] == "pending":
                 await asyncio.sleep(min(reply["interval_s"], _POLL_S_MAX))
                 reply = await client.send("get_signin", email=fields["email"])
@@ -63,3 +70,5 @@ async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
         details = f": {printable(reply['details'])}" if reply.get("details") else ""
         raise HuahuoError(f"{_ENDS[reply['state']]}{details}")
     typer.echo(f"signed in: {printable(fields['email'])}")
+    if moves := reply.get("moves"):
+        typer.echo(_MOVED.format(printable(moves["from"]), printable(moves["to"])))

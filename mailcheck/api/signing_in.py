@@ -5,7 +5,7 @@ or updates the mailbox. After a restart the user begins again.
 """
 
 import asyncio
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 import structlog
@@ -46,6 +46,8 @@ _MESSAGES: Final = {
     "expired": zh.SIGNIN_EXPIRED,
     "denied": zh.SIGNIN_DENIED,
 }
+_MOVES: Final = {"pending": zh.SIGNIN_MOVES, "success": zh.SIGNIN_MOVED}
+"""In place of `_MESSAGES` where the mailbox goes back to its provider's hosts."""
 
 type State = Literal["pending", "success", "error", "expired", "denied"]
 
@@ -76,6 +78,13 @@ class GetSigninParams(msgspec.Struct, frozen=True):
     email: Annotated[str, Meta(max_length=254)]
 
 
+class _Move(NamedTuple):
+    """A mailbox gets another server by its sign-in. Both as `host:port`."""
+
+    source: str
+    target: str
+
+
 class _Signin:
     """One sign-in of one user."""
 
@@ -85,6 +94,7 @@ class _Signin:
         self.state: State = "pending"
         self.details = ""
         self.email_id: int | None = None
+        self.move: _Move | None = None
         self.task: asyncio.Task[None] | None = None
 
     def reply(self) -> Reply:
@@ -94,6 +104,9 @@ class _Signin:
             "state": self.state,
             "message": _MESSAGES[self.state],
         }
+        if self.move is not None and self.state in _MOVES:
+            body["message"] = _MOVES[self.state].format(self.move.source, self.move.target)
+            body["moves"] = {"from": self.move.source, "to": self.move.target}
         if self.state == "pending":
             body["user_code"] = self.code.user_code
             body["verification_uri"] = self.code.url
@@ -144,7 +157,7 @@ class Signins:
 
     async def _begin(self, call: Call[SigninParams]) -> Reply:
         email, user_id = call.params.email.strip(), call.principal.user_id
-        email_id, mail_type, _ = await self._mailbox(user_id, email)
+        email_id, mail_type, at = await self._mailbox(user_id, email)
         mail_type = mail_type or call.params.mail_type
         provider = self._providers.of(mail_type)
         refusal = refuse_address(email)
@@ -166,6 +179,8 @@ class Signins:
         if not self._make_room(key):  # others began while the provider was asked
             return error_reply(Refusal("busy", zh.SIGNINS_MAX, retry_s=_SLOWER_S))
         signin = _Signin(email, code)
+        if email_id is not None:
+            signin.move = _move(at, self._home(at, mail_type, email))
         before = self._signins.pop(key, None)
         if before is not None and before.task is not None:
             before.task.cancel()
@@ -229,6 +244,7 @@ class Signins:
             command = AddEmail(email=signin.email, mail_type=mail_type, secrets=secrets)
         else:
             where = self._home(at, mail_type, signin.email)
+            signin.move = _move(at, where)
             command = UpdateEmail(
                 email_id=email_id,
                 mail_type=mail_type,
@@ -295,3 +311,15 @@ class Signins:
                     return False
                 del self._signins[ended]
         return True
+
+
+def _move(at: Endpoint, home: Endpoint) -> _Move | None:
+    """The move from one to the other, None if they are one place."""
+    if (at.host.lower(), at.port) == (home.host.lower(), home.port):
+        return None
+    return _Move(_named(at), _named(home))
+
+
+def _named(at: Endpoint) -> str:
+    host = f"[{at.host}]" if ":" in at.host else at.host
+    return f"{host}:{at.port}"

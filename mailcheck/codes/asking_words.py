@@ -56,7 +56,9 @@ OFFER: Final = re.compile(
     simple(
         r"\bearn\b|\bsave\b|\brefer\b|\breward|\bgift|\bfree\b|\bbonus|\d ?% |gewinn|\bspar(?:en|e|st)\b|"
         r"gratis|geschenk|prämie|gagne|parrain|cadeau|offert|recevez|\bgana\b|gane\b|regalo|ahorra|invita y|"
-        r"скидк|бонус|подар|акци|приведи|奖励|福利|礼包|优惠|立减|赠送|特典|もらえ|プレゼント|割引|オフ|혜택|적립|할인|이벤트|선물"
+        r"скидк|бонус|подар|акци|приведи|奖励|福利|礼包|优惠|立减|赠送|特典|もらえ|プレゼント|割引|オフ|혜택|적립|할인|이벤트|선물|"
+        r"\bnext (?:order|purchase)|nächste[nr]? (?:bestellung|einkauf)|prochaine? (?:commande|achat)|"
+        r"próxima compra|próximo pedido|следующ\w{2,3} (?:заказ|покупк)|下次|次回|다음 (?:주문|구매)"
     )
 )
 """What is to be had or saved: there codes are those of vouchers."""

@@ -32,6 +32,8 @@ MADE: Final = tuple(
                 "code | pin | passcode | token | digits",
             ),
             *_pairs("reset | unlock | recovery", "number | numbers"),
+            *_pairs("session", "code | pin | passcode"),
+            *_pairs("code | código | код", "de session | de sesión | сеанса | сессии"),
             *_pairs("fallback | enrolment | enrollment | challenge", "code | number | pin | passcode"),
             *_pairs(
                 "withdrawal | payout | transfer | signing | signature",
@@ -90,7 +92,7 @@ MADE: Final = tuple(
             *_words(
                 "einmalnummer | aktivierungsnummer | freischaltnummer | freigabenummer | rücksetznummer |"
                 " wiederherstellungsnummer | auszahlungscode | unterschriftscode | signaturcode |"
-                " loginnummer | login-nummer | verifizierungsnummer"
+                " sitzungscode | loginnummer | login-nummer | verifizierungsnummer"
             ),
             *_words("sms-code | смс-код | sms-код | код из смс | код из sms"),
             *_pairs(
@@ -111,12 +113,13 @@ MADE: Final = tuple(
 
 MADE_WIDE: Final = re.compile(
     simple(
-        r"(?:登录|登入|登陆|验证|校验|核验|核实|动态|一次性|临时|身份|鉴权|短信|重置|重设|找回|解锁|提现|提币|转账){1,2}(?:用的?|所需的?|所用的?)?"
+        r"(?:登录|登入|登陆|会话|验证|校验|核验|核实|动态|一次性|临时|身份|鉴权|短信|重置|重设|找回|解锁|提现|提币|转账){1,2}(?:用的?|所需的?|所用的?)?"
         r"(?:码|密码|口令|代码|数字|密令|暗号|字符|凭码)"
-        r"|(?:認証|ログイン|サインイン|ワンタイム|仮|一時|本人確認|検証|二段階|再設定|リセット|出金|送金|連携|ペアリング|署名者?){1,2}"
+        r"|(?:認証|ログイン|サインイン|セッション|ワンタイム|仮|一時|本人確認|検証|二段階|再設定|リセット|出金|送金|連携|ペアリング|署名者?){1,2}"
         r"(?:用の?|の|(?:する|の)ための|に必要な)?"
         r"(?:コード|(?:暗証)?番号|パスワード|キー|pin|ピン|ナンバー|トークン|数字|暗号)"
-        r"|(?:(?:인증|로그인|일회용|일회성|임시|본인 ?확인|보안|접속|재설정|초기화|출금|송금|서명)용? ?){1,2}"
+        r"|(?:(?:인증|로그인|세션|일회용|일회성|임시|본인 ?확인|보안|접속|재설정|초기화|출금|송금|서명)용? ?)"
+        r"{1,2}"
         r"(?:(?:하기|를|을)? ?위한 ?|에 필요한 ?)?"
         r"(?:번호|코드|비밀번호|숫자|문자열?|키|pin|토큰)"
         r"|확인용? ?(?:숫자|문자열?|코드)"

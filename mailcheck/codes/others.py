@@ -8,6 +8,7 @@ from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, PUR
 from huahuo.mailcheck.codes.names import Announcement, is_wide
 from huahuo.mailcheck.codes.words import KINDS, simple
 
+_LABELS = frozenset(LABELS)
 _NOUNS = ("code", "コード", "码", "코드", "код", "кода", "código")
 _COMPOUNDS = frozenset(f"{kind}code" for kind in KINDS)
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
@@ -20,6 +21,8 @@ _LABEL_END = re.compile(
 )
 _LINE_ABOVE = re.compile(r"(?:[^\W\d_]+[^\w\n]+){2}[^\W\d_]+ ?\n\W*$")
 """A line of some words ends above the number, not with a colon: its last word is no label of the number."""
+_CELL_ABOVE = re.compile(r"(?:^|\n) ?(?P<label>[^\n]{2,32}?)[ .:#№]{0,3}\n\s*\n\s*$")
+"""The cell of a table before that of a number."""
 _IN_BRACKETS = re.compile(r"\s?\([^()\n0-9]{2,16}\)[\s:#]*$")
 """`reference (PNR): `: what a number is called stands before."""
 _NUMBER_OF = re.compile(
@@ -88,6 +91,9 @@ def is_else(
     begin = max(
         candidate.start - _LABEL_CHARS, word.end if word and ahead and word.kind in ("enter", "use") else 0, 0
     )
+    cell = _CELL_ABOVE.search(lower, max(0, candidate.start - _LABEL_CHARS), candidate.start)
+    if cell is not None and cell["label"] in _LABELS and (word is None or word.worth < STRONG_WORTH):
+        return True
     before = lower[begin : candidate.start].rpartition("\n\n")[2]
     after = lower[candidate.end : candidate.end + 14].lstrip(" ")
     if _MONEY_BEFORE.search(before):

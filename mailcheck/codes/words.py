@@ -152,7 +152,9 @@ KINDS: Final = listed(
     promo | gutschein | rabatt | aktions | bonus | buchungs | reservierungs | abhol | fehler | quell |
     strich | bar | qr | post | länder | kenn | tür | farb | zip | status | exit | swift | tracking |
     dress | en | de | uni | op | bank | tor | schrank | fach | tresor | haus | kapi | kauf | kaf | ori |
-    source | byte | morse | konferenz | gast | geschenk | storno
+    source | byte | morse | konferenz | gast | geschenk | storno | kunden | lieferanten | händler |
+    mandanten | mitglieds | artikel | produkt | material | bestell | auftrags | rechnungs | kassen |
+    filial | personal | projekt | vertrags | steuer | kostenstellen | abteilungs | raum | platz | sitz
     """
 )
 KINDS_WIDE: Final = listed(

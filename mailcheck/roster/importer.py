@@ -3,7 +3,8 @@
 Between fields there may also be a tab, `|`, a comma or a semicolon (as in CSV, with quotes). Each line is
 split by the first of `----`, tab and `|` that occurs in it, else by the comma, or by the semicolon if that
 leaves an address, or the name of their column, at the beginning, or if the comma leaves none. A first line
-that names columns says where they are.
+that names columns says where they are; if it is CSV, all lines are, as one is that begins with an address in
+quotes.
 
 Full-width forms of these separate where one follows the address at the beginning of a line without `----`, or
 where a line has no other separator. All others of its kind separate too; others may be part of a password.
@@ -41,6 +42,8 @@ _NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
 _LINE_BYTES = 430
 _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
 
+_QUOTED = re.compile(r'"[^"@\s]+@[^"@\s]+"\s?[,;]')
+"""A line of CSV that begins with an address in quotes: what its other fields have separates nothing."""
 _HOST_NAME = re.compile(r"@[\w.-]+\.[^\W\d_]{2,}$")
 """As in most addresses, and in few passwords with an `@`."""
 
@@ -94,18 +97,20 @@ def parse(
     seen: set[str] = set()
     total = 0
     columns: list[int] | None = None
-    first = True
+    first, of_csv = True, False
     for number, raw in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
         if not number % LINES_A_STRETCH:
             pause()
         line = raw.strip(" \t\ufeff\u3000")
         if not line:
             continue
-        fields = _fields(line)
+        fields = _as_csv(line) if of_csv else []
+        fields = fields if _has_address(fields) else _fields(line)
         if first:
             first = False
             columns = _columns(fields)
             if columns is not None:
+                of_csv = not any(one in line for one in (SEPARATOR, *_OTHERS))
                 continue
         total += 1
         if total > lines_max:
@@ -130,7 +135,9 @@ def parse(
 
 
 def _fields(line: str) -> list[str]:
-    if SEPARATOR in line:
+    if _QUOTED.match(line):
+        found = _as_csv(line)
+    elif SEPARATOR in line:
         found = _with_hyphens([field.strip() for field in line.split(SEPARATOR)])
     elif (wide := _WIDE_SEPARATOR.search(line)) and is_address(line[: wide.start()].strip()):
         found = _split_wide(line, wide[0])

@@ -38,6 +38,10 @@ NO_IMPORT = "there is no import {}"
 INDEX_ANEW = "the index of mails is being made anew, try again"
 SIGNIN_PENDING = "open the page and enter the code"
 SIGNIN_DONE = "signed in"
+SIGNIN_MOVES = (
+    "open the page and enter the code; signing in moves this mailbox from {} back to its provider's server {}"
+)
+SIGNIN_MOVED = "signed in; this mailbox was moved from {} back to its provider's server {}"
 SIGNIN_FAILED = "the sign-in failed"
 SIGNIN_EXPIRED = "the code has expired, begin again"
 SIGNIN_DENIED = "the sign-in was declined"

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers.browser import Chromium, profile
+from huahuo.transport.client.client import Client
+from tests.support.drivers.browser import Chromium, Tab, profile
+from tests.support.patience import ALL_WITHIN_S
+from tests.support.servers.serving import serving
 from tests.support.worlds.firemail import service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -30,7 +33,11 @@ const signIn = async () => {
   });
   const { token } = await answer.json();
   const socket = new WebSocket(`ws://${location.host}${window.WS_URL}`);
-  socket.onmessage = (event) => said.push(JSON.parse(event.data).type);
+  window.socket = socket;
+  socket.onmessage = (event) => {
+    said.push(JSON.parse(event.data).type);
+    if (event.data.startsWith('{"type":"import_result"')) window.result = JSON.parse(event.data);
+  };
   socket.onopen = () => {
     socket.send(JSON.stringify({ type: "authenticate", token }));
     socket.send(JSON.stringify({ type: "get_all_emails" }));
@@ -71,3 +78,42 @@ async def test_the_link_makes_an_administrator_who_signs_in_on_a_page_that_runs_
         assert await tab.until("window.inline")
         await tab.goto(f"{running.app.url}/console/")
         await tab.until("document.querySelector('#app input') !== null")
+
+
+async def test_an_import_larger_than_a_message_is_taken_in_parts_as_one_job(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    ui = tmp_path / "ui"
+    (ui / "assets").mkdir(parents=True)
+    (ui / "index.html").write_text(INDEX)
+    (ui / "assets" / "app-1.js").write_text(SCRIPT)
+    with serving(tmp_path / "d", HUAHUO_CLASSIC_UI=str(ui)) as server:
+        async with Client(server.url, token=server.token(0, "root", admin=True)) as client:
+            await client.send("add_user", name="alice", password="a good password")
+        async with profile(chromium) as browser:
+            await import_too_much(await browser.open(server.url))
+
+
+async def import_too_much(tab: Tab) -> None:
+    """24,000 lines of more than 1 MiB, in one message of the page."""
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    await tab.until("window.signIn !== undefined")
+    await tab.run("await window.signIn()")
+    await tab.until("window.said.includes('emails_list')")
+    await tab.run(
+        """const lines = Array.from({ length: 24_000 }, (_, n) =>
+          n % 4_000 ? `u${n % 500}@example.com----canary${"x".repeat(40)}` : "only----canary");
+        window.socket.send(JSON.stringify({ type: "import_emails",
+          mailType: "imap", data: "\\ufeff" + lines.join("\\r\\n") }));"""
+    )
+    await tab.until("window.result", ALL_WITHIN_S)
+    result = await tab.run("return window.result")
+    assert (result["total"], result["success"], result["failed"]) == (24_000, 500, 23_500)
+    lines = {one["line"]: one["reason"] for one in result["failed_details"]}
+    assert len(lines) == 23_500
+    assert lines[4_001] != lines[4_002]
+    assert "canary" not in str(result)
+    assert (asked.count("begin_import"), asked.count("end_import")) == (1, 1)
+    assert await tab.run("return window.said.filter((type) => type === 'email_added').length") == 0
+    assert await tab.run("return window.said.filter((type) => type === 'emails_imported').length") == 1

@@ -53,6 +53,29 @@ async def test_a_code_is_shown_and_the_mailbox_comes_when_it_was_entered(
         assert await violations(tab) == []
 
 
+async def test_a_mailbox_that_goes_back_to_its_provider_says_so_before_and_after(
+    chromium: Chromium, tmp_path: Path, tokens: TokenServer
+) -> None:
+    tokens.grant(USER)
+    async with console(chromium, tmp_path, HUAHUO_PROVIDERS=outlook(tokens)) as on:
+        await on.client.send(
+            "add_email",
+            email=USER,
+            mail_type="outlook",
+            server="mail.example.com",
+            password="p",
+            client_id=CLIENT_ID,
+            refresh_token="r",
+        )
+        tab = await on.sign_in()
+        await tab.click(".row .address a")
+        await press_button(tab, "Edit")
+        await press_button(tab, "Sign in with a code", "dialog")
+        await until_text(tab, ".code-sign-in .moves", "moves it back to outlook.office365.com:993")
+        tokens.device_state = USER
+        await until_text(tab, ".toasts", "was moved from mail.example.com:993 back")
+
+
 async def test_a_code_that_was_declined_says_so(
     chromium: Chromium, tmp_path: Path, tokens: TokenServer
 ) -> None:

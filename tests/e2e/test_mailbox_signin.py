@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.drivers.command_line import KEYS, huahuo
@@ -44,6 +45,25 @@ def test_it_shows_the_code_and_ends_when_the_code_was_entered(
         "Open https://microsoft.com/devicelogin and enter ABCD-EFGH within 15 minutes.",
         f"signed in: {USER}",
     ]
+
+
+def test_it_says_before_and_after_that_the_mailbox_goes_back_to_its_provider(
+    service: Serving, tokens: TokenServer
+) -> None:
+    tokens.grant(USER)
+    tokens.device_state = USER
+    fields = {"email": USER, "mail_type": "outlook", "server": "mail.example.com", "port": 993}
+    grant = {"client_id": CLIENT_ID, "refresh_token": "r", "password": "p"}
+    headers = {"Authorization": f"Bearer {service.token(42, 'alice')}"}
+    added = httpx.post(f"{service.url}/commands/add_email", json={**fields, **grant}, headers=headers)
+    assert added.json()["type"] == "success", added.text
+    done = huahuo("mailbox", "signin", USER, "--data", str(service.data), "--user-id", "42", **KEYS)
+    assert done.returncode == 0, done.stderr
+    _open, before, way_out, _signed_in, after = done.stdout.splitlines()
+    assert "mail.example.com:993" in before
+    assert "moves it back to outlook.office365.com:993" in before
+    assert "do not enter the code" in way_out
+    assert after == "the mailbox was moved from mail.example.com:993 back to outlook.office365.com:993"
 
 
 def test_a_code_that_was_declined_ends_with_one_line(service: Serving, tokens: TokenServer) -> None:

@@ -49,7 +49,7 @@ def test_a_code_gives_a_mailbox_that_must_sign_in_a_new_grant(
         tokens.grant(user)
         tokens.device_state = user
         begun = await world.do("signin_email", email=user)  # the client id is the mailbox's own
-        assert begun["state"] == "pending"
+        assert (begun["state"], "moves" in begun) == ("pending", False)
         assert (await signed_in(world, user, "success"))["email_id"] == email_id
         assert (await world.checked(email_id))["status"] == "ok"
 
@@ -65,9 +65,15 @@ def test_a_grant_goes_to_its_provider_though_somebody_moved_the_mailbox_to_a_ser
         given = {"client_id": CLIENT_ID, "refresh_token": "another"}
         await world.do("update_email", email_id=email_id, server="elsewhere.example.com", **given)
         tokens.device_state = user
-        await world.do("signin_email", email=user)
-        await signed_in(world, user, "success")
-        assert (await world.rows())[email_id]["server"] == "127.0.0.1"
+        begun = await world.do("signin_email", email=user)
+        done = await signed_in(world, user, "success")
+        home = begun["moves"]["to"]
+        assert begun["moves"]["from"].startswith("elsewhere.example.com:")
+        assert done["moves"] == begun["moves"]
+        assert all(begun["moves"]["from"] in one["message"] for one in (begun, done))
+        assert all(home in one["message"] for one in (begun, done))
+        row = (await world.rows())[email_id]
+        assert (row["server"], f"127.0.0.1:{row['port']}") == ("127.0.0.1", home)
         assert (await world.checked(email_id))["status"] == "ok"
 
     in_real_world(test, **outlook(mails, tokens))

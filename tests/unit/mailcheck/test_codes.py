@@ -438,3 +438,34 @@ def test_calls_and_cases_that_were_counted_are_no_codes() -> None:
 
 def test_the_code_of_a_new_bank_is_not_that_of_a_bank_that_sends_one() -> None:
     assert find_code("Bank", "Your new bank code is 370400. Sign in to online banking.") is None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Session code BW-7714 for the console",
+        "Sitzungscode BW-7714 für die Verwaltung",
+        "Code de session BW-7714 pour l'administration",
+        "Código de sesión BW-7714 para administración",
+        "Код сеанса BW-7714 для администрирования",
+        "会话码 BW-7714",
+        "セッションコード BW-7714",
+        "세션 코드 BW-7714",
+    ],
+)
+def test_the_code_of_a_session_is_one(subject: str) -> None:
+    found = find_code(subject, "From 198.51.100.7.")
+
+    assert found is not None
+    assert found.text == "7714"
+
+
+def test_neither_a_labelled_cell_nor_a_voucher_for_the_next_order_is_a_code() -> None:
+    rows = "<tr><td>Silla plegable</td></tr><tr><td>Ref.</td><td>448120</td></tr>"
+    markup = f"<table>{rows}</table><p>Usa el código VERANO20 en tu próxima compra.</p>"
+
+    assert code_of("Pedido confirmado", "", markup) is None
+
+
+def test_the_code_of_a_customer_is_none() -> None:
+    assert find_code("Rechnung", "Bitte geben Sie den Kundencode 77120 bei der Überweisung an.") is None

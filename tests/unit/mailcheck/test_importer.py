@@ -274,3 +274,22 @@ def test_a_semicolon_separates_where_a_comma_leaves_no_address(text: str) -> Non
 def test_a_semicolon_in_a_password_behind_another_separator_is_part_of_it() -> None:
     data = parse("a@x.com,p;w\nb@x.com----p;w\nc@x.com|p;w\nd@x.com\tp;w", "imap")
     assert [a[2] for a in accounts(data)] == [{"password": "p;w"}] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'email,password,note\r\n"a@qq.com","p----w|x",y\r\n',
+        'email;password\n"a@qq.com";"p----w|x"\n',
+        "email,password\na@qq.com,p----w|x",
+        '"a@qq.com","p----w|x"',
+    ],
+)
+def test_a_password_of_csv_may_have_what_separates_fields_elsewhere(text: str) -> None:
+    data = parse(text, "imap")
+    assert [one[1:] for one in accounts(data)] == [("a@qq.com", {"password": "p----w|x"})]
+
+
+def test_below_names_of_columns_in_csv_a_line_may_still_be_separated_otherwise() -> None:
+    data = parse("email,password\na@qq.com----p,w", "imap")
+    assert accounts(data) == [(2, "a@qq.com", {"password": "p,w"})]

@@ -233,6 +233,8 @@ export interface Signin {
   email: string; state: "pending" | "success" | "error" | "expired" | "denied"; message: string;
   user_code?: string; verification_uri?: string; expires_in_s?: number; interval_s?: number;
   email_id?: number; details?: string;
+  /** The mailbox goes back to its provider's hosts (`host:port`), or went there. */
+  moves?: { from: string; to: string };
 }
 
 /** Commands, their fields and their replies. Add your own by declaration merging, as with events. */

@@ -188,6 +188,8 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["已导入 {} 个邮箱，失败 {} 行，共 {} 行", "mailboxes imported: {}, lines failed: {}, of {}"],
   ["同时最多 {} 个导入任务", "at most {} imports at a time"],
   ["导入任务 {} 不存在", "there is no import {}"],
+  ["请打开网页并输入代码。授权后，此邮箱的服务器将由 {} 改回服务商的 {}", "open the page and enter the code; signing in moves this mailbox from {} back to its provider's server {}"],
+  ["授权成功，此邮箱的服务器已由 {} 改回服务商的 {}", "signed in; this mailbox was moved from {} back to its provider's server {}"],
   ["正在选择文件夹 {}", "opening the folder {}"],
   ["正在处理第 {}/{} 封邮件", "reading mail {} of {}"],
   ["已导入 {} 封邮件", "mails taken over: {}"],

@@ -68,6 +68,8 @@ export const en = {
     automatic: "found by the address", added: (email: string): string => `${email} added`, saved: (email: string): string => `${email} saved`,
     signIn: "Sign in with a code", openPage: "Open", enterCode: "and enter the code",
     signInEnded: { error: "The sign-in failed.", expired: "The code has expired. Begin again.", denied: "The sign-in was declined." },
+    signInMoves: (from: string, to: string): string => `This mailbox is at ${from}, outside its provider's hosts. Signing in moves it back to ${to}. If you do not want that, do not enter the code.`,
+    signInMoved: (from: string, to: string): string => `Signed in. The mailbox was moved from ${from} back to ${to}.`,
   },
   importing: {
     title: "Import mailboxes", format: "One account a line, fields separated by ----, a tab, |, a comma or a semicolon:",

@@ -69,6 +69,8 @@ export const zh: Words = {
     automatic: "按地址自动确定", added: (email) => `已添加 ${email}`, saved: (email) => `已保存 ${email}`,
     signIn: "使用代码授权登录", openPage: "请打开", enterCode: "并输入代码",
     signInEnded: { error: "授权失败。", expired: "代码已过期，请重新开始。", denied: "授权被拒绝。" },
+    signInMoves: (from, to) => `此邮箱目前使用 ${from}，不是服务商的服务器。授权后将改回 ${to}；如不需要，请勿输入代码。`,
+    signInMoved: (from, to) => `授权成功，此邮箱的服务器已由 ${from} 改回 ${to}。`,
   },
   importing: {
     title: "导入邮箱", format: "每行一个账号，字段以 ----、制表符、|、逗号或分号分隔：",

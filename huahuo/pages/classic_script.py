@@ -1,0 +1,132 @@
+"""What `/env-config.js` tells FireMail's page: where the service is, how to send a long import. Data only.
+
+That page sends an import as one message, which may be larger than a message of this service. Before it is
+sent, its lines go by HTTP in commands of at most 20,000, as those of the console do: one job, whose progress
+every page of the user sees. The page is told what it would be told for its message.
+"""
+
+from typing import Final
+
+SCRIPT: Final = r"""window.API_URL = '';
+window.WS_URL = '/ws';
+(() => {
+  const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
+  const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, ADDED_MS = 30000;
+  const COLUMNS = /(?:^|[,;\t|]|----)\s*"?email"?\s*(?:$|[,;\t|]|----)/i;
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  function pieces(text) {
+    const lines = text.replace(/^\ufeff/, '').split(/\r\n|\r|\n/), found = [];
+    let columns = null, open = null;
+    lines.forEach((line, at) => {
+      if (!line.trim()) return;
+      if (columns === null) {
+        columns = !line.includes('@') && COLUMNS.test(line) ? line : '';
+        if (columns) return;
+      }
+      if (!open || open.count >= LINES_MAX || open.chars + line.length > PIECE_CHARS) {
+        open = { texts: columns ? [columns] : [], places: columns ? [at] : [], count: 0, chars: 0 };
+        found.push(open);
+      }
+      open.texts.push(line);
+      open.places.push(at + 1);
+      open.count += 1;
+      open.chars += line.length + 1;
+    });
+    return found;
+  }
+
+  window.WebSocket = class extends WebSocket {
+    #token = '';
+    #importing = '';
+    #added = 0;
+    #addedUntil = 0;
+
+    constructor(...given) {
+      super(...given);
+      this.addEventListener('message', (event) => {
+        if (!String(event.data).startsWith('{"type":"email_added"')) return;
+        if (!this.#importing && (this.#added <= 0 || performance.now() > this.#addedUntil)) return;
+        this.#added -= 1;
+        event.stopImmediatePropagation();
+      });
+    }
+
+    send(data) {
+      if (typeof data === 'string' && data.startsWith('{"type":"authenticate"')) {
+        this.#token = JSON.parse(data).token;
+      }
+      if (typeof data === 'string' && data.length > LONG_CHARS && data.includes('"import_emails"')) {
+        const asked = JSON.parse(data);
+        if (asked.type === 'import_emails' && typeof asked.data === 'string' && this.#token) {
+          if (this.#importing !== data) void this.#import(data, asked);
+          return;
+        }
+      }
+      super.send(data);
+    }
+
+    #say(message) {
+      this.dispatchEvent(new MessageEvent('message', { data: JSON.stringify(message) }));
+    }
+
+    async #command(action, fields) {
+      const headers = {
+        Authorization: `Bearer ${this.#token}`, 'Content-Type': 'application/json', 'Accept-Language': 'zh',
+      };
+      for (let tried = 1; ; tried += 1) {
+        let wrong = '网络错误', retryS = RETRY_S;
+        try {
+          const body = JSON.stringify(fields);
+          const answer = await fetch(`/commands/${action}`, { method: 'POST', headers, body });
+          const said = await answer.json();
+          if (answer.ok) return said;
+          wrong = said.detail || said.message || String(answer.status);
+          if (answer.status !== 429 && answer.status !== 503) return { wrong };
+          retryS = Number(answer.headers.get('Retry-After')) || RETRY_S;
+        } catch { /* not reached: it is tried again */ }
+        if (tried >= TRIES) return { wrong };
+        await wait(retryS * 1000);
+      }
+    }
+
+    async #import(data, asked) {
+      this.#importing = data;
+      const parts = pieces(asked.data), failed = [];
+      const whole = parts.reduce((sum, part) => sum + part.count, 0);
+      const mail_type = asked.mail_type || asked.mailType || 'outlook';
+      const { job_id } = await this.#command('begin_import', { lines: Math.max(1, whole) });
+      let total = 0, success = 0, wrongs = 0, told = performance.now();
+      for (const part of parts) {
+        const did = await this.#command('import_emails', { data: part.texts.join('\n'), mail_type, job_id });
+        if (did.wrong) {
+          const first = part.places[part.places.length - part.count];
+          failed.push({ line: first, reason: did.wrong, email: '', content: '' });
+          total += part.count;
+          wrongs += part.count;
+        } else {
+          for (const one of did.failed_details) {
+            const line = part.places[one.line - 1] ?? one.line;
+            failed.push({ line, reason: one.reason, email: '', content: '' });
+          }
+          total += did.total;
+          success += did.success;
+          wrongs += did.failed;
+        }
+        if (performance.now() - told > TOLD_EVERY_MS) {
+          told = performance.now();
+          this.#say({ type: 'info', message: `已处理 ${total} / ${whole} 行` });
+        }
+      }
+      if (job_id !== undefined) await this.#command('end_import', { job_id });
+      this.#added += success;
+      this.#addedUntil = performance.now() + ADDED_MS;
+      this.#importing = '';
+      const message = success ? `成功导入 ${success} 个邮箱` : '没有成功导入任何邮箱';
+      this.#say({ type: success ? 'success' : 'warning', message });
+      if (success) this.#say({ type: 'emails_imported', message });
+      this.#say({ type: 'import_result', total, success, failed: wrongs, failed_details: failed });
+    }
+  };
+})();
+"""
