@@ -77,7 +77,7 @@ def copy_file(source: Path, target: Path) -> None:
 async def put_back(backup: Path, directory: Path) -> Verified:
     """Restore a backup, or the copy of a data directory, into `directory` once it has passed all checks.
 
-    Then open the log with `restored=True`, which gives it a new id.
+    Then open the log with `restored=True`, which gives it a new id: until then nobody may serve it.
 
     Raises:
         EventStoreError: there is a log in `directory` already, or none in `backup`.

@@ -21,6 +21,8 @@ from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
 from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink, taken_out_of
 from huahuo.eventstore.care.compaction import compact as compact_log
+from huahuo.eventstore.care.placing import placing
+from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
@@ -109,8 +111,41 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
     _need_keys(settings, source)
+    with placing(
+        settings.data
+    ) as staged:  # under its former id it must not be served, so it is not there yet
+        found = await _put_back(source, staged, named)
+        missing = missing or taken_out_of(source, found)
+        _copy_keys(source, settings.data)
+        secrets = keys.read(settings)
+        log = await SqliteLog.open(
+            staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
+        )
+        try:
+            now_ms = ambient.now_ms()
+            body = {
+                "type": RESTORED,
+                "timestamp": rfc3339(now_ms),
+                "log": found.log_id,
+                "position": found.position,
+            }
+            event = NewEvent(AUDIT_STREAM, RESTORED, json_bytes(body))
+            await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
+            new = log.log_id
+        finally:
+            await log.close()
+    if as_json:
+        show_json({"log": new, "before": found.log_id, "position": found.position, "missing": missing})
+    else:
+        print(f"restored {found.position} events into {settings.data}; the log's id is now {new}")  # noqa: T201
+    if missing:
+        print(f"    what was restored is not all: {missing}", file=sys.stderr)  # noqa: T201
+
+
+async def _put_back(source: Path, into: Path, named: str) -> Verified:
+    """Raises Damaged with what to do, and `put_back`'s others. `named`: as of `_restore`."""
     try:
-        found = await put_back(source, settings.data)
+        return await put_back(source, into)
     except Damaged as error:
         told = (
             f"the backup {named} is damaged, and nothing was restored: {error}. Take an older one. If"
@@ -119,36 +154,6 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         )
         error.args = (told,)
         raise
-    try:
-        missing = missing or taken_out_of(source, found)
-        _copy_keys(source, settings.data)
-        secrets = keys.read(settings)
-        log = await SqliteLog.open(
-            settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
-        )
-    except BaseException:  # under its former id it must not be served
-        for suffix in ("", "-wal", "-shm"):
-            (settings.data / (DATABASE + suffix)).unlink(missing_ok=True)
-        raise
-    try:
-        now_ms = ambient.now_ms()
-        body = {
-            "type": RESTORED,
-            "timestamp": rfc3339(now_ms),
-            "log": found.log_id,
-            "position": found.position,
-        }
-        event = NewEvent(AUDIT_STREAM, RESTORED, json_bytes(body))
-        await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
-        new = log.log_id
-    finally:
-        await log.close()
-    if as_json:
-        show_json({"log": new, "before": found.log_id, "position": found.position, "missing": missing})
-    else:
-        print(f"restored {found.position} events into {settings.data}; the log's id is now {new}")  # noqa: T201
-    if missing:
-        print(f"    what was restored is not all: {missing}", file=sys.stderr)  # noqa: T201
 
 
 async def compact(

@@ -39,6 +39,28 @@ def test_a_command_sent_twice_with_one_key_takes_effect_once() -> None:
     run(main())
 
 
+def test_a_command_with_two_keys_is_refused_since_a_repeat_would_be_carried_out_again() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            keys = [("Idempotency-Key", "k1"), ("Idempotency-Key", "k2")]
+            refused = await c.post("/commands/note", json={"text": "a"}, headers=keys)
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")
+            assert w.log.head(STREAM).seq == 0
+
+    run(main())
+
+
+def test_a_page_behind_two_last_event_ids_is_refused() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            for accept in ("application/json", "text/event-stream"):
+                places = [("Last-Event-ID", "1"), ("Last-Event-ID", "2"), ("Accept", accept)]
+                refused = await c.get(f"/streams/{STREAM}", headers=places)
+                assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")
+
+    run(main())
+
+
 def test_a_refusal_and_a_fault_are_problems() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

@@ -246,7 +246,7 @@ class Api:
         durable = visit.route.target is Target.DURABLE
         query = {} if durable else request.query  # it has another form there, which its room reads
         try:
-            after = asked.place_asked(query, None if durable else request.header("last-event-id"), "head")
+            after = asked.place_asked(query, None if durable else request.joined("last-event-id"), "head")
         except AskedWrongly as error:
             return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
         door = self._wires.door

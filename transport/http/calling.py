@@ -72,6 +72,8 @@ class Calling:
         parsed = incoming.parse(body, bytes_max=settings.message_bytes_max, depth_max=settings.json_depth_max)
         if isinstance(parsed, Invalid):
             return parsed
+        if len(visit.request.all("idempotency-key")) > 1:  # without any, a repeat would be carried out again
+            return Invalid(ErrorCode.INVALID_FIELD, http_zh.ONE_NEEDED.format("Idempotency-Key"))
         key = visit.request.header("idempotency-key")
         if key is None:
             key = parsed.id

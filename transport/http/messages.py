@@ -59,6 +59,10 @@ class Request(msgspec.Struct, frozen=True):
         values = self.all(name)
         return values[0].strip() if len(values) == 1 else None
 
+    def joined(self, name: str) -> str | None:
+        """What a header says; different values of it are joined, so that none is passed over."""
+        return ", ".join(dict.fromkeys(value.strip() for value in self.all(name))) or None
+
     @property
     def is_upgrade(self) -> bool:
         """Whether a WebSocket is asked for."""

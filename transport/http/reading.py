@@ -67,7 +67,7 @@ class Reading:
     async def page(self, visit: Visit) -> Answer:
         """Answer `GET /streams/<stream>`."""
         query, stream = visit.request.query, visit.route.name
-        after = asked.place_asked(query, visit.request.header("last-event-id"), "start")
+        after = asked.place_asked(query, visit.request.joined("last-event-id"), "start")
         limit, wait_s = asked.limit_of(query), asked.wait_s_of(query)
         await self.check_right(visit, stream)
         feed, shared = self._wires.feed, self._wires.shared

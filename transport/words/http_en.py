@@ -44,6 +44,7 @@ AFTER_NEEDED = (
 )
 LIMIT_NEEDED = "limit: a number from 1 to {} is needed"
 SEQ_NEEDED = "seq: a number is needed"
+ONE_NEEDED = "{}: say it once"
 TEXT_NEEDED = "{}: a text of 1 to {} characters is needed"
 EVENT_NEEDED = "an event is stream, type and fields, which holds the event's own ({})"
 

@@ -40,6 +40,7 @@ STREAM_AND_CLIENT = "需要 stream 和 client"
 AFTER_NEEDED = "after 或 Last-Event-ID：需要数字、<log>:<数字>、-<数字>、head、start 或 snapshot"
 LIMIT_NEEDED = "limit: 需要 1 至 {} 的数字"
 SEQ_NEEDED = "seq: 需要数字"
+ONE_NEEDED = "{}: 只能出现一次"
 TEXT_NEEDED = "{}: 需要 1 至 {} 个字符的文本"
 EVENT_NEEDED = "事件由 stream、type 和 fields 组成，fields 包含其自身的字段（{}）"
 

@@ -1,0 +1,60 @@
+"""A log that is put into a directory is there under its new id, or it is not there at all.
+
+DIR/restoring/    where it is made; a process that was killed leaves it, and the next one begins anew
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, left_of
+from huahuo.eventstore.sqlite.mark import MARK
+from huahuo.eventstore.sqlite.schema import DATABASE
+
+_STAGED: Final = "restoring"
+
+
+@contextlib.contextmanager
+def placing(directory: Path) -> Iterator[Path]:
+    """A folder to make a log in. At the end of the block, when it is closed, it is put into `directory`.
+
+    If the block raises, nothing is put there. Nobody else can open a log in `directory` meanwhile.
+
+    Raises:
+        InUse: somebody has a log in `directory` open.
+        EventStoreError: there is a log already, or the directory cannot be written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
+    except OSError as error:
+        raise EventStoreError(f"cannot write into {directory}: {error.strerror}") from None
+    staged, left = directory / _STAGED, None
+    try:
+        if (directory / DATABASE).exists():
+            raise EventStoreError(f"there is a log in {directory} already: restore into another directory")
+        shutil.rmtree(staged, ignore_errors=True)
+        yield staged
+        left = left_of(staged)
+        _move(staged, directory)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        lock.leave(left)
+
+
+def _move(staged: Path, directory: Path) -> None:
+    """The log first: the mark of another log, which an earlier one left, is passed over beside it."""
+    try:
+        for name in (DATABASE, MARK):
+            (staged / name).rename(directory / name)
+        folder = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise EventStoreError(f"cannot restore into {directory}: {error.strerror}") from None
