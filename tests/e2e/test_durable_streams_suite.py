@@ -51,7 +51,8 @@ def passed_all(folder: Path, report: Path, url: str) -> None:
     subprocess.run(run, cwd=folder, env=environ(url), check=False, timeout=600)
     said: dict[str, Any] = json.loads(report.read_text())
     tests = [test for file in said["testResults"] for test in file["assertionResults"]]
-    assert [test["fullName"] for test in tests if test["status"] == "failed"] == []
+    failed = {test["fullName"]: test["failureMessages"] for test in tests if test["status"] == "failed"}
+    assert failed == {}
     assert sum(test["status"] == "passed" for test in tests) >= 250
 
 
