@@ -16,6 +16,8 @@ from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.schema import DATABASE
 
 _STAGED: Final = "restoring"
+_BESIDE: Final = (f"{DATABASE}-wal", f"{DATABASE}-journal")
+"""What SQLite reads into a database that it finds beside it, whichever one they were written for."""
 
 
 @contextlib.contextmanager
@@ -26,7 +28,7 @@ def placing(directory: Path) -> Iterator[Path]:
 
     Raises:
         InUse: somebody has a log in `directory` open.
-        EventStoreError: there is a log already, or the directory cannot be written.
+        EventStoreError: there is a log already, or what one left; or the directory cannot be written.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,13 +39,29 @@ def placing(directory: Path) -> Iterator[Path]:
     try:
         if (directory / DATABASE).exists():
             raise EventStoreError(f"there is a log in {directory} already: restore into another directory")
+        if left_over := _beside(directory):
+            raise EventStoreError(
+                f"{left_over} in {directory} is of a log that is not there any more, and would be read into"
+                " this one: move it away, or restore into another directory"
+            )
         shutil.rmtree(staged, ignore_errors=True)
         yield staged
+        if unfolded := _beside(staged):
+            raise EventStoreError(f"cannot restore into {directory}: {unfolded} is not empty after the close")
         left = left_of(staged)
         _move(staged, directory)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         lock.leave(left)
+
+
+def _beside(directory: Path) -> str:
+    """The name of such a file that holds something, "" if there is none."""
+    return next((name for name in _BESIDE if _size(directory / name)), "")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _move(staged: Path, directory: Path) -> None:
