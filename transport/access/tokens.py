@@ -73,7 +73,7 @@ class Authenticator:
         return max(latest_ms + SKEW_MS, ended_ms + 1)
 
     def asked_from(self, now_ms: int) -> IssueMs:
-        """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation of its user during it ends it too."""
+        """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation of its user ends it."""
         issued_ms, before = self._issued_ms(now_ms), self.revocations.count
 
         def issue_ms(user_id: UserId) -> int:

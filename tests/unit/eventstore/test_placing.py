@@ -37,7 +37,11 @@ async def test_what_an_earlier_log_left_is_not_read_into_the_one_that_is_put_in_
 
 
 async def test_a_log_whose_file_lacks_what_was_written_last_is_not_put_in_place(tmp_path: Path) -> None:
-    with pytest.raises(EventStoreError, match="is not empty"), placing(tmp_path) as staged:
-        await (await opened(staged)).close()
-        (staged / f"{DATABASE}-wal").write_bytes(b"what could not be folded in")
+    async def place() -> None:
+        with placing(tmp_path) as staged:
+            await (await opened(staged)).close()
+            (staged / f"{DATABASE}-wal").write_bytes(b"what could not be folded in")
+
+    with pytest.raises(EventStoreError, match="is not empty"):
+        await place()
     assert not (tmp_path / DATABASE).exists()
