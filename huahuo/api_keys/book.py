@@ -12,6 +12,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
+from huahuo.transport.access.common_time import Latest, own_clock
 
 
 class KeyBook(Ledger[Keys]):
@@ -22,11 +23,16 @@ class KeyBook(Ledger[Keys]):
         log: Log,
         ambient: Ambient,
         issue_ms: Callable[[UserId, int], int] = lambda _user, now_ms: now_ms,
+        latest_ms: Latest = own_clock,
     ) -> None:
-        """`issue_ms`: of when a key of a user is that is made at a time of this machine's clock."""
+        """`issue_ms`: of when a key of a user is that is made at a time of this machine's clock.
+
+        `latest_ms`: from when its days count, as of when it is may be far behind or ahead of that.
+        """
         super().__init__(log, API_KEYS, Keys())
         self._ambient = ambient
         self._issue_ms = issue_ms
+        self._latest_ms = latest_ms
 
     async def add(
         self,
@@ -51,7 +57,8 @@ class KeyBook(Ledger[Keys]):
 
         def change(state: Keys) -> Append:
             nonlocal key, made
-            now_ms = self._issue_ms(owner.user_id, self._ambient.now_ms())
+            clock_ms = self._ambient.now_ms()
+            now_ms, issue_ms = self._latest_ms(clock_ms), self._issue_ms(owner.user_id, clock_ms)
             if state.live(owner.user_id, now_ms) >= KEYS_PER_USER_MAX:
                 why = f"a user may have {KEYS_PER_USER_MAX} keys: revoke one first"
                 raise KeyRefused("rate_limited", why)
@@ -65,14 +72,14 @@ class KeyBook(Ledger[Keys]):
                 groups=owner.groups,
                 name=name,
                 rights=tuple(dict.fromkeys(rights)),
-                created_at_ms=now_ms,
+                created_at_ms=issue_ms,
                 expires_at_ms=keys.expiry(now_ms, days),
                 digest=keys.digest_of(made),
             )
             expected = {API_KEYS: state.seq}
             return Append(
-                ts_ms=now_ms,
-                events=(keys.added(now_ms, key),),
+                ts_ms=issue_ms,
+                events=(keys.added(issue_ms, key),),
                 expected=expected,
                 principal=by,
                 command=record,

@@ -56,7 +56,7 @@ async def admit(
     UserActions(users, login).register(registry)
     for route in UserRoutes(users, login, ambient).routes(classic=bool(settings.classic_ui)):
         registry.route(route)
-    keys = KeyBook(log, ambient, authenticator.issue_ms)
+    keys = KeyBook(log, ambient, authenticator.issue_ms, latest_ms)
     parts.add("API keys", keys.stop)
     await keys.start()
     judges = accounts.accounts(settings, authenticator, asked, host.ambient)

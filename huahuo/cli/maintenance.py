@@ -111,9 +111,8 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)
     _need_keys(settings, source)
-    with placing(
-        settings.data
-    ) as staged:  # under its former id it must not be served, so it is not there yet
+    # Under its former id it must not be served, so it is not there yet.
+    with placing(settings.data, source) as staged:
         found = await _put_back(source, staged, named)
         missing = missing or taken_out_of(source, found)
         _copy_keys(source, settings.data)

@@ -165,6 +165,30 @@ def test_a_reader_of_events_that_does_not_read_holds_a_counted_and_bounded_part(
     run(main())
 
 
+@pytest.mark.parametrize("name", ["Producer-Id", "Stream-Seq", "Stream-Closed"])
+def test_an_append_that_says_a_header_twice_is_refused_and_not_made_as_if_it_said_none(name: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await c.put(PATH, headers=TEXT, content="a")
+            said = producer(0) if name == "Producer-Id" else {name: "true"}
+            refused = await c.post(PATH, headers=[*TEXT.items(), *said.items(), *said.items()], content="b")
+            assert (refused.status_code, (await c.get(PATH)).text) == (400, "a")
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Stream-TTL", "Stream-Expires-At", "Stream-Closed"])
+def test_a_stream_is_not_made_of_a_request_that_says_a_header_twice(name: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            refused = await c.put(PATH, headers=[(name, "1"), (name, "2")])
+            assert refused.status_code == 400
+            assert "say it once" in refused.text
+            assert (await c.get(PATH)).status_code == 404
+
+    run(main())
+
+
 def test_a_request_that_a_producer_repeats_adds_nothing() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

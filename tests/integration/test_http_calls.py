@@ -50,6 +50,17 @@ def test_a_command_with_two_keys_is_refused_since_a_repeat_would_be_carried_out_
     run(main())
 
 
+def test_a_command_of_two_clients_is_refused_since_its_key_counts_for_one() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            said = [("Idempotency-Key", "k1"), ("Huahuo-Client", "a"), ("Huahuo-Client", "b")]
+            refused = await c.post("/commands/note", json={"text": "a"}, headers=said)
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")
+            assert w.log.head(STREAM).seq == 0
+
+    run(main())
+
+
 def test_a_page_behind_two_last_event_ids_is_refused() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c:

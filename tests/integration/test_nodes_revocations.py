@@ -15,7 +15,7 @@ from huahuo.app.tokens import mint
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Duplicate
-from huahuo.transport.access.common_time import among_nodes
+from huahuo.transport.access.common_time import LOG_AHEAD_MS_MAX, among_nodes
 from huahuo.transport.access.revocations import RevocationWatch
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verified
@@ -31,6 +31,7 @@ from tests.support.worlds.replicas import Cluster, Node, cluster
 BEHIND_MS = -300_000
 AHEAD_MS = 1_800_000
 """More than the nodes' common time ever goes ahead of a clock, and less than a token lasts."""
+HOUR_MS = 3_600_000
 PASSWORD = "correct horse battery"
 
 
@@ -61,7 +62,7 @@ class Admitting:
         self.login = Login(self.users, self.authenticator, ambient, token_ttl_s=3600)
         self.publisher = Publisher(log, ambient, Registry(), None, latest_ms)
         self.watch = RevocationWatch(log, self.authenticator.revocations, lambda _: None)
-        self.keys = KeyBook(log, ambient, self.authenticator.issue_ms)
+        self.keys = KeyBook(log, ambient, self.authenticator.issue_ms, latest_ms)
         application = AskApplication(lambda _: Principal(1), asked_from=self.authenticator.asked_from)
         known = Accounts(self.authenticator, application=application)
         self.verifier = WithKeys(
@@ -147,6 +148,20 @@ async def test_an_api_key_made_behind_a_revocation_is_good_on_whichever_node_eac
             assert [await other.takes(made[1]) for other in both] == ["ok", "ok"]
 
 
+@pytest.mark.parametrize("revoking", [None, 1], ids=["dated back", "dated behind a revocation"])
+async def test_an_api_key_ends_its_days_after_it_was_made_of_whenever_it_is(revoking: int | None) -> None:
+    async with nodes(23 * HOUR_MS) as both:
+        right, ahead = both
+        ahead.knows_the_time_of(right)
+        if revoking is not None:
+            await both[revoking].publisher.revoke(user_id=1)
+        maker = ahead if revoking is None else right
+        made = await maker.keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
+        assert not isinstance(made, Duplicate)
+        left_ms = made[0].expires_at_ms - maker.ambient.now_ms()
+        assert abs(left_ms - 24 * HOUR_MS) <= LOG_AHEAD_MS_MAX
+
+
 @WHICHEVER
 async def test_whom_the_application_vouches_for_behind_a_revocation_may_come_in(
     revoking: int, off_ms: int
@@ -228,6 +243,6 @@ async def test_what_a_node_far_ahead_issues_is_good_on_all_nodes_until_any_of_th
         given = (token, made[1], minted)
         assert [await node.takes(one) for node in both for one in given] == ["ok"] * 6
         await both[revoking].publisher.revoke(user_id=1)
-        assert {await node.takes(one) for node in both for one in (token, minted)} == {"token_revoked"}
+        assert {await node.takes(one) for node in both for one in given} == {"token_revoked"}
         again = await both[1].sign_in()
         assert [await node.takes(again) for node in both] == ["ok", "ok"]

@@ -39,15 +39,22 @@ class _Body(msgspec.Struct):
     """Whether the token is known no more in any case, as an API key that was revoked."""
 
 
+class _Ended(msgspec.Struct, frozen=True):
+    """Until when a user's tokens have ended, and how many revocations were folded in before that one."""
+
+    at_ms: int
+    count: int
+
+
 class Revocations:
-    """All revocations so far: one moment per user, and the ids of single tokens.
+    """All revocations so far: the last one of each user, and the ids of single tokens.
 
     Both grow only when an administrator revokes, or by one number when a user ends all its sessions, so they
     need no bound. A user's own API keys that were revoked are not kept: nobody knows such a key any more.
     """
 
     def __init__(self) -> None:
-        self._users: dict[UserId, int] = {}
+        self._users: dict[UserId, _Ended] = {}
         self._tokens: set[str] = set()
         self.count = 0
         """How many were folded in."""
@@ -69,20 +76,27 @@ class Revocations:
             self._tokens.add(body.jti)
         user_id, at_ms = user_id_of(body.user_id), event.ts_ms
         if not body.jti and user_id is not None:
-            at_ms = self._users[user_id] = max(at_ms, self.ended_ms(user_id) + 1)
+            at_ms = max(at_ms, self.ended_ms(user_id) + 1)
+            self._users[user_id] = _Ended(at_ms, self.count)
         self.count += 1
         return Revoked(at_ms=at_ms, user_id=user_id, jti=body.jti)
 
     def ended_ms(self, user_id: UserId) -> int:
         """The user's tokens up to this time have ended; 0 if none was."""
-        return self._users.get(user_id, 0)
+        ended = self._users.get(user_id)
+        return 0 if ended is None else ended.at_ms
+
+    def has_ended(self, user_id: UserId, since: int) -> bool:
+        """Whether the user's tokens were ended since `count` was so much."""
+        ended = self._users.get(user_id)
+        return ended is not None and ended.count >= since
 
     def covers(self, user_id: UserId, jti: str, iat_ms: int | None) -> bool:
         """Whether a token is revoked."""
         if jti and jti in self._tokens:
             return True
-        at_ms = self._users.get(user_id)
-        return at_ms is not None and (iat_ms is None or iat_ms <= at_ms)
+        ended = self._users.get(user_id)
+        return ended is not None and (iat_ms is None or iat_ms <= ended.at_ms)
 
 
 class RevocationWatch:

@@ -73,11 +73,13 @@ class Authenticator:
         return max(latest_ms + SKEW_MS, ended_ms + 1)
 
     def asked_from(self, now_ms: int) -> IssueMs:
-        """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation during it ends its token too."""
+        """As `issue_ms`, for a sign-in that began at `now_ms`: a revocation of its user ends it."""
         issued_ms, before = self._issued_ms(now_ms), self.revocations.count
 
         def issue_ms(user_id: UserId) -> int:
-            return self.issue_ms(user_id, now_ms) if self.revocations.count == before else issued_ms
+            if not self.revocations.has_ended(user_id, since=before):
+                return self.issue_ms(user_id, now_ms)
+            return min(issued_ms, self.revocations.ended_ms(user_id))
 
         return issue_ms
 

@@ -29,6 +29,10 @@ _CURSOR = re.compile(r"[0-9]{1,15}")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *;[ -~]{0,128})?")
 _TEXT_CHARS_MAX = 256
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9_.~%-]+)*")
+_ONCE: Final = (
+    "Content-Type", "Stream-TTL", "Stream-Expires-At", "Stream-Closed", "Stream-Seq",
+    "Producer-Id", "Producer-Epoch", "Producer-Seq",
+)  # fmt: skip
 _FORK = ("stream-forked-from", "stream-fork-offset")
 
 _CURSOR_EPOCH_MS = 1_728_432_000_000
@@ -98,6 +102,7 @@ def location_of(request: Request) -> str:
 
 def creation_of(request: Request) -> Creation:
     """What a PUT asks for."""
+    _must_say_once(request)
     if any(request.all(name) for name in _FORK):
         raise Wrong(HTTPStatus.NOT_IMPLEMENTED, http_zh.NO_FORKS)
     ttl, expires = request.header("stream-ttl"), request.header("stream-expires-at")
@@ -113,6 +118,7 @@ def creation_of(request: Request) -> Creation:
 
 def addition_of(request: Request) -> Addition:
     """What a POST asks for."""
+    _must_say_once(request)
     order = request.header("stream-seq")
     if order is not None and len(order) > _TEXT_CHARS_MAX:
         raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.TEXT_NEEDED.format("Stream-Seq", _TEXT_CHARS_MAX))
@@ -152,6 +158,13 @@ def same_type(left: str, right: str) -> bool:
 def bare_type(content_type: str) -> str:
     """Without parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def _must_say_once(request: Request) -> None:
+    """Raise Wrong for a header that is there twice: passed over, it would repeat what was sent before."""
+    for name in _ONCE:
+        if len(request.all(name.lower())) > 1:
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.ONE_NEEDED.format(name))
 
 
 def _closes(request: Request) -> bool:

@@ -94,6 +94,8 @@ class Calling:
     async def reply(self, visit: Visit, parsed: Parsed) -> bytes | Answer:
         """The reply to a call as its client gets it, or the refusal of a request that is not called."""
         wires = self._wires
+        if len(visit.request.all("huahuo-client")) > 1:  # an id would count for all of the user's clients
+            return problem(ErrorCode.INVALID_FIELD, http_zh.ONE_NEEDED.format("Huahuo-Client"))
         client = visit.request.header("huahuo-client") or CLIENT
         if len(client) > ID_CHARS_MAX:
             return problem(ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("Huahuo-Client", ID_CHARS_MAX))

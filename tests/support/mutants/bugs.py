@@ -353,7 +353,7 @@ _ALL: Final = (
     Bug(
         "a revocation is forgotten",
         "huahuo.transport.access.revocations",
-        "return at_ms is not None and (iat_ms is None or iat_ms <= at_ms)",
+        "return ended is not None and (iat_ms is None or iat_ms <= ended.at_ms)",
         "return False",
         tests=_unit("unit/transport/test_auth", "property/test_auth"),
     ),

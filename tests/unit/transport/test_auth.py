@@ -410,6 +410,21 @@ def test_a_revocation_covers_a_user_who_was_asked_about_before_it() -> None:
     assert not auth.revocations.covers(42, "", auth.asked_from(NOW_MS)(42))
 
 
+def test_the_revocation_of_somebody_else_does_not_end_a_sign_in_that_is_under_way() -> None:
+    auth = revoked({"user_id": 42})
+    issue_ms = auth.asked_from(NOW_MS - 3_600_000)  # behind the clock that revoked
+    auth.revocations.apply(revocation({"user_id": 43}, NOW_MS))
+    auth.revocations.apply(revocation({"jti": "another"}, NOW_MS))
+    assert not auth.revocations.covers(42, "", issue_ms(42))
+
+
+def test_a_revocation_by_a_clock_behind_covers_a_user_who_was_asked_about_before_it() -> None:
+    auth = Authenticator(SECRET)
+    issue_ms = auth.asked_from(NOW_MS)
+    auth.revocations.apply(revocation({"user_id": 42}, NOW_MS - 3_600_000))
+    assert auth.revocations.covers(42, "", issue_ms(42))
+
+
 def test_a_user_with_a_text_id_is_revoked_by_it() -> None:
     assert outcome(revoked({"user_id": "alice"}), token(user_id="alice")) == "token_revoked"
     assert outcome(revoked({"user_id": "alice"}), token(user_id="alicia")) == "ok"
