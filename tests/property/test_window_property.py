@@ -32,9 +32,9 @@ def test_outstanding_is_the_number_of_events_sent_and_not_acked(steps: list[tupl
             case "skip":
                 window.skipped(flow, flow.sent + number)
             case "ack":
-                if number <= flow.peak:
-                    window.acked(flow, number, now_s)
-                    owed[index] = {seq for seq in events if seq > number}
+                acked = number % (flow.peak + 1)
+                window.acked(flow, acked, now_s)
+                owed[index] = {seq for seq in events if seq > acked}
             case _:
                 window.dropped(flow)
                 flows[index] = Flow(number, flow.peak)
