@@ -61,7 +61,7 @@ def read_receipt(event: StoredEvent) -> Receipt:
     """
     try:
         return msgspec.json.decode(event.body, type=Receipt)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Damaged(event.position, "a receipt of pruned events is not readable") from None
 
 

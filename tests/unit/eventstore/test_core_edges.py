@@ -76,7 +76,11 @@ def receipt(*ranges: tuple[int, int]) -> Receipt:
     return Receipt(ranges=list(ranges), digest="not theirs")
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"ranges":[],"digest":"\xff"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b'{"ranges":[],"digest":"\xff"}', b'{"more":' + b"[" * 200_000],
+    ids=["cut off", "no UTF-8", "endless"],
+)
 def test_a_receipt_that_cannot_be_read_is_damage_at_its_place(body: bytes) -> None:
     bad = StoredEvent(7, "audit", 1, COMPACTED, body, 1, 0, "", "", "", 0, "", b"")
     with pytest.raises(Damaged, match="7"):
