@@ -18,7 +18,7 @@ window.WS_URL = '/ws';
   const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
   const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, ADDED_MS = 30000;
   const OF_LINES = [400, 413, 422], TOO_MANY = 429;
-  const COLUMNS = /(?:^|[,;\t|]|----)\s*"?email"?\s*(?:$|[,;\t|]|----)/i;
+  const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
   const underWay = new Set();
   let signedIn = '', added = 0, addedUntil = 0;
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
