@@ -17,7 +17,7 @@ window.WS_URL = '/ws';
 (() => {
   const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
   const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, ADDED_MS = 30000;
-  const OF_LINES = [400, 413, 422], TOO_MANY = 429;
+  const OF_LINES = [400, 413, 422], BUSY = [429, 503], NO_JOBS = 404;
   const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
   const underWay = new Set();
   let signedIn = '', added = 0, addedUntil = 0;
@@ -90,7 +90,7 @@ window.WS_URL = '/ws';
           if (answer.ok) return said;
           status = answer.status;
           wrong = said.detail || said.message || String(status);
-          if (status !== TOO_MANY && status !== 503) return { wrong, status };
+          if (!BUSY.includes(status)) return { wrong, status };
           retryS = Number(answer.headers.get('Retry-After')) || RETRY_S;
         } catch { /* not reached: it is tried again */ }
         if (tried >= TRIES) return { wrong, status };
@@ -113,7 +113,7 @@ window.WS_URL = '/ws';
       const mail_type = asked.mail_type || asked.mailType || 'outlook';
       const begun = await this.#command('begin_import', { lines: Math.max(1, whole) });
       const { job_id } = begun;
-      let stopped = begun.wrong && ![404, TOO_MANY].includes(begun.status) ? begun : null;
+      let stopped = begun.wrong && ![NO_JOBS, ...BUSY].includes(begun.status) ? begun : null;
       let total = 0, success = 0, wrongs = 0, told = performance.now();
       for (const part of parts) {
         const fields = { data: part.texts.join('\n'), mail_type, job_id };
