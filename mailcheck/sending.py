@@ -17,7 +17,9 @@ LINES_MAX: Final = 20_000
 BYTES_MAX: Final = 512 << 10
 """Of the text of one command, as JSON. A service takes messages of 1 MiB."""
 _TOO_LONG: Final = "the line is too long"
-_COLUMNS: Final = re.compile(r"(?:^|[,;\t|]|----)\s*\"?email\"?\s*(?:$|[,;\t|]|----)", re.IGNORECASE)
+_SEPARATOR: Final = "[,;\\t|，；｜]|----|—{2,}"
+_COLUMNS: Final = re.compile(rf"(?:^|{_SEPARATOR})\s*\"?\s*email\s*\"?\s*(?:$|{_SEPARATOR})", re.IGNORECASE)
+"""A first line that `parse` takes for names of columns. The scripts of pages have the same."""
 _LINE: Final = re.compile(r"\S[^\r\n]*")
 """One that is not blank, without blanks at its beginning. Of blank lines there may be millions."""
 _BLANK_BYTES: Final = 4

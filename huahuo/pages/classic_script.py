@@ -3,6 +3,11 @@
 That page sends an import as one message, which may be larger than a message of this service. Before it is
 sent, its lines go by HTTP in commands of at most 20,000, as those of the console do: one job, whose progress
 every page of the user sees. The page is told what it would be told for its message.
+
+A command whose answer is lost is sent again under its key, so it is carried out once. A refusal that is not
+of the lines themselves (of the token, or because the job was cancelled or the service stays away) ends the
+import: what was not sent is told as failed. An import outlives its socket, for the page opens another one.
+Who signs in on the page meanwhile is told nothing of it.
 """
 
 from typing import Final
@@ -12,7 +17,10 @@ window.WS_URL = '/ws';
 (() => {
   const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
   const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, ADDED_MS = 30000;
-  const COLUMNS = /(?:^|[,;\t|]|----)\s*"?email"?\s*(?:$|[,;\t|]|----)/i;
+  const OF_LINES = [400, 413, 422], BUSY = [429, 503], NO_JOBS = 404;
+  const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
+  const underWay = new Set();
+  let signedIn = '', added = 0, addedUntil = 0;
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
   function pieces(text) {
@@ -38,28 +46,25 @@ window.WS_URL = '/ws';
 
   window.WebSocket = class extends WebSocket {
     #token = '';
-    #importing = '';
-    #added = 0;
-    #addedUntil = 0;
 
     constructor(...given) {
       super(...given);
       this.addEventListener('message', (event) => {
         if (!String(event.data).startsWith('{"type":"email_added"')) return;
-        if (!this.#importing && (this.#added <= 0 || performance.now() > this.#addedUntil)) return;
-        this.#added -= 1;
+        if (!underWay.size && (added <= 0 || performance.now() > addedUntil)) return;
+        added -= 1;
         event.stopImmediatePropagation();
       });
     }
 
     send(data) {
       if (typeof data === 'string' && data.startsWith('{"type":"authenticate"')) {
-        this.#token = JSON.parse(data).token;
+        signedIn = this.#token = JSON.parse(data).token;
       }
       if (typeof data === 'string' && data.length > LONG_CHARS && data.includes('"import_emails"')) {
         const asked = JSON.parse(data);
         if (asked.type === 'import_emails' && typeof asked.data === 'string' && this.#token) {
-          if (this.#importing !== data) void this.#import(data, asked);
+          if (!underWay.has(data)) void this.#import(data, asked);
           return;
         }
       }
@@ -67,41 +72,56 @@ window.WS_URL = '/ws';
     }
 
     #say(message) {
+      if (signedIn !== this.#token) return;
       this.dispatchEvent(new MessageEvent('message', { data: JSON.stringify(message) }));
     }
 
     async #command(action, fields) {
       const headers = {
         Authorization: `Bearer ${this.#token}`, 'Content-Type': 'application/json', 'Accept-Language': 'zh',
+        'Idempotency-Key': crypto.getRandomValues(new Uint32Array(4)).join('-'),
       };
       for (let tried = 1; ; tried += 1) {
-        let wrong = '网络错误', retryS = RETRY_S;
+        let wrong = '网络错误', retryS = RETRY_S, status = 0;
         try {
           const body = JSON.stringify(fields);
           const answer = await fetch(`/commands/${action}`, { method: 'POST', headers, body });
           const said = await answer.json();
           if (answer.ok) return said;
-          wrong = said.detail || said.message || String(answer.status);
-          if (answer.status !== 429 && answer.status !== 503) return { wrong };
+          status = answer.status;
+          wrong = said.detail || said.message || String(status);
+          if (!BUSY.includes(status)) return { wrong, status };
           retryS = Number(answer.headers.get('Retry-After')) || RETRY_S;
         } catch { /* not reached: it is tried again */ }
-        if (tried >= TRIES) return { wrong };
+        if (tried >= TRIES) return { wrong, status };
         await wait(retryS * 1000);
       }
     }
 
     async #import(data, asked) {
-      this.#importing = data;
+      underWay.add(data);
+      try {
+        await this.#sendAll(asked);
+      } finally {
+        underWay.delete(data);
+      }
+    }
+
+    async #sendAll(asked) {
       const parts = pieces(asked.data), failed = [];
       const whole = parts.reduce((sum, part) => sum + part.count, 0);
       const mail_type = asked.mail_type || asked.mailType || 'outlook';
-      const { job_id } = await this.#command('begin_import', { lines: Math.max(1, whole) });
+      const begun = await this.#command('begin_import', { lines: Math.max(1, whole) });
+      const { job_id } = begun;
+      let stopped = begun.wrong && ![NO_JOBS, ...BUSY].includes(begun.status) ? begun : null;
       let total = 0, success = 0, wrongs = 0, told = performance.now();
       for (const part of parts) {
-        const did = await this.#command('import_emails', { data: part.texts.join('\n'), mail_type, job_id });
+        const fields = { data: part.texts.join('\n'), mail_type, job_id };
+        const did = stopped || await this.#command('import_emails', fields);
         if (did.wrong) {
           const first = part.places[part.places.length - part.count];
           failed.push({ line: first, reason: did.wrong, email: '', content: '' });
+          if (!OF_LINES.includes(did.status)) stopped = did;
           total += part.count;
           wrongs += part.count;
         } else {
@@ -118,10 +138,9 @@ window.WS_URL = '/ws';
           this.#say({ type: 'info', message: `已处理 ${total} / ${whole} 行` });
         }
       }
-      if (job_id !== undefined) await this.#command('end_import', { job_id });
-      this.#added += success;
-      this.#addedUntil = performance.now() + ADDED_MS;
-      this.#importing = '';
+      if (job_id !== undefined) await this.#command('end_import', { job_id, stopped: Boolean(stopped) });
+      added += success;
+      addedUntil = performance.now() + ADDED_MS;
       const message = success ? `成功导入 ${success} 个邮箱` : '没有成功导入任何邮箱';
       this.#say({ type: success ? 'success' : 'warning', message });
       if (success) this.#say({ type: 'emails_imported', message });

@@ -37,6 +37,7 @@ FIELDS_MIN: Final = 2
 
 _WIDE_SEPARATOR = re.compile("—{2,}|[，；｜]")
 """As Chinese keyboards write them: `————` for `----`."""
+_NOT_OF_CSV = re.compile(r"----|[\t|]")
 _NARROW = str.maketrans("，；", ",;")
 _NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
 _LINE_BYTES = 430
@@ -104,7 +105,7 @@ def parse(
         line = raw.strip(" \t\ufeff\u3000")
         if not line:
             continue
-        fields = _as_csv(line) if of_csv else []
+        fields = _as_csv(line) if of_csv and not _separated(line) else []
         fields = fields if _has_address(fields) else _fields(line)
         if first:
             first = False
@@ -132,6 +133,12 @@ def parse(
         else:
             failures.append(parsed)
     return ImportData(total, tuple(accounts), tuple(failures))
+
+
+def _separated(line: str) -> bool:
+    """Whether it begins with an address, and one of the separators that CSV has not."""
+    found = _NOT_OF_CSV.search(line)
+    return found is not None and is_address(line[: found.start()].strip())
 
 
 def _fields(line: str) -> list[str]:

@@ -4,9 +4,13 @@ The page of the test stands in for FireMail's: it has an inline script before `/
 and talks to the WebSocket and the HTTP in the same way.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.async_api import Route
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.browser import Chromium, Tab, profile
@@ -26,10 +30,10 @@ window.API_URL = 'http://elsewhere.example'; window.WS_URL = 'ws://elsewhere.exa
 """
 SCRIPT = """
 const said = (window.said = []);
-const signIn = async () => {
+const signIn = async (username = "alice") => {
   const answer = await fetch(`${window.API_URL}/api/auth/login`, {
     method: "POST", headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ username: "alice", password: "a good password" }),
+    body: JSON.stringify({ username, password: "a good password" }),
   });
   const { token } = await answer.json();
   const socket = new WebSocket(`ws://${location.host}${window.WS_URL}`);
@@ -83,24 +87,34 @@ async def test_the_link_makes_an_administrator_who_signs_in_on_a_page_that_runs_
 async def test_an_import_larger_than_a_message_is_taken_in_parts_as_one_job(
     chromium: Chromium, tmp_path: Path
 ) -> None:
+    async with of_alice(chromium, tmp_path) as (tab, _admin):
+        await import_too_much(tab)
+
+
+@asynccontextmanager
+async def of_alice(chromium: Chromium, tmp_path: Path) -> AsyncIterator[tuple[Tab, Client]]:
+    """The page, of a service with an account for alice, and a client of its administrator."""
     ui = tmp_path / "ui"
     (ui / "assets").mkdir(parents=True)
     (ui / "index.html").write_text(INDEX)
     (ui / "assets" / "app-1.js").write_text(SCRIPT)
     with serving(tmp_path / "d", HUAHUO_CLASSIC_UI=str(ui)) as server:
-        async with Client(server.url, token=server.token(0, "root", admin=True)) as client:
-            await client.send("add_user", name="alice", password="a good password")
-        async with profile(chromium) as browser:
-            await import_too_much(await browser.open(server.url))
+        async with (
+            Client(server.url, token=server.token(0, "root", admin=True)) as admin,
+            profile(chromium) as browser,
+        ):
+            await admin.send("add_user", name="alice", password="a good password")
+            tab = await browser.open(server.url)
+            await tab.until("window.signIn !== undefined")
+            await tab.run("await window.signIn()")
+            await tab.until("window.said.includes('emails_list')")
+            yield tab, admin
 
 
 async def import_too_much(tab: Tab) -> None:
     """24,000 lines of more than 1 MiB, in one message of the page."""
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
-    await tab.until("window.signIn !== undefined")
-    await tab.run("await window.signIn()")
-    await tab.until("window.said.includes('emails_list')")
     await tab.run(
         """const lines = Array.from({ length: 24_000 }, (_, n) =>
           n % 4_000 ? `u${n % 500}@example.com----canary${"x".repeat(40)}` : "only----canary");
@@ -117,3 +131,69 @@ async def import_too_much(tab: Tab) -> None:
     assert (asked.count("begin_import"), asked.count("end_import")) == (1, 1)
     assert await tab.run("return window.said.filter((type) => type === 'email_added').length") == 0
     assert await tab.run("return window.said.filter((type) => type === 'emails_imported').length") == 1
+
+
+IMPORT = """window.socket.send(JSON.stringify({ type: "import_emails", mailType: "imap",
+  data: Array.from({ length: 8_000 }, (_, n) => `u${n}@example.com----p${"x".repeat(40)}`).join("\\n") }));"""
+"""Some 480,000 characters: several commands of lines."""
+
+
+async def test_a_command_of_an_import_whose_answer_is_lost_is_carried_out_once(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    answers: dict[str, list[Any]] = {}
+
+    async def lose_the_first(route: Route) -> None:
+        answer = await route.fetch()
+        seen = answers.setdefault(route.request.url.rpartition("/")[2], [])
+        seen.append(await answer.json())
+        await (route.fulfill(response=answer) if len(seen) > 1 else route.abort())
+
+    async with of_alice(chromium, tmp_path) as (tab, _admin):
+        await tab.page.route("**/commands/*", lose_the_first)
+        await tab.run(IMPORT)
+        await tab.until("window.result", ALL_WITHIN_S)
+        result = await tab.run("return window.result")
+    assert (result["total"], result["success"], result["failed"]) == (8_000, 8_000, 0)
+    assert answers.keys() == {"begin_import", "import_emails", "end_import"}
+    for first, again, *_others in answers.values():
+        assert again == {**first, "duplicate": True}
+
+
+async def test_an_import_ends_when_its_token_is_no_longer_good(chromium: Chromium, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async with of_alice(chromium, tmp_path) as (tab, admin):
+
+        async def sign_out_after_the_first(route: Route) -> None:
+            asked.append(route.request.url.rpartition("/")[2])
+            if asked.count("import_emails") == 2:
+                await admin.send("disable_user", name="alice")
+            await route.continue_()
+
+        await tab.page.route("**/commands/*", sign_out_after_the_first)
+        await tab.run(IMPORT)
+        await tab.until("window.result", ALL_WITHIN_S)
+        result = await tab.run("return window.result")
+    assert asked.count("import_emails") == 2
+    done = result["success"]
+    assert 0 < done < 4_000
+    assert (result["total"], result["failed"]) == (8_000, 8_000 - done)
+    assert result["failed_details"][0]["line"] == done + 1
+
+
+async def test_who_signs_in_on_the_page_meanwhile_is_told_nothing_of_an_import(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with of_alice(chromium, tmp_path) as (tab, admin):
+        await admin.send("add_user", name="bob", password="a good password")
+
+        async def let_bob_sign_in(route: Route) -> None:
+            await tab.run("await window.signIn('bob')")
+            await tab.until("window.said.filter((type) => type === 'auth_result').length === 2")
+            await route.continue_()
+
+        await tab.page.route("**/commands/begin_import", let_bob_sign_in)
+        async with tab.page.expect_event("requestfinished", lambda one: one.url.endswith("/end_import")):
+            await tab.run(IMPORT)
+        assert await tab.run("return window.said.filter((type) => type === 'import_result')") == []

@@ -290,6 +290,10 @@ def test_a_password_of_csv_may_have_what_separates_fields_elsewhere(text: str) -
     assert [one[1:] for one in accounts(data)] == [("a@qq.com", {"password": "p----w|x"})]
 
 
-def test_below_names_of_columns_in_csv_a_line_may_still_be_separated_otherwise() -> None:
-    data = parse("email,password\na@qq.com----p,w", "imap")
-    assert accounts(data) == [(2, "a@qq.com", {"password": "p,w"})]
+@pytest.mark.parametrize("separator", ["----", "|", "\t"])
+@pytest.mark.parametrize("password", ["p,w", "p,w@x.example"])
+def test_below_names_of_columns_in_csv_a_line_may_still_be_separated_otherwise(
+    separator: str, password: str
+) -> None:
+    data = parse(f"email,password\na@qq.com{separator}{password}", "imap")
+    assert accounts(data) == [(2, "a@qq.com", {"password": password})]

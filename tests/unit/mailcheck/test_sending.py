@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.mailcheck.classic.importing import Import
+from huahuo.mailcheck.roster.importer import parse
 from huahuo.mailcheck.sending import LINES_MAX, Outcome, Piece, import_emails, pieces
 
 
@@ -51,6 +52,15 @@ def test_names_of_columns_begin_each_piece_and_are_not_counted() -> None:
         ("email,password", 5, 2),
     ]
     assert all(f"m{piece.line + 1}@" in piece.data.split("\n")[1] for piece in found)
+
+
+@pytest.mark.parametrize("separator", ["，", "；", "｜", "————", " ---- ", "\t"])
+def test_names_of_columns_between_any_separators_of_an_import_begin_each_piece(separator: str) -> None:
+    names = separator.join(("email", "note", "password"))
+    lines = [names, *(separator.join((f"m{n}@x.com", f"n{n}", f"p{n}")) for n in range(6))]
+    found = [parse(piece.data, "imap") for piece in cut("\n".join(lines), lines_max=3)]
+    told = [one.secrets["password"].reveal() for data in found for one in data.accounts]
+    assert told == [f"p{n}" for n in range(6)]
 
 
 def test_no_secret_shows_in_the_repr_of_a_piece() -> None:

@@ -34,6 +34,11 @@ describe("importPieces", () => {
       ["m2@x.com,p", 1, 2], ["m4@x.com,p", 3, 2], ["m6@x.com,p", 5, 2],
     ]);
   });
+  it.each(["，", "；", "｜", "————", " ---- ", "\t"])("knows names of columns between %j", (separator) => {
+    const [names, ...lines] = ["email", "a@x.com", "b@x.com"].map((one) => `${one}${separator}password`);
+    const { pieces } = importPieces([names, ...lines].join("\n"), "long", 2);
+    expect(pieces.map(({ data }) => data)).toEqual(lines.map((line) => `${names}\n${line}`));
+  });
   it("names a line that fits into no command and goes on", () => {
     const { pieces, failures } = importPieces(`a\n${"x".repeat(200)}\nb`, "too long", 10, 100);
     expect(failures).toEqual([{ line: 2, reason: "too long" }]);

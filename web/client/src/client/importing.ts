@@ -49,7 +49,7 @@ export interface ImportOptions {
   readonly signal?: AbortSignal;
 }
 
-const COLUMNS = /(?:^|[,;\t|]|----)\s*"?email"?\s*(?:$|[,;\t|]|----)/i;
+const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
 
 /** Cut at line ends. A first line that names columns begins each piece. */
 export function importPieces(
