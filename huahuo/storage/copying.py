@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -26,9 +25,9 @@ from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage.objects import SCHEME, Objects
+from huahuo.storage.staging import staged, sweep
 
 _NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
-_STAGED: Final = "unfinished-"
 _COPIES: Final = 2
 """The backup, and the copy that the restore test makes of it."""
 _NICE: Final = 10
@@ -99,17 +98,18 @@ async def _run(data: Path, target: str, keep: int, every_s: float, ambient: Ambi
         if 0 < left_s <= every_s:
             return Outcome(due_in_s=left_s)
     near.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep(near)
     _need_room(data, near)
     name = name_at(ambient.now_ms())
-    with tempfile.TemporaryDirectory(prefix=_STAGED, dir=near) as staged:
-        made = Path(staged) / name
+    with staged(near) as folder:
+        made = folder / name
         manifest = await back_up(data / DATABASE, made, ambient)
         if far is not None:
             far.put(made, name)
             shutil.rmtree(made)
             made.mkdir()
             Objects(f"{target.rstrip('/')}/{name}").get(made)
-        await _test(made, manifest, Path(staged) / "restored")
+        await _test(made, manifest, folder / "restored")
         if far is None:
             made.rename(near / name)
     return Outcome(made=name, position=manifest.position, deleted=tuple(store.keep(keep)))

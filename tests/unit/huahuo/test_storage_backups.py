@@ -1,6 +1,8 @@
 """Backups on a schedule: when one is made, which stay, that each was restored, and what a failure says."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +18,20 @@ from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage import copying
 from huahuo.storage.backups import RETRY_S, Backups
 from huahuo.storage.copying import Outcome, made_ms, name_at, run
+from huahuo.storage.staging import staged
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
 
 HOUR_S = 3600.0
 KEEP = 3
+_MAKING = """
+import sys
+from pathlib import Path
+from huahuo.storage.staging import staged
+with staged(Path(sys.argv[1])) as folder:
+    (folder / "log.db").write_bytes(b"half of it")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
 
 
 class Place(NamedTuple):
@@ -92,6 +104,26 @@ async def test_without_room_for_it_nothing_is_copied(place: Place, monkeypatch: 
     outcome = await backed_up(place)
     assert "1 MiB are free" in outcome.error
     assert kept(place) == []
+
+
+async def test_what_a_killed_backup_left_is_removed_by_the_next_one(place: Place) -> None:
+    place.target.mkdir()
+    words = [sys.executable, "-c", _MAKING, str(place.target)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as making:
+        assert making.stdout is not None
+        assert making.stdout.readline() == b"begun\n"
+        making.kill()
+    (left,) = kept(place)
+    made = (await backed_up(place)).made
+    assert kept(place) == [made]
+    assert made != left
+
+
+async def test_a_backup_that_is_being_made_is_left_alone(place: Place) -> None:
+    place.target.mkdir()
+    with staged(place.target) as other:
+        made = (await backed_up(place)).made
+        assert kept(place) == [made, other.name]
 
 
 async def test_a_target_that_cannot_be_made_is_named(place: Place) -> None:
