@@ -1,7 +1,7 @@
 """A built copy of FireMail's front end that the user has, served at `/`. None of it is part of this project.
 
 Its page has an inline script, which the policy names by its hash, and inline styles. Where it finds the
-service is told by `/env-config.js` (`classic_script`), which is always ours, whatever the folder holds.
+service is told by `/env-config.js` (`classic_page.js`), which is always ours, whatever the folder holds.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Final
 
-from huahuo.pages.classic_script import SCRIPT
 from huahuo.pages.site import TYPES
 from huahuo.transport.server.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
 
 _ENV_PATH: Final = "/env-config.js"
+_SCRIPT: Final = Path(__file__).with_name("classic_page.js")
 _FILES_MAX: Final = 2_000
 _BYTES_MAX: Final = 128 << 20
 _INLINE: Final = re.compile(rb"<script(?![^>]*\bsrc\s*=)[^>]*>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
@@ -64,7 +64,7 @@ def classic(folder: Path) -> tuple[dict[str, Asset], Asset]:
         path = "/" + file.relative_to(folder).as_posix()
         cache = CACHE_FOR_EVER if path.startswith("/assets/") else CACHE_ASK_AGAIN
         found[path] = Asset.of(kind, body, cache, csp=policy)
-    found[_ENV_PATH] = Asset.of(TYPES[".js"], SCRIPT.encode(), csp=policy)
+    found[_ENV_PATH] = Asset.of(TYPES[".js"], _SCRIPT.read_bytes(), csp=policy)
     return found, index
 
 

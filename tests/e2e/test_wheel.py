@@ -58,6 +58,7 @@ def test_every_floor_the_console_and_the_browser_client_are_inside(wheel: Path) 
         names = set(archive.namelist())
     assert {f"huahuo/{floor}/__init__.py" for floor in FLOORS} <= names
     assert {"huahuo/pages/static/index.html", "huahuo/pages/static/client/huahuo-client.js"} <= names
+    assert "huahuo/pages/classic_page.js" in names, "--classic-ui reads it"
     assert "huahuo/eventstore/fulltext/unicode-license.txt" in names, "the licence of a table asks for it"
 
 

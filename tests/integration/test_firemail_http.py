@@ -45,7 +45,7 @@ async def test_the_page_is_served_at_its_paths_and_the_console_beside_it(tmp_pat
             assert "script-src 'self' 'sha256-" in policy
             assert "unsafe-eval" not in policy
         env = await c.get("/env-config.js")
-        assert env.text.startswith("window.API_URL = '';\nwindow.WS_URL = '/ws';\n")
+        assert "\nwindow.API_URL = '';\nwindow.WS_URL = '/ws';\n" in env.text
         assert (await c.get("/assets/app-1a2b.js")).text == "console.log(1)"
         for path in ("/assets/none.js", "/api/none", "/none.png"):
             assert (await c.get(path)).status_code == 404, path

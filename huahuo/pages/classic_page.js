@@ -1,18 +1,15 @@
-"""What `/env-config.js` tells FireMail's page: where the service is, how to send a long import. Data only.
+// Served as /env-config.js to FireMail's page: where the service is, and how to send a long import.
+//
+// That page sends an import as one message, which may be larger than a message of this service. Before it is
+// sent, its lines go by HTTP in commands of at most 20,000, as those of the console do: one job, whose progress
+// every page of the user sees. The page is told what it would be told for its message.
+//
+// A command whose answer is lost is sent again under its key, so it is carried out once. A refusal that is not
+// of the lines themselves (of the token, or because the job was cancelled or the service stays away) ends the
+// import: what was not sent is told as failed. An import outlives its socket, for the page opens another one.
+// Who signs in on the page meanwhile is told nothing of it.
 
-That page sends an import as one message, which may be larger than a message of this service. Before it is
-sent, its lines go by HTTP in commands of at most 20,000, as those of the console do: one job, whose progress
-every page of the user sees. The page is told what it would be told for its message.
-
-A command whose answer is lost is sent again under its key, so it is carried out once. A refusal that is not
-of the lines themselves (of the token, or because the job was cancelled or the service stays away) ends the
-import: what was not sent is told as failed. An import outlives its socket, for the page opens another one.
-Who signs in on the page meanwhile is told nothing of it.
-"""
-
-from typing import Final
-
-SCRIPT: Final = r"""window.API_URL = '';
+window.API_URL = '';
 window.WS_URL = '/ws';
 (() => {
   const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
@@ -148,4 +145,3 @@ window.WS_URL = '/ws';
     }
   };
 })();
-"""
