@@ -17,13 +17,12 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.granted import Granted
 from huahuo.mailcheck.checks.mailboxes import place_of
 from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
-from huahuo.mailcheck.checks.ways import CheckMail, Gate, Ways, WhereIs, moved
+from huahuo.mailcheck.checks.ways import Ways, WhereIs, moved
 from huahuo.mailcheck.imap.outcome import outcome_of
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
 from huahuo.mailcheck.streams import mailbox_stream
-from huahuo.mailcheck.web.tokens import Grants, Tokens
 
 _SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
 _OF_GRANT: Final = frozenset({"refresh_token", "client_id"})
@@ -41,11 +40,8 @@ class SigningIn:
     def __init__(
         self,
         log: Log,
-        check_mail: CheckMail,
         providers: Providers,
-        grants: Grants,
-        tokens: Tokens,
-        gate: Gate,
+        ways: Ways,
         where_is: WhereIs,
         proxy: Proxy | None = None,
         group_proxy: GroupProxy | None = None,
@@ -53,7 +49,7 @@ class SigningIn:
         """`group_proxy` None: no group has a proxy of its own."""
         self._log = log
         self._providers = providers
-        self._ways = Ways(log, check_mail, providers, grants, tokens, gate, where_is)
+        self._ways = ways
         self._where_is = where_is
         self._default_proxy = proxy
         self._group_proxy = group_proxy

@@ -24,7 +24,7 @@ from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.ports import GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.signing_in import SigningIn
 from huahuo.mailcheck.checks.signing_in_only import SigningInOnly
-from huahuo.mailcheck.checks.ways import CheckMail, Gate
+from huahuo.mailcheck.checks.ways import CheckMail, Gate, Ways
 from huahuo.mailcheck.contents.fetching import ManyMails
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.fetched import UidCursor
@@ -73,17 +73,8 @@ class Readers:
         many = ManyMails(limits=settings.check, large_mails=self._large_mails, executor=executor, **shared)
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
-            return SigningIn(
-                log,
-                read,
-                settings.providers,
-                grants,
-                self.tokens,
-                gate,
-                mailboxes.reached,
-                settings.proxy,
-                group_proxy,
-            )
+            ways = Ways(log, read, settings.providers, grants, self.tokens, gate, mailboxes.reached)
+            return SigningIn(log, settings.providers, ways, mailboxes.reached, settings.proxy, group_proxy)
 
         gate, opening = self.connections.of_check, self.connections.of_mail
         self.checks = signing(check_mail or self._check, gate)
