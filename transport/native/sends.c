@@ -15,10 +15,10 @@
  * Bytes are all that was read of a socket at once, in which there was something else; none: the socket is to be read by
  * somebody else, who will find the end of its stream or an error.
  *
- * Only the limited API of CPython 3.12 is used, so one build serves all later versions.
+ * Only the limited API of CPython 3.12 is used, so one build serves all later versions. It takes no format with "#":
+ * built with the headers of 3.13, that is refused by 3.12.
  */
 #define Py_LIMITED_API 0x030C0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdlib.h>
 
@@ -176,12 +176,13 @@ static PyObject *open_acks(PyObject *module, PyObject *nothing) {
 
 static PyObject *watch_acks(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *holder;
+    PyObject *holder, *bytes = NULL;
     struct ack_reader *reader;
-    const char *front = NULL;
+    char *front = NULL;
     Py_ssize_t size = 0, place;
     int fd = -1;
-    if (!PyArg_ParseTuple(args, "On|iy#:watch_acks", &holder, &place, &fd, &front, &size)) return NULL;
+    if (!PyArg_ParseTuple(args, "On|iS:watch_acks", &holder, &place, &fd, &bytes)) return NULL;
+    if (bytes && PyBytes_AsStringAndSize(bytes, &front, &size) < 0) return NULL;
     if (!(reader = PyCapsule_GetPointer(holder, ACKS))) return NULL;
     struct watched *one = place < 0 || place >= PLACES ? NULL : &reader->watched[place];
     if (!one || (front ? fd < 0 || size < 1 || size > FRONT_BYTES_MAX : fd >= 0) || !front == !one->size) {
@@ -208,8 +209,9 @@ static PyObject *read_acks(PyObject *module, PyObject *holder) {
     for (int i = 0; list && i < count; i++) {
         const struct came *c = &reader->came[i];
         for (int n = 0; list && c->size >= 0 && n < (c->acks ? c->acks : 1); n++) {
+            const char *data = (const char *)c->data;
             PyObject *one = c->acks ? Py_BuildValue("(IK)", c->place, (unsigned long long)c->seqs[n])
-                                    : Py_BuildValue("(Iy#)", c->place, c->data, (Py_ssize_t)c->size);
+                                    : Py_BuildValue("(IN)", c->place, PyBytes_FromStringAndSize(data, c->size));
             if (!one || PyList_Append(list, one)) Py_CLEAR(list);
             Py_XDECREF(one);
         }

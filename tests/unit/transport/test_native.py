@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import random
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,13 @@ def pairs(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
                 stack.enter_context(end)
                 end.setblocking(False)
         yield made
+
+
+def test_no_format_needs_what_the_headers_of_a_later_python_leave_out() -> None:
+    source = Path(native.__file__).with_name("sends.c").read_text("utf-8")
+    formats = re.findall(r'(?:PyArg_ParseTuple|Py_BuildValue)\([^"]*"([^"]*)"', source)
+    assert len(formats) > 3
+    assert not [each for each in formats if "#" in each], "built for 3.13, it is refused by 3.12"
 
 
 def test_every_socket_gets_its_frame_also_if_there_are_more_than_a_submission_holds(
