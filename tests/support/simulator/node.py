@@ -496,8 +496,8 @@ class Node:
         files = _copied(self._files(self.life), self._folder / "sealed")
         with contextlib.closing(sqlite3.connect(files / "log.db")) as database:
             rows = database.execute(
-                "SELECT box FROM sealed WHERE owner = ?1 UNION SELECT wrapped FROM data_key WHERE owner = ?1",
-                (owner,),
+                "SELECT box FROM sealed WHERE owner = ? UNION SELECT wrapped FROM data_key WHERE owner = ?",
+                (owner, owner),
             )
             return [bytes(row[0]) for row in rows]
 
