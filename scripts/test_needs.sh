@@ -1,5 +1,5 @@
 #!/bin/sh
-# What some tests need beside Python packages: a mail server, a browser, a tracer, Node, proxies, promtool, Redis,
+# What some tests need besides Python packages: a mail server, a browser, a tracer, Node, proxies, promtool, Redis,
 # PostgreSQL. Called by make test.
 #
 #   scripts/test_needs.sh           offer to install what is missing, on a terminal and where apt-get is
