@@ -18,14 +18,21 @@ from huahuo.app.config import Settings
 from huahuo.app.signals import stop_on_signals
 from huahuo.demo.balancer import Balancer
 from huahuo.demo.children import Child
-from huahuo.demo.demo import TOKEN_TTL_S, USER_ID, USERNAME, add_mailboxes, fill, until_stopped
+from huahuo.demo.demo import (
+    TOKEN_TTL_S,
+    USER_ID,
+    USERNAME,
+    add_mailboxes,
+    fill,
+    let_mail_arrive,
+    until_stopped,
+)
 from huahuo.demo.nats_servers import nats_servers
-from huahuo.demo.samplemail import ACCOUNTS, PASSWORD, SampleMailServer, free_port
+from huahuo.demo.samplemail import PASSWORD, SampleMailServer, free_port
 from huahuo.demo.switchboard import SOCKET, Switchboard
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import CommandError
 
 NODES: Final = ("node-a", "node-b", "node-c")
 _START_S: Final = 90.0
@@ -91,7 +98,7 @@ async def _run(
             console.print(f"mail server   127.0.0.1:{mail.port} (pymap), password {PASSWORD!r}")
             console.print(f"data          {folder}")
             console.print("New mail arrives every few seconds. Ctrl-C ends the demo.\n")
-            await _let_mail_arrive(client, mail, ids, ambient)
+            await let_mail_arrive(client, mail, ids, ambient, _PAUSE_S)
 
 
 def _keys(folder: Path, ambient: SystemAmbient) -> tuple[str, str]:
@@ -142,17 +149,3 @@ async def _mailboxes(client: Client, mail_port: int) -> dict[str, int]:
     ids = await add_mailboxes(client, mail_port)
     await client.send("check_emails", email_ids=list(ids.values()))
     return ids
-
-
-async def _let_mail_arrive(
-    client: Client, server: SampleMailServer, ids: dict[str, int], ambient: SystemAmbient
-) -> None:
-    """Without end: deliver mails to some account and check it, whatever is broken at the moment."""
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(_PAUSE_S)
-        account = ACCOUNTS[int(ambient.random() * len(ACCOUNTS))]
-        for _ in range(1 + int(ambient.random() * 5)):
-            await loop.run_in_executor(None, server.deliver, account)
-        with contextlib.suppress(CommandError):  # nothing could be ordered just then
-            await client.send("check_emails", email_ids=[ids[account.address]])

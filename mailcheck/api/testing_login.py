@@ -1,7 +1,7 @@
 """`test_login`: whether a login works that is not stored, or that of a mailbox. Nothing is kept of it."""
 
-from collections import Counter
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -9,23 +9,19 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.api.params import Flag
+from huahuo.mailcheck.attachments.asking import Asking
 from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.attachments.reading import ReadMail
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
-from huahuo.mailcheck.checks.ports import CheckFailed, Target
+from huahuo.mailcheck.checks.ports import Target
 from huahuo.mailcheck.checks.signing_in_only import Folders
 from huahuo.mailcheck.checks.ways import CheckMail
 from huahuo.mailcheck.roster.rules import refuse_address, refuse_missing, refuse_secrets, refuse_settings
 from huahuo.mailcheck.servers.providers import TOKENS, Providers
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
 from huahuo.mailcheck.words import en, zh
-
-AT_ONCE: Final = 2
-"""Servers that one user asks at once. A query that waits for one holds one of the user's turns."""
-_TIMEOUT_S: Final = 60.0
 
 type _Text = Annotated[str, Meta(max_length=8_192)]
 
@@ -66,8 +62,7 @@ class TestingLogin:
         self._given = given
         self._providers = providers
         self._proxy = proxy
-        self._ambient = ambient
-        self._running: Counter[str] = Counter()
+        self._asking = Asking(ambient, zh.TESTING_ALREADY, en.TRIED_AT_ONCE)
 
     def actions(self) -> list[Action]:
         """The action."""
@@ -77,26 +72,14 @@ class TestingLogin:
         refusal = None if call.params.email_id is not None else self._refusal(call.params)
         if refusal is not None:
             return error_reply(refusal)
-        user = call.principal.name
-        if self._running[user] >= AT_ONCE:
-            return error_reply(Refusal("busy", zh.TESTING_ALREADY, en.TRIED_AT_ONCE.format(AT_ONCE)))
-        self._running[user] += 1
+        return await self._asking.answer(call.principal.name, partial(self._tested, call))
+
+    async def _tested(self, call: Call[TestLoginParams]) -> Reply:
         found = Folders()
-        try:
-            async with Deadline(self._ambient, _TIMEOUT_S):
-                if call.params.email_id is None:
-                    await self._given(self._target(call.params), None, found)
-                elif (missing := await self._of_mailbox(call, call.params.email_id, found)) is not None:
-                    return missing
-        except CheckFailed as failed:
-            outcome = failed.outcome
-            return error_reply(Refusal("unavailable", outcome.said, outcome.advice))
-        except TimeoutError:
-            return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
-        finally:
-            self._running[user] -= 1
-            if not self._running[user]:
-                del self._running[user]
+        if call.params.email_id is None:
+            await self._given(self._target(call.params), None, found)
+        elif (missing := await self._of_mailbox(call, call.params.email_id, found)) is not None:
+            return missing
         return json_reply({"type": "success", "message": zh.LOGIN_TESTED, "folders": found.names})
 
     async def _of_mailbox(self, call: Call[Any], email_id: int, found: Folders) -> Reply | None:

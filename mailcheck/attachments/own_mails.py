@@ -1,4 +1,4 @@
-"""Mails by their number, for the user whose they are: the record, and the place on the mail server."""
+"""Mails by their number, for the user who owns them: the record, and the place on the mail server."""
 
 from typing import Final
 

@@ -4,8 +4,8 @@ A mail that came from a file is kept whole, if it has attachments: no server has
 """
 
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Final, Protocol
 
 import msgspec
@@ -14,22 +14,19 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
+from huahuo.mailcheck.attachments.asking import Asking
 from huahuo.mailcheck.attachments.one_mail import Wanted
 from huahuo.mailcheck.attachments.own_mails import OwnMails
-from huahuo.mailcheck.checks.ports import CheckFailed, Ok, Sink
+from huahuo.mailcheck.checks.ports import Ok, Sink
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.mime.mail import attached
 from huahuo.mailcheck.tables.records import MailRecord
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.words import en, zh
 
 CONTENT_BYTES_MAX: Final = 11 << 20
 """Of a file: as text it must fit into one reply."""
-AT_ONCE: Final = 2
-"""Files that one user reads at once. A query that waits for a mail server holds one of the user's turns."""
-_TIMEOUT_S: Final = 60.0
 _GONE: Final = zh.MAIL_GONE
 
 
@@ -63,29 +60,14 @@ class Attachments:
         self._read = read
         self._plan_of = plan_of
         self._executor = executor
-        self._ambient = ambient
-        self._running: Counter[str] = Counter()
+        self._asking = Asking(ambient, zh.READING_ALREADY, en.READ_AT_ONCE)
 
     def actions(self) -> list[Action]:
         """The action."""
         return [Action("get_attachment", AttachmentParams, self._get, query=True)]
 
     async def _get(self, call: Call[AttachmentParams]) -> Reply:
-        user = call.principal.name
-        if self._running[user] >= AT_ONCE:
-            return error_reply(Refusal("busy", zh.READING_ALREADY, "two are read at once"))
-        self._running[user] += 1
-        try:
-            async with Deadline(self._ambient, _TIMEOUT_S):
-                return await self._found(call)
-        except CheckFailed as failed:
-            return error_reply(Refusal("unavailable", failed.outcome.said))
-        except TimeoutError:
-            return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
-        finally:
-            self._running[user] -= 1
-            if not self._running[user]:
-                del self._running[user]
+        return await self._asking.answer(call.principal.name, partial(self._found, call))
 
     async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
         place = await self._mails.on_server(record)

@@ -23,11 +23,12 @@ from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
 from huahuo.eventstore.sequencer.nats_link import open_link
 from huahuo.eventstore.sequencer.nats_stream import check_monitors
-from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
 from tests.support.servers.tls import Authority
+from tests.support.worlds.sequencers import put, read
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +50,6 @@ async def opened(servers: NatsServers, name: str, more: str = "") -> AsyncIterat
         yield sequencer
     finally:
         await sequencer.close()
-
-
-async def put(sequencer: NatsSequencer, proposal: bytes) -> int:
-    """Propose until it has an offset, as a node does."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            try:
-                return await sequencer.propose(proposal, proposal[:20].hex())
-            except (InDoubt, Unreachable):
-                await asyncio.sleep(0.01)
-
-
-async def read(sequencer: NatsSequencer, after: int, count: int) -> list[Ordered]:
-    found: list[Ordered] = []
-    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
-        async for one in ordered:
-            found.append(one)
-            if len(found) == count:
-                break
-    return found
 
 
 async def ask(servers: NatsServers, api: str, body: object) -> Any:

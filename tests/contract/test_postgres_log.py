@@ -18,12 +18,13 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.sequencer import postgres_links
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
-from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, Ordered, ProposalTooLarge, Unreachable
+from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
 from huahuo.eventstore.sequencer.postgres import PROPOSAL_BYTES_MAX, PostgresSequencer
 from huahuo.eventstore.sequencer.postgres_link import Link, open_link
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.postgres import PASSWORD, Postgres, postgres
+from tests.support.worlds.sequencers import put, read
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +46,6 @@ async def opened(server: Postgres, name: str) -> AsyncIterator[PostgresSequencer
         yield sequencer
     finally:
         await sequencer.close()
-
-
-async def put(sequencer: PostgresSequencer, proposal: bytes, id_: str = "") -> int:
-    """Propose until it has an offset, as a node does."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            try:
-                return await sequencer.propose(proposal, id_ or proposal.hex())
-            except (InDoubt, Unreachable):
-                await asyncio.sleep(0.01)
-
-
-async def read(sequencer: PostgresSequencer, after: int, count: int) -> list[Ordered]:
-    found: list[Ordered] = []
-    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
-        async for one in ordered:
-            found.append(one)
-            if len(found) == count:
-                break
-    return found
 
 
 async def test_what_is_proposed_again_under_its_id_keeps_its_offset(server: Postgres, name: str) -> None:

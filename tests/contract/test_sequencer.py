@@ -8,7 +8,7 @@ import asyncio
 import functools
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 
 import pytest
 
@@ -19,16 +19,15 @@ from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.opening import sequencer_at
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
-    Ordered,
     ProposalTooLarge,
     Sequencer,
     Trimmed,
     Unreachable,
 )
 from tests.support.models.hostile_sequencer import HostileSequencer
-from tests.support.patience import WITHIN_S
 from tests.support.servers.nats import nats_servers
 from tests.support.servers.postgres import postgres as postgres_server
+from tests.support.worlds.sequencers import put, read
 
 SEQUENCERS = ("memory", "hostile", "postgres", "nats")
 BYTES_MAX = 1 << 20
@@ -72,27 +71,6 @@ async def open_one(request: pytest.FixtureRequest, servers: Callable[[str], str]
     yield open_one
     for one in made:
         await one.close()
-
-
-async def put(sequencer: Sequencer, proposal: bytes) -> int:
-    """Propose until it has an offset, as a node does."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            try:
-                return await sequencer.propose(proposal, f"id-{proposal[:100].hex()}"[:128])
-            except (InDoubt, Unreachable):
-                await asyncio.sleep(0)
-
-
-async def read(sequencer: Sequencer, after: int, count: int) -> list[Ordered]:
-    """The next `count` proposals behind offset `after`."""
-    found: list[Ordered] = []
-    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
-        async for one in ordered:
-            found.append(one)
-            if len(found) == count:
-                break
-    return found
 
 
 async def test_an_empty_order_ends_at_zero(open_one: Open) -> None:

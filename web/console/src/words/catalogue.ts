@@ -206,6 +206,7 @@ export const CATALOGUE: readonly (readonly [chinese: string, english: string])[]
   ["{} 之一，或 -字段", "one of {}, or -field"],
   ["同时询问 {} 个服务器", "{} servers are asked at once"],
   ["同时尝试 {} 个", "{} are tried at once"],
+  ["同时读取 {} 个", "{} are read at once"],
   ["密码只能在登录后 {} 分钟内导出", "passwords are exported within {} minutes of a sign-in"],
   ["消息嵌套超过 {} 层", "the message is nested deeper than {} levels"],
   ["消息包含超过 {} 个值", "the message has more than {} values"],

@@ -1,0 +1,29 @@
+"""Proposing to any ordered log and reading it, as a node does."""
+
+import asyncio
+from contextlib import aclosing
+
+from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
+from tests.support.patience import WITHIN_S
+
+
+async def put(sequencer: Sequencer, proposal: bytes, id_: str = "") -> int:
+    """Propose until there is an offset. `id_`: of the proposal, if not made of its beginning."""
+    id_ = id_ or f"id-{proposal[:60].hex()}"
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await sequencer.propose(proposal, id_)
+            except (InDoubt, Unreachable):
+                await asyncio.sleep(0)
+
+
+async def read(sequencer: Sequencer, after: int, count: int) -> list[Ordered]:
+    """The next `count` proposals behind offset `after`."""
+    found: list[Ordered] = []
+    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
+        async for one in ordered:
+            found.append(one)
+            if len(found) == count:
+                break
+    return found
