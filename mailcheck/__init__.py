@@ -1,7 +1,6 @@
 """Mail as a plug-in: rosters and mailboxes are entities, IMAP checks are their effects.
 
-Rooms: `roster`, `mailbox`, `tables`, `checks`, `servers`, `imap`, `mime`, `api`, `plugin`,
-`guide`. Exports: `mail()`.
+Exports: `mail()`. Its rooms are in docs/architecture.md.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """A short hash over the code of functions: what was made by other code has another one. Pure.
 
-A handler is rarely all of its code: it calls functions beside it and methods of the state, and names
+A handler is rarely all of its code: it calls functions next to it and methods of the state, and names
 constants. So the code of what a function names in its own package or folder counts too, and constants do that
 cannot change: an object is only looked at from outside, never asked, as it may do anything when it is.
 The hash is the same in each process that has the same code, wherever that lies and however it was started;

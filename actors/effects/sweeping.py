@@ -26,7 +26,7 @@ class Sweeping:
         """The look that is under way."""
 
     def start(self, *, every_s: float, tick_s: float) -> None:
-        """Look each `every_s` seconds from now on; ask each `tick_s` whether it is wanted earlier."""
+        """Look every `every_s` seconds from now on; ask every `tick_s` whether it is wanted earlier."""
         self._every_s, self._tick_s = every_s, tick_s
         self._arm()
 

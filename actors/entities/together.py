@@ -1,4 +1,4 @@
-"""Commands that idle entities decide in the caller's step, all written by one append: for many, as of timers.
+"""Commands that idle entities decide in the caller's step, written by one append: many, as those of timers.
 
 A message costs several steps of the loop and a task, and an append of its own a future, a place in the queue
 and its share of every check. Most commands of timers meet an entity that is in memory, idle and up to date.
@@ -190,8 +190,8 @@ class Together:
         try:
             for some in batched(self._unfinished, _A_STEP):
                 for entity, decision, own, others, advanced in some:
-                    beside = events[count + others.start : count + others.stop]
-                    written = (*events[own], *beside)
+                    foreign = events[count + others.start : count + others.stop]
+                    written = (*events[own], *foreign)
                     entity.finish(decision, written, advanced=advanced)
                 done += len(some)
                 if done < len(self._unfinished):

@@ -1,4 +1,4 @@
-"""What does an ordered log of others cost: an append over PostgreSQL and JetStream beside the log alone?
+"""What does an ordered log of others cost: an append over PostgreSQL and JetStream, and to the log alone?
 
 The guess before the first run: a lone append takes three times as long as alone over one server (a round
 trip, its sync, and the local commit), five times over three; in commits of 100 it is half as fast.

@@ -1,4 +1,4 @@
-"""What do server-sent events cost, beside `sse-starlette` and beside our WebSockets; and `Publisher`?
+"""What do server-sent events cost, compared with `sse-starlette` and our WebSockets; and `Publisher`?
 
 The guess before the first run: an idle reader 8 KiB on our own port, 25 KiB inside uvicorn, 40 KiB with
 `sse-starlette`; deliveries as fast as our WebSockets on our own port, half of that inside uvicorn, a fifth

@@ -77,7 +77,7 @@ async def measure(folder: Path, port: int, count: int) -> None:
 COSTS = (
     Metric("connected_s", "until the last one waits in IDLE", higher_is_better=False),
     Metric("service_mb", "the whole process", higher_is_better=False),
-    Metric("kb_each", "a mailbox that waits, beside its row", higher_is_better=False),
+    Metric("kb_each", "a mailbox that waits, in addition to its row", higher_is_better=False),
     Metric("core_idle", "per cent of a core while nothing comes", higher_is_better=False),
 )
 LATENCY = (

@@ -18,7 +18,7 @@ import msgspec
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
-from huahuo.eventstore.sqlite.chain_check import Part, Tell, _readable, check_chain, unheard
+from huahuo.eventstore.sqlite.chain_check import Part, Tell, check_chain, readable, unheard
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.damage import check_sums
 from huahuo.eventstore.sqlite.directory_lock import Left
@@ -118,7 +118,7 @@ def check_part(path: str, after: int, upto: int, tell: Tell = unheard) -> Part:
     except Damaged as error:
         return Part(after, upto, damaged=error.position, reason=error.reason)
     except sqlite3.DatabaseError as error:
-        return Part(after, upto, damaged=_readable(connection, after, upto) + 1, reason=str(error))
+        return Part(after, upto, damaged=readable(connection, after, upto) + 1, reason=str(error))
     finally:
         connection.close()
 

@@ -22,11 +22,11 @@ class Clocks:
         """See `earliest_ms`."""
 
     def others_ms(self) -> int | None:
-        """What time most other nodes have, while it is known that this node's clock is wrong."""
+        """The time that most other nodes have, while it is known that this node's clock is wrong."""
         return None if self.ask_others is None else self.ask_others()
 
     def earliest_ms(self) -> int | None:
-        """What time the node has whose clock is the last, while none agrees with this node's clock."""
+        """The time of the node whose clock is furthest behind, while none agrees with this node's clock."""
         return None if self.ask_earliest is None else self.ask_earliest()
 
     def hear(self, node: str, clock_ms: int, ambient: Ambient) -> None:

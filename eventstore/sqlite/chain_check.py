@@ -100,7 +100,7 @@ def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
     raise Damaged(position, "missing")
 
 
-def _readable(connection: sqlite3.Connection, after: int, upto: int) -> int:
+def readable(connection: sqlite3.Connection, after: int, upto: int) -> int:
     """The last position after `after` up to which SQLite can read: page by page, then event by event."""
     for limit in (_PAGE_EVENTS, 1):
         for position in _read(connection, after, upto, limit):

@@ -93,7 +93,7 @@ def _copied(path: Path, *, free_too: bool) -> str:
             connection.execute("VACUUM INTO ?", (str(copy),))
         if path.with_name(f"{path.name}-wal").exists():
             return "another process reads the file"
-        _put_in_place(copy, path)
+        put_in_place(copy, path)
     except (sqlite3.Error, OSError) as error:
         _log.warning("pages_stay", path=str(path), error=str(error))
         return str((isinstance(error, OSError) and error.strerror) or error)
@@ -102,7 +102,8 @@ def _copied(path: Path, *, free_too: bool) -> str:
     return ""
 
 
-def _put_in_place(copy: Path, path: Path) -> None:
+def put_in_place(copy: Path, path: Path) -> None:
+    """Replace the file by its copy, with the same owner and durably. Raises OSError."""
     of = path.stat()
     file = os.open(copy, os.O_RDWR)
     try:

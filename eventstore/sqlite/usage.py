@@ -108,11 +108,6 @@ class Tally:
         self._end = 0
         self._moves = False  # `meta.counted` moves with this transaction
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the next count needs no reading."""
-        return self._bytes is not None
-
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Events were inserted."""
         known = self._bytes

@@ -25,9 +25,9 @@ class KeyBook(Ledger[Keys]):
         issue_ms: Callable[[UserId, int], int] = lambda _user, now_ms: now_ms,
         latest_ms: Latest = own_clock,
     ) -> None:
-        """`issue_ms`: of when a key of a user is that is made at a time of this machine's clock.
+        """`issue_ms(user, now_ms)`: the time of issue of a key made at `now_ms` of this machine's clock.
 
-        `latest_ms`: from when its days count, as of when it is may be far behind or ahead of that.
+        `latest_ms`: from when a key's days count. The time of issue may be far behind or ahead of it.
         """
         super().__init__(log, API_KEYS, Keys())
         self._ambient = ambient

@@ -1,4 +1,4 @@
-"""The file of the master key while the service runs: a deleted one is written again, another one is told of.
+"""The file of the master key while the service runs: written again if deleted, reported if replaced.
 
 The service needs it only at its start, so nothing fails at once. But without it the next start is refused,
 and this process may have had the last copy (ADR 112).
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class KeyFile:
-    """Looks from `start` to `stop`. A file that is gone is written again, another one is only told of."""
+    """Looks from `start` to `stop`. A file that is gone is written again; a replaced one is only reported."""
 
     def __init__(self, data: Path, key: bytes, executor: Executor) -> None:
         """`executor`: a thread, because a network's file system may not answer at once."""

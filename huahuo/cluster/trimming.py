@@ -38,7 +38,7 @@ MARKS_MAX: Final = 4 * MARKS
 """Births whose places are kept while the log may not be trimmed: the newest."""
 LIVES_S: Final = 10.0
 LOOK_S, LOOKS_MAX = 0.5, 60
-"""How often is looked whether all have applied a mark, and how many times."""
+"""Seconds between two looks whether all nodes have applied a mark, and how many looks at most."""
 _PART, _KEY = "trimmed", b"newest"
 _BIRTHS: Final = "births"
 _OFFSET_BYTES: Final = 8
@@ -99,7 +99,7 @@ class Trimmer:
 
     @property
     def oldest_shred_s(self) -> float:
-        """Since when the ordered log has the oldest key that was shredded; 0 if there is none."""
+        """The age of the oldest shred whose key the ordered log still has; 0 if there is none."""
         oldest_ms = min(self.shreds.values(), default=None)
         return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
 
@@ -121,7 +121,7 @@ class Trimmer:
         return mark
 
     async def turn(self) -> None:
-        """Tell a birth if it is time, and trim what is old enough. Raises as `now`, but for NotTrimmed."""
+        """Tell a birth if it is time, and trim what is old enough. Raises as `now`, except NotTrimmed."""
         await self._look()
         if not self._duty.works or not self._keep_ms:
             return

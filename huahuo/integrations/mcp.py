@@ -34,7 +34,7 @@ type _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 type _Application = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
-_stream: ContextVar[str] = ContextVar("stream of the session")
+session_stream: ContextVar[str] = ContextVar("stream of the session")
 """Set for each request. The task of a session is started by its first request, and keeps its value."""
 
 
@@ -71,7 +71,7 @@ class HuahuoEventStore(EventStore):
             session = _header(scope["headers"], _SESSION)
             stream = self._streams.get(session) if session else None
             stream = stream or f"{KIND}/{running.clock.token(16)}"
-            token = _stream.set(stream)
+            token = session_stream.set(stream)
 
             async def noting(message: MutableMapping[str, Any]) -> None:
                 if message["type"] == "http.response.start" and session is None:
@@ -81,13 +81,13 @@ class HuahuoEventStore(EventStore):
             try:
                 await application(scope, receive, noting)
             finally:
-                _stream.reset(token)
+                session_stream.reset(token)
 
         return told_apart
 
     async def store_event(self, stream_id: StreamId, message: JSONRPCMessage | None) -> EventId:
         """See `EventStore`. It returns when the event is durable."""
-        stream = _stream.get(None)
+        stream = session_stream.get(None)
         if stream is None:
             raise HuahuoError("write store.around(server.streamable_http_app(event_store=store))")
         text = "" if message is None else message.model_dump_json(by_alias=True, exclude_unset=True)

@@ -25,7 +25,8 @@ COUNT_S: Final = 2.0
 _PAGE_ROWS: Final = 500
 _LARGEST: Final = 100
 _PAUSE_S: Final = 0.01
-_ALL_THE_SAME: Final = 5
+_COUNTS_TO_A_FULL_ONE: Final = 5
+"""Of so many counts, one is made even if the log has not moved."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,11 +81,6 @@ class Quotas:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-
-    @property
-    def over_count(self) -> int:
-        """How many users have used up their quota."""
-        return len(self._room.over)
 
     async def count(self) -> None:
         """Count what is new, and say who has used up its quota.
@@ -162,12 +158,12 @@ class Quotas:
     async def _run(self) -> None:
         for number in itertools.count():
             try:
-                # Contents also come and go without an event, so at times it is counted again nevertheless.
-                at_times = number % _ALL_THE_SAME == 0
+                # Contents also come and go without an event.
+                is_full = number % _COUNTS_TO_A_FULL_ONE == 0
                 if not (self._bytes_max or any(self._own.values())):
-                    if at_times:  # no bound is set: a reader of it counts first
+                    if is_full:  # no bound is set: a reader of it counts first
                         await self._count_events()
-                elif at_times or self._counted != self._log.position:
+                elif is_full or self._counted != self._log.position:
                     await self.count()
             except EventStoreError as error:
                 _log.warning("usage_not_counted", reason=str(error))

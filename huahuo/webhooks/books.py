@@ -146,7 +146,11 @@ class HookBooks:
 
     async def write(self, *rows: RowPut | RowDrop) -> None:
         """Write rows in one commit."""
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=rows))
+        await self._log.append(Append(ts_ms=self.now_ms(), rows=rows))
+
+    def now_ms(self) -> int:
+        """The time that events and letters get."""
+        return self._ambient.now_ms()
 
     def count(self, counts: dict[int, int], hook: int, change: int) -> None:
         """Keep `waiting` or `dead` right."""
@@ -186,7 +190,7 @@ class HookHold:
         delivery, number = letters.delivery_of(self._row), self._entry.id
         letter = self._books.words.by_number.pop(number, None)
         if letter is None:  # it failed before the event was known
-            letter = DeadLetter("", 0, "", 0, failure.error_type, self._books._ambient.now_ms())  # noqa: SLF001
+            letter = DeadLetter("", 0, "", 0, failure.error_type, self._books.now_ms())
         await self._books.bury(delivery, replace(letter, attempts=failure.attempts), letters.drop(number))
         self._books.count(self._books.waiting, delivery.webhook_id, -1)
         return FAILED

@@ -37,7 +37,7 @@ class RawMail(msgspec.Struct, frozen=True):
 
 
 def jobs(raws: Iterable[RawMail]) -> Iterator[list[RawMail]]:
-    """`raws` in order, in runs that are parsed together: a job has its price."""
+    """`raws` in order, in runs that are parsed by one job, because a job costs time of its own."""
     some: list[RawMail] = []
     room = JOB_BYTES_MAX
     for raw in raws:

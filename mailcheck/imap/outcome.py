@@ -40,9 +40,6 @@ type FailedStatus = Literal["error", "need_reauth"]
 
 SERVER_TEXT_CHARS_MAX = 300
 
-MESSAGES = {name: kind.message for name, kind in KINDS.items()}
-"""The message for the user, by the outcome's `kind`."""
-
 _THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "BUSY"})
 _CREDENTIAL_CODES = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "WEBALERT"})
 _CREDENTIAL_WORDS = re.compile(

@@ -132,7 +132,6 @@ _BY_DOMAIN = MappingProxyType(
         "me.com": "imap.mail.me.com",
     }
 )
-MAIL_TYPES: Final = tuple(BUILT_IN)
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventMessage
 
 from huahuo import Huahuo, HuahuoError
-from huahuo.integrations.mcp import HuahuoEventStore, _stream
+from huahuo.integrations.mcp import HuahuoEventStore, session_stream
 from tests.support.drivers.snippets import run, snippet
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import QuietUvicorn, until
@@ -46,7 +46,7 @@ def numbers(events: list[EventMessage]) -> list[int]:
 
 
 async def test_what_followed_an_event_is_replayed_also_after_a_restart(app: Huahuo, tmp_path: Path) -> None:
-    _stream.set("mcp/aa")
+    session_stream.set("mcp/aa")
     async with app:
         store = HuahuoEventStore(app)
         first = await store.store_event("1", None)
@@ -66,7 +66,7 @@ async def test_the_recipe_of_the_page_keeps_what_it_is_told(
     monkeypatch.setenv("HUAHUO_PORT", "0")
     names: dict[str, Any] = {}
     await run(snippet("docs/recipes.md", "mcp"), names)
-    _stream.set("mcp/aa")
+    session_stream.set("mcp/aa")
     async with names["app"]:
         first = await names["store"].store_event("1", None)
         await names["store"].store_event("1", message(5))
@@ -77,9 +77,9 @@ async def test_the_recipe_of_the_page_keeps_what_it_is_told(
 async def test_sessions_are_never_replayed_what_is_anothers(app: Huahuo) -> None:
     async with app:
         store = HuahuoEventStore(app)
-        _stream.set("mcp/aa")
+        session_stream.set("mcp/aa")
         first = await store.store_event("1", None)
-        _stream.set("mcp/bb")
+        session_stream.set("mcp/bb")
         await store.store_event("1", message(7))
         assert await replayed(store, first) == ("1", [])
 
@@ -91,7 +91,7 @@ async def test_what_is_no_id_has_no_events(app: Huahuo, last: str) -> None:
 
 
 async def test_a_message_larger_than_an_event_comes_back_whole(app: Huahuo) -> None:
-    _stream.set("mcp/aa")
+    session_stream.set("mcp/aa")
     async with app:
         store = HuahuoEventStore(app)
         first = await store.store_event("1", None)

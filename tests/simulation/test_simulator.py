@@ -22,7 +22,7 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from tests.support.proofs import WHOLE, whole_only
 from tests.support.simulator import __main__ as simulator
 from tests.support.simulator import loop, repeatable
-from tests.support.simulator.__main__ import EVERY_SAME, KEPT, _timed
+from tests.support.simulator.__main__ import EVERY_SAME, KEPT, timed
 from tests.support.simulator.loop import OutOfTime
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import (
@@ -260,7 +260,7 @@ def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 def test_a_run_whose_time_is_up_neither_passed_nor_failed() -> None:
-    assert _timed(replace(HARD, seconds=20), until_s=0.0) is None
+    assert timed(replace(HARD, seconds=20), until_s=0.0) is None
 
 
 def test_a_seed_that_failed_has_failed_also_if_there_is_no_time_for_its_second_run(
@@ -276,8 +276,8 @@ def test_a_seed_that_failed_has_failed_also_if_there_is_no_time_for_its_second_r
             raise OutOfTime from None
 
     monkeypatch.setattr(simulator, "run", in_time)
-    assert _timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) == (broken, None)
-    assert _timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) is None
+    assert timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) == (broken, None)
+    assert timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) is None
 
 
 def test_a_gate_that_finished_no_seed_has_proved_nothing(

@@ -104,7 +104,7 @@ def run_many(seeds: range, options: argparse.Namespace) -> int:
         while True:
             while waiting and len(running) < options.jobs * 2 and time.monotonic() < waiting[0][1]:
                 asked, at_most_s = waiting.popleft()
-                running[pool.submit(_timed, asked, at_most_s)] = asked.seed
+                running[pool.submit(timed, asked, at_most_s)] = asked.seed
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -142,7 +142,7 @@ def run_many(seeds: range, options: argparse.Namespace) -> int:
     return bool(total.failed or missing)
 
 
-def _timed(asked: Plan, until_s: float) -> _Ran:
+def timed(asked: Plan, until_s: float) -> _Ran:
     """A run, and the trace of a second one if this seed has one and there was time for it.
 
     None: the time was up before the end of the first.

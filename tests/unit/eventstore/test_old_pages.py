@@ -37,7 +37,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_copy: Path, _path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page_faults, "_put_in_place", full)
+    monkeypatch.setattr(page_faults, "put_in_place", full)
 
 
 async def damaged(directory: Path) -> Path:
@@ -115,7 +115,7 @@ async def test_events_erased_after_a_search_are_not_served_after_another_one(
     await log.close()
     write(tmp_path / "once", leaves(tmp_path / "once")[1], b"\xff" * 8)
     if not gives_back:
-        monkeypatch.setattr(page_faults, "_put_in_place", lambda copy, path: None)
+        monkeypatch.setattr(page_faults, "put_in_place", lambda copy, path: None)
     log = await opened(tmp_path / "once")
     await log.append(Append(ts_ms=0, prune=Pruning(ERASED, {"secret": 20})))
     as_killed(tmp_path / "once", tmp_path / "twice")

@@ -80,7 +80,7 @@ async def test_a_copy_that_fails_leaves_the_file_as_it_was(
 
     path = await large(tmp_path, 1)
     size = path.stat().st_size
-    monkeypatch.setattr(page_faults, "_put_in_place", full)
+    monkeypatch.setattr(page_faults, "put_in_place", full)
     with pytest.raises(EventStoreError, match="could not be made smaller: No space left on device"):
         shrink(path)
     assert path.stat().st_size == size

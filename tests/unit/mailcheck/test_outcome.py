@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap.outcome import MESSAGES, SERVER_TEXT_CHARS_MAX, classify, sanitise
+from huahuo.mailcheck.imap.outcome import SERVER_TEXT_CHARS_MAX, classify, sanitise
 from huahuo.mailcheck.servers.faults import (
     BadCredentials,
     BrokenProtocol,
@@ -21,6 +21,7 @@ from huahuo.mailcheck.servers.faults import (
     TimedOut,
     TlsFailed,
 )
+from huahuo.mailcheck.servers.kinds import KINDS
 
 
 def login(text: str, code: str = "", status: str = "NO") -> CommandRefused:
@@ -103,7 +104,7 @@ def test_what_somebody_must_change_is_an_error_without_retry(fault: MailFault, k
 
 
 def test_every_message_says_it_in_chinese_and_in_english() -> None:
-    for message in MESSAGES.values():
+    for message in (kind.message for kind in KINDS.values()):
         chinese, _, english = message.partition(" (")
         assert not chinese.isascii()
         assert english.isascii()
