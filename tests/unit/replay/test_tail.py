@@ -167,6 +167,15 @@ def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(
     assert tail.sorted_chunks == chunks
 
 
+def test_what_goes_after_it_was_asked_for_is_not_held_either() -> None:
+    tail = Tail(events_max=2, bytes_max=MANY)
+    tail.extend([event("a", 1, 1), event("a", 2, 2)])
+    assert numbers(tail, "a", 0) == [1, 2]
+    tail.extend([event("a", 3, 3)])
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, "a", 1) == [2, 3]
+
+
 def test_a_repeated_signal_changes_nothing() -> None:
     tail = Tail(events_max=10, bytes_max=MANY)
     events = list(stored("a", "b", "a"))
@@ -198,7 +207,11 @@ def test_it_tells_the_events_of_each_stream_in_order() -> None:
     assert {stream: [e.seq for e in part] for stream, part in grouped.items()} == {"a": [1, 2], "b": [1]}
 
 
-def test_seqs_that_do_not_follow_are_never_one_run() -> None:
+@pytest.mark.parametrize("chunk_events", [1, 2, module.CHUNK_EVENTS])
+def test_seqs_that_do_not_follow_are_never_one_run(
+    chunk_events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_EVENTS", chunk_events)
     tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend([event("a", 1, 1), event("a", 2, 2), event("a", 7, 3), event("a", 8, 4)])
     assert not holds(tail, "a", 0)
