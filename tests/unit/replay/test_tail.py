@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.replay.live import tail as module
 from huahuo.replay.live.tail import EVENT_BYTES, Tail
 
 MANY = 1 << 20
@@ -90,7 +91,7 @@ def test_the_oldest_position_goes_first_when_there_are_too_many_bytes() -> None:
 def test_an_event_larger_than_the_bound_is_not_kept() -> None:
     tail = Tail(events_max=100, bytes_max=EVENT_BYTES + 5)
     assert tail.extend(list(stored("a", body=b"x" * 10)))
-    assert (len(tail), tail.weight, tail.streams) == (0, 0, 0)
+    assert (len(tail), tail.weight, tail.slots) == (0, 0, 0)
     assert tail.extend([event("a", 2, 2)])
     assert numbers(tail, "a", 1) == [2]
 
@@ -137,10 +138,42 @@ def as_stored(place: int) -> StoredEvent:
     )
 
 
-def test_a_stream_without_recent_events_costs_nothing() -> None:
+def test_a_stream_without_recent_events_is_not_held() -> None:
     tail = Tail(events_max=2, bytes_max=MANY)
     tail.extend(list(stored("a", "b", "c", "d")))
-    assert tail.streams == 2
+    assert [stream for stream in "abcd" if holds(tail, stream, 0)] == ["c", "d"]
+
+
+def test_commits_that_nobody_asks_about_are_not_sorted_by_stream() -> None:
+    tail = Tail(events_max=100, bytes_max=MANY)
+    for one in stored(*"ab" * 20):
+        tail.extend([one])
+    assert numbers(tail, LOG_STREAM, 38) == [39, 40]
+    assert tail.sorted_chunks == 0
+    assert numbers(tail, "a", 18) == [19, 20]
+    assert tail.sorted_chunks == 1
+
+
+def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_EVENTS", 2)
+    tail = Tail(events_max=100, bytes_max=MANY)
+    chunks = module.SORTED_AT_ONCE + 1
+    tail.extend(list(stored("a", "a", *"b" * 2 * (chunks - 1))))
+    assert not holds(tail, "a", 0), "the store gives the answer"
+    assert tail.sorted_chunks == module.SORTED_AT_ONCE
+    assert numbers(tail, "a", 0) == [1, 2]
+    assert tail.sorted_chunks == chunks
+
+
+def test_what_goes_after_it_was_asked_for_is_not_held_either() -> None:
+    tail = Tail(events_max=2, bytes_max=MANY)
+    tail.extend([event("a", 1, 1), event("a", 2, 2)])
+    assert numbers(tail, "a", 0) == [1, 2]
+    tail.extend([event("a", 3, 3)])
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, "a", 1) == [2, 3]
 
 
 def test_a_repeated_signal_changes_nothing() -> None:
@@ -174,7 +207,11 @@ def test_it_tells_the_events_of_each_stream_in_order() -> None:
     assert {stream: [e.seq for e in part] for stream, part in grouped.items()} == {"a": [1, 2], "b": [1]}
 
 
-def test_seqs_that_do_not_follow_are_never_one_run() -> None:
+@pytest.mark.parametrize("chunk_events", [1, 2, module.CHUNK_EVENTS])
+def test_seqs_that_do_not_follow_are_never_one_run(
+    chunk_events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_EVENTS", chunk_events)
     tail = Tail(events_max=10, bytes_max=MANY)
     tail.extend([event("a", 1, 1), event("a", 2, 2), event("a", 7, 3), event("a", 8, 4)])
     assert not holds(tail, "a", 0)
