@@ -18,6 +18,7 @@ from huahuo.transport.server.budget import SMALL_BYTES
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.server.supply import Supply
+from huahuo.transport.server.turn_line import Place
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.session.outputs import Execute
 from huahuo.transport.session.session import Session
@@ -72,11 +73,11 @@ class QueryAnswer:
         self._say_one = say_part
         self._change = change
 
-    async def give(self, work: Callable[[], Awaitable[Reply]]) -> None:
-        """Answer with what `work` gives."""
+    async def give(self, work: Callable[[], Awaitable[Reply]], place: Place | None = None) -> None:
+        """Answer with what `work` gives. `place`: it has its turn."""
         action = self._asked.spec.action
         try:
-            long = await self._in_turn(partial(self._build, action, work))
+            long = await self._in_turn(partial(self._build, action, work), place)
             if long is None:
                 return
             reply, parted = long
@@ -89,13 +90,14 @@ class QueryAnswer:
         except Crowded:
             self._reply(self._asked, _CROWDED)
 
-    async def _in_turn[T](self, do: Callable[[], Awaitable[T]]) -> T:
+    async def _in_turn[T](self, do: Callable[[], Awaitable[T]], place: Place | None = None) -> T:
         while True:
-            while self._ws.paused and self._ws.is_open:
+            while place is None and self._ws.paused and self._ws.is_open:
                 await self._change()
-            async with self._supply.turns.turn(self._user):
+            async with self._supply.turns.turn(self._user, place):
                 if not self._ws.paused or not self._ws.is_open:
                     return await do()
+            place = None
 
     async def _build(self, kind: str, work: Callable[[], Awaitable[Reply]]) -> tuple[Reply, Parted] | None:
         """Answer within the budget. A reply that must be made in slices is returned instead."""

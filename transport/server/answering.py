@@ -18,6 +18,8 @@ from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRe
 from huahuo.transport.server.ports import Begun
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
+from huahuo.transport.server.turn_line import Place
+from huahuo.transport.server.turns import Turns
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.outputs import Execute, Output, Record
 from huahuo.transport.session.session import Session
@@ -38,6 +40,12 @@ class Shell(Protocol):
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Start a task that ends with the connection."""
+        ...
+
+    def start_in_turn(
+        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """As `start_task`, at the user's next turn, which it is given; None: too many wait for theirs."""
         ...
 
 
@@ -73,7 +81,11 @@ class Answering:
         if asked.spec.query:
             if not self._ws.is_open:
                 return
-            self._shell.start_task(self._answer(asked, tuple(self._begun.values())))
+            if self._begun or self._ws.paused:
+                self._shell.start_task(self._answer(asked, commands=tuple(self._begun.values())))
+            else:
+                user, turns = asked.call.principal.name, self._wires.supply.turns
+                self._shell.start_in_turn(turns, user, partial(self._answer, asked))
             return
         try:
             self._begun[id(asked)] = self._wires.gate.begin(
@@ -127,8 +139,13 @@ class Answering:
 
     # Queries ------------------------------------------------------------------------------------------
 
-    async def _answer(self, asked: Execute, commands: Collection[Begun]) -> None:
-        """Answer a query. It waits for the commands that were sent before it, to show their effects."""
+    async def _answer(
+        self, asked: Execute, place: Place | None = None, commands: Collection[Begun] = ()
+    ) -> None:
+        """Answer a query. It waits for the commands that were sent before it, to show their effects.
+
+        `place`: it has its turn.
+        """
         try:
             if commands:
                 await asyncio.wait([command.ended() for command in commands])
@@ -143,7 +160,7 @@ class Answering:
                 say_part=partial(self._step, self._say_part),
                 change=self._shell.change,
             )
-            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec))
+            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec), place)
         except ConnectionEnded:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log

@@ -1,6 +1,11 @@
 """Messages of one client that came together."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Final
+
+NONE: Final[Sequence[bytes]] = ()
+"""The texts of a batch that is done with."""
 
 
 class Heard(Enum):
@@ -21,7 +26,7 @@ class Batch:
 
     __slots__ = ("at", "odd", "texts", "until_s")
 
-    def __init__(self, texts: list[bytes], at: int, until_s: float) -> None:
+    def __init__(self, texts: Sequence[bytes], at: int, until_s: float) -> None:
         self.texts = texts
         self.at = at
         self.odd = False

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
-from huahuo.transport.server.batch import Batch, Heard
+from huahuo.transport.server.batch import NONE, Batch, Heard
 from huahuo.transport.server.deferring_socket import ACK
 from huahuo.transport.server.listener import TakesAcks
 from huahuo.transport.server.socket import Socket
@@ -127,23 +127,26 @@ class ConnectionRef(LoopRef[Any]):
         if not actor.place.may_begin(len(texts) - acks):
             return acks, Heard.LATER
         batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
-        while batch.at < len(texts):
-            text = texts[batch.at]
-            if text.startswith(ACK) and self.took(text):
-                batch.at += 1
-                continue
-            actor = inbox.actor
-            if actor is None or batch.odd:  # the library tells the fault
-                return batch.at, Heard.QUEUE
-            if actor.full:
-                actor.place.fell_behind()
-                return batch.at, Heard.LATER
-            if batch.at > acks and actor.now_s > batch.until_s:
-                actor.place.wait_again()
-                return batch.at, Heard.LATER
-            if not inbox.runtime.handle_now(inbox, batch):
-                return batch.at, Heard.QUEUE
-        return batch.at, Heard.LATER
+        try:
+            while batch.at < len(texts):
+                text = texts[batch.at]
+                if text.startswith(ACK) and self.took(text):
+                    batch.at += 1
+                    continue
+                actor = inbox.actor
+                if actor is None or batch.odd:  # the library tells the fault
+                    return batch.at, Heard.QUEUE
+                if actor.full:
+                    actor.place.fell_behind()
+                    return batch.at, Heard.LATER
+                if batch.at > acks and actor.now_s > batch.until_s:
+                    actor.place.wait_again()
+                    return batch.at, Heard.LATER
+                if not inbox.runtime.handle_now(inbox, batch):
+                    return batch.at, Heard.QUEUE
+            return batch.at, Heard.LATER
+        finally:
+            batch.texts = NONE  # a message that waits for its turn holds the batch until then
 
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.

@@ -27,12 +27,12 @@ from huahuo.transport.server.lobby import Lobby
 from huahuo.transport.server.lobby_socket import Owner
 from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.ports import PlainHttp, Usher
+from huahuo.transport.server.queueing_socket import READ_FRAMES_MAX
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.server.welcomed import WelcomedProtocol
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.speech import Speech
 
-_READ_FRAMES_MAX = 4
 _FORWARDED = re.compile(rb"\r\nx-forwarded-for:[ \t]*([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 _WELCOMED = Request("/", Headers())
 """In place of a request that was answered without the library. Nothing reads it."""
@@ -176,7 +176,7 @@ class Handshakes:
             self._host,  # in place of the library's server: it uses `handler`, `handler_tasks`, `is_serving`
             ping_interval=None,
             close_timeout=self._settings.open_timeout_s,
-            max_queue=_READ_FRAMES_MAX,
+            max_queue=READ_FRAMES_MAX,
             owner=self._host,
             settings=self._settings,
             sends=self._sends,

@@ -1,11 +1,14 @@
 """The tasks of a connection's actor, and its message that waits for a change."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from huahuo.actors import LoopActor
 from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.server.turn_line import Place
+from huahuo.transport.server.turns import Turns
 
 
 class TaskKeeper(LoopActor):
@@ -15,16 +18,39 @@ class TaskKeeper(LoopActor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._tasks: set[asyncio.Task[None]] | None = None  # an idle connection has none
+        # Also the places of those that have no task yet. An idle connection has none.
+        self._tasks: set[asyncio.Task[None] | Place] | None = None
         self._free: asyncio.Future[None] | None = None
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
+        self._start(work)
+
+    def start_in_turn(
+        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """See `Shell`."""
+        place = turns.stand_in_line(user, partial(self._begin_in_turn, work))
+        if place is None:
+            self._start(work(None))
+        elif place.waits:
+            self._keep(place)
+
+    def _begin_in_turn(self, work: Callable[[Place | None], Coroutine[Any, Any, None]], place: Place) -> None:
+        self._drop(place)
+        # A task that is cancelled before it begins does not leave the place by itself.
+        self._start(work(place)).add_done_callback(place.leave)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        self._keep(task)  # else it might be garbage-collected
+        task.add_done_callback(self._ended)
+        return task
+
+    def _keep(self, waiting: asyncio.Task[None] | Place) -> None:
         if self._tasks is None:
             self._tasks = set()
-        self._tasks.add(task)  # else it might be garbage-collected
-        task.add_done_callback(self._ended)
+        self._tasks.add(waiting)
 
     def _cancel_tasks(self) -> None:
         """The client is gone: nobody waits for its answers, events and snapshots.
@@ -33,6 +59,8 @@ class TaskKeeper(LoopActor):
         """
         for task in tuple(self._tasks or ()):
             task.cancel()
+            if isinstance(task, Place):
+                self._drop(task)
 
     async def change(self) -> None:
         """See `Shell`: a waiting message may then go on."""
@@ -46,10 +74,13 @@ class TaskKeeper(LoopActor):
             free.set_result(None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        assert self._tasks is not None, "the task was started here"
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._tasks = None
+        self._drop(task)
         fault = None if task.cancelled() else task.exception()
         if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
             self._actor_ref.fault(fault)
+
+    def _drop(self, waiting: asyncio.Task[None] | Place) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(waiting)
+            if not self._tasks:
+                self._tasks = None

@@ -12,13 +12,14 @@ from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.paying import Paying
 from huahuo.transport.server.rounds import Rounds
 from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.turn_line import Line, Place
 
 AT_ONCE: Final = 4
 """Queries and snapshots of one user that are worked on at once. None starts while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
 """At half of this, we stop reading that user's connections. At this, queries are refused (`busy`)."""
 ALL_WAITING_MAX: Final = 4_096
-"""Of all users, each with an even part of it: a query that waits takes 5 KB. At half of its part, we stop
+"""Of all users, each with an even part of it: a query that waits takes 1 KB. At half of its part, we stop
 reading a user's connections. Once this many wait, what is beyond its part is refused. Parts become smaller
 with each user that comes, so once twice as many wait, each part is one."""
 CROWDED_S: Final = 0.5
@@ -29,17 +30,6 @@ REST_S: Final = 0.002
 
 class Crowded(Exception):  # noqa: N818  a fact about the queue
     """Too many queries of this user wait already; this one was refused."""
-
-
-class _Line:
-    """One user's queue; it exists while anything is in it."""
-
-    __slots__ = ("running", "timer", "waiting")
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.timer: asyncio.TimerHandle | None = None
-        self.waiting: deque[asyncio.Future[None]] = deque()
 
 
 class Turns:
@@ -64,7 +54,8 @@ class Turns:
         self._waiting_max = waiting_max
         self._all_waiting_max = all_waiting_max
         self._waiting = 0
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
+        self._left = self._leave
         self._slices: deque[asyncio.Future[None]] = deque()
         self._resting: asyncio.TimerHandle | None = None
 
@@ -74,15 +65,21 @@ class Turns:
         return self._waiting
 
     @contextlib.asynccontextmanager
-    async def turn(self, user: str) -> AsyncGenerator[None]:
+    async def turn(self, user: str, place: Place | None = None) -> AsyncGenerator[None]:
         """Wait for a turn among the requests of `user`, and hold it during the block.
+
+        `place`: it has the turn already.
 
         Raises:
             Crowded: too many wait already.
         """
-        line = self._lines.get(user)
-        if line is None:
-            line = self._lines[user] = _Line()
+        if place is not None:
+            try:
+                yield
+            finally:
+                place.leave()
+            return
+        line = self._line(user)
         try:
             if line.waiting or not self._may_go(user, line):
                 await self._wait(user, line)
@@ -94,11 +91,45 @@ class Turns:
                 line.running -= 1
                 self._advance(user, line)
         finally:
-            # One that was cancelled may notice late, when the user already has another line.
-            if not line.running and not line.waiting and self._lines.get(user) is line:
-                del self._lines[user]
-                if line.timer is not None:
-                    line.timer.cancel()
+            self._end_if_empty(line)
+
+    def stand_in_line(self, user: str, begin: Callable[[Place], None]) -> Place | None:
+        """Call `begin` at a turn of `user`, which is held until the place is left. None: too many wait."""
+        line = self._line(user)
+        waits = line.waiting or not self._may_go(user, line)
+        if waits and self._is_full(line):
+            return None
+        place = Place(line, begin, self._left)
+        if waits:
+            self._add(line, place)
+        else:
+            line.running += 1
+            place.set_result(None)
+        return place
+
+    def _leave(self, place: Place) -> None:
+        line = place.line
+        if place.has_turn:
+            line.running -= 1
+        else:
+            line.waiting.remove(place)
+            self._waiting -= 1
+        place.waits = place.has_turn = False
+        self._advance(line.user, line)
+        self._end_if_empty(line)
+
+    def _line(self, user: str) -> Line:
+        line = self._lines.get(user)
+        if line is None:
+            line = self._lines[user] = Line(user)
+        return line
+
+    def _end_if_empty(self, line: Line) -> None:
+        # One that was cancelled may notice late, when the user already has another line.
+        if not line.running and not line.waiting and self._lines.get(line.user) is line:
+            del self._lines[line.user]
+            if line.timer is not None:
+                line.timer.cancel()
 
     def crowded(self, user: str) -> bool:
         """Whether too many requests of this user wait to read further ones from its connections."""
@@ -204,7 +235,7 @@ class Turns:
                 self._rest()
                 return
 
-    def _may_go(self, user: str, line: _Line) -> bool:
+    def _may_go(self, user: str, line: Line) -> bool:
         return line.running < AT_ONCE and self.shares.wait_s(user, self._now_s()) <= 0
 
     def _part(self) -> int:
@@ -213,14 +244,20 @@ class Turns:
             return 1
         return min(self._waiting_max, max(1, self._all_waiting_max // max(1, len(self._lines))))
 
-    async def _wait(self, user: str, line: _Line) -> None:
+    def _is_full(self, line: Line) -> bool:
         many = self._waiting >= self._all_waiting_max
-        if len(line.waiting) >= (self._part() if many else self._waiting_max):
+        return len(line.waiting) >= (self._part() if many else self._waiting_max)
+
+    def _add(self, line: Line, waiting: asyncio.Future[None] | Place) -> None:
+        line.waiting.append(waiting)
+        self._waiting += 1
+        self._advance(line.user, line)
+
+    async def _wait(self, user: str, line: Line) -> None:
+        if self._is_full(line):
             raise Crowded(user)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.waiting.append(turn)
-        self._waiting += 1
-        self._advance(user, line)
+        self._add(line, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -235,7 +272,7 @@ class Turns:
         finally:
             del turn
 
-    def _advance(self, user: str, line: _Line) -> None:
+    def _advance(self, user: str, line: Line) -> None:
         """Give turns to those that may have one. If `user` must first owe less, look again at that time."""
         while line.waiting and self._may_go(user, line):
             turn = line.waiting.popleft()
@@ -247,6 +284,6 @@ class Turns:
             wait_s = self.shares.wait_s(user, self._now_s())
             line.timer = asyncio.get_running_loop().call_later(wait_s, self._again, user, line)
 
-    def _again(self, user: str, line: _Line) -> None:
+    def _again(self, user: str, line: Line) -> None:
         line.timer = None
         self._advance(user, line)

@@ -16,10 +16,11 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
-from huahuo.transport.server.deferring_socket import ACK, DeferringSocket
+from huahuo.transport.server.deferring_socket import ACK
 from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
+from huahuo.transport.server.queueing_socket import QueueingSocket
 from huahuo.transport.server.text_frames import (
     SHORT_HEAD_BYTES,
     as_frames,
@@ -39,7 +40,7 @@ _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 
 
-class WebSocket(DeferringSocket):
+class WebSocket(QueueingSocket):
     """See the module. `negotiated` is set by the handshake.
 
     Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
@@ -47,8 +48,7 @@ class WebSocket(DeferringSocket):
     """
 
     __slots__ = (
-        "_answered", "_controls", "_half_closed", "_queued", "_rest", "_untouched", "_whole", "negotiated",
-        "over_limit", "root",
+        "_answered", "_controls", "_half_closed", "_queued", "_untouched", "negotiated", "over_limit", "root",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -59,9 +59,7 @@ class WebSocket(DeferringSocket):
         self._controls = 0  # pings and pongs of the last read
         self._answered = False  # a request that the library cannot read
         self._half_closed = False  # the client sent EOF before all it had asked was answered
-        self._whole = False  # the library holds no partial frame or message
         self._queued = False  # the library holds a message, or its reader has one in hand
-        self._rest = b""  # a frame that is not complete, at the end of the bytes
         self._untouched = True  # the library has been given no bytes yet
 
     @property
@@ -73,12 +71,12 @@ class WebSocket(DeferringSocket):
         """All messages that were handed out before have been handled."""
         if self._half_closed:
             self._end_if_answered()
-        if self._whole and not len(self.recv_messages.frames):
+        if self._whole and not self.waiting_count:
             self._hold(-self._held_bytes)
 
     def handed_over(self) -> None:
         """The message that the library gave out is queued where all later ones come."""
-        if self._queued and self._whole and not len(self.recv_messages.frames):
+        if self._queued and self._whole and not self.waiting_count:
             self._queued = False
 
     def go_on_soon(self) -> None:
@@ -91,7 +89,7 @@ class WebSocket(DeferringSocket):
 
     def _owes(self) -> bool:
         """Whether a message that came is not answered yet."""
-        if self._later or len(self.recv_messages.frames) or (self._queued and self._whole):
+        if self._later or self.waiting_count or (self._queued and self._whole):
             return True
         return self.listener is not None and self.listener.owes()
 
@@ -121,6 +119,7 @@ class WebSocket(DeferringSocket):
         """TCP is connected."""
         super().connection_made(transport)
         self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque[Frame]())
+        self.drain_waiters = cast("deque[asyncio.Future[None]]", [])  # an empty deque has 760 bytes
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -184,6 +183,10 @@ class WebSocket(DeferringSocket):
     def _through_library(self, data: bytes) -> None:
         """Let the library read bytes, and see what it makes of them."""
         self._untouched = False
+        unpacked = self._pack(data)
+        if unpacked is None:
+            return
+        data = unpacked
         protocol, self._controls = self.protocol, 0
         for at in range(0, len(data) or 1, _PIECE_BYTES):
             super().data_received(data if len(data) <= _PIECE_BYTES else data[at : at + _PIECE_BYTES])
@@ -196,7 +199,7 @@ class WebSocket(DeferringSocket):
         if protocol.state is CONNECTING:
             self._bound_what_waits()
         self._whole = protocol.current_size is None and between_frames(protocol)
-        self._queued = not self._whole or self._queued or len(self.recv_messages.frames) > 0
+        self._queued = not self._whole or self._queued or self.waiting_count > 0
         if protocol.state is CLOSING:
             # The library has answered a close or a protocol error; without a deadline it would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
@@ -216,8 +219,8 @@ class WebSocket(DeferringSocket):
     def _give_rest(self) -> None:
         """The peer has ended: what it sent before goes through the library, and is handled."""
         rest, self._rest = as_frames(self._take_later()) + self._rest, b""
-        if rest:
-            super().data_received(rest)
+        if rest and (unpacked := self._pack(rest)):
+            super().data_received(unpacked)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
         """The client sent EOF. True keeps the socket open for the answers to what it has asked."""

@@ -9,7 +9,7 @@ from collections import deque
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio import messages
+from websockets.asyncio import connection, messages
 
 from huahuo.transport.server.lazy_deque import LazyDeque
 
@@ -43,3 +43,9 @@ def test_nothing_is_left_of_what_was_taken() -> None:
 def test_the_library_uses_nothing_else_of_it() -> None:
     source = inspect.getsource(messages.SimpleQueue)
     assert set(re.findall(r"self\.queue\.(\w+)", source)) == {"append", "popleft", "extendleft"}
+
+
+def test_the_library_uses_of_its_waiters_what_a_list_has() -> None:
+    """`WebSocket` keeps a list there, which takes less while it is empty."""
+    source = inspect.getsource(connection.Connection)
+    assert set(re.findall(r"self\.drain_waiters\.(\w+)", source)) == {"append", "remove"}

@@ -1,12 +1,14 @@
 """Large answers of one user wait for each other, and long work runs in slices."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.turn_line import Place
 from huahuo.transport.server.turns import AT_ONCE, REST_S, Crowded, Turns
 
 pytestmark = pytest.mark.virtual_time
@@ -41,6 +43,58 @@ async def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
     await asyncio.gather(*tasks)
     assert began == list(range(2 * AT_ONCE))
     assert made.waiting == 0
+
+
+async def test_work_without_a_task_and_tasks_have_their_turns_in_the_order_in_which_they_came() -> None:
+    made, began, go = turns(), list[int](), asyncio.Event()
+
+    async def work(number: int, place: Place | None = None) -> None:
+        async with made.turn("user/1", place):
+            began.append(number)
+            await go.wait()
+
+    tasks: list[asyncio.Task[None]] = []
+
+    def begin(number: int, place: Place) -> None:
+        tasks.append(asyncio.create_task(work(number, place)))
+
+    for number in range(3 * AT_ONCE):
+        if number % 2:
+            tasks.append(asyncio.create_task(work(number)))
+            await asyncio.sleep(0)
+        else:
+            made.stand_in_line("user/1", partial(begin, number))
+    await asyncio.sleep(1)
+    assert (sorted(began), made.waiting) == (list(range(AT_ONCE)), 2 * AT_ONCE)
+    go.set()
+    await asyncio.sleep(1)
+    assert sorted(began[: 2 * AT_ONCE]) == list(range(2 * AT_ONCE))
+    assert (sorted(began), made.waiting) == (list(range(3 * AT_ONCE)), 0)
+    await asyncio.gather(*tasks)
+
+
+async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_had_its_turn() -> None:
+    made, began = turns(waiting_max=2), list[int]()
+
+    def begin(number: int, _place: Place) -> None:
+        began.append(number)
+
+    places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(AT_ONCE + 2)]
+    assert made.stand_in_line("user/1", partial(begin, -1)) is None  # too many wait
+    assert began == list(range(AT_ONCE))
+    waiting, last, first = places[AT_ONCE], places[-1], places[0]
+    assert waiting is not None
+    assert last is not None
+    assert first is not None
+    waiting.leave()
+    for _ in range(2):  # only the first time counts
+        first.leave()
+    assert (began, made.waiting) == ([*range(AT_ONCE), AT_ONCE + 1], 0)
+    for place in places[1:]:
+        assert place is not None
+        place.leave()
+    async with asyncio.timeout(0.001), made.turn("user/1"):
+        pass
 
 
 async def test_another_user_does_not_wait_for_a_users_line() -> None:

@@ -1,0 +1,91 @@
+"""What waits behind a user's turn takes few objects, and nothing of it is lost or changes its place."""
+
+import asyncio
+import contextlib
+
+import msgspec
+from websockets.frames import TEXT, Frame
+
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.server.turns import AT_ONCE
+from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.wire import World, until, world
+
+V1 = "huahuo.v1"
+COUNT = 50
+_BEFORE_FRAMES = 8
+"""What the actor and its inbox have taken of the messages, and one that is being taken."""
+
+
+def frame(message: dict[str, object] | bytes) -> bytes:
+    """A client's frame with this message."""
+    text = message if isinstance(message, bytes) else msgspec.json.encode(message)
+    return Frame(TEXT, text).serialize(mask=True)
+
+
+def notes(count: int) -> bytes:
+    """Commands with ids that follow each other."""
+    return b"".join(frame({"action": "note", "id": f"n{n}", "text": "x"}) for n in range(count))
+
+
+def owe(w: World) -> None:
+    """Let Alice owe time while another user is active, until the clock moves."""
+    shares, now_s = w.delivering.turns.shares, w.ambient.monotonic_s()
+    shares.charge("user/9", 0.001, now_s)
+    shares.charge(ALICE.name, 0.04, now_s)
+
+
+async def waiting(w: World, client: RawClient, sent: bytes, count: int) -> None:
+    """Send these bytes, of which this many messages come to wait at the socket."""
+    (ws,) = w.delivering.sockets
+    client.ws.transport.write(sent)
+    await until(lambda: ws.waiting_count >= count)
+
+
+async def test_messages_that_wait_at_the_socket_are_not_kept_as_frames_and_keep_their_order() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        owe(w)
+        await waiting(w, client, notes(COUNT), COUNT - _BEFORE_FRAMES)
+        (ws,) = w.delivering.sockets
+        assert len(ws.recv_messages.frames) <= 1
+        w.ambient.advance(60.0)
+        said = [(await client.until("success"))["id"] for _ in range(COUNT)]
+        assert said == [f"n{n}" for n in range(COUNT)]
+        assert not ws.waiting_count
+
+
+async def test_a_text_that_is_no_utf8_ends_the_connection_behind_those_that_wait_before_it() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        owe(w)
+        await waiting(w, client, notes(COUNT) + frame(b"\xff") + notes(1), COUNT - _BEFORE_FRAMES)
+        w.ambient.advance(60.0)
+        assert await client.closed() == CloseCode.BAD_UTF8
+        assert w.executed == COUNT
+
+
+async def test_commands_that_wait_are_carried_out_after_their_client_has_gone() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        owe(w)
+        await waiting(w, client, notes(COUNT), COUNT - _BEFORE_FRAMES)
+        client.ws.transport.abort()
+        w.ambient.advance(60.0)
+        await until(lambda: w.executed == COUNT)
+
+
+async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
+    async with world() as w, raw(w.url, V1) as client, contextlib.AsyncExitStack() as turns:
+        await client.authenticate(w.token())
+        for _ in range(AT_ONCE):  # all that its user may have
+            await turns.enter_async_context(w.delivering.turns.turn(ALICE.name))
+        before = len(asyncio.all_tasks())
+        asked = ({"action": "echo", "id": f"q{n}", "text": "x"} for n in range(COUNT))
+        client.ws.transport.write(b"".join(frame(dict(one)) for one in asked))
+        await until(lambda: w.delivering.turns.waiting == COUNT)
+        assert len(asyncio.all_tasks()) < before + AT_ONCE
+        await turns.aclose()
+        said = {(await client.until("echo"))["id"] for _ in range(COUNT)}
+        assert said == {f"q{n}" for n in range(COUNT)}
