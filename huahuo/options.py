@@ -187,10 +187,12 @@ def program(name: str, text: str, group: type[TyperGroup] = _WithApp) -> typer.T
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> "Settings":
     """The effective settings of a command; their file is `--config`, or else a huahuo.toml here.
 
+    From now on log lines go to standard error: standard output is for what the command answers.
     Raises ConfigError.
     """
-    from huahuo.app import plugins
+    from huahuo.app import logs, plugins
 
+    logs.configure_unless_done("warning", as_json=False)
     given = {"data": data, **flags}
     file = config_file or (HERE if HERE.exists() else None)
     return table().load(environ=os.environ, file=file, flags=given, base=plugins.settings())

@@ -18,7 +18,7 @@ from huahuo.eventstore.care.verify import Verified, verify
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
 from huahuo.eventstore.sqlite.connecting import connect_reader
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of
+from huahuo.eventstore.sqlite.directory_lock import LOCK, Left, left_of, lock_to_change
 from huahuo.eventstore.sqlite.loss import find_end
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -133,7 +133,7 @@ def shrink(path: Path) -> None:
     Raises:
         InUse: another process has the log open. EventStoreError: the file stays as it is.
     """
-    lock = DirectoryLock(path.parent)
+    lock = lock_to_change(path.parent)
     try:
         why_not = give_free_pages_back(path)
     finally:
@@ -202,6 +202,8 @@ def _manifest_of(backup: Path) -> Manifest | None:
 
 def _read_manifest(backup: Path) -> Manifest | None:
     try:
+        if (backup / MANIFEST).exists() and not (backup / MANIFEST).is_file():
+            raise Corrupt(MANIFEST, "it is no file")
         return msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except FileNotFoundError:
         return None
@@ -235,6 +237,8 @@ def _copy_file(source: Path, target: Path) -> None:
     """Copy `source`, if there is one, durably and with mode 0600."""
     if not source.exists():
         return
+    if not source.is_file():  # a pipe would be waited for
+        raise EventStoreError(f"{source} is no file: name a directory that `huahuo backup` made")
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with source.open("rb") as read, os.fdopen(descriptor, "wb") as write:
         shutil.copyfileobj(read, write, 1 << 20)

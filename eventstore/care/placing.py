@@ -61,6 +61,10 @@ def _must_be_free(directory: Path, staged: Path, source: Path) -> None:
             f"{left_over} in {directory} is of a log that is not there any more, and would be read into"
             " this one: move it away, or restore into another directory"
         )
+    if staged.is_symlink() or (staged.exists() and not staged.is_dir()):
+        raise EventStoreError(f"{staged} is in the way: a restore makes a folder of that name. Move it away")
+    if (directory / MARK).is_dir():
+        raise EventStoreError(f"{directory / MARK} is a directory, and a file belongs there: move it away")
     if source.resolve().is_relative_to(staged.resolve()):
         raise EventStoreError(f"{source} is where a restore works, which empties it: move it away first")
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from huahuo.eventstore.errors import InUse
-from huahuo.eventstore.sqlite.others import Stamp, stamp_of, was_written
+from huahuo.eventstore.errors import EventStoreError, InUse
+from huahuo.eventstore.sqlite.others import AFTER_A_KILL, WHILE_CLOSED, Stamp, stamp_of, was_written
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.wal import size_bytes
 
 LOCK = "writer.lock"
 _BYTES_MAX = 4096
@@ -29,7 +30,9 @@ class Left(msgspec.Struct, frozen=True):
     `inode` is that of the lock file itself: in a copy of the directory it is another one. `boot` is the id
     of the machine's boot, "" if it is unknown. `counters` is the checksum of all counters, "" if it was not
     noted. `database`: the file of the log, None if it was not noted. The lock file gets the same time, so
-    that a copy, and a backup that was put back over both files, is known by another one.
+    that a copy, and a backup that was put back over both files, is known by another one. `wal` is 1 while a
+    process that is killed leaves frames in the write-ahead log; 0 and 1 are equally long, so that no kill
+    finds one half written.
     """
 
     pid: int = 0
@@ -40,6 +43,7 @@ class Left(msgspec.Struct, frozen=True):
     boot: str = ""
     counters: str = ""
     database: Stamp | None = None
+    wal: int = 0
 
 
 class DirectoryLock:
@@ -70,10 +74,13 @@ class DirectoryLock:
         """How the last holder left the directory."""
         self._database = directory / DATABASE
         self._wal = directory / f"{DATABASE}-wal"
-        self.was_written = was_written(self.left.database, stamp_of(self._database))
-        """Whether another program has written the database since then."""
         self._trusted = True
         self._holds = False
+        self._noted = self.left
+        self.written_before = self._written()
+        """What another program did to the database since then, "" if nothing is known."""
+        if not self.written_before:
+            self.note_wal(frames=False)  # from now on it may be emptied, and this process may be killed, too
 
     @property
     def lost_power(self) -> bool:
@@ -89,7 +96,7 @@ class DirectoryLock:
 
     def hold(self) -> None:
         """Note that this process has the log open: until `leave`, a stop is unclean."""
-        self._write(Left(pid=os.getpid(), boot=_boot()))
+        self._write(Left(pid=os.getpid(), boot=_boot(), wal=int(self._has_frames())))
         self._holds = True
 
     def distrust(self) -> None:
@@ -105,6 +112,21 @@ class DirectoryLock:
             else:
                 self._trusted = False
 
+    @property
+    def wal_noted(self) -> bool:
+        """Whether the note says that the write-ahead log holds frames."""
+        return bool(self._noted.wal)
+
+    def note_wal(self, *, frames: bool) -> None:
+        """Note whether the write-ahead log holds frames. What fails is not noted: then less is known later.
+
+        Call it before the file is emptied, and after a commit. It is not synced, because only a process that
+        is killed needs the note, and what it wrote is in the kernel's cache.
+        """
+        if frames != self.wal_noted:
+            with contextlib.suppress(OSError):
+                self._write(msgspec.structs.replace(self._noted, wal=int(frames)), durable=False)
+
     def note_counters(self, counters: str) -> None:
         """Note the checksum of counters that were made again, so that the next opening compares with it."""
         if not self.left.pid and self.left.counters:
@@ -118,15 +140,28 @@ class DirectoryLock:
         """
         try:
             noted, database = self.left.database, stamp_of(self._database)
-            ours = noted is not None and noted != database and not (self._holds or self.was_written)
+            ours = noted is not None and noted != database and not (self._holds or self.written_before)
             if left is not None or ours:
                 if self._wal.exists():  # somebody reads it still, whose close may write the database
                     database = None
                 self._write(msgspec.structs.replace(left or self.left, database=database))
+            elif self._holds or (self.left.wal and not self.written_before):
+                self.note_wal(frames=self._has_frames())
         except OSError as error:
             _log.warning("unclean_close", reason=error.strerror)
         finally:
             os.close(self._file)
+
+    def _written(self) -> str:
+        left = self.left
+        if was_written(left.database, stamp_of(self._database)):
+            return WHILE_CLOSED
+        if left.wal and not self.lost_power and not self._has_frames() and self._database.exists():
+            return AFTER_A_KILL
+        return ""
+
+    def _has_frames(self) -> bool:
+        return size_bytes(str(self._wal)) > 0
 
     def _read(self) -> Left:
         return _left(os.pread(self._file, _BYTES_MAX, 0))
@@ -138,7 +173,7 @@ class DirectoryLock:
             return left
         return msgspec.structs.replace(left, database=None)
 
-    def _write(self, left: Left) -> None:
+    def _write(self, left: Left, *, durable: bool = True) -> None:
         left = msgspec.structs.replace(left, inode=os.fstat(self._file).st_ino)
         data = msgspec.json.encode(left)
         # Overwritten, then cut: an empty file would say that the directory was never used.
@@ -147,7 +182,20 @@ class DirectoryLock:
         if (stamp := left.database) is not None:
             with contextlib.suppress(OSError):  # only the file's owner may
                 os.utime(self._file, ns=(stamp.mtime_ns, stamp.mtime_ns))
-        os.fsync(self._file)
+        if durable:
+            os.fsync(self._file)
+        self._noted = left
+
+
+def lock_to_change(directory: Path) -> DirectoryLock:
+    """The lock on a directory that is to be changed by a command.
+
+    Raises InUse, or EventStoreError: the directory cannot be written.
+    """
+    try:
+        return DirectoryLock(directory)
+    except OSError as error:
+        raise EventStoreError(f"{error.filename or directory} cannot be used: {error.strerror}") from None
 
 
 def is_original(directory: Path) -> bool:

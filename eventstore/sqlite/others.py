@@ -1,8 +1,10 @@
-"""Whether another program wrote the database: while no service had it open, or beside one.
+"""Whether another program wrote the database: while no service had it open, after a kill, or beside one.
 
 Rows outside the hash chain that somebody deletes by SQL leave nothing that could fail a check. But the file
 was written then, and nobody except the log's writer does that. Nothing is read for it: a clean close notes
-the size and the time of the file, and SQLite counts what other connections commit.
+the size and the time of the file, and SQLite counts what other connections commit. A service that is killed
+leaves frames in the write-ahead log, which another program empties when it closes the file, also if it only
+read; the lock file says whether there must be some.
 """
 
 import sqlite3
@@ -15,6 +17,11 @@ import structlog
 WHILE_CLOSED: Final = (
     "log.db was written by another program since the service closed it: what that deleted outside the hash"
     " chain (secrets, contents, rows, answers of commands) is missed by no check"
+)
+AFTER_A_KILL: Final = (
+    "log.db was opened by another program since the service ended without a close: its write-ahead log is"
+    " empty or gone. What that program deleted outside the hash chain (secrets, contents, rows, answers of"
+    " commands), if it did, is missed by no check"
 )
 WHILE_OPEN: Final = (
     "log.db was written by another program while the service had it open: what that deleted outside the hash"
@@ -60,11 +67,11 @@ def was_written(left: Stamp | None, now: Stamp | None) -> bool:
 class Others:
     """What others than `connection`, which is the log's writer, did to the database.
 
-    `before`: it was written while nobody had it open. `told` says what is known, "" if that is nothing.
+    `before`: what is known of the time before it was opened. `told`: what is known, "" if that is nothing.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, before: bool) -> None:
-        self.told = WHILE_CLOSED if before else ""
+    def __init__(self, connection: sqlite3.Connection, *, before: str) -> None:
+        self.told = before
         if before:
             _log.error("log_written_by_others", told=self.told)
         self.watch(connection)

@@ -10,7 +10,7 @@ from huahuo.eventstore.errors import MISREAD, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.damage import broken_tables
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.index_proof import note_gaps
 from huahuo.eventstore.sqlite.loading import select_end
@@ -59,7 +59,7 @@ def rebuild(directory: Path) -> None:
         InUse: a service runs. Lost: acknowledged events are gone; no file was changed.
         EventStoreError: the file cannot be written.
     """
-    lock = DirectoryLock(directory)
+    lock = lock_to_change(directory)
     try:
         path, marks = directory / DATABASE, read_marks(directory) or []
         # Before the first write, which could erase the evidence of a loss.
@@ -93,7 +93,7 @@ def rebuild(directory: Path) -> None:
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         give_old_pages_back(path)
-    except (sqlite3.Error, *MISREAD) as error:
+    except (sqlite3.Error, OSError, *MISREAD) as error:
         if (full := no_room(error, directory)) is not None:
             raise full from None
         raise EventStoreError(f"the log cannot be rebuilt: {error}; restore a backup") from None

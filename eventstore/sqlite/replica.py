@@ -18,7 +18,7 @@ from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.made_anew import made_by
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -134,7 +134,7 @@ def become_replica(directory: Path, chain: bytes) -> None:
     """
     shared = after_birth()
     put = PutPassed(dump(shared), (Passed(shared.offset, chain, shared.digest),))
-    path, lock = directory / DATABASE, DirectoryLock(directory)
+    path, lock = directory / DATABASE, lock_to_change(directory)
     try:
         with contextlib.closing(connect_writer(path)) as connection:
             connection.execute("BEGIN IMMEDIATE")

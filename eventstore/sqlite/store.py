@@ -73,10 +73,11 @@ class SqliteStore(SqliteLookup):
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
-        self.wal = WalCare(self._wal, connection, self._fence)
+        self.wal = WalCare(self._wal, connection, self._fence, lambda: lock.note_wal(frames=False))
         self._fenced = False
         self._unproven = False  # a new connection took over frames that may not be synced
-        self.others = Others(connection, before=lock.was_written)
+        self.others = Others(connection, before=lock.written_before)
+        _keep_wal_at_close(connection, keep=True)
 
     @property
     def unindexed_count(self) -> int:
@@ -104,6 +105,8 @@ class SqliteStore(SqliteLookup):
             self.kept.bound(group)
             connection.execute("COMMIT")
             self.wal.commits += 1
+            if not self._lock.wal_noted:
+                self._lock.note_wal(frames=True)
             self._tally.committed(connection)
             self._unindexed.moved(moving)
             self._unindexed.add(rows)
@@ -186,6 +189,7 @@ class SqliteStore(SqliteLookup):
             try:
                 self.connection.close()
                 self.connection = self._sums.connection = self.wal.connection = connect_writer(self._path)
+                _keep_wal_at_close(self.connection, keep=True)
                 self._unproven = True
                 loaded = self._load_durable()
                 self._files.note(*self._side_files)  # SQLite may have made them again
@@ -225,9 +229,8 @@ class SqliteStore(SqliteLookup):
         except Detached:
             pass  # raised at the end
         finally:
-            if self._fenced or self._files.lost:
-                # SQLite would delete the write-ahead log by its name, which may now be that of another log.
-                self.connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            # SQLite would delete the write-ahead log by its name, which may now be that of another log.
+            _keep_wal_at_close(self.connection, keep=self._fenced or bool(self._files.lost))
             self.connection.close()
             self._mark.close()
             self._lock.leave(left)
@@ -301,3 +304,11 @@ class SqliteStore(SqliteLookup):
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+
+
+def _keep_wal_at_close(connection: sqlite3.Connection, *, keep: bool) -> None:
+    """Whether the file outlives the last connection. Of a program that ends without `close` it must.
+
+    Else an interpreter that drops the connection at its exit would seem to be another program.
+    """
+    connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)

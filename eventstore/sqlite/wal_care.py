@@ -31,12 +31,22 @@ _log = structlog.get_logger(__name__)
 
 
 class WalCare:
-    """See the module. `fence`: raises if another writer took the directory over."""
+    """See the module. `fence`: raises if another writer took the directory over.
 
-    def __init__(self, path: str, connection: sqlite3.Connection, fence: Callable[[], None]) -> None:
+    `emptying` is called before the file is emptied.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        connection: sqlite3.Connection,
+        fence: Callable[[], None],
+        emptying: Callable[[], None],
+    ) -> None:
         self.connection = connection
         self._path = path
         self._fence = fence
+        self._emptying = emptying
         self.care_above = self._filled = wal.size_bytes(path)
         """Bytes above which `care` is due, and bytes when `commits` was last reset."""
         self.commits = 0
@@ -98,6 +108,8 @@ class WalCare:
 
     def checkpoint(self, mode: str) -> bool:
         """Returns whether the checkpoint completed. A failure costs disk space, never data."""
+        if mode == "TRUNCATE":
+            self._emptying()
         try:
             busy, pages, done = self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:

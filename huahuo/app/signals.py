@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the first asks the program to stop, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the program to stop, and a second one of the first two ends it.
+
+A terminal that closes may send SIGHUP twice, by its shell and by the system. So a second one changes
+nothing. A program that was started with SIGHUP ignored, as by `nohup`, goes on ignoring it.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (*_ENDS, signal.SIGHUP)
 _SAID = b"huahuo: ended at once by a second signal; nothing that was acknowledged is lost\n"
 
 
@@ -29,7 +34,9 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
     def receive(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            _end(number)
+            if number in _ENDS:
+                _end(number)
+            return
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         asked = True
         with contextlib.suppress(RuntimeError):  # the loop is closed: the program is ending already
@@ -37,13 +44,14 @@ def stop_on_signals(stop: Callable[[], object]) -> None:
 
     threading.Thread(target=_end_at_a_stop, args=(numbers,), name="second-signal", daemon=True).start()
     for number in _STOPS:
-        signal.signal(number, receive)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, receive)
 
 
 def _end_at_a_stop(numbers: int) -> None:
     """End the process as soon as the number of one of these signals comes."""
     while number := os.read(numbers, 1):
-        if number[0] in _STOPS:
+        if number[0] in _ENDS:
             _end(number[0])
 
 

@@ -110,5 +110,5 @@ def _take_along(data: Path, index: Path) -> None:
     """Reuse an index that was copied together with its log."""
     for suffix in ("", "-journal"):
         source = data / (INDEX + suffix)
-        if source.exists():
+        if source.is_file():
             shutil.copyfile(source, index.with_name(INDEX + suffix))

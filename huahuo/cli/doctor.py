@@ -43,11 +43,10 @@ async def examine(
     """
     findings = [*_programs(), *_clock(ambient), *_public(settings), *_environment(environ)]
     if not settings.data.is_dir():
-        return [
-            *findings,
-            Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it"),
-            await _port(settings),
-        ]
+        missing = Finding("warning", "data", f"{settings.data} does not exist yet; `huahuo serve` makes it")
+        if settings.data.exists() or settings.data.is_symlink():
+            missing = Finding("error", "data", f"{settings.data} is no directory: name another one by --data")
+        return [*findings, missing, await _port(settings)]
     findings += [*_directory(settings), *_files(settings)]
     if any(finding.about == _FILES for finding in findings):
         return [*findings, await _port(settings)]  # reading a pipe would not end

@@ -7,10 +7,9 @@ from huahuo.app.nodes import DIFFERED_FILE, NODE_FILE
 from huahuo.cli.finding import Finding
 from huahuo.errors import copied_again
 from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
-from huahuo.eventstore.sqlite.others import WHILE_CLOSED
 from huahuo.eventstore.sqlite.remaking import damage_of_small
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -35,7 +34,7 @@ def examined(settings: Settings) -> list[Finding]:
     Raises:
         InUse: the node runs.
     """
-    lock = DirectoryLock(settings.data)
+    lock = lock_to_change(settings.data)
     try:
         check_loss(settings.data, lock.left, whole=not lock.lost_power)
         held = held_in(settings.data)
@@ -49,7 +48,7 @@ def examined(settings: Settings) -> list[Finding]:
         lock.leave(None)
     if held is None:
         return [NONE_YET]
-    wrong = [*map(str, small), *([WHILE_CLOSED] if lock.was_written else [])]
+    wrong = [*map(str, small), *([lock.written_before] if lock.written_before else [])]
     if wrong:
         return [Finding("error", "log", f"{one}; {copied_again(settings.data)}") for one in wrong]
     text = f"the replica of a node, id {held.log_id}, which has applied proposal {held.offset}"

@@ -41,7 +41,7 @@ _PAUSE_S: Final = 2.0
 
 
 async def cluster(*, port: int | None, data: Path | None, console: Console) -> None:
-    """Run until Ctrl-C or SIGTERM.
+    """Run until a signal stops it (`huahuo.app.signals`).
 
     Raises:
         HuahuoError: a process is missing, or did not start.

@@ -30,7 +30,7 @@ _PAUSE_S = 4.0
 
 
 async def demo(*, port: int | None, data: Path | None, console: Console) -> None:
-    """Run until Ctrl-C or SIGTERM; a second one ends it at once.
+    """Run until a signal stops it (`huahuo.app.signals`).
 
     Raises:
         HuahuoError: the mail server or the service could not start.

@@ -1,4 +1,4 @@
-"""`huahuo serve`: the service in the foreground. Ctrl-C or SIGTERM drain it, a second one ends it at once."""
+"""`huahuo serve`: the service in the foreground, until a signal drains it (`huahuo.app.signals`)."""
 
 import asyncio
 import faulthandler

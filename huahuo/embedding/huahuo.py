@@ -135,7 +135,7 @@ class Huahuo(Application):
         await self.stop()
 
     def run(self) -> None:
-        """Serve until Ctrl-C or SIGTERM. For a program that does nothing else."""
+        """Serve until Ctrl-C, SIGTERM or SIGHUP. For a program that does nothing else."""
         from huahuo.embedding.foreground import serve
 
         self.may_run()

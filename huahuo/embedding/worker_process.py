@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> None:
     """Serve until the owner says so, is gone, or SIGTERM comes."""
     owner, pipe, giving, *listeners = map(int, arguments)
     _die_with(owner)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of the group, and the owner drains
+    for number in (signal.SIGINT, signal.SIGHUP):  # they go to all of the group, and the owner drains
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     own_the_process()
     run(_serve(pipe, giving, listeners))

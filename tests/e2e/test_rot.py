@@ -158,6 +158,17 @@ def test_a_name_that_is_damaged_in_one_copy_is_told_and_a_rebuild_mends_it(tmp_p
         assert readiness(server)[0] == 200
 
 
+def test_what_is_found_while_a_command_runs_is_not_among_what_it_prints(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    asyncio.run(fill(data))
+    query = ("audit", "query", "--stream", "group/b", "--json", "--data", str(data))
+    assert huahuo(*query, **KEYS).returncode == 0, "the index is made of the whole log"
+    flip_more(data / DATABASE)
+    done = huahuo(*query, **KEYS)
+    assert [row["seq"] for row in json.loads(done.stdout)["rows"]] == list(range(1, 21))
+    assert "log_written_by_others" in done.stderr
+
+
 def test_another_token_key_than_at_the_last_start_is_told_in_the_log_and_by_doctor(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as server:

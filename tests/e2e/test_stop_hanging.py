@@ -68,6 +68,16 @@ def test_a_second_signal_ends_a_drain_at_once_and_says_so(tmp_path: Path, number
         assert "second signal" in line_of_stderr(process, "at once")
 
 
+def test_a_second_hangup_leaves_a_drain_to_go_on(tmp_path: Path) -> None:
+    with hanging(tmp_path / "data", "ignore_cancellation") as process:
+        process.send_signal(signal.SIGHUP)
+        line_of_stderr(process, "draining")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 128 + signal.SIGTERM, "the hang-up did not end it"
+        assert "second signal" in line_of_stderr(process, "at once")
+
+
 def to_thread(process: subprocess.Popen[str], thread: int, number: signal.Signals) -> None:
     """Send a signal to one thread, as the system does when it chooses one for a signal to the process."""
     assert ctypes.CDLL(None).tgkill(process.pid, thread, number) == 0

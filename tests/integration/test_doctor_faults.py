@@ -49,6 +49,11 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         file.write(data)
 
 
+def a_file_for_a_directory(p: Plant) -> None:
+    shutil.rmtree(p.data)
+    p.data.write_bytes(b"")
+
+
 def event_changed(p: Plant) -> None:
     p.sql("UPDATE event SET body = CAST('{}' AS BLOB) WHERE position = 3")
 
@@ -194,6 +199,7 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (old_backup, "error", "backups", "/readyz"),
     (backups_into_a_file, "error", "backups", "is no directory"),
     (no_target, "error", "backups", "backup_to"),
+    (a_file_for_a_directory, "error", "data", "is no directory"),
     (wrong_rule, "error", "retention", "setting"),
     (no_front_end, "error", "pages", "folder"),
     (wrong_dictionary, "error", "dictionary", "setting"),

@@ -79,6 +79,10 @@ class Serving:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)
 
+    def hang_up(self) -> int:
+        """SIGHUP, as when its terminal closes; the exit code."""
+        return self._end(signal.SIGHUP)
+
     def send(self, number: signal.Signals) -> None:
         """Freeze it (SIGSTOP), or let it go on (SIGCONT)."""
         if self._process is not None:

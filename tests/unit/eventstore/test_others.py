@@ -1,6 +1,7 @@
 """A row that another program deletes leaves nothing that fails a check: the write itself is told of."""
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -11,11 +12,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.model import RowPut
+from huahuo.eventstore.model import RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite import connecting
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.others import WHILE_CLOSED, WHILE_OPEN, Stamp, stamp_of, was_written
+from huahuo.eventstore.sqlite.others import (
+    AFTER_A_KILL,
+    WHILE_CLOSED,
+    WHILE_OPEN,
+    Stamp,
+    stamp_of,
+    was_written,
+)
 from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
@@ -95,6 +103,65 @@ async def test_what_the_service_writes_checkpoints_and_mends_itself_is_nobody_el
     assert log.written_by_others == ""
     rebuild(closed)
     assert await told(closed) == ""
+
+
+def killed(directory: Path, copy: Path) -> Path:
+    """A copy of the directory of an open log, as if its process had been killed now."""
+    shutil.copytree(directory, copy)
+    lock = copy / LOCK
+    lock.write_bytes(json.dumps(json.loads(lock.read_bytes()) | {"inode": lock.stat().st_ino}).encode())
+    return copy
+
+
+async def test_a_row_that_was_deleted_after_the_service_was_killed_is_told_of(
+    closed: Path, tmp_path: Path
+) -> None:
+    log = await opened(closed)
+    await put(log, 7)
+    changed, started, read = (killed(closed, tmp_path / name) for name in ("changed", "started", "read"))
+    await log.close()
+    sql(changed, DELETE)
+    DirectoryLock(changed).leave(None)  # as of a command that only looks
+    assert await told(changed) == AFTER_A_KILL
+    assert await told(changed) == ""
+    assert await told(started) == ""
+    DirectoryLock(read).leave(None)
+    sql(read, DELETE)
+    assert await told(read) == AFTER_A_KILL, "after a look that changed nothing it is known as before"
+
+
+async def test_a_write_ahead_log_that_the_service_emptied_itself_is_nobody_elses(
+    closed: Path, tmp_path: Path
+) -> None:
+    log = await opened(closed)
+    secret = SecretPut("mailbox/1", "password", Secret("x"))
+    await log.append(msgspec.structs.replace(append(event("a")), secrets=(secret,)))
+    await log.append(msgspec.structs.replace(append(event("a")), shred=("mailbox/1",)))
+    assert not (closed / f"{DATABASE}-wal").stat().st_size, "erased data is in no file"
+    emptied = killed(closed, tmp_path / "emptied")
+    await put(log, 7)
+    rebuilt, starting = killed(closed, tmp_path / "rebuilt"), killed(closed, tmp_path / "starting")
+    await log.close()
+    assert await told(emptied) == ""
+    rebuild(rebuilt)
+    assert await told(rebuilt) == ""
+    lock = DirectoryLock(starting)
+    with contextlib.closing(sqlite3.connect(starting / DATABASE)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        again = killed(starting, tmp_path / "again")
+    lock.leave(None)
+    assert await told(again) == "", "killed in the middle of its start"
+
+
+async def test_a_service_whose_program_ends_without_a_close_is_no_other_program(
+    closed: Path, tmp_path: Path
+) -> None:
+    log = await opened(closed)
+    await put(log, 7)
+    log._store.connection.close()  # noqa: SLF001  as the interpreter drops it
+    assert await told(killed(closed, tmp_path / "dropped")) == ""
+    with pytest.raises(sqlite3.ProgrammingError):
+        await log.close()
 
 
 async def test_reading_it_by_another_program_is_no_change(closed: Path) -> None:
