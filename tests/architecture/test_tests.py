@@ -26,6 +26,14 @@ PROGRAMS = (
 """Who imports one of these has a program running beside it: the service, a mail server, a browser."""
 WITH_PROGRAMS = {"browser", "e2e"}
 IN_PROCESS = {"contract", "integration", "property", "simulation", "unit"}
+IMPATIENT = {
+    "httpx.AsyncClient": "timeout",
+    "httpx.Client": "timeout",
+    "httpx.get": "timeout",
+    "httpx.post": "timeout",
+    "connect": "open_timeout",
+}
+"""What gives up after five or ten seconds, which a busy machine may take, if it is not told how long."""
 
 
 @cache
@@ -87,6 +95,24 @@ def test_every_test_in_a_folder_of_programs_has_the_mark_e2e() -> None:
 
 def test_no_test_in_a_folder_of_this_process_has_the_mark_e2e() -> None:
     assert breaking(lambda path: folder(path) in IN_PROCESS and marked(path)) == []
+
+
+def impatient(path: Path) -> list[str]:
+    """The calls of a file that do not say how long they wait."""
+    if not {"httpx", "websockets.asyncio.client"} & imports(path):
+        return []
+    calls = [node for node in ast.walk(ast.parse(text(path))) if isinstance(node, ast.Call)]
+    named = [(call, IMPATIENT.get(ast.unparse(call.func))) for call in calls]
+    return [
+        f"{name(path)}:{call.lineno}"
+        for call, how_long in named
+        if how_long and how_long not in {given.arg for given in call.keywords}
+    ]
+
+
+def test_a_client_of_a_test_does_not_give_up_before_the_test_does() -> None:
+    outside = [path for path in (ROOT / "tests").rglob("*.py") if "simulator" not in path.parts]
+    assert [call for path in outside for call in impatient(path)] == []
 
 
 def test_every_file_of_tests_is_in_one_lane_of_the_suite() -> None:

@@ -42,7 +42,7 @@ async def test_a_key_is_made_shown_once_used_and_revoked(chromium: Chromium, tmp
         assert key is not None
         assert key.startswith("hhk_1_")
         await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
-        async with httpx.AsyncClient(base_url=on.server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=on.server.url, trust_env=False, timeout=WITHIN_S) as http:
             bearer = {"Authorization": f"Bearer {key}"}
             assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
             await press_button(tab, "Done", ".keys")

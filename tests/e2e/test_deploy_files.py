@@ -14,6 +14,7 @@ import pytest
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.options import table
 from tests.support.absent import absent
+from tests.support.patience import WITHIN_S
 from tests.support.servers.reverse_proxies import DEPLOY
 from tests.support.servers.serving import serving
 
@@ -52,7 +53,7 @@ def test_promtool_accepts_the_alerts_and_their_cases() -> None:
 
 def test_every_metric_of_the_alerts_and_the_board_is_one_of_the_service(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        shown = httpx.get(f"{server.url}/metrics").text
+        shown = httpx.get(f"{server.url}/metrics", timeout=WITHIN_S).text
     there = set(re.findall(r"^# TYPE (\S+)", shown, re.MULTILINE))
     for file in METRICS:
         for name in set(re.findall(r"huahuo_[a-z_]+", file.read_text(encoding="utf-8"))):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import whole_only
-from tests.support.servers.inside import inside
+from tests.support.servers.inside import UVICORN, inside
 from tests.support.servers.serving import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -27,6 +27,9 @@ app = Huahuo(data="data")
 api = FastAPI(lifespan=app.lifespan)
 api.mount("/live", app.asgi)
 """
+KEEPS_ALIVE = (*UVICORN, "--timeout-keep-alive", "600")
+"""Node's client keeps an unused connection about as long as uvicorn's five seconds: a request that is sent as
+the server closes fails, and the client may not send it again."""
 OUTSIDE = "^(?!.*Fork)"
 """What docs/durable-streams.md says is not served. The suite leaves subscriptions out by itself."""
 
@@ -67,7 +70,7 @@ def test_it_passes_inside_uvicorn_too(folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HUAHUO_DURABLE_STREAMS", "open")
     monkeypatch.setenv("HUAHUO_ORIGINS", ORIGINS)
     (tmp_path / "streams_of_tests.py").write_text(MOUNTED)
-    with inside("streams_of_tests:api", tmp_path) as server:
+    with inside("streams_of_tests:api", tmp_path, KEEPS_ALIVE) as server:
         passed_all(folder, tmp_path / "report.json", f"{server.url}/live")
 
 

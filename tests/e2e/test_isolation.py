@@ -57,6 +57,7 @@ def dial(server: Serving) -> connect:
         subprotocols=[Subprotocol("huahuo.v1")],
         compression=None,
         max_size=None,
+        open_timeout=WITHIN_S,
     )
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 from tests.support.servers.token_server import CLIENT_ID, TokenServer, token_server
 
@@ -55,7 +56,9 @@ def test_it_says_before_and_after_that_the_mailbox_goes_back_to_its_provider(
     fields = {"email": USER, "mail_type": "outlook", "server": "mail.example.com", "port": 993}
     grant = {"client_id": CLIENT_ID, "refresh_token": "r", "password": "p"}
     headers = {"Authorization": f"Bearer {service.token(42, 'alice')}"}
-    added = httpx.post(f"{service.url}/commands/add_email", json={**fields, **grant}, headers=headers)
+    added = httpx.post(
+        f"{service.url}/commands/add_email", json={**fields, **grant}, headers=headers, timeout=WITHIN_S
+    )
     assert added.json()["type"] == "success", added.text
     done = huahuo("mailbox", "signin", USER, "--data", str(service.data), "--user-id", "42", **KEYS)
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ def test_keys_are_made_without_a_running_service_too(tmp_path: Path) -> None:
         made = key(server, "add", "cron", "--user", "alice")
         assert key(server, "list").startswith("1\talice\tcron\tread\t")
         server.start()
-        with httpx.Client(trust_env=False) as http:
+        with httpx.Client(trust_env=False, timeout=WITHIN_S) as http:
             headers = {"Authorization": f"Bearer {made}"}
             assert http.get(f"{server.url}/streams/user/1", headers=headers).status_code == 200
 

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, Serving, serving
 
 PROCESSES = int(os.environ.get("HUAHUO_WORKERS", "1"))
@@ -29,7 +30,12 @@ def server(tmp_path: Path) -> Iterator[Serving]:
 
 async def sign_in(server: Serving, token: str, **headers: str) -> dict[str, object]:
     url = server.url.replace("http", "ws")
-    async with connect(url, subprotocols=["huahuo.v1"], additional_headers=headers) as ws:  # type: ignore[list-item]
+    async with connect(
+        url,
+        subprotocols=["huahuo.v1"],  # type: ignore[list-item]
+        additional_headers=headers,
+        open_timeout=WITHIN_S,
+    ) as ws:
         await ws.send(msgspec.json.encode({"action": "authenticate", "token": token}).decode())
         answer: dict[str, object] = msgspec.json.decode(await ws.recv())
         return answer
@@ -37,7 +43,9 @@ async def sign_in(server: Serving, token: str, **headers: str) -> dict[str, obje
 
 async def test_a_refused_origin_is_named_with_the_setting_that_admits_it(server: Serving) -> None:
     with pytest.raises(InvalidStatus, match="403"):
-        async with connect(server.url.replace("http", "ws"), origin=Origin("http://shop.example")):
+        async with connect(
+            server.url.replace("http", "ws"), origin=Origin("http://shop.example"), open_timeout=WITHIN_S
+        ):
             pass
     assert "http://shop.example" in server.log()
     assert "HUAHUO_ORIGINS" in server.log()
@@ -52,7 +60,7 @@ async def test_why_a_token_was_refused_is_told_to_the_log_and_not_to_the_client(
 
 async def test_a_ticket_that_is_used_up_is_called_a_ticket_in_the_log(server: Serving) -> None:
     headers = {"Accept": "text/event-stream"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=WITHIN_S) as client:
         answer = await client.get("/streams/user/1", params={"ticket": "0" * 48})
     assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
     assert "its ticket was used before, is too old" in server.log()

@@ -82,7 +82,7 @@ async def test_clients_count_by_their_own_address(behind: Behind) -> None:
     address = f"{behind.url.replace('https', 'wss')}/ws"
 
     def from_address(last: int) -> connect:
-        return connect(address, ssl=behind.trust, local_addr=(f"127.0.0.{last}", 0))
+        return connect(address, ssl=behind.trust, local_addr=(f"127.0.0.{last}", 0), open_timeout=WITHIN_S)
 
     async with (
         asyncio.timeout(WITHIN_S),
@@ -96,6 +96,6 @@ async def test_clients_count_by_their_own_address(behind: Behind) -> None:
 
 
 async def test_metrics_are_not_handed_out(behind: Behind) -> None:
-    async with httpx.AsyncClient(verify=behind.trust) as http:
+    async with httpx.AsyncClient(verify=behind.trust, timeout=WITHIN_S) as http:
         assert (await http.get(f"{behind.url}/metrics")).status_code == 404
         assert (await http.get(f"{behind.url}/readyz")).text == "ready\n"

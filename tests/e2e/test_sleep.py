@@ -33,13 +33,14 @@ async def test_a_stopped_and_continued_service_closes_nobody_and_handles_what_wa
 
         async def main() -> None:
             async with AsyncExitStack() as stack:
-                idle, behind, stranger = [await stack.enter_async_context(raw(url, V1)) for _ in range(3)]
+                idle, behind = [await stack.enter_async_context(raw(url, V1)) for _ in range(2)]
                 await idle.authenticate(token)
                 await behind.authenticate(token)
                 await behind.say(action="subscribe", id="s", stream="group/ops")
                 await behind.until("subscribed")
                 await idle.say(action="publish", id="p", stream="group/ops", type="noted")
                 seq = (await behind.until("events"))["seq"]
+                stranger = await stack.enter_async_context(raw(url, V1))
                 os.kill(server.pid, signal.SIGSTOP)
                 try:
                     await idle.say(action="heartbeat", id="meanwhile")

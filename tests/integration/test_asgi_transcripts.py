@@ -15,6 +15,7 @@ from huahuo.transport.server.socket import Socket
 from tests.support.drivers.rawclient import RawClient
 from tests.support.drivers.session import Driver
 from tests.support.drivers.transcripts import FOLDER, Stage, Step, read
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import PLACE, World, world
 
 CLOSE_TIMEOUT_S = 5.0
@@ -62,7 +63,7 @@ class Wire:
         match step.origin, step.frame.get("event"):
             case "network", "open":
                 offered = [Subprotocol(step.frame["subprotocol"])] if step.frame["subprotocol"] else None
-                made = connect(self._w.url, subprotocols=offered, compression=None)
+                made = connect(self._w.url, subprotocols=offered, compression=None, open_timeout=WITHIN_S)
                 self.client = RawClient(await self._ends.enter_async_context(made))
                 self.socket = await self._opened.get()
             case "network", "cut":

@@ -101,7 +101,9 @@ async def compressed(s: Stored, user_id: int, seen: Seen) -> None:
     url = s.app.url.replace("http", "ws", 1)
     async with (
         http_client(s.app.url) as http,
-        connect(url, subprotocols=[Subprotocol("huahuo.v1.zstd")], compression=None) as socket,
+        connect(
+            url, subprotocols=[Subprotocol("huahuo.v1.zstd")], compression=None, open_timeout=WITHIN_S
+        ) as socket,
     ):
         cursors = {"log": s.app.log.log_id, "cursors": {f"user/{user_id}": 0, "log": 0}}
         said: list[dict[str, Any]] = [

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from huahuo import Command, Context, Decision, Entity, Event, Huahuo, Outcome, Principal, Secret
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
+from tests.support.patience import WITHIN_S
 
 
 class Counted(Event, type="shelf_counted"):
@@ -114,7 +115,7 @@ def test_a_key_or_a_secret_of_another_type_is_named(
 
 def test_the_openapi_document_describes_a_secret_as_a_password(world: AppWorld) -> None:
     async def asked() -> Any:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=WITHIN_S) as http:
             return (await http.get(f"{world.running.url}/openapi.json")).json()
 
     document = world.run(asked())

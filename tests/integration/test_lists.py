@@ -21,6 +21,7 @@ from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import MemoryCursors
 from huahuo.transport.client.model import Cursor
 from huahuo.transport.protocol.limits import TransportSettings
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
 
 U = "user/42"
@@ -61,7 +62,7 @@ async def test_a_client_that_comes_back_from_another_log_gets_all_of_the_state()
 
 
 async def test_a_client_without_parts_is_refused_what_is_too_long_and_stays_connected() -> None:
-    async with world(SMALL) as w, connect(w.url, subprotocols=V1) as ws:
+    async with world(SMALL) as w, connect(w.url, subprotocols=V1, open_timeout=WITHIN_S) as ws:
         w.parted = state()
         await ws.send(msgspec.json.encode({"action": "authenticate", "token": w.token()}).decode())
         for request in (
@@ -99,7 +100,7 @@ class Endless:
     "ask", [{"action": "subscribe", "stream": U, "after": "snapshot"}, {"action": "echo"}]
 )
 async def test_a_part_is_made_when_the_socket_has_room_for_it(ask: dict[str, str]) -> None:
-    async with world() as w, connect(w.url, subprotocols=V1, max_queue=2) as ws:
+    async with world() as w, connect(w.url, subprotocols=V1, max_queue=2, open_timeout=WITHIN_S) as ws:
         w.parted = parted = Endless()
         await ws.send(
             msgspec.json.encode({"action": "authenticate", "token": w.token(), "parts": True}).decode()
@@ -140,7 +141,9 @@ def _starts(cut: RowsCut) -> Iterator[int]:
 async def test_a_reader_that_leaves_in_the_middle_ends_the_making() -> None:
     async with world() as w:
         w.parted = parted = Endless()
-        async with connect(w.url, subprotocols=V1, max_queue=2, close_timeout=0.1) as ws:
+        async with connect(
+            w.url, subprotocols=V1, max_queue=2, close_timeout=0.1, open_timeout=WITHIN_S
+        ) as ws:
             await ws.send(
                 msgspec.json.encode({"action": "authenticate", "token": w.token(), "parts": True}).decode()
             )

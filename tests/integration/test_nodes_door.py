@@ -19,6 +19,7 @@ from huahuo.cluster.peers import Peers
 from huahuo.cluster.replays import WINDOW_MS
 from huahuo.cluster.signing import Head, Signer
 from huahuo.eventstore.ambient import FakeAmbient
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, world
 
 SECRET, LOG = b"s" * 32, "log-1"
@@ -154,7 +155,7 @@ async def test_a_node_with_another_master_key_is_refused_and_named() -> None:
     ],
 )
 async def test_a_request_for_another_node_log_or_time_is_refused(fields: dict[str, Any], code: str) -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         headers = signed(p, b"\x81\xa6number\x01", **fields)
         answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x01")
         assert msgspec.msgpack.decode(answer.content)["code"] == code
@@ -168,7 +169,7 @@ async def test_a_clock_that_is_five_minutes_off_is_no_hindrance() -> None:
 
 
 async def test_the_same_request_is_answered_once() -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         headers, body = signed(p, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
         assert (await c.post(f"{p.url}/nodes/double", headers=headers, content=body)).status_code == 200
         again = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
@@ -177,7 +178,7 @@ async def test_the_same_request_is_answered_once() -> None:
 
 
 async def test_a_request_that_came_before_a_restart_is_refused_after_it() -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         headers, body = signed(p, b"\x81\xa6number\x01"), b"\x81\xa6number\x01"
         assert (await c.post(f"{p.url}/nodes/double", headers=headers, content=body)).status_code == 200
         p.restart()
@@ -199,7 +200,7 @@ async def test_a_node_that_was_restarted_answers_the_next_question() -> None:
     "changed", ["huahuo-from", "huahuo-to", "huahuo-life", "huahuo-once", "huahuo-digest", "huahuo-mac"]
 )
 async def test_a_changed_header_ends_the_signature(changed: str) -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         body = b"\x81\xa6number\x01"
         headers = signed(p, body)
         value = headers[changed]
@@ -210,14 +211,14 @@ async def test_a_changed_header_ends_the_signature(changed: str) -> None:
 
 
 async def test_a_changed_body_is_not_looked_into() -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         headers = signed(p, b"\x81\xa6number\x01")
         answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=b"\x81\xa6number\x02")
         assert (answer.status_code, p.asked) == (409, 0)
 
 
 async def test_a_browser_is_refused_whatever_it_signs_and_gets_no_cors_headers() -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         body = b"\x81\xa6number\x01"
         for more in ({"Origin": p.url}, {"Sec-Fetch-Mode": "cors"}):
             answer = await c.post(f"{p.url}/nodes/double", headers=signed(p, body) | more, content=body)
@@ -230,7 +231,7 @@ async def test_a_browser_is_refused_whatever_it_signs_and_gets_no_cors_headers()
 
 
 async def test_a_body_over_the_bound_is_refused_before_it_is_read() -> None:
-    async with pair() as p, httpx.AsyncClient(trust_env=False) as c:
+    async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         body = b"x" * (BODY_BYTES_MAX + 1)
         answer = await c.post(f"{p.url}/nodes/double", headers=signed(p, body), content=body)
         assert answer.status_code == 413

@@ -16,6 +16,7 @@ from tests.support.drivers.http import client as http_client
 from tests.support.drivers.http import reader
 from tests.support.drivers.rawclient import connected
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
+from tests.support.patience import WITHIN_S
 from tests.support.servers.key_server import key_server
 from tests.support.worlds.everywhere import WAYS, running
 from tests.support.worlds.own_accounts import ALICE, BOB, Accounts, application
@@ -45,7 +46,7 @@ async def test_a_user_of_the_application_is_signed_in_on_every_way_in(
             assert await events.texts(1) == ["a"]
         ticket = (await http.post("/ticket")).json()["ticket"]
         async with (
-            httpx.AsyncClient(base_url=url) as plain,
+            httpx.AsyncClient(base_url=url, timeout=WITHIN_S) as plain,
             reader(plain, stream, after=0, ticket=ticket) as events,
         ):
             assert await events.texts(1) == ["a"]

@@ -8,6 +8,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.storing import Stored, stored
 
 KIB = 1024
@@ -85,7 +86,7 @@ async def test_who_has_used_up_its_quota_is_still_known_after_a_restart(tmp_path
 async def test_a_user_that_begins_too_many_streams_is_refused_and_its_streams_go_on(tmp_path: Path) -> None:
     async with stored(tmp_path / "data", streams_begun_per_day=20) as s, s.client(2) as other:
         headers = {"Authorization": f"Bearer {s.token(1)}", "Content-Type": "text/plain"}
-        async with httpx.AsyncClient(base_url=s.app.url, headers=headers) as http:
+        async with httpx.AsyncClient(base_url=s.app.url, headers=headers, timeout=WITHIN_S) as http:
             answers = [await http.put(f"/ds/user/1/{number}", content="a") for number in range(30)]
             codes = [answer.status_code for answer in answers]
             made = codes.count(201)

@@ -33,6 +33,20 @@ def test_a_fault_is_seen() -> None:
     assert not fault_of(Target(read, (IndexError,), ()), b"ab")
 
 
+@pytest.mark.parametrize(("seconds", "fault"), [((0.1,), ""), ((9, 0.1), ""), ((9, 8, 7), "took 7.0 s")])
+def test_a_reader_is_slow_if_it_is_slow_each_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], fault: str
+) -> None:
+    now_s, left = [0.0], list(seconds)
+    monkeypatch.setattr("time.thread_time", lambda: now_s[0])
+
+    def read(_data: bytes) -> None:
+        now_s[0] += left.pop(0)
+
+    assert fault_of(Target(read, (ValueError,), ()), b"") == fault
+    assert not left
+
+
 def test_fuzzing_that_is_guided_looks_only_at_what_reads_the_bytes() -> None:
     target = TARGETS["IMAP"]
     modules = modules_of(lambda data: bool(fault_of(target, data)), target.seeds)

@@ -102,6 +102,7 @@ async def raw(url: str, *subprotocols: str, **options: Any) -> AsyncIterator[Raw
         max_size=1 << 25,
         proxy=None,
         **options,
+        open_timeout=WITHIN_S,
     )
     try:
         yield RawClient(ws)

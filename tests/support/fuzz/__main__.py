@@ -22,19 +22,25 @@ GUIDED_S, BLIND_S = 60.0, 6.0
 """For each target."""
 SLOW_S = 0.5
 """Of processor time, for at most 4 KiB: more is a way to hold the service up."""
+TRIES = 3
+"""What is slow is slow each time. Garbage may be collected in one of them."""
 
 
 def fault_of(target: Target, data: bytes) -> str:
     """What is wrong with the answer to these bytes; "" if nothing is."""
-    began_s = time.thread_time()
-    try:
-        target.read(data)
-    except target.errors:
-        pass
-    except Exception as error:  # noqa: BLE001  that is what is looked for
-        return f"{type(error).__name__}: {error}"[:200]
-    took_s = time.thread_time() - began_s
-    return f"took {took_s:.1f} s" if took_s > SLOW_S else ""
+    took_s = 0.0
+    for _ in range(TRIES):
+        began_s = time.thread_time()
+        try:
+            target.read(data)
+        except target.errors:
+            pass
+        except Exception as error:  # noqa: BLE001  that is what is looked for
+            return f"{type(error).__name__}: {error}"[:200]
+        took_s = time.thread_time() - began_s
+        if took_s <= SLOW_S:
+            return ""
+    return f"took {took_s:.1f} s"
 
 
 def kept(name: str) -> Iterator[bytes]:

@@ -73,7 +73,9 @@ class Running:
     @asynccontextmanager
     async def front_end(self, path: str = "/ws") -> AsyncIterator[FrontEnd]:
         url = self.app.url.replace("http", "ws") + path
-        async with connect(url, proxy=None, max_size=None) as ws:  # browsers have no bound
+        async with connect(
+            url, proxy=None, max_size=None, open_timeout=WITHIN_S
+        ) as ws:  # browsers have no bound
             yield FrontEnd(ws)
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.transport.server.metrics import Metrics
 from huahuo.transport.server.site import CACHE_FOR_EVER, CSP, Asset, Phase, Site
+from tests.support.patience import WITHIN_S
 
 PAGE = b"<!doctype html><title>huahuo</title>" + b"<p>\xe8\x8a\xb1\xe7\x81\xab</p>" * 50
 DICTIONARY = bytes(range(256)) * 4
@@ -241,7 +242,10 @@ async def test_a_path_over_the_bound_is_refused() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/metrics"])
 async def test_a_websocket_upgrade_passes_whatever_its_path(path: str) -> None:
-    async with served() as w, connect(f"ws://127.0.0.1:{w.port}{path}", compression=None):
+    async with (
+        served() as w,
+        connect(f"ws://127.0.0.1:{w.port}{path}", compression=None, open_timeout=WITHIN_S),
+    ):
         pass
 
 
@@ -300,5 +304,5 @@ async def test_a_request_for_a_websocket_is_not_counted() -> None:
     async with served() as w:
         while (await w.ask("/")).status != 429:
             pass
-        async with connect(f"ws://127.0.0.1:{w.port}", proxy=None):
+        async with connect(f"ws://127.0.0.1:{w.port}", proxy=None, open_timeout=WITHIN_S):
             pass
