@@ -3,7 +3,7 @@
 from typing import Any
 
 from huahuo.mailcheck.classic.elsewhere import AT_ONCE_MAX, DELETED_MAX, EVERY_S, Elsewhere
-from tests.unit.mailcheck.test_classic_interpreter import Talk
+from tests.support.models.firemail_talk import Talk
 
 FLOOD = 20_000
 A_SECOND = 2_000
