@@ -8,16 +8,19 @@
 // of the lines themselves (of the token, or because the job was cancelled or the service stays away) ends the
 // import: what was not sent is told as failed. An import outlives its socket, for the page opens another one.
 // Who signs in on the page meanwhile is told nothing of it.
+//
+// Mailboxes that others add and delete while many come are told together, the last ones with the answer of the
+// page's next heartbeat. One is sent soon after such a message, so the page need not wait for its own.
 
 window.API_URL = '';
 window.WS_URL = '/ws';
 (() => {
   const LONG_CHARS = 256 * 1024, PIECE_CHARS = 160 * 1024, LINES_MAX = 20000;
-  const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, ADDED_MS = 30000;
+  const TRIES = 5, RETRY_S = 2, TOLD_EVERY_MS = 5000, QUIET_MS = 30000, ASKED_MS = 2500;
   const OF_LINES = [400, 413, 422], BUSY = [429, 503], NO_JOBS = 404;
   const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
   const underWay = new Set();
-  let signedIn = '', added = 0, addedUntil = 0;
+  let signedIn = '', quietUntil = 0;
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
   function pieces(text) {
@@ -43,14 +46,19 @@ window.WS_URL = '/ws';
 
   window.WebSocket = class extends WebSocket {
     #token = '';
+    #asks = 0;
 
     constructor(...given) {
       super(...given);
       this.addEventListener('message', (event) => {
-        if (!String(event.data).startsWith('{"type":"email_added"')) return;
-        if (!underWay.size && (added <= 0 || performance.now() > addedUntil)) return;
-        added -= 1;
-        event.stopImmediatePropagation();
+        const text = String(event.data);
+        if (text.startsWith('{"type":"emails_list"') && !underWay.size) quietUntil = 0;
+        if (!text.startsWith('{"type":"email_added"') && !text.startsWith('{"type":"emails_deleted"')) return;
+        clearTimeout(this.#asks);
+        const ask = () => this.readyState === this.OPEN && super.send('{"type":"heartbeat"}');
+        this.#asks = setTimeout(ask, ASKED_MS);
+        const isOwn = underWay.size || performance.now() < quietUntil;
+        if (isOwn && text.startsWith('{"type":"email_added"')) event.stopImmediatePropagation();
       });
     }
 
@@ -136,8 +144,7 @@ window.WS_URL = '/ws';
         }
       }
       if (job_id !== undefined) await this.#command('end_import', { job_id, stopped: Boolean(stopped) });
-      added += success;
-      addedUntil = performance.now() + ADDED_MS;
+      quietUntil = performance.now() + QUIET_MS;
       const message = success ? `成功导入 ${success} 个邮箱` : '没有成功导入任何邮箱';
       this.#say({ type: success ? 'success' : 'warning', message });
       if (success) this.#say({ type: 'emails_imported', message });

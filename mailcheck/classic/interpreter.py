@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from huahuo.actors.plugins.tongues import Message, Understood
 from huahuo.mailcheck.classic import classic_zh, hearing, telling
+from huahuo.mailcheck.classic.elsewhere import Elsewhere
 from huahuo.mailcheck.classic.hearing import COMMANDS, NO_FORM, Wrong
 from huahuo.mailcheck.classic.repeats import Repeats, key_of
 from huahuo.mailcheck.classic.running import Running
@@ -25,6 +26,8 @@ _TRY_AGAIN: Final = 1013
 _PUSH_S: Final = 0.9
 """That front end reads a mailbox anew one second after it heard of it. Sooner, once is enough."""
 _FAILED: Final = frozenset({"error", "need_reauth"})
+_UNSEEN: Final = frozenset({"firemail_emails", "firemail_mails"})
+"""Queries whose answers go to the client unchanged, so nothing waits for them here."""
 
 
 class _Asked:
@@ -52,6 +55,7 @@ class FireMail:
         self._numbered = 0
         self._asked: dict[str, _Asked] = {}
         self._repeats = Repeats()
+        self._elsewhere = Elsewhere()
         self._own: set[int] = set()
         """Mailboxes that this connection added or deleted, until their event has come."""
         self._importing = 0
@@ -71,7 +75,7 @@ class FireMail:
             case "authenticate":
                 return Understood([{"action": "authenticate", "token": message.get("token")}])
             case "heartbeat":
-                return Understood([{"action": "heartbeat"}])
+                return Understood([{"action": "heartbeat"}], self._elsewhere.due(now_s))
         if not self._signed_in:
             return _said(NOT_SIGNED_IN)
         asked = hearing.asked_of(message)
@@ -84,6 +88,8 @@ class FireMail:
             if answers is not None:
                 return Understood(said=answers)
         self._importing += action == "firemail_import"
+        if action == "firemail_emails":
+            self._elsewhere.listed()
         shown: dict[str, Any] = {name: asked[name] for name in ("email", "email_id") if name in asked}
         passed = [self._pass(asked, shown, key)]
         if action == "firemail_emails" and not self._listed:
@@ -95,7 +101,8 @@ class FireMail:
     def _pass(self, asked: dict[str, Any], fields: Mapping[str, Any], key: bytes | None) -> Message:
         self._numbered += 1
         number = f"f{self._numbered}"
-        self._asked[number] = _Asked(asked["action"], fields, key)
+        if asked["action"] not in _UNSEEN:
+            self._asked[number] = _Asked(asked["action"], fields, key)
         return {**asked, "id": number}
 
     # What it is told --------------------------------------------------------------------------------------
@@ -113,8 +120,9 @@ class FireMail:
             case "heartbeat_response":
                 return [message]
             case "error":
-                signed_in = message.get("code") != "unauthenticated"
-                return [_error(str(message["message"]) if signed_in else NOT_SIGNED_IN)]
+                if message.get("code") == "unauthenticated":
+                    return [_error(NOT_SIGNED_IN)]
+                return telling.replied("", {}, message)
             case "goaway" if message.get("code") in _SIGNED_OUT and not self._told_why:
                 return [_error(BAD_TOKEN)]
             case _:
@@ -171,6 +179,9 @@ class FireMail:
         email_id = event.get("email_id")
         if not isinstance(email_id, int):
             return []
+        return [*self._of_mailbox(email_id, event, now_s), *self._elsewhere.due(now_s)]
+
+    def _of_mailbox(self, email_id: int, event: Message, now_s: float) -> Sequence[Message]:
         match event["type"]:
             case "check_progress":
                 return self._progress(email_id, event["progress"], event)
@@ -179,14 +190,13 @@ class FireMail:
             case "mail_received":
                 return self._received(email_id, event, now_s)
             case "email_added":
-                return self._added(email_id, event)
+                self._added(email_id, event)
+                return []
             case "email_deleted":
-                if email_id in self._own:
-                    self._own.discard(email_id)
-                    return []
-                return [
-                    {"type": "emails_deleted", "email_ids": [email_id], "message": classic_zh.ONE_DELETED}
-                ]
+                if email_id not in self._own:
+                    self._elsewhere.deleted(email_id)
+                self._own.discard(email_id)
+                return []
             case _:
                 return []
 
@@ -219,16 +229,13 @@ class FireMail:
         self._pushed_s[email_id] = now_s
         return [{**_progressed(email_id, PROGRESS_MAX, event), "message": classic_zh.NEW_MAIL}]
 
-    def _added(self, email_id: int, event: Message) -> Sequence[Message]:
+    def _added(self, email_id: int, event: Message) -> None:
         if email_id in self._own:
             self._own.discard(email_id)
-            return []
-        if self._importing or self._imported:
+        elif self._importing or self._imported:
             self._imported -= 1
-            return []
-        return [
-            {"type": "email_added", "message": classic_zh.ADDED.format(event["email"]), "email_id": email_id}
-        ]
+        else:
+            self._elsewhere.added(email_id, event["email"])
 
 
 def _progressed(email_id: int, progress: int, event: Message) -> Message:

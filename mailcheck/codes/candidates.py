@@ -57,9 +57,10 @@ _PAIRS = re.compile(r"^ ?((?:[A-Z][0-9]|[0-9][A-Z])(?: (?:[A-Z][0-9]|[0-9][A-Z])
 _PHRASE = re.compile(r"(?:^ ?|: )([a-z]{3,10}(?:-[a-z]{3,10}){2,4}) ?$", re.MULTILINE)
 """`bold-river-sand-lamp`, alone on its line or after a colon."""
 _DATE = re.compile(
-    r"(?:19|20)[0-9]{2}[-/. ][0-9]{1,2}(?:[-/. ][0-9]{1,2})?"
-    r"|[0-9]{1,2}[-/. ][0-9]{1,2}[-/. ](?:19|20)[0-9]{2}"
+    r"(?:19|20)[0-9]{2}[-/. ](?:0?[1-9]|1[0-2])(?:[-/. ](?:0?[1-9]|[12][0-9]|3[01]))?"
+    r"|(?:0?[1-9]|[12][0-9]|3[01])[-/. ](?:0?[1-9]|[12][0-9]|3[01])[-/. ](?:19|20)[0-9]{2}"
 )
+"""With a month and a day that there are: `2051 77` is none."""
 _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
 """Digit by digit: only codes are written like this."""
 _ROUND = re.compile(r"[0-9]{2}00")

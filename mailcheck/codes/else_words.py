@@ -33,7 +33,9 @@ NOT_BEFORE: Final = listed(
     postal | post | area | country | error | status | source | product | gift | qr | bar | dress |
     tracking | booking | reservation | item | sort | branch | exit | colour | color | building | tax |
     swift | qr- | rate | fare | door | gate | pickup | pick-up | collection | promo- | class | bank |
-    meeting | conference | license | licence | morse | course | style | wi-fi | wifi | group | 会议 |
+    return | returns | warranty | repair | claim | shipping | delivery | 退货 | 退換 | 退换 | 返品 | 保修 |
+    保証 | 반품 | 교환 | 보증 | 배송 | meeting | conference |
+    license | licence | morse | course | style | wi-fi | wifi | group | 会议 |
     會議 | 初始 | 支付 | 取件 | 提货 | 取货 | 验真 | 核销 | 折扣 | 门禁 | 開門 | 开门 | 割引 | 郵便 |
     商品 | 紹介 | 招待 | 注文 | 予約 | 電話 | 追跡 | 伝票 | 会員 | 受付 | 优惠 | 邀请 | 错误 | 推广 |
     兑换 | 邮政 | 源 | 二维 | 口座 | 整理 | 管理 | 製品 | 型番 | 製造 | シリアル | 社員 | 暗証 | 会議 |
@@ -56,7 +58,8 @@ NOT_AFTER: Final = listed(
     of conduct | de pedido | portail | d'entrée | de client | de recogida | de cliente | de vuelo |
     de tarjeta | pin de | получения | бронирования | ячейки | домофона | двери | страны | города |
     заказа | клиента | de suivi | de reserva | civil | de la route | de producto | de referencia |
-    region | ошибки | товара | скидки | региона | купона
+    de retour | de garantie | de devolución | de garantía | de envío | de livraison | возврата | гарантии |
+    доставки | отправления | region | ошибки | товара | скидки | региона | купона
     """
 )
 """After a weak word: another kind of code."""

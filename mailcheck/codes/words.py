@@ -153,6 +153,7 @@ KINDS: Final = listed(
     strich | bar | qr | post | länder | kenn | tür | farb | zip | status | exit | swift | tracking |
     dress | en | de | uni | op | bank | tor | schrank | fach | tresor | haus | kapi | kauf | kaf | ori |
     source | byte | morse | konferenz | gast | geschenk | storno | kunden | lieferanten | händler |
+    retouren | rücksende | rückgabe | garantie | reparatur | versand | liefer |
     mandanten | mitglieds | artikel | produkt | material | bestell | auftrags | rechnungs | kassen |
     filial | personal | projekt | vertrags | steuer | kostenstellen | abteilungs | raum | platz | sitz
     """
