@@ -1,13 +1,14 @@
 """One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
+from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
 from huahuo.eventstore.sequencer.sockets import detect_dead_peer
 
@@ -92,6 +93,7 @@ async def open_link(
     Raises:
         Unreachable: none of them answers as a primary.
         SignInRefused: none does, and one does not let us in.
+        FileUnusable: a file that the address names can't be used.
         Misconfigured: the server may lose what it acknowledged.
     """
     reasons: list[SequencerError] = []
@@ -101,7 +103,7 @@ async def open_link(
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-            reasons.append(Unreachable(f"{host}: {first_line(error)}"))
+            reasons.append(Unreachable(f"{host}: {_told(error, address)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
@@ -121,7 +123,7 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
             target_session_attrs="primary",
         )
     except _SIGN_IN as error:
-        raise SignInRefused(f"{host} refuses to let us in: {first_line(error)}") from None
+        raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -207,6 +209,23 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
             FORMAT,
             log_id,
         )
+
+
+_HINTS = (
+    ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
+    ("no encryption", "?sslmode=verify-full speaks TLS"),
+    ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
+)
+"""What a failed attempt says, and what may help."""
+_TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
+
+
+def _told(error: BaseException, address: LogAddress) -> str:
+    said = first_line(error)
+    if address.encrypted and isinstance(error, _TLS_ENDED):
+        return tls_refusal(error, address, said)
+    hint = next((hint for part, hint in _HINTS if part in said), "")
+    return f"{said} ({hint})" if hint else said
 
 
 def first_line(error: BaseException) -> str:
