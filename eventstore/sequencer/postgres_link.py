@@ -67,6 +67,8 @@ class Link:
         self.host = host
         self.log = ""
         self.timeline = 0
+        self.standbys = False
+        """Whether a commit waits for a synchronous standby."""
         self.broken_wait = False
         """A wait for the synchronous standby was ended by somebody: the commit may be on this server only."""
         connection.add_log_listener(self._hear)
@@ -77,6 +79,13 @@ class Link:
         # 01000 is every warning; this one has no code of its own, and its text may be translated.
         if getattr(message, "sqlstate", "") == "01000":
             self.broken_wait = True
+
+    @property
+    def stuck(self) -> str:
+        """Why a commit may not end; "" if nothing is known."""
+        if not self.standbys:
+            return ""
+        return "PostgreSQL or its synchronous standby may be away: see pg_stat_replication on the primary"
 
     def drop(self) -> None:
         """End the connection without waiting, and without cancelling what runs on the server."""
@@ -127,7 +136,7 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
-            await _check(connection)
+            link.standbys = await _check(connection)
             link.timeline = await _timeline(connection, timeline)
             link.log = await _log_of(connection, address, log_id)
         connection.remove_log_listener(link._hear)  # noqa: SLF001  warnings of making tables mean nothing
@@ -139,7 +148,8 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
     return link
 
 
-async def _check(connection: Any) -> None:
+async def _check(connection: Any) -> bool:
+    """Whether its commits wait for a standby. Raises ConnectionError, Misconfigured."""
     found = await connection.fetchrow(_SETTINGS)
     if found["standby"]:
         raise ConnectionError("it is a standby")
@@ -157,6 +167,7 @@ async def _check(connection: Any) -> None:
         )
     if found["version"] >= TRANSACTION_TIMEOUT_SINCE:
         await connection.execute("SET transaction_timeout = 0")
+    return bool(found["standbys"])
 
 
 async def _timeline(connection: Any, newest: int) -> int:
@@ -221,11 +232,22 @@ _TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExist
 
 
 def _told(error: BaseException, address: LogAddress) -> str:
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return f"it is a standby ({address.kind}://primary,standby/… names both)"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
     said = first_line(error)
     if address.encrypted and isinstance(error, _TLS_ENDED):
         return tls_refusal(error, address, said)
     hint = next((hint for part, hint in _HINTS if part in said), "")
     return f"{said} ({hint})" if hint else said
+
+
+def failed(error: BaseException, link: Link) -> str:
+    """What a failed statement says."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return f"an earlier commit has not ended for {LOCK_S} s" + (f": {link.stuck}" if link.stuck else "")
+    return first_line(error)
 
 
 def first_line(error: BaseException) -> str:
