@@ -76,7 +76,7 @@ async def opened(url: str) -> AsyncIterator[RemoteSequencer]:
 both = pytest.mark.parametrize("kind", ["nats", "postgres"])
 
 
-@both
+@pytest.mark.parametrize("kind", ["postgres"])
 async def test_a_server_that_asks_for_a_certificate_takes_a_node_that_has_one(
     secured: Secured, name: str, kind: str
 ) -> None:
@@ -121,7 +121,7 @@ async def test_a_file_of_the_address_that_cannot_be_used_is_named_by_its_option(
             await sequencer.check()
 
 
-@both
+@pytest.mark.parametrize("kind", ["postgres"])
 async def test_a_node_that_reads_goes_on_once_a_file_that_was_gone_is_back(
     secured: Secured, name: str, kind: str, tmp_path: Path
 ) -> None:
