@@ -61,7 +61,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """asyncpg and nats-py leave the transport of a refused handshake to the collector, which warns of it."""
+    """Clients leave the transport of a refused handshake to the collector, which warns of it."""
     yield
     gc.collect()
 
