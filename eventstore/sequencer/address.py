@@ -4,7 +4,8 @@
     nats://user:password@a,b:4223,c?replicas=3&monitor=http://a:8222
 
 Hosts other than this machine are spoken to over TLS, and their certificate is verified, unless the URL says
-`sslmode=disable` (PostgreSQL) or `tls=off` (NATS).
+`sslmode=disable` (PostgreSQL) or `tls=off` (NATS). So is this machine if the URL names a certificate, or says
+tls://, `sslmode=verify-full` or `tls=verify`.
 """
 
 import ipaddress
@@ -22,6 +23,10 @@ _OPTIONS = {
     "postgres": {"name", "sslmode", "sslrootcert", "sslcert", "sslkey", "password_file"},
     "nats": {"name", "replicas", "monitor", "tls", "ca", "cert", "key", "creds", "password_file"},
 }
+
+
+_OF_TLS = {"sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"}
+"""An address that names one of them means TLS, on this machine too."""
 
 
 class BadAddress(ValueError):  # noqa: N818  the condition is the name
@@ -51,7 +56,7 @@ class Host(NamedTuple):
 class LogAddress:
     """An ordered log's address. Its text and its repr hold no credential."""
 
-    __slots__ = ("database", "hosts", "kind", "name", "options", "password", "user")
+    __slots__ = ("_asks_for_tls", "database", "hosts", "kind", "name", "options", "password", "user")
 
     def __init__(self, url: str) -> None:
         """Take `url` apart.
@@ -81,6 +86,7 @@ class LogAddress:
             raise BadAddress("name= takes at most 40 of a-z, 0-9 and _, and begins with a letter")
         if self.kind == "nats" and path.strip("/"):
             raise BadAddress("a nats:// address has no path: several logs on one server differ by ?name=")
+        self._asks_for_tls = scheme == "tls" or not _OF_TLS.isdisjoint(self.options)
         if scheme == "tls" and self.options.get("tls") == "off":
             raise BadAddress("tls:// and tls=off contradict each other")
 
@@ -94,11 +100,10 @@ class LogAddress:
     @property
     def encrypted(self) -> bool:
         """Whether the connection must be TLS with a verified certificate."""
-        if self.kind == "postgres":
-            mode = self.options.get("sslmode")
-            return mode == "verify-full" or (mode is None and not self.local)
-        mode = self.options.get("tls")
-        return mode == "verify" or (mode is None and not self.local)
+        mode = self.options.get("sslmode" if self.kind == "postgres" else "tls")
+        if mode is not None:
+            return mode != ("disable" if self.kind == "postgres" else "off")
+        return self._asks_for_tls or not self.local
 
     @property
     def local(self) -> bool:

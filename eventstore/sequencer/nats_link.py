@@ -14,7 +14,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, password_of, tls_context
+from huahuo.eventstore.sequencer.credentials import (
+    SignInRefused,
+    password_of,
+    tls_context,
+    tls_refusal,
+    user_key_of,
+)
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 
 CONNECT_S = 3.0
@@ -26,6 +32,9 @@ AGAIN_S = 0.5
 AGAIN_BYTES_MAX = 256 << 10
 """What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
+
+_ENDED = (BrokenPipeError, ConnectionResetError, nats.errors.ConnectionClosedError, nats.errors.UnexpectedEOF)
+"""How a connection over TLS may end that the server refuses."""
 
 
 class NotEncrypted(nats.errors.Error):
@@ -59,10 +68,11 @@ class Link:
         """Connect and sign in.
 
         Raises:
-            SignInRefused: see there.
+            SignInRefused, FileUnusable: see there.
             nats.errors.Error, OSError, TimeoutError: it does not answer.
         """
-        options = address.options
+        # Before `connect`: the client can't be closed if that was not called.
+        key, tls = user_key_of(address), tls_context(address) if address.encrypted else None
         scheme = "tls" if address.encrypted else "nats"
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -72,8 +82,9 @@ class Link:
                     user=address.user if password else None,
                     password=password or None,
                     token=address.user if address.user and not password else None,
-                    user_credentials=options.get("creds"),
-                    tls=tls_context(address) if address.encrypted else None,
+                    user_jwt_cb=(lambda: key.jwt) if key else None,
+                    signature_cb=key.sign if key else None,
+                    tls=tls,
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
@@ -88,9 +99,8 @@ class Link:
         except BaseException as error:
             await self.close()
             if "uthorization" in f"{self.reason} {error}":
-                raise SignInRefused(
-                    f"{self.host} refuses to let us in: look at the user and password"
-                ) from None
+                what = "file of creds=" if key else "user and password"
+                raise SignInRefused(f"{self.host} refuses to let us in: look at the {what}") from None
             raise
 
     async def request(
@@ -225,6 +235,7 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
     Raises:
         Unreachable: none does.
         SignInRefused: one answers, and refuses to let us in.
+        FileUnusable: a file that the address names can't be used.
     """
     password = password_of(address)
     reasons = []
@@ -233,7 +244,10 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
         try:
             await link.open(address, password)
         except ERRORS as error:
-            reasons.append(f"{host}: {link.reason or str(error) or type(error).__name__}")
+            said = link.reason or str(error) or type(error).__name__
+            if isinstance(error, ssl.SSLError) or (address.encrypted and isinstance(error, _ENDED)):
+                said = tls_refusal(error, address, said)
+            reasons.append(f"{host}: {said}")
         else:
             return link
     raise Unreachable(f"no server answers at {address}: {'; '.join(reasons)}")

@@ -29,7 +29,7 @@ from huahuo.eventstore.sequencer.port import (
     Unreachable,
 )
 from huahuo.eventstore.sequencer.postgres_entry import Entry
-from huahuo.eventstore.sequencer.postgres_link import LOST, Link, first_line
+from huahuo.eventstore.sequencer.postgres_link import LOST, Link, failed, first_line
 from huahuo.eventstore.sequencer.postgres_links import Links
 from huahuo.eventstore.sequencer.postgres_page import OwnNewest, compare, judge
 
@@ -212,7 +212,7 @@ class PostgresSequencer:
     async def _commit(self, link: Link, batch: list[Entry]) -> bool:
         """Commit `batch`; False if the connection is of no more use."""
         for entry in batch:
-            entry.sent = True
+            entry.sent, entry.hint = True, link.stuck
         try:
             with self.links.succession.attended(link):
                 rows = await link.connection.fetch(
@@ -229,7 +229,7 @@ class PostgresSequencer:
             return self._doubt(batch)
         except asyncpg.PostgresError as error:
             for entry in batch:
-                entry.fail(Unreachable(f"PostgreSQL refused: {first_line(error)}"))
+                entry.fail(Unreachable(f"PostgreSQL refused: {failed(error, link)}"))
             return not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
         except asyncio.CancelledError:
             self._doubt(batch)
@@ -296,7 +296,8 @@ class PostgresSequencer:
             except (*LOST, asyncpg.PostgresError) as error:
                 self.links.drop(link)
                 self._side = None
-                raise Unreachable(f"the log at {self.address} went away: {type(error).__name__}") from None
+                said = f"the log at {self.address} went away: {failed(error, link)}"
+                raise Unreachable(said) from None
             if link.broken_wait:
                 self.links.drop(link)
                 self._side = None

@@ -8,18 +8,20 @@ from huahuo.eventstore.sequencer.port import InDoubt, SequencerError, Unreachabl
 class Entry:
     """See the module."""
 
-    __slots__ = ("body", "future", "id", "sent")
+    __slots__ = ("body", "future", "hint", "id", "sent")
 
     def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
         self.body = body
         self.id = proposal_id
         self.future = future
         self.sent = False
+        self.hint = ""
+        """See `InDoubt`."""
 
     def expire(self) -> None:
         """The caller has waited for long enough."""
         if self.sent:
-            self.fail(InDoubt("the log has not said whether it keeps the proposal"))
+            self.fail(InDoubt("the log has not said whether it keeps the proposal", self.hint))
         else:
             self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
 

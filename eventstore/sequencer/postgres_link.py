@@ -1,13 +1,14 @@
 """One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
+from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
 from huahuo.eventstore.sequencer.sockets import detect_dead_peer
 
@@ -66,6 +67,8 @@ class Link:
         self.host = host
         self.log = ""
         self.timeline = 0
+        self.standbys = False
+        """Whether a commit waits for a synchronous standby."""
         self.broken_wait = False
         """A wait for the synchronous standby was ended by somebody: the commit may be on this server only."""
         connection.add_log_listener(self._hear)
@@ -76,6 +79,13 @@ class Link:
         # 01000 is every warning; this one has no code of its own, and its text may be translated.
         if getattr(message, "sqlstate", "") == "01000":
             self.broken_wait = True
+
+    @property
+    def stuck(self) -> str:
+        """Why a commit may not end; "" if nothing is known."""
+        if not self.standbys:
+            return ""
+        return "PostgreSQL or its synchronous standby may be away: see pg_stat_replication on the primary"
 
     def drop(self) -> None:
         """End the connection without waiting, and without cancelling what runs on the server."""
@@ -92,6 +102,7 @@ async def open_link(
     Raises:
         Unreachable: none of them answers as a primary.
         SignInRefused: none does, and one does not let us in.
+        FileUnusable: a file that the address names can't be used.
         Misconfigured: the server may lose what it acknowledged.
     """
     reasons: list[SequencerError] = []
@@ -101,7 +112,7 @@ async def open_link(
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-            reasons.append(Unreachable(f"{host}: {first_line(error)}"))
+            reasons.append(Unreachable(f"{host}: {_told(error, address)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
@@ -121,11 +132,11 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
             target_session_attrs="primary",
         )
     except _SIGN_IN as error:
-        raise SignInRefused(f"{host} refuses to let us in: {first_line(error)}") from None
+        raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
-            await _check(connection)
+            link.standbys = await _check(connection)
             link.timeline = await _timeline(connection, timeline)
             link.log = await _log_of(connection, address, log_id)
         connection.remove_log_listener(link._hear)  # noqa: SLF001  warnings of making tables mean nothing
@@ -137,7 +148,8 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
     return link
 
 
-async def _check(connection: Any) -> None:
+async def _check(connection: Any) -> bool:
+    """Whether its commits wait for a standby. Raises ConnectionError, Misconfigured."""
     found = await connection.fetchrow(_SETTINGS)
     if found["standby"]:
         raise ConnectionError("it is a standby")
@@ -155,6 +167,7 @@ async def _check(connection: Any) -> None:
         )
     if found["version"] >= TRANSACTION_TIMEOUT_SINCE:
         await connection.execute("SET transaction_timeout = 0")
+    return bool(found["standbys"])
 
 
 async def _timeline(connection: Any, newest: int) -> int:
@@ -207,6 +220,34 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
             FORMAT,
             log_id,
         )
+
+
+_HINTS = (
+    ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
+    ("no encryption", "?sslmode=verify-full speaks TLS"),
+    ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
+)
+"""What a failed attempt says, and what may help."""
+_TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
+
+
+def _told(error: BaseException, address: LogAddress) -> str:
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return f"it is a standby ({address.kind}://primary,standby/… names both)"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    said = first_line(error)
+    if address.encrypted and isinstance(error, _TLS_ENDED):
+        return tls_refusal(error, address, said)
+    hint = next((hint for part, hint in _HINTS if part in said), "")
+    return f"{said} ({hint})" if hint else said
+
+
+def failed(error: BaseException, link: Link) -> str:
+    """What a failed statement says."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return f"an earlier commit has not ended for {LOCK_S} s" + (f": {link.stuck}" if link.stuck else "")
+    return first_line(error)
 
 
 def first_line(error: BaseException) -> str:

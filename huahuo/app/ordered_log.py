@@ -9,7 +9,7 @@ from huahuo.app.config import Settings
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused
+from huahuo.eventstore.sequencer.credentials import FileUnusable, SignInRefused
 from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
 from huahuo.eventstore.sqlite.replica import is_replica
@@ -58,14 +58,14 @@ async def _look(
     An `empty` directory waits for its answer; one with a replica goes on without it.
 
     Raises:
-        ConfigError: it may lose commits; or an empty directory is not let in.
+        ConfigError: it may lose commits; a file can't be used; an empty directory is not let in.
     """
     told = ""
     while True:
         try:
             for warning in await sequencer.check():
                 _log.warning("ordered_log", log=str(address), warning=warning)
-        except Misconfigured as error:
+        except (Misconfigured, FileUnusable) as error:
             raise ConfigError(f"{address}: {error}") from None
         except SignInRefused as error:
             if empty:

@@ -5,8 +5,9 @@ The contract itself runs over it in test_sequencer.py.
 
 import asyncio
 import contextlib
+import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import asyncpg
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer import postgres_links
+from huahuo.eventstore.sequencer import postgres, postgres_link, postgres_links
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
@@ -23,13 +24,14 @@ from huahuo.eventstore.sequencer.postgres import PROPOSAL_BYTES_MAX, PostgresSeq
 from huahuo.eventstore.sequencer.postgres_link import Link, open_link
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
-from tests.support.servers.postgres import PASSWORD, Postgres, postgres
+from tests.support.servers.postgres import PASSWORD, Postgres
+from tests.support.servers.postgres import postgres as postgres_server
 from tests.support.worlds.sequencers import put, read
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    with postgres() as running:
+    with postgres_server() as running:
         yield running
 
 
@@ -233,11 +235,60 @@ async def test_a_connection_that_was_opened_before_a_promotion_and_is_ready_afte
         assert "another server was promoted" in one.trouble
 
 
+async def told(call: Callable[[], Awaitable[int]], part: str) -> str:
+    """What the call says once that has `part`. It is made again until then."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                await call()
+            except (InDoubt, Unreachable) as error:
+                said = f"{error}: {getattr(error, 'hint', '')}"
+                if part in said:
+                    return said
+
+
+async def test_a_commit_that_waits_for_an_absent_standby_says_so_to_all_nodes_and_ends_when_it_may(
+    server: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(server, name) as first:
+        await put(first, b"first")  # its tables are made
+    monkeypatch.setattr(postgres, "ANSWER_S", 0.5)
+    monkeypatch.setitem(postgres_link._SESSION, "lock_timeout", "100ms")  # noqa: SLF001  it is 8 s
+    server.run("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+    server.run("SELECT pg_reload_conf()")
+    async with opened(server, name) as one, opened(server, name) as other:
+        try:
+            # A connection knows the setting as it was when it was opened.
+            while server.run("SHOW synchronous_standby_names") != "absent":  # noqa: ASYNC110  it is a state
+                await asyncio.sleep(0.01)
+            numbers = itertools.count()
+            said = await told(lambda: one.propose(b"a", f"{next(numbers)}"), "standby may be away")
+            assert "see pg_stat_replication on the primary" in said
+            said = await told(lambda: other.propose(b"b", "b"), "an earlier commit has not ended")
+            assert "standby may be away" in said
+            assert "standby may be away" in await told(other.last, "an earlier commit has not ended")
+        finally:
+            server.run("ALTER SYSTEM RESET synchronous_standby_names")
+            server.run("SELECT pg_reload_conf()")
+        await put(one, b"c")
+        await put(other, b"d")
+
+
+@pytest.mark.slow
+async def test_an_address_of_a_standby_alone_is_told_to_name_the_primary_too(name: str) -> None:
+    with postgres_server() as server, server.standby() as standby:
+        async with opened(standby, name) as one:
+            with pytest.raises(
+                Unreachable, match=r"it is a standby \(postgres://primary,standby/… names both\)"
+            ):
+                await one.check()
+
+
 if WHOLE:  # a minute: `make check-all`
 
     @pytest.mark.slow
     async def test_a_promoted_standby_has_all_that_was_acknowledged() -> None:
-        with postgres() as server, server.standby() as standby:
+        with postgres_server() as server, server.standby() as standby:
             url = server.url.replace(f":{server.port}/", f":{server.port},127.0.0.1:{standby.port}/")
             one = PostgresSequencer(LogAddress(url), SystemAmbient())
             assert await one.check() == []
@@ -257,7 +308,7 @@ if WHOLE:  # a minute: `make check-all`
 
     @pytest.mark.slow
     async def test_a_primary_that_is_frozen_and_replaced_is_left_for_good_also_when_it_wakes() -> None:
-        with postgres() as server, server.standby() as standby:
+        with postgres_server() as server, server.standby() as standby:
             url = server.url.replace(f":{server.port}/", f":{server.port},127.0.0.1:{standby.port}/")
             one = PostgresSequencer(LogAddress(url), SystemAmbient())
             before = [await put(one, b"%d" % n) for n in range(5)]
@@ -283,7 +334,7 @@ if WHOLE:  # a minute: `make check-all`
 
     @pytest.mark.slow
     async def test_a_wait_for_the_standby_that_somebody_cancels_is_no_acknowledgement() -> None:
-        with postgres() as server, server.standby() as standby:
+        with postgres_server() as server, server.standby() as standby:
             one = PostgresSequencer(LogAddress(server.url), SystemAmbient())
             await put(one, b"first")
             standby.kill()

