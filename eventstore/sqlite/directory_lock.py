@@ -79,7 +79,7 @@ class DirectoryLock:
         self._noted = self.left
         self.written_before = self._written()
         """What another program did to the database since then, "" if nothing is known."""
-        if not self.written_before:
+        if not self.written_before and self._database.exists():
             self.note_wal(frames=False)  # from now on it may be emptied, and this process may be killed, too
 
     @property
@@ -145,7 +145,7 @@ class DirectoryLock:
                 if self._wal.exists():  # somebody reads it still, whose close may write the database
                     database = None
                 self._write(msgspec.structs.replace(left or self.left, database=database))
-            elif self._holds or (self.left.wal and not self.written_before):
+            elif self._holds or self.wal_noted != bool(self.left.wal):
                 self.note_wal(frames=self._has_frames())
         except OSError as error:
             _log.warning("unclean_close", reason=error.strerror)
