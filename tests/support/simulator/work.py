@@ -38,6 +38,7 @@ class Work:
         self._pace_s = pace_s
         self._imap = imap
         self.over = False
+        self._begun = "publish" not in self._kinds
         self.parcels: dict[int, int] = {}
         """The owner of each parcel that somebody was told of."""
         self.mailboxes: dict[int, Device] = {}
@@ -54,6 +55,8 @@ class Work:
             if self.over:
                 return
             [kind] = device.chance.choices(self._kinds, self._weights)
+            if not self._begun and device.habits.admin:  # each run has something to prove
+                self._begun, kind = True, "publish"
             await self._deeds[kind](device)
 
     async def _publish(self, device: Device) -> None:
