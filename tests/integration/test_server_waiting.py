@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import msgspec
+import pytest
 from websockets.frames import TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
@@ -89,3 +90,14 @@ async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
         await turns.aclose()
         said = {(await client.until("echo"))["id"] for _ in range(COUNT)}
         assert said == {f"q{n}" for n in range(COUNT)}
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_a_client_that_ends_in_the_middle_of_a_message_is_let_go(end: str) -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        (ws,) = w.delivering.sockets
+        client.ws.transport.write(frame({"action": "note", "id": "n", "text": "x" * 200})[:20])
+        await until(lambda: ws.rest_bytes > 0)
+        getattr(client.ws.transport, end)()
+        await until(lambda: not w.connections)
