@@ -79,7 +79,7 @@ class DirectoryLock:
         self._noted = self.left
         self.written_before = self._written()
         """What another program did to the database since then, "" if nothing is known."""
-        if not self.written_before and self._database.exists():
+        if not (self.written_before or self.lost_power) and self._database.exists():
             self.note_wal(frames=False)  # from now on it may be emptied, and this process may be killed, too
 
     @property

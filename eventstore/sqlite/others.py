@@ -19,9 +19,9 @@ WHILE_CLOSED: Final = (
     " chain (secrets, contents, rows, answers of commands) is missed by no check"
 )
 AFTER_A_KILL: Final = (
-    "log.db was opened by another program since the service ended without a close: its write-ahead log is"
-    " empty or gone. What that program deleted outside the hash chain (secrets, contents, rows, answers of"
-    " commands), if it did, is missed by no check"
+    "log.db was opened by another program, or put back from a copy, since the service ended without a close:"
+    " its write-ahead log is empty or gone. What was deleted outside the hash chain (secrets, contents, rows,"
+    " answers of commands), if anything was, is missed by no check"
 )
 WHILE_OPEN: Final = (
     "log.db was written by another program while the service had it open: what that deleted outside the hash"

@@ -116,7 +116,7 @@ def serve(
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Run the service until it is told to stop (Ctrl-C, SIGTERM or SIGHUP drain it; a second ends it)."""
+    """Run the service until it is told to stop (a signal drains it; a second Ctrl-C or SIGTERM ends it)."""
     gc.disable()  # what is imported stays, and one collection of it takes a twentieth of the start
     import_structlog_without_rich()
     from huahuo.app.hiding import hide_password

@@ -9,6 +9,9 @@
 // import: what was not sent is told as failed. An import outlives its socket, for the page opens another one.
 // Who signs in on the page meanwhile is told nothing of it.
 //
+// While an import is under way, and after it until the page has its list again, `email_added` may be of the
+// import's own mailboxes and is kept back. After an import that added nothing the last one is told.
+//
 // Mailboxes that others add and delete while many come are told together, the last ones with the answer of the
 // page's next heartbeat. One is sent soon after such a message, so the page need not wait for its own.
 
@@ -20,7 +23,7 @@ window.WS_URL = '/ws';
   const OF_LINES = [400, 413, 422], BUSY = [429, 503], NO_JOBS = 404;
   const COLUMNS = /(?:^|[,;\t|，；｜]|----|—{2,})\s*"?\s*email\s*"?\s*(?:$|[,;\t|，；｜]|----|—{2,})/i;
   const underWay = new Set();
-  let signedIn = '', quietUntil = 0;
+  let signedIn = '', quietUntil = 0, keptBack = '';
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
   function pieces(text) {
@@ -52,13 +55,18 @@ window.WS_URL = '/ws';
       super(...given);
       this.addEventListener('message', (event) => {
         const text = String(event.data);
-        if (text.startsWith('{"type":"emails_list"') && !underWay.size) quietUntil = 0;
+        if (text.startsWith('{"type":"emails_list"')) {
+          keptBack = '';
+          if (!underWay.size) quietUntil = 0;
+        }
         if (!text.startsWith('{"type":"email_added"') && !text.startsWith('{"type":"emails_deleted"')) return;
         clearTimeout(this.#asks);
         const ask = () => this.readyState === this.OPEN && super.send('{"type":"heartbeat"}');
         this.#asks = setTimeout(ask, ASKED_MS);
         const isOwn = underWay.size || performance.now() < quietUntil;
-        if (isOwn && text.startsWith('{"type":"email_added"')) event.stopImmediatePropagation();
+        if (!isOwn || !text.startsWith('{"type":"email_added"')) return;
+        keptBack = text;
+        event.stopImmediatePropagation();
       });
     }
 
@@ -110,6 +118,10 @@ window.WS_URL = '/ws';
       } finally {
         underWay.delete(data);
       }
+      if (!keptBack || underWay.size || performance.now() < quietUntil) return;
+      const added = JSON.parse(keptBack);
+      keptBack = '';
+      this.#say(added);
     }
 
     async #sendAll(asked) {
@@ -144,7 +156,7 @@ window.WS_URL = '/ws';
         }
       }
       if (job_id !== undefined) await this.#command('end_import', { job_id, stopped: Boolean(stopped) });
-      quietUntil = performance.now() + QUIET_MS;
+      if (success) quietUntil = performance.now() + QUIET_MS;
       const message = success ? `成功导入 ${success} 个邮箱` : '没有成功导入任何邮箱';
       this.#say({ type: success ? 'success' : 'warning', message });
       if (success) this.#say({ type: 'emails_imported', message });

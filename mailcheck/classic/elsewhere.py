@@ -31,9 +31,9 @@ class Elsewhere:
         self._last: tuple[int, str] = (0, "")
         self._deleted: list[int] = []
 
-    def added(self, email_id: int, email: str) -> None:
-        """Another client added a mailbox."""
-        self._added += 1
+    def added(self, email_id: int, email: str, count: int = 1) -> None:
+        """Another client added a mailbox, the last of `count`."""
+        self._added += count
         self._last = (email_id, email)
 
     def deleted(self, email_id: int) -> None:

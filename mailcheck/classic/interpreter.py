@@ -62,6 +62,8 @@ class FireMail:
         self._imported = 0
         """Events of mailboxes that its imports added, and that have not come yet. They may come before the
         reply: then this is negative until it comes."""
+        self._kept_back: tuple[int, str] = (0, "")
+        """The last mailbox that was taken for one of its imports."""
         self._pushed_s: dict[int, float] = {}
         self._told_why = False
 
@@ -111,7 +113,7 @@ class FireMail:
         """See `tongues.Interpreter`."""
         asked = self._asked.pop(str(message.get("id")), None)
         if asked is not None:
-            return self._replied(asked, message)
+            return [*self._replied(asked, message), *self._elsewhere.due(now_s)]
         if "stream" in message and "seq" in message:
             return self._event(message, now_s)
         match message["type"]:
@@ -154,6 +156,10 @@ class FireMail:
         answers = telling.replied(asked.action, asked.fields, bare)
         if bare["type"] != "error":
             self._expect(asked.action, bare)
+        if self._imported < 0 and not self._importing:  # more came than were imported: others added them
+            if not bare.get("success"):  # else the page asks for its list now, which has them
+                self._elsewhere.added(*self._kept_back, -self._imported)
+            self._imported = 0
         return answers if asked.key is None else self._repeats.answered(asked.key, answers)
 
     def _expect(self, action: str, reply: Message) -> None:
@@ -234,6 +240,7 @@ class FireMail:
             self._own.discard(email_id)
         elif self._importing or self._imported:
             self._imported -= 1
+            self._kept_back = (email_id, event["email"])
         else:
             self._elsewhere.added(email_id, event["email"])
 

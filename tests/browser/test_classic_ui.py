@@ -182,6 +182,29 @@ async def test_an_import_ends_when_its_token_is_no_longer_good(chromium: Chromiu
     assert result["failed_details"][0]["line"] == done + 1
 
 
+ADDED = """window.socket.dispatchEvent(new MessageEvent("message", {
+  data: '{"type":"email_added","message":"","email_id":7}' }));"""
+
+
+async def test_a_mailbox_that_another_client_adds_is_told_also_while_an_import_adds_none(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    told = "return window.said.filter((type) => type === 'email_added').length"
+    async with of_alice(chromium, tmp_path) as (tab, _admin):
+
+        async def add_one(route: Route) -> None:
+            await tab.run(ADDED)
+            await route.continue_()
+
+        await tab.page.route("**/commands/end_import", add_one)
+        await tab.run(IMPORT.replace("@example.com", ""))
+        await tab.until("window.result", ALL_WITHIN_S)
+        assert (await tab.run("return window.result"))["success"] == 0
+        assert await tab.run(told) == 1
+        await tab.run(ADDED)
+        assert await tab.run(told) == 2
+
+
 async def test_who_signs_in_on_the_page_meanwhile_is_told_nothing_of_an_import(
     chromium: Chromium, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from huahuo.mailcheck.classic.elsewhere import AT_ONCE_MAX, DELETED_MAX, EVERY_S, Elsewhere
 from tests.support.models.firemail_talk import Talk
 
@@ -85,3 +87,27 @@ def test_a_refused_request_for_the_list_is_told_with_its_details() -> None:
     number = talk.hear(_LIST)[0][0]["id"]
     refused = {"type": "error", "code": "invalid_field", "message": "why", "details": "where", "id": number}
     assert talk.tell(refused) == [{"type": "error", "message": "why（where）"}]
+
+
+@pytest.mark.parametrize("success", [0, 2])
+def test_mailboxes_that_another_client_adds_during_an_import_leave_later_ones_told(success: int) -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "import_emails", "data": "a----b"})
+    for number in range(3 + success):
+        assert not talk.event("email_added", number, email=f"u{number}@example.com")
+    counts = {"total": 2, "success": success, "failed": 2 - success, "failed_details": []}
+    told = talk.tell({"type": "import_result", **counts, "id": asked["id"]})
+    added = {"type": "email_added", "message": "已添加 3 个邮箱", "email_id": 2}
+    assert [one for one in told if one["type"] == "email_added"] == ([] if success else [added])
+    for number in range(10, 12):
+        talk.hear(_LIST)
+        [later] = talk.event("email_added", number, email="later@example.com")
+        assert later["email_id"] == number
+
+
+def test_mailboxes_that_another_client_adds_during_a_refused_import_are_told() -> None:
+    talk = Talk().signed_in()
+    asked = talk.asks({"type": "import_emails", "data": "a----b"})
+    talk.event("email_added", 7, email="other@example.com")
+    told = talk.tell({"type": "error", "code": "busy", "message": "why", "id": asked["id"]})
+    assert told[-1] == {"type": "email_added", "message": "邮箱 other@example.com 添加成功", "email_id": 7}
