@@ -89,3 +89,22 @@ async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
         await turns.aclose()
         said = {(await client.until("echo"))["id"] for _ in range(COUNT)}
         assert said == {f"q{n}" for n in range(COUNT)}
+
+
+async def test_no_query_that_waits_is_begun_when_its_client_goes() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        turns = w.delivering.turns
+        async with turns.turn(ALICE.name):
+            async with contextlib.AsyncExitStack() as others:
+                for _ in range(AT_ONCE - 1):
+                    await others.enter_async_context(turns.turn(ALICE.name))
+                asked = ({"action": "echo", "id": f"q{n}", "text": "x"} for n in range(COUNT))
+                client.ws.transport.write(b"".join(frame(dict(one)) for one in asked))
+                await until(lambda: turns.waiting == COUNT)
+                owe(w)
+            w.ambient.advance(60.0)  # several could begin now, if any of the line moved it on
+            (ws,) = w.delivering.sockets
+            ws.transport.abort()  # as a reset by the client does
+            await until(lambda: not w.connections)
+            assert (turns.waiting, w.queried) == (0, 0)
