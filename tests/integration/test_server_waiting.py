@@ -24,9 +24,10 @@ def frame(message: dict[str, object] | bytes) -> bytes:
     return Frame(TEXT, text).serialize(mask=True)
 
 
-def notes(count: int) -> bytes:
-    """Commands with ids that follow each other."""
-    return b"".join(frame({"action": "note", "id": f"n{n}", "text": "x"}) for n in range(count))
+def notes(count: int, first: int = 0) -> bytes:
+    """Commands with ids and texts that follow each other."""
+    numbers = range(first, first + count)
+    return b"".join(frame({"action": "note", "id": f"n{n}", "text": f"{n}"}) for n in numbers)
 
 
 def owe(w: World) -> None:
@@ -74,6 +75,24 @@ async def test_commands_that_wait_are_carried_out_after_their_client_has_gone() 
         client.ws.transport.abort()
         w.ambient.advance(60.0)
         await until(lambda: w.executed == COUNT)
+
+
+async def test_commands_that_come_after_this_side_has_closed_stay_behind_those_that_wait() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        owe(w)
+        await waiting(w, client, notes(_BEFORE_FRAMES - 1), 1)
+        (ws,) = w.delivering.sockets
+        await until(lambda: ws.waiting_count == 1 and ws.transport.is_reading())
+        client.ws.transport.pause_reading()  # so that it does not answer the close
+        ws.end(CloseCode.SERVER_FAULT, "", 60)  # as after a fault of a plug-in's interpreter
+        client.ws.transport.write(notes(2, _BEFORE_FRAMES - 1))
+        await until(lambda: ws.waiting_count == 3)
+        w.ambient.advance(60.0)
+        await until(lambda: w.log.head(ALICE.name).seq == _BEFORE_FRAMES + 1)
+        stored = await w.log.read(ALICE.name, 0, events_max=COUNT, bytes_max=1 << 20)
+        said = [msgspec.json.decode(event.body)["text"] for event in stored]
+        assert said == [f"{n}" for n in range(_BEFORE_FRAMES + 1)]
 
 
 async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
