@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import msgspec
+import pytest
 from websockets.frames import TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
@@ -127,3 +128,14 @@ async def test_no_query_that_waits_is_begun_when_its_client_goes() -> None:
             ws.transport.abort()  # as a reset by the client does
             await until(lambda: not w.connections)
             assert (turns.waiting, w.queried) == (0, 0)
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_a_client_that_ends_in_the_middle_of_a_message_is_let_go(end: str) -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        (ws,) = w.delivering.sockets
+        client.ws.transport.write(frame({"action": "note", "id": "n", "text": "x" * 200})[:20])
+        await until(lambda: ws.rest_bytes > 0)
+        getattr(client.ws.transport, end)()
+        await until(lambda: not w.connections)
