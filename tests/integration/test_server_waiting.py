@@ -139,3 +139,19 @@ async def test_a_client_that_ends_in_the_middle_of_a_message_is_let_go(end: str)
         await until(lambda: ws.rest_bytes > 0)
         getattr(client.ws.transport, end)()
         await until(lambda: not w.connections)
+
+
+async def test_a_client_that_ends_in_the_middle_of_a_message_has_its_answers_and_is_let_go() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        w.hold = asyncio.Event()
+        client.ws.transport.write(notes(1))
+        await until(lambda: w.executed == 1)
+        client.ws.transport.write(frame({"action": "note", "id": "n", "text": "x" * 200})[:20])
+        (ws,) = w.delivering.sockets
+        await until(lambda: ws.rest_bytes > 0)
+        client.ws.transport.write_eof()
+        await until(lambda: ws._half_closed)  # noqa: SLF001  nothing tells
+        w.hold.set()
+        assert (await client.until("success"))["id"] == "n0"
+        await until(lambda: not w.connections)
