@@ -56,10 +56,12 @@ class _Chunk:
     def drop(self, count: int) -> int:
         """Remove the `count` oldest events, not all of them. Returns what they weighed."""
         start, end = self._start, self._start + count
-        weight = _weight(self.events[start:end])
+        gone = self.events[start:end]
+        weight = _weight(gone)
         self.weight -= weight
         self.first += count
-        self._streams = None
+        if self._streams is not None:
+            _unsort(self._streams, gone)
         if end >= _TRIM_MIN and end * 2 > len(self.events):
             del self.events[:end]
             self._start = 0
@@ -261,6 +263,15 @@ def _sort(grouped: dict[str, list[StoredEvent]], events: Iterable[StoredEvent]) 
             grouped[stream].append(event)
         else:
             grouped[stream] = [event]
+
+
+def _unsort(grouped: dict[str, list[StoredEvent]], oldest: Iterable[StoredEvent]) -> None:
+    for event in oldest:
+        part = grouped[event.stream]
+        if len(part) == 1:
+            del grouped[event.stream]
+        else:
+            del part[0]
 
 
 def _weight(events: Sequence[StoredEvent]) -> int:

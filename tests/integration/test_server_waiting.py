@@ -25,9 +25,10 @@ def frame(message: dict[str, object] | bytes) -> bytes:
     return Frame(TEXT, text).serialize(mask=True)
 
 
-def notes(count: int) -> bytes:
-    """Commands with ids that follow each other."""
-    return b"".join(frame({"action": "note", "id": f"n{n}", "text": "x"}) for n in range(count))
+def notes(count: int, first: int = 0) -> bytes:
+    """Commands with ids and texts that follow each other."""
+    numbers = range(first, first + count)
+    return b"".join(frame({"action": "note", "id": f"n{n}", "text": f"{n}"}) for n in numbers)
 
 
 def owe(w: World) -> None:
@@ -77,6 +78,24 @@ async def test_commands_that_wait_are_carried_out_after_their_client_has_gone() 
         await until(lambda: w.executed == COUNT)
 
 
+async def test_commands_that_come_after_this_side_has_closed_stay_behind_those_that_wait() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        owe(w)
+        await waiting(w, client, notes(_BEFORE_FRAMES - 1), 1)
+        (ws,) = w.delivering.sockets
+        await until(lambda: ws.waiting_count == 1 and ws.transport.is_reading())
+        client.ws.transport.pause_reading()  # so that it does not answer the close
+        ws.end(CloseCode.SERVER_FAULT, "", 60)  # as after a fault of a plug-in's interpreter
+        client.ws.transport.write(notes(2, _BEFORE_FRAMES - 1))
+        await until(lambda: ws.waiting_count == 3)
+        w.ambient.advance(60.0)
+        await until(lambda: w.log.head(ALICE.name).seq == _BEFORE_FRAMES + 1)
+        stored = await w.log.read(ALICE.name, 0, events_max=COUNT, bytes_max=1 << 20)
+        said = [msgspec.json.decode(event.body)["text"] for event in stored]
+        assert said == [f"{n}" for n in range(_BEFORE_FRAMES + 1)]
+
+
 async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
     async with world() as w, raw(w.url, V1) as client, contextlib.AsyncExitStack() as turns:
         await client.authenticate(w.token())
@@ -92,6 +111,25 @@ async def test_queries_that_wait_for_their_turn_have_no_task() -> None:
         assert said == {f"q{n}" for n in range(COUNT)}
 
 
+async def test_no_query_that_waits_is_begun_when_its_client_goes() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        turns = w.delivering.turns
+        async with turns.turn(ALICE.name):
+            async with contextlib.AsyncExitStack() as others:
+                for _ in range(AT_ONCE - 1):
+                    await others.enter_async_context(turns.turn(ALICE.name))
+                asked = ({"action": "echo", "id": f"q{n}", "text": "x"} for n in range(COUNT))
+                client.ws.transport.write(b"".join(frame(dict(one)) for one in asked))
+                await until(lambda: turns.waiting == COUNT)
+                owe(w)
+            w.ambient.advance(60.0)  # several could begin now, if any of the line moved it on
+            (ws,) = w.delivering.sockets
+            ws.transport.abort()  # as a reset by the client does
+            await until(lambda: not w.connections)
+            assert (turns.waiting, w.queried) == (0, 0)
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_a_client_that_ends_in_the_middle_of_a_message_is_let_go(end: str) -> None:
     async with world() as w, raw(w.url, V1) as client:
@@ -100,4 +138,20 @@ async def test_a_client_that_ends_in_the_middle_of_a_message_is_let_go(end: str)
         client.ws.transport.write(frame({"action": "note", "id": "n", "text": "x" * 200})[:20])
         await until(lambda: ws.rest_bytes > 0)
         getattr(client.ws.transport, end)()
+        await until(lambda: not w.connections)
+
+
+async def test_a_client_that_ends_in_the_middle_of_a_message_has_its_answers_and_is_let_go() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        w.hold = asyncio.Event()
+        client.ws.transport.write(notes(1))
+        await until(lambda: w.executed == 1)
+        client.ws.transport.write(frame({"action": "note", "id": "n", "text": "x" * 200})[:20])
+        (ws,) = w.delivering.sockets
+        await until(lambda: ws.rest_bytes > 0)
+        client.ws.transport.write_eof()
+        await until(lambda: ws._half_closed)  # noqa: SLF001  nothing tells
+        w.hold.set()
+        assert (await client.until("success"))["id"] == "n0"
         await until(lambda: not w.connections)

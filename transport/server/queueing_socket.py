@@ -50,8 +50,11 @@ class QueueingSocket(DeferringSocket):
 
     def _pack(self, data: bytes) -> bytes | None:
         """Keep messages that must wait. Returns the bytes that the library is to read now; None: no call."""
-        if self.protocol.state is not OPEN:
-            return data  # and discard
+        protocol = self.protocol
+        if (
+            protocol.state is not OPEN
+        ):  # if this side alone has closed, the library still reads, else it discards
+            return data if protocol.eof_sent else self._unpacked() + data
         if self.trusted and self._whole and not self.recv_messages.paused:
             texts, end, begun = texts_in(data)
             if (begun or end == len(data)) and self._may_be_so_long(texts):

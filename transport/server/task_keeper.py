@@ -57,10 +57,12 @@ class TaskKeeper(LoopActor):
 
         Commands are no tasks: one that has not begun is not lost.
         """
+        places = [one for one in self._tasks or () if isinstance(one, Place)]
+        for place in places:
+            self._drop(place)
         for task in tuple(self._tasks or ()):
             task.cancel()
-            if isinstance(task, Place):
-                self._drop(task)
+        Place.leave_all(places)
 
     async def change(self) -> None:
         """See `Shell`: a waiting message may then go on."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
@@ -11,13 +11,13 @@ class Place:
     """A place in a line, then a turn. A query that waits as a task takes four times as much.
 
     `begin` is called with the place at its turn, maybe at once, in the context of its maker. `left` is called
-    when the place is left.
+    with places that are left together.
     """
 
     __slots__ = ("_begin", "_context", "_left", "has_turn", "line", "waits")
 
     def __init__(
-        self, line: "Line", begin: Callable[["Place"], None], left: Callable[["Place"], None]
+        self, line: "Line", begin: Callable[["Place"], None], left: Callable[[Sequence["Place"]], None]
     ) -> None:
         self.line = line
         self._begin = begin
@@ -38,10 +38,16 @@ class Place:
     def leave(self, _task: asyncio.Task[Any] | None = None) -> None:
         """Wait no more, or give the turn back. Idempotent."""
         if self.waits or self.has_turn:
-            self._left(self)
+            self._left((self,))
 
     cancel = leave
     """As of a task."""
+
+    @staticmethod
+    def leave_all(places: Sequence["Place"]) -> None:
+        """Leave `places`, which wait, together: else each that is left might give a turn to the next."""
+        if places:
+            places[0]._left(places)  # noqa: SLF001  of this class
 
 
 class Line:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -107,16 +107,17 @@ class Turns:
             place.set_result(None)
         return place
 
-    def _leave(self, place: Place) -> None:
-        line = place.line
-        if place.has_turn:
-            line.running -= 1
-        else:
-            line.waiting.remove(place)
-            self._waiting -= 1
-        place.waits = place.has_turn = False
-        self._advance(line.user, line)
-        self._end_if_empty(line)
+    def _leave(self, places: Sequence[Place]) -> None:
+        for place in places:
+            if place.has_turn:
+                place.line.running -= 1
+            else:
+                place.line.waiting.remove(place)
+                self._waiting -= 1
+            place.waits = place.has_turn = False
+        for line in {place.line for place in places}:
+            self._advance(line.user, line)
+            self._end_if_empty(line)
 
     def _line(self, user: str) -> Line:
         line = self._lines.get(user)

@@ -219,9 +219,8 @@ class WebSocket(QueueingSocket):
     def _give_rest(self) -> None:
         """The peer has ended: what it sent before goes through the library, and is handled."""
         rest, self._rest = as_frames(self._take_later()) + self._rest, b""
-        if rest and (unpacked := self._pack(rest)):
+        if rest and not self.protocol.reader.eof and (unpacked := self._pack(rest)):
             super().data_received(unpacked)
-        self._rest = b""  # nobody completes it
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
         """The client sent EOF. True keeps the socket open for the answers to what it has asked."""

@@ -70,6 +70,7 @@ class World:
         self.auth = Authenticator(SECRET)
         self.metrics = Metrics()
         self.executed = 0
+        self.queried = 0
         self.hold: asyncio.Event | None = None
         """Where set, `note` waits for it between its append and its reply."""
         self.unspeakable = False
@@ -170,6 +171,7 @@ class World:
         return Reply(body, (stream, done.seq_of(stream)), recorded=record is not None)
 
     async def query(self, call: Call[Note]) -> Reply:
+        self.queried += 1
         if self.parted is not None:
             return Reply(b'{"type":"echo"}', parted=self.parted)
         return Reply(json_bytes({"type": "echo", "text": call.params.text * call.params.count}))

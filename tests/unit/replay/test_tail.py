@@ -167,6 +167,17 @@ def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(
     assert tail.sorted_chunks == chunks
 
 
+def test_a_chunk_that_loses_its_oldest_is_not_sorted_again() -> None:
+    tail = Tail(events_max=6, bytes_max=MANY)
+    tail.extend(list(stored("a", "b", "b", "a", "a", "a")))
+    assert numbers(tail, "a", 0) == [1, 2, 3, 4]
+    tail.extend([event("c", 1, 7), event("c", 2, 8)])
+    assert (len(tail), tail.sorted_chunks) == (6, 1)
+    assert not holds(tail, "a", 0)
+    assert not holds(tail, "b", 0)
+    assert [numbers(tail, stream, 1) for stream in "abc"] == [[2, 3, 4], [2], [2]]
+
+
 def test_what_goes_after_it_was_asked_for_is_not_held_either() -> None:
     tail = Tail(events_max=2, bytes_max=MANY)
     tail.extend([event("a", 1, 1), event("a", 2, 2)])

@@ -97,6 +97,23 @@ async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_ha
         pass
 
 
+async def test_places_that_are_left_together_do_not_get_each_others_turns() -> None:
+    made, began = turns(), list[int]()
+
+    def begin(number: int, _place: Place) -> None:
+        began.append(number)
+
+    async with made.turn("user/1"):
+        owe(made, "user/1", 0.05)
+        places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(3)]
+        await asyncio.sleep(1)  # the debt is paid, and none of them is asked while another has its turn
+        *together, last = [place for place in places if place is not None]
+        Place.leave_all(together)
+        assert (began, made.waiting) == ([2], 0)
+        last.leave()
+    Place.leave_all(())
+
+
 async def test_another_user_does_not_wait_for_a_users_line() -> None:
     made = turns()
 
