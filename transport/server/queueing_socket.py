@@ -51,9 +51,7 @@ class QueueingSocket(DeferringSocket):
     def _pack(self, data: bytes) -> bytes | None:
         """Keep messages that must wait. Returns the bytes that the library is to read now; None: no call."""
         protocol = self.protocol
-        if (
-            protocol.state is not OPEN
-        ):  # if this side alone has closed, the library still reads, else it discards
+        if protocol.state is not OPEN:  # the library discards, but still reads if this side alone has closed
             return data if protocol.eof_sent else self._unpacked() + data
         if self.trusted and self._whole and not self.recv_messages.paused:
             texts, end, begun = texts_in(data)
