@@ -50,13 +50,14 @@ class Work:
 
     async def act(self, device: Device) -> None:
         """What a user does until the work is over."""
+        if not self._begun and device.habits.admin:  # each run has something to prove
+            self._begun = True
+            await self._publish(device)
         while True:
             await asyncio.sleep(device.chance.expovariate(1 / self._pace_s))
             if self.over:
                 return
             [kind] = device.chance.choices(self._kinds, self._weights)
-            if not self._begun and device.habits.admin:  # each run has something to prove
-                self._begun, kind = True, "publish"
             await self._deeds[kind](device)
 
     async def _publish(self, device: Device) -> None:
