@@ -26,7 +26,7 @@ _PAGE_ROWS: Final = 500
 _LARGEST: Final = 100
 _PAUSE_S: Final = 0.01
 _COUNTS_TO_A_FULL_ONE: Final = 5
-"""Of so many counts, one is made even if the log has not moved."""
+"""While the log does not move, counts are left out, but every fifth one is made."""
 
 _log = structlog.get_logger(__name__)
 
