@@ -177,6 +177,7 @@ class Draft:
         position, chain, build = self.position, self.chain, self.build
         ts_ms, principal = append.ts_ms, append.principal
         common_id, cause, expected = append.command_id, append.cause, append.expected
+        heads = self._heads
         events: list[StoredEvent] = []
         stream, seq = "", 0
         for number, new in enumerate(append.events, 1):
@@ -190,6 +191,10 @@ class Draft:
                     seq = seqs[stream]
                 elif stream in expected:  # which `refusal` has compared
                     seq = expected[stream]
+                elif stream in self.seqs:
+                    seq = self.seqs[stream]
+                elif stream in heads:
+                    seq = heads[stream].seq
                 else:
                     seq = self._seq(stream)
             type_, body, version, entity = new.type, new.body, new.version, new.entity

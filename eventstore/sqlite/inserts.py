@@ -58,6 +58,9 @@ def insert_events(
     connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
 ) -> None:
     """Write `events` with their index rows `rows`, inside a transaction. New types and builds get numbers."""
+    if len(events) == 1 and events[0].type in names.ids and events[0].build in names.ids:
+        connection.execute(INSERT_EVENT, _values(events, rows, names.ids))  # the most frequent group
+        return
     if len(events) <= _STRETCH_EVENTS:
         _insert(connection, names, events, rows)
         return

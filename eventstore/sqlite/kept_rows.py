@@ -41,7 +41,8 @@ class Kept:
     def __init__(self, connection: sqlite3.Connection, limits: KeptLimits) -> None:
         self.connection = connection
         self._limits = limits
-        self._prune_at_ms = 0  # on the clock of the command records
+        self.due_ms = 0
+        """When old records are forgotten next, on the clock of the command records."""
         self._damaged = False
         self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
         self.count(connection)
@@ -95,7 +96,7 @@ class Kept:
             for change in group.changes:
                 if isinstance(change, PutAcks):
                     self._bound_acks(change)
-        if group.age_ms >= self._prune_at_ms:
+        if group.age_ms >= self.due_ms:
             self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
         if counts.too_many:
             self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
@@ -113,7 +114,7 @@ class Kept:
         if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
             oldest = self.connection.execute(_OLDEST_TS).fetchone()
             due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
-            self._prune_at_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
+            self.due_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
 
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Forget those of the `limit` oldest records that are older than `before_ms`. Returns how many."""

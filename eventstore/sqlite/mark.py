@@ -27,6 +27,8 @@ _SLOT = struct.Struct("<4s24sq32sI")
 _PLACE = struct.Struct("<q32s")
 """The part of a slot with position and chain."""
 _COUNTERS = struct.Struct("<QI")
+_END = struct.Struct("<IQI")
+"""The part behind that: the first CRC-32, then the counters with the second."""
 _SLOTS_AT = (0, 512)
 _FILE_BYTES = 1024
 
@@ -107,10 +109,9 @@ class MarkFile:
 
     def _slot(self, position: int, chain: bytes, counters: int) -> bytes:
         place = _PLACE.pack(position, chain)
-        crc = zlib.crc32(place, self._head_crc)
-        return (
-            self._head + place + crc.to_bytes(4, "little") + _COUNTERS.pack(counters, _crc_of(counters, crc))
-        )
+        crc = zlib.crc32(place, self._head_crc)  # `_crc_of` without its call: it is made for each commit
+        end = _END.pack(crc, counters, zlib.crc32(counters.to_bytes(8, "little"), crc))
+        return self._head + place + end
 
     def close(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from huahuo.eventstore.core.changes import (
+    Change,
     DropSealed,
     EndStream,
     ForgetUser,
@@ -42,12 +43,16 @@ from huahuo.eventstore.sqlite.others import Others
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
-from huahuo.eventstore.sqlite.unindexed import Row, Slice, Unindexed
+from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.usage import Tally
 from huahuo.eventstore.sqlite.wal_care import WalCare
 
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
+_CARE_COMMITS = 8
+"""The size of the write-ahead log, a system call, is looked at after two of so many commits: after the first,
+which may be the first of an empty file, and after the last."""
+_NO_KINDS: set[type] = set()
 _log = structlog.get_logger(__name__)
 
 
@@ -88,7 +93,7 @@ class SqliteStore(SqliteLookup):
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
         if self._files.lost:
             raise Detached(self._files.lost)
-        connection, names = self.connection, self._names
+        connection, names, changes = self.connection, self._names, group.changes
         known = names.named, len(names.ids)
         begins = True
         try:
@@ -96,25 +101,25 @@ class SqliteStore(SqliteLookup):
             self._fence()
             rows = self._write_events(group.events) if group.events else []
             moving = self._moving(group)
-            if moving.pieces or moving.mark is not None:
+            if moving is not NOTHING:
                 seq_index.write(connection, moving)
-            if group.changes:
-                for sql, values in statements_of(group.changes, self._tally):
+            if changes:
+                for sql, values in statements_of(changes, self._tally):
                     connection.execute(sql, values)
             begins = False
-            self.kept.bound(group)
+            if changes or group.age_ms >= self.kept.due_ms:
+                self.kept.bound(group)
             connection.execute("COMMIT")
+            # Few calls from here on: a lone append waits for them, and the sync has emptied the caches.
             self.wal.commits += 1
             if not self._lock.wal_noted:
                 self._lock.note_wal(frames=True)
-            self._tally.committed(connection)
-            self._unindexed.moved(moving)
+            if moving is not NOTHING:
+                self._unindexed.moved(moving)
             self._unindexed.add(rows)
-            kinds = set(map(type, group.changes))  # few, of many changes
-            if EndStream in kinds:
-                for change in group.changes:
-                    if isinstance(change, EndStream):
-                        self._sums.drop(self._names.end(change.stream) or 0)
+            if changes:
+                self._tally.committed(connection)
+                self._end_streams(changes)
         except BaseException as error:  # noqa: BLE001  it is raised again
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
@@ -123,14 +128,26 @@ class SqliteStore(SqliteLookup):
                 self._roll_back()
             raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
         self._files.must_be_ours()
-        if group.events:
-            self._end = group.events[-1].position, group.events[-1].chain
+        kinds = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         if PutCounter in kinds:
-            self._count(change for change in group.changes if isinstance(change, PutCounter))
+            self._count(change for change in changes if isinstance(change, PutCounter))
+        if group.events:
+            last = group.events[-1]
+            self._end = last.position, last.chain
         if group.events or PutCounter in kinds:
             self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
                 self._mark.make_again_if_gone(*self._end, self._counted)
+        if kinds:
+            self._follow(kinds)
+
+    def _end_streams(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if type(change) is EndStream:
+                self._sums.drop(self._names.end(change.stream) or 0)
+
+    def _follow(self, kinds: set[type]) -> None:
+        """What a commit with changes of these kinds asks for."""
         if ForgetUser in kinds:
             self.kept.count(self.connection)
         if Touch in kinds:
@@ -203,9 +220,12 @@ class SqliteStore(SqliteLookup):
 
     def care_due(self) -> bool:
         """See `Store`."""
-        return not (self._fenced or self._files.lost) and (
-            self.wal.erasing or wal.size_bytes(self._wal) > self.wal.care_above
-        )
+        if self._fenced or self._files.lost:
+            return False
+        care = self.wal
+        if care.erasing:
+            return True
+        return care.commits % _CARE_COMMITS <= 1 and wal.size_bytes(self._wal) > care.care_above
 
     def care(self) -> None:
         """See `Store`."""
@@ -286,6 +306,8 @@ class SqliteStore(SqliteLookup):
 
     def _moving(self, group: Group) -> Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
+        if not group.changes:
+            return self._unindexed.due(len(group.events))
         wanted = 0
         for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):

@@ -47,8 +47,7 @@ class StreamSums:
                     self._look_up(events, streams)
                 if stream not in crcs:
                     crcs[stream] = self._crc_before(stream, e)
-            before = crcs[stream]
-            crcs[stream] = crc = crc32(b"," + e.body, before)  # one call instead of two
+            crcs[stream] = crc = crc32(b"," + e.body, crcs[stream])  # one call instead of two
             add((stream, e.seq, e.position, crc))
         return rows
 

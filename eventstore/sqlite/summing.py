@@ -139,7 +139,7 @@ def _all_proven(
     positions, streams, seqs, types, *columns, builds, links = zip(*events, strict=True)
     bodies = columns[0]
     try:
-        names = {number: naming.streams[number] for number in {*streams}}
+        names = {number: naming.streams[number] for number in dict.fromkeys(streams)}
         texts = naming.texts
         facts = zip(
             positions, map(names.__getitem__, streams), seqs, map(texts.__getitem__, types), *columns,

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from huahuo.eventstore.errors import Damaged
 
@@ -47,7 +47,8 @@ class Slice(NamedTuple):
     mark: int | None
 
 
-_NOTHING = Slice([], None)
+NOTHING: Final = Slice([], None)
+"""No row moves."""
 
 
 class _Run(NamedTuple):
@@ -144,12 +145,12 @@ class Unindexed:
         """
         if not self._todo:
             if self.count < self._events_max and not wanted:
-                return _NOTHING
+                return NOTHING
             self._todo = sorted(self._runs, reverse=True)
             self._round_end, self._debt = self._end, 0
         self._debt += _MOVED_AN_EVENT * events + wanted
         if self._debt < SLICE_MIN:
-            return _NOTHING
+            return NOTHING
         pieces: list[Piece] = []
         room, left = self._debt, len(self._todo)
         while room > 0 and left:

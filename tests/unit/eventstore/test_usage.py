@@ -189,7 +189,7 @@ async def fail(log: SqliteLog, stream: str) -> None:
 
     store: Any = log.store
     kept = store.kept
-    kept.bound = refuse
+    kept.bound, kept.due_ms = refuse, 0
     try:
         with pytest.raises(Unavailable):
             await put(log, stream, 2)
