@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from huahuo.eventstore.core.chain import GENESIS, relink
 from huahuo.eventstore.errors import Corrupt, EventStoreError
@@ -15,21 +15,32 @@ _COLUMNS = (
     "position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build, chain"
 )
 _EVENT_COLUMNS = _COLUMNS.replace("position, stream, seq,", "event.position, event.stream, event.seq,")
-EVENTS_BY_SEQ = f"SELECT {_EVENT_COLUMNS} {BY_SEQ}"
-EVENTS_AT = f"SELECT {_COLUMNS} {AT_POSITIONS}"
+_BEFORE = "(SELECT chain FROM event AS before WHERE before.position = event.position - 1)"
+"""Asked with the event, it costs a seek; in a statement of its own, as much as a lone event."""
+EVENTS_BY_SEQ = f"SELECT {_EVENT_COLUMNS}, {_BEFORE} {BY_SEQ}"
+EVENTS_AT = f"SELECT {_COLUMNS}, {_BEFORE} {AT_POSITIONS}"
 EVENTS_BY_POSITION = (
-    f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant
+    f"SELECT {_COLUMNS}, NULL FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608  constant
 )
 _FETCHED_ROWS = 256
 _body = itemgetter(4)
 """Of `_COLUMNS`."""
+_before = itemgetter(-1)
+
+
+class Found(NamedTuple):
+    """Events, and for each the link of the one before it in the log, None where that was not asked for."""
+
+    events: list[StoredEvent]
+    links: list[bytes | None]
 
 
 def select_events(
     connection: sqlite3.Connection, names: Names, sql: str, parameters: Sequence[int | str], bytes_max: int
-) -> list[StoredEvent]:
+) -> Found:
     """The events of a query until their bodies exceed `bytes_max`; at least one if there is one."""
     events: list[StoredEvent] = []
+    links: list[bytes | None] = []
     size = 0
     streams: Mapping[int, str] = names.stream_names
     texts: Mapping[int, str] = names.texts
@@ -42,15 +53,16 @@ def select_events(
             except KeyError:  # few pages hold a stream that ended
                 streams = names_of(connection, names, {row[1] for row in rows})
                 events += _stored(rows, streams, texts)
+            links += map(_before, rows)
             size += sum(map(len, map(_body, rows)))
             if size > bytes_max:
-                return _within(events, bytes_max)
+                return _within(Found(events, links), bytes_max)
     except KeyError:
         first = next(r[0] for r in rows if r[1] not in streams or not {r[3], r[11]} <= texts.keys())
         raise Corrupt("an event", "its stream, type or build has no name", position=first) from None
     finally:
         cursor.close()  # ends the read transaction also when not all rows were taken
-    return events
+    return Found(events, links)
 
 
 def _stored(
@@ -64,37 +76,35 @@ def _stored(
         )
         for (
             position, stream, seq, type_, body, version, ts,
-            entity, who, command, cause, build, chain,
+            entity, who, command, cause, build, chain, _,
         ) in rows
     ]  # fmt: skip
 
 
-def _within(events: list[StoredEvent], bytes_max: int) -> list[StoredEvent]:
+def _within(found: Found, bytes_max: int) -> Found:
     """The first events, until their bodies exceed `bytes_max`; at least one."""
     size = 0
-    for count, event in enumerate(events):
+    for count, event in enumerate(found.events):
         size += len(event.body)
         if count and size > bytes_max:
-            return events[:count]
-    return events
+            return Found(found.events[:count], found.links[:count])
+    return found
 
 
-def select_stream(
-    connection: sqlite3.Connection, names: Names, asked: Asked, bytes_max: int
-) -> list[StoredEvent]:
+def select_stream(connection: sqlite3.Connection, names: Names, asked: Asked, bytes_max: int) -> Found:
     """As `select_events`, of one stream: first what the table by (stream, seq) has, then what it lacks."""
     found = select_events(connection, names, EVENTS_BY_SEQ, asked.bounds, bytes_max)
-    missing = asked.limit - len(found)
+    events, links = found
+    missing = asked.limit - len(events)
     # If it ended early, by size or because events were pruned, the next call reads the rest.
-    if not asked.positions or missing <= 0 or (found and found[-1].seq != asked.upto):
+    if not asked.positions or missing <= 0 or (events and events[-1].seq != asked.upto):
         return found
     at = (as_json(asked.positions), missing)
-    return _within(found + select_events(connection, names, EVENTS_AT, at, bytes_max), bytes_max)
+    newer = select_events(connection, names, EVENTS_AT, at, bytes_max)
+    return _within(Found(events + newer.events, links + newer.links), bytes_max)
 
 
-def prove_stream(
-    connection: sqlite3.Connection, names: Names, asked: Asked, events: Sequence[StoredEvent]
-) -> None:
+def prove_stream(connection: sqlite3.Connection, names: Names, asked: Asked, found: Found) -> None:
     """Check the events found of a stream against the chain; a missing one must have been pruned.
 
     Raises:
@@ -102,15 +112,15 @@ def prove_stream(
     """
     place = f"stream {asked.name}"
     last = asked.after
-    for event in events:
+    for event in found.events:
         if event.stream != asked.name:
             raise Corrupt(place, "the index leads to another stream's event", position=event.position)
         if event.seq != last + 1 and not is_pruned(connection, asked.stream, range(last + 1, event.seq)):
             raise Corrupt(place, f"event {last + 1} is lost, or the index leads elsewhere")
         last = event.seq
-    if not events and not is_pruned(connection, asked.stream, range(asked.after + 1, asked.end + 1)):
+    if not found.events and not is_pruned(connection, asked.stream, range(asked.after + 1, asked.end + 1)):
         raise Corrupt(place, f"event {asked.after + 1} is lost, or the index leads elsewhere")
-    prove_events(connection, names, events)
+    prove_events(connection, names, found)
 
 
 def prove_positions(
@@ -133,22 +143,23 @@ def prove_positions(
         raise Corrupt(f"stream {LOG_STREAM}", "the event is lost", position=lost)
 
 
-def prove_events(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> None:
+def prove_events(connection: sqlite3.Connection, names: Names, found: Found) -> None:
     """Check events, ascending by position, against the hash chain.
 
     Raises:
         Corrupt: the first one that is not what was written.
     """
-    wanted = [
-        event.position - 1
-        for n, event in enumerate(events)
-        if event.position > 1 and not (n and events[n - 1].position == event.position - 1)
-    ]
+    wanted: list[int] = []
+    end = 0
+    for event, linked in zip(*found, strict=True):
+        if linked is None and event.position != end + 1:
+            wanted.append(event.position - 1)
+        end = event.position
     links = _links(connection, wanted) if wanted else {}
     at, before = 0, GENESIS
-    for event in events:
+    for event, linked in zip(*found, strict=True):
         if event.position != at + 1:
-            before = links.get(event.position - 1, b"")
+            before = linked or links.get(event.position - 1, b"")
         if relink(before, event) != event.chain and not _fits_again(connection, names, event):
             raise Corrupt(
                 f"stream {event.stream}",
@@ -177,7 +188,7 @@ def _fits_again(connection: sqlite3.Connection, names: Names, event: StoredEvent
         return False
     bounds = (position - 1, position, 1)
     try:
-        found = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62)
+        found = select_events(connection, names, EVENTS_BY_POSITION, bounds, 1 << 62).events
     except (EventStoreError, sqlite3.Error):
         return False
     before = GENESIS if position == 1 else _links(connection, [position - 1]).get(position - 1, b"")

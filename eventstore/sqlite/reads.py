@@ -23,6 +23,7 @@ from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_num
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
+    Found,
     prove_events,
     prove_positions,
     prove_stream,
@@ -98,9 +99,9 @@ class SqliteReads(RowReads):
             if stream == LOG_STREAM:
                 sql, bounds = EVENTS_BY_POSITION, (after, upto, events_max)
                 found = select_events(connection, self._names, sql, bounds, bytes_max)
-                prove_positions(connection, after, upto, found)
+                prove_positions(connection, after, upto, found.events)
                 prove_events(connection, self._names, found)
-                return found
+                return found.events
             number = self._number(connection, stream)
             if not number:
                 return []
@@ -109,8 +110,8 @@ class SqliteReads(RowReads):
                 found = select_stream(connection, self._names, asked, bytes_max)
                 prove_stream(connection, self._names, asked, found)
                 after = asked.end
-                if found or after >= upto:
-                    return found
+                if found.events or after >= upto:
+                    return found.events
 
     def joined(self, spans: Sequence[Span]) -> list[Joined | None]:
         """See `Reads`."""
@@ -202,12 +203,12 @@ class SqliteReads(RowReads):
             prove_events(connection, self._names, found)
         except Corrupt as error:
             self.corruption.note(error)
-            return [event for event in found if self._fits(connection, event)]
-        return found
+            return [event for event in found.events if self._fits(connection, event)]
+        return found.events
 
     def _fits(self, connection: sqlite3.Connection, event: StoredEvent) -> bool:
         try:
-            prove_events(connection, self._names, [event])
+            prove_events(connection, self._names, Found([event], [None]))
         except Corrupt:
             return False
         return True

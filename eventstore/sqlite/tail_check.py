@@ -57,7 +57,7 @@ def _check_tail(
         chain = row[0]
     bounds = (start, loaded.position, TAIL_EVENTS)
     known = _with_stand_ins(names, naming)
-    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62)
+    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62).events
     pruned: list[Tombstone] = []
     if len(tail) < loaded.position - start:
         pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
