@@ -1,4 +1,7 @@
-"""Turns at an executor: a thousand reads of one user delay another user's read by only one of them.
+"""Turns at an executor: a thousand reads of one user delay another user's read by only one turn.
+
+Jobs of a user that wait leave together, as many as a turn has: to change threads and to wake the loop for
+each costs more than a short job. A turn begins no further job after `TURN_S`; the rest waits for the next.
 
 The handler of a request names its user (`acting_for`) in the task that then submits jobs. Jobs of all other
 tasks belong to the service. They count as one more user without a bound here: their callers bound them.
@@ -7,19 +10,24 @@ tasks belong to the service. They count as one more user without a bound here: t
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from huahuo.eventstore.errors import QueueFull
 from huahuo.eventstore.executor import Executor
 
 WAITING_PER_USER_MAX = 1024
 WAITING_MAX = 8192
+TURN_S: Final = 0.002
 
 type Charge = Callable[[str, float], None]
 """Called with a user and the seconds that work for this user took. It must not raise."""
+type _Job = tuple[Callable[[], Any], asyncio.Future[Any]]
+"""A job that waits, and its outcome."""
+type _Outcome = tuple[Any, BaseException | None]
 
 _acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting", default=(None, ""))
 
@@ -43,9 +51,9 @@ def acting_user() -> str:
 
 
 class FairExecutor:
-    """Implements `Executor`: passes at most `at_once` jobs to the inner executor, taking users in turns.
+    """Implements `Executor`: gives at most `at_once` turns at the inner executor, to the users in order.
 
-    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` jobs run inside;
+    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` turns run inside;
     jobs of one user start in the order in which they were submitted.
     """
 
@@ -54,20 +62,26 @@ class FairExecutor:
         inner: Executor,
         *,
         at_once: int,
+        jobs_a_turn: int = 1,
+        now_s: Callable[[], float] = float,
         waiting_per_user_max: int = WAITING_PER_USER_MAX,
         waiting_max: int = WAITING_MAX,
     ) -> None:
+        """`jobs_a_turn`: of those that wait. `now_s` is a clock for `TURN_S`, called on any thread."""
         self.refused = 0
         """Jobs that were refused because too many waited."""
         self.waiting_per_user_max = waiting_per_user_max
         self.waiting_max = waiting_max
         self._inner = inner
         self._free = at_once
+        self._jobs_a_turn = jobs_a_turn
+        self._now_s = now_s
         self._charge: Charge | None = None
         self._thread_s: Callable[[], float] = float
         self._waiting = 0
-        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._lines: OrderedDict[str, deque[_Job]] = OrderedDict()
         """The waiting jobs of each user. The next turn is the first user's."""
+        self._turns: set[asyncio.Task[None]] = set()
 
     @property
     def free(self) -> int:
@@ -94,10 +108,9 @@ class FairExecutor:
         Raises:
             QueueFull: too many jobs of this user, or of all users together, wait already.
         """
-        if self._free > 0:
-            self._free -= 1
-        else:
-            await self._turn()
+        if not self._free:
+            return await self._in_line(job)
+        self._free -= 1
         try:
             if self._charge is None:
                 return await self._inner.run(job)
@@ -128,8 +141,7 @@ class FairExecutor:
         """See `Executor`."""
         self._inner.close(wait=wait)
 
-    async def _turn(self) -> None:
-        """Wait for a free place. When this returns, the caller owns it."""
+    async def _in_line[T](self, job: Callable[[], T]) -> T:
         user = acting_user()
         line = self._lines.get(user)
         if user and not self._has_room(0 if line is None else len(line)):
@@ -137,18 +149,16 @@ class FairExecutor:
             raise QueueFull(f"too many requests of {user} wait to be read: try again later")
         if line is None:
             line = self._lines[user] = deque()
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append(turn)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        line.append((job, done))
         self._waiting += 1
         try:
-            await turn
+            return await done
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(user, turn)
-            else:
-                self._free += 1
-                self._call()
+            self._forget(user, (job, done))
             raise
+        finally:
+            del done, job  # an exception holds this frame, and the future its exception
 
     def _has_room(self, waiting: int) -> bool:
         if waiting >= self.waiting_per_user_max:
@@ -156,11 +166,11 @@ class FairExecutor:
         users = len(self._lines) + (waiting == 0)
         return self._waiting < self.waiting_max or waiting < self.waiting_max // users
 
-    def _forget(self, user: str, turn: asyncio.Future[None]) -> None:
-        """Remove a turn that was cancelled while it waited. `_call` may have removed it already."""
+    def _forget(self, user: str, job: _Job) -> None:
+        """Remove a job that was cancelled while it waited. `_call` may have removed it already."""
         line = self._lines.get(user)
-        if line is not None and turn in line:
-            line.remove(turn)
+        if line is not None and job in line:
+            line.remove(job)
             self._waiting -= 1
             if not line:
                 del self._lines[user]
@@ -168,12 +178,80 @@ class FairExecutor:
     def _call(self) -> None:
         while self._free > 0 and self._lines:
             user, line = next(iter(self._lines.items()))
-            turn = line.popleft()
+            jobs: list[_Job] = []
+            while line and len(jobs) < self._jobs_a_turn:
+                one = line.popleft()
+                self._waiting -= 1
+                if not one[1].done():
+                    jobs.append(one)
             if line:
                 self._lines.move_to_end(user)
             else:
                 del self._lines[user]
-            self._waiting -= 1
-            if not turn.done():
+            if jobs:
                 self._free -= 1
-                turn.set_result(None)
+                turn = asyncio.get_running_loop().create_task(self._turn(user, jobs), name="turn to read")
+                self._turns.add(turn)
+                turn.add_done_callback(self._turns.discard)
+
+    async def _turn(self, user: str, jobs: list[_Job]) -> None:
+        """Run jobs of a user, the first at least, and tell their callers."""
+        outcomes: list[_Outcome] = []
+        try:
+            outcomes, spent_s = await self._inner.run(partial(_together, jobs, self._now_s, self._thread_s))
+            for (_, done), (result, error) in zip(jobs, outcomes, strict=False):
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(result)
+                else:
+                    done.set_exception(error)
+            if user and self._charge is not None:
+                self._charge(user, spent_s)
+            self._put_back(user, jobs[len(outcomes) :])
+        except asyncio.CancelledError:
+            for _, done in jobs:
+                done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  it is the callers'
+            for _, done in jobs:
+                if not done.done():
+                    done.set_exception(
+                        RuntimeError(str(error))
+                    )  # one each: a shared one would collect tracebacks
+        finally:
+            # An exception holds the frames that its job ran in, and one of those holds `jobs`.
+            jobs.clear()
+            outcomes.clear()
+            self._free += 1
+            self._call()
+
+    def _put_back(self, user: str, jobs: Sequence[_Job]) -> None:
+        """Jobs that have not begun are the first of the user's line again."""
+        left = [one for one in jobs if not one[1].done()]
+        if left:
+            self._lines.setdefault(user, deque()).extendleft(reversed(left))
+            self._waiting += len(left)
+
+
+def _together(
+    jobs: Sequence[_Job], now_s: Callable[[], float], thread_s: Callable[[], float]
+) -> tuple[list[_Outcome], float]:
+    """What became of the first `jobs`, until `TURN_S` have passed, and their processor time in seconds."""
+    until_s, began_s = now_s() + TURN_S, thread_s()
+    outcomes: list[_Outcome] = []
+    try:
+        for job, done in jobs:
+            outcomes.append((None, None) if done.cancelled() else _outcome(job))
+            if now_s() >= until_s:
+                break
+        return outcomes, thread_s() - began_s
+    finally:
+        del outcomes, jobs, job, done  # an exception among them holds this frame
+
+
+def _outcome(job: Callable[[], Any]) -> _Outcome:
+    try:
+        return job(), None
+    except BaseException as error:  # noqa: BLE001  whatever it is, it is the caller's
+        return None, error

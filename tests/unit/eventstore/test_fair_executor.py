@@ -1,12 +1,15 @@
-"""Turns at an executor: a user's thousand reads delay another user's read by one."""
+"""Turns at an executor: a user's thousand reads delay another user's read by one turn."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.fair_executor import FairExecutor, acting_for
+from huahuo.eventstore.core.fair_executor import TURN_S, FairExecutor, acting_for
 from huahuo.eventstore.errors import QueueFull
 
 
@@ -34,9 +37,9 @@ async def settle() -> None:
 class Jobs:
     """Jobs of users over a `FairExecutor`; `ran` holds the users in the order in which their jobs ran."""
 
-    def __init__(self, **bounds: int) -> None:
+    def __init__(self, **options: Any) -> None:
         self.slow = SlowExecutor()
-        self.fair = FairExecutor(self.slow, at_once=1, **bounds)
+        self.fair = FairExecutor(self.slow, at_once=1, **options)
         self.ran: list[str] = []
 
     def start(self, user: str, count: int = 1) -> list[asyncio.Task[None]]:
@@ -181,3 +184,114 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_u
     jobs.slow.release.set()
     await asyncio.gather(first, other)
     assert jobs.ran == ["user/1", "user/2"]
+
+
+async def test_jobs_of_a_user_that_wait_leave_together() -> None:
+    jobs = Jobs(jobs_a_turn=4)
+    tasks = jobs.start("user/1", 10)
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert jobs.slow.begun == 1 + 3, "the first alone, then nine in three turns"
+    assert jobs.ran == ["user/1"] * 10
+
+
+async def test_another_users_job_waits_for_one_turn_of_many_jobs() -> None:
+    jobs = Jobs(jobs_a_turn=4)
+    tasks = jobs.start("user/1", 50)
+    await settle()
+    tasks += jobs.start("user/2")
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert jobs.ran.index("user/2") <= 1 + 4
+
+
+async def test_a_turn_that_took_long_leaves_the_rest_first_in_line() -> None:
+    now_s, ran = 0.0, list[int]()
+    jobs = Jobs(jobs_a_turn=4, now_s=lambda: now_s)
+
+    def job(number: int) -> None:
+        nonlocal now_s
+        now_s += TURN_S * 0.6
+        ran.append(number)
+
+    tasks = [asyncio.ensure_future(jobs.fair.run(partial(job, number))) for number in range(7)]
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert ran == list(range(7))
+    assert jobs.slow.begun == 1 + 3, "the first alone, then six in turns of two"
+    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+
+
+async def test_a_job_that_fails_fails_alone_and_is_let_go_of() -> None:
+    jobs, seen = Jobs(jobs_a_turn=4), list[weakref.ref[Jobs]]()
+
+    def fail() -> None:
+        of_the_job = Jobs()
+        seen.append(weakref.ref(of_the_job))
+        raise ValueError("this one")
+
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(jobs.fair.run(job)) for job in (lambda: 0, lambda: 1, lambda: 2, fail)
+    ]
+    await settle()
+    jobs.slow.release.set()
+    gc.disable()
+    try:
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(one) for one in found] == ["0", "1", "2", "this one"]
+        tasks.clear()
+        found.clear()
+        await settle()
+        assert [one() for one in seen] == [None], "no cycle holds what a job saw"
+    finally:
+        gc.enable()
+
+
+async def test_a_job_that_is_cancelled_in_its_turn_before_it_begins_does_not_run() -> None:
+    jobs, ran = Jobs(jobs_a_turn=4), list[str]()
+    tasks: list[asyncio.Task[Any]] = []
+
+    tasks += [
+        asyncio.ensure_future(jobs.fair.run(job))
+        for job in (jobs.slow.release.clear, partial(ran.append, "second"), partial(ran.append, "third"))
+    ]
+    await settle()
+    jobs.slow.release.set()
+    await tasks[0]
+    await settle()
+    assert jobs.fair.waiting == 0, "both were taken by one turn, which has not begun"
+    tasks[2].cancel()
+    jobs.slow.release.set()
+    await tasks[1]
+    assert ran == ["second"]
+
+
+async def test_when_the_executor_has_ended_each_job_that_waits_is_told() -> None:
+    jobs = Jobs(jobs_a_turn=4)
+    tasks = jobs.start("user/1", 6)
+    await settle()
+
+    async def ended(_job: object) -> None:
+        raise RuntimeError("the executor is closed")
+
+    jobs.slow.run = ended  # type: ignore[method-assign,assignment]
+    jobs.slow.release.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(one) for one in found[1:]] == ["the executor is closed"] * 5
+    assert len({id(one) for one in found[1:]}) == 5
+    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+
+
+async def test_the_processor_time_of_a_turn_is_charged_to_its_user() -> None:
+    jobs = Jobs(jobs_a_turn=4)
+    clock = iter((0.0, 0.5, 10.0, 12.0))
+    paid: list[tuple[str, float]] = []
+    jobs.fair.bill(lambda user, spent_s: paid.append((user, spent_s)), lambda: next(clock))
+    tasks = jobs.start("user/1", 4)
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert paid == [("user/1", 0.5), ("user/1", 2.0)]
