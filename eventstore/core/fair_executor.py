@@ -199,13 +199,7 @@ class FairExecutor:
         outcomes: list[_Outcome] = []
         try:
             outcomes, spent_s = await self._inner.run(partial(_together, jobs, self._now_s, self._thread_s))
-            for (_, done), (result, error) in zip(jobs, outcomes, strict=False):
-                if done.done():
-                    continue
-                if error is None:
-                    done.set_result(result)
-                else:
-                    done.set_exception(error)
+            _tell(jobs, outcomes)
             if user and self._charge is not None:
                 self._charge(user, spent_s)
             self._put_back(user, jobs[len(outcomes) :])
@@ -215,10 +209,8 @@ class FairExecutor:
             raise
         except Exception as error:  # noqa: BLE001  it is the callers'
             for _, done in jobs:
-                if not done.done():
-                    done.set_exception(
-                        RuntimeError(str(error))
-                    )  # one each: a shared one would collect tracebacks
+                if not done.done():  # one each: a shared exception would collect tracebacks
+                    done.set_exception(RuntimeError(str(error)))
         finally:
             # An exception holds the frames that its job ran in, and one of those holds `jobs`.
             jobs.clear()
@@ -232,6 +224,17 @@ class FairExecutor:
         if left:
             self._lines.setdefault(user, deque()).extendleft(reversed(left))
             self._waiting += len(left)
+
+
+def _tell(jobs: Sequence[_Job], outcomes: Sequence[_Outcome]) -> None:
+    """Tell the callers of the first `jobs`."""
+    for (_, done), (result, error) in zip(jobs, outcomes, strict=False):
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
 
 def _together(
