@@ -118,7 +118,7 @@ class WebSocket(QueueingSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
-        self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque[Frame]())
+        self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque())
         self.drain_waiters = cast("deque[asyncio.Future[None]]", [])  # an empty deque has 760 bytes
         self._owner.connected(self)
 
