@@ -6,6 +6,7 @@ SQLite would create files next to them.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -104,7 +105,10 @@ def _open(
 ) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None, str | None]:
     if not (directory / DATABASE).is_file():
         raise EventStoreError(f"there is no log in {directory}")
-    copy = _copied(directory)
+    try:
+        copy = _copied(directory)
+    except OSError as error:
+        raise EventStoreError(_why(directory, error)) from error
     folder = directory if copy is None else Path(copy.name)
     try:
         missing = None if copy is None else missing_from(folder)
@@ -143,10 +147,28 @@ def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
 
 def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
     copy = tempfile.TemporaryDirectory(prefix="huahuo-view-")
-    for name in (DATABASE, f"{DATABASE}-wal", MARK):
-        if (directory / name).exists():
-            shutil.copyfile(directory / name, Path(copy.name) / name)
+    try:
+        for name in (DATABASE, f"{DATABASE}-wal", MARK):
+            if (directory / name).exists():
+                shutil.copyfile(directory / name, Path(copy.name) / name)
+    except BaseException:
+        copy.cleanup()
+        raise
     return copy
+
+
+def _why(directory: Path, error: OSError) -> str:
+    """Why a directory cannot be copied, and what to do."""
+    if error.errno == errno.ENOSPC:
+        there = tempfile.gettempdir()
+        return f"{directory} is read from a copy, and {there} has no room for it: let TMPDIR name another one"
+    path = error.filename or directory
+    if isinstance(error, PermissionError):
+        return (
+            f"{path} cannot be read by this user ({os.geteuid()}):"
+            f" do it as the user that the service runs as, or give {directory} to this user"
+        )
+    return f"{path} cannot be read: {error.strerror}"
 
 
 def read_single(path: Path, key: str) -> bytes | None:
