@@ -20,6 +20,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.faults import unusable
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.meta import get_meta
@@ -108,7 +109,7 @@ def _open(
     try:
         copy = _copied(directory)
     except OSError as error:
-        raise EventStoreError(_why(directory, error)) from error
+        raise _unreadable(directory, error) from error
     folder = directory if copy is None else Path(copy.name)
     try:
         missing = None if copy is None else missing_from(folder)
@@ -157,18 +158,13 @@ def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
     return copy
 
 
-def _why(directory: Path, error: OSError) -> str:
-    """Why a directory cannot be copied, and what to do."""
-    if error.errno == errno.ENOSPC:
-        there = tempfile.gettempdir()
-        return f"{directory} is read from a copy, and {there} has no room for it: let TMPDIR name another one"
-    path = error.filename or directory
-    if isinstance(error, PermissionError):
-        return (
-            f"{path} cannot be read by this user ({os.geteuid()}):"
-            f" do it as the user that the service runs as, or give {directory} to this user"
-        )
-    return f"{path} cannot be read: {error.strerror}"
+def _unreadable(directory: Path, error: OSError) -> EventStoreError:
+    if error.errno != errno.ENOSPC:
+        return unusable(error, directory)
+    there = tempfile.gettempdir()
+    return EventStoreError(
+        f"{directory} is read from a copy, and {there} has no room for it: let TMPDIR name another directory"
+    )
 
 
 def read_single(path: Path, key: str) -> bytes | None:

@@ -61,10 +61,10 @@ async def test_a_copy_is_left_as_it_is_to_the_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "name", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied"), DATABASE, "cannot be read by this user"),
-        (PermissionError(errno.EACCES, "Permission denied"), MARK, "do it as the user that the service"),
-        (IsADirectoryError(errno.EISDIR, "Is a directory"), MARK, "cannot be read: Is a directory"),
-        (OSError(errno.ENOSPC, "No space left on device"), DATABASE, "let TMPDIR name another one"),
+        (PermissionError(errno.EACCES, "Permission denied"), DATABASE, "cannot be used: Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied"), MARK, "do it as the user that the service runs"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory"), MARK, "cannot be used: Is a directory$"),
+        (OSError(errno.ENOSPC, "No space left on device"), DATABASE, "let TMPDIR name another directory"),
     ],
 )
 async def test_a_file_that_cannot_be_copied_for_reading_is_an_error_that_names_it_and_leaves_no_copy(
