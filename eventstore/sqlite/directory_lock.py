@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from huahuo.eventstore.errors import EventStoreError, InUse
+from huahuo.eventstore.errors import InUse
+from huahuo.eventstore.sqlite.faults import unusable
 from huahuo.eventstore.sqlite.others import AFTER_A_KILL, WHILE_CLOSED, Stamp, stamp_of, was_written
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.wal import size_bytes
@@ -195,7 +196,7 @@ def lock_to_change(directory: Path) -> DirectoryLock:
     try:
         return DirectoryLock(directory)
     except OSError as error:
-        raise EventStoreError(f"{error.filename or directory} cannot be used: {error.strerror}") from None
+        raise unusable(error, directory) from None
 
 
 def is_original(directory: Path) -> bool:

@@ -1,6 +1,7 @@
 """What the errors of SQLite's library mean to the log."""
 
 import errno
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -53,6 +54,17 @@ def no_room(error: BaseException, directory: Path) -> NoRoom | None:
             except OSError:
                 return None
     return NoRoom(directory) if full else None
+
+
+def unusable(error: OSError, directory: Path) -> EventStoreError:
+    """The error to raise if a file of `directory` cannot be used. It says which and what to do."""
+    path, why = error.filename or directory, error.strerror or type(error).__name__
+    if not isinstance(error, PermissionError):
+        return EventStoreError(f"{path} cannot be used: {why}")
+    return EventStoreError(
+        f"{path} cannot be used: {why}. This is user {os.geteuid()}: do it as the user that the service runs"
+        f" as, or give all of {directory} to this user"
+    )
 
 
 def text_of(value: bytes) -> str:

@@ -23,7 +23,7 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.checked_opening import check_log
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
-from huahuo.eventstore.sqlite.faults import no_room, translated
+from huahuo.eventstore.sqlite.faults import no_room, translated, unusable
 from huahuo.eventstore.sqlite.looking_over import LookingOver
 from huahuo.eventstore.sqlite.loss import settle_loss
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
@@ -193,7 +193,7 @@ def _open(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(directory)
     except OSError as error:
-        raise no_room(error, directory) or _unusable(directory, error) from None
+        raise no_room(error, directory) or unusable(error, directory) from None
     cut_off_at = 0
     try:
         path = directory / DATABASE
@@ -222,14 +222,10 @@ def _open(
         if isinstance(error, sqlite3.Error):
             raise translated(error) from None
         if isinstance(error, OSError):
-            raise _unusable(directory, error) from None
+            raise unusable(error, directory) from None
         if isinstance(error, MISREAD):
             raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
-
-
-def _unusable(directory: Path, error: OSError) -> EventStoreError:
-    return EventStoreError(f"{error.filename or directory} cannot be used: {error.strerror}")
 
 
 def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:

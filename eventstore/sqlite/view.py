@@ -6,6 +6,7 @@ SQLite would create files next to them.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +20,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.faults import unusable
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.meta import get_meta
@@ -104,7 +106,10 @@ def _open(
 ) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None, str | None]:
     if not (directory / DATABASE).is_file():
         raise EventStoreError(f"there is no log in {directory}")
-    copy = _copied(directory)
+    try:
+        copy = _copied(directory)
+    except OSError as error:
+        raise _unreadable(directory, error) from error
     folder = directory if copy is None else Path(copy.name)
     try:
         missing = None if copy is None else missing_from(folder)
@@ -143,10 +148,23 @@ def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
 
 def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
     copy = tempfile.TemporaryDirectory(prefix="huahuo-view-")
-    for name in (DATABASE, f"{DATABASE}-wal", MARK):
-        if (directory / name).exists():
-            shutil.copyfile(directory / name, Path(copy.name) / name)
+    try:
+        for name in (DATABASE, f"{DATABASE}-wal", MARK):
+            if (directory / name).exists():
+                shutil.copyfile(directory / name, Path(copy.name) / name)
+    except BaseException:
+        copy.cleanup()
+        raise
     return copy
+
+
+def _unreadable(directory: Path, error: OSError) -> EventStoreError:
+    if error.errno != errno.ENOSPC:
+        return unusable(error, directory)
+    there = tempfile.gettempdir()
+    return EventStoreError(
+        f"{directory} is read from a copy, and {there} has no room for it: let TMPDIR name another directory"
+    )
 
 
 def read_single(path: Path, key: str) -> bytes | None:

@@ -23,6 +23,7 @@ from huahuo.eventstore.sqlite.schema import DATABASE
 
 _OF_DATABASE: Final = ("", "-wal", "-shm", "-journal")
 _OWN_MODE: Final = 0o600
+_OWN_MODE_DIRECTORY: Final = 0o700
 _READABLE, _WRITABLE = os.R_OK, os.R_OK | os.W_OK
 
 
@@ -37,7 +38,7 @@ def keys_of_directory(settings: Settings, ambient: Ambient, plugins: Iterable[Pl
 
 
 def must_be_files(settings: Settings, made_again: Iterable[str]) -> None:
-    """Look at all files that are used. Those named `made_again` are made from the log if they are missing.
+    """Look at the directory and all its files. Those named `made_again` are made from the log if missing.
 
     Raises:
         ConfigError: one is none, or this user may not use it. The text says which and what to do.
@@ -53,6 +54,10 @@ def must_be_files(settings: Settings, made_again: Iterable[str]) -> None:
         _must_be_file(data / name, _WRITABLE, own)
     for name in (FILE, *(f"{name}{suffix}" for name in (AUDIT, *made_again) for suffix in _OF_DATABASE)):
         _must_be_file(data / name, _WRITABLE, own, links_are_made=True)
+    if data.is_dir() and not os.access(data, _WRITABLE | os.X_OK):
+        raise ConfigError(
+            f"this user ({os.geteuid()}) may not write in {data}: {_usable_by(data, data.stat())}"
+        )
 
 
 def _must_be_file(path: Path, mode: int, way: str, *, links_are_made: bool = False) -> None:
@@ -84,8 +89,11 @@ def _must_be_file(path: Path, mode: int, way: str, *, links_are_made: bool = Fal
 
 
 def _usable_by(path: Path, found: os.stat_result) -> str:
+    is_directory = stat.S_ISDIR(found.st_mode)
+    mode = _OWN_MODE_DIRECTORY if is_directory else _OWN_MODE
     if os.geteuid() not in (0, found.st_uid):
-        return f"start as user {found.st_uid}, or give all files of {path.parent} to this user"
-    if found.st_mode & _OWN_MODE == _OWN_MODE:
+        whole = path if is_directory else path.parent
+        return f"start as user {found.st_uid}, or give all files of {whole} to this user"
+    if found.st_mode & mode == mode:
         return "its disk can only be read. Mount it for writing, or choose another --data"
-    return f"chmod 600 {path}"
+    return f"chmod {mode:o} {path}"

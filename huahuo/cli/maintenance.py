@@ -19,13 +19,14 @@ from huahuo.build import BUILD
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
-from huahuo.eventstore.care.backup import Manifest, back_up, put_back, shrink, taken_out_of
+from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, shrink, taken_out_of
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.care.placing import placing
 from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.core.receipts import AUDIT_STREAM
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.faults import unusable
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -105,8 +106,19 @@ def _staging(data: Path) -> Iterator[Path]:
         yield Path(made)
 
 
+def _must_be_readable(source: Path) -> None:
+    """Raises ConfigError: this user may not read a file of the backup, which is not damaged by that."""
+    try:
+        for name in (DATABASE, f"{DATABASE}-wal", MANIFEST):
+            if (source / name).is_file():
+                (source / name).open("rb").close()
+    except PermissionError as error:
+        raise ConfigError(str(unusable(error, source))) from None
+
+
 async def _restore(settings: Settings, ambient: Ambient, source: Path, named: str, *, as_json: bool) -> None:
     """`named`: what the backup in `source` is called, where that is a copy which goes."""
+    _must_be_readable(source)
     if not (source / DATABASE).is_file():
         raise ConfigError(f"there is no backup in {source}: name a directory that `huahuo backup` made")
     missing = missing_from(source)

@@ -110,6 +110,22 @@ def test_a_file_that_this_user_may_not_use_is_named(data: Path, monkeypatch: pyt
         must_be_files(Settings(data=data), ())
 
 
+def test_a_directory_that_this_user_may_not_write_in_is_named_before_the_start_and_by_doctor(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests may run as root, which may write everywhere."""
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != data)
+    data.chmod(0o555)
+    with pytest.raises(ConfigError, match=rf"may not write in .*data: chmod 700 {data}$"):
+        must_be_files(Settings(data=data), ())
+    settings = table().load(environ={}, flags={"data": data, "port": 0})
+    findings = asyncio.run(examine(settings, SystemAmbient(), {}))
+    assert ["may not write in" in one.text for one in findings if one.about == "files"] == [True]
+    data.chmod(0o700)
+    with pytest.raises(ConfigError, match=r"may not write in .*: its disk can only be read"):
+        must_be_files(Settings(data=data), ())
+
+
 def test_a_directory_of_another_user_is_named_and_nothing_is_to_be_moved(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

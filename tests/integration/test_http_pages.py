@@ -3,11 +3,14 @@
 import asyncio
 
 import httpx
+from structlog.testing import capture_logs
 
+from huahuo.actors.entities.errors import Busy
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.errors import Unavailable
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.problem import PROBLEM
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
@@ -75,6 +78,24 @@ def test_the_last_events_and_the_state_can_be_asked_for() -> None:
                 "type": "snapshot", "stream": STREAM, "seq": 60, "state": {"emails": []}
             }  # fmt: skip
             assert (said["outcome"], said["events"], said["next"]) == ("snapshot", [], 60)
+
+    run(main())
+
+
+def test_a_state_whose_entity_has_too_much_to_do_is_refused_as_busy_and_can_be_had_later() -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            await w.append(STREAM, "a")
+            w.snapshot_fault = Busy("roster/42 has too much to do")
+            with capture_logs() as logged:
+                refused = await c.get(f"/streams/{STREAM}?after=snapshot")
+            said = refused.json()
+            assert (refused.status_code, said["code"]) == (503, "busy"), said
+            assert (refused.headers["content-type"], refused.headers["retry-after"]) == (PROBLEM, "1")
+            assert said["retry_s"] == 1
+            assert not [one for one in logged if one["event"] == "request_failed"]
+            w.snapshot_fault = None
+            assert (await c.get(f"/streams/{STREAM}?after=snapshot")).json()["snapshot"]["seq"] == 1
 
     run(main())
 

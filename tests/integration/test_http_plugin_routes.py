@@ -8,9 +8,13 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.errors import Corrupt
+from huahuo.transport.http.problems import status_of
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
@@ -19,6 +23,12 @@ from tests.support.worlds.wire import World, until, world
 
 ADMIN = Principal(1, "root", is_admin=True)
 WITH_KEY = Principal(7, "script")
+STATES: dict[str, Exception] = {
+    "busy": Busy("roster/1 has too much to do"),
+    "unavailable": Degraded("roster/1 failed too often"),
+    "corrupt": Corrupt("user/1", "its chain"),
+}
+"""What a handler may meet that is no fault of its own, by the code that says so."""
 
 
 class Parcels:
@@ -49,6 +59,8 @@ class Parcels:
             raise HttpRefused("parcel_lost", "nobody has it", retry_s=3, status=503)
         if request.query.get("fail") == "fault":
             raise RuntimeError("canary-in-exception")
+        if request.query.get("fail") in STATES:
+            raise STATES[request.query["fail"]]
         name = None if request.principal is None else request.principal.username
         return HttpAnswer.json({"names": request.names, "who": name})
 
@@ -177,6 +189,21 @@ def test_refusals_and_faults_of_a_handler_are_problems() -> None:
             fault = await c.get("/parcels/7?fail=fault")
             assert fault.status_code == 500
             assert "canary" not in fault.text
+
+    run(main())
+
+
+@pytest.mark.parametrize("code", STATES)
+def test_a_state_that_a_handler_meets_is_refused_as_for_a_command_and_not_logged_as_a_fault(
+    code: str,
+) -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            with capture_logs() as logged:
+                refused = await c.get(f"/parcels/7?fail={code}")
+            assert (refused.status_code, refused.json()["code"]) == (status_of(code), code)
+            assert ("retry-after" in refused.headers) == (refused.status_code == 503)
+            assert not [one for one in logged if one["event"] == "request_failed"]
 
     run(main())
 

@@ -54,19 +54,26 @@ def error_code(reply: Reply) -> str:
     return msgspec.json.decode(reply.body, type=_Code).code if reply.body.startswith(_ERROR) else ""
 
 
-def fault(call: Call[Any], error: BaseException, ambient: Ambient) -> Reply:
-    """The answer for an exception of a handler or of the log. No text of it reaches the client."""
+def refusal_of(error: BaseException) -> Refusal | None:
+    """The refusal for an exception that says how things are. None: it is a fault."""
     match error:
         case CommandMismatch():
-            return error_reply(MISMATCH)
+            return MISMATCH
         case TooLarge():
-            return error_reply(_TOO_LARGE)
+            return _TOO_LARGE
         case Corrupt():
-            return error_reply(_CORRUPT)
+            return _CORRUPT
         case Unavailable() | Closed() | Degraded() | HandlerCancelled():
-            return error_reply(_UNAVAILABLE)
+            return _UNAVAILABLE
         case TimeoutError() | Busy() | InboxFull() | QueueFull() | Conflict():
-            return error_reply(BUSY)
+            return BUSY
+    return None
+
+
+def fault(call: Call[Any], error: BaseException, ambient: Ambient) -> Reply:
+    """The answer for an exception of a handler or of the log. No text of it reaches the client."""
+    if (refusal := refusal_of(error)) is not None:
+        return error_reply(refusal)
     correlation_id = ambient.token(8)
     _log.error(
         "command_failed",

@@ -20,6 +20,7 @@ from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
 from huahuo.transport.access.verified import AuthFailure
+from huahuo.transport.commands.answers import refusal_of
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
@@ -179,11 +180,19 @@ class Api:
             answer = problem(ErrorCode.INVALID_FIELD, str(error))
         except Denied as denied:
             answer = denied.answer()
-        except Exception:  # noqa: BLE001  the client gets a number to ask the operator about
-            correlation_id = self._wires.ambient.token(8)
-            _log.exception("request_failed", path=visit.request.path, correlation_id=correlation_id)
-            answer = problem(ErrorCode.INTERNAL, correlation_id)
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer
+            answer = self._failed(visit, error)
         return told(visit.route, answer, visit.speech).adding(visit.cors)
+
+    def _failed(self, visit: Visit, error: Exception) -> Answer:
+        """The answer for an exception. Where it is a fault, a number to ask the operator about."""
+        refusal = refusal_of(error)
+        if refusal is not None:
+            return problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
+        correlation_id = self._wires.ambient.token(8)
+        path = visit.request.path
+        _log.error("request_failed", path=path, correlation_id=correlation_id, exc_info=error)
+        return problem(ErrorCode.INTERNAL, correlation_id)
 
     async def _paced(self, visit: Visit, body: bytes) -> Answer:
         """The answer, at the cost of the user that asks, once this user owes no more time than is free."""

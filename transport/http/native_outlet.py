@@ -63,7 +63,7 @@ class NativeOutlet(asyncio.Protocol):
     def refuse(self, answer: Answer) -> None:
         """See `Outlet`."""
         self.settled = True
-        refuse, self._refuse, self._open = self._refuse, None, None
+        refuse, self._refuse, self._open, self.socket = self._refuse, None, None, None
         if refuse is not None:
             refuse(answer)
 
@@ -120,5 +120,6 @@ class NativeOutlet(asyncio.Protocol):
         """TCP is gone."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if self.socket is not None:
-            self.socket.lost()
+        reader, self.socket = self.socket, None  # each holds the other
+        if reader is not None:
+            reader.lost()

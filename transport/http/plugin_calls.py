@@ -12,6 +12,7 @@ import structlog
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.transport.access.door import Entry
+from huahuo.transport.commands.answers import refusal_of
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.calling import Calling
@@ -111,7 +112,7 @@ class PluginCalls:
 
 def _tell_fault(working: "asyncio.Future[HttpAnswer]") -> None:
     fault = None if working.cancelled() else working.exception()
-    if fault is not None and not isinstance(fault, HttpRefused):
+    if fault is not None and not isinstance(fault, HttpRefused) and refusal_of(fault) is None:
         _log.error("request_failed_after_its_client_left", exc_info=fault)
 
 

@@ -90,6 +90,10 @@ class CarryingOut:
         self._write(frames)
         return asked
 
+    def let_go(self) -> None:
+        """The connection has ended: hold no more what holds this."""
+        self._answers = None
+
     def note(self, acked: Iterable[outputs.Acked]) -> None:
         """Tell the hub how far the client has processed its streams."""
         user = self._session.user

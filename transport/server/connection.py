@@ -231,6 +231,7 @@ class Connection(TaskKeeper):
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
         self._lost()
+        self._let_go()
 
     def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """This server is at fault: close, so that the client comes back on a new connection."""
@@ -326,6 +327,16 @@ class Connection(TaskKeeper):
         self._ws.listener = None
         self.leave()
         self._cancel_tasks()
+
+    def _let_go(self) -> None:
+        """Let go of the parts, which hold it: so it is freed at once, without the collector.
+
+        Tasks that have not ended yet hold what they use. Their steps are not taken any more.
+        """
+        self._out.let_go()
+        self._pump.let_go()
+        self._acks = self.quick_acks = None
+        del self._out, self._pump, self.place
 
     def leave(self) -> None:
         """See `carrying_out.Shell`."""

@@ -244,6 +244,10 @@ class Pump:
         if self._snapshots is not None:
             self._snapshots.clear()
 
+    def let_go(self) -> None:
+        """The connection has ended: hold no more what holds this."""
+        self._snapshots = None
+
     def run(self) -> None:
         """Send all that may be sent now, up to `RUNS_A_TURN` frames."""
         if not self._ws.has_room():
