@@ -21,8 +21,8 @@ _INSERTS = tuple(
     (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
     for rows in (256, 128, 64, 32, *range(16, 0, -1))
 )
-"""(rows, statement), the largest first: up to 16 rows take one statement, any number takes few. A statement of
-more than 256 rows costs more than it saves."""
+"""(rows, statement), the largest first: up to 16 rows take one statement, any number takes few. A statement
+of more than 256 rows costs more than it saves."""
 _ALIKE_FROM = 16 if sys.version_info >= (3, 12, 4) else 1 << 62
 """Older versions warn of each numbered parameter: there all events are written by `_INSERTS`."""
 _ALIKE_COLUMNS = 7
