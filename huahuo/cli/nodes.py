@@ -1,4 +1,4 @@
-"""The bodies of `huahuo cluster`: they ask the running node of a directory."""
+"""The bodies of `huahuo cluster`: they ask the running node of a directory, or one elsewhere."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from huahuo.app.config import Settings
-from huahuo.audit.record import ask_service
+from huahuo.audit.record import Elsewhere, ask_service
 from huahuo.errors import HuahuoError
 from huahuo.terminal import printable
 
@@ -18,13 +18,13 @@ TRIM_S = 60.0
 _COLUMNS = ("node", "URL", "applied", "behind", "clients", "load", "state")
 
 
-async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
+async def status(settings: Settings, elsewhere: Elsewhere, *, as_json: bool, console: Console) -> None:
     """Print the columns' names and one line per node.
 
     Raises:
         HuahuoError: no service runs on this directory, it refused, or it is alone.
     """
-    reply: Any = await ask_service(settings, "get_nodes")
+    reply: Any = await ask_service(settings, "get_nodes", elsewhere=elsewhere)
     rows: list[dict[str, Any]] = reply["data"]
     if as_json:
         for row in rows:
@@ -43,34 +43,35 @@ async def status(settings: Settings, *, as_json: bool, console: Console) -> None
     console.print(table)
 
 
-async def remove(settings: Settings, node: str) -> None:
+async def remove(settings: Settings, elsewhere: Elsewhere, node: str) -> None:
     """Forget `node`.
 
     Raises:
         HuahuoError: as `status`; or the node is not known, or lives.
     """
-    await ask_service(settings, "remove_node", node=node)
+    await ask_service(settings, "remove_node", elsewhere=elsewhere, node=node)
     print(f"{node} is forgotten; if it comes back, it is a node again")  # noqa: T201
 
 
-async def drain(settings: Settings, node: str, *, undo: bool) -> None:
+async def drain(settings: Settings, elsewhere: Elsewhere, node: str, *, undo: bool) -> None:
     """Drain `node`, or take it back. Raises as `remove`."""
-    reply: Any = await ask_service(settings, "drain_node", node=node, undo=undo)
+    reply: Any = await ask_service(settings, "drain_node", elsewhere=elsewhere, node=node, undo=undo)
     if undo:
         print(f"{node} takes clients and work again")  # noqa: T201
         return
-    print(f"{node} is not ready any more, and {reply['clients']} clients were sent away: stop it now")  # noqa: T201
+    sent = "1 client was" if reply["clients"] == 1 else f"{reply['clients']} clients were"
+    print(f"{node} is not ready any more, and {sent} sent away: stop it now")  # noqa: T201
 
 
-async def trim(settings: Settings, *, alone: bool) -> None:
+async def trim(settings: Settings, elsewhere: Elsewhere, *, alone: bool) -> None:
     """Trim the ordered log. Raises as `status`; or it may not be trimmed now."""
-    reply: Any = await ask_service(settings, "trim_log", timeout_s=TRIM_S, alone=alone)
+    reply: Any = await ask_service(settings, "trim_log", timeout_s=TRIM_S, elsewhere=elsewhere, alone=alone)
     print(f"the ordered log begins at offset {reply['before']} now")  # noqa: T201
 
 
-async def finalize(settings: Settings) -> None:
+async def finalize(settings: Settings, elsewhere: Elsewhere) -> None:
     """Finalize the format. Raises as `status`; or a node is of an older version."""
-    reply: Any = await ask_service(settings, "finalize_cluster")
+    reply: Any = await ask_service(settings, "finalize_cluster", elsewhere=elsewhere)
     print(f"all nodes write format {reply['format']}")  # noqa: T201
 
 
