@@ -118,8 +118,9 @@ async def ask_service(
     except TimeoutError as error:
         reason = not_ready(url)
         told = f"; its /readyz says: {printable(reason)}" if reason else ""
+        done = "" if action.startswith("get_") else ", and may have done it"
         raise HuahuoError(
-            f"the service at {url} has not answered {action} within {timeout_s:g} s{told}"
+            f"the service at {url} has not answered {action} within {timeout_s:g} s{done}{told}"
         ) from error
     except ClientError as error:
         hint = ""
