@@ -55,6 +55,8 @@ class PostgresSequencer:
         self._hints: set[asyncio.Event] = set()
         self._own = OwnNewest()
         self._writing: asyncio.Task[None] | None = None
+        self._stuck = ""
+        """Why the commit that is under way may not end."""
         self._announcing: asyncio.Task[None] | None = None
         self._announce_again = False
         self._side: Link | None = None
@@ -106,7 +108,7 @@ class PostgresSequencer:
         self._wake.set()
         if self._writing is None:
             self._writing = loop.create_task(self._write())
-        deadline = loop.call_later(ANSWER_S, entry.expire)
+        deadline = loop.call_later(ANSWER_S, lambda: entry.expire(self._stuck))
         try:
             return await entry.future
         finally:
@@ -193,9 +195,11 @@ class PostgresSequencer:
                             entry.fail(Unreachable(str(error)))
                         continue
                 batch = [entry for entry in batch if not entry.future.done()]
+                self._stuck = link.stuck
                 if batch and not await self._commit(link, batch):
                     self.links.drop(link)
                     link = None
+                self._stuck = ""
 
     def _take_batch(self) -> list[Entry]:
         batch: list[Entry] = []

@@ -18,10 +18,12 @@ class Entry:
         self.hint = ""
         """See `InDoubt`."""
 
-    def expire(self) -> None:
-        """The caller has waited for long enough."""
+    def expire(self, stuck: str) -> None:
+        """The caller has waited for long enough. `stuck`: why the commit before it may not end, or ""."""
         if self.sent:
             self.fail(InDoubt("the log has not said whether it keeps the proposal", self.hint))
+        elif stuck:
+            self.fail(Unreachable(f"an earlier commit has not ended: {stuck}"))
         else:
             self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
 

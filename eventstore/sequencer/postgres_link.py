@@ -233,7 +233,8 @@ _TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExist
 
 def _told(error: BaseException, address: LogAddress) -> str:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        return f"it is a standby ({address.kind}://primary,standby/… names both)"
+        alone = len(address.hosts) == 1
+        return f"it is a standby{f' ({address.kind}://primary,standby/… names both)' if alone else ''}"
     if isinstance(error, TimeoutError):
         return "it does not answer"
     said = first_line(error)

@@ -8,8 +8,10 @@ import structlog
 
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.actors.plugins.principal import UserId
+from huahuo.app.node_actions import no_such_node
 from huahuo.cluster.duty import Duty
-from huahuo.cluster.errors import NodeError
+from huahuo.cluster.errors import NodeError, NodeSilent
 from huahuo.cluster.formats import NotFinal, finalize
 from huahuo.cluster.peers import Peers
 from huahuo.cluster.trimming import NotTrimmed, Trimmer
@@ -17,6 +19,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sequencer.port import SequencerError
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.ports import LiveConnection
 from huahuo.transport.words import en, zh
 
 DRAIN = "drain"
@@ -76,23 +79,26 @@ class Drain:
         self._named = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def set(self, *, undo: bool) -> Drained:
-        """Drain it, or take it back."""
+    async def set(self, *, undo: bool, asked_by: UserId | None = None) -> Drained:
+        """Drain it, or take it back.
+
+        `asked_by`: the administrator who asks on this node. Its connections stay: one waits for the reply.
+        """
         self._ready(undo)
         self._hub.turned_away = None if undo else self._why
         if undo:
             self.stop()
             self._duty.fit()
             return Drained(0)
-        clients = self._hub.joined_count
+        leaving = self._hub.others(asked_by)
         self._others = await self._where()
         if self._hub.turned_away is None:
             return Drained(0)  # it was taken back meanwhile
         if self._task is None:
-            _log.info("node_drained", clients=clients)
-            self._task = asyncio.create_task(self._send_away(), name="drain")
+            _log.info("node_drained", clients=len(leaving))
+            self._task = asyncio.create_task(self._send_away(leaving), name="drain")
         await self._duty.unfit()
-        return Drained(clients)
+        return Drained(len(leaving))
 
     def stop(self) -> None:
         """Stop turning clients away."""
@@ -100,8 +106,7 @@ class Drain:
             self._task.cancel()
             self._task = None
 
-    async def _send_away(self) -> None:
-        leaving = self._hub.everybody
+    async def _send_away(self, leaving: Sequence[LiveConnection]) -> None:
         while True:
             for connection in leaving:
                 connection.close(CloseCode.DRAINING, self._why())
@@ -132,14 +137,17 @@ def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, dra
     async def drain_node(call: Call[DrainNode]) -> Reply:
         node, undo = call.params.node, call.params.undo
         if node not in duty.members:
-            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE))
+            return no_such_node(duty)
         try:
             if node == duty.node:
-                drained = await drain.set(undo=undo)
+                drained = await drain.set(undo=undo, asked_by=call.principal.user_id)
             else:
                 drained = await peers.ask(node, DRAIN, Draining(undo), Drained)
+        except NodeSilent as error:
+            gone = f"{error}; if it will not come back: `huahuo cluster remove {node}`"
+            return error_reply(Refusal("conflict", zh.NOT_NOW, details=gone))
         except NodeError as error:
-            return error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.NOT_NOW, details=str(error)))
+            return error_reply(Refusal("conflict", zh.NOT_NOW, details=str(error)))
         return json_reply({"type": "drained", "clients": drained.clients})
 
     async def final(_call: Call[Finalize]) -> Reply:

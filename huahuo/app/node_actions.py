@@ -40,7 +40,7 @@ def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> N
     async def remove(call: Call[RemoveNode]) -> Reply:
         node = call.params.node
         if duty is None or node not in duty.members:
-            return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE))
+            return no_such_node(duty)
         if node == duty.node or duty.silent_s(node) < LIVES_S:
             return error_reply(Refusal("conflict", zh.NODE_LIVES))
         await duty.remove(node)
@@ -48,6 +48,12 @@ def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> N
 
     registry.command(Action("get_nodes", NodesParams, answer, query=True, admin=True))
     registry.command(Action("remove_node", RemoveNode, remove, admin=True))
+
+
+def no_such_node(duty: Duty | None) -> Reply:
+    """The refusal of a name that no node has. It says which there are."""
+    known = "this service is alone" if duty is None else f"the nodes are {', '.join(sorted(duty.members))}"
+    return error_reply(Refusal(ErrorCode.NOT_FOUND, zh.NO_SUCH_NODE, details=known))
 
 
 def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:

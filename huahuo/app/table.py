@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -58,11 +59,7 @@ class Table(Fields):
         values.update(self.converted(given, "settings"))
         made = self.made(values)
         settings: Settings = made.pop("")
-        for network in settings.trusted_proxies:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+        _check(settings)
         return msgspec.structs.replace(settings, plugins=made)
 
     def unknown_variables(self, environ: Mapping[str, str]) -> list[str]:
@@ -93,6 +90,33 @@ class Table(Fields):
             for name, value in values.items()
             if value != self.default(name)
         }
+
+
+def _check(settings: Settings) -> None:
+    """Raises ConfigError: an address among the settings is none."""
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+    if settings.advertise and not _is_reachable_at(settings.advertise):
+        raise ConfigError(
+            f"advertise: {settings.advertise!r} is no URL at which other nodes reach this one: write"
+            " http://HOST:PORT, or https://HOST"
+        )
+
+
+def _is_reachable_at(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.username or parts.query or parts.fragment)
+        )
+    except ValueError:  # of the port, or of brackets
+        return False
 
 
 def _read(file: Path) -> dict[str, Any]:

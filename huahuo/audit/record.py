@@ -11,22 +11,37 @@ import pwd
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from huahuo.admin.record_event import recorded_event
 from huahuo.app import keys, service_file
+from huahuo.app.ask import not_ready
 from huahuo.app.config import Settings
+from huahuo.app.own_token import way_on
 from huahuo.app.tokens import token_source
 from huahuo.build import BUILD
-from huahuo.errors import HuahuoError
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import EventStoreError, InUse
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.directory_lock import is_original
 from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.model import ClientError
+from huahuo.transport.client.model import ClientError, ClientStopped
 
 TIMEOUT_S = 10.0
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """The service that is asked in place of that of the directory, and with which token; None: as there."""
+
+    url: str | None = None
+    token: str | None = None
+
+
+OF_DIRECTORY = Elsewhere()
 
 
 async def record(settings: Settings, action: str, what: Mapping[str, object]) -> bool:
@@ -78,25 +93,52 @@ async def writing(settings: Settings) -> AsyncIterator[StoreLog | None]:
 
 
 async def ask_service(
-    settings: Settings, action: str, *, timeout_s: float = TIMEOUT_S, **fields: object
+    settings: Settings,
+    action: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    elsewhere: Elsewhere = OF_DIRECTORY,
+    **fields: object,
 ) -> dict[str, object]:
     """Send one command to the running service as an admin, and return its reply.
 
     Raises:
-        HuahuoError: the service's address is not known, or it refused.
+        ConfigError: the address in `elsewhere` is malformed.
+        HuahuoError: the service's address is not known, it refused, or it did not answer in time.
     """
+    url, ambient = elsewhere.url or _url_of(settings), SystemAmbient()
+    source = token_source(elsewhere.token, settings, ambient)
+    try:
+        client = Client(url, get_token=source, language="en")
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from error
+    try:
+        async with client, asyncio.timeout(timeout_s):
+            return dict(await client.send(action, **fields))
+    except TimeoutError as error:
+        reason = not_ready(url)
+        told = f"; its /readyz says: {printable(reason)}" if reason else ""
+        done = "" if action.startswith("get_") else ", and may have done it"
+        raise HuahuoError(
+            f"the service at {url} has not answered {action} within {timeout_s:g} s{done}{told}"
+        ) from error
+    except ClientError as error:
+        hint = ""
+        if isinstance(error, ClientStopped) and not elsewhere.token:
+            hint = way_on(url, error.code, settings.data, ambient)
+        raise HuahuoError(
+            f"the service at {url} refused {action}: {error}{f'. {hint}' if hint else ''}"
+        ) from error
+
+
+def _url_of(settings: Settings) -> str:
     service = service_file.read(settings.data)
     if service is None:
         raise HuahuoError(
             f"no running service is known for {settings.data} (there is no {service_file.FILE}):"
             f" start it by `huahuo serve --data {settings.data}`"
         )
-    source = token_source(None, settings, SystemAmbient())
-    try:
-        async with Client(service.url, get_token=source, language="en") as client, asyncio.timeout(timeout_s):
-            return dict(await client.send(action, **fields))
-    except (ClientError, TimeoutError) as error:
-        raise HuahuoError(f"the service at {service.url} refused {action}: {error}") from error
+    return service.url
 
 
 def operator() -> str:

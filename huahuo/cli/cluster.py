@@ -11,6 +11,14 @@ Undo = Annotated[bool, typer.Option("--undo", help="Take the node back.")]
 Alone = Annotated[
     bool, typer.Option("--alone", help="Also if no other living node and no backup holds what is trimmed.")
 ]
+Node = Annotated[
+    str, typer.Argument(help="Its name, as `huahuo cluster status` prints it.", show_default=False)
+]
+Url = Annotated[str | None, typer.Option(help="A node to ask, also of another machine; else that of --data.")]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar="HUAHUO_TOKEN", help="An administrator's token; else made of --data's key."),
+]
 
 app = program("cluster", "Several nodes over one log (`huahuo serve --log …`).")
 
@@ -28,24 +36,35 @@ def keys(data: Data = None, config_file: ConfigFile = None) -> None:
     typer.echo(f"copy {body.JWT_FILE} and {body.MASTER_FILE} of {given.data} to the directory of each node")
 
 
-@app.command(epilog="Example:  huahuo cluster status --data ./node-1")
-def status(data: Data = None, as_json: Json = False, config_file: ConfigFile = None) -> None:
+@app.command(epilog="Example:  huahuo cluster status --data ./node-1, or --url http://web-1:8765 --token …")
+def status(
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
     """Print every node: where it is, how far it is, its clients, and which one does the work."""
     from rich.console import Console
 
     from huahuo.app.loops import run
+    from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import status as body
 
-    run(body(settings(data, config_file), as_json=as_json, console=Console(highlight=False, emoji=False)))
+    console = Console(highlight=False, emoji=False)
+    run(body(settings(data, config_file), Elsewhere(url, token), as_json=as_json, console=console))
 
 
 @app.command(epilog="Example:  huahuo cluster remove web-3 --data ./node-1")
-def remove(node: str, data: Data = None, config_file: ConfigFile = None) -> None:
+def remove(
+    node: Node, data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None
+) -> None:
     """Forget a node that will not come back. It is a member again if it does."""
     from huahuo.app.loops import run
+    from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import remove as body
 
-    run(body(settings(data, config_file), node))
+    run(body(settings(data, config_file), Elsewhere(url, token), node))
 
 
 @app.command(epilog="Example:  huahuo cluster adopt --data ./data --log nats://a,b,c")
@@ -65,27 +84,43 @@ def adopt(data: Data = None, log: Log = "", config_file: ConfigFile = None) -> N
 
 
 @app.command(epilog="Example:  huahuo cluster drain web-3 --data ./node-1")
-def drain(node: str, undo: Undo = False, data: Data = None, config_file: ConfigFile = None) -> None:
+def drain(
+    node: Node,
+    undo: Undo = False,
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    config_file: ConfigFile = None,
+) -> None:
     """Send a node's clients elsewhere and let it rest, so that it can be stopped. A restart undoes it too."""
     from huahuo.app.loops import run
+    from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import drain as body
 
-    run(body(settings(data, config_file), node, undo=undo))
+    run(body(settings(data, config_file), Elsewhere(url, token), node, undo=undo))
 
 
 @app.command(epilog="Example:  huahuo cluster trim --data ./node-1")
-def trim(alone: Alone = False, data: Data = None, config_file: ConfigFile = None) -> None:
+def trim(
+    alone: Alone = False,
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    config_file: ConfigFile = None,
+) -> None:
     """Let the ordered log forget now what all living nodes have applied. By itself it does so after hours."""
     from huahuo.app.loops import run
+    from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import trim as body
 
-    run(body(settings(data, config_file), alone=alone))
+    run(body(settings(data, config_file), Elsewhere(url, token), alone=alone))
 
 
 @app.command(epilog="Example:  huahuo cluster finalize --data ./node-1")
-def finalize(data: Data = None, config_file: ConfigFile = None) -> None:
+def finalize(data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None) -> None:
     """After an update of all nodes: write the newest format that they know. Older ones can't join then."""
     from huahuo.app.loops import run
+    from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import finalize as body
 
-    run(body(settings(data, config_file)))
+    run(body(settings(data, config_file), Elsewhere(url, token)))

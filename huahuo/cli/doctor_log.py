@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from huahuo.app import keys, service_file
+from huahuo.app.ask import not_ready
 from huahuo.app.config import Settings
 from huahuo.build import BUILD
 from huahuo.cli import behind_followers, node_directory, open_effects, untrimmed
-from huahuo.cli.ask import not_ready
 from huahuo.cli.finding import Finding
 from huahuo.errors import copied_again, ways_on
 from huahuo.eventstore.ambient import Ambient

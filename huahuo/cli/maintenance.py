@@ -197,8 +197,10 @@ async def compact(
     if pruned is not None:
         shrink(settings.data / DATABASE)
     else:
-        fields = {"older_than_s": older_than_s, "keep": keep, "types": list(types)}
-        reply = await ask_service(settings, "compact", timeout_s=COMPACT_TIMEOUT_S, **fields)
+        reply = await ask_service(
+            settings, "compact", timeout_s=COMPACT_TIMEOUT_S,
+            older_than_s=older_than_s, keep=keep, types=list(types),
+        )  # fmt: skip
         pruned = reply.get("pruned")
     if as_json:
         show_json({"pruned": pruned})

@@ -1,4 +1,4 @@
-"""The bodies of `huahuo cluster`: they ask the running node of a directory."""
+"""The bodies of `huahuo cluster`: they ask the running node of a directory, or one elsewhere."""
 
 from typing import Any
 
@@ -8,30 +8,34 @@ from rich.console import Console
 from rich.table import Table
 
 from huahuo.app.config import Settings
-from huahuo.audit.record import ask_service
+from huahuo.audit.record import TIMEOUT_S, Elsewhere, ask_service
 from huahuo.errors import HuahuoError
 from huahuo.terminal import printable
+from huahuo.transport.client.model import CommandError
+from huahuo.transport.protocol.codes import ErrorCode
 
 SILENT_S = 10.0
 """A node that said nothing for longer is shown as silent."""
 TRIM_S = 60.0
+_ALONE = "this service is alone: it was started without --log"
+_ALONE_YET = f"{_ALONE}; or it has not joined the other nodes yet, and its /readyz says why"
 _COLUMNS = ("node", "URL", "applied", "behind", "clients", "load", "state")
 
 
-async def status(settings: Settings, *, as_json: bool, console: Console) -> None:
+async def status(settings: Settings, elsewhere: Elsewhere, *, as_json: bool, console: Console) -> None:
     """Print the columns' names and one line per node.
 
     Raises:
         HuahuoError: no service runs on this directory, it refused, or it is alone.
     """
-    reply: Any = await ask_service(settings, "get_nodes")
+    reply: Any = await _ask(settings, "get_nodes", elsewhere)
     rows: list[dict[str, Any]] = reply["data"]
     if as_json:
         for row in rows:
             console.out(msgspec.json.encode(row).decode(), highlight=False)
         return
     if not rows:
-        raise HuahuoError("this service is alone: it was started without --log")
+        raise HuahuoError(_ALONE)
     lines = [_cells(row) for row in rows]
     if not console.is_terminal:
         for cells in (_COLUMNS, *lines):
@@ -43,35 +47,52 @@ async def status(settings: Settings, *, as_json: bool, console: Console) -> None
     console.print(table)
 
 
-async def remove(settings: Settings, node: str) -> None:
+async def remove(settings: Settings, elsewhere: Elsewhere, node: str) -> None:
     """Forget `node`.
 
     Raises:
         HuahuoError: as `status`; or the node is not known, or lives.
     """
-    await ask_service(settings, "remove_node", node=node)
+    await _ask(settings, "remove_node", elsewhere, node=node)
     print(f"{node} is forgotten; if it comes back, it is a node again")  # noqa: T201
 
 
-async def drain(settings: Settings, node: str, *, undo: bool) -> None:
+async def drain(settings: Settings, elsewhere: Elsewhere, node: str, *, undo: bool) -> None:
     """Drain `node`, or take it back. Raises as `remove`."""
-    reply: Any = await ask_service(settings, "drain_node", node=node, undo=undo)
+    reply: Any = await _ask(settings, "drain_node", elsewhere=elsewhere, node=node, undo=undo)
     if undo:
         print(f"{node} takes clients and work again")  # noqa: T201
         return
-    print(f"{node} is not ready any more, and {reply['clients']} clients were sent away: stop it now")  # noqa: T201
+    sent = "1 client was" if reply["clients"] == 1 else f"{reply['clients']} clients were"
+    print(f"{node} is not ready any more, and {sent} sent away: stop it now")  # noqa: T201
 
 
-async def trim(settings: Settings, *, alone: bool) -> None:
+async def trim(settings: Settings, elsewhere: Elsewhere, *, alone: bool) -> None:
     """Trim the ordered log. Raises as `status`; or it may not be trimmed now."""
-    reply: Any = await ask_service(settings, "trim_log", timeout_s=TRIM_S, alone=alone)
+    reply: Any = await _ask(settings, "trim_log", timeout_s=TRIM_S, elsewhere=elsewhere, alone=alone)
     print(f"the ordered log begins at offset {reply['before']} now")  # noqa: T201
 
 
-async def finalize(settings: Settings) -> None:
+async def finalize(settings: Settings, elsewhere: Elsewhere) -> None:
     """Finalize the format. Raises as `status`; or a node is of an older version."""
-    reply: Any = await ask_service(settings, "finalize_cluster")
+    reply: Any = await _ask(settings, "finalize_cluster", elsewhere)
     print(f"all nodes write format {reply['format']}")  # noqa: T201
+
+
+async def _ask(
+    settings: Settings,
+    action: str,
+    elsewhere: Elsewhere,
+    timeout_s: float = TIMEOUT_S,
+    **fields: object,
+) -> dict[str, object]:
+    try:
+        return await ask_service(settings, action, elsewhere=elsewhere, timeout_s=timeout_s, **fields)
+    except HuahuoError as error:
+        refused = error.__cause__
+        if isinstance(refused, CommandError) and refused.code == ErrorCode.UNKNOWN_ACTION:
+            raise HuahuoError(_ALONE_YET) from error
+        raise
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

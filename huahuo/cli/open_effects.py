@@ -1,7 +1,7 @@
 """What `huahuo doctor` says about open effects: how many there are, and one that may never return."""
 
 from huahuo.actors.effects.facts import TABLE, read_row
-from huahuo.cli.ask import get
+from huahuo.app.ask import get
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.port import Log
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from huahuo.actors.domain.decision import Refused
 from huahuo.app import service_file
+from huahuo.app.ask import not_ready
 from huahuo.app.config import Settings
+from huahuo.app.own_token import way_on
 from huahuo.app.tokens import token_source
 from huahuo.at import At
-from huahuo.cli.ask import not_ready
 from huahuo.errors import ConfigError, HuahuoError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.publisher.publisher import Publisher
@@ -43,11 +44,10 @@ def publish(
         return publisher.publish(stream, type_, fields, command_id=command_id)
     except Refused as error:
         why = in_english(error.code, error.message, error.details)
-        if error.code == "token_invalid" and not token and own is not None:
-            why += f". It was signed with the key of {own.data}: give --token, or --data of that service"
-        raise HuahuoError(f"the service refused: {why}") from error
+        hint = "" if own is None or token else way_on(address, error.code, own.data, SystemAmbient())
+        raise HuahuoError(f"the service refused: {why}{f'. {hint}' if hint else ''}") from error
     except Unknown as error:
-        reason = not_ready(address.rstrip("/"))
+        reason = not_ready(address)
         raise Unknown(f"{error}; its /readyz says: {printable(reason)}" if reason else str(error)) from error
     finally:
         publisher.close()

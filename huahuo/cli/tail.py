@@ -71,10 +71,12 @@ async def tail(
     codes: bool = False,
     console: Console,
     reader: Reader = AS_STORED,
+    way_on: Callable[[int], str] | None = None,
 ) -> None:
     """Follow `stream` until cancelled. `codes`: print only the verification codes of mails.
 
-    `reader`: says the texts of events. JSON has them as they are stored.
+    `reader`: says the texts of events. JSON has them as they are stored. `way_on`: what to do about a token
+    that was made here, by the code of the close; None: the token was given.
 
     Raises:
         ConfigError: `url` or `after` is malformed.
@@ -97,10 +99,11 @@ async def tail(
                 except BrokenPipeError:
                     console.on_broken_pipe()
 
-        await _follow(client, stream, begin, code, _Said(stream, lambda text: errors.out(printable(text))))
+        news = _Said(stream, lambda text: errors.out(printable(text)))
+        await _follow(client, stream, begin, code, news, way_on)
     elif console.is_terminal and not as_json:
         with Bars(console, reader) as bars:
-            await _follow(client, stream, begin, bars.event, _Said(stream, bars.say))
+            await _follow(client, stream, begin, bars.event, _Said(stream, bars.say), way_on)
     else:
 
         def line(event: Event) -> None:
@@ -108,11 +111,17 @@ async def tail(
                 printable(json_line(event) if as_json else plain_line(said(event, reader))), highlight=False
             )
 
-        await _follow(client, stream, begin, line, _Said(stream, lambda text: errors.out(printable(text))))
+        news = _Said(stream, lambda text: errors.out(printable(text)))
+        await _follow(client, stream, begin, line, news, way_on)
 
 
 async def _follow(
-    client: Client, stream: str, after: After, show: Callable[[Event], None], said: "_Said"
+    client: Client,
+    stream: str,
+    after: After,
+    show: Callable[[Event], None],
+    said: "_Said",
+    way_on: Callable[[int], str] | None,
 ) -> None:
     client.on_status(said)
     try:
@@ -122,7 +131,8 @@ async def _follow(
     except StreamDenied as error:
         raise HuahuoError(f"this token may not read {stream}") from error
     except ClientStopped as error:
-        raise HuahuoError(_ended(error)) from error
+        hint = "" if way_on is None else way_on(error.code)
+        raise HuahuoError(_ended(error, hint or _HINTS.get(error.code, ""))) from error
     except ClientError as error:
         raise HuahuoError(str(error)) from error
     except asyncio.CancelledError:
@@ -130,9 +140,8 @@ async def _follow(
         raise
 
 
-def _ended(error: ClientStopped) -> str:
+def _ended(error: ClientStopped, hint: str) -> str:
     said = f"the server ended it: {error.reason} ({error.code})"
-    hint = _HINTS.get(error.code)
     return f"{said}. {hint}" if hint else said
 
 

@@ -27,7 +27,10 @@ def tail(
     config_file: ConfigFile = None,
 ) -> None:
     """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from functools import partial
+
     from huahuo.app.loops import run
+    from huahuo.app.own_token import way_on
     from huahuo.app.plugins import settings as application_settings
     from huahuo.app.tokens import token_source
     from huahuo.cli.tail import tail as body
@@ -35,6 +38,7 @@ def tail(
 
     own = settings(data, config_file) if data or "data" in application_settings() else None
     source = token_source(token, own, SystemAmbient())
+    hint = None if token or own is None else partial(way_on, url, data=own.data, ambient=SystemAmbient())
     run(
         body(
             url,
@@ -45,6 +49,7 @@ def tail(
             codes=codes,
             console=console(),
             reader=reader(),
+            way_on=hint,
         )
     )
 

@@ -264,6 +264,10 @@ async def test_a_commit_that_waits_for_an_absent_standby_says_so_to_all_nodes_an
             numbers = itertools.count()
             said = await told(lambda: one.propose(b"a", f"{next(numbers)}"), "standby may be away")
             assert "see pg_stat_replication on the primary" in said
+            said = await told(
+                lambda: one.propose(b"c", f"{next(numbers)}"), "an earlier commit has not ended"
+            )
+            assert "standby may be away" in said, "also what waits behind it on the same node"
             said = await told(lambda: other.propose(b"b", "b"), "an earlier commit has not ended")
             assert "standby may be away" in said
             assert "standby may be away" in await told(other.last, "an earlier commit has not ended")
@@ -282,6 +286,12 @@ async def test_an_address_of_a_standby_alone_is_told_to_name_the_primary_too(nam
                 Unreachable, match=r"it is a standby \(postgres://primary,standby/… names both\)"
             ):
                 await one.check()
+        server.kill()
+        both = server.url.replace(f":{server.port}/", f":{server.port},127.0.0.1:{standby.port}/")
+        one = PostgresSequencer(LogAddress(f"{both}?name={name}"), SystemAmbient())
+        with pytest.raises(Unreachable, match=r"; 127\.0\.0\.1:\d+: it is a standby$"):
+            await one.check()
+        await one.close()
 
 
 if WHOLE:  # a minute: `make check-all`

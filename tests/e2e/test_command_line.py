@@ -55,6 +55,13 @@ async def test_a_token_of_the_command_line_opens_the_service(server: Serving) ->
     assert (await groups()) == ["user/7"]
 
 
+@pytest.mark.parametrize("words", [("status",), ("drain", "web-1"), ("trim",), ("finalize",)])
+def test_a_command_about_nodes_tells_a_service_that_is_alone(server: Serving, words: tuple[str, ...]) -> None:
+    told = huahuo("cluster", *words, "--data", str(server.data), **KEYS)
+    assert told.returncode == 1
+    assert told.stderr.startswith("huahuo: this service is alone: it was started without --log"), told.stderr
+
+
 def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(server: Serving) -> None:
     second = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
     assert second.returncode == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import threading
 import urllib.request
@@ -16,6 +17,7 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.at import At
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator
+from tests.support.chaos.__main__ import ahead_by
 from tests.support.drivers.command_line import huahuo
 from tests.support.servers.serving import JWT_SECRET, Serving, serving
 
@@ -175,8 +177,24 @@ def test_a_shell_publishes_with_the_directory_or_with_an_address_and_a_token(ser
     assert (by_url.returncode, by_url.stdout) == (0, f"{STREAM} 2\n"), by_url.stderr
     words = ("publish", STREAM, "seen", "--url", server.url, "--data", str(server.data))
     other_key = huahuo(*words, HUAHUO_JWT_SECRET="another secret of 32 bytes and more")
-    assert f"It was signed with the key of {server.data}: give --token" in other_key.stderr
+    assert f"It was signed with the key of {server.data}, or of HUAHUO_JWT_SECRET" in other_key.stderr
     refused = huahuo("publish", "auth", "seen", "--url", server.url, HUAHUO_TOKEN=token)
     assert refused.returncode != 0
     assert "the service refused: invalid_field" in refused.stderr
     assert [event.get("order_id") for event in events(server)] == [7, None]
+
+
+def test_a_machine_whose_clock_differs_is_told_that_and_not_that_its_key_is_wrong(server: Serving) -> None:
+    told = r"by this machine's clock, which is \d+ s {} that of {}: set the clocks by NTP, or give --token"
+    ways = {
+        "publish": ("publish", STREAM, "seen", "--url", server.url, "--data", str(server.data)),
+        "tail": ("tail", server.url, STREAM, "--data", str(server.data)),
+        "clients": ("clients", "--data", str(server.data)),
+    }
+    for way, words in ways.items():
+        ahead = huahuo(*words, **server.environ, **ahead_by(3600))
+        assert ahead.returncode == 1, way
+        assert re.search(told.format("ahead of", server.url), ahead.stderr), (way, ahead.stderr)
+        assert "key" not in ahead.stderr, way
+    behind = huahuo(*ways["publish"], **server.environ, **ahead_by(-7200))
+    assert re.search(told.format("behind", server.url), behind.stderr), behind.stderr

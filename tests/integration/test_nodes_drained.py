@@ -2,13 +2,20 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
 from huahuo.actors.plugins.principal import Principal
-from huahuo.app.cluster_actions import Drain
+from huahuo.app import node_actions
+from huahuo.app.cluster_actions import Drain, register
+from huahuo.cluster import members
+from huahuo.cluster.asking import Asker
+from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.members import Member
+from huahuo.cluster.peers import Peers
+from huahuo.eventstore.model import Append
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.http import client, reader
 from tests.support.drivers.rawclient import raw
@@ -26,6 +33,12 @@ async def _nothing() -> None:
 @asynccontextmanager
 async def node(*others: str) -> AsyncIterator[tuple[World, Drain, list[bool]]]:
     """A node, its drain, and what it said of whether it is ready. `others` take clients."""
+    async with _node(others) as (w, drain, ready, _):
+        yield w, drain, ready
+
+
+@asynccontextmanager
+async def _node(others: Sequence[str]) -> AsyncIterator[tuple[World, Drain, list[bool], Duty]]:
     async with world() as w:
         duty = Duty(
             log=w.log, ambient=w.ambient, node="web-1", work=_nothing, rest=_nothing,
@@ -39,10 +52,27 @@ async def node(*others: str) -> AsyncIterator[tuple[World, Drain, list[bool]]]:
         drain = Drain(duty, w.hub, ready.append, where)
         await duty.start()
         try:
-            yield w, drain, ready
+            yield w, drain, ready, duty
         finally:
             drain.stop()
             await duty.stop()
+
+
+@asynccontextmanager
+async def asked(gone: str = "web-3") -> AsyncIterator[World]:
+    """A node that takes the commands of administrators, beside `gone`, whose machine is off."""
+    async with _node([OTHER]) as (w, drain, _, duty):
+        at = Member(
+            url="http://127.0.0.1:1", build="1", keys="k", beat=1, at_ms=w.ambient.now_ms(), applied=0
+        )
+        await w.log.append(Append(ts_ms=1, rows=(members.put(gone, at),)))
+        duty.members = await members.read(w.log)
+        asker = Asker(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
+        door = NodesDoor(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
+        peers = Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
+        register(w.registry, duty, peers, cast("Any", None), drain)  # nobody trims here
+        node_actions.register(w.registry, duty, None)
+        yield w
 
 
 async def _turned_away(w: World, who: Principal) -> str:
@@ -87,6 +117,36 @@ async def test_an_administrator_gets_in_to_take_the_node_back() -> None:
             await drain.set(undo=True)
             await newcomer.say(action="whatever", id="1")
             await newcomer.until("error")
+
+
+async def test_who_drains_the_node_that_it_asks_gets_the_reply_and_stays() -> None:
+    async with asked() as w, raw(w.url, "huahuo.v1") as operator, raw(w.url, "huahuo.v1") as guest:
+        await guest.authenticate(w.token(ALICE))
+        await operator.authenticate(w.token(ROOT))
+        await operator.say(action="drain_node", node="web-1", id="1")
+        assert (await operator.until("drained"))["clients"] == 1
+        assert await guest.closed() == CloseCode.DRAINING
+        await operator.say(action="drain_node", node="web-1", undo=True, id="2")
+        await operator.until("drained")
+
+
+async def test_to_drain_a_node_that_is_down_is_refused_for_good_and_says_what_to_do() -> None:
+    async with asked(gone="web-3") as w, raw(w.url, "huahuo.v1") as operator:
+        await operator.authenticate(w.token(ROOT))
+        await operator.say(action="drain_node", node="web-3", id="1")
+        refused = await operator.until("error")
+        assert refused["code"] == "conflict"
+        assert "the node web-3 at http://127.0.0.1:1 can't be reached" in refused["details"]
+        assert refused["details"].endswith("if it will not come back: `huahuo cluster remove web-3`")
+
+
+@pytest.mark.parametrize("action", ["drain_node", "remove_node"])
+async def test_a_name_that_no_node_has_is_answered_by_those_that_there_are(action: str) -> None:
+    async with asked() as w, raw(w.url, "huahuo.v1") as operator:
+        await operator.authenticate(w.token(ROOT))
+        await operator.say(action=action, node="web-9", id="1")
+        refused = await operator.until("error")
+        assert (refused["code"], refused["details"]) == ("not_found", "the nodes are web-1, web-3")
 
 
 async def test_newcomers_are_sent_to_all_nodes_that_take_clients_in_turns() -> None:

@@ -125,10 +125,11 @@ class Hub:
         """Open WebSockets, authenticated or not, from the oldest on."""
         return self._wheel.connections
 
-    @property
-    def everybody(self) -> tuple[LiveConnection, ...]:
-        """As `connections`, and the authenticated ones whose sockets other processes have."""
-        return tuple(dict.fromkeys((*self._wheel.connections, *self._members)))
+    def others(self, user_id: UserId | None) -> tuple[LiveConnection, ...]:
+        """The authenticated connections of other users, also those whose sockets other processes have."""
+        return tuple(
+            one for one, member in self._members.items() if member.verified.principal.user_id != user_id
+        )
 
     @property
     def guests(self) -> tuple[LiveConnection, ...]:

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from huahuo.cli.ask import get
+from huahuo.app.ask import get
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -68,6 +68,10 @@ def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
         ({"HUAHUO_MAIL_ALLOW_PRIVATE": "maybe"}, "must be 1 or 0"),
         ({"HUAHUO_TRUSTED_PROXIES": "proxy"}, "'proxy' is not an address"),
         ({"HUAHUO_LOG_LEVEL": "loud"}, "log_level must be one of debug, info, warning, error"),
+        ({"HUAHUO_ADVERTISE": "web-1:8765"}, "advertise: 'web-1:8765' is no URL at which other nodes reach"),
+        ({"HUAHUO_ADVERTISE": "http://:8765"}, "write http://HOST:PORT"),
+        ({"HUAHUO_ADVERTISE": "http://web-1:80000"}, "write http://HOST:PORT"),
+        ({"HUAHUO_ADVERTISE": "https://web-1/?a=b"}, "write http://HOST:PORT"),
         ({"HUAHUO_HEARTBEAT_S": "nan"}, "heartbeat_s must be a number of at least"),
         ({"HUAHUO_HEARTBEAT_S": "inf"}, "heartbeat_s must be a number"),
     ],
@@ -75,6 +79,11 @@ def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
 def test_a_value_that_does_not_fit_is_refused_with_its_source(environ: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(environ=environ)
+
+
+@pytest.mark.parametrize("url", ["http://web-1:8765", "https://web-1.example", "http://[::1]:8765/nodes/"])
+def test_the_address_that_a_node_advertises_may_have_a_path(url: str) -> None:
+    assert load(environ={"HUAHUO_ADVERTISE": url}).advertise == url
 
 
 def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:

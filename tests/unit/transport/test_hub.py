@@ -377,11 +377,12 @@ async def test_after_the_stop_no_timer_is_left() -> None:
     assert connection.ticks == []
 
 
-async def test_everybody_includes_connections_whose_sockets_other_processes_have() -> None:
+async def test_the_connections_of_others_include_those_whose_sockets_other_processes_have() -> None:
     w = await world()
     here, theirs, unknown = w.joined(), Recorder(), Recorder()
     w.hub.opened(unknown)
     assert w.hub.join(theirs, verified(43), "", ticked=False)
     assert set(w.hub.connections) == {here, unknown}
-    assert set(w.hub.everybody) == {here, unknown, theirs}
+    assert set(w.hub.others(None)) == {here, theirs}
+    assert w.hub.others(43) == (here,)
     await w.hub.stop()

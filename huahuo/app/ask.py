@@ -1,0 +1,59 @@
+"""One GET to a running service, usually on this machine."""
+
+import urllib.error
+import urllib.request
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Never through a proxy of the environment, which would look for the service on its own machine."""
+_TIMEOUT_S: Final = 2.0
+_REASON_BYTES_MAX: Final = 2048
+
+
+def get(url: str, path: str, timeout_s: float) -> str:
+    """The text at `path`.
+
+    Raises:
+        urllib.error.HTTPError: the answer is an error; it is also an OSError.
+        OSError: the service does not answer in time.
+    """
+    with _direct.open(_page(url, path), timeout=timeout_s) as answer:
+        return str(answer.read().decode(errors="replace"))
+
+
+def not_ready(url: str) -> str:
+    """Why the service is not ready, in its own words, or that it does not answer. "" if it is ready."""
+    try:
+        get(url, "/readyz", _TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
+    except OSError as error:
+        return f"no answer: {getattr(error, 'reason', error)}"
+    return ""
+
+
+def time_of(url: str) -> float | None:
+    """What time the service has, in seconds since 1970, as its answers say. None if none says it."""
+    try:
+        with _direct.open(_page(url, "/healthz"), timeout=_TIMEOUT_S) as answer:
+            return _date(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _date(error.headers)
+    except (OSError, ValueError):
+        return None
+
+
+def _page(url: str, path: str) -> str:
+    """The page of a service whose address a user may have given without `http://`."""
+    return f"{'' if '://' in url else 'http://'}{url.rstrip('/')}{path}"
+
+
+def _date(headers: Message) -> float | None:
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
