@@ -234,7 +234,10 @@ class ReplicaWriter(ProposingWriter):
         if proposal.epoch < me.epoch:
             return None  # an earlier life of this node was still under way; ours ends it
         if (proposal.epoch, proposal.token) != (me.epoch, me.token):
-            self.halt(f"another process runs as the node {self.node}: give one of them another name")
+            self.halt(
+                f"another process runs as the node {self.node}: stop one of them, and start the other again;"
+                " or give one another name (--node) and an empty --data"
+            )
             return None
         proposer.forget(proposal.number)
         self._reaching.answered()

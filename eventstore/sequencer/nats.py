@@ -126,8 +126,8 @@ class NatsSequencer:
     async def last(self) -> int:
         """See `Sequencer`. Asked of a leader that a majority has just answered."""
         stream = await self._look(await self._connect())
-        if not stream.fresh:
-            raise Unreachable("the log's leader has not heard from a majority of its servers lately")
+        if stream.doubt:
+            raise Unreachable(stream.doubt)
         return stream.last
 
     async def trim(self, before: int) -> None:
@@ -238,8 +238,8 @@ class NatsSequencer:
         if stream.first > last + 1:
             raise Trimmed(f"the log begins at offset {stream.first}, and {last + 1} is needed", stream.first)
         if stream.last < last:
-            if not stream.fresh:
-                self.trouble = "the log's leader has not heard from a majority of its servers lately"
+            if stream.doubt:
+                self.trouble = stream.doubt
                 return False
             raise Misconfigured(
                 f"the log went back: it ends at offset {stream.last}, and {last} was applied here."

@@ -22,6 +22,7 @@ from huahuo.eventstore.sequencer.credentials import (
     user_key_of,
 )
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
+from huahuo.eventstore.sequencer.sockets import let_go
 
 CONNECT_S = 3.0
 CLOSE_S = 0.5
@@ -171,10 +172,16 @@ class Link:
     async def close(self) -> None:
         """Let go of the connection."""
         self._end()
-        with contextlib.suppress(*ERRORS):
-            # After a failed TLS handshake, or with a frozen server, the client would wait for ever.
-            async with asyncio.timeout(CLOSE_S):
-                await self.client.close()
+        try:
+            with contextlib.suppress(*ERRORS):
+                # After a failed TLS handshake, or with a frozen server, the client would wait for ever.
+                async with asyncio.timeout(CLOSE_S):
+                    await self.client.close()
+        finally:
+            # It holds the socket while a server that says nothing owes it room, and has no other door to it.
+            writer = getattr(self.client._transport, "_bare_io_writer", None)  # noqa: SLF001
+            if writer is not None:
+                await let_go([writer.transport])
 
     def on_end(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call `call` when the connection has ended. Returns a function that takes that back."""

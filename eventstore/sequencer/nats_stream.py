@@ -51,8 +51,8 @@ class Stream(NamedTuple):
     first: int
     last: int
     replicas: int
-    fresh: bool
-    """A majority of its servers has answered its leader within `QUORUM_S`."""
+    doubt: str
+    """Why there may be a newer message; "" if a leader says this that has heard a majority in `QUORUM_S`."""
     clustered: bool
     full_at: str
     """The bound at which it takes nothing more, "" for none."""
@@ -156,13 +156,19 @@ def _state_of(found: Any) -> Stream:
     others = cluster.get("replicas") or []
     replicas = found["config"].get("num_replicas", 1)
     heard = sum(not other.get("offline") and other.get("active", 0) < QUORUM_S * 1e9 for other in others)
+    doubt = ""
+    if replicas > 1 and not cluster.get("leader"):
+        # Any server answers then, also one that was cut off, and it lists itself among those it has heard.
+        doubt = "the log has no leader now"
+    elif replicas > 1 and 1 + heard <= replicas // 2:
+        doubt = "the log's leader has not heard from a majority of its servers lately"
     return Stream(
         created=found["created"],
         # A stream that never had a message says 0.
         first=max(state["first_seq"], 1),
         last=state["last_seq"],
         replicas=replicas,
-        fresh=replicas == 1 or 1 + heard > replicas // 2,
+        doubt=doubt,
         clustered=bool(cluster.get("name")),
         full_at=_full_at(found["config"]),
     )

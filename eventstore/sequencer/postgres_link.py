@@ -10,7 +10,7 @@ import asyncpg
 from huahuo.eventstore.sequencer.address import Host, LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
-from huahuo.eventstore.sequencer.sockets import detect_dead_peer
+from huahuo.eventstore.sequencer.sockets import detect_dead_peer, let_go
 
 CONNECT_S = 5.0
 LOCK_S = 8
@@ -118,9 +118,34 @@ async def open_link(
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
 
 
+class _Loop:
+    """The running loop, for asyncpg as it connects: what a refused attempt opened can be closed.
+
+    asyncpg leaves a TLS connection that is refused to its closing handshake, for which nobody waits.
+    """
+
+    def __init__(self) -> None:
+        self.running = asyncio.get_running_loop()
+        self._opened: list[asyncio.Transport] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.running, name)
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        made = await self.running.create_connection(*args, **options)
+        self._opened.append(made[0])
+        return made
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await let_go(self._opened)
+
+
 async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
+    loop = _Loop()
     try:
         connection: Any = await asyncpg.connect(
+            loop=loop,
             host=host.name,
             port=host.port,
             user=address.user or None,
@@ -131,8 +156,12 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
             server_settings=_SESSION,
             target_session_attrs="primary",
         )
-    except _SIGN_IN as error:
-        raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
+    except BaseException as error:
+        await loop.close()
+        if isinstance(error, _SIGN_IN):
+            raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
+        raise
+    connection._loop = loop.running  # noqa: SLF001  whose tasks it asks for later
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):

@@ -48,7 +48,8 @@ class Files:
         if path is not None:
             self.lost = (
                 f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
-                " more; stop the service, then put the file back or restore a backup"
+                " more; stop the service, then put the file back or restore a backup; a node of several"
+                " starts with its keys, `node.name` and an empty directory, and fetches a copy"
             )
             _log.error("log_file_gone", path=path)
             raise Detached(self.lost)

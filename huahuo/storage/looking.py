@@ -33,6 +33,8 @@ class Looking:
         self._room = room
         self._free_bytes = free_bytes
         self._executor = executor
+        self._unknown: str | None = None
+        """Why the last look failed, told once."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -51,7 +53,11 @@ class Looking:
         try:
             self._room.look(await self._executor.run(self._free_bytes))
         except OSError as error:
-            _log.warning("free_space_unknown", reason=error.strerror)
+            if error.strerror != self._unknown:
+                self._unknown = error.strerror
+                _log.warning("free_space_unknown", reason=error.strerror)
+        else:
+            self._unknown = None
 
     async def _run(self) -> None:
         while True:

@@ -22,7 +22,6 @@ from tests.support.servers.nats_operator import with_operator
 from tests.support.servers.postgres import Postgres, postgres
 from tests.support.servers.tls import Authority
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 PAST = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 
@@ -61,7 +60,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """Clients leave the transport of a refused handshake to the collector, which warns of it."""
+    """The collector warns of what was left open, in the test that left it."""
     yield
     gc.collect()
 
@@ -109,6 +108,19 @@ async def test_a_certificate_that_does_not_fit_is_told_with_the_option_that_may_
     async with opened(url) as sequencer:
         with pytest.raises(Unreachable, match=said):
             await sequencer.check()
+
+
+@both
+@pytest.mark.parametrize(("ca", "own"), [("stranger.pem", "node"), ("ca.pem", ""), ("ca.pem", "foreign")])
+async def test_a_server_that_refuses_leaves_no_connection_behind(
+    secured: Secured, name: str, kind: str, ca: str, own: str
+) -> None:
+    url = secured.url(kind, name, ca=ca, own=own and f"{own}.pem", key=own and f"{own}.key")
+    async with opened(url) as sequencer:
+        before = _sockets()
+        with pytest.raises(Unreachable):  # a SignInRefused is one
+            await sequencer.check()
+        assert _sockets() == before
 
 
 @both
@@ -183,6 +195,15 @@ async def test_a_credentials_file_of_nats_lets_its_user_in_and_a_foreign_one_doe
         async with opened(f"{url}{tmp_path}/nowhere.creds") as sequencer:
             with pytest.raises(FileUnusable, match="creds= can't be used: No such file"):
                 await sequencer.check()
+
+
+def _sockets() -> set[str]:
+    """The sockets of this process."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.add(str(link.readlink()))
+    return {one for one in found if one.startswith("socket:")}
 
 
 def _lock(key: Path, locked: Path) -> None:

@@ -21,11 +21,11 @@ from huahuo.eventstore.sequencer import nats_large, nats_link
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused
 from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
-from huahuo.eventstore.sequencer.nats_link import open_link
+from huahuo.eventstore.sequencer.nats_link import ApiError, Link, open_link
 from huahuo.eventstore.sequencer.nats_stream import check_monitors
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
 from tests.support.patience import WITHIN_S
-from tests.support.proofs import WHOLE
+from tests.support.proofs import WHOLE, whole_only
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
 from tests.support.servers.tls import Authority
 from tests.support.worlds.sequencers import put, read
@@ -188,11 +188,66 @@ async def test_a_server_that_is_frozen_is_left_for_another_one_without_waiting_f
                 frozen.send(signal.SIGCONT)
 
 
+async def test_a_connection_to_a_frozen_server_is_let_go_of_with_what_waits_in_it(name: str) -> None:
+    with nats_servers(1) as alone:
+        address = LogAddress(f"{alone.url}?name={name}")
+        link = await open_link(address, address.hosts)
+        alone[0].send(signal.SIGSTOP)
+        publishing = asyncio.create_task(_publish_until_closed(link))
+        waiting = link.client._transport._io_writer.transport  # type: ignore[union-attr]  # noqa: SLF001
+        while not waiting.get_write_buffer_size():  # noqa: ASYNC110  it is a state
+            await asyncio.sleep(0.01)
+        await link.close()
+        publishing.cancel()  # the client lets it wait for ever
+        await asyncio.gather(publishing, return_exceptions=True)
+        assert waiting.is_closing()
+        assert waiting.get_write_buffer_size() == 0
+
+
+async def _publish_until_closed(link: Link) -> None:
+    with contextlib.suppress(nats.errors.ConnectionClosedError):
+        while True:
+            await link.client.publish("nobody", bytes(1 << 19))
+
+
 async def test_a_log_that_went_back_is_not_followed_further(servers: NatsServers, name: str) -> None:
     async with opened(servers, name) as one:
         await put(one, b"a")
         with pytest.raises(Misconfigured, match="went back"):
             await read(one, 7, 1)
+
+
+@whole_only
+@pytest.mark.slow
+async def test_a_server_without_a_leader_is_not_believed_that_the_log_went_back(name: str) -> None:
+    with nats_servers(3) as three:
+        async with opened(three, name) as one:
+            await put(one, b"a")
+        alone, *others = three
+        for other in others:
+            other.kill()
+        async with opened(NatsServers([alone]), name) as one:
+            await _leaderless(one)
+            with pytest.raises(Unreachable, match="the log has no leader now"):
+                await one.last()
+            following = asyncio.ensure_future(read(one, 7, 1))
+            while one.trouble != "the log has no leader now":
+                assert not following.done(), following
+                await asyncio.sleep(0.01)
+            following.cancel()
+
+
+async def _leaderless(log: NatsSequencer) -> None:
+    """Wait until its one server knows no leader, and has heard itself, as it does when it asks for votes."""
+    link = await open_link(log.address, log.address.hosts)
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            with contextlib.suppress(ApiError, Unreachable):
+                cluster = (await link.ask(f"STREAM.INFO.{log.address.name}"))["cluster"]
+                if "leader" not in cluster and any(one["active"] < 1e9 for one in cluster["replicas"]):
+                    break
+            await asyncio.sleep(0.01)
+    await link.close()
 
 
 async def test_a_stream_that_was_made_again_is_another_log(servers: NatsServers, name: str) -> None:

@@ -31,6 +31,8 @@ class AckCollector:
         self._changed: dict[_AckKey, int] = {}
         self._saving: dict[_AckKey, int] = {}
         self._waiting: dict[_Place, dict[asyncio.Future[None], tuple[int, str]]] = {}
+        self._refused = False
+        """Whether the log refused the last acks: told once, and not each turn until it takes them."""
 
     @property
     def waiting(self) -> int:
@@ -88,5 +90,8 @@ class AckCollector:
             except (Unavailable, Corrupt, Closed):
                 for ack in acks[start:]:
                     self.note(ack.user, ack.client, ack.stream, ack.seq)
-                _log.warning("acks_not_saved", count=len(acks) - start)
+                if not self._refused:
+                    _log.warning("acks_not_saved", count=len(acks) - start)
+                self._refused = True
                 return
+            self._refused = False

@@ -58,7 +58,9 @@ async def test_an_idle_log_says_it_when_it_is_asked(tmp_path: Path) -> None:
     assert await log.probe() is None
     (tmp_path / DATABASE).unlink()
     ambient.advance(2)
-    assert f"{DATABASE} was deleted, moved or replaced" in str(await log.probe())
+    said = str(await log.probe())
+    assert f"{DATABASE} was deleted, moved or replaced" in said
+    assert "a node of several starts with its keys, `node.name` and an empty directory" in said
     with pytest.raises(Detached):
         await log.close()
 

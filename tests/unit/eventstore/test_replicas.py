@@ -354,7 +354,8 @@ async def test_two_processes_with_one_name_do_not_both_go_on() -> None:
     running = [node for node in made.nodes[:2] if node.writer.trouble is None]
     [stopped] = [node for node in made.nodes[:2] if node.writer.trouble is not None]
     assert len(running) == 1
-    assert "another process runs as the node a" in (stopped.writer.trouble or "")
+    said = stopped.writer.trouble or ""
+    assert "another process runs as the node a: stop one of them, and start the other again" in said
     await running[0].log.append(append(event("s")))
     await made.close()
 

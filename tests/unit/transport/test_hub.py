@@ -327,6 +327,20 @@ async def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> Non
     assert {ack.stream: ack.seq for ack in await log.acks()} == {"system": 9, "user/42": 3}
 
 
+async def test_acks_that_a_log_refuses_turn_after_turn_are_told_once_and_again_after_it_took_some() -> None:
+    disk = ModelDisk()
+    log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
+    acks = AckCollector(log)
+    told: list[int] = []
+    for refused in (True, True, True, False, True, True):
+        acks.note("user/42", "laptop", "system", len(told) + 1)
+        disk.fail_writes += [errno.ENOSPC] * refused
+        with capture_logs() as lines:
+            await acks.flush()
+        told.append([line["event"] for line in lines].count("acks_not_saved"))
+    assert told == [1, 0, 0, 0, 1, 0]
+
+
 async def test_acks_waiting_for_a_log_that_does_not_write_have_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
