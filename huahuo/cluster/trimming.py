@@ -177,7 +177,10 @@ class Trimmer:
         others = [node for node in duty.members if node != duty.node and duty.silent_s(node) < LIVES_S]
         backed_up = backed_up_ms is not None and backed_up_ms > mark.at_ms
         if not (others or backed_up or alone):
-            return "no other node lives and no backup was made since: this disk would hold the only copy"
+            return (
+                "no other node lives and no backup was made since: this disk would hold the only copy. Start"
+                " another node, make a backup, or trim with `huahuo cluster trim --alone`"
+            )
         return None
 
     async def _trim(self, mark: Mark) -> None:
