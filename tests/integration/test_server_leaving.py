@@ -31,12 +31,14 @@ async def test_queries_of_a_client_that_left_wait_for_no_turn_and_its_commands_a
         await until(lambda: w.executed)
 
 
-@pytest.fixture
-def _no_collector() -> Iterator[None]:
+@contextlib.contextmanager
+def no_collector() -> Iterator[None]:
     gc.collect()
     gc.disable()
-    yield
-    gc.enable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def come_and_go(w: World, *, clean: bool) -> None:
@@ -55,14 +57,14 @@ async def come_and_go(w: World, *, clean: bool) -> None:
             client.ws.transport.abort()
 
 
-@pytest.mark.usefixtures("_no_collector")
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "aborted"])
 async def test_a_connection_that_ended_is_freed_without_the_collector(clean: bool) -> None:
-    async with world() as w:
-        before = parts_alive()
-        for _ in range(5):
-            await come_and_go(w, clean=clean)
-        await until(lambda: not w.hub.joined_count and parts_alive() == before)
+    with no_collector():
+        async with world() as w:
+            before = parts_alive()
+            for _ in range(5):
+                await come_and_go(w, clean=clean)
+            await until(lambda: not w.hub.joined_count and parts_alive() == before)
 
 
 def parts_alive() -> int:

@@ -25,6 +25,7 @@ OF_ONE_PROCESS: Final = frozenset(
         # They break a part that a worker asks its owner for, or look at what happens within one turn.
         "test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back",
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
+        "test_a_connection_that_ended_is_freed_without_the_collector",
         "test_an_idle_connection_has_one_task_and_no_timer",
         "test_an_open_connection_does_not_keep_the_headers_of_its_handshake",
         # They send plain requests, which a worker hands to its owner to count.
