@@ -54,7 +54,8 @@ class FairExecutor:
     """Implements `Executor`: gives at most `at_once` turns at the inner executor, to the users in order.
 
     All methods belong to the loop's thread. Invariants: a job waits only while `at_once` turns run inside;
-    jobs of one user start in the order in which they were submitted.
+    jobs of one user leave in the order in which they were submitted. One that its turn puts back may begin
+    after later jobs, which turns beside it took.
     """
 
     def __init__(

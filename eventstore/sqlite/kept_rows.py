@@ -41,8 +41,6 @@ class Kept:
     def __init__(self, connection: sqlite3.Connection, limits: KeptLimits) -> None:
         self.connection = connection
         self._limits = limits
-        self.due_ms = 0
-        """When old records are forgotten next, on the clock of the command records."""
         self._damaged = False
         self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
         self.count(connection)
@@ -50,6 +48,8 @@ class Kept:
     def count(self, connection: sqlite3.Connection) -> None:
         """Count again. Checksums are not verified, because the counts only decide how much is forgotten."""
         self.connection = connection
+        self.due_ms = 0
+        """When old records are forgotten next, on the clock of the command records."""
         self.ack_clients = AckClients(self._limits, self._readable(_ACK_CLIENTS))
         self.commands = CommandCounts(self._limits, self._readable(_COMMAND_COUNTS))
         self._readable(_OLDEST_TS)  # what the next group begins to forget

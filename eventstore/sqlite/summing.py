@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import batched
 from itertools import chain as concatenated
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from huahuo.eventstore.core.sums import crc_after, crc_of_name, unlike
 from huahuo.eventstore.sqlite.naming import Naming
 
 _PAGE_EVENTS = 1000
+_PAGE_BYTES = 4 << 20
+"""Of bodies, and one more body."""
 _EVENTS = (
     "SELECT position, stream, seq, type, body, version, ts, entity, principal, command_id, cause, build,"
     " chain FROM event WHERE position > ? ORDER BY position LIMIT ?"
@@ -178,7 +181,8 @@ def _pages(connection: sqlite3.Connection, after: int) -> Iterator[list[tuple[An
     limit = _PAGE_EVENTS
     while True:
         try:
-            rows = connection.execute(_EVENTS, (after, limit)).fetchall()
+            with closing(connection.execute(_EVENTS, (after, limit))) as found:
+                rows = _page(found)
         except sqlite3.DatabaseError:
             if limit == 1:
                 raise
@@ -190,6 +194,18 @@ def _pages(connection: sqlite3.Connection, after: int) -> Iterator[list[tuple[An
             raise ValueError("the events are not in order")  # pages changed places: it would never end
         after = rows[-1][0]
         yield rows
+
+
+def _page(found: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The first rows of `found`, up to `_PAGE_BYTES`."""
+    rows, room = [], _PAGE_BYTES
+    for row in found:
+        rows.append(row)
+        body = row[4]
+        room -= len(body) if isinstance(body, bytes) else 0
+        if room < 0:
+            break
+    return rows
 
 
 def _places_before(rows: Sequence[tuple[Any, ...]], known: Container[int]) -> list[tuple[int, int]]:
