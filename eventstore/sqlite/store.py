@@ -19,6 +19,7 @@ from huahuo.eventstore.core.changes import (
     Group,
     IndexMore,
     Prune,
+    PutCommand,
     PutCounter,
     Shred,
     Touch,
@@ -50,8 +51,11 @@ from huahuo.eventstore.sqlite.wal_care import WalCare
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
 _CARE_COMMITS = 8
-"""The size of the write-ahead log, a system call, is looked at after two of so many commits: after the first,
-which may be the first of an empty file, and after the last."""
+_LITTLE_BYTES = 64 << 10
+_LITTLE: frozenset[type] = frozenset((PutCommand, PutCounter))
+"""The size of the write-ahead log, a system call, is looked at after each commit. But of commits of one event
+below `_LITTLE_BYTES` only after two of `_CARE_COMMITS`: the first, of an empty file maybe, and the last.
+"""
 _NO_KINDS: set[type] = set()
 _log = structlog.get_logger(__name__)
 
@@ -80,6 +84,7 @@ class SqliteStore(SqliteLookup):
         self._tally = Tally()
         self.wal = WalCare(self._wal, connection, self._fence, lambda: lock.note_wal(frames=False))
         self._fenced = False
+        self._grew_little = False  # the write-ahead log, by the last commit
         self._unproven = False  # a new connection took over frames that may not be synced
         self.others = Others(connection, before=lock.written_before)
         _keep_wal_at_close(connection, keep=True)
@@ -131,10 +136,12 @@ class SqliteStore(SqliteLookup):
         kinds = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         if PutCounter in kinds:
             self._count(change for change in changes if isinstance(change, PutCounter))
-        if group.events:
-            last = group.events[-1]
-            self._end = last.position, last.chain
-        if group.events or PutCounter in kinds:
+        events = group.events
+        if events:
+            self._end = events[-1].position, events[-1].chain
+        is_lone = len(events) == 1 and len(events[0].body) < _LITTLE_BYTES
+        self._grew_little = (is_lone or not events) and kinds <= _LITTLE
+        if events or PutCounter in kinds:
             self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
                 self._mark.make_again_if_gone(*self._end, self._counted)
@@ -225,7 +232,9 @@ class SqliteStore(SqliteLookup):
         care = self.wal
         if care.erasing:
             return True
-        return care.commits % _CARE_COMMITS <= 1 and wal.size_bytes(self._wal) > care.care_above
+        if self._grew_little and care.commits % _CARE_COMMITS > 1:
+            return False
+        return wal.size_bytes(self._wal) > care.care_above
 
     def care(self) -> None:
         """See `Store`."""

@@ -156,3 +156,18 @@ async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> No
         assert not store.care_due()
         other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock was left held
     await log.close()
+
+
+async def test_the_size_is_looked_at_after_each_commit_but_small_lone_ones(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    store = log.store
+    assert isinstance(store, sqlite_store.SqliteStore)
+    for number in range(4):
+        await log.append(append(event("a", b"%d" % number)))
+    store.wal.care_above = 0  # it needs care, as far as the size says
+    assert not store.care_due(), "one of a few lone events"
+    await log.writer.settled()
+    await log.append(append(event("a", b"x" * (64 << 10))))
+    await log.writer.settled()
+    assert store.wal.care_above, "a large one was followed by care"
+    await log.close()
