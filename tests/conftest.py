@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from typing import Any
 
 import hypothesis
@@ -30,6 +31,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
         return "asyncio", {"loop_factory": VirtualLoop}
     chosen = request.node.get_closest_marker("loop")
     return "asyncio", {"loop_factory": chosen.kwargs["factory"]} if chosen else {}
+
+
+def pytest_configure() -> None:
+    """Under `nohup` the processes that tests start would ignore hangups, too: a handler is not inherited."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:
