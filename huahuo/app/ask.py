@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Final
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -17,10 +18,13 @@ def get(url: str, path: str, timeout_s: float) -> str:
 
     Raises:
         urllib.error.HTTPError: the answer is an error; it is also an OSError.
-        OSError: the service does not answer in time.
+        OSError: the service does not answer in time, or something else is there.
     """
-    with _direct.open(_page(url, path), timeout=timeout_s) as answer:
-        return str(answer.read().decode(errors="replace"))
+    try:
+        with _direct.open(_page(url, path), timeout=timeout_s) as answer:
+            return str(answer.read().decode(errors="replace"))
+    except (HTTPException, ValueError) as error:  # ValueError: of a host that can be none
+        raise OSError(f"no page can be had there ({type(error).__name__})") from error
 
 
 def not_ready(url: str) -> str:
@@ -29,7 +33,10 @@ def not_ready(url: str) -> str:
         get(url, "/readyz", _TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
-            return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip()
+            try:
+                return error.read(_REASON_BYTES_MAX).decode(errors="replace").strip() or str(error)
+            except (OSError, HTTPException):
+                return str(error)
     except OSError as error:
         return f"no answer: {getattr(error, 'reason', error)}"
     return ""
@@ -43,13 +50,17 @@ def time_of(url: str) -> float | None:
     except urllib.error.HTTPError as error:
         with error:
             return _date(error.headers)
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None
 
 
 def _page(url: str, path: str) -> str:
-    """The page of a service whose address a user may have given without `http://`."""
-    return f"{'' if '://' in url else 'http://'}{url.rstrip('/')}{path}"
+    """The page of a service whose address a user may have given without `http://`, or as a WebSocket's."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "http", url
+    scheme = {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme)
+    return f"{scheme}://{rest.rstrip('/').removesuffix('/ws')}{path}"
 
 
 def _date(headers: Message) -> float | None:

@@ -59,6 +59,8 @@ class Parcels:
             raise HttpRefused("parcel_lost", "nobody has it", retry_s=3, status=503)
         if request.query.get("fail") == "fault":
             raise RuntimeError("canary-in-exception")
+        if request.query.get("fail") == "time":
+            raise TimeoutError("the parcel service has not answered")
         if request.query.get("fail") in STATES:
             raise STATES[request.query["fail"]]
         name = None if request.principal is None else request.principal.username
@@ -204,6 +206,17 @@ def test_a_state_that_a_handler_meets_is_refused_as_for_a_command_and_not_logged
             assert (refused.status_code, refused.json()["code"]) == (status_of(code), code)
             assert ("retry-after" in refused.headers) == (refused.status_code == 503)
             assert not [one for one in logged if one["event"] == "request_failed"]
+
+    run(main())
+
+
+def test_a_time_out_of_a_handlers_own_is_a_fault_that_is_logged_and_not_called_busy() -> None:
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            with capture_logs() as logged:
+                failed = await c.get("/parcels/7?fail=time")
+            assert (failed.status_code, failed.json()["code"]) == (500, "internal")
+            assert [one["event"] for one in logged if one["log_level"] == "error"] == ["request_failed"]
 
     run(main())
 

@@ -20,7 +20,6 @@ from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
 from huahuo.transport.access.verified import AuthFailure
-from huahuo.transport.commands.answers import refusal_of
 from huahuo.transport.commands.paced import Paced
 from huahuo.transport.http import asked
 from huahuo.transport.http.admission import Admission, Visit
@@ -31,7 +30,7 @@ from huahuo.transport.http.cors import cors_headers
 from huahuo.transport.http.event_socket import EventSocket, Shared
 from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
 from huahuo.transport.http.outlet import Outlet, Reader
-from huahuo.transport.http.plugin_calls import PluginCalls
+from huahuo.transport.http.plugin_calls import PluginCalls, state_of
 from huahuo.transport.http.plugin_forms import told
 from huahuo.transport.http.ports import DurableStreams, NodesDoor
 from huahuo.transport.http.problems import problem
@@ -186,7 +185,7 @@ class Api:
 
     def _failed(self, visit: Visit, error: Exception) -> Answer:
         """The answer for an exception. Where it is a fault, a number to ask the operator about."""
-        refusal = refusal_of(error)
+        refusal = state_of(error)
         if refusal is not None:
             return problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
         correlation_id = self._wires.ambient.token(8)

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from huahuo.actors.actor.errors import AskTimeout
+from huahuo.actors.plugins.calls import Refusal
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.transport.access.door import Entry
@@ -110,9 +112,19 @@ class PluginCalls:
             working.cancel()
 
 
+def state_of(error: BaseException) -> Refusal | None:
+    """The refusal for an exception of a request that says how the service is. None: it is a fault.
+
+    A time-out of a handler's own is one: what it asked may have been done, and nobody else logs it.
+    """
+    if isinstance(error, TimeoutError) and not isinstance(error, AskTimeout):
+        return None
+    return refusal_of(error)
+
+
 def _tell_fault(working: "asyncio.Future[HttpAnswer]") -> None:
     fault = None if working.cancelled() else working.exception()
-    if fault is not None and not isinstance(fault, HttpRefused) and refusal_of(fault) is None:
+    if fault is not None and not isinstance(fault, HttpRefused) and state_of(fault) is None:
         _log.error("request_failed_after_its_client_left", exc_info=fault)
 
 

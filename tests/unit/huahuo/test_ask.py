@@ -1,11 +1,14 @@
 """What the command line asks of a running service goes straight to it."""
 
+import contextlib
+import socket
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from huahuo.app.ask import get
+from huahuo.app.ask import get, not_ready, time_of
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -25,3 +28,54 @@ def test_a_proxy_of_the_environment_is_not_asked_for_the_service(monkeypatch: py
         thread.start()
         assert get(f"http://127.0.0.1:{server.server_port}", "/readyz", 5) == "/readyz"
         thread.join()
+
+
+@contextlib.contextmanager
+def _greeted(greeting: bytes) -> Iterator[str]:
+    """The address of what says this to each of two who connect, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the test has failed, and nobody comes any more
+                for _ in range(2):
+                    one, _ = listening.accept()
+                    with one:
+                        one.recv(1 << 16)
+                        one.sendall(greeting)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [
+        (b'INFO {"server_id":"N"}\r\n', "no answer: "),  # as NATS greets
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\n", "HTTP Error 503"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP Error 404"),
+    ],
+)
+def test_what_is_no_service_is_told_as_one_that_is_not_ready(greeting: bytes, said: str) -> None:
+    with _greeted(greeting) as place:
+        assert not_ready(f"http://{place}").startswith(said)
+        assert time_of(f"http://{place}") is None
+
+
+@pytest.mark.parametrize("url", ["http://a b:80", "http://.a:80"])
+def test_a_host_that_can_be_none_does_not_answer(url: str) -> None:
+    assert not_ready(url).startswith("no answer: ")
+    assert time_of(url) is None
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}/", "ws://{}", "WS://{}/ws", "http://{}/ws"])
+def test_a_service_is_asked_at_each_form_of_address_that_a_client_takes(form: str) -> None:
+    with _greeted(
+        b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026 01:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
+    ) as place:
+        assert not_ready(form.format(place)) == ""
+        assert time_of(form.format(place)) == 1795827600
