@@ -106,14 +106,19 @@ def _check(settings: Settings) -> None:
         )
 
 
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  nothing listens: they are refused
+
+
 def _is_reachable_at(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return (
             parts.scheme in ("http", "https")
             and bool(parts.hostname)
+            and parts.hostname not in _ANYWHERE
             and parts.port != 0
-            and not (parts.username or parts.query or parts.fragment)
+            and "@" not in parts.netloc
+            and not (parts.query or parts.fragment or any(map(str.isspace, url)))
         )
     except ValueError:  # of the port, or of brackets
         return False
