@@ -4,6 +4,7 @@ Pure except for reading a file.
 """
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,8 +101,9 @@ def _check(settings: Settings) -> None:
         except ValueError:
             raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
     if settings.advertise and not _is_reachable_at(settings.advertise):
+        shown = re.sub("//.*@", "//…@", settings.advertise)
         raise ConfigError(
-            f"advertise: {settings.advertise!r} is no URL at which other nodes reach this one: write"
+            f"advertise: {shown!r} is no URL at which other nodes reach this one: write"
             " http://HOST:PORT, or https://HOST"
         )
 

@@ -72,7 +72,10 @@ def test_booleans_in_the_environment(value: str, wanted: bool) -> None:
         ({"HUAHUO_ADVERTISE": "http://0.0.0.0:8765"}, "is no URL at which other nodes reach"),
         ({"HUAHUO_ADVERTISE": "http://[::]:8765"}, "is no URL at which other nodes reach"),
         ({"HUAHUO_ADVERTISE": "http://web 1:8765"}, "is no URL at which other nodes reach"),
-        ({"HUAHUO_ADVERTISE": "http://:secret@web-1:8765"}, "is no URL at which other nodes reach"),
+        (
+            {"HUAHUO_ADVERTISE": "http://:secret@web-1:8765"},
+            "'http://…@web-1:8765' is no URL at which other nodes",
+        ),
         ({"HUAHUO_ADVERTISE": "http://:8765"}, "write http://HOST:PORT"),
         ({"HUAHUO_ADVERTISE": "http://web-1:80000"}, "write http://HOST:PORT"),
         ({"HUAHUO_ADVERTISE": "https://web-1/?a=b"}, "write http://HOST:PORT"),
