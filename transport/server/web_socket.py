@@ -128,6 +128,9 @@ class WebSocket(QueueingSocket):
         self._end_writing()
         self._give_rest()
         super().connection_lost(exc)
+        fault = self.protocol.parser_exc
+        if fault is not None:  # the end of the stream, mostly: its traceback holds our frames, and so this
+            fault.__traceback__ = None
         if self.listener is not None:
             self.listener.disconnected()
         self._owner.disconnected(self)
