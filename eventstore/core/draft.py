@@ -292,9 +292,7 @@ class Draft:
         return self._lookup.has_row(*place)
 
     def _seq(self, stream: str) -> int:
-        seq = self.seqs.get(stream)
-        if seq is not None:
-            return seq
+        """The last seq of a stream that is in neither `seqs` nor `_heads`."""
         head = self._head(stream)
         if head is not None:
             return head.seq

@@ -279,9 +279,11 @@ async def test_when_the_executor_has_ended_each_job_that_waits_is_told() -> None
 
     jobs.slow.run = ended  # type: ignore[method-assign,assignment]
     jobs.slow.release.set()
+    await tasks[0]
+    tasks.pop().cancel()
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [str(one) for one in found[1:]] == ["the executor is closed"] * 5
-    assert len({id(one) for one in found[1:]}) == 5
+    assert [str(one) for one in found[1:]] == ["the executor is closed"] * 4
+    assert len({id(one) for one in found[1:]}) == 4
     assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
 
@@ -295,3 +297,34 @@ async def test_the_processor_time_of_a_turn_is_charged_to_its_user() -> None:
     jobs.slow.release.set()
     await asyncio.gather(*tasks)
     assert paid == [("user/1", 0.5), ("user/1", 2.0)]
+
+
+async def test_a_line_whose_only_job_was_cancelled_in_that_moment_takes_no_turn() -> None:
+    jobs = Jobs()
+    line: list[asyncio.Task[None]] = []
+    leads = asyncio.ensure_future(jobs.fair.run(lambda: [one.cancel() for one in line]))
+    await settle()
+    [waiting] = line[:] = jobs.start("user/2")
+    await settle()
+    jobs.slow.release.set()
+    await leads
+    await settle()
+    assert waiting.cancelled()
+    assert (jobs.slow.begun, jobs.ran) == (1, [])
+    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+
+
+async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() -> None:
+    jobs = Jobs(jobs_a_turn=4)
+    first = asyncio.ensure_future(jobs.fair.run(jobs.slow.release.clear))
+    await settle()
+    others = jobs.start("user/1", 2)
+    await settle()
+    jobs.slow.release.set()
+    await first
+    await settle()
+    [turn] = [task for task in asyncio.all_tasks() if task.get_name() == "turn to read"]
+    turn.cancel()
+    await asyncio.wait(others)
+    assert all(task.cancelled() for task in others)
+    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
