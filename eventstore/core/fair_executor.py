@@ -191,7 +191,9 @@ class FairExecutor:
                 del self._lines[user]
             if jobs:
                 self._free -= 1
-                turn = asyncio.get_running_loop().create_task(self._turn(user, jobs), name="turn to read")
+                turn = asyncio.get_running_loop().create_task(
+                    self._turn(user, jobs), name="turn at an executor"
+                )
                 self._turns.add(turn)
                 turn.add_done_callback(self._turns.discard)
 

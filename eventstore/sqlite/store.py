@@ -7,6 +7,7 @@ when one connection checkpoints while another commits.
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import structlog
@@ -56,7 +57,7 @@ _LITTLE: frozenset[type] = frozenset((PutCommand, PutCounter))
 """The size of the write-ahead log, a system call, is looked at after each commit. But of commits of one event
 below `_LITTLE_BYTES` only after two of `_CARE_COMMITS`: the first, of an empty file maybe, and the last.
 """
-_NO_KINDS: set[type] = set()
+_NO_KINDS: frozenset[type] = frozenset()
 _log = structlog.get_logger(__name__)
 
 
@@ -133,7 +134,7 @@ class SqliteStore(SqliteLookup):
                 self._roll_back()
             raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
         self._files.must_be_ours()
-        kinds = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
+        kinds: AbstractSet[type] = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         if PutCounter in kinds:
             self._count(change for change in changes if isinstance(change, PutCounter))
         events = group.events
@@ -153,7 +154,7 @@ class SqliteStore(SqliteLookup):
             if type(change) is EndStream:
                 self._sums.drop(self._names.end(change.stream) or 0)
 
-    def _follow(self, kinds: set[type]) -> None:
+    def _follow(self, kinds: AbstractSet[type]) -> None:
         """What a commit with changes of these kinds asks for."""
         if ForgetUser in kinds:
             self.kept.count(self.connection)

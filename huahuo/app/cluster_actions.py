@@ -82,7 +82,8 @@ class Drain:
     async def set(self, *, undo: bool, asked_by: UserId | None = None) -> Drained:
         """Drain it, or take it back.
 
-        `asked_by`: the administrator who asks on this node. Its connections stay: one waits for the reply.
+        `asked_by`: the administrator who asks over a connection to this node. All connections of this user
+        stay open, since one of them waits for the reply.
         """
         self._ready(undo)
         self._hub.turned_away = None if undo else self._why

@@ -45,6 +45,15 @@ class Jobs:
     def start(self, user: str, count: int = 1) -> list[asyncio.Task[None]]:
         return [asyncio.ensure_future(self._one(user)) for _ in range(count)]
 
+    async def one_that_cancels_the_next(self) -> tuple[asyncio.Future[Any], asyncio.Task[None]]:
+        """A job that cancels the one of user/2 that waits behind it, and that one."""
+        line: list[asyncio.Task[None]] = []
+        leads = asyncio.ensure_future(self.fair.run(lambda: [one.cancel() for one in line]))
+        await settle()
+        line += self.start("user/2")
+        await settle()
+        return leads, line[0]
+
     async def _one(self, user: str) -> None:
         with acting_for(user):
             await self.fair.run(partial(self.ran.append, user))
@@ -157,11 +166,7 @@ async def test_a_turn_that_came_just_before_its_job_was_cancelled_goes_to_the_ne
 
 async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_goes_to_the_next() -> None:
     jobs = Jobs()
-    line: list[asyncio.Task[None]] = []
-    leads = asyncio.ensure_future(jobs.fair.run(lambda: [one.cancel() for one in line]))
-    await settle()
-    [waiting] = line[:] = jobs.start("user/2")
-    await settle()
+    leads, waiting = await jobs.one_that_cancels_the_next()
     others = [*jobs.start("user/2"), *jobs.start("user/3")]
     await settle()
     jobs.slow.release.set()
@@ -301,11 +306,7 @@ async def test_the_processor_time_of_a_turn_is_charged_to_its_user() -> None:
 
 async def test_a_line_whose_only_job_was_cancelled_in_that_moment_takes_no_turn() -> None:
     jobs = Jobs()
-    line: list[asyncio.Task[None]] = []
-    leads = asyncio.ensure_future(jobs.fair.run(lambda: [one.cancel() for one in line]))
-    await settle()
-    [waiting] = line[:] = jobs.start("user/2")
-    await settle()
+    leads, waiting = await jobs.one_that_cancels_the_next()
     jobs.slow.release.set()
     await leads
     await settle()
@@ -323,7 +324,7 @@ async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() ->
     jobs.slow.release.set()
     await first
     await settle()
-    [turn] = [task for task in asyncio.all_tasks() if task.get_name() == "turn to read"]
+    [turn] = [task for task in asyncio.all_tasks() if task.get_name() == "turn at an executor"]
     turn.cancel()
     await asyncio.wait(others)
     assert all(task.cancelled() for task in others)
