@@ -1,6 +1,7 @@
 """Proposing to any ordered log and reading it, as a node does."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
@@ -18,12 +19,23 @@ async def put(sequencer: Sequencer, proposal: bytes, id_: str = "") -> int:
                 await asyncio.sleep(0)
 
 
-async def read(sequencer: Sequencer, after: int, count: int) -> list[Ordered]:
-    """The next `count` proposals behind offset `after`."""
+async def read(sequencer: Sequencer, after: int, count: int, *, once: bool = False) -> list[Ordered]:
+    """The next `count` proposals behind offset `after`; with `once`, those that are not repeated."""
     found: list[Ordered] = []
-    async with asyncio.timeout(WITHIN_S), aclosing(sequencer.follow(after)) as ordered:
+    following = sequencer.follow(after)
+    async with asyncio.timeout(WITHIN_S), aclosing(each_once(following) if once else following) as ordered:
         async for one in ordered:
             found.append(one)
             if len(found) == count:
                 break
     return found
+
+
+async def each_once(ordered: AsyncGenerator[Ordered]) -> AsyncGenerator[Ordered]:
+    """`ordered` without repeated proposals: what a slow disk answers late is proposed again."""
+    seen: set[bytes] = set()
+    async with aclosing(ordered):
+        async for one in ordered:
+            if one.proposal not in seen:
+                seen.add(one.proposal)
+                yield one
