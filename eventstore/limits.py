@@ -50,11 +50,11 @@ def weigh(append: Append, events_bytes: int | None = None) -> int:
         raise TooLarge(f"{len(append.prune.positions)} events pruned at once, at most {PRUNE_EVENTS_MAX}")
     if append.command is not None:
         key = append.command.key
-        if len(key.user) > NAME_CHARS_MAX or len(key.client) > NAME_CHARS_MAX or len(key.id) > NAME_CHARS_MAX:
-            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
+        if len(key.user) + len(key.client) + len(key.id) > NAME_CHARS_MAX:
+            check_names(key.user, key.client, key.id)
         total += len(append.command.reply)
-    if len(append.principal) > NAME_CHARS_MAX or len(append.command_id) > NAME_CHARS_MAX:
-        raise TooLarge(f"a name over {NAME_CHARS_MAX} characters")
+    if len(append.principal) + len(append.command_id) > NAME_CHARS_MAX:
+        check_names(append.principal, append.command_id)
     if not (_INT64_MIN <= append.ts_ms <= INT64_MAX and 0 <= append.cause <= INT64_MAX):
         raise TooLarge("a number beyond 64 bits")
     if total > APPEND_BYTES_MAX:
@@ -65,24 +65,18 @@ def weigh(append: Append, events_bytes: int | None = None) -> int:
 def _weigh_events(events: Sequence[NewEvent]) -> int:
     """How many bytes the bodies have."""
     total = 0
-    seen = ""  # many names are the same object as one that was just looked at
     for event in events:
         size = len(event.body)
         if size > EVENT_BYTES_MAX:
             raise TooLarge(f"an event of {size} bytes, at most {EVENT_BYTES_MAX}")
         total += size
-        stream, entity, command_id = event.stream, event.entity, event.command_id
+        stream = event.stream
         if not stream or stream == LOG_STREAM:
             raise ValueError(f"not the name of a stream: {stream!r}")
-        if (
-            len(stream) > NAME_CHARS_MAX
-            or len(event.type) > NAME_CHARS_MAX
-            or (entity is not stream and len(entity) > NAME_CHARS_MAX)
-            or (command_id is not seen and len(command_id) > NAME_CHARS_MAX)
-            or not 0 <= event.version <= INT64_MAX
-        ):
-            raise TooLarge(f"a name over {NAME_CHARS_MAX} characters or a version beyond 64 bits")
-        seen = command_id
+        if len(stream) + len(event.type) + len(event.entity) + len(event.command_id) > NAME_CHARS_MAX:
+            check_names(stream, event.type, event.entity, event.command_id)
+        if not 0 <= event.version <= INT64_MAX:
+            raise TooLarge("a version beyond 64 bits")
     return total
 
 

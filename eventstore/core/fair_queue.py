@@ -184,8 +184,9 @@ class FairQueue[T]:
         return False
 
     def _take_all(self) -> list[T]:
-        items = self._arrived[:]
-        self._forget(len(items))
+        items = self._arrived
+        self._arrived, self._owners, self._counts, self._sizes = [], [], [], []
+        self._mixed = False
         if self._lines:
             entries = chain.from_iterable(line.entries for line in self._lines.values())
             items[:0] = map(_item, sorted(entries, key=_number))

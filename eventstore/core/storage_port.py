@@ -6,7 +6,7 @@ secrets in the clear, or the waiting callers. Calls of a `Store` never overlap. 
 with each other and with calls of the `Store`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from huahuo.eventstore.core.changes import Group
@@ -24,6 +24,8 @@ from huahuo.eventstore.model import (
     Tombstone,
     Usage,
 )
+
+type NamesCheck = Callable[[Append, str], None]
 
 
 class Lookup(Protocol):
@@ -48,8 +50,11 @@ class Lookup(Protocol):
         """The head of a stream that ended, when the log ended at position `upto`; None if it did not end."""
         ...
 
-    def must_take(self, append: Append, build: str) -> None:
-        """Raises Corrupt if `append` needs a place for a new name, and the tables of names are damaged."""
+    def names_check(self) -> NamesCheck | None:
+        """What each append is given to first, with the build; None while the tables of names are whole.
+
+        It raises Corrupt if the append needs a place for a new name.
+        """
         ...
 
 

@@ -23,7 +23,6 @@ from huahuo.eventstore.memory.tables import Tables, position
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Ack,
-    Append,
     CommandKey,
     CommandRecord,
     Head,
@@ -154,7 +153,7 @@ class MemoryStore:
         kept = bisect_right(tables.streams[stream], upto, key=position)
         return Head(tables.firsts.get(stream, 1), tables.streams[stream][kept - 1].seq) if kept else None
 
-    def must_take(self, append: Append, build: str) -> None:
+    def names_check(self) -> None:
         """See `Lookup`. Memory is not damaged."""
 
     def ended_streams(self, prefix: str) -> list[str]:

@@ -42,16 +42,18 @@ _NAMES_A_STATEMENT = 256
 
 def number_streams(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> list[int]:
     """The stream number of each event. A new stream is written and gets a number."""
+    known = names.streams
     try:
-        return [names.streams[e.stream] for e in events]
+        return [known[e.stream] for e in events]
     except KeyError:  # rare: a group with a new name, or with a stream that rested
-        names.unpack(e.stream for e in events if e.stream not in names.streams)
-        new = {e.stream for e in events if e.stream not in names.streams}
-        if new:
-            _name_streams(connection, names, new)
-        numbers = [names.streams[e.stream] for e in events]
-        names.pack()
-        return numbers
+        new = {e.stream for e in events if e.stream not in known}
+    names.unpack(new)
+    new = {stream for stream in new if stream not in known}  # `-= known.keys()` would walk over all
+    if new:
+        _name_streams(connection, names, new)
+    numbers = [known[e.stream] for e in events]
+    names.pack()
+    return numbers
 
 
 def insert_events(
@@ -106,7 +108,8 @@ def _statements(
 
 
 def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -> None:
-    known = select_numbers(connection, [name for name in new if names.ended.may_hold(name)])
+    ended = [name for name in new if names.ended.may_hold(name)]
+    known = select_numbers(connection, ended) if ended else {}
     [last] = connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
     named = list(enumerate(sorted(new - known.keys()), last + 1))
     for some in batched(named, _NAMES_A_STATEMENT):

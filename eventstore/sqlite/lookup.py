@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import batched
 
+from huahuo.eventstore.core.storage_port import NamesCheck
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
@@ -63,11 +64,12 @@ class SqliteLookup:
         """See `Lookup`."""
         return self._reads.ended_head(stream, upto)
 
-    def must_take(self, append: Append, build: str) -> None:
+    def names_check(self) -> NamesCheck | None:
         """See `Lookup`. A write to a damaged page would fail the whole group."""
+        return self._must_take if self._reads.torn or self._reads.wrong_names else None
+
+    def _must_take(self, append: Append, build: str) -> None:
         names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
-        if not torn and not wrong:
-            return
         new = {event.stream for event in append.events if names.number(event.stream) is None}
         if "stream" in torn and (new or append.prune is not None or append.ended):
             raise Corrupt(TWICE["stream"], _NO_NEW)

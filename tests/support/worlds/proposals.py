@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from huahuo.eventstore.core.changes import Passed
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head
 from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, encode_item
 
 CODEC = Codec(bytes(32), "log")
@@ -34,8 +34,8 @@ class Nothing:
         del stream, upto
         return None
 
-    def must_take(self, append: Append, build: str) -> None:
-        del append, build
+    def names_check(self) -> None:
+        return None
 
 
 def proposal(number: int = 1, *items: Item, **more: Any) -> Proposal:
