@@ -236,11 +236,11 @@ class Draft:
         position, build, command_id = self.position + 1, self.build, new.command_id or append.command_id
         type_, body, version, entity = new.type, new.body, new.version, new.entity
         ts_ms, principal, cause = append.ts_ms, append.principal, append.cause
-        chain = link(
-            self.chain,
-            (position, stream, seq, type_, body, version,
-             ts_ms, entity, principal, command_id, cause, build),
+        facts = (
+            position, stream, seq, type_, body, version,
+            ts_ms, entity, principal, command_id, cause, build,
         )  # fmt: skip
+        chain = link(self.chain, facts)
         return StoredEvent(
             position, stream, seq, type_, body, version,
             ts_ms, entity, principal, command_id, cause, build, chain,

@@ -33,6 +33,10 @@ def main(words: list[str]) -> int:
     """See the module; the exit code."""
     if words[:1] == ["--sim"]:
         return _simulate(words[1])
+    unknown = [word for word in words if word not in BUGS]
+    if unknown:
+        print(__doc__, f"Names, in quotes: {', '.join(BUGS)}", sep="\n")
+        return 0 if unknown[0] in {"-h", "--help"} else 2
     names = words or list(BUGS)
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
         found = []

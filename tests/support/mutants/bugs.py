@@ -232,9 +232,16 @@ _ALL: Final = (
     Bug(
         "the chain does not cover the body",
         "huahuo.eventstore.core.draft",
+        "chain = link(self.chain, facts)",
+        "chain = link(self.chain, (*facts[:4], b'', *facts[5:]))",
+        plan="calm",
+    ),
+    Bug(
+        "the chain does not cover the bodies of an append of several events",
+        "huahuo.eventstore.core.draft",
         "(position, stream, seq, type_, body, version,",
         "(position, stream, seq, type_, b'', version,",
-        plan="calm",
+        tests=_unit("property/test_draft_property"),
     ),
     Bug(
         "the chain is not compared",
