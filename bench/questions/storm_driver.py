@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +22,9 @@ import msgspec
 from bench.clients.raw_socket import RawSocket
 from bench.harness.answers import answer
 from bench.harness.procs import raise_files_max
-from bench.questions.storm_http import HTTP_REQUESTS
+from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
 from bench.questions.storm_http_driver import HttpStormer
-from bench.questions.storm_requests import Sender, message, sign_in
+from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS, Sender, message, sign_in
 from huahuo.app import loops
 
 PER_S = 90.0
@@ -38,6 +38,9 @@ RETURN_S = 0.1
 _CONNECTING_MAX = 32
 _RECEIVE_BYTES = 64 << 10
 _ANSWER_TIMEOUT_S = 10.0
+MIXED = "mixed"
+"""A storm in which each connection asks for something else, over WebSocket and over plain HTTP."""
+_IN_A_MIX = tuple(name for name in (*REQUESTS, *HTTP_REQUESTS) if name not in ADMIN_ONLY | HTTP_ADMIN_ONLY)
 MAIL_HOSTS = tuple(f"127.0.2.{n}" for n in range(1, 33))
 
 
@@ -175,6 +178,8 @@ class Stormer:
 
 def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer | HttpStormer:
     """A connection that sends the wanted request."""
+    if storm.request == MIXED:
+        storm = replace(storm, request=_IN_A_MIX[(sender.user + sender.connection) % len(_IN_A_MIX)])
     token, address = user["token"], user["address"]
     if storm.request in HTTP_REQUESTS:
         return HttpStormer(storm.port, storm.request, storm.variant, sender, token, address)

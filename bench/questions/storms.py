@@ -6,6 +6,8 @@ imports and deletes by whole commits (50 ms); everything else by less than 8 tim
 200 mailboxes each are milder than one with 20,000: their answers are small. Memory comes back after storms
 that are read, and does not after those that are not.
 
+In the storm `mixed` each connection asks for something else, over WebSocket and over plain HTTP.
+
 `huahuo serve` with default limits over a log on the disk. Each case is a process of its own over a copy of
 the same directory: two bystanders publish and read 50 events a second, first alone (calm), then while the
 users storm. Memory is measured before, during, and a minute after.
@@ -27,7 +29,7 @@ from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
 from bench.harness.procs import Child, Server, free_port, resident_bytes, threads_ms
 from bench.questions.bystanders import Bystanders, Measured, quantile
-from bench.questions.storm_driver import MAIL_HOSTS, Storm
+from bench.questions.storm_driver import MAIL_HOSTS, MIXED, Storm
 from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
 from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
 from bench.servers.peers.huahuo import ENVIRON, Huahuo
@@ -114,7 +116,7 @@ def run(options: Options) -> list[Sheet]:
 def _cases(options: Options, shift: int) -> Iterator[tuple[str, str]]:
     """Every request in every variant; the short form takes one variant of each, in turns."""
     wanted = options.storms
-    requests = wanted.requests or (*REQUESTS, *HTTP_REQUESTS)
+    requests = wanted.requests or (*REQUESTS, *HTTP_REQUESTS, MIXED)
     if options.quick and wanted.variants is None:
         yield from ((request, VARIANTS[n % len(VARIANTS)]) for n, request in enumerate(requests, shift))
     else:
