@@ -24,7 +24,9 @@ def _sql(table: str, columns: tuple[str, ...]) -> str:
         for side, way in (("<", "DESC"), (">", "ASC"))
     )
     differs = " OR ".join(f"found.{column} IS NOT near.{column}" for column in columns)
-    return f"SELECT 1 FROM ({sides}) AS near LEFT JOIN {table} AS found ON found.rowid = near.at WHERE {differs}"  # noqa: S608
+    return (
+        f"SELECT 1 FROM ({sides}) AS near LEFT JOIN {table} AS found ON found.rowid = near.at WHERE {differs}"  # noqa: S608
+    )
 
 
 _SQL = {table: _sql(table, columns) for table, columns in _KEYS.items()}

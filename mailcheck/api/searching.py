@@ -104,7 +104,9 @@ class Searching:
         )
         records = [_record(row) for row in rows if row is not None]
         owned = await self._addresses(user_id, {one.part for one in found})
-        if await self._leads_elsewhere([one for one, row in zip(found, rows, strict=True) if row is None], owned):
+        if await self._leads_elsewhere(
+            [one for one, row in zip(found, rows, strict=True) if row is None], owned
+        ):
             await self._index.mend()
             return error_reply(Refusal("busy", zh.INDEX_ANEW, en.INDEX_MADE))
         mails = [
