@@ -19,6 +19,7 @@ from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.chain_check import Tell, unheard
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK, Left, left_of, lock_to_change
+from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.loss import find_end
 from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -149,7 +150,7 @@ def _copy(source: Path, target: Path) -> None:
         reader.backup(writer)
         writer.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.DatabaseError as error:
-        raise Damaged(0, str(error)) from None
+        raise no_room(error, target.parent) or Damaged(0, str(error)) from None
     finally:
         reader.close()
         writer.close()
@@ -162,7 +163,7 @@ def _fold(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode=DELETE")
     except (sqlite3.DatabaseError, *MISREAD) as error:
-        raise Damaged(0, str(error)) from None
+        raise no_room(error, path.parent) or Damaged(0, str(error)) from None
     finally:
         connection.close()
 

@@ -1,10 +1,13 @@
 """Reading what a SQLite log keeps besides its events: records of commands, secrets, blobs, rows and acks."""
 
 from huahuo.eventstore.core.sums import must_fit, row_crc
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, CommandKey, CommandRecord, Keyframe, Usage
+from huahuo.eventstore.sqlite.absent import must_be_absent
 from huahuo.eventstore.sqlite.commands import select_command
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool
+from huahuo.eventstore.sqlite.table_faults import index_of
 from huahuo.eventstore.sqlite.usage import SELECT_COUNTED, SELECT_USAGE
 
 _SELECT_ACKS = (
@@ -22,19 +25,25 @@ class RowReads:
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
         with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
-            return select_command(connection, key)
+            record = select_command(connection, key)
+            if record is None:
+                must_be_absent(connection, "command", key.user, key.client, key.id)
+            return record
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
         """See `Reads`. Sealing binds the box to its names; a lost one that stands for it does not fit."""
         sql = (
-            "SELECT wrapped, box, data_key.crc, sealed.crc FROM sealed JOIN data_key USING (owner)"
+            "SELECT wrapped, box, data_key.crc, sealed.crc FROM sealed LEFT JOIN data_key USING (owner)"
             " WHERE owner = ? AND name = ?"
         )
         with self._pool.connection(f"secret {name} of {owner}") as connection:
             row = connection.execute(sql, (owner, name)).fetchone()
             if row is None:
+                must_be_absent(connection, "sealed", owner, name)
                 return None
             wrapped, box, key_crc, box_crc = row
+            if wrapped is None:  # a key goes together with all that is sealed under it
+                raise Corrupt(index_of("data_key"), f"it lacks {owner}, which has a secret")
             must_fit(key_crc, "data_key", owner, wrapped)
             must_fit(box_crc, "sealed", owner, name, box)
             return wrapped, box
@@ -72,6 +81,7 @@ class RowReads:
         with self._pool.connection(f"projection {table} {part}") as connection:
             row = connection.execute(sql, (table, part, key)).fetchone()
             if row is None:
+                must_be_absent(connection, "projection", table, part, key)
                 return None
             must_fit(row[1], "projection", table, part, key, row[0])
             value: bytes = row[0]

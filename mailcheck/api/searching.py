@@ -7,7 +7,7 @@ once more. Nothing of another user is read on the way.
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,7 +30,7 @@ from huahuo.mailcheck.listing.asked import Filter
 from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.tables.records import MAILS, MailRecord, record_key
+from huahuo.mailcheck.tables.records import MAIL, MAILS, MailRecord, mail_key, record_key
 from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
@@ -103,7 +103,12 @@ class Searching:
             *(self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item)) for one in found)
         )
         records = [_record(row) for row in rows if row is not None]
-        owned = await self._addresses(user_id, {record.email_id for record in records})
+        owned = await self._addresses(user_id, {one.part for one in found})
+        if await self._leads_elsewhere(
+            [one for one, row in zip(found, rows, strict=True) if row is None], owned
+        ):
+            await self._index.mend()
+            return error_reply(Refusal("busy", zh.INDEX_ANEW, en.INDEX_MADE))
         mails = [
             _found(record, owned, unread=await unread.has(record))
             for record in records
@@ -137,6 +142,13 @@ class Searching:
                 return kept, None
             if examined >= EXAMINED_MAX or len(kept) == limit:
                 return kept, last
+
+    async def _leads_elsewhere(self, without: Sequence[Found], owned: Container[int]) -> bool:
+        """Whether one of these matches without a record is not of a mailbox that was deleted."""
+        for one in without:
+            if one.part in owned or await self._log.row(MAIL, "", mail_key(one.item)) is not None:
+                return True
+        return False
 
     async def _addresses(self, user_id: UserId, email_ids: set[int]) -> dict[int, str]:
         """The addresses of those of these mailboxes that the user has."""

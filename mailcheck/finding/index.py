@@ -108,9 +108,13 @@ class MailIndex:
         try:
             return await self._executor.run(lambda: index.find(ask))
         except Unusable:
-            async with self._lock:
-                await self._begin_anew("damage")
+            await self.mend()
             raise
+
+    async def mend(self) -> None:
+        """Begin anew, because the file is damaged."""
+        async with self._lock:
+            await self._begin_anew("damage")
 
     @contextlib.asynccontextmanager
     async def forgetting(self, records: Sequence[MailRecord]) -> AsyncIterator[None]:

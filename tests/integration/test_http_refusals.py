@@ -225,6 +225,58 @@ async def test_inside_another_server_too_a_request_of_http_1_1_needs_one_host(
         assert said[0]["status"] == status
 
 
+async def test_a_body_in_too_many_small_chunks_is_refused_before_they_are_all_read() -> None:
+    async with world() as w:
+        head = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
+        head += "Transfer-Encoding: chunked\r\n\r\n"
+        status, headers, body = await sent(w, head.encode() + b"1\r\n \r\n" * 5_000)
+        problem = msgspec.json.decode(body)
+        assert (status, problem["code"]) == (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
+        assert problem["detail"] == http_en.CHUNKS_TOO_SMALL
+        assert headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(("size", "number"), [(1, 4_096), (256, 4_200)])
+async def test_a_body_in_few_or_in_larger_chunks_is_read(size: int, number: int) -> None:
+    async with world(TransportSettings(message_bytes_max=2 << 20)) as w:
+        acks = b'{"client":"c","cursors":{}}'.ljust(size * number)
+        chunks = (b"%x\r\n%b\r\n" % (size, acks[at : at + size]) for at in range(0, len(acks), size))
+        head = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
+        head += "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        status, _, body = await sent(w, head.encode() + b"".join(chunks) + b"0\r\n\r\n")
+        assert status == HTTPStatus.NO_CONTENT, body
+
+
+async def test_inside_another_server_each_piece_of_a_body_is_measured_once() -> None:
+    measured = 0
+
+    class Piece(bytes):
+        def __len__(self) -> int:
+            nonlocal measured
+            measured += 1
+            return super().__len__()
+
+    async with world() as w:
+        pieces = [Piece(b" ")] * 100
+        said: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
+
+        async def send(message: Message) -> None:
+            said.append(message)
+
+        headers = [(b"host", b"x"), (b"authorization", f"Bearer {w.token()}".encode())]
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "POST", "path": "/acks",
+            "headers": [*headers, (b"transfer-encoding", b"chunked")],
+        }  # fmt: skip
+        await AsgiTransport(w.server, w.api).http(scope, receive, send)
+        assert not pieces
+        assert said[0]["status"] == HTTPStatus.BAD_REQUEST
+        assert measured <= 100
+
+
 def test_of_one_user_so_many_requests_are_taken_at_a_time_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

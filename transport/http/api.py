@@ -158,7 +158,13 @@ class Api:
 
     def too_large(self, visit: Visit) -> Answer:
         """The refusal of a body that is larger than `body_bytes_max`."""
-        why = http_zh.BODY_TOO_LARGE.format(self.body_bytes_max(visit))
+        return self._refused_body(visit, http_zh.BODY_TOO_LARGE.format(self.body_bytes_max(visit)))
+
+    def too_many_chunks(self, visit: Visit) -> Answer:
+        """The refusal of a body that comes in too many small pieces."""
+        return self._refused_body(visit, http_zh.CHUNKS_TOO_SMALL)
+
+    def _refused_body(self, visit: Visit, why: str) -> Answer:
         refusal = problem(ErrorCode.TOO_LARGE, why, ends=True)
         return told(visit.route, refusal, visit.speech).adding(visit.cors)
 

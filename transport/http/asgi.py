@@ -118,17 +118,17 @@ class AsgiTransport:
         refusal = self._api.make_room(visit, size)
         if refusal is not None:
             return refusal, True
-        parts: list[bytes] = []
+        body = bytearray()
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return None, False
-            parts.append(message.get("body", b""))
+            body += message.get("body", b"")
             more = bool(message.get("more_body", False))
-            if sum(map(len, parts)) > self._api.body_bytes_max(visit):
+            if len(body) > self._api.body_bytes_max(visit):
                 return self._api.too_large(visit), more
             if not more:
-                return b"".join(parts), False
+                return bytes(body), False
 
     async def _charged(self, visit: Visit, saying: Coroutine[Any, Any, None]) -> None:
         """Send an answer. Its user pays for the loop's time, by the clock that pays debts off."""

@@ -32,6 +32,9 @@ KEEP_ALIVE_S: Final = 60.0
 HALF_CLOSED_S: Final = 10.0
 """A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
 _PIPELINED_BYTES_MAX: Final = 64 << 10
+_CHUNKS_MAX: Final = 4_096
+_CHUNK_BYTES_MIN: Final = 256
+"""A body of more chunks than that needs as many bytes a chunk: each costs as much time as 20 KiB in one."""
 
 
 class Owner(Service, Protocol):
@@ -68,6 +71,7 @@ class HttpConnection(AnswerWriter):
         self._asking = ""
         """Whose request is counted."""
         self._body = bytearray()
+        self._chunks = 0
         self._now_s = owner.server.wires.ambient.monotonic_s
         self._reader: Reader | None = None
         self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
@@ -136,6 +140,7 @@ class HttpConnection(AnswerWriter):
                     self._begin(event)
                 case h11.Data():
                     self._body += event.data
+                    self._chunks += event.chunk_start
                     self._bound_body()
                 case h11.EndOfMessage():
                     self._complete()
@@ -147,6 +152,7 @@ class HttpConnection(AnswerWriter):
 
     def _begin(self, event: h11.Request) -> None:
         self._request = event
+        self._chunks = 0
         read, self._head = bytes(self._head), bytearray()
         head = read[: len(read) - len(self._h11.trailing_data[0])]
         if (refused := heads.refusal_of(head)) is not None:
@@ -220,8 +226,12 @@ class HttpConnection(AnswerWriter):
             self.transport.write(self._h11.send(go_on) or b"")
 
     def _bound_body(self) -> None:
-        if self._visit is not None and len(self._body) > self._api.body_bytes_max(self._visit):
+        if self._visit is None:
+            return
+        if len(self._body) > self._api.body_bytes_max(self._visit):
             self._respond(self._api.too_large(self._visit))
+        elif self._chunks > max(_CHUNKS_MAX, len(self._body) // _CHUNK_BYTES_MIN):
+            self._respond(self._api.too_many_chunks(self._visit))
 
     def _complete(self) -> None:
         visit, body = self._visit, bytes(self._body)

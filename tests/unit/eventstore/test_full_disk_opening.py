@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.errors import NoRoom
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.rebuild import rebuild
@@ -28,6 +29,20 @@ def full(monkeypatch: pytest.MonkeyPatch, bytes_max: int = 0) -> Iterator[None]:
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_backup_without_room_says_so_and_does_not_call_the_log_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, target = await opened(tmp_path / "log"), tmp_path / "backup"
+    await log.append(append(event("a")))
+    source = tmp_path / "log" / DATABASE
+    for bytes_max in (0, 16_384):
+        with full(monkeypatch, bytes_max), pytest.raises(NoRoom, match=f"the disk of {target} is full"):
+            await back_up(source, target, FakeAmbient(1))
+        assert not target.exists()
+    assert (await back_up(source, target, FakeAmbient(1))).position == 1
+    await log.close()
 
 
 async def opened(directory: Path) -> SqliteLog:

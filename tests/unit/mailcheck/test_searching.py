@@ -161,6 +161,28 @@ def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> Non
     search_world(test)
 
 
+@pytest.mark.parametrize("column", ["item", "part", "at_ms"])
+def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_is_made_anew(
+    tmp_path: Path, column: str
+) -> None:
+    async def test(world: MailWorld) -> None:
+        world.files = tmp_path
+        await world.restart()
+        await world.add("a@example.com")
+        await receive(world, 1, letter(1, "first"), letter(2, "second"))
+        await world.close()
+        with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+            db.execute(f"UPDATE doc SET {column} = {column} + 1024 WHERE item = 1")
+        await world.open()
+        await world.start()
+        await world.mail.idle()
+        assert (await world.do("search_mails", query="first"))["code"] == "busy"
+        await world.mail.idle()
+        assert await found(world) == ["second", "first"]
+
+    search_world(test)
+
+
 def test_an_index_of_the_format_before_is_made_anew_at_the_start(tmp_path: Path) -> None:
     async def test(world: MailWorld) -> None:
         world.files = tmp_path

@@ -1,0 +1,42 @@
+"""Whether a row that SQLite's index did not find is absent, or hidden by a damaged entry of the index.
+
+A search that a changed key misleads ends next to that key: it took the wrong way there, and all other keys
+led it back. So the entries next to where the row would be are compared with their rows. What else may hide a
+row, such as a page that has another number of entries, is found by the look after the start (`looking_over`).
+"""
+
+import sqlite3
+
+from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.sqlite.table_faults import index_of
+
+_KEYS = {
+    "command": ("user", "client", "id"), "data_key": ("owner",), "projection": ("tbl", "part", "key"),
+    "sealed": ("owner", "name"),
+}  # fmt: skip
+
+
+def _sql(table: str, columns: tuple[str, ...]) -> str:
+    key, asked = ", ".join(columns), ", ".join(f"?{number + 1}" for number in range(len(columns)))
+    sides = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT rowid AS at, {key} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608
+        f" ORDER BY {', '.join(f'{column} {way}' for column in columns)} LIMIT 1)"
+        for side, way in (("<", "DESC"), (">", "ASC"))
+    )
+    differs = " OR ".join(f"found.{column} IS NOT near.{column}" for column in columns)
+    return (
+        f"SELECT 1 FROM ({sides}) AS near LEFT JOIN {table} AS found ON found.rowid = near.at WHERE {differs}"  # noqa: S608
+    )
+
+
+_SQL = {table: _sql(table, columns) for table, columns in _KEYS.items()}
+
+
+def must_be_absent(connection: sqlite3.Connection, table: str, *key: str | bytes) -> None:
+    """Call it when the row of `table` with this key was not found.
+
+    Raises:
+        Corrupt: the index may hide it.
+    """
+    if connection.execute(_SQL[table], key).fetchone() is not None:
+        raise Corrupt(index_of(table), "an entry is not the key of its row")
