@@ -126,7 +126,7 @@ class ConnectionRef(LoopRef[Any]):
             return acks, Heard.QUEUE
         if not actor.place.may_begin(len(texts) - acks):
             return acks, Heard.LATER
-        batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
+        batch = Batch(texts, acks, actor.now_s, _AT_ONCE_S)
         try:
             while batch.at < len(texts):
                 text = texts[batch.at]
@@ -139,9 +139,11 @@ class ConnectionRef(LoopRef[Any]):
                 if actor.full:
                     actor.place.fell_behind()
                     return batch.at, Heard.LATER
-                if batch.at > acks and actor.now_s > batch.until_s:
-                    actor.place.wait_again()
-                    return batch.at, Heard.LATER
+                if batch.at > acks:
+                    batch.now_s = actor.now_s
+                    if batch.now_s > batch.until_s:
+                        actor.place.wait_again()
+                        return batch.at, Heard.LATER
                 if not inbox.runtime.handle_now(inbox, batch):
                     return batch.at, Heard.QUEUE
             return batch.at, Heard.LATER
