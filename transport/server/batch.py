@@ -20,8 +20,8 @@ class Heard(Enum):
 class Batch:
     """Messages that an idle connection is to handle in order. It says how far it came.
 
-    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `now_s`: when this was last
-    asked. `until_s`: no message is begun after that.
+    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `now_s`: when this was
+    last asked. `until_s`: no message is begun after that.
     """
 
     __slots__ = ("at", "now_s", "odd", "texts", "until_s")

@@ -53,9 +53,7 @@ class HeldExecutor:
         await turns()
 
 
-async def opened(
-    disk: ModelDisk, executor: HeldExecutor, ambient: FakeAmbient | None = None
-) -> MemoryLog:
+async def opened(disk: ModelDisk, executor: HeldExecutor, ambient: FakeAmbient | None = None) -> MemoryLog:
     return await MemoryLog.open(
         disk, ambient=ambient or FakeAmbient(1), master_key=MASTER_KEY, build="b", executor=executor
     )
