@@ -13,7 +13,7 @@ What the session says is carried out in `carrying_out`; when messages are handle
 """
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import structlog
 
@@ -97,7 +97,9 @@ class Connection(TaskKeeper):
     @classmethod
     def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
-        return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
+        ref: Any = wires.runtime.start(cls, ws, dialect, wires)  # no `cast`: it is a call
+        opened: ConnectionRef = ref
+        return opened
 
     # Urgent messages: one step each, also while a message waits ---------------------------------------
 

@@ -81,7 +81,8 @@ class ConnectionRef(LoopRef[Any]):
         """See `ports.LiveConnection`."""
         self._tell(Tick(now_s))
         actor: Any = self.actor_inbox.actor
-        return 0.0 if actor is None else cast("float", actor.rests_until_s)
+        rests_until_s: float = 0.0 if actor is None else actor.rests_until_s  # no `cast`: it is a call
+        return rests_until_s
 
     def wake_up(self, now_s: float) -> None:
         """See `ports.LiveConnection`."""
