@@ -2,7 +2,8 @@
 
 Frames are made once for each reply that came, and replies are counted without being decoded, so that this
 process needs a small part of what the server needs. Run as a child of `questions/commands.py`; it answers how
-many commands were answered in the time given, and how long they took if there was one at a time.
+many commands were answered in the time given, and how long they took if there was one at a time. What it says
+to each system is in `dialects`.
 """
 
 import json
@@ -12,36 +13,28 @@ import sys
 import time
 from typing import Any
 
-from bench.clients.script import text, upgrade
+from bench.clients import dialects
 from bench.harness.answers import answer
 
-_SUCCESS = b'"type":"success"'
-_ERROR = b'"type":"error"'
 _RECEIVE_BYTES = 1 << 18
 _WARM_S = 0.3
 
 
 class Connection:
-    """One socket, signed in. `events`: how many events each command has."""
+    """One socket, signed in. `events`: how many each command has. `system`: whose dialect it speaks."""
 
-    def __init__(self, port: int, token: str, number: int, events: int) -> None:
+    def __init__(self, port: int, token: str, number: int, events: int, system: str = "huahuo") -> None:
         self.number, self._sent = number, 0
         self.began_s = 0.0
-        rest = ',"stream":"group/bench","type":"tick","body":"%s"}' % ("x" * 110)
-        if events > 1:
-            one = {"stream": "group/bench", "type": "tick", "fields": {"body": "x" * 110}}
-            rest = ',"events":{}}}'.format(json.dumps([one] * events, separators=(",", ":")))
-        self._rest = rest.encode()
+        self.dialect = dialects.ALL[system](token, number, events)
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._say(upgrade(subprotocol="huahuo.v1")[0], b"\r\n\r\n")
-        hello = {"action": "authenticate", "token": token, "window": 4096, "client": f"bench-{number}"}
-        self._say(text(json.dumps(hello).encode()), b'"success":true')
+        for sent, wanted in self.dialect.hello:
+            self._say(sent, wanted)
 
     def send(self, count: int) -> None:
         """Send `count` more commands."""
-        numbers = range(self._sent, self._sent + count)
-        frames = [text(b'{"action":"publish","id":"%d"%b' % (number, self._rest)) for number in numbers]
+        frames = list(map(self.dialect.command, range(self._sent, self._sent + count)))
         self._sent += count
         self.began_s = time.perf_counter()
         self.socket.sendall(b"".join(frames))
@@ -68,8 +61,9 @@ def measure(connections: list[Connection], in_flight: int, seconds: float) -> di
         for key, _ in selector.select(0.5):
             connection = key.data
             data = connection.socket.recv(_RECEIVE_BYTES)
-            errors = data.count(_ERROR)
-            count = data.count(_SUCCESS) + errors
+            assert data, "the server closed the connection"
+            errors = data.count(connection.dialect.error)
+            count = data.count(connection.dialect.success) + errors
             answered, refused = answered + count, refused + errors
             if in_flight == 1 and count:
                 took_s.append(time.perf_counter() - connection.began_s)
@@ -84,15 +78,17 @@ def measure(connections: list[Connection], in_flight: int, seconds: float) -> di
 
 
 def main() -> None:
-    """The child: port, token, connections, in flight, events a command."""
-    port, token, count, in_flight, events = sys.argv[1:6]
-    connections = [Connection(int(port), token, n, int(events)) for n in range(int(count))]
+    """The child: port, token, connections, in flight, events a command, whose dialect."""
+    port, token, count, in_flight, events, system = sys.argv[1:7]
+    connections = [Connection(int(port), token, n, int(events), system) for n in range(int(count))]
     measure(connections, int(in_flight), _WARM_S)
     for connection in connections:
         connection.socket.close()
     answer({})
     for line in sys.stdin:
-        connections = [Connection(int(port), token, n + 1_000, int(events)) for n in range(int(count))]
+        connections = [
+            Connection(int(port), token, n + 1_000, int(events), system) for n in range(int(count))
+        ]
         answer(measure(connections, int(in_flight), json.loads(line)["seconds"]))
 
 

@@ -7,7 +7,10 @@ disk; with 256 in flight some 6,000 a second, bound by Python, not by the disk.
 `synchronous=FULL` in WAL mode, in turns with the commands in the same run. The second sheet has a lean client
 in a process of its own (`clients/commander.py`), with its ids, over 1, 8 and 64 connections: the guess was
 20,000 a second at 50 µs of the server's processor time each, and 100,000 events a second by 100 a command.
-The third sheet is `Service.publish` from threads: the guess was 12,000 a second from 8.
+Then a sheet for each number of connections with other systems that answer when an event is durable (`--peers
+jetstream,redis,fastapi`; those that are installed). The guess was four times JetStream's rate, as much as
+that of Redis, and ten times that of an INSERT a request.
+The last sheet is `Service.publish` from threads: the guess was 12,000 a second from 8.
 """
 
 import asyncio
@@ -17,11 +20,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Protocol
 
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
 from bench.harness.procs import Child
 from bench.questions import threads
-from bench.servers.peers.base import Running
+from bench.servers import accepting
 from bench.servers.peers.huahuo import Huahuo
 from huahuo.transport.client.client import Client
 
@@ -51,10 +55,29 @@ LEAN_METRICS = (
 )
 
 
-def lean(case: str, sheet: Sheet, running: Running, token: str, seconds: float) -> None:
-    """One round of one case."""
+BESIDE = tuple(CASES)[:3]
+"""The cases in which other systems are measured too."""
+
+
+class Costing(Protocol):
+    """A started system."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        ...
+
+    def cpu_s(self) -> float:
+        """Processor seconds of the server so far."""
+        ...
+
+
+def lean(
+    case: str, sheet: Sheet, running: Costing, token: str, seconds: float, *, system: str = OURS
+) -> None:
+    """One round of one case. The row of another system has its name."""
     connections, in_flight, events = CASES[case]
-    given = [str(running.port), token, str(connections), str(in_flight), str(events)]
+    given = [str(running.port), token, str(connections), str(in_flight), str(events), system]
     with Child([sys.executable, "-m", "bench.clients.commander", *given]) as child:
         cpu_s = running.cpu_s()
         done = child.ask(_ANSWER_S, seconds=seconds)
@@ -62,7 +85,7 @@ def lean(case: str, sheet: Sheet, running: Running, token: str, seconds: float) 
     per_s = done["answered"] / done["seconds"]
     p50 = {"p50": statistics.median(done["took_s"]) * 1000} if done["took_s"] else {}
     sheet.add(
-        case,
+        case if system == OURS else system,
         commands=per_s,
         events=per_s * events,
         cpu=cpu_s / max(1, done["answered"]) * 1e6,
@@ -133,6 +156,7 @@ def run(options: Options) -> list[Sheet]:
                 lean(case, leanly, running, peer.token(1, admin=True), 0.2 if options.quick else 3.0)
 
     interleaved(list(CASES), options.rounds, measure_leanly, [leanly])
+    others = beside(leanly, options)
     threaded = Sheet("Service.publish from threads of the same process", threads.METRICS)
     by_name = {threads.case(count): count for count in threads.THREADS}
 
@@ -141,4 +165,28 @@ def run(options: Options) -> list[Sheet]:
             threads.measure(Path(name), by_name[case], 0.2 if options.quick else 2.0, threaded)
 
     interleaved(list(by_name), options.rounds, measure_threads, [threaded])
-    return [sheet, leanly, threaded]
+    return [sheet, leanly, *others, threaded]
+
+
+def beside(ours: Sheet, options: Options) -> list[Sheet]:
+    """A sheet for each of `BESIDE`: what others do, beside what was just measured of huahuo."""
+    asked = {name: system for name, system in accepting.ALL.items() if options.wants(name)}
+    missing = {name: why for name, system in asked.items() if (why := system.missing())}
+    names = [name for name in asked if name not in missing]
+    sheets = {case: Sheet(f"durable publishes, {case}", LEAN_METRICS) for case in BESIDE if asked}
+    for case, sheet in sheets.items():
+        sheet.samples[OURS] = dict(ours.samples[case])
+        sheet.absent |= missing
+        for name in names:
+            sheet.note(f"{name}: {asked[name].note}")
+
+    def measure_once(name: str) -> None:
+        with (
+            tempfile.TemporaryDirectory(dir=options.folder) as folder,
+            asked[name].start(Path(folder)) as running,
+        ):
+            for case, sheet in sheets.items():
+                lean(case, sheet, running, "", 0.2 if options.quick else 3.0, system=name)
+
+    interleaved(names, options.rounds, measure_once, list(sheets.values()))
+    return list(sheets.values())

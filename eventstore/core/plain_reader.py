@@ -35,7 +35,8 @@ class PlainReader:
     """See the module. `place` returns how far the log is known to be durable by now."""
 
     def __init__(self, log_id: str, reads: Reads, readers: Executor, place: Callable[[], Place]) -> None:
-        self._log_id = log_id
+        self.log_id = log_id
+        """See `Log`. No property: each client that comes back asks three times."""
         self._reads = reads
         self._readers = readers
         self._place = place
@@ -48,11 +49,6 @@ class PlainReader:
         """Awaited before a command is said to be unknown, for the same reason as `before_lists`."""
         self.before_lists: Callable[[], Awaitable[None]] | None = None
         """Awaited before a list of rows is read: a page that hides some of them may not be known yet."""
-
-    @property
-    def log_id(self) -> str:
-        """See `Log`."""
-        return self._log_id
 
     @property
     def position(self) -> int:

@@ -2,8 +2,9 @@
 
 Appends gather while a commit runs (`commit_loop`); the next job commits them together. A job is one commit on
 the executor port. After a job, in this order: heads move in memory, the appends' futures resolve, listeners
-get the new events, each hearer is told of its appends. Then the loop runs once, so that woken appenders can
-append again, and the next job starts.
+get the new events, each hearer is told of its appends, and users are charged. The hearer of an append that
+was alone is told before listeners, because nobody else waits for it. Then the loop runs once, so that woken
+appenders can append again, and the next job starts.
 
 The outcome of a failed commit is unknown. The engine first finds out what is durable, then every append of
 the group gets `Unavailable`: nothing is acknowledged on a second attempt.
@@ -160,15 +161,12 @@ class Writer(CommitLoop):
         except Exception as error:  # noqa: BLE001  whatever it was, the group must hear of it
             outcomes = await self._fail(items, error)
         else:
-            outcomes = commit.outcomes
-            came_s = self._ambient.monotonic_s()
             self._settle(items, commit)
-            if self.charge is not None:
-                bill(items, commit.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
+            return tries
         finally:
             if not wrote:
                 self._taken.update(put.counter for put in counters)
-        tell_hearers(items, outcomes)  # last: they charge their own time
+        tell_hearers(items, outcomes)
         return tries
 
     async def _wrote_nothing(self, error: Corrupt) -> bool:
@@ -184,7 +182,8 @@ class Writer(CommitLoop):
         return not written
 
     def _settle(self, items: list[Pending], commit: Commit) -> None:
-        """Apply a commit: heads, then futures, then listeners."""
+        """Apply a commit: heads, then futures, listeners, hearers and charges. See the module."""
+        came_s = self._ambient.monotonic_s()
         place, heads, is_new = self.place, self.place.heads, False
         for stream, event in commit.newest.items():
             if stream in heads:
@@ -212,7 +211,17 @@ class Writer(CommitLoop):
             if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
                 self.failed_bytes = 0
         self._resolve(items, commit.outcomes)
+        alone = len(items) == 1 and items[0].hearer is not None
+        if alone:
+            told_s = self._ambient.monotonic_s()
+            tell_hearers(items, commit.outcomes)
+            came_s += self._ambient.monotonic_s() - told_s  # hearers charge their own time
         tell_listeners(self._listeners, commit.events)
+        spent_s = commit.spent_s + self._ambient.monotonic_s() - came_s
+        if not alone:
+            tell_hearers(items, commit.outcomes)
+        if self.charge is not None:
+            bill(items, spent_s, self.charge)
 
     def _resolve(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
         """Resolve the futures of those that have one."""

@@ -14,7 +14,7 @@ import structlog
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
+from huahuo.eventstore.core.pending import Commit, Pending, tell_listeners
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import Reads, Store
@@ -122,7 +122,7 @@ class ApplyingWriter(Writer, ABC):
         return applied
 
     def _finish(self, applied: Applied) -> None:
-        """A batch is durable: heads, then futures, then listeners, then hearers."""
+        """A batch is durable: what was sent from here ends as `Writer._settle` says."""
         self._tried = None
         self._unapplied = None
         self._at_once = APPLIED_AT_ONCE
@@ -140,7 +140,6 @@ class ApplyingWriter(Writer, ABC):
                     self._take_result(part, result, items, outcomes)
         draft = applied.draft
         newest = {event.stream: event for event in draft.events}
-        came_s = self._ambient.monotonic_s()
         self._settle(
             items,
             Commit(
@@ -148,9 +147,6 @@ class ApplyingWriter(Writer, ABC):
                 draft.position, draft.chain, True, applied.spent_s,
             ),
         )  # fmt: skip
-        if self.charge is not None:
-            bill(items, applied.spent_s + self._ambient.monotonic_s() - came_s, self.charge)
-        tell_hearers(items, outcomes)
         for sent in ended:
             sent.done.set_result(None)
         self._arrivals.drop(self.shared.offset)

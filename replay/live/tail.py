@@ -134,7 +134,7 @@ class Tail:
         first = events[0].position
         if first == self._next and events[-1].position - first == len(events) - 1:
             self._add(events)
-            return _by_stream(events)
+            return {events[0].stream: [events[0]]} if len(events) == 1 else _by_stream(events)
         whole = True
         new: list[StoredEvent] = []
         following = self._next
@@ -234,8 +234,11 @@ class Tail:
                 chunks.append(_Chunk(list(some)))
                 self._bytes += chunks[-1].weight
         self._next += len(events)
-        self._evict(len(self) - self._events_max)
-        self.lighten(self._bytes_max)
+        # Compared here, because each commit comes by, and few commits are too many.
+        if (over := self._next - self._first - self._events_max) > 0:
+            self._evict(over)
+        if self._bytes > self._bytes_max:
+            self.lighten(self._bytes_max)
 
     def _evict(self, count: int) -> None:
         chunks = self._chunks

@@ -14,6 +14,7 @@ from huahuo.mailcheck.api.params import ListParams
 from huahuo.mailcheck.listing.asked import Sort
 from huahuo.mailcheck.replies import EmailsPage
 from huahuo.mailcheck.row import Row
+from huahuo.transport.protocol.listed import EVENTS_MAX
 from huahuo.transport.protocol.parts import Assembly
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +110,9 @@ def test_the_parts_on_the_page_are_one_state() -> None:
 
 def test_there_are_examples() -> None:
     assert len(_examples()) >= 8
+
+
+def test_the_page_says_how_many_events_one_publish_may_carry() -> None:
+    [row] = [line for line in PAGE.splitlines() if line.startswith("| `publish` ")]
+    assert "`events`" in row
+    assert f"{EVENTS_MAX:,}" in row

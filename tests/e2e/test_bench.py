@@ -13,9 +13,9 @@ import pytest
 from bench.__main__ import QUESTIONS, question
 from bench.clients.receivers import IN_PYTHON, build
 from bench.harness.harness import OURS, Options, Sheet, StormSizes
-from bench.questions import storms
+from bench.questions import commands, storms
 from bench.questions.fan_out import METRICS, one
-from bench.servers import peers
+from bench.servers import accepting, peers
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 
@@ -109,6 +109,28 @@ def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> 
     one(name, sheet, 3, tmp_path, options(tmp_path, build(tmp_path / "tools")))
     assert sheet.samples[name]["p50"][0] > 0
     assert sheet.samples[name]["lost"] == [0]
+
+
+_ACCEPTING = [name for name, system in accepting.ALL.items() if not system.missing()]
+
+
+@pytest.mark.parametrize("name", [name for name in _ACCEPTING if WHOLE or name == "jetstream"])
+@linux
+def test_a_system_that_accepts_events_durably_is_measured_beside(name: str, tmp_path: Path) -> None:
+    ours = Sheet("huahuo", commands.LEAN_METRICS)
+    for case in commands.BESIDE:
+        ours.add(case, commands=1.0)
+    asked = replace(options(tmp_path, []), peers=frozenset({OURS, name}))
+    sheets = commands.beside(ours, asked)
+    assert [sheet.title for sheet in sheets] == [f"durable publishes, {case}" for case in commands.BESIDE]
+    for sheet in sheets:
+        assert not sheet.absent
+        assert sheet.samples[name]["refused"] == [0]
+    assert sum(sheet.samples[name]["commands"][0] for sheet in sheets) > 0
+
+
+def test_huahuo_alone_is_measured_beside_nothing(tmp_path: Path) -> None:
+    assert commands.beside(Sheet("huahuo", commands.LEAN_METRICS), options(tmp_path, [])) == []
 
 
 @linux

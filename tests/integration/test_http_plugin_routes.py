@@ -313,9 +313,9 @@ def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_pai
                     await asyncio.sleep(0)
                 return HttpAnswer(b"done")
 
-            def noted(user: str, spent_s: float) -> None:
+            def noted(user: str, spent_s: float, now_s: float | None = None) -> None:
                 charged[user] += spent_s
-                charge(user, spent_s)
+                charge(user, spent_s, now_s)
 
             charge, turns.charge = turns.charge, noted  # type: ignore[method-assign]
             async with http(w) as c:

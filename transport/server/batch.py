@@ -20,17 +20,18 @@ class Heard(Enum):
 class Batch:
     """Messages that an idle connection is to handle in order. It says how far it came.
 
-    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `until_s`: no message is
-    begun after that.
+    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `now_s`: when this was
+    last asked. `until_s`: no message is begun after that.
     """
 
-    __slots__ = ("at", "odd", "texts", "until_s")
+    __slots__ = ("at", "now_s", "odd", "texts", "until_s")
 
-    def __init__(self, texts: Sequence[bytes], at: int, until_s: float) -> None:
+    def __init__(self, texts: Sequence[bytes], at: int, now_s: float, at_most_s: float) -> None:
         self.texts = texts
         self.at = at
         self.odd = False
-        self.until_s = until_s
+        self.now_s = now_s
+        self.until_s = now_s + at_most_s
 
 
 def is_utf8(text: bytes) -> bool:

@@ -13,7 +13,7 @@ What the session says is carried out in `carrying_out`; when messages are handle
 """
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import structlog
 
@@ -97,7 +97,9 @@ class Connection(TaskKeeper):
     @classmethod
     def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
         """Start the actor of a socket whose handshake is done. `read` must follow."""
-        return cast("ConnectionRef", wires.runtime.start(cls, ws, dialect, wires))
+        ref: Any = wires.runtime.start(cls, ws, dialect, wires)  # no `cast`: it is a call
+        opened: ConnectionRef = ref
+        return opened
 
     # Urgent messages: one step each, also while a message waits ---------------------------------------
 
@@ -184,7 +186,7 @@ class Connection(TaskKeeper):
         now = Now(now_s, self._wires.ambient.now_ms())
         self._out.do(self._session.tick(now))
         self._pump.retry()
-        self.place.settle()
+        self.place.settle(now_s)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
             self._close(CloseCode.TOO_SLOW, en.UNREAD)
         self.rests_until_s = self._session.quiet_until_s(now) if self.at_rest else 0.0
@@ -253,7 +255,7 @@ class Connection(TaskKeeper):
     def _handle_batch(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
         """Handle messages until one must wait. The first one may be handled now."""
         session, ambient, texts = self._session, self._wires.ambient, batch.texts
-        began_s = ambient.monotonic_s()
+        began_s = batch.now_s
         now = Now(began_s, ambient.now_ms())
         waits: Coroutine[Any, Any, None] | None = None
         while batch.at < len(texts):

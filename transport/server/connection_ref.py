@@ -81,7 +81,8 @@ class ConnectionRef(LoopRef[Any]):
         """See `ports.LiveConnection`."""
         self._tell(Tick(now_s))
         actor: Any = self.actor_inbox.actor
-        return 0.0 if actor is None else cast("float", actor.rests_until_s)
+        rests_until_s: float = 0.0 if actor is None else actor.rests_until_s  # no `cast`: it is a call
+        return rests_until_s
 
     def wake_up(self, now_s: float) -> None:
         """See `ports.LiveConnection`."""
@@ -126,7 +127,7 @@ class ConnectionRef(LoopRef[Any]):
             return acks, Heard.QUEUE
         if not actor.place.may_begin(len(texts) - acks):
             return acks, Heard.LATER
-        batch = Batch(texts, acks, actor.now_s + _AT_ONCE_S)
+        batch = Batch(texts, acks, actor.now_s, _AT_ONCE_S)
         try:
             while batch.at < len(texts):
                 text = texts[batch.at]
@@ -139,9 +140,11 @@ class ConnectionRef(LoopRef[Any]):
                 if actor.full:
                     actor.place.fell_behind()
                     return batch.at, Heard.LATER
-                if batch.at > acks and actor.now_s > batch.until_s:
-                    actor.place.wait_again()
-                    return batch.at, Heard.LATER
+                if batch.at > acks:
+                    batch.now_s = actor.now_s
+                    if batch.now_s > batch.until_s:
+                        actor.place.wait_again()
+                        return batch.at, Heard.LATER
                 if not inbox.runtime.handle_now(inbox, batch):
                     return batch.at, Heard.QUEUE
             return batch.at, Heard.LATER

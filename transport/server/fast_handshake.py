@@ -10,7 +10,7 @@ import asyncio
 import re
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 from websockets.exceptions import InvalidHandshake
@@ -77,7 +77,8 @@ class Greeting(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
-        self.transport = cast("asyncio.Transport", transport)
+        known: Any = transport  # no `cast`: it is a call
+        self.transport = known
         self._lobby.greet(self)
         if self._beginning:
             self.data_received(b"")

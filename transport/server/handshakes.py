@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -134,8 +134,8 @@ class Handshakes:
     ) -> None:
         """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
         negotiated = self.negotiate(asked.offered)
-        chosen = negotiated.subprotocol
-        protocol = WelcomedProtocol(self._settings.first_bytes_max, cast("Subprotocol | None", chosen))
+        chosen: Any = negotiated.subprotocol  # no `cast`: it is a call
+        protocol = WelcomedProtocol(self._settings.first_bytes_max, chosen)
         ws = self._socket(protocol)
         ws.request = _WELCOMED
         del ws.request_rcvd  # only the library's handshake waits for it

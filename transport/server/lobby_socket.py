@@ -5,7 +5,6 @@ from typing import Any, Protocol, cast
 
 from huahuo.transport.server.acking_socket import AckingSocket
 from huahuo.transport.server.last_words import LastWords
-from huahuo.transport.server.opening import OpeningProtocol
 from huahuo.transport.server.ports import InLobby
 
 
@@ -60,7 +59,8 @@ class LobbySocket(AckingSocket):
 
     def _bound_what_waits(self) -> None:
         """Stop reading when too much follows an unanswered request."""
-        waiting = cast("OpeningProtocol", self.protocol).waiting_bytes
+        protocol: Any = self.protocol  # `OpeningProtocol`; no `cast`: it is a call
+        waiting: int = protocol.waiting_bytes
         if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()

@@ -107,10 +107,10 @@ class PlaceInLine:
         if self._session.user:
             self._spent_s += now_s - began_s
             if self._spent_s > CHARGED_S:
-                self.settle()
+                self.settle(now_s)
 
-    def settle(self) -> None:
+    def settle(self, now_s: float) -> None:
         """Charge what is not charged."""
         if self._spent_s and self._session.user:
             spent_s, self._spent_s = self._spent_s, 0.0
-            self._turns.charge(self._session.user, spent_s)
+            self._turns.charge(self._session.user, spent_s, now_s)

@@ -254,7 +254,8 @@ class Server(LobbyOwner):
 
     async def handler(self, connection: ServerConnection) -> None:
         """One socket from its first bytes to its end."""
-        ws = cast("WebSocket", connection)
+        known: Any = connection  # no `cast`: it is a call
+        ws: WebSocket = known
         try:
             if ws.is_open if ws.negotiated is not None else await self.handshakes.opened(ws):
                 await self._handle(ws)

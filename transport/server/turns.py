@@ -11,7 +11,7 @@ from huahuo.eventstore.core.fair_executor import acting_user
 from huahuo.transport.server.overhead import Overhead
 from huahuo.transport.server.paying import Paying
 from huahuo.transport.server.rounds import Rounds
-from huahuo.transport.server.shares import Shares
+from huahuo.transport.server.shares import FREE_S, Shares
 from huahuo.transport.server.turn_line import Line, Place
 
 AT_ONCE: Final = 4
@@ -139,7 +139,11 @@ class Turns:
 
     def must_wait(self, user: str) -> bool:
         """Whether `fair` would wait."""
-        return self.shares.wait_s(user, self._now_s()) > 0 or self.crowded(user)
+        # Most owe little, and no query waits: then neither the time nor a line is looked at.
+        shares = self.shares
+        if shares.owed_s(user) > FREE_S and shares.wait_s(user, self._now_s()) > 0:
+            return True
+        return bool(self._lines) and self.crowded(user)
 
     async def fair(self, user: str) -> None:
         """Wait until `user` owes no more time than is free and is not `crowded`."""
@@ -178,9 +182,9 @@ class Turns:
             raise Crowded(user)
         await self.paying.paid(user)
 
-    def charge(self, user: str, spent_s: float) -> None:
+    def charge(self, user: str, spent_s: float, now_s: float | None = None) -> None:
         """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""
-        self._charge(user, spent_s, self._now_s())
+        self._charge(user, spent_s, self._now_s() if now_s is None else now_s)
 
     def charge_since(self, user: str, began_s: float) -> None:
         """Charge `user` for the time of the loop from `began_s` until now."""

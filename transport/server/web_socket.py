@@ -6,7 +6,6 @@ and waits for its turn; so do all other frames.
 """
 
 import asyncio
-from collections import deque
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -101,7 +100,8 @@ class WebSocket(QueueingSocket):
 
     def begin(self) -> None:
         """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
-        self._hold(cast("OpeningProtocol", self.protocol).waiting_bytes - self._held_bytes)
+        protocol: Any = self.protocol  # `OpeningProtocol`. Here and below no `cast`: it is a call
+        self._hold(protocol.waiting_bytes - self._held_bytes)
         self._resume_reading()
         self.data_received(b"")
         if self._half_closed:
@@ -118,8 +118,9 @@ class WebSocket(QueueingSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
-        self.recv_messages.frames.queue = cast("deque[Frame]", LazyDeque())
-        self.drain_waiters = cast("deque[asyncio.Future[None]]", [])  # an empty deque has 760 bytes
+        waiting: Any = LazyDeque()
+        drained: Any = []  # an empty deque has 760 bytes
+        self.recv_messages.frames.queue, self.drain_waiters = waiting, drained
         self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
