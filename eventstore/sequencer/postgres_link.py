@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -141,7 +141,15 @@ class _Loop:
         await let_go(self._opened)
 
 
-async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
+async def connect(
+    address: LogAddress, password: str, host: Host, settings: Mapping[str, str] | None = None
+) -> Any:
+    """A connection of asyncpg to `host`, if that is a primary. An attempt that fails leaves nothing open.
+
+    Raises:
+        FileUnusable: see there.
+        asyncpg.PostgresError, TimeoutError, one of LOST: there is none.
+    """
     loop = _Loop()
     try:
         connection: Any = await asyncpg.connect(
@@ -153,15 +161,21 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
             database=address.database,
             ssl=tls_context(address) if address.encrypted else "disable",
             timeout=CONNECT_S,
-            server_settings=_SESSION,
+            server_settings=settings,
             target_session_attrs="primary",
         )
-    except BaseException as error:
+    except BaseException:
         await loop.close()
-        if isinstance(error, _SIGN_IN):
-            raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
         raise
     connection._loop = loop.running  # noqa: SLF001  whose tasks it asks for later
+    return connection
+
+
+async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
+    try:
+        connection = await connect(address, password, host, _SESSION)
+    except _SIGN_IN as error:
+        raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
