@@ -10,6 +10,7 @@ import asyncpg
 from huahuo.eventstore.sequencer.address import Host, LogAddress
 from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
+from huahuo.eventstore.sequencer.postgres_page import HEAD_LOST
 from huahuo.eventstore.sequencer.sockets import detect_dead_peer, let_go
 
 CONNECT_S = 5.0
@@ -59,6 +60,9 @@ ALTER TABLE {schema}.proposals ALTER COLUMN body SET STORAGE EXTERNAL;
 compressed by their proposer."""
 
 
+TABLES_LOST = "the log's tables are gone from the schema {}: restore the log, and start this node again"
+
+
 class Link:
     """One connection to the primary at `host`. `log`: the log found there, `timeline`: see `TIMELINE`."""
 
@@ -95,7 +99,9 @@ class Link:
 async def open_link(
     address: LogAddress, password: str, hosts: Sequence[Host], log_id: str, timeline: int = 0
 ) -> Link:
-    """A checked connection to the first of `hosts` that is the primary. `log_id` names a log that is made.
+    """A checked connection to the first of `hosts` that is the primary.
+
+    `log_id` names a log that is made; "": it was there, and none is made in its place.
 
     `timeline`: a primary on an earlier one was replaced by another.
 
@@ -223,6 +229,8 @@ async def _timeline(connection: Any, newest: int) -> int:
 async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:
     schema = address.name
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.head") is None:
+        if not log_id:  # what an older connection would write there has another order
+            raise Misconfigured(TABLES_LOST.format(schema))
         try:
             await _make(connection, schema, log_id)
         except asyncpg.InsufficientPrivilegeError:
@@ -235,14 +243,12 @@ async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:
         head = await connection.fetchrow(f"SELECT format, log FROM {schema}.head")  # noqa: S608  our own name
     except asyncpg.InsufficientPrivilegeError:
         user = await connection.fetchval("SELECT current_user")
-        raise Misconfigured(
+        raise SignInRefused(
             f"the user {user} may not use the log's tables. Run as an administrator:"
             f" GRANT ALL ON SCHEMA {schema} TO {user}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {user};"
         ) from None
     if head is None:
-        raise Misconfigured(
-            f"the table {schema}.head has lost its row: restore the log, or use another ?name="
-        )
+        raise Misconfigured(HEAD_LOST)
     if head["format"] != FORMAT:
         raise Misconfigured(f"the log has format {head['format']}, and this build reads {FORMAT}: upgrade it")
     return str(head["log"])
@@ -265,10 +271,15 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
         )
 
 
+_READ_ONLY = "read-only transaction"
+_READ_ONLY_HINT = (
+    "default_transaction_read_only is on for the server, the database or the role: see \\drds in psql"
+)
 _HINTS = (
     ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
     ("no encryption", "?sslmode=verify-full speaks TLS"),
     ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
+    (_READ_ONLY, _READ_ONLY_HINT),
 )
 """What a failed attempt says, and what may help."""
 _TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
@@ -291,7 +302,8 @@ def failed(error: BaseException, link: Link) -> str:
     """What a failed statement says."""
     if isinstance(error, asyncpg.LockNotAvailableError):
         return f"an earlier commit has not ended for {LOCK_S} s" + (f": {link.stuck}" if link.stuck else "")
-    return first_line(error)
+    said = first_line(error)
+    return f"{said} ({_READ_ONLY_HINT})" if _READ_ONLY in said else said
 
 
 def first_line(error: BaseException) -> str:
