@@ -251,7 +251,8 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
         try:
             await link.open(address, password)
         except ERRORS as error:
-            said = link.reason or str(error) or type(error).__name__
+            silent = "it does not answer" if isinstance(error, TimeoutError) else ""
+            said = link.reason or silent or str(error) or type(error).__name__
             if isinstance(error, ssl.SSLError) or (address.encrypted and isinstance(error, _ENDED)):
                 said = tls_refusal(error, address, said)
             reasons.append(f"{host}: {said}")

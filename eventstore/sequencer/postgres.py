@@ -29,9 +29,10 @@ from huahuo.eventstore.sequencer.port import (
     Unreachable,
 )
 from huahuo.eventstore.sequencer.postgres_entry import Entry
-from huahuo.eventstore.sequencer.postgres_link import LOST, Link, failed, first_line
+from huahuo.eventstore.sequencer.postgres_link import LOST, Link
 from huahuo.eventstore.sequencer.postgres_links import Links
-from huahuo.eventstore.sequencer.postgres_page import HEAD_LOST, OCCUPIED, PLACE, OwnNewest, compare, judge
+from huahuo.eventstore.sequencer.postgres_page import PLACE, OwnNewest, compare, judge
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, OCCUPIED, failed, first_line
 
 PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
 """What one proposal may have, and the size below which nodes cut theirs."""
@@ -240,7 +241,7 @@ class PostgresSequencer:
         except LOST:
             return self._doubt(batch)
         except asyncpg.PostgresError as error:
-            self._refuse(batch, f"PostgreSQL refused: {failed(error, link)}")
+            self._refuse(batch, f"PostgreSQL refused: {failed(error, link.stuck)}")
             return not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
         except asyncio.CancelledError:
             self._doubt(batch)
@@ -312,7 +313,7 @@ class PostgresSequencer:
             except (*LOST, asyncpg.PostgresError) as error:
                 self.links.drop(link)
                 self._side = None
-                said = f"the log at {self.address} went away: {failed(error, link)}"
+                said = f"the log at {self.address} went away: {failed(error, link.stuck)}"
                 raise Unreachable(said) from None
             if link.broken_wait:
                 self.links.drop(link)

@@ -1,22 +1,18 @@
 """One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
+from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
-from huahuo.eventstore.sequencer.postgres_page import HEAD_LOST
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, LOCK_S, TABLES_LOST, told
 from huahuo.eventstore.sequencer.sockets import detect_dead_peer, let_go
 
 CONNECT_S = 5.0
-LOCK_S = 8
-"""A statement that waits longer for the row of the head is refused by the server, and nothing was written.
-Less than the time a caller waits (`postgres.ANSWER_S`), so that it gets this clean answer first."""
 FORMAT = 1
 TRANSACTION_TIMEOUT_SINCE = 17_00_00
 """PostgreSQL 17 has the setting."""
@@ -58,9 +54,6 @@ ALTER TABLE {schema}.proposals ALTER COLUMN body SET STORAGE EXTERNAL;
 """
 """`fillfactor`: the one row of `head` changes with each commit, within its page. `EXTERNAL`: proposals are
 compressed by their proposer."""
-
-
-TABLES_LOST = "the log's tables are gone from the schema {}: restore the log, and start this node again"
 
 
 class Link:
@@ -118,7 +111,7 @@ async def open_link(
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-            reasons.append(Unreachable(f"{host}: {_told(error, address)}"))
+            reasons.append(Unreachable(f"{host}: {told(error, address)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
@@ -181,7 +174,7 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
     try:
         connection = await connect(address, password, host, _SESSION)
     except _SIGN_IN as error:
-        raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
+        raise SignInRefused(f"{host} refuses to let us in: {told(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -269,43 +262,3 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
             FORMAT,
             log_id,
         )
-
-
-_READ_ONLY = "read-only transaction"
-_READ_ONLY_HINT = (
-    "default_transaction_read_only is on for the server, the database or the role: see \\drds in psql"
-)
-_HINTS = (
-    ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
-    ("no encryption", "?sslmode=verify-full speaks TLS"),
-    ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
-    (_READ_ONLY, _READ_ONLY_HINT),
-)
-"""What a failed attempt says, and what may help."""
-_TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
-
-
-def _told(error: BaseException, address: LogAddress) -> str:
-    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        alone = len(address.hosts) == 1
-        return f"it is a standby{f' ({address.kind}://primary,standby/… names both)' if alone else ''}"
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    said = first_line(error)
-    if address.encrypted and isinstance(error, _TLS_ENDED):
-        return tls_refusal(error, address, said)
-    hint = next((hint for part, hint in _HINTS if part in said), "")
-    return f"{said} ({hint})" if hint else said
-
-
-def failed(error: BaseException, link: Link) -> str:
-    """What a failed statement says."""
-    if isinstance(error, asyncpg.LockNotAvailableError):
-        return f"an earlier commit has not ended for {LOCK_S} s" + (f": {link.stuck}" if link.stuck else "")
-    said = first_line(error)
-    return f"{said} ({_READ_ONLY_HINT})" if _READ_ONLY in said else said
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its details."""
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from huahuo.eventstore.sequencer.port import Misconfigured, Trimmed
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST
 
 OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
 """Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
 
-HEAD_LOST = "the log's table head has lost its row: restore the log, or use another ?name="
-OCCUPIED = (
-    "the log's table proposals has a row behind the log's end: somebody wrote into its tables;"
-    " docs/scaling.md says what to do"
-)
 PLACE = "proposals_pkey"
 """The constraint that such a row breaks."""
 
