@@ -81,6 +81,18 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
+def token_option(help_text: str, unless: str = "data") -> Any:
+    """`--token`, else `HUAHUO_TOKEN`: unless the command line itself names the option `unless`."""
+
+    def chosen(ctx: typer.Context, token: str | None) -> str | None:
+        source = ctx.get_parameter_source("token")
+        given = source is not None and source.name == "COMMANDLINE"
+        # What the command line has is in `params` before what comes from the environment.
+        return token if given or ctx.params.get(unless) is None else None
+
+    return typer.Option(envvar="HUAHUO_TOKEN", help=help_text, callback=chosen)
+
+
 _HELP_CHARS_MAX = 200
 """Of a command's first sentence, in the list of commands."""
 

@@ -53,7 +53,9 @@ class HttpRefused(Exception):  # noqa: N818  it is said to the client
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> "HttpRefused":
         """The refusal for a reply of `HttpRequest.call` whose `type` is `error`."""
-        return cls(str(reply["code"]), str(reply.get("message", "")), retry_s=reply.get("retry_s"))
+        text, details = str(reply.get("message", "")), reply.get("details")
+        detail = f"{text} ({details})" if details else text
+        return cls(str(reply["code"]), detail, retry_s=reply.get("retry_s"))
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):

@@ -9,7 +9,10 @@ from huahuo.eventstore.sequencer.port import Unreachable
 
 
 class SignInRefused(Unreachable):
-    """The log does not let this user in, or has no such database. An administrator can change that."""
+    """The log does not let this user in or use its tables, or has no such database.
+
+    An administrator can change that, also while the node runs.
+    """
 
 
 class FileUnusable(Unreachable):

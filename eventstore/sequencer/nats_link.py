@@ -30,6 +30,8 @@ PING_S = 3
 """A server that leaves two pings unanswered has gone."""
 AGAIN_S = 0.5
 """An unanswered request is sent again: while a log has no leader, servers drop requests silently."""
+AGAIN_EVENLY = 3
+"""So often with the same pause: a new leader answers within that. A slow server gets few more."""
 AGAIN_BYTES_MAX = 256 << 10
 """What is larger may still be on its way."""
 ERRORS = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
@@ -228,12 +230,10 @@ class _Client(Client):
 
 async def _again_and_again(send: Callable[[], Awaitable[None]]) -> None:
     """Until it is answered, which cancels this, or cannot be sent any more."""
-    pause_s = AGAIN_S
     with contextlib.suppress(*ERRORS):
-        while True:
+        for times in itertools.count(1):
             await send()
-            await asyncio.sleep(pause_s)
-            pause_s *= 2  # a server that is only slow gets few more
+            await asyncio.sleep(AGAIN_S * 2 ** max(0, times - AGAIN_EVENLY))
 
 
 async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
@@ -251,7 +251,8 @@ async def open_link(address: LogAddress, hosts: Sequence[Host]) -> Link:
         try:
             await link.open(address, password)
         except ERRORS as error:
-            said = link.reason or str(error) or type(error).__name__
+            silent = "it does not answer" if isinstance(error, TimeoutError) else ""
+            said = link.reason or silent or str(error) or type(error).__name__
             if isinstance(error, ssl.SSLError) or (address.encrypted and isinstance(error, _ENDED)):
                 said = tls_refusal(error, address, said)
             reasons.append(f"{host}: {said}")

@@ -29,9 +29,10 @@ from huahuo.eventstore.sequencer.port import (
     Unreachable,
 )
 from huahuo.eventstore.sequencer.postgres_entry import Entry
-from huahuo.eventstore.sequencer.postgres_link import LOST, Link, failed, first_line
+from huahuo.eventstore.sequencer.postgres_link import LOST, Link
 from huahuo.eventstore.sequencer.postgres_links import Links
-from huahuo.eventstore.sequencer.postgres_page import OwnNewest, compare, judge
+from huahuo.eventstore.sequencer.postgres_page import PLACE, OwnNewest, compare, judge
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, OCCUPIED, failed, first_line
 
 PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
 """What one proposal may have, and the size below which nodes cut theirs."""
@@ -116,7 +117,10 @@ class PostgresSequencer:
 
     async def last(self) -> int:
         """See `Sequencer`. A commit of its own: a server that was replaced by its standby can't give one."""
-        return int(await self._aside(statements.LAST))
+        last = await self._aside(statements.LAST)
+        if last is None:
+            raise Unreachable(HEAD_LOST)
+        return int(last)
 
     async def trim(self, before: int) -> None:
         """See `Sequencer`."""
@@ -224,16 +228,20 @@ class PostgresSequencer:
                     [entry.id for entry in batch],
                     [entry.body for entry in batch],
                 )
+            if not rows:
+                return self._refuse(batch, HEAD_LOST)
             first = min(row["position"] for row in rows)
-        except asyncpg.UniqueViolationError:  # nothing of the batch was written: at least one id is known
+        except asyncpg.UniqueViolationError as error:
+            # Nothing of the batch was written: at least one id is known, or a place is taken.
+            if error.constraint_name == PLACE:
+                return self._refuse(batch, OCCUPIED)
             if len(batch) > 1:
                 return all([await self._commit(link, [entry]) for entry in batch])
             return await self._find(link, batch[0])
         except LOST:
             return self._doubt(batch)
         except asyncpg.PostgresError as error:
-            for entry in batch:
-                entry.fail(Unreachable(f"PostgreSQL refused: {failed(error, link)}"))
+            self._refuse(batch, f"PostgreSQL refused: {failed(error, link.stuck)}")
             return not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
         except asyncio.CancelledError:
             self._doubt(batch)
@@ -268,6 +276,11 @@ class PostgresSequencer:
         if self._announcing is None or self._announcing.done():
             self._announcing = asyncio.get_running_loop().create_task(self._announce())
 
+    def _refuse(self, batch: Sequence[Entry], why: str) -> bool:
+        for entry in batch:
+            entry.fail(Unreachable(why))
+        return True
+
     def _doubt(self, batch: Sequence[Entry]) -> bool:
         for entry in batch:
             entry.fail(InDoubt("the connection to the log ended before it answered"))
@@ -300,7 +313,7 @@ class PostgresSequencer:
             except (*LOST, asyncpg.PostgresError) as error:
                 self.links.drop(link)
                 self._side = None
-                said = f"the log at {self.address} went away: {failed(error, link)}"
+                said = f"the log at {self.address} went away: {failed(error, link.stuck)}"
                 raise Unreachable(said) from None
             if link.broken_wait:
                 self.links.drop(link)

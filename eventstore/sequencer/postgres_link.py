@@ -1,21 +1,18 @@
 """One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
 
 import asyncio
-import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context, tls_refusal
+from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
 from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, LOCK_S, TABLES_LOST, told
 from huahuo.eventstore.sequencer.sockets import detect_dead_peer, let_go
 
 CONNECT_S = 5.0
-LOCK_S = 8
-"""A statement that waits longer for the row of the head is refused by the server, and nothing was written.
-Less than the time a caller waits (`postgres.ANSWER_S`), so that it gets this clean answer first."""
 FORMAT = 1
 TRANSACTION_TIMEOUT_SINCE = 17_00_00
 """PostgreSQL 17 has the setting."""
@@ -95,7 +92,9 @@ class Link:
 async def open_link(
     address: LogAddress, password: str, hosts: Sequence[Host], log_id: str, timeline: int = 0
 ) -> Link:
-    """A checked connection to the first of `hosts` that is the primary. `log_id` names a log that is made.
+    """A checked connection to the first of `hosts` that is the primary.
+
+    `log_id` names a log that is made; "": it was there, and none is made in its place.
 
     `timeline`: a primary on an earlier one was replaced by another.
 
@@ -112,7 +111,7 @@ async def open_link(
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-            reasons.append(Unreachable(f"{host}: {_told(error, address)}"))
+            reasons.append(Unreachable(f"{host}: {told(error, address)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
@@ -141,7 +140,15 @@ class _Loop:
         await let_go(self._opened)
 
 
-async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
+async def connect(
+    address: LogAddress, password: str, host: Host, settings: Mapping[str, str] | None = None
+) -> Any:
+    """A connection of asyncpg to `host`, if that is a primary. An attempt that fails leaves nothing open.
+
+    Raises:
+        FileUnusable: see there.
+        asyncpg.PostgresError, TimeoutError, one of LOST: there is none.
+    """
     loop = _Loop()
     try:
         connection: Any = await asyncpg.connect(
@@ -153,15 +160,21 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
             database=address.database,
             ssl=tls_context(address) if address.encrypted else "disable",
             timeout=CONNECT_S,
-            server_settings=_SESSION,
+            server_settings=settings,
             target_session_attrs="primary",
         )
-    except BaseException as error:
+    except BaseException:
         await loop.close()
-        if isinstance(error, _SIGN_IN):
-            raise SignInRefused(f"{host} refuses to let us in: {_told(error, address)}") from None
         raise
     connection._loop = loop.running  # noqa: SLF001  whose tasks it asks for later
+    return connection
+
+
+async def _open(address: LogAddress, password: str, host: Host, log_id: str, timeline: int) -> Link:
+    try:
+        connection = await connect(address, password, host, _SESSION)
+    except _SIGN_IN as error:
+        raise SignInRefused(f"{host} refuses to let us in: {told(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -209,6 +222,8 @@ async def _timeline(connection: Any, newest: int) -> int:
 async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:
     schema = address.name
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.head") is None:
+        if not log_id:  # what an older connection would write there has another order
+            raise Misconfigured(TABLES_LOST.format(schema))
         try:
             await _make(connection, schema, log_id)
         except asyncpg.InsufficientPrivilegeError:
@@ -221,14 +236,12 @@ async def _log_of(connection: Any, address: LogAddress, log_id: str) -> str:
         head = await connection.fetchrow(f"SELECT format, log FROM {schema}.head")  # noqa: S608  our own name
     except asyncpg.InsufficientPrivilegeError:
         user = await connection.fetchval("SELECT current_user")
-        raise Misconfigured(
+        raise SignInRefused(
             f"the user {user} may not use the log's tables. Run as an administrator:"
             f" GRANT ALL ON SCHEMA {schema} TO {user}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {user};"
         ) from None
     if head is None:
-        raise Misconfigured(
-            f"the table {schema}.head has lost its row: restore the log, or use another ?name="
-        )
+        raise Misconfigured(HEAD_LOST)
     if head["format"] != FORMAT:
         raise Misconfigured(f"the log has format {head['format']}, and this build reads {FORMAT}: upgrade it")
     return str(head["log"])
@@ -249,37 +262,3 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
             FORMAT,
             log_id,
         )
-
-
-_HINTS = (
-    ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
-    ("no encryption", "?sslmode=verify-full speaks TLS"),
-    ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
-)
-"""What a failed attempt says, and what may help."""
-_TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
-
-
-def _told(error: BaseException, address: LogAddress) -> str:
-    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        alone = len(address.hosts) == 1
-        return f"it is a standby{f' ({address.kind}://primary,standby/… names both)' if alone else ''}"
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    said = first_line(error)
-    if address.encrypted and isinstance(error, _TLS_ENDED):
-        return tls_refusal(error, address, said)
-    hint = next((hint for part, hint in _HINTS if part in said), "")
-    return f"{said} ({hint})" if hint else said
-
-
-def failed(error: BaseException, link: Link) -> str:
-    """What a failed statement says."""
-    if isinstance(error, asyncpg.LockNotAvailableError):
-        return f"an earlier commit has not ended for {LOCK_S} s" + (f": {link.stuck}" if link.stuck else "")
-    return first_line(error)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its details."""
-    return str(error).partition("\n")[0] or type(error).__name__

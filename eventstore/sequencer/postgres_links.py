@@ -56,8 +56,8 @@ class Links:
             await asyncio.sleep(pause_s)
         try:
             link = await open_link(
-                self.address, password_of(self.address), tuple(self._hosts), self._ambient.token(),
-                self.succession.timeline,
+                self.address, password_of(self.address), tuple(self._hosts),
+                "" if self._log else self._ambient.token(), self.succession.timeline,
             )  # fmt: skip
             self.succession.meet(link)
         except SequencerError as error:

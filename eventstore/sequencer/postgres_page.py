@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from huahuo.eventstore.sequencer.port import Misconfigured, Trimmed
+from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST
 
 OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
 """Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
+
+PLACE = "proposals_pkey"
+"""The constraint that such a row breaks."""
 
 
 class OwnNewest:
@@ -39,6 +43,8 @@ def judge(rows: Sequence[Any], last: int) -> list[bytes]:
         Misconfigured: the log lost what it had acknowledged.
         Trimmed: it begins later.
     """
+    if not rows:
+        raise Misconfigured(HEAD_LOST)
     head = rows[0]
     if head["last"] < last:
         raise Misconfigured(
@@ -49,7 +55,7 @@ def judge(rows: Sequence[Any], last: int) -> list[bytes]:
         raise Trimmed(f"the log begins at offset {head['first']}, and {last + 1} is needed", head["first"])
     bodies = []
     for row in rows:
-        if row["position"] is None:
+        if row["position"] is None and head["last"] <= last:
             break
         last += 1
         if row["position"] != last:
@@ -64,7 +70,7 @@ def compare(found: Sequence[Any], last: int, digest: bytes) -> None:
     Raises:
         Misconfigured: another one is, or none.
     """
-    if found[0]["first"] > last:
+    if found and found[0]["first"] > last:
         return
     bodies = judge(found, last - 1)
     if not bodies or hashlib.sha256(bodies[0]).digest() != digest:

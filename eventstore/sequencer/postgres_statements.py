@@ -15,7 +15,8 @@ FROM {s}.head LEFT JOIN LATERAL (
     SELECT position, body FROM (
         SELECT position, body, octet_length(body) AS size,
                sum(octet_length(body)) OVER (ORDER BY position) AS total
-        FROM (SELECT position, body FROM {s}.proposals WHERE position > $1 ORDER BY position LIMIT $2) AS next
+        FROM (SELECT position, body FROM {s}.proposals WHERE position > $1 AND position <= head.last
+              ORDER BY position LIMIT $2) AS next
     ) AS sums WHERE total - size < $3
 ) AS page ON true ORDER BY page.position
 """

@@ -7,15 +7,14 @@ taken its place, and with a synchronous standby it has all that was acknowledged
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import asyncpg
 import structlog
 
 from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import password_of, tls_context
+from huahuo.eventstore.sequencer.credentials import password_of
 from huahuo.eventstore.sequencer.port import SequencerError, Unreachable
-from huahuo.eventstore.sequencer.postgres_link import LOST, TIMELINE, Link
+from huahuo.eventstore.sequencer.postgres_link import LOST, TIMELINE, Link, connect
 
 LOOK_S = 1.0
 """While a statement runs longer than this, the other servers are looked at, again after each such span."""
@@ -90,15 +89,7 @@ async def _timeline_of(address: LogAddress, host: Host) -> int | None:
     """The timeline of a server, None if it is no primary or does not answer."""
     try:
         async with asyncio.timeout(_CONNECT_S):
-            connection: Any = await asyncpg.connect(
-                host=host.name,
-                port=host.port,
-                user=address.user or None,
-                password=password_of(address) or None,
-                database=address.database,
-                ssl=tls_context(address) if address.encrypted else "disable",
-                target_session_attrs="primary",
-            )
+            connection = await connect(address, password_of(address), host)
             try:
                 return int(await connection.fetchval(TIMELINE))
             finally:

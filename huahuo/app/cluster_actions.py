@@ -79,11 +79,11 @@ class Drain:
         self._named = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def set(self, *, undo: bool, asked_by: UserId | None = None) -> Drained:
+    async def set(self, *, undo: bool, asked_by: tuple[UserId, str] | None = None) -> Drained:
         """Drain it, or take it back.
 
-        `asked_by`: the administrator who asks over a connection to this node. All connections of this user
-        stay open, since one of them waits for the reply.
+        `asked_by`: the administrator and the client who ask over a connection to this node. It stays open,
+        since it waits for the reply. Other connections of this user are sent away, and may come back.
         """
         self._ready(undo)
         self._hub.turned_away = None if undo else self._why
@@ -123,6 +123,10 @@ class Drain:
         return en.DRAINED_TO.format(self._others[self._named % len(self._others)])
 
 
+def _asking(call: Call[DrainNode]) -> tuple[UserId, str]:
+    return call.principal.user_id, "" if call.key is None else call.key.client
+
+
 def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:
     """Offer the actions to administrators, and the drain to other nodes."""
 
@@ -141,7 +145,7 @@ def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, dra
             return no_such_node(duty)
         try:
             if node == duty.node:
-                drained = await drain.set(undo=undo, asked_by=call.principal.user_id)
+                drained = await drain.set(undo=undo, asked_by=_asking(call))
             else:
                 drained = await peers.ask(node, DRAIN, Draining(undo), Drained)
         except NodeSilent as error:

@@ -91,14 +91,14 @@ class Fleet:
         """What waits to be sent to workers."""
         return sum(desk.pipe.waiting_bytes for desk in self.desks)
 
-    async def start(self, host: str, port: int) -> int:
-        """Start all workers; returns the port when all of them listen.
+    async def start(self, host: str, port: int, bound: list[list[socket.socket]] | None = None) -> int:
+        """Start all workers; returns the port when all of them listen. `bound`: their sockets, if made.
 
         Raises:
             OSError: the address is not available.
             HuahuoError: a worker did not start.
         """
-        sockets = await shared_port.bind(host, port, self._count)
+        sockets = bound or await shared_port.bind(host, port, self._count)
         self._seats = [_Seat(number, of_one) for number, of_one in enumerate(sockets, 1)]
         for sock in (sock for of_one in sockets for sock in of_one):
             _listening(sock)

@@ -6,18 +6,14 @@ threads, which a forked process forgets.
 """
 
 import asyncio
-import errno
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any, Final, override
+from typing import Any, override
 
 import uvloop
 
-from huahuo.app.shared_port import bound
-
-_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""Of an address that a name has but this machine has not, such as `::1` without IPv6."""
+from huahuo.app.shared_port import bound_all
 
 
 class ForkingLoop(uvloop.Loop):
@@ -36,7 +32,7 @@ class ForkingLoop(uvloop.Loop):
         if not isinstance(host, str) or how.get("sock") is not None:
             return await super().create_server(protocol_factory, host, port, **how)
         found = await self._addresses(host, port, family=how.pop("family", 0), flags=socket.AI_PASSIVE)
-        sockets = _bound(found, shared=bool(how.pop("reuse_port", False)))
+        sockets = bound_all(found, shared=bool(how.pop("reuse_port", False)))
         made: list[Any] = []
         try:
             made += [
@@ -81,25 +77,6 @@ class ForkingLoop(uvloop.Loop):
         except socket.gaierror:
             found = await self.getaddrinfo(host or None, port, **how)
         return [(family, address) for family, _, _, _, address in dict.fromkeys(found)]
-
-
-def _bound(addresses: Sequence[tuple[int, tuple[Any, ...]]], *, shared: bool) -> list[socket.socket]:
-    """A socket for each address that this machine has, all at one port. Raises OSError."""
-    made: list[socket.socket] = []
-    absent = OSError("the host has no address")
-    for family, (host, port, *rest) in addresses:
-        at = port or (made[0].getsockname()[1] if made else 0)
-        try:
-            made.append(bound(family, (host, at, *rest), shared=shared))
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                for sock in made:
-                    sock.close()
-                raise
-            absent = error
-    if not made:
-        raise absent
-    return made
 
 
 class _Servers(asyncio.AbstractServer):

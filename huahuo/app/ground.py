@@ -12,6 +12,7 @@ from huahuo.app.fairness import Fairness
 from huahuo.app.keys import Keys
 from huahuo.app.stopping import Parts
 from huahuo.app.storing import Storing
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.world import World
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.awake import AwakeAmbient
@@ -48,13 +49,15 @@ async def lay(
     world: World,
     storing: Storing,
     rights: AskRights | None,
+    room: WaitingRoom,
     parts: Parts,
 ) -> Ground:
     """Open the log, and make what stands on it directly. `parts` stops it. Raises HuahuoError.
 
-    `rights`: the application's answers on who may do what, None if it is not asked.
+    `rights`: the application's answers on who may do what, None if it is not asked. `room`: has the port
+    while a node can't serve yet.
     """
-    log = await world.open(settings, secrets, ambient, parts)
+    log = await world.open(settings, secrets, ambient, room, parts)
     executor = world.executor(settings, parts)
     feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
     feed.catch_up = nodes.catch_up_of(log)

@@ -74,6 +74,7 @@ async def join(
             await asyncio.sleep(AGAIN_S)
         else:
             _log.info("joined_by_copy", node=giver)
+            room.tell(f"this node opens the copy that {giver} gave")
             copy = held_in(settings.data)
             first = 0 if copy is None else await _trimmed_to(sequencer, copy)
             if not first:

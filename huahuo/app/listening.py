@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import socket
 
 import structlog
 
@@ -9,24 +10,24 @@ from huahuo.app import service_file
 from huahuo.app.config import Settings
 from huahuo.app.fleet import Fleet
 from huahuo.app.stopping import Parts
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.errors import ConfigError
 from huahuo.transport.server.server import Server
 
 _log = structlog.get_logger(__name__)
 
 
-async def open_port(server: Server, settings: Settings, fleet: Fleet | None = None) -> int:
-    """Listen, and return the port. `fleet`: its workers listen.
+async def open_port(
+    server: Server, settings: Settings, fleet: Fleet | None = None, room: WaitingRoom | None = None
+) -> int:
+    """Listen, and return the port. `fleet`: its workers listen. `room`: listens there until now.
 
     Raises:
         ConfigError: the address is not available.
         HuahuoError: a worker did not start.
     """
     try:
-        if fleet is None:
-            return await server.start(settings.host, settings.port)
-        server.begin()
-        return await _start_workers(fleet, settings)
+        return await _listen(server, settings, fleet, [] if room is None else await room.hand_over())
     except OSError as error:
         why = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
@@ -37,9 +38,22 @@ async def open_port(server: Server, settings: Settings, fleet: Fleet | None = No
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
 
 
-async def _start_workers(fleet: Fleet, settings: Settings) -> int:
+async def _listen(
+    server: Server, settings: Settings, fleet: Fleet | None, sockets: list[list[socket.socket]]
+) -> int:
+    if fleet is None and not sockets:
+        return await server.start(settings.host, settings.port)
+    server.begin()
+    if fleet is not None:
+        return await _start_workers(fleet, settings, sockets)
+    for sock in sockets[0]:
+        await server.serve_on(sock)
+    return settings.port
+
+
+async def _start_workers(fleet: Fleet, settings: Settings, sockets: list[list[socket.socket]]) -> int:
     try:
-        return await fleet.start(settings.host, settings.port)
+        return await fleet.start(settings.host, settings.port, sockets)
     except BaseException:
         await fleet.drain(0.0)
         raise

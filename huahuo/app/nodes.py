@@ -67,8 +67,10 @@ def node_name(settings: Settings, ambient: Ambient) -> str:
     return name
 
 
-async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits: KeptLimits) -> SqliteLog:
-    """This node's replica. An empty directory waits until the ordered log answers.
+async def open_node(
+    settings: Settings, secrets: Keys, ambient: Ambient, limits: KeptLimits, room: WaitingRoom
+) -> SqliteLog:
+    """This node's replica. An empty directory waits until the ordered log answers; the `room` says so.
 
     Raises:
         ConfigError: the address can't be used.
@@ -84,35 +86,34 @@ async def open_node(settings: Settings, secrets: Keys, ambient: Ambient, limits:
             f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys and"
             f" {NODE_FILE}, and start it again: it then fetches a copy"
         )
-    async with WaitingRoom(settings.host, settings.port) as room:
-        empty = held_in(settings.data) is None
-        if empty:
-            await room.open()
-        sequencer = await sequencer_of(settings, address, ambient, room.tell)
+    empty = held_in(settings.data) is None
+    if empty:
+        await room.open()
+    sequencer = await sequencer_of(settings, address, ambient, room.tell)
+    try:
+        await join(settings, secrets, ambient, sequencer, node, room)
+        begins = empty and not is_replica(settings.data)
+        log = await open_log(
+            settings.data,
+            ambient=ambient,
+            master_key=secrets.master_key,
+            build=BUILD,
+            sequencer=sequencer,
+            node=node,
+            limits=limits,
+        )
+    except BaseException:
+        await sequencer.close()
+        raise
+    replica = log.writer
+    assert isinstance(replica, ReplicaWriter)
+    replica.differed = lambda reason: _note(differed, reason)
+    if begins:
         try:
-            await join(settings, secrets, ambient, sequencer, node, room)
-            begins = empty and not is_replica(settings.data)
-            log = await open_log(
-                settings.data,
-                ambient=ambient,
-                master_key=secrets.master_key,
-                build=BUILD,
-                sequencer=sequencer,
-                node=node,
-                limits=limits,
-            )
+            await follow(replica, room)
         except BaseException:
-            await sequencer.close()
+            await log.close()
             raise
-        replica = log.writer
-        assert isinstance(replica, ReplicaWriter)
-        replica.differed = lambda reason: _note(differed, reason)
-        if begins:
-            try:
-                await follow(replica, room)
-            except BaseException:
-                await log.close()
-                raise
     return log
 
 

@@ -4,15 +4,19 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 WAIT_S: Final = 2.0
 """For how long a port may still be taken: workers of an owner that was killed die within this."""
 _LOOK_S: Final = 0.05
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Of an address that a name has but this machine has not, such as `::1` without IPv6."""
 
 
 async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
     """The sockets of `count` processes, bound and not listening yet. Port 0 takes a free one for all.
+
+    One process shares the port with no other.
 
     Raises:
         OSError: the address is not available, or another program listens there.
@@ -25,11 +29,8 @@ async def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
     made: list[list[socket.socket]] = []
     try:
         for _ in range(count):
-            of_one: list[socket.socket] = []
-            made.append(of_one)
-            for family, address in addresses:
-                of_one.append(bound(family, (address[0], port, *address[2:]), shared=True))
-                port = port or of_one[0].getsockname()[1]
+            made.append(bound_all(addresses, shared=count > 1, port=port))
+            port = port or made[0][0].getsockname()[1]
     except BaseException:
         for sock in (sock for of_one in made for sock in of_one):
             sock.close()
@@ -42,19 +43,40 @@ def again(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> list[socket.so
     return [bound(family, address, shared=True) for family, address in addresses]
 
 
-async def _until_free(addresses: Sequence[tuple[int, tuple[object, ...]]]) -> None:
+async def _until_free(addresses: Sequence[tuple[int, tuple[Any, ...]]]) -> None:
     """Wait until no process listens there. A shared port would be shared with any program of this user."""
     deadline_s = asyncio.get_running_loop().time() + WAIT_S
     while True:
         try:
-            for family, address in addresses:
-                bound(family, address, shared=False).close()
+            for sock in bound_all(addresses, shared=False):
+                sock.close()
         except OSError as error:
             if error.errno != errno.EADDRINUSE or asyncio.get_running_loop().time() > deadline_s:
                 raise
             await asyncio.sleep(_LOOK_S)
         else:
             return
+
+
+def bound_all(
+    addresses: Sequence[tuple[int, tuple[Any, ...]]], *, shared: bool, port: int = 0
+) -> list[socket.socket]:
+    """A socket for each address that this machine has, all at `port`, else at theirs. Raises OSError."""
+    made: list[socket.socket] = []
+    absent = OSError("the host has no address")
+    for family, (host, own, *rest) in addresses:
+        at = port or own or (made[0].getsockname()[1] if made else 0)
+        try:
+            made.append(bound(family, (host, at, *rest), shared=shared))
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                for sock in made:
+                    sock.close()
+                raise
+            absent = error
+    if not made:
+        raise absent
+    return made
 
 
 def bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:

@@ -35,6 +35,7 @@ from huahuo.app.life import Life
 from huahuo.app.listening import open_port, tell_address
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.work import Work
 from huahuo.app.world import REAL, World
 from huahuo.cluster.duty import Duty
@@ -143,8 +144,10 @@ class App(Life):
         dictionaries = found.find(settings.data, settings.dictionary)
         compression = Compression(dictionaries.used)
         secrets = keys_of_directory(settings, self._ambient, self._plugins)
+        room = WaitingRoom(settings.host, settings.port if self._listen else 0, max(1, settings.workers))
+        parts.add("waiting room", room.close)
         ground = await lay(
-            settings, secrets, self._ambient, ambient, self._world, self.storing, self._rights, parts
+            settings, secrets, self._ambient, ambient, self._world, self.storing, self._rights, room, parts
         )
         host, turns, fairness, executor = ground.host, ground.turns, ground.fairness, ground.executor
         self.log, self.feed, self._metrics = log, feed, metrics = ground.log, ground.feed, ground.metrics
@@ -212,7 +215,7 @@ class App(Life):
         await self._keep_room(pages, host, secrets.master_key)
         await self._begin()
         parts.add_timed("commands", gate.drain)
-        await self._open(server, api)
+        await self._open(server, api, room)
         parts.add("requests that wait", api.close)
         pages.phase = Phase.READY
         parts.add("pages", lambda: setattr(pages, "phase", Phase.DRAINING))
@@ -225,11 +228,11 @@ class App(Life):
             return None
         return workers.fleet(Owner(**owner), self.settings)
 
-    async def _open(self, server: Server, api: Api) -> None:
+    async def _open(self, server: Server, api: Api, room: WaitingRoom) -> None:
         self._parts.add_timed("work of the application", self._at_stop.finish)
         if self._listen:
             server.plain = NativeHttp(server, api)
-            self.port = await open_port(server, self.settings, self.fleet)
+            self.port = await open_port(server, self.settings, self.fleet, room)
         else:
             server.begin()
         self._parts.add_timed("connections", server.drain)

@@ -9,6 +9,7 @@ from huahuo.app import keys, token_key
 from huahuo.app.config import Settings
 from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.build import BUILD
 from huahuo.errors import HuahuoError, copied_again, doctor_lists, ways_on
 from huahuo.eventstore.ambient import Ambient
@@ -23,11 +24,13 @@ from huahuo.storage.looking import FreeBytes, free_of
 _JOB_THREADS: Final = 2
 """For parsing texts of clients and plug-ins. More threads would only compete for the interpreter lock."""
 
-type OpenLog = Callable[[Settings, keys.Keys, Ambient], Awaitable[Log]]
+type OpenLog = Callable[[Settings, keys.Keys, Ambient, WaitingRoom], Awaitable[Log]]
 
 
-async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
+async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient, room: WaitingRoom) -> Log:
     """The log of a data directory, or its replica of the log that several nodes share.
+
+    `room`: has the port while a node can't serve yet.
 
     Raises:
         EventStoreError: as `SqliteLog.open`, or as `open_node`.
@@ -37,7 +40,7 @@ async def open_sqlite(settings: Settings, secrets: keys.Keys, ambient: Ambient) 
         ack_clients_per_user=settings.ack_clients_per_user,
     )
     if settings.log:
-        return await open_node(settings, secrets, ambient, limits)
+        return await open_node(settings, secrets, ambient, limits, room)
     return await SqliteLog.open(
         settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD, limits=limits
     )
@@ -56,10 +59,12 @@ class World:
     publish_address: bool = True
     """Whether to write `service.json`, by which other commands find the running service."""
 
-    async def open(self, settings: Settings, secrets: keys.Keys, ambient: Ambient, parts: Parts) -> Log:
+    async def open(
+        self, settings: Settings, secrets: keys.Keys, ambient: Ambient, room: WaitingRoom, parts: Parts
+    ) -> Log:
         """The service's log, which `parts` closes. Raises HuahuoError if it cannot be opened."""
         try:
-            log = await self.open_log(settings, secrets, ambient)
+            log = await self.open_log(settings, secrets, ambient, room)
         except Damaged as error:
             raise HuahuoError(f"{error}; {_way_on(error, settings)}") from error
         except WrongKey as error:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from huahuo.options import ConfigFile, Data, Json, program, settings
+from huahuo.options import ConfigFile, Data, Json, program, settings, token_option
 
 Log = Annotated[str, typer.Option(help="Address of the ordered log; else the setting `log`.")]
 Undo = Annotated[bool, typer.Option("--undo", help="Take the node back.")]
@@ -15,10 +15,7 @@ Node = Annotated[
     str, typer.Argument(help="Its name, as `huahuo cluster status` prints it.", show_default=False)
 ]
 Url = Annotated[str | None, typer.Option(help="A node to ask, also of another machine; else that of --data.")]
-Token = Annotated[
-    str | None,
-    typer.Option(envvar="HUAHUO_TOKEN", help="An administrator's token; else made of --data's key."),
-]
+Token = Annotated[str | None, token_option("An administrator's token; else made of --data's key.")]
 
 app = program("cluster", "Several nodes over one log (`huahuo serve --log …`).")
 

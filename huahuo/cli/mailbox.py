@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, program, settings
+from huahuo.options import ConfigFile, program, settings, token_option
 
 app = program("mailbox", "One mailbox of a running service.")
 
@@ -20,7 +20,7 @@ def signin(
     user_id: Annotated[str | None, typer.Option(help="Whose mailbox it is: a number, or a text.")] = None,
     url: Annotated[str | None, typer.Option(help="With a token: where the service listens.")] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token of the mailbox's user.")
+        str | None, token_option("Sign-in token of the mailbox's user.", unless="user_id")
     ] = None,
     mail_type: Annotated[
         str, typer.Option(help="The kind of a new mailbox, a name of [providers].")

@@ -7,9 +7,9 @@ import typer
 
 from huahuo.cli.consoles import console
 from huahuo.errors import ConfigError
-from huahuo.options import ConfigFile, Data, reader, settings
+from huahuo.options import ConfigFile, Data, reader, settings, token_option
 
-Token = Annotated[str | None, typer.Option(envvar="HUAHUO_TOKEN", help="Sign-in token.")]
+Token = Annotated[str | None, token_option("Sign-in token; else made of --data's key.")]
 
 
 def tail(
@@ -18,7 +18,7 @@ def tail(
     after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
     token: Token = None,
     data: Annotated[
-        Path | None, typer.Option(help="Without a token: mint an admin token from this directory's key.")
+        Path | None, typer.Option(help="Sign in as an admin by this directory's key; --token goes first.")
     ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     codes: Annotated[

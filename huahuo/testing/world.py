@@ -22,6 +22,7 @@ from huahuo.app.fields import SECONDS_MAX
 from huahuo.app.keys import Keys
 from huahuo.app.table import Table
 from huahuo.app.tokens import mint
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.at import At
@@ -205,7 +206,9 @@ class AppWorld:
         self._application.runs_as(self._app)
         await self._app.start()
 
-    async def _open_log(self, _settings: config.Settings, secrets: Keys, ambient: Ambient) -> Log:
+    async def _open_log(
+        self, _settings: config.Settings, secrets: Keys, ambient: Ambient, _room: WaitingRoom
+    ) -> Log:
         return await MemoryLog.open(
             self._disk,
             ambient=ambient,

@@ -27,6 +27,7 @@ from tests.support.proofs import WHOLE
 from tests.support.servers.postgres import PASSWORD, Postgres
 from tests.support.servers.postgres import postgres as postgres_server
 from tests.support.worlds.sequencers import put, read
+from tests.support.worlds.wire import until
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,103 @@ async def test_a_hole_that_somebody_made_is_told(server: Postgres, name: str) ->
         server.run(f"DELETE FROM {name}.proposals WHERE position = 2")
         with pytest.raises(Misconfigured, match="no offset 2"):
             await read(one, 0, 3)
+
+
+async def test_a_row_behind_the_logs_end_is_read_by_nobody_and_told_by_what_it_is(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one, opened(server, name) as other:
+        await put(one, b"a")
+        server.run(f"INSERT INTO {name}.proposals VALUES (2, 'hand', 'hand')")
+        async with aclosing(other.follow(0)) as following:
+            assert (await anext(following)).proposal == b"a"
+            with pytest.raises(
+                Unreachable, match="a row behind the log's end: somebody wrote into its tables"
+            ):
+                await one.propose(b"b", "b")
+            server.run(f"DELETE FROM {name}.proposals WHERE position = 2")
+            assert await put(one, b"b") == 2
+            assert (await anext(following)).proposal == b"b"
+
+
+async def test_newest_rows_that_somebody_deleted_are_told_and_not_waited_for(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        await put(one, b"b")
+        server.run(f"DELETE FROM {name}.proposals WHERE position = 2")
+        with pytest.raises(Misconfigured, match="no offset 2: somebody deleted a row"):
+            await read(one, 0, 2)
+
+
+async def test_a_head_that_somebody_deleted_is_told_to_readers_and_writers(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        async with aclosing(one.follow(0)) as following:
+            await anext(following)
+            server.run(f"DELETE FROM {name}.head")
+            with pytest.raises(Misconfigured, match="head has lost its row"):
+                await anext(following)
+        for asked in (one.propose(b"b", "b"), one.propose(b"c", "c"), one.last()):
+            with pytest.raises((Unreachable, Misconfigured), match="head has lost its row"):
+                await asked
+
+
+async def test_tables_that_somebody_dropped_are_not_made_anew_by_a_node_that_runs(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        async with aclosing(one.follow(0)) as following:
+            await anext(following)
+            server.run(f"DROP SCHEMA {name} CASCADE")
+            with pytest.raises(Misconfigured, match=f"the log's tables are gone from the schema {name}"):
+                await anext(following)
+        with pytest.raises(Unreachable):
+            await one.propose(b"b", "b")
+    assert server.run(f"SELECT count(*) FROM pg_namespace WHERE nspname = '{name}'") == "0"
+
+
+async def test_a_database_that_was_set_to_be_read_only_is_told_with_the_setting(
+    server: Postgres, name: str
+) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        server.run(f"ALTER DATABASE huahuo SET default_transaction_read_only = on; {_END_ALL}")
+        try:
+            with pytest.raises(Unreachable, match=r"read-only transaction .*default_transaction_read_only"):
+                await known(one, b"b")
+        finally:
+            server.run("ALTER DATABASE huahuo RESET default_transaction_read_only", database="postgres")
+        assert await put(one, b"b") == 2
+
+
+async def known(one: PostgresSequencer, proposal: bytes) -> int:
+    """Propose until the outcome is known."""
+    while True:
+        with contextlib.suppress(InDoubt):
+            return await one.propose(proposal, proposal.decode())
+
+
+_END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'huahuo'"
+
+
+async def test_a_right_that_is_taken_and_given_back_is_waited_for(server: Postgres, name: str) -> None:
+    async with opened(server, name) as one:
+        await put(one, b"a")
+        async with aclosing(one.follow(0)) as following:
+            await anext(following)
+            server.run(
+                f"ALTER TABLE {name}.proposals OWNER TO postgres; ALTER TABLE {name}.head OWNER TO postgres"
+            )
+            waits = asyncio.ensure_future(anext(following))
+            await until(lambda: "may not use the log's tables" in one.trouble)
+            server.run(f"GRANT ALL ON ALL TABLES IN SCHEMA {name} TO huahuo")
+            assert await put(one, b"b") == 2
+            assert (await waits).proposal == b"b"
 
 
 @pytest.mark.parametrize(

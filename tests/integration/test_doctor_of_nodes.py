@@ -10,6 +10,7 @@ import pytest
 
 from huahuo.app.keys import Keys
 from huahuo.app.stopping import Parts
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.world import World
 from huahuo.cli.doctor import examine
 from huahuo.cli.finding import Finding
@@ -110,8 +111,9 @@ async def test_what_is_damaged_is_found_and_a_copy_is_advised(
 async def test_a_node_with_a_damaged_directory_does_not_start_and_says_to_fetch_a_copy(data: Path) -> None:
     note_older(data)
     settings = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
+    secrets, room = Keys(SECRET.encode(), MASTER), WaitingRoom(settings.host, settings.port)
     with pytest.raises(HuahuoError, match=r"is damaged: .*; this is the directory of a node: empty .* copy"):
-        await World().open(settings, Keys(SECRET.encode(), MASTER), SystemAmbient(), Parts())
+        await World().open(settings, secrets, SystemAmbient(), room, Parts())
 
 
 async def test_a_first_start_that_was_cut_off_is_no_damage(data: Path) -> None:

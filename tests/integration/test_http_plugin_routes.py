@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.actors.plugins.principal import Principal
-from huahuo.eventstore.errors import Corrupt
+from huahuo.eventstore.errors import CommandMismatch, Corrupt
 from huahuo.transport.http.problems import status_of
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.http import client
@@ -27,6 +27,7 @@ STATES: dict[str, Exception] = {
     "busy": Busy("roster/1 has too much to do"),
     "unavailable": Degraded("roster/1 failed too often"),
     "corrupt": Corrupt("user/1", "its chain"),
+    "invalid_field": CommandMismatch("command k was used with another content"),
 }
 """What a handler may meet that is no fault of its own, by the code that says so."""
 
@@ -206,6 +207,25 @@ def test_a_state_that_a_handler_meets_is_refused_as_for_a_command_and_not_logged
             assert (refused.status_code, refused.json()["code"]) == (status_of(code), code)
             assert ("retry-after" in refused.headers) == (refused.status_code == 503)
             assert not [one for one in logged if one["event"] == "request_failed"]
+
+    run(main())
+
+
+def test_an_id_that_was_used_with_other_content_is_refused_in_the_same_words_on_every_way() -> None:
+    said = "this id was used for another command (id: used before with another content)"
+
+    async def main() -> None:
+        async with world(routes=Parcels().routes()) as w, http(w) as c:
+            headers = {"Idempotency-Key": "k", "Accept-Language": "en"}
+            ways = (("/parcels", "a"), ("/parcels", "b"), ("/commands/note", "b"))
+            first, of_route, of_command = [
+                await c.post(path, json={"text": text}, headers=headers) for path, text in ways
+            ]
+            raised = await c.get("/parcels/7?fail=invalid_field", headers=headers)
+            assert first.status_code == 201
+            for refused in (of_route, of_command, raised):
+                assert (refused.status_code, refused.json()["code"]) == (400, "invalid_field")
+                assert refused.json()["detail"] == said
 
     run(main())
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import shutil
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,6 +14,7 @@ from huahuo.app import joining, waiting_room
 from huahuo.app.config import Settings
 from huahuo.app.joining import follow
 from huahuo.app.keys import Keys
+from huahuo.app.listening import open_port
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.cluster import finding
 from huahuo.cluster.members import Member
@@ -21,6 +24,7 @@ from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Ordered
 from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.transport.server.server import Server
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
 from tests.support.worlds.logs import MASTER_KEY
@@ -122,6 +126,43 @@ async def test_who_connects_and_asks_nothing_does_not_keep_the_node_from_listeni
             with contextlib.suppress(ConnectionResetError):
                 assert await silent.read() == b""
         writer.close()
+
+
+class Service:
+    """Answers 204 on the sockets that it is given. Before it does, a client connects and asks."""
+
+    def __init__(self) -> None:
+        self.serving: list[asyncio.Server] = []
+        self.clients: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    def begin(self) -> None:
+        """See `Server`."""
+
+    async def serve_on(self, sock: socket.socket) -> None:
+        self.clients.append(await asyncio.open_connection(*sock.getsockname()))
+        self.clients[-1][1].write(b"GET /readyz HTTP/1.1\r\n\r\n")
+        self.serving.append(await asyncio.start_server(self._answer, sock=sock))
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+
+async def test_a_client_that_comes_while_the_service_takes_the_port_over_is_served_by_it() -> None:
+    service = Service()
+    with held_port() as port:
+        room = WaitingRoom("127.0.0.1", port)
+        await room.open()
+        assert (await ask(port, "/readyz"))[0] == 503
+        assert await open_port(cast("Server", service), Settings(port=port), None, room) == port
+        [(reader, writer)] = service.clients
+        assert (await reader.read()).startswith(b"HTTP/1.1 204")
+        writer.close()
+        assert (await ask(port, "/readyz"))[0] == 204
+        for one in service.serving:
+            one.close()
+            await one.wait_closed()
 
 
 async def test_a_copy_that_a_trim_overtook_is_asked_for_anew(

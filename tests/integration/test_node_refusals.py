@@ -12,6 +12,7 @@ import pytest
 from huahuo.app import adopting, keys, nodes
 from huahuo.app.adopting import adopt
 from huahuo.app.config import Settings
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.world import open_sqlite
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -44,7 +45,7 @@ def settings(order: NatsServers, data: Path, log: str) -> Settings:
 @contextlib.asynccontextmanager
 async def opened(given: Settings) -> AsyncIterator[Log]:
     ambient = SystemAmbient()
-    log = await open_sqlite(given, keys.ensure(given, ambient), ambient)
+    log = await open_sqlite(given, keys.ensure(given, ambient), ambient, WaitingRoom(given.host, 0))
     try:
         yield log
     finally:

@@ -130,6 +130,19 @@ async def test_who_drains_the_node_that_it_asks_gets_the_reply_and_stays() -> No
         await operator.until("drained")
 
 
+async def test_other_connections_of_who_drains_a_node_are_told_and_may_come_back() -> None:
+    async with asked() as w, raw(w.url, "huahuo.v1") as operator, raw(w.url, "huahuo.v1") as tail:
+        await operator.authenticate(w.token(ROOT), client="cli")
+        await tail.authenticate(w.token(ROOT), client="tail")
+        await operator.say(action="drain_node", node="web-1", id="1")
+        assert (await operator.until("drained"))["clients"] == 1
+        assert await tail.closed() == CloseCode.DRAINING
+        async with raw(w.url, "huahuo.v1") as again:
+            await again.authenticate(w.token(ROOT), client="tail")
+            await operator.say(action="drain_node", node="web-1", undo=True, id="2")
+            await operator.until("drained")
+
+
 async def test_to_drain_a_node_that_is_down_is_refused_for_good_and_says_what_to_do() -> None:
     async with asked(gone="web-3") as w, raw(w.url, "huahuo.v1") as operator:
         await operator.authenticate(w.token(ROOT))

@@ -14,7 +14,7 @@ from websockets.datastructures import Headers as SiteHeaders
 from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
-from huahuo.actors.plugins.calls import RefuseGrowth
+from huahuo.actors.plugins.calls import RefuseGrowth, error_reply
 from huahuo.actors.plugins.http import HttpRoute, is_coded
 from huahuo.eventstore.core.fair_executor import acting_for
 from huahuo.eventstore.port import Log
@@ -33,7 +33,7 @@ from huahuo.transport.http.outlet import Outlet, Reader
 from huahuo.transport.http.plugin_calls import PluginCalls, state_of
 from huahuo.transport.http.plugin_forms import told
 from huahuo.transport.http.ports import DurableStreams, NodesDoor
-from huahuo.transport.http.problems import problem
+from huahuo.transport.http.problems import from_error, problem
 from huahuo.transport.http.reading import Denied, Reading
 from huahuo.transport.http.routes import PluginRoutes, Target
 from huahuo.transport.http.seeing import Acked, Seeing
@@ -193,7 +193,7 @@ class Api:
         """The answer for an exception. Where it is a fault, a number to ask the operator about."""
         refusal = state_of(error)
         if refusal is not None:
-            return problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
+            return from_error(msgspec.json.decode(visit.speech.reply(error_reply(refusal), None)))
         correlation_id = self._wires.ambient.token(8)
         path = visit.request.path
         _log.error("request_failed", path=path, correlation_id=correlation_id, exc_info=error)

@@ -125,10 +125,17 @@ class Hub:
         """Open WebSockets, authenticated or not, from the oldest on."""
         return self._wheel.connections
 
-    def others(self, user_id: UserId | None) -> tuple[LiveConnection, ...]:
-        """The authenticated connections of other users, also those whose sockets other processes have."""
+    def others(self, asking: tuple[UserId, str] | None) -> tuple[LiveConnection, ...]:
+        """The authenticated connections, also those whose sockets other processes have.
+
+        `asking`: without those of this user and client, and of this user without the name of a client.
+        """
         return tuple(
-            one for one, member in self._members.items() if member.verified.principal.user_id != user_id
+            one
+            for one, member in self._members.items()
+            if asking is None
+            or member.verified.principal.user_id != asking[0]
+            or member.client not in ("", asking[1])
         )
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
@@ -139,7 +140,7 @@ class Member(Node):
         self.settings_more, self.mail_more = self._of.settings_more, self._of.mail_more
         return super()._settings()
 
-    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
+    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient, _room: WaitingRoom) -> Log:
         async def engine(**more: Any) -> MemoryLog:
             return await MemoryLog.open(
                 self.disk, ambient=ambient, master_key=secrets.master_key, build=f"sim-{self.life}",

@@ -20,6 +20,7 @@ from huahuo.app import over_http
 from huahuo.app.application import Application
 from huahuo.app.config import Settings
 from huahuo.app.keys import Keys
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.errors import HuahuoError
@@ -308,7 +309,7 @@ class Node:
             plugins={"mail": MailOptions(mail_allow_private=True, mail_timeout_s=5, **self.mail_more)},
         )
 
-    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient) -> Log:
+    async def _open(self, _settings: Settings, secrets: Keys, ambient: Ambient, _room: WaitingRoom) -> Log:
         log: StoreLog
         if self.engine == "sqlite":
             directory = self._image(self.life)

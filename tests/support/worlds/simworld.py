@@ -15,6 +15,7 @@ from huahuo.actors.plugins.principal import Principal
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.app.plugins import standard
+from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.app.world import World
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
@@ -89,7 +90,9 @@ class SimServer:
         )
 
     async def _live(self, ambient: Ambient) -> None:
-        async def open_log(_settings: Settings, secrets: keys.Keys, ambient: Ambient) -> Log:
+        async def open_log(
+            _settings: Settings, secrets: keys.Keys, ambient: Ambient, _room: WaitingRoom
+        ) -> Log:
             return await MemoryLog.open(
                 self.disk,
                 ambient=ambient,

@@ -1,15 +1,29 @@
 """Why a service cannot listen, in words that say what to do."""
 
 import errno
+import socket
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from huahuo.app import shared_port
 from huahuo.app.config import Settings
 from huahuo.app.listening import open_port
 from huahuo.errors import ConfigError
 from huahuo.transport.server.server import Server
+
+ELSEWHERE = "203.0.113.9"
+"""An address of documents, which no machine has."""
+
+
+def test_workers_listen_at_those_addresses_of_a_host_that_this_machine_has() -> None:
+    addresses = [(socket.AF_INET, (ELSEWHERE, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    [sock] = shared_port.bound_all(addresses, shared=True)
+    with sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(OSError, match="assign"):
+        shared_port.bound_all(addresses[:1], shared=True)
 
 
 class Full:

@@ -398,5 +398,9 @@ async def test_the_connections_of_others_include_those_whose_sockets_other_proce
     assert w.hub.join(theirs, verified(43), "", ticked=False)
     assert set(w.hub.connections) == {here, unknown}
     assert set(w.hub.others(None)) == {here, theirs}
-    assert w.hub.others(43) == (here,)
+    assert w.hub.others((43, "cli")) == (here,)
+    named = Recorder()
+    assert w.hub.join(named, verified(43), "tail", ticked=False)
+    assert w.hub.others((43, "cli")) == (here, named)
+    assert w.hub.others((43, "tail")) == (here,)
     await w.hub.stop()
