@@ -31,8 +31,8 @@ from huahuo.at import At
 from huahuo.embedding import calls, following
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
-from tests.support.patience import WITHIN_S
 from tests.support.drivers.http import client as http_client
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.orders import Expire, Order, orders
 
 ALLOWED = ["user/42", "user/alice@x", "group/ops", "system", "parcel/7"]
