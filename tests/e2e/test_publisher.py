@@ -130,9 +130,7 @@ def test_a_service_that_is_not_there_is_said_at_once_and_after_the_deadline(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     publisher = Publisher("http://user:secret@127.0.0.1:9", "token", timeout_s=4)
-    with pytest.raises(
-        Unknown, match=r"after 4 s nobody has answered at http://127\.0\.0\.1:9: "
-    ) as unknown:
+    with pytest.raises(Unknown, match=r"after 4 s nobody has answered at http://127\.0\.0\.1:9: ") as unknown:
         publisher.publish(STREAM, "a")
     assert "nothing was sent (command id" in str(unknown.value)
     with pytest.raises(Unknown):
