@@ -58,7 +58,8 @@ class Lane:
         self._output = notes / f"{work.name}.output"
         progress = notes / f"{work.name}.progress"
         progress.touch()
-        self._progress = progress.open(encoding="utf-8")
+        self._progress = progress.open("rb")
+        self._part = b""
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  the caller is who types the options
                 [word.replace(PROGRESS, str(progress)) for word in work.command],
@@ -74,8 +75,9 @@ class Lane:
         if self.code is None and (code := self._process.poll()) is not None:
             self.code, self.took_s = code, time.monotonic() - self.began_s
         known = len(self.failed)
-        for line in self._progress:
-            what, _, rest = line.rstrip("\n").partition(" ")
+        *lines, self._part = (self._part + self._progress.read()).split(b"\n")
+        for line in lines:  # each whole: a reader may see the first bytes of one that is being written
+            what, _, rest = line.decode("utf-8").partition(" ")
             if what == "collected":
                 self.count = int(rest)
             elif what == "done":

@@ -5,6 +5,7 @@ proposal, so every further node begins with a copy of one that has it.
 """
 
 from collections.abc import Callable
+from contextlib import aclosing, suppress
 
 from huahuo.app import keys
 from huahuo.app.config import Settings
@@ -69,18 +70,28 @@ async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], obje
 
 
 async def _bear(sequencer: Sequencer, made: Birth) -> None:
-    """Make it the first proposal. One of an earlier run counts too."""
+    """Make it the first proposal. One of an earlier run counts too, and so does one that is there twice.
+
+    An ordered log on a slow disk is asked again before it answers, and keeps both.
+    """
     if await sequencer.last() == 0:
         try:
             await sequencer.propose(birth.dump(made), f"birth.{made.log_id}")
         except InDoubt as error:
             raise HuahuoError(f"{error}: run `huahuo cluster adopt` again") from None
-    ordered = sequencer.follow(0)
-    try:
-        born = birth.load((await anext(ordered)).proposal)
-    except Trimmed:
-        born = None
-    finally:
-        await ordered.aclose()
-    if born is None or born.log_id != made.log_id or await sequencer.last() != 1:
+    if not await _holds_only(sequencer, made.log_id):
         raise HuahuoError("the ordered log is in use already: use an empty one, for example ?name=shop")
+
+
+async def _holds_only(sequencer: Sequencer, log_id: str) -> bool:
+    """Whether the ordered log has nothing but births of this log."""
+    last = await sequencer.last()
+    with suppress(Trimmed):
+        async with aclosing(sequencer.follow(0)) as following:
+            async for ordered in following:
+                born = birth.load(ordered.proposal)
+                if born is None or born.log_id != log_id:
+                    break
+                if ordered.offset >= last:
+                    return True
+    return False

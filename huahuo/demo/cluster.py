@@ -28,7 +28,8 @@ from huahuo.demo.demo import (
     until_stopped,
 )
 from huahuo.demo.nats_servers import nats_servers
-from huahuo.demo.samplemail import PASSWORD, SampleMailServer, free_port
+from huahuo.demo.ports import held_port
+from huahuo.demo.samplemail import PASSWORD, SampleMailServer
 from huahuo.demo.switchboard import SOCKET, Switchboard
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -50,18 +51,25 @@ async def cluster(*, port: int | None, data: Path | None, console: Console) -> N
     logs.quiet_libraries()
     stopping = asyncio.Event()
     stop_on_signals(stopping.set)
-    with tempfile.TemporaryDirectory(prefix="huahuo-cluster-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="huahuo-cluster-") as temporary, contextlib.ExitStack() as held:
         ambient = SystemAmbient()
-        work = asyncio.create_task(_run(Path(temporary), data or Path(temporary), port, ambient, console))
+        work = asyncio.create_task(
+            _run(Path(temporary), data or Path(temporary), port, ambient, console, held)
+        )
         await until_stopped(work, stopping, console)
 
 
 async def _run(
-    temporary: Path, folder: Path, port: int | None, ambient: SystemAmbient, console: Console
+    temporary: Path,
+    folder: Path,
+    port: int | None,
+    ambient: SystemAmbient,
+    console: Console,
+    held: contextlib.ExitStack,
 ) -> None:
     master_key, jwt_secret = _keys(folder, ambient)
     switch = temporary / "switchboard"
-    servers, address = nats_servers(folder, ambient.now_ms)
+    servers, address = nats_servers(folder, ambient.now_ms, held)
     environ = {
         "HUAHUO_MASTER_KEY": master_key,
         "HUAHUO_JWT_SECRET": jwt_secret,
@@ -71,7 +79,7 @@ async def _run(
         "HUAHUO_UNAUTHENTICATED_PER_IP": "0",
         SOCKET: str(switch),
     }
-    ports = [free_port() for _ in NODES]
+    ports = [held.enter_context(held_port()) for _ in NODES]
     nodes = [_node(folder, name, at, environ, ambient) for name, at in zip(NODES, ports, strict=True)]
     urls = [f"http://127.0.0.1:{at}" for at in ports]
     async with contextlib.AsyncExitStack() as stack:

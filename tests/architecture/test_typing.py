@@ -31,7 +31,7 @@ order = Entity('order', Order)
 def placed(state: Order, event: Placed) -> int:
     return 1
 """
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **more},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
 
@@ -94,7 +94,7 @@ def diagnostics(tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, 
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
     files = [*EXAMPLES, STRICT, *(folder / f"{name}.py" for name in written)]
     command = [str(PYRIGHT), "--outputjson", "--pythonpath", sys.executable, *map(str, files)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False)
     said: dict[str, Any] = json.loads(done.stdout)
     assert said["summary"]["filesAnalyzed"] == len(files), done.stdout
     found: Sequence[dict[str, Any]] = said["generalDiagnostics"]

@@ -15,8 +15,14 @@ from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY, Serving, serving
 
-SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop" / "shop.py"
 ORDERS = 100
+REPORT = "await run.emit(Packed(percent=percent))"
+HELD = """
+        while percent == 50 and int(run.id) % 3 and not Path("free").exists():
+            await asyncio.sleep(0.01)
+"""
+"""Two of three orders are packed to half and no further, so that no kill comes too late."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -67,9 +73,14 @@ def effects_open(server: Serving) -> int:
 
 
 async def test_after_kill_9_every_order_is_packed_and_shipped_exactly_once(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
+    text = SHOP.read_text(encoding="utf-8")
+    assert text.count(REPORT) == 1
+    held = f"import asyncio\nfrom pathlib import Path\n{text.replace(REPORT, REPORT + HELD)}"
+    (tmp_path / "shop.py").write_text(held, encoding="utf-8")
+    with serving(tmp_path / "data", app="shop:app", folder=tmp_path) as server:
         await order_and_kill(server)
         before = await whole_log(server)
+        (tmp_path / "free").touch()
         server.start()
         await all_ended(server)
         assert await asyncio.to_thread(effects_open, server) == 0

@@ -7,7 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
+from huahuo.embedding.bridge import Bridge
 from huahuo.transport.client.client import Client
 from huahuo.transport.server.get_clients import Clients
 from tests.support.models.history import Seen, checks_end_once
@@ -154,8 +155,17 @@ def test_a_service_that_does_not_run_says_so(tmp_path: Path) -> None:
 
 
 def test_seen_may_wait_longer_than_a_call_may_take(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.embedding.service_thread._CALL_TIMEOUT_S", 0.2)
+    given_s: list[float] = []
+    call = Bridge.call
+
+    def noted(self: Bridge, factory: Callable[[], Coroutine[Any, Any, object]], timeout_s: float) -> object:
+        given_s.append(timeout_s)
+        return call(self, factory, timeout_s)
+
+    monkeypatch.setattr("huahuo.embedding.service_thread._CALL_TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(Bridge, "call", noted)
     assert not service.seen("user/1", 1, client="nobody", timeout_s=0.4)
+    assert given_s == [WITHIN_S + 0.4]
 
 
 def test_it_starts_again_where_it_was(tmp_path: Path) -> None:
@@ -175,7 +185,9 @@ def test_a_stop_leaves_no_thread_of_the_service_though_a_handler_ignores_its_can
     service = Service(data=tmp_path / "data", port=0, environ={}, log_level="error")
     service.start()
     asyncio.run(stuck_serve.send(service.url, service.token(1, "alice"), "ignore_cancellation"))
-    service.stop(timeout_s=5)
+    # Time enough to close the log on a slow disk, and then for the end of the thread.
+    monkeypatch.setattr("huahuo.embedding.service_thread._DRAIN_SHARE", 0.2)
+    service.stop(timeout_s=WITHIN_S)
     assert not [thread for thread in threading.enumerate() if thread.name == "huahuo"]
     service.start()
     assert service.notify("again") > 0

@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.rawclient import raw
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.servers.evil_imap import Peer, evil
 from tests.support.servers.serving import Serving, serving
 
@@ -42,7 +42,7 @@ async def test_a_stop_waits_for_a_check_that_runs(tmp_path: Path) -> None:
 
     with serving(tmp_path / "data") as server:
         async with (
-            asyncio.timeout(WITHIN_S),
+            asyncio.timeout(ALL_WITHIN_S),
             evil(script) as mail,
             raw(f"ws://127.0.0.1:{server.port}/ws", "huahuo.v1") as watcher,
         ):

@@ -6,6 +6,7 @@ server the frames are read by that server, so there is nothing of ours to judge.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,20 +26,58 @@ ALLOWED = {"7.1.5"}
 TOO_MANY_FRAGMENTS = {"9.3.1", "9.3.2", "9.4.1", "9.4.2"} if WHOLE else set()
 """65,536 and 16,384 fragments for one message: the library ends at 4,096 with 1009, so none fills memory."""
 WITHIN_S = 300.0
+LOOK_S, LATE_S = 0.02, 0.2
 
 
 def failed(results: list[Any]) -> dict[str, str]:
     return {one.case_id: f"{one.result} {one.result_close}" for one in results if not one.passed}
 
 
+async def judged(run: Callable[[list[str]], Awaitable[list[Any]]]) -> list[Any]:
+    """What became of each case. `run` runs some.
+
+    A case has a second by the clock of whoever asks it, and is answered wrongly by a process that has no
+    processor for that long. So wrong answers of a round in which this process came late are asked for again.
+    """
+    results: dict[str, Any] = {}
+    wanted = CASES
+    while wanted:
+        late = Lateness()
+        watching = asyncio.create_task(late.watch())
+        results |= {one.case_id: one for one in await run(wanted)}
+        watching.cancel()
+        wanted = sorted(failed(list(results.values())).keys() - ALLOWED - TOO_MANY_FRAGMENTS)
+        if late.most_s < LATE_S:
+            break
+    return list(results.values())
+
+
+class Lateness:
+    """How late this process was at most when it should have gone on."""
+
+    def __init__(self) -> None:
+        self.most_s = 0.0
+
+    async def watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before_s = loop.time()
+            await asyncio.sleep(LOOK_S)
+            self.most_s = max(self.most_s, loop.time() - before_s - LOOK_S)
+
+
 @pytest.mark.slow
 async def test_the_service_reads_and_writes_frames_as_the_standard_says() -> None:
     async with echo_server() as (address, host):
-        try:
-            running = run_fuzzingclient(f"ws://{address}", CASES, WITHOUT_FRAGMENTS)
-            results = await asyncio.wait_for(running, WITHIN_S)
-        except FailureError as error:
-            results = error.results
+
+        async def run(cases: list[str]) -> list[Any]:
+            try:
+                running = run_fuzzingclient(f"ws://{address}", cases, WITHOUT_FRAGMENTS)
+                return list(await asyncio.wait_for(running, WITHIN_S))
+            except FailureError as error:
+                return list(error.results)
+
+        results = await judged(run)
     assert set(failed(results)) - ALLOWED == TOO_MANY_FRAGMENTS, failed(results)
     assert len(results) > (240 if WHOLE else 80)
     assert host.quick > 0, "the short way was not used"
@@ -47,18 +86,26 @@ async def test_the_service_reads_and_writes_frames_as_the_standard_says() -> Non
 
 @pytest.mark.slow
 async def test_the_python_client_reads_and_writes_frames_as_the_standard_says() -> None:
-    async with run_fuzzingserver(CASES, LEFT_OUT, host="127.0.0.1", port=0) as server:
-        url = f"ws://{server.address}:{server.port}"
-        count = int(await asked(f"{url}/getCaseCount"))
-        for number in range(1, count + 1):
-            await echo(f"{url}/runCase?case={number}&agent=huahuo")
-        await echo(f"{url}/updateReports?agent=huahuo")
-        try:
-            results = await asyncio.wait_for(server.get_result(), WITHIN_S)
-        except FailureError as error:
-            results = error.results
+    asked_for = 0
+
+    async def run(cases: list[str]) -> list[Any]:
+        nonlocal asked_for
+        async with run_fuzzingserver(cases, LEFT_OUT, host="127.0.0.1", port=0) as server:
+            url = f"ws://{server.address}:{server.port}"
+            count = int(await asked(f"{url}/getCaseCount"))
+            asked_for = asked_for or count
+            for number in range(1, count + 1):
+                await echo(f"{url}/runCase?case={number}&agent=huahuo")
+            await echo(f"{url}/updateReports?agent=huahuo")
+            try:
+                results = await asyncio.wait_for(server.get_result(), WITHIN_S)
+            except FailureError as error:
+                results = error.results
+        return list(results)
+
+    results = await judged(run)
     assert set(failed(results)) <= ALLOWED, failed(results)
-    assert len(results) == count
+    assert len(results) == asked_for
 
 
 async def asked(url: str) -> str:

@@ -1,5 +1,6 @@
 """Which nodes may not take part in a log of several, and what they are told."""
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -20,7 +21,12 @@ from huahuo.eventstore.errors import EventStoreError, WrongKey
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
+from huahuo.eventstore.sqlite import replica as replicas
+from tests.support.patience import WITHIN_S
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+from tests.support.worlds.sequencers import answered
 
 MASTER_KEY, JWT_SECRET = "5a" * 32, "test-secret-that-is-long-enough-000000"
 
@@ -85,6 +91,17 @@ async def test_a_log_of_another_directory_is_refused(order: NatsServers, tmp_pat
             pass
 
 
+async def adopted(given: Settings) -> None:
+    """Adopt the directory, again until the ordered log answers in time."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await adopt(given, SystemAmbient(), str)
+            except HuahuoError as error:
+                if not isinstance(error.__context__, InDoubt | Unreachable):
+                    raise
+
+
 async def trimmed(given: Settings) -> None:
     """Trim the log of `given` behind all that it has, as its nodes do."""
     async with opened(given) as log:
@@ -93,7 +110,8 @@ async def trimmed(given: Settings) -> None:
         await replica.joined()
         for _ in range(4):
             await log.append(event())
-        await replica.trim(await replica.tell_birth_again())
+        told = await answered(replica.tell_birth_again)
+        await answered(lambda: replica.trim(told))
 
 
 async def test_a_log_of_another_directory_is_refused_also_once_it_was_trimmed(
@@ -116,7 +134,7 @@ async def test_a_single_service_is_not_adopted_into_a_log_that_was_trimmed(
         await log.append(event())
     await trimmed(settings(order, tmp_path / "f", "fifth"))
     with pytest.raises(HuahuoError, match="in use already: use an empty one"):
-        await adopt(given, SystemAmbient(), lambda _: None)
+        await adopted(given)
 
 
 async def test_a_replica_is_opened_by_its_node_only(order: NatsServers, tmp_path: Path) -> None:
@@ -146,12 +164,47 @@ async def test_an_adopted_directory_may_hold_what_any_service_takes(
     given = settings(order, tmp_path, "large")
     async with opened(msgspec.structs.replace(given, log="")) as single:
         await single.append(largest)
-    await adopt(given, SystemAmbient(), str)
+    await adopted(given)
     async with opened(given) as log:
         await log.append(largest)
         assert [len(one.body) for one in await log.read("user/1", 0, events_max=9, bytes_max=9 << 20)] == [
             EVENT_BYTES_MAX
         ] * 2
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_birth_that_a_slow_log_put_in_order_twice_is_no_use_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    given = Settings(data=tmp_path, port=0, master_key=MASTER_KEY, jwt_secret=JWT_SECRET, node="a")
+    async with opened(given) as single:
+        await single.append(event())
+    order = MemoryOrder()
+
+    async def slow(*_: object) -> Sequencer:
+        return Twice(order, b"of somebody else" if used else b"")
+
+    monkeypatch.setattr(adopting, "sequencer_of", slow)
+    given = msgspec.structs.replace(given, log="nats://127.0.0.1")
+    with pytest.raises(HuahuoError, match="in use already") if used else contextlib.nullcontext():
+        await adopt(given, SystemAmbient(), str)
+    assert replicas.is_replica(tmp_path) is not used
+    assert order.last == (3 if used else 2)
+
+
+class Twice(MemorySequencer):
+    """One that was asked for each proposal again before it answered."""
+
+    def __init__(self, order: MemoryOrder, more: bytes) -> None:
+        super().__init__(order)
+        self._more = more
+
+    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+        first = await super().propose(proposal, proposal_id)
+        await super().propose(proposal, proposal_id)
+        if self._more:
+            await super().propose(self._more, "more")
+        return first
 
 
 async def test_an_event_that_no_service_takes_is_named_and_not_adopted(

@@ -32,6 +32,7 @@ from huahuo.embedding import calls, following
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.orders import Expire, Order, orders
 
 ALLOWED = ["user/42", "user/alice@x", "group/ops", "system", "parcel/7"]
@@ -328,7 +329,7 @@ def test_a_thread_that_follows_ends_when_the_service_stops(tmp_path: Path) -> No
         with ThreadPoolExecutor(1) as pool:
             rest = pool.submit(list, events)
             service.stop()
-            assert rest.result(20) == []
+            assert rest.result(WITHIN_S) == []
 
 
 def test_threads_have_the_same_calls_and_the_same_refusals(tmp_path: Path) -> None:

@@ -1,22 +1,5 @@
-"""Ports of 127.0.0.1 for servers that a test starts, stops and starts again."""
+"""Ports of 127.0.0.1 that no other lane of the suite gets, for servers that a test stops and starts again."""
 
-import contextlib
-import socket
-import sys
-from collections.abc import Iterator
+from huahuo.demo.ports import held_port
 
-
-@contextlib.contextmanager
-def held_port() -> Iterator[int]:
-    """A free port that the system gives to nobody else meanwhile: other lanes of the suite start servers too.
-
-    It is bound and does not listen. On Linux a server that sets `SO_REUSEADDR` can listen there, and
-    connections are refused while that server is down. Elsewhere the port is free for everybody again at once.
-    """
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        if sys.platform != "linux":
-            held.close()
-        yield port
+__all__ = ["held_port"]

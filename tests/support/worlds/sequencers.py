@@ -1,9 +1,10 @@
 """Proposing to any ordered log and reading it, as a node does."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from huahuo.eventstore.sequencer.credentials import FileUnusable, SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
 from tests.support.patience import WITHIN_S
 
@@ -11,10 +12,17 @@ from tests.support.patience import WITHIN_S
 async def put(sequencer: Sequencer, proposal: bytes, id_: str = "") -> int:
     """Propose until there is an offset. `id_`: of the proposal, if not made of its beginning."""
     id_ = id_ or f"id-{proposal[:60].hex()}"
+    return await answered(lambda: sequencer.propose(proposal, id_))
+
+
+async def answered[T](call: Callable[[], Awaitable[T]]) -> T:
+    """What a call gives, made again until its server answers in time: one without a processor does not."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             try:
-                return await sequencer.propose(proposal, id_)
+                return await call()
+            except (FileUnusable, SignInRefused):  # these are answers
+                raise
             except (InDoubt, Unreachable):
                 await asyncio.sleep(0)
 

@@ -10,7 +10,7 @@ from huahuo.actors.plugins.calls import Call
 from huahuo.actors.plugins.principal import Principal
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.verified import Verified
-from tests.support.patience import WITHIN_S
+from tests.support.patience import ALL_WITHIN_S
 from tests.support.worlds.people import ALICE
 
 
@@ -18,7 +18,7 @@ def run[T](work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on a loop of its own, with a deadline."""
 
     async def timed() -> T:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(ALL_WITHIN_S):  # it may start programs
             return await work
 
     return asyncio.run(timed())

@@ -9,6 +9,7 @@ import pykka
 import pytest
 
 from huahuo.actors import LoopFuture
+from tests.support.patience import WITHIN_S
 
 
 def future_of[T](value: T) -> LoopFuture[T]:
@@ -54,7 +55,7 @@ async def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
     future: LoopFuture[int] = LoopFuture()
     thread = threading.Thread(target=future.set, args=(5,))
     asyncio.get_running_loop().call_soon(thread.start)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         value = await future
     thread.join()
     assert value == 5
@@ -63,11 +64,11 @@ async def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
 async def test_a_value_set_on_a_loop_wakes_a_blocked_thread() -> None:
     future: LoopFuture[int] = LoopFuture()
     got: list[int] = []
-    thread = threading.Thread(target=lambda: got.append(future.get(timeout=5)))
+    thread = threading.Thread(target=lambda: got.append(future.get(timeout=WITHIN_S)))
     thread.start()
 
     future.set(9)
-    thread.join(5)
+    thread.join(WITHIN_S)
     assert got == [9]
 
 

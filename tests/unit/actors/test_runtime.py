@@ -10,6 +10,7 @@ import pytest
 
 from huahuo.actors import AskTimeout, HandlerCancelled, LoopActor, LoopRef, Runtime, ask
 from huahuo.testing.virtual_loop import DeadlockError, run_virtual
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
 
 
@@ -224,7 +225,7 @@ def test_several_runtimes_live_in_one_process() -> None:
 def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
     runtime = Runtime()
     ref = runtime.start(Recorder)
-    assert ref.ask("from a thread", timeout=5) == "from a thread"
+    assert ref.ask("from a thread", timeout=WITHIN_S) == "from a thread"
     runtime.close()
     assert not ref.is_alive()
     assert runtime.loop.is_closed()
