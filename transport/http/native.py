@@ -20,7 +20,7 @@ class NativeHttp:
         self.api = api
         self.open_timeout_s = server.wires.shared.settings.open_timeout_s
         """A client without a token must have read its answer within this."""
-        self._open: set[HttpConnection] = set()
+        self._open: dict[HttpConnection, None] = {}  # no set: a drain closes them in order
         self.running: Counter[str] = Counter()
         """How many requests of each user are not dealt with."""
 
@@ -32,7 +32,7 @@ class NativeHttp:
         """See `ports.PlainHttp`."""
         connection = HttpConnection(self, transport, deadline_s)
         transport.set_protocol(connection)
-        self._open.add(connection)
+        self._open[connection] = None
         self.server.connected(connection)
         connection.data_received(data)
 
@@ -56,5 +56,5 @@ class NativeHttp:
 
     def gone(self, connection: "HttpConnection") -> None:
         """A connection was lost, or handed its socket to an outlet."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self.server.disconnected(connection)
