@@ -79,11 +79,12 @@ class Drain:
         self._named = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def set(self, *, undo: bool, asked_by: tuple[UserId, str] | None = None) -> Drained:
+    async def set(self, *, undo: bool, asked_by: tuple[UserId, str | None] | None = None) -> Drained:
         """Drain it, or take it back.
 
         `asked_by`: the administrator and the client who ask over a connection to this node. It stays open,
-        since it waits for the reply. Other connections of this user are sent away, and may come back.
+        since it waits for the reply. Other connections of this user are sent away, and may come back; all
+        stay where the client is not known (see `Hub.others`).
         """
         self._ready(undo)
         self._hub.turned_away = None if undo else self._why
@@ -123,8 +124,8 @@ class Drain:
         return en.DRAINED_TO.format(self._others[self._named % len(self._others)])
 
 
-def _asking(call: Call[DrainNode]) -> tuple[UserId, str]:
-    return call.principal.user_id, "" if call.key is None else call.key.client
+def _asking(call: Call[DrainNode]) -> tuple[UserId, str | None]:
+    return call.principal.user_id, None if call.key is None else call.key.client  # no key: it has no id
 
 
 def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:

@@ -130,6 +130,22 @@ async def test_who_drains_the_node_that_it_asks_gets_the_reply_and_stays() -> No
         await operator.until("drained")
 
 
+async def test_who_drains_the_node_without_an_id_gets_the_reply_too() -> None:
+    async with asked() as w, raw(w.url, "huahuo.v1") as operator:
+        await operator.authenticate(w.token(ROOT), client="cli")
+        await operator.say(action="drain_node", node="web-1")
+        await operator.until("drained")
+
+
+async def test_others_without_a_name_are_told_where_the_one_who_drains_has_one() -> None:
+    async with asked() as w, raw(w.url, "huahuo.v1") as operator, raw(w.url, "huahuo.v1") as unnamed:
+        await operator.authenticate(w.token(ROOT), client="cli")
+        await unnamed.authenticate(w.token(ROOT))
+        await operator.say(action="drain_node", node="web-1", id="1")
+        assert (await operator.until("drained"))["clients"] == 1
+        assert await unnamed.closed() == CloseCode.DRAINING
+
+
 async def test_other_connections_of_who_drains_a_node_are_told_and_may_come_back() -> None:
     async with asked() as w, raw(w.url, "huahuo.v1") as operator, raw(w.url, "huahuo.v1") as tail:
         await operator.authenticate(w.token(ROOT), client="cli")

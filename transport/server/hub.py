@@ -125,18 +125,19 @@ class Hub:
         """Open WebSockets, authenticated or not, from the oldest on."""
         return self._wheel.connections
 
-    def others(self, asking: tuple[UserId, str] | None) -> tuple[LiveConnection, ...]:
+    def others(self, asking: tuple[UserId, str | None] | None) -> tuple[LiveConnection, ...]:
         """The authenticated connections, also those whose sockets other processes have.
 
-        `asking`: without those of this user and client, and of this user without the name of a client.
+        `asking`: without those of this user and client; none here has that name: without the user's that
+        have none. None for the client: it is not known, so without all of this user.
         """
-        return tuple(
-            one
-            for one, member in self._members.items()
-            if asking is None
-            or member.verified.principal.user_id != asking[0]
-            or member.client not in ("", asking[1])
-        )
+        if asking is None:
+            return tuple(self._members)
+        user_id, client = asking
+        ours = {one: self._members[one].client for one in self._of(user_id)}
+        name = client if client in ours.values() else ""
+        stay = {one for one, its in ours.items() if client is None or its == name}
+        return tuple(one for one in self._members if one not in stay)
 
     @property
     def guests(self) -> tuple[LiveConnection, ...]:

@@ -402,5 +402,6 @@ async def test_the_connections_of_others_include_those_whose_sockets_other_proce
     named = Recorder()
     assert w.hub.join(named, verified(43), "tail", ticked=False)
     assert w.hub.others((43, "cli")) == (here, named)
-    assert w.hub.others((43, "tail")) == (here,)
+    assert w.hub.others((43, "tail")) == (here, theirs)
+    assert w.hub.others((43, None)) == (here,)
     await w.hub.stop()
