@@ -58,7 +58,7 @@ def owners_must_be_absent(connection: sqlite3.Connection, owners: Sequence[str])
 def _owners_sql(count: int) -> str:
     entry = "SELECT {} FROM data_key WHERE owner {} asked.owner ORDER BY owner {} LIMIT 1"
     sides = " UNION ALL ".join(
-        f"SELECT ({entry.format('owner', side, way)}), ({entry.format('rowid', side, way)}) FROM asked"
+        f"SELECT ({entry.format('owner', side, way)}), ({entry.format('rowid', side, way)}) FROM asked"  # noqa: S608
         for side, way in _SIDES
     )
     return (
