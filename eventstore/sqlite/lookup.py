@@ -8,7 +8,7 @@ from huahuo.eventstore.core.storage_port import NamesCheck
 from huahuo.eventstore.core.sums import must_fit
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
-from huahuo.eventstore.sqlite.absent import must_be_absent
+from huahuo.eventstore.sqlite.absent import owners_must_be_absent
 from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.names import Names
@@ -47,9 +47,7 @@ class SqliteLookup:
                 for owner, wrapped, crc in self.connection.execute(sql, some):
                     must_fit(crc, "data_key", owner, wrapped)
                     found[owner] = wrapped
-            for owner in owners:
-                if owner not in found:
-                    must_be_absent(self.connection, "data_key", owner)
+            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
         except sqlite3.Error as error:
             raise translated(error) from None
         if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
