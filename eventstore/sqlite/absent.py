@@ -20,7 +20,7 @@ _OWNERS_A_STATEMENT = 256
 
 
 def _sql(table: str, columns: tuple[str, ...]) -> str:
-    key, asked = ", ".join(columns), ", ".join(f"?{number + 1}" for number in range(len(columns)))
+    key, asked = ", ".join(columns), ", ".join("?" * len(columns))
     sides = " UNION ALL ".join(
         f"SELECT * FROM (SELECT rowid AS at, {key} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608
         f" ORDER BY {', '.join(f'{column} {way}' for column in columns)} LIMIT 1)"
@@ -41,7 +41,7 @@ def must_be_absent(connection: sqlite3.Connection, table: str, *key: str | bytes
     Raises:
         Corrupt: the index may hide it.
     """
-    if connection.execute(_SQL[table], key).fetchone() is not None:
+    if connection.execute(_SQL[table], key * len(_SIDES)).fetchone() is not None:
         raise _hidden(table)
 
 
