@@ -9,8 +9,8 @@ from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.view import SqliteView
+from tests.support.worlds.older_formats import OLDER
 from tests.support.worlds.spoilt import change_key, opened
-from tests.unit.eventstore.test_seq_index import OLDER
 
 NUMBER = 40
 

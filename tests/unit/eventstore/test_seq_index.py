@@ -23,40 +23,16 @@ from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
-from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
+from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
+from tests.support.worlds.older_formats import OLDER
 from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
-
-
-def to_format_2(directory: Path) -> None:
-    """Turn the tables into those of format 2, without checksums."""
-    sql(
-        directory,
-        "DROP INDEX pruned_by_seq",
-        *(f"ALTER TABLE {table} DROP COLUMN crc" for table in (*SUMMED, "pruned", "seq_index")),
-        "PRAGMA user_version=2",
-    )
-
-
-def to_format_1(directory: Path) -> None:
-    """Turn the tables into those of format 1."""
-    to_format_2(directory)
-    sql(
-        directory,
-        "CREATE UNIQUE INDEX event_unique ON event (stream, seq)",
-        "DROP TABLE seq_index",
-        "DELETE FROM meta WHERE key = 'indexed'",
-        "PRAGMA user_version=1",
-    )
-
-
-OLDER = pytest.mark.parametrize("older", [to_format_1, to_format_2])
 
 
 async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]], appends: int) -> None:
