@@ -120,7 +120,7 @@ class Corrupt(Damaged):
 
 
 class Detached(EventStoreError):  # noqa: N818
-    """A file of the log was deleted, moved, replaced or cut under its writer: nothing is written any more."""
+    """A file of the log was deleted, moved or replaced under its writer: nothing is written any more."""
 
 
 MISREAD = (TypeError, ValueError, OverflowError, MemoryError)

@@ -9,7 +9,6 @@ clock share it.
 """
 
 import os
-from typing import NoReturn
 
 import structlog
 
@@ -47,17 +46,13 @@ class Files:
         """
         path = self.changed(*but) if but else self.changed_now()
         if path is not None:
-            self.lose(path, "deleted, moved or replaced", "put the file back or restore a backup")
-
-    def lose(self, path: str, what: str, way_on: str) -> NoReturn:
-        """Raise Detached, now and on every later commit: the file at `path` was `what`."""
-        self.lost = (
-            f"{path} was {what} while the log was open: nothing is written any more; stop the service, then"
-            f" {way_on}; a node of several starts with its keys, `node.name` and an empty directory, and"
-            " fetches a copy"
-        )
-        _log.error("log_file_gone", path=path)
-        raise Detached(self.lost)
+            self.lost = (
+                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
+                " more; stop the service, then put the file back or restore a backup; a node of several"
+                " starts with its keys, `node.name` and an empty directory, and fetches a copy"
+            )
+            _log.error("log_file_gone", path=path)
+            raise Detached(self.lost)
 
     def changed_now(self) -> str | None:
         """As `changed`, for every commit: it skips the `stat` of each path while nothing can have changed."""

@@ -48,7 +48,6 @@ from huahuo.eventstore.sqlite.stream_sums import StreamSums
 from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.usage import Tally
 from huahuo.eventstore.sqlite.wal_care import WalCare
-from huahuo.eventstore.sqlite.wal_cut import WalLength
 
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
@@ -85,7 +84,6 @@ class SqliteStore(SqliteLookup):
         self._sums = StreamSums(connection, names, unindexed)
         self._tally = Tally()
         self.wal = WalCare(self._wal, connection, self._fence, lambda: lock.note_wal(frames=False))
-        self._length = WalLength(str(path))
         self._fenced = False
         self._grew_little = False  # the write-ahead log, by the last commit
         self._unproven = False  # a new connection took over frames that may not be synced
@@ -101,7 +99,6 @@ class SqliteStore(SqliteLookup):
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
         if self._files.lost:
             raise Detached(self._files.lost)
-        self._must_be_whole()
         connection, names, changes = self.connection, self._names, group.changes
         known = names.named, len(names.ids)
         begins = True
@@ -174,7 +171,6 @@ class SqliteStore(SqliteLookup):
         """
         if self._files.lost:
             raise Detached(self._files.lost)
-        self._must_be_whole()
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
         self._tally.forget()
@@ -255,7 +251,6 @@ class SqliteStore(SqliteLookup):
         left: Left | None = None
         try:
             if not (self._fenced or self._files.lost):
-                self._must_be_whole()
                 self._files.must_be_ours()
                 self.others.look()
                 left = self._settle()
@@ -267,7 +262,6 @@ class SqliteStore(SqliteLookup):
             # SQLite would delete the write-ahead log by its name, which may now be that of another log.
             _keep_wal_at_close(self.connection, keep=self._fenced or bool(self._files.lost))
             self.connection.close()
-            self._length.close()
             self._mark.close()
             self._lock.leave(left)
         if self._files.lost:
@@ -331,16 +325,6 @@ class SqliteStore(SqliteLookup):
             if isinstance(change, IndexMore):
                 wanted += change.events
         return self._unindexed.due(len(group.events), wanted)
-
-    def _must_be_whole(self) -> None:
-        """Raise Detached if somebody cut the write-ahead log: what is written behind that would be lost."""
-        if self._length.is_cut():
-            self._files.must_be_ours()  # one that is gone is short, too
-            self._files.lose(
-                self._wal,
-                "cut",
-                "restore a backup, or go on without the newest events as its next start says",
-            )
 
     def _fence(self) -> None:
         """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""

@@ -1,12 +1,6 @@
 """A file of the log that is deleted, moved or replaced under its writer ends writing for good."""
 
-import asyncio
-import contextlib
-import os
 import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,56 +50,6 @@ async def test_the_commit_is_not_acknowledged_and_no_later_one_is_tried(
     assert log.head("a").seq == 70
     with pytest.raises(Detached):
         await log.close()
-
-
-@pytest.mark.parametrize("left_bytes", [0, 100, 20_000])
-async def test_a_write_ahead_log_that_was_cut_ends_writing_before_anything_follows_it(
-    tmp_path: Path, left_bytes: int
-) -> None:
-    log = await opened(tmp_path)
-    for _ in range(70):
-        await log.append(append(event("a")))
-    os.truncate(tmp_path / f"{DATABASE}-wal", left_bytes)
-    with pytest.raises(Unavailable, match=f"{DATABASE}-wal was cut while the log was open"):
-        await log.append(append(event("a")))
-    with pytest.raises(Detached):
-        await log.close()
-    shutil.copyfile(tmp_path / DATABASE, tmp_path / "copy.db")
-    with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
-        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    with pytest.raises(Lost, match="acknowledged events are missing"):
-        await opened(tmp_path)
-
-
-async def test_a_write_ahead_log_that_was_cut_is_not_put_into_the_database_when_the_log_closes(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path)
-    for _ in range(70):
-        await log.append(append(event("a")))
-    before = (tmp_path / DATABASE).read_bytes()
-    os.truncate(tmp_path / f"{DATABASE}-wal", 0)
-    with pytest.raises(Detached):
-        await log.close()
-    assert (tmp_path / DATABASE).read_bytes() == before
-
-
-async def test_a_write_ahead_log_that_another_program_emptied_in_order_is_no_change(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    emptied = (
-        "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)'))"
-    )
-    for _ in range(3):
-        for _ in range(70):
-            await log.append(append(event("a")))
-        said = await asyncio.to_thread(
-            subprocess.check_output, [sys.executable, "-c", emptied, str(tmp_path / DATABASE)]
-        )
-        assert said.strip() == b"(0, 0, 0)"
-        assert (tmp_path / f"{DATABASE}-wal").stat().st_size == 0
-    await log.append(append(event("a")))
-    assert await log.verify() == 211
-    await log.close()
 
 
 async def test_an_idle_log_says_it_when_it_is_asked(tmp_path: Path) -> None:
