@@ -36,8 +36,8 @@ def failed(results: list[Any]) -> dict[str, str]:
 async def judged(run: Callable[[list[str]], Awaitable[list[Any]]]) -> list[Any]:
     """What became of each case. `run` runs some.
 
-    A case has a second by the clock of whoever asks it, and is answered wrongly by a process that has no
-    processor for that long. So wrong answers of a round in which this process came late are asked for again.
+    The tool gives each case one second. If this process has no processor for that long, its answer counts as
+    wrong. So the cases with wrong answers are run again after a round in which this process came late.
     """
     results: dict[str, Any] = {}
     wanted = CASES
