@@ -52,8 +52,6 @@ class Options:
     """None: all that are installed."""
     large: bool = False
     """Also the sizes that take minutes and gigabytes."""
-    kept: Path | None = None
-    """Where a question leaves what later ones can use; None: it makes everything itself."""
     storms: StormSizes = StormSizes()
     connections: Sequence[int] | None = None
     """How many there are in each sheet; None: what the question takes by itself."""
@@ -61,11 +59,6 @@ class Options:
     """Events a second in each sheet; None: as above."""
     capacity: bool = True
     """Also find the highest rate that is borne."""
-
-    @property
-    def shared(self) -> Path:
-        """A directory for what is made once a run."""
-        return self.kept or self.folder
 
     def wants(self, peer: str) -> bool:
         """Whether a peer was asked for."""

@@ -25,7 +25,7 @@ AHEAD_S = 1.0
 WARM = 0.7
 """The warm-up of a flood, as a share of the time that is measured after it."""
 
-PEERS = ("huahuo", "socket.io", "ws", "python-socketio", "websockets", "nats", "centrifugo")
+PEERS = ("huahuo", "socket.io", "ws", "nats")
 METRICS = (
     Metric("deliveries", "1/s", compare=True),
     Metric("cpu", "server µs/delivery", higher_is_better=False, compare=True),

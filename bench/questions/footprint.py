@@ -1,8 +1,7 @@
 """What does one idle connection, and one mailbox, cost in memory?
 
 The guess before the first run: 20 KiB a connection (14 KiB of it `websockets`), 1.5 KiB a mailbox: 400 B for
-its row in the roster and 1 KiB for its resident entity; Socket.IO a little more a connection,
-python-socketio twice as much.
+its row in the roster and 1 KiB for its resident entity; Socket.IO a little more a connection.
 
 Memory is the resident set of the server's process, before and after, divided. The client ends are in
 another process. A passivated mailbox is its row in its roster, a resident one has its entity besides.
@@ -29,7 +28,7 @@ from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
 
-PEERS = (OURS, "socket.io", "python-socketio", "websockets")
+PEERS = (OURS, "socket.io", "ws")
 SECRET = "bench-secret-that-is-long-enough-0000"
 CONNECTIONS = (
     Metric("each", "KiB", higher_is_better=False, compare=True),

@@ -5,8 +5,7 @@ a frame and a system call for each), against 100,000 of Socket.IO's rooms, which
 JetStream that syncs each message; at half load a p99 of 10 ms.
 
 One event to every user in turn, each published by itself, with 5,000 in flight for 500 users and for
-5,000 (in the first runs there were as many in flight as users; the guess was not changed). `huahuo-bodies` is
-without what `publish` costs, as the first runs were. The clock stops
+5,000 (in the first runs there were as many in flight as users; the guess was not changed). The clock stops
 when the last one has arrived. Then 10 %, 50 % and 90 % of that rate as an open loop.
 """
 
@@ -18,7 +17,7 @@ from bench.harness.harness import Metric, Options, Sheet, client_note
 from bench.questions import rounds
 from bench.servers.peers.base import Driven
 
-PEERS = ("huahuo", "huahuo-bodies", "socket.io", "nats", "jetstream", "jetstream-default", "centrifugo")
+PEERS = ("huahuo", "socket.io", "nats", "jetstream", "jetstream-default")
 IN_FLIGHT = 5_000
 LOADS = (10, 50, 90)
 METRICS = (

@@ -19,11 +19,10 @@ from bench.harness.procs import peak_bytes
 from bench.questions.rounds import arrived, compare
 from bench.servers import peers
 from bench.servers.peers.base import Peer, Running
-from bench.servers.peers.centrifugo import Centrifugo
 from bench.servers.peers.huahuo import Huahuo
 from bench.servers.peers.nats import JetStream, JetStreamDefault
 
-PEERS = (OURS, "socket.io", "jetstream-default", "centrifugo")
+PEERS = (OURS, "socket.io", "jetstream-default")
 SEEN = 10
 METRICS = (
     Metric("caught_up", "s", higher_is_better=False, compare=True),
@@ -47,8 +46,8 @@ def run(options: Options) -> list[Sheet]:
         lambda case, folder: one(case, sheet, clients, missed, folder, options),
         once=(JetStreamDefault.name,),
     )
-    for case in {"socket.io", "centrifugo"} & set(sheet.samples):
-        sheet.note(f"{case}: caught up = all connected again; what a killed process knew is gone")
+    if "socket.io" in sheet.samples:
+        sheet.note("socket.io: caught up = all connected again; what a killed process knew is gone")
     return [sheet]
 
 
@@ -114,6 +113,4 @@ def returning(peer: Peer, running: Running, clients: int, cursors: tuple[int, ..
             for user, cursor in enumerate(cursors, 1)
         ]
         return Script(running.port, made, goal=goal)
-    if isinstance(peer, Centrifugo):  # asks, as its own clients would; the answer is that nothing is left
-        return peer.feeds(running, clients, cursors=cursors)
     return peer.feeds(running, clients)

@@ -36,15 +36,12 @@ from bench.servers.peers.base import Peer, Running
 
 PEERS = (
     "huahuo",
-    "huahuo-send",
     "huahuo-transport",
     "ws",
     "bun",
     "socket.io",
     "nats",
-    "centrifugo",
     "floor",
-    "floor-uring",
 )
 USUAL = ((500, 100), (5_000, 20))
 """Connections, events a second."""

@@ -6,6 +6,7 @@ a service without timers takes; 20,000 firings a second of loaded entities, half
 
 import asyncio
 import gc
+import os
 import sys
 import tempfile
 import time
@@ -19,8 +20,7 @@ from msgspec import Struct
 
 from bench.harness.answers import answer
 from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
-from bench.harness.procs import Child
-from bench.questions.directory import resident_bytes
+from bench.harness.procs import Child, resident_bytes
 from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.timers.timer import STREAMS, Timer
@@ -119,14 +119,14 @@ def _set(timer: Timer) -> NewEvent:
 async def measure(folder: Path, *, firings: int) -> dict[str, object]:
     """Start the service on a filled log, then make all timers due."""
     gc.collect()
-    before = resident_bytes()
+    before = resident_bytes(os.getpid())
     ambient = JumpingAmbient()
     app, plugin = service(folder, ambient)
     start = time.perf_counter()
     await app.start()
     figures: dict[str, object] = {"start_s": round(time.perf_counter() - start, 2)}
     await asyncio.sleep(0.5)
-    figures["service_mb"] = round((resident_bytes() - before) / 1e6)
+    figures["service_mb"] = round((resident_bytes(os.getpid()) - before) / 1e6)
     clockwork: Any = plugin.clockwork
     ambient.jump_ms = 2 * AHEAD_MS
     start, start_cpu_s = time.perf_counter(), time.process_time()
@@ -137,7 +137,7 @@ async def measure(folder: Path, *, firings: int) -> dict[str, object]:
         await asyncio.sleep(0.01)
     figures["fired_per_s"] = round(clockwork.fired / (time.perf_counter() - start))
     figures["cpu"] = round((time.process_time() - start_cpu_s) * 1e6 / clockwork.fired, 1)
-    figures["peak_mb"] = round((resident_bytes() - before) / 1e6)
+    figures["peak_mb"] = round((resident_bytes(os.getpid()) - before) / 1e6)
     await app.stop()
     return figures
 

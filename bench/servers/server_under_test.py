@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.servers.source import Source, body, fields, obey
+from bench.servers.source import Source, fields, obey
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.model import Append, NewEvent, StoredEvent
+from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.server.fanout import FanOut
 
 GROUP_STREAM = "group/bench"
@@ -23,11 +22,8 @@ _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
 
-async def serve(data: Path, port: int, sends: str | None, workers: int, *, bodies: bool = False) -> None:
-    """Serve until stdin ends. `sends`: how frames are written. None: as by default.
-
-    `bodies`: finished events go to the log without `publish` (`_Bodies`).
-    """
+async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
+    """Serve until stdin ends. `sends`: how frames are written. None: as by default."""
     logs.configure("error", as_json=False)
     how: dict[str, Any] = {} if sends is None else {"sends": sends}
     app = Huahuo(
@@ -50,25 +46,12 @@ async def serve(data: Path, port: int, sends: str | None, workers: int, *, bodie
             return app.publish(_stream(user), _TYPE, told)
         return app.publish_many([(_stream(user), _TYPE, told) for user, told in events])
 
-    source: Source[Any] = Source(_Bodies(app), body) if bodies else Source(publish, fields)
+    source = Source(publish, fields)
     _note_commits(source)
     async with app:
         running = app.running
         pids = [] if running.fleet is None else running.fleet.pids
         await obey(source, {"port": running.port, "log": running.log.log_id, "workers": pids})
-
-
-class _Bodies:
-    """Appends finished bodies, past `publish`."""
-
-    def __init__(self, app: Huahuo) -> None:
-        self._app = app
-        self._now_ms = SystemAmbient().now_ms
-
-    def __call__(self, events: Sequence[tuple[int, bytes]]) -> Awaitable[object]:
-        """Append the events in one commit."""
-        made = tuple([NewEvent(_stream(user), _TYPE, told) for user, told in events])
-        return self._app.running.log.submit(Append(ts_ms=self._now_ms(), principal="service", events=made))
 
 
 def _note_commits(source: Source[Any]) -> None:
@@ -95,11 +78,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--sends")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--bodies", action="store_true")
     options = parser.parse_args()
     loops.own_the_process()
     how = options.sends, options.workers
-    loops.run(serve(options.data, options.port, *how, bodies=options.bodies))
+    loops.run(serve(options.data, options.port, *how))
 
 
 if __name__ == "__main__":

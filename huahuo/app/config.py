@@ -273,11 +273,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
     ] = False
     sends: Annotated[
-        Literal["auto", "io_uring", "send", "transport"],
+        Literal["auto", "send", "transport"],
         Meta(
-            description="how new events are written to sockets: io_uring or send need the part in C, which"
-            " then reads acks too; transport: by the event loop; auto: io_uring where the kernel allows it,"
-            " else send"
+            description="how new events are written to sockets: send needs the part in C, which then reads acks"
+            " too; transport: by the event loop; auto: send where it is built"
         ),
     ] = _WIRE.sends
     log: Annotated[

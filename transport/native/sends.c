@@ -1,11 +1,9 @@
-/* Writes frames to many sockets in one call: by `send`, or by io_uring with up to 512 of them a system call. Reads acks
- * of many sockets in one call.
+/* Writes frames to many sockets in one call, and reads acks of many sockets in one call.
  *
- *     open_ring() -> ring                            OSError: this kernel or container has no io_uring
- *     send_each(ring | None, fds, frames) -> list    [(index, written)] of those that were not written whole
+ *     send_each(fds, frames) -> list                 [(index, written)] of those that were not written whole
  *
  * `fds` is a list of integers, and `frames` a list of as many `bytes`. `written` is a number of bytes, or a negative
- * errno: -EAGAIN means that nothing was written, -EIO that this is not known. A descriptor occurs once in a call.
+ * errno: -EAGAIN means that nothing was written. A descriptor occurs once in a call.
  *
  *     open_acks() -> (reader, descriptor)            the descriptor is readable while there is something to read
  *     watch_acks(reader, place, fd, front)           `front`: what an ack of this socket has before its number
@@ -21,11 +19,10 @@
 #define Py_LIMITED_API 0x030C0000
 #include <Python.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "acks.h"
-#include "uring.h"
 
-#define RING "huahuo.ring"
 #define ACKS "huahuo.acks"
 #define LET_OTHERS_RUN_FROM 4 /* sends: for fewer, giving up the interpreter's lock costs more than it brings */
 
@@ -41,32 +38,6 @@ static void by_send(struct job *jobs, Py_ssize_t count) {
             jobs[i].written = send(jobs[i].fd, jobs[i].data, (size_t)jobs[i].size, MSG_DONTWAIT | MSG_NOSIGNAL);
         } while (jobs[i].written < 0 && errno == EINTR);
         if (jobs[i].written < 0) jobs[i].written = -errno;
-    }
-}
-
-/* After a fault of the ring it is closed, and the jobs that it never saw count as not written. */
-static void by_ring(struct ring *ring, struct job *jobs, Py_ssize_t count) {
-    for (Py_ssize_t at = 0; at < count;) {
-        Py_ssize_t end = count - at < RING_SENDS_MAX ? count : at + RING_SENDS_MAX;
-        if (ring->fd < 0) {
-            by_send(jobs + at, count - at);
-            return;
-        }
-        for (Py_ssize_t i = at; i < end; i++) {
-            jobs[i].written = -EIO;
-            ring_put_send(ring, jobs[i].fd, jobs[i].data, (size_t)jobs[i].size, (uint64_t)i);
-        }
-        unsigned seen, ended = ring_submit(ring, &seen);
-        for (unsigned n = 0; n < ended; n++) {
-            uint64_t i;
-            int written = ring_take(ring, &i);
-            if (i < (uint64_t)count) jobs[i].written = written;
-        }
-        if (ended < (unsigned)(end - at)) {
-            for (Py_ssize_t i = at + seen; i < end; i++) jobs[i].written = -EAGAIN;
-            ring_close(ring);
-        }
-        at = end;
     }
 }
 
@@ -100,10 +71,8 @@ static PyObject *short_ones(const struct job *jobs, Py_ssize_t count) {
 
 static PyObject *send_each(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *holder, *fd_list, *frame_list, *result = NULL;
-    struct ring *ring = NULL;
-    if (!PyArg_ParseTuple(args, "OOO:send_each", &holder, &fd_list, &frame_list)) return NULL;
-    if (holder != Py_None && !(ring = PyCapsule_GetPointer(holder, RING))) return NULL;
+    PyObject *fd_list, *frame_list, *result = NULL;
+    if (!PyArg_ParseTuple(args, "OO:send_each", &fd_list, &frame_list)) return NULL;
     /* Tuples keep the frames alive while other threads run, whatever becomes of the lists. */
     PyObject *fds = PySequence_Tuple(fd_list), *frames = fds ? PySequence_Tuple(frame_list) : NULL;
     Py_ssize_t count = frames ? PyTuple_Size(fds) : 0;
@@ -119,8 +88,7 @@ static PyObject *send_each(PyObject *module, PyObject *args) {
     }
     if (read_jobs(fds, frames, jobs, count)) goto end;
     PyThreadState *others = count >= LET_OTHERS_RUN_FROM ? PyEval_SaveThread() : NULL;
-    if (ring && count > 1) by_ring(ring, jobs, count);
-    else by_send(jobs, count);
+    by_send(jobs, count);
     if (others) PyEval_RestoreThread(others);
     result = short_ones(jobs, count);
 end:
@@ -128,31 +96,6 @@ end:
     Py_XDECREF(frames);
     Py_XDECREF(fds);
     return result;
-}
-
-static void free_ring(PyObject *holder) {
-    struct ring *ring = PyCapsule_GetPointer(holder, RING);
-    ring_close(ring);
-    PyMem_Free(ring);
-}
-
-static PyObject *open_ring(PyObject *module, PyObject *nothing) {
-    (void)module;
-    (void)nothing;
-    struct ring *ring = PyMem_Calloc(1, sizeof *ring);
-    if (!ring) return PyErr_NoMemory();
-    int error = ring_open(ring);
-    if (error) {
-        PyMem_Free(ring);
-        errno = -error;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    PyObject *holder = PyCapsule_New(ring, RING, free_ring);
-    if (!holder) {
-        ring_close(ring);
-        PyMem_Free(ring);
-    }
-    return holder;
 }
 
 static void free_acks(PyObject *holder) {
@@ -220,7 +163,6 @@ static PyObject *read_acks(PyObject *module, PyObject *holder) {
 }
 
 static PyMethodDef methods[] = {
-    {"open_ring", open_ring, METH_NOARGS, "A ring of io_uring, for the calling thread."},
     {"send_each", send_each, METH_VARARGS, "Write each frame to its descriptor; tells which were not written whole."},
     {"open_acks", open_acks, METH_NOARGS, "A reader of acks, and its descriptor."},
     {"watch_acks", watch_acks, METH_VARARGS, "Read a socket from now on, or no more."},

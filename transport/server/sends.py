@@ -2,12 +2,11 @@
 
 A transport costs each frame a buffer, a place in a queue and a look at the socket after it. So while a
 fan-out goes on, the frames for sockets whose transport has nothing to write are collected. At its end they
-are written in one call: by io_uring or by `send` in C (`native`), else each by its transport. Bytes that a
-socket does not take go to its transport, which waits for room and learns of faults.
+are written in one call by `send` in C (`native`), else each by its transport. Bytes that a socket does not
+take go to its transport, which waits for room and learns of faults.
 """
 
 import asyncio
-import errno
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
@@ -15,10 +14,8 @@ import structlog
 
 from huahuo.transport import native
 
-type Way = Literal["auto", "io_uring", "send", "transport"]
+type Way = Literal["auto", "send", "transport"]
 
-_NOT_KNOWN = -errno.EIO
-"""A fault of the ring: nobody knows how much was written."""
 _JOINED_BYTES_MAX = 64 << 10
 """Frames for one socket are joined up to this length: beyond it a copy costs more than a system call."""
 
@@ -63,12 +60,11 @@ def _has_sockets() -> bool:
 class Sends:
     """See the module. All methods belong to the loop's thread."""
 
-    __slots__ = ("_descriptors", "_frames", "_ring", "_send_each", "_sockets", "_way", "collecting")
+    __slots__ = ("_descriptors", "_frames", "_send_each", "_sockets", "_way", "collecting")
 
     def __init__(self, way: Way = "transport", send_each: native.SendEach | None = None) -> None:
         """`send_each` stands for the part in C. None: `open` looks for that."""
         self._way = way
-        self._ring: object | None = None
         self._send_each = send_each
         self._sockets: list[Direct] = []
         self._descriptors: list[int] = []
@@ -77,19 +73,12 @@ class Sends:
         """Whether frames may be given to `put` now."""
 
     def open(self) -> Way:
-        """Find the best way that is possible here, in the thread that will write."""
+        """Find the way that is possible here, in the thread that will write."""
         found = native.found() if self._way != "transport" and _has_sockets() else None
         if found is None:
             return "transport"
         self._send_each = found.send_each
-        if self._way == "send":
-            return "send"
-        try:
-            self._ring = found.open_ring()
-        except OSError as error:
-            _log.info("io_uring_not_used", reason=errno.errorcode.get(error.errno or 0, "unknown"))
-            return "send"
-        return "io_uring"
+        return "send"
 
     @property
     def direct(self) -> bool:
@@ -100,7 +89,7 @@ class Sends:
         """Write one frame to all these sockets now. None of them has a frame that was collected."""
         assert self._send_each is not None, "asked only where there is a direct way"
         frames = [frame] * len(descriptors)
-        short = self._send_each(self._ring, descriptors, frames)
+        short = self._send_each(descriptors, frames)
         if short:
             self._finish(tuple(sockets), frames, short)
 
@@ -137,7 +126,7 @@ class Sends:
         if self._send_each is None or not frames:
             short: Iterable[tuple[int, int]] = ((at, 0) for at in range(len(frames)))
         else:
-            short = self._send_each(self._ring, descriptors, frames)
+            short = self._send_each(descriptors, frames)
         self._finish(sockets, frames, short)
 
     @staticmethod
@@ -145,10 +134,7 @@ class Sends:
         """Let the transports write what their sockets did not take."""
         for at, written in short:
             try:
-                if written == _NOT_KNOWN:
-                    sockets[at].abort()
-                else:
-                    sockets[at].write_rest(frames[at], max(written, 0))
+                sockets[at].write_rest(frames[at], max(written, 0))
             except Exception:  # noqa: BLE001  one connection's fault is not the others'
                 _log.exception("events_not_written")
                 sockets[at].abort()

@@ -4,32 +4,24 @@ from collections.abc import Sequence
 
 from bench.harness.harness import Options, Sheet
 from bench.servers.peers.base import Peer
-from bench.servers.peers.centrifugo import Centrifugo
-from bench.servers.peers.floors import Floor, FloorUring
-from bench.servers.peers.huahuo import Huahuo, HuahuoBodies, HuahuoSend, HuahuoTransport, HuahuoWorkers
+from bench.servers.peers.floors import Floor
+from bench.servers.peers.huahuo import Huahuo, HuahuoTransport, HuahuoWorkers
 from bench.servers.peers.nats import JetStream, JetStreamDefault, Nats
 from bench.servers.peers.node_servers import Bun, SocketIO, Ws
-from bench.servers.peers.python_servers import PythonSocketIO, WebsocketsBroadcast
 
 ALL: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
         Huahuo,
-        HuahuoSend,
         HuahuoTransport,
         HuahuoWorkers,
-        HuahuoBodies,
         SocketIO,
         Ws,
         Bun,
-        PythonSocketIO,
-        WebsocketsBroadcast,
         Nats,
         JetStream,
         JetStreamDefault,
-        Centrifugo,
         Floor,
-        FloorUring,
     )
 }
 

@@ -1,8 +1,6 @@
-"""The floors: a WebSocket server in C that only sends, by `send` or by io_uring (`floor/floor.c`)."""
+"""The floors: a WebSocket server in C that only sends (`floor/floor.c`)."""
 
-import subprocess
 from pathlib import Path
-from typing import ClassVar
 
 from bench.clients.script import Client, Script, upgrade
 from bench.harness import compiled
@@ -11,7 +9,6 @@ from bench.servers.peers.base import Peer, Running
 
 TOOLS = Path(".tools/bench").resolve()
 SOURCE = Path(__file__).with_name("floor") / "floor.c"
-RING = Path(__file__).parents[3] / "transport/native/uring.h"
 
 
 class Floor(Peer):
@@ -19,7 +16,6 @@ class Floor(Peer):
 
     name = "floor"
     note = "C, a send for each connection; nothing is kept, checked or answered; its timer is exact"
-    way: ClassVar[str] = "send"
 
     def missing(self) -> str:
         """See `Peer`."""
@@ -32,7 +28,7 @@ class Floor(Peer):
     def start(self, folder: Path) -> Running:
         """See `Peer`."""
         del folder
-        control = Child([str(_program()), self.way])
+        control = Child([str(_program())])
         return Running(control, control.hello["port"], [control.pid])
 
     def group(self, running: Running, count: int) -> Script:
@@ -44,26 +40,10 @@ class Floor(Peer):
         return Script(running.port, [path_client(user) for user in range(1, count + 1)])
 
 
-class FloorUring(Floor):
-    """The same with up to 512 sends a system call."""
-
-    name = "floor-uring"
-    note = "C, io_uring with up to 512 sends a call; nothing is kept, checked or answered; its timer is exact"
-    way = "uring"
-
-    def missing(self) -> str:
-        """See `Peer`."""
-        why = super().missing()
-        if why:
-            return why
-        probed = subprocess.run([str(_program()), "probe"], capture_output=True, text=True, check=False)
-        return probed.stderr.strip() if probed.returncode else ""
-
-
 def path_client(room: int) -> Client:
     """A client that names its room by its path and is told when it is in."""
     return Client([upgrade(f"/{room}"), (b"", b'"ready"')])
 
 
 def _program() -> Path | None:
-    return compiled.build(SOURCE, TOOLS, with_files=[RING])
+    return compiled.build(SOURCE, TOOLS)

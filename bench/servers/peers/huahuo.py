@@ -27,8 +27,6 @@ class Huahuo(Peer):
     sends: ClassVar[str | None] = None
     """How frames are written. None: as the service does by default."""
     workers: ClassVar[int] = 1
-    bodies: ClassVar[bool] = False
-    """Whether its source gives finished bodies to the log without `publish`."""
 
     def version(self) -> str:
         """The commit is in the head of the results."""
@@ -39,7 +37,6 @@ class Huahuo(Peer):
         command = [sys.executable, "-m", "bench.servers.server_under_test", "--data", str(folder / "data")]
         command += [] if self.sends is None else ["--sends", self.sends]
         command += ["--workers", str(self.workers)]
-        command += ["--bodies"] if self.bodies else []
         control = Child([*command, "--port", str(port)], environ=ENVIRON)
         return Running(control, control.hello["port"], [control.pid, *control.hello["workers"]])
 
@@ -97,14 +94,6 @@ class Huahuo(Peer):
         return text(json.dumps(message).encode())
 
 
-class HuahuoSend(Huahuo):
-    """Without io_uring, as in a container that forbids it."""
-
-    name = "huahuo-send"
-    note = "as huahuo, but a `send` for each connection"
-    sends = "send"
-
-
 class HuahuoTransport(Huahuo):
     """Without the part in C."""
 
@@ -119,14 +108,6 @@ class HuahuoWorkers(Huahuo):
     name = "huahuo-workers"
     note = "as huahuo, with `--workers 2`"
     workers = 2
-
-
-class HuahuoBodies(Huahuo):
-    """What `publish` itself costs is left out: an entrance that no application has."""
-
-    name = "huahuo-bodies"
-    note = "as huahuo, but finished events go to the log, without `publish`, its checks and its encoding"
-    bodies = True
 
 
 def _of(stream: str) -> bytes:

@@ -36,9 +36,7 @@ class Descriptors:
         self._transports[self._count] = transport
         return self._count
 
-    def send_each(
-        self, _ring: object | None, descriptors: Sequence[int], frames: Sequence[bytes]
-    ) -> list[tuple[int, int]]:
+    def send_each(self, descriptors: Sequence[int], frames: Sequence[bytes]) -> list[tuple[int, int]]:
         """See `huahuo.transport.native`. What is written to a socket that has ended is lost, as in TCP."""
         self._marks.sometimes("an event for many in one call", len(descriptors) > 1)
         short = []
@@ -55,14 +53,14 @@ class Descriptors:
 
 
 def _no_kernel(*_: object) -> Any:
-    raise OSError(errno.EPERM, "a simulated kernel has no io_uring and no epoll")
+    raise OSError(errno.EPERM, "a simulated kernel has no epoll")
 
 
 @contextlib.contextmanager
 def direct_writes(seed: int, marks: Marks) -> Iterator[None]:
     """Let services write so that are started meanwhile."""
     descriptors = Descriptors(seed, marks)
-    part_in_c = native.Native(_no_kernel, descriptors.send_each, _no_kernel, _no_kernel, _no_kernel)
+    part_in_c = native.Native(descriptors.send_each, _no_kernel, _no_kernel, _no_kernel)
     with (
         patch.object(native, "found", lambda: part_in_c),
         patch.object(sends, "_has_sockets", lambda: True),

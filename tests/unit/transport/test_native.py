@@ -1,4 +1,4 @@
-"""The part in C: many frames in one call, by `send` or by io_uring, and what it says of the others."""
+"""The part in C: many frames in one call, and what it says of the others."""
 
 import contextlib
 import errno
@@ -11,24 +11,15 @@ from pathlib import Path
 import pytest
 
 from huahuo.transport import native
-from tests.support.absent import absent
-from tests.support.sends import NEEDS, RINGS, need
+from tests.support.sends import NEEDS
 
 pytestmark = pytest.mark.skipif(native.found() is None, reason=NEEDS)
 
 
-@pytest.fixture(params=[*RINGS, "send"])
-def ring(request: pytest.FixtureRequest) -> object | None:
-    need(request.param)
+def send(descriptors: list[int], frames: list[bytes]) -> list[tuple[int, int]]:
     found = native.found()
     assert found is not None
-    return found.open_ring() if request.param == "io_uring" else None
-
-
-def send(ring: object | None, descriptors: list[int], frames: list[bytes]) -> list[tuple[int, int]]:
-    found = native.found()
-    assert found is not None
-    return list(found.send_each(ring, descriptors, frames))
+    return list(found.send_each(descriptors, frames))
 
 
 @contextlib.contextmanager
@@ -49,46 +40,44 @@ def test_no_format_needs_what_the_headers_of_a_later_python_leave_out() -> None:
     assert not [each for each in formats if "#" in each], "built for 3.13, it is refused by 3.12"
 
 
-def test_every_socket_gets_its_frame_also_if_there_are_more_than_a_submission_holds(
-    ring: object | None,
-) -> None:
+def test_every_socket_gets_its_frame_also_if_there_are_more_than_a_submission_holds() -> None:
     with pairs(600) as made:
         frames = [b"%d" % number * 3 for number in range(600)]
-        assert send(ring, [one.fileno() for one, _ in made], frames) == []
+        assert send([one.fileno() for one, _ in made], frames) == []
         assert [other.recv(100) for _, other in made] == frames
 
 
-def test_a_socket_that_takes_less_is_told_with_the_bytes_it_took(ring: object | None) -> None:
+def test_a_socket_that_takes_less_is_told_with_the_bytes_it_took() -> None:
     with pairs(3) as made:
         large = random.Random(1).randbytes(4 << 20)
-        ((at, written),) = send(ring, [one.fileno() for one, _ in made], [b"a", large, b"c"])
+        ((at, written),) = send([one.fileno() for one, _ in made], [b"a", large, b"c"])
         assert (at, made[1][1].recv(8 << 20)) == (1, large[:written])
         assert 0 < written < len(large)
 
 
-def test_a_full_socket_is_told_and_takes_nothing(ring: object | None) -> None:
+def test_a_full_socket_is_told_and_takes_nothing() -> None:
     with pairs(2) as made:
         (full, _), (other, its_end) = made
         with contextlib.suppress(BlockingIOError):
             while True:
                 full.send(b"x" * 4096)
-        assert send(ring, [full.fileno(), other.fileno()], [b"more", b"b"]) == [(0, -errno.EAGAIN)]
+        assert send([full.fileno(), other.fileno()], [b"more", b"b"]) == [(0, -errno.EAGAIN)]
         assert its_end.recv(10) == b"b"
 
 
-def test_a_peer_that_is_gone_and_a_closed_descriptor_fail_alone(ring: object | None) -> None:
+def test_a_peer_that_is_gone_and_a_closed_descriptor_fail_alone() -> None:
     with pairs(2) as made:
         (lonely, gone), (other, its_end) = made
         gone.close()
         with socket.socket() as closed:
             number = closed.fileno()
-        result = send(ring, [lonely.fileno(), number, other.fileno()], [b"a", b"b", b"c"])
+        result = send([lonely.fileno(), number, other.fileno()], [b"a", b"b", b"c"])
         assert result == [(0, -errno.EPIPE), (1, -errno.EBADF)]
         assert its_end.recv(10) == b"c"
 
 
-def test_an_empty_call_does_nothing(ring: object | None) -> None:
-    assert send(ring, [], []) == []
+def test_an_empty_call_does_nothing() -> None:
+    assert send([], []) == []
 
 
 @pytest.mark.parametrize(
@@ -104,46 +93,7 @@ def test_an_empty_call_does_nothing(ring: object | None) -> None:
     ],
 )
 def test_what_is_no_descriptor_or_no_frame_is_refused(
-    ring: object | None, descriptors: list[int], frames: list[bytes], error: type[Exception]
+    descriptors: list[int], frames: list[bytes], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        send(ring, descriptors, frames)
-
-
-def test_a_ring_is_only_a_ring() -> None:
-    with pytest.raises(ValueError, match="PyCapsule"):
-        send(object(), [1], [b""])
-
-
-def test_both_ways_do_the_same_over_random_calls(request: pytest.FixtureRequest) -> None:
-    """The same frames to the same kinds of sockets: full ones, small ones, closed ones."""
-    if not RINGS:
-        absent(request, "io_uring: new events were written by `send` alone")
-        return
-    found = native.found()
-    assert found is not None
-    rings: list[object | None] = [found.open_ring(), None]
-    for seed in range(30):
-        told: list[list[tuple[int, int]]] = []
-        heard: list[list[bytes]] = []
-        for ring in rings:
-            chance = random.Random(seed)
-            told_now: list[tuple[int, int]] = []
-            with pairs(chance.randint(1, 40)) as made:
-                for one, other in made:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << chance.randint(11, 16))
-                    if chance.random() < 0.1:
-                        other.close()
-                received = [b""] * len(made)
-                for _ in range(chance.randint(1, 8)):
-                    chosen = [at for at in range(len(made)) if chance.random() < 0.7]
-                    frames = [chance.randbytes(chance.choice((0, 1, 100, 5_000, 200_000))) for _ in chosen]
-                    told_now += send(ring, [made[at][0].fileno() for at in chosen], frames)
-                    for at, (_, other) in enumerate(made):
-                        if other.fileno() >= 0 and chance.random() < 0.5:
-                            with contextlib.suppress(BlockingIOError):
-                                received[at] += other.recv(chance.randint(1, 1 << 20))
-            told.append(told_now)
-            heard.append(received)
-        assert told[0] == told[1]
-        assert heard[0] == heard[1]
+        send(descriptors, frames)

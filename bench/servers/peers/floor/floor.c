@@ -1,25 +1,24 @@
 /* The floor of everybody who sends each event to each connection by itself: a WebSocket server that does nothing else.
  *
- *     floor send|uring      one `send` for each connection, or io_uring with up to 512 sends a call
- *     floor probe           ends with 0 if io_uring can be used here
- *
  * It publishes as bench/servers/source.py does, with its commands `upto`, `rate`, `feeds`, `feeds_rate`, `bursts` and
  * `stop` as lines on stdin. A client's room is its path, /0 is the group. It keeps nothing, checks nothing, and waits
  * for a receiver whose socket is full.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
-
-#include "../../../../transport/native/uring.h"
+#include <unistd.h>
 
 #define USERS_MAX 200000
 #define FRAME_BYTES 1024
@@ -29,12 +28,8 @@ static const char *FRONT = "{\"type\":\"check_progress\",\"~\":%llu,\"t\":%llu,"
 static const char *BACK = "\"email_id\":1,\"progress\":75,\"message\":\"正在检查邮件 15/20\",\"check_id\":88,"
                           "\"timestamp\":\"2026-11-24T10:31:07.114Z\"}";
 
-static int poller, listener, answers, members, group[USERS_MAX], feed[USERS_MAX], queued;
+static int poller, listener, answers, members, group[USERS_MAX], feed[USERS_MAX];
 static uint64_t number, target, numbers[USERS_MAX];
-static bool by_ring;
-static struct ring ring;
-static struct { int fd; uint8_t *frame; size_t size; } queue[RING_SENDS_MAX];
-static uint8_t arena[RING_SENDS_MAX][FRAME_BYTES];
 
 static void die(const char *what) {
     perror(what);
@@ -61,31 +56,6 @@ static void send_rest(int fd, const uint8_t *data, size_t size) {
     }
 }
 
-static void flush(void) {
-    if (!by_ring || !queued) return;
-    for (int i = 0; i < queued; i++) ring_put_send(&ring, queue[i].fd, queue[i].frame, queue[i].size, (uint64_t)i);
-    unsigned seen, ended = ring_submit(&ring, &seen);
-    if (ended != (unsigned)queued) die("io_uring");
-    while (ended--) {
-        uint64_t i;
-        int n = ring_take(&ring, &i);
-        if (n == -EAGAIN) n = 0;
-        if (n >= 0 && (size_t)n < queue[i].size) send_rest(queue[i].fd, queue[i].frame + n, queue[i].size - (size_t)n);
-    }
-    queued = 0;
-}
-
-static void put(int fd, uint8_t *frame, size_t size) {
-    if (!by_ring) {
-        send_rest(fd, frame, size);
-        return;
-    }
-    if (queued == RING_SENDS_MAX) flush();
-    queue[queued].fd = fd;
-    queue[queued].frame = frame;
-    queue[queued++].size = size;
-}
-
 static size_t make_frame(uint8_t *frame, uint64_t n, uint64_t at_ns, unsigned pad) {
     char text[FRAME_BYTES];
     int size = sprintf(text, FRONT, (unsigned long long)n, (unsigned long long)at_ns);
@@ -104,18 +74,10 @@ static size_t make_frame(uint8_t *frame, uint64_t n, uint64_t at_ns, unsigned pa
 }
 
 static void publish(unsigned user, uint64_t at_ns, unsigned pad) {
-    if (by_ring && queued == RING_SENDS_MAX) flush();
-    if (user) {
-        uint8_t *frame = arena[by_ring ? queued : 0];
-        size_t size = make_frame(frame, ++numbers[user], at_ns, pad);
-        if (feed[user]) put(feed[user], frame, size);
-        return;
-    }
     static uint8_t frame[FRAME_BYTES];
-    flush(); /* the frame of the event before */
-    size_t size = make_frame(frame, ++number, at_ns, pad);
-    for (int i = 0; i < members; i++) put(group[i], frame, size);
-    flush();
+    size_t size = make_frame(frame, user ? ++numbers[user] : ++number, at_ns, pad);
+    if (user && feed[user]) send_rest(feed[user], frame, size);
+    for (int i = 0; !user && i < members; i++) send_rest(group[i], frame, size);
 }
 
 static void answer(uint64_t published, uint64_t start_ns, double late50, double late99) {
@@ -144,15 +106,11 @@ static void open_loop(double per_s, unsigned count, unsigned users, unsigned bur
     uint64_t start = now_ns(), published = 0;
     for (unsigned n = 0; n < count; n++) {
         uint64_t due = start + (uint64_t)(n / per_s * 1e9);
-        if (now_ns() < due) {
-            flush();
-            wait_until(due);
-        }
+        if (now_ns() < due) wait_until(due);
         late[n] = (double)(now_ns() - due) / 1e6;
         for (unsigned i = 0; i < (burst ? burst : 1); i++, published++)
             publish(burst ? (unsigned)(published % users) + 1 : 0, due, pad);
     }
-    flush();
     qsort(late, count, sizeof *late, compare);
     answer(published, start, late[count / 2], late[count * 99ull / 100]);
     free(late);
@@ -162,7 +120,6 @@ static void feeds(unsigned users, double seconds) {
     uint64_t start = now_ns(), published = 0;
     while ((double)(now_ns() - start) < seconds * 1e9)
         for (int i = 0; i < AT_ONCE; i++) publish((unsigned)(published++ % users) + 1, now_ns(), 0);
-    flush();
     answer(published, start, 0, 0);
 }
 
@@ -223,17 +180,8 @@ static void watch(int fd) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &want)) die("epoll_ctl");
 }
 
-int main(int argc, char **argv) {
+int main(void) {
     signal(SIGPIPE, SIG_IGN);
-    by_ring = argc > 1 && argv[1][0] != 's';
-    if (by_ring) {
-        int error = ring_open(&ring);
-        if (error) {
-            fprintf(stderr, "io_uring: %s\n", strerror(-error));
-            return 1;
-        }
-        if (argv[1][0] == 'p') return 0;
-    }
     answers = getenv("BENCH_ANSWERS_FD") ? atoi(getenv("BENCH_ANSWERS_FD")) : 1;
     struct sockaddr_in at = {.sin_family = AF_INET};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
