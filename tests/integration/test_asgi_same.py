@@ -27,7 +27,7 @@ MORE: Final = (
     "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
     "test_server_faults", "test_server_flow", "test_server_input", "test_server_leaving",
     "test_server_pipelining",
-    "test_compression", "test_client_commands", "test_client_end", "test_client_over_http",
+    "test_compression", "test_client_commands", "test_client_end",
     "test_client_resume",
     "test_server_batches", "test_server_rest", "test_server_unauthenticated", "test_server_uvloop",
     "test_http_fairness", "test_http_half_closed", "test_lists", "test_openapi", "test_copies",

@@ -4,27 +4,20 @@ The service says it (`GET /who`), so that clients without a WebSocket know which
 """
 
 import asyncio
-import gc
-import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from websockets.exceptions import ConnectionClosedError
 
 from huahuo import Huahuo, Principal
 from huahuo.transport.client.client import Client
-from huahuo.transport.client.http_socket import HttpSocket
 from huahuo.transport.client.model import Online
 from huahuo.transport.words import http_en
-from tests.support.drivers.clients import BACKOFF_S, Heard, collect
+from tests.support.drivers.clients import BACKOFF_S, Heard
 from tests.support.drivers.http import client as http_client
 from tests.support.patience import WITHIN_S
-from tests.support.servers.refusing_proxy import refusing_proxy
+from tests.support.simulator.http_socket import HttpSocket
 from tests.support.worlds.everywhere import WAYS, running
 
 USERS = {
@@ -37,17 +30,6 @@ USERS = {
 
 def application(tmp_path: Path) -> Huahuo:
     return Huahuo(data=tmp_path / "data", port=0, authenticate=USERS.get)
-
-
-@asynccontextmanager
-async def blocked(app: Huahuo) -> AsyncIterator[str]:
-    """The address of a proxy in front of the application that refuses every upgrade."""
-    async with (
-        asyncio.timeout(WITHIN_S),
-        running(app, "own port") as url,
-        refusing_proxy(urlsplit(url).port or 0) as proxy,
-    ):
-        yield f"http://127.0.0.1:{proxy.port}"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -66,17 +48,6 @@ async def test_the_service_says_who_a_token_is(tmp_path: Path, way: str) -> None
             assert (await stranger.get("/who")).status_code == 401
         async with http_client(url) as stranger:
             assert (await stranger.get("/who")).status_code == 401
-
-
-async def test_a_client_without_a_websocket_gets_the_events_of_its_user(tmp_path: Path) -> None:
-    app = application(tmp_path)
-    async with blocked(app) as url, Client(url, token="alice-1", backoff_s=BACKOFF_S) as client:
-        heard = Heard(client)
-        async with client.events("user/alice@example.com", "start") as events:
-            await app.publish("user/alice@example.com", "parcel_seen", {"n": 1})
-            (event,) = await collect(events, 1)
-            assert event.data["n"] == 1
-        assert (await heard.wait(Online)).user["user_id"] == "alice@example.com"
 
 
 async def test_over_http_a_token_of_another_user_is_refused_and_the_connection_goes_on(
@@ -111,7 +82,7 @@ async def key_of(url: str, token: str, *rights: str) -> str:
 @pytest.mark.parametrize("right", ["write", "publish"])
 async def test_a_key_that_may_only_write_is_somebody(tmp_path: Path, right: str) -> None:
     app = application(tmp_path)
-    async with blocked(app) as url:
+    async with running(app, "own port") as url:
         key = await key_of(url, "root-1", right)
         async with Client(url, token=key, backoff_s=BACKOFF_S) as client:
             assert (await Heard(client).wait(Online)).user["user_id"] == 1
@@ -124,42 +95,3 @@ async def test_a_key_for_codes_alone_has_no_connection_and_is_told_why(tmp_path:
         async with http_client(url, key) as http:
             answer = await http.get("/who")
             assert (answer.status_code, answer.json()["detail"]) == (403, http_en.KEY_CANNOT_CONNECT)
-
-
-@pytest.mark.parametrize(
-    ("token", "told"),
-    [
-        ("no.eyJ1c2VyX2lkIjo3fQ.jwt", {"user_id": 7, "username": "7", "is_admin": False, "groups": []}),
-        ("opaque", None),
-    ],
-)
-async def test_of_a_server_that_is_older_than_the_client_the_token_says_it(
-    token: str, told: dict[str, Any] | None
-) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        status = b"404 Not Found" if asked.startswith(b"GET /who ") else b"403 Forbidden"
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    async with asyncio.timeout(WITHIN_S), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        socket = HttpSocket(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws", timeout_s=WITHIN_S)
-        await socket.send(msgspec.json.encode({"action": "authenticate", "token": token}))
-        if told is None:
-            with pytest.raises(ConnectionClosedError):
-                await socket.recv()
-            assert "update the server" in socket.reason
-        else:
-            assert msgspec.json.decode(await socket.recv())["user"] == told
-        await socket.close()
-
-
-async def test_a_socket_that_is_closed_at_once_leaves_nothing_unawaited() -> None:
-    socket = HttpSocket("ws://127.0.0.1:9/ws", timeout_s=WITHIN_S)
-    await socket.send(b'{"action":"heartbeat"}')
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        await socket.close()
-        gc.collect()
-    assert [str(one.message) for one in told] == []

@@ -17,7 +17,6 @@ from huahuo.eventstore.zstd.frames import (
     Dictionary,
 )
 from huahuo.transport.client.fetch import Unreachable, get
-from huahuo.transport.client.http_socket import HttpSocket
 from huahuo.transport.client.model import ProtocolViolation
 from huahuo.transport.client.socket import MESSAGE_BYTES_MAX, SUBPROTOCOL, ZSTD_SUBPROTOCOL
 from huahuo.transport.protocol.kinds import DictionaryPlace
@@ -35,9 +34,7 @@ class Receiver:
         self._timeout_s = timeout_s
         self._known: dict[int, Decompressor] = {}
 
-    async def receive(
-        self, socket: "ClientConnection | HttpSocket", place: DictionaryPlace | None
-    ) -> str | bytes:
+    async def receive(self, socket: ClientConnection, place: DictionaryPlace | None) -> str | bytes:
         """The next message. `place`: the dictionary of binary messages.
 
         Raises:

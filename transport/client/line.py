@@ -4,25 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from inspect import isawaitable
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from huahuo.transport.client.http_socket import HttpSocket
 from huahuo.transport.client.inflow import Receiver
 from huahuo.transport.client.model import ClientStopped, Problem, ProtocolViolation
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.socket import close_socket, open_socket
 from huahuo.transport.protocol.codes import CloseCode
 
-REFUSED_MAX: Final = 2
-"""After this many WebSockets in a row that never opened, plain HTTP is tried. If it fails too, the server is
-down, and a WebSocket is next."""
-SOCKET_AGAIN_S: Final = 600.0
-"""For this long a network that blocks WebSockets is not asked for one again."""
-
-type Socket = ClientConnection | HttpSocket
 type TokenSource = Callable[[], str | Awaitable[str]]
 
 
@@ -63,7 +55,7 @@ class Line:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:  # fmt: skip
         """`pump` hands on what the session says, `arm` sets the timer for its deadline."""
-        self.socket: Socket | None = None
+        self.socket: ClientConnection | None = None
         self.write = asyncio.Event()
         """Set: the session may have messages to send."""
         self._url = url
@@ -76,8 +68,6 @@ class Line:
         self._arm = arm
         self._problem = problem
         self._spawn = spawn
-        self._refused = 0
-        self._refused_s = 0.0
 
     async def use_once(self) -> tuple[int | None, str]:
         """Open a connection and use it until it ends. The close code (None: no close came) and the reason."""
@@ -87,34 +77,21 @@ class Line:
             return None, f"no token: {type(error).__name__}"
         if self._session.phase == "stopped":
             return None, ""
-        socket: Socket
-        if self._blocked():
-            self._refused = 0  # what plain HTTP cannot reach either is down
-            socket = HttpSocket(self._url, timeout_s=self._open_timeout_s)
-            return await self._use(socket, token)
-        self._refused_s = asyncio.get_running_loop().time()
-        self._refused += 1
         try:
-            socket = await open_socket(
-                self._url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
-            )
+            socket = await self._open()
         except InvalidStatus as error:
             too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
             return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
         except (OSError, TimeoutError, WebSocketException) as error:
-            if isinstance(error, ConnectionRefusedError):
-                self._refused = 0  # nobody listens, so plain HTTP would not get through either
             return None, f"{type(error).__name__}: {error}"
-        self._refused = 0
         return await self._use(socket, token)
 
-    def _blocked(self) -> bool:
-        """Whether WebSockets seem to be blocked, so that plain HTTP is tried. A proxy is the caller's way."""
-        if self._proxy is not None or self._refused < REFUSED_MAX:
-            return False
-        return asyncio.get_running_loop().time() - self._refused_s < SOCKET_AGAIN_S
+    async def _open(self) -> ClientConnection:
+        return await open_socket(
+            self._url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+        )
 
-    async def _use(self, socket: Socket, token: str) -> tuple[int | None, str]:
+    async def _use(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
         self.socket = socket
         try:
             if socket.subprotocol not in self._receiver.offered:
@@ -124,7 +101,7 @@ class Line:
             self.socket = None
             await close_socket(socket)
 
-    async def _converse(self, socket: Socket, token: str) -> tuple[int | None, str]:
+    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
         loop = asyncio.get_running_loop()
         self._session.connected(token, loop.time())
         self._pump()
@@ -132,8 +109,6 @@ class Line:
         try:
             while True:
                 raw = await self._receiver.receive(socket, self._session.dictionary)
-                if isinstance(socket, HttpSocket):
-                    self._refused = REFUSED_MAX  # it works: come back the same way
                 self._session.received(raw, loop.time())
                 self._pump()
         except ConnectionClosed as error:
@@ -144,7 +119,7 @@ class Line:
         finally:
             writer.cancel()
 
-    async def _send_all(self, socket: Socket) -> None:
+    async def _send_all(self, socket: ClientConnection) -> None:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionClosed):  # the reader raises it too
             while True:

@@ -19,9 +19,7 @@ class Sockets:
     def sends(self) -> Sends:
         return Sends(send_each=self.send_each)
 
-    def send_each(
-        self, _ring: object | None, descriptors: Sequence[int], frames: Sequence[bytes]
-    ) -> list[tuple[int, int]]:
+    def send_each(self, descriptors: Sequence[int], frames: Sequence[bytes]) -> list[tuple[int, int]]:
         if self.fails:
             raise MemoryError
         assert len(set(descriptors)) == len(descriptors), "a descriptor occurs once in a call"

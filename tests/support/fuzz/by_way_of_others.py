@@ -1,9 +1,6 @@
 """What comes by way of proxies, ASGI servers, SSE, Microsoft Graph and forms. See `targets`."""
 
-import asyncio
 import contextlib
-import math
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -16,8 +13,6 @@ from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.web.answers import Answer
 from huahuo.mailcheck.web.graph import Graph
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.client import http_answers
-from huahuo.transport.client.place_over_http import said_by
 from huahuo.transport.http import asgi_scope
 from tests.support.fuzz.looped import done
 
@@ -63,34 +58,6 @@ def scopes(data: bytes) -> None:
     asgi_scope.all_of(scope, b"host")
     asgi_scope.has_body(scope)
     asgi_scope.must_be_utf8(scope)
-
-
-# What clients are answered -------------------------------------------------------------------------------
-
-STREAMED: Final = (
-    b'id: a:7\ndata: {"type":"t","seq":7}\n\n:\n\nretry: 2000\n\nid: a:9\nevent: gap\ndata: {"first":9}\n\n',
-    b'event: goaway\ndata: {"retry_s":2}\n\ndata: []\n\n',
-)
-
-
-def streamed(data: bytes) -> None:
-    """Server-sent events as the Python client reads them: in pieces, or in one."""
-    text = data.decode("utf-8", "replace")
-    step = max(1, len(text) // _PIECES_MAX)
-    pieces = [text[at : at + step] for at in range(0, len(text), step)]
-    found = done(_events(pieces))
-    assert found == done(_events([text]))
-    http_answers.json_object(data)
-    said_by(text)
-
-
-async def _events(pieces: list[str]) -> list[tuple[str, Any]]:
-    async def parts() -> AsyncIterator[str]:
-        for piece in pieces:
-            yield piece
-
-    async with asyncio.timeout(None) as limit:
-        return [one async for one in http_answers.events(http_answers.lines(parts(), limit, math.inf))]
 
 
 # Mail ----------------------------------------------------------------------------------------------------

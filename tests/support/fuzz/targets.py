@@ -257,7 +257,6 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "forwarded": Target(passed_on.forwarded, (), passed_on.FORWARDED),
     "scopes": Target(passed_on.scopes, (UnicodeDecodeError,), passed_on.SCOPES),
-    "streamed": Target(passed_on.streamed, (), passed_on.STREAMED),
     "graph": Target(passed_on.graph, (), passed_on.GRAPH),
     "uploads": Target(passed_on.uploads, (), passed_on.UPLOADS),
 }

@@ -18,7 +18,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from huahuo.transport.client import Client
-from huahuo.transport.client.http_socket import HttpSocket
 from huahuo.transport.client.model import (
     ClientError,
     ClientStopped,
@@ -34,6 +33,7 @@ from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode, ErrorCode
 from tests.support.checkers.history import Applied, Door, Follower, History
 from tests.support.simulator.asking import Asks
+from tests.support.simulator.http_socket import HttpSocket
 from tests.support.simulator.kept import Habits, Kept, Waiting
 from tests.support.simulator.node import HOST, PORT, Node, SimClock
 
@@ -124,7 +124,7 @@ class Device(Asks):
                 backoff_s=(0.3, 4.0),
             )
             if self.habits.no_websocket:
-                vars(client._line)["_blocked"] = lambda: True  # noqa: SLF001  as such a network does
+                vars(client._line)["_open"] = self._open_over_http  # noqa: SLF001  as a browser's client does
             client.on_status(self._status)
             self._note_what_is_sent_again(client)
             with contextlib.suppress(ClientStopped):
@@ -342,7 +342,7 @@ class Device(Asks):
         # A sender's order is that of its first calls, as long as the service answers at once: what is sent
         # again, after a lost connection or a passing error, comes when it comes.
         self._calls += 1
-        one.asked.line = 0 if one.sent or self._over_http(client) else self._calls
+        one.asked.line = 0 if one.sent or self.habits.no_websocket else self._calls
         one.sent, asked_s = True, self.node.loop.time()
         try:
             async with asyncio.timeout(COMMAND_S):
@@ -361,14 +361,13 @@ class Device(Asks):
             one.asked.line = 0
             return None
         late = self.node.loop.time() - asked_s > AT_ONCE_S or one.asked.command in self._sent_again
-        if late or self._over_http(client):
+        if late or self.habits.no_websocket:  # each command is a request of its own, which has no order
             one.asked.line = 0
         self._done(one, reply)
         return reply
 
-    def _over_http(self, client: Client) -> bool:
-        """Whether each command is a request of its own, which has no order."""
-        return self.habits.no_websocket or isinstance(client._line.socket, HttpSocket)  # noqa: SLF001
+    async def _open_over_http(self) -> HttpSocket:
+        return HttpSocket(f"ws://{HOST}:{PORT}/ws", timeout_s=10.0)
 
     async def _send_again(self) -> None:
         """What the last life left without an answer, and from then on what timed out."""

@@ -1,33 +1,31 @@
-"""The protocol over plain HTTP, for networks in which no WebSocket can be opened.
+"""The protocol over plain HTTP, as the browser's client speaks it where no WebSocket can be opened.
 
-To the client it looks like a WebSocket: what the client sends becomes requests, and what they answer becomes
+To a client it looks like a WebSocket: what the client sends becomes requests, and what they answer becomes
 messages of the protocol. Each stream is one answer of server-sent events (docs/http.md). Anything that goes
 wrong ends the socket, and the client comes back with its cursors, as after any lost connection.
-`web/client/src/client/http_socket.ts` is the same for browsers.
+So the simulator drives the HTTP interface as `web/client/src/client/http_socket.ts` does.
 """
 
 import asyncio
+import contextlib
 import json
 import math
-from collections.abc import Coroutine, Mapping
+import ssl
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import httpx
 import msgspec
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from huahuo.transport.client.http_answers import Refused, events, json_object, lines
-from huahuo.transport.client.place_over_http import Asked, Json, place_of, said_by
 from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.kinds import MOVING
 
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx
+type Json = dict[str, Any]
 
 _SPANS: Final = tuple(sorted(MOVING - {"events", "snapshot"}))
 """The kinds that move the place and hold no events: a page has a list of each under its name."""
@@ -38,11 +36,6 @@ _PAGE_S: Final = 20.0
 _COMMAND_S: Final = 60.0
 """A connection counts as dead when an answer has not begun after this. A command is sent again."""
 _FORBIDDEN: Final = 403
-_NOT_FOUND: Final = 404
-_OLDER: Final = (
-    "the server is older than this client and cannot say whom this token names: update the server, or use a"
-    " token with the claim user_id or sub"
-)
 _CLOSES: Final[Mapping[str, CloseCode]] = {
     "token_expired": CloseCode.TOKEN_EXPIRED,
     "token_invalid": CloseCode.TOKEN_INVALID,
@@ -50,11 +43,43 @@ _CLOSES: Final[Mapping[str, CloseCode]] = {
 }
 
 
-@cache
-def _trusted() -> "ssl.SSLContext":
-    """Made once: reading the certificates holds up the loop for 20 ms and more, at each reconnect."""
-    import httpx
+class Refused(Exception):  # noqa: N818  a refusal that the server explains
+    """The server refused a request, and says why in a problem (RFC 9457)."""
 
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(str(problem.get("detail", status)))
+        self.status = status
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """Which problem it is; "" if the answer had none."""
+        return str(self.problem.get("code", ""))
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Where a reader wants to begin. A number counts in the log `log`."""
+
+    stream: str
+    after: int | str
+    log: str | None
+
+
+def place_of(asked: Asked, page: Json | None) -> Json:
+    """How the server placed the reader, as `subscribed` says it. `page` None: it may not read the stream."""
+    if page is None:
+        return {"outcome": "denied", "after": 0, "first": 0, "head": 0}
+    begin = page["next"]
+    if isinstance(asked.after, int) and page["outcome"] == "resumed":
+        begin = asked.after
+    elif page["events"]:
+        begin = page["events"][0]["seq"] - 1
+    return {"outcome": page["outcome"], "after": begin, "first": 1, "head": page["next"]}
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Made once: reading the certificates holds up the loop for 20 ms and more, at each reconnect."""
     return httpx.create_ssl_context()
 
 
@@ -65,8 +90,6 @@ class HttpSocket:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         """`url`: the WebSocket's address; the API is below its directory."""
-        import httpx
-
         parts = urlsplit(url)
         scheme = "https" if parts.scheme == "wss" else "http"
         base = f"{scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}/"
@@ -140,7 +163,7 @@ class HttpSocket:
     async def _authenticate(self, message: Json) -> None:
         self._language = message.get("language", self._language)
         before, self._token = self._token, message["token"]
-        said = await self._who()
+        said = await self._ask("who")
         user: Json = said["user"]
         places: list[tuple[str, Json, Json | None]]
         if not before:
@@ -164,17 +187,6 @@ class HttpSocket:
         for stream, _place, page in places:
             if page is not None:
                 self._follow(stream, page)
-
-    async def _who(self) -> Json:
-        try:
-            return await self._ask("who")
-        except Refused as refused:
-            if refused.status != _NOT_FOUND:
-                raise
-        said = said_by(self._token)
-        if said is None:
-            raise OSError(_OLDER)
-        return said
 
     async def _begin(self, resume: Json, user: Json) -> list[tuple[str, Json, Json | None]]:
         cursors: Mapping[str, int] = resume.get("cursors") or {}
@@ -328,5 +340,40 @@ class HttpSocket:
             self._inbox.put_nowait(None)
 
 
-def _refusal(answer: "httpx.Response") -> Refused:
+def _refusal(answer: httpx.Response) -> Refused:
     return Refused(answer.status_code, json_object(answer.content))
+
+
+def json_object(content: bytes) -> Json:
+    """The object in a body; an empty one if the body holds something else."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = msgspec.json.decode(content)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+async def lines(parts: AsyncIterator[str], limit: asyncio.Timeout, silence_s: float) -> AsyncIterator[str]:
+    """The lines. Each part of them, also of a comment, moves the limit on."""
+    loop, line = asyncio.get_running_loop(), list[str]()
+    async for part in parts:
+        limit.reschedule(None if silence_s == math.inf else loop.time() + silence_s)
+        first, *more = part.split("\n")
+        line.append(first)
+        for begun in more:
+            yield "".join(line)
+            line = [begun]
+
+
+async def events(of: AsyncIterator[str]) -> AsyncIterator[tuple[str, Json]]:
+    """The server-sent events of an answer: name and data."""
+    name = data = ""
+    async for line in of:
+        if line.startswith("event: "):
+            name = line[7:]
+        elif line.startswith("data: "):
+            data = line[6:]
+        elif not line:
+            if data:
+                yield name, json_object(data.encode())
+            name = data = ""
