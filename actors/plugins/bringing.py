@@ -22,7 +22,8 @@ def bring_all(
     `settings` are instances of `Plugin.settings` by the plug-in's name; one that is missing has its defaults.
 
     Raises:
-        ValueError: two plug-ins bring the same name, or a setting cannot be used. The text says which.
+        ValueError: two plug-ins bring the same name, a setting cannot be used, or a package is missing. The
+            text says which.
     """
     found: dict[str, Brought] = {}
     for plugin in plugins:
@@ -31,7 +32,13 @@ def bring_all(
         own = settings.get(plugin.name)
         if own is None and plugin.settings is not None:
             own = plugin.settings()
-        found[plugin.name] = brought = plugin.bring(replace(host, settings=own))
+        try:
+            found[plugin.name] = brought = plugin.bring(replace(host, settings=own))
+        except ModuleNotFoundError as error:
+            if not plugin.extra:
+                raise
+            needs = f"the plug-in {plugin.name} needs a package that is not installed ({error.name})"
+            raise ValueError(f"{needs}: pip install '{plugin.extra}'") from None
         _register(brought, host, registry)
         registry.events(*plugin.event_types)
     parts = [one.user_snapshot for one in found.values() if one.user_snapshot is not None]

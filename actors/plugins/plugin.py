@@ -225,6 +225,11 @@ class Plugin(Protocol):
         ...
 
     @property
+    def extra(self) -> str:
+        """What to install where a package that it imports in `bring` is missing, as `huahuo[mail]`."""
+        return ""
+
+    @property
     def settings(self) -> type[msgspec.Struct] | None:
         """A struct of settings, each with a default.
 

@@ -275,8 +275,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sends: Annotated[
         Literal["auto", "send", "transport"],
         Meta(
-            description="how new events are written to sockets: send needs the part in C, which then reads acks"
-            " too; transport: by the event loop; auto: send where it is built"
+            description="how new events are written to sockets: send needs the part in C, which then reads"
+            " acks too; transport: by the event loop; auto: send where it is built"
         ),
     ] = _WIRE.sends
     log: Annotated[

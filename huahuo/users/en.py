@@ -14,6 +14,9 @@ OLD_PASSWORD_WRONG = "the old password is wrong"  # noqa: S105  a text
 NAME_TAKEN = "this name is taken"
 NAME_INVALID = "a name has 1 to {} visible characters and no blank at its ends"
 PASSWORD_LENGTH = "a password has {} to {} characters"  # noqa: S105  a text
+NEEDS_ARGON2 = (
+    "this service has no passwords: its operator can install them by pip install 'huahuo[passwords]'"
+)
 REGISTRATION_OFF = "registration is switched off"
 LINK_USED = "this link was used, or is of another start of the service"
 USERS_ALREADY = "there are users already"

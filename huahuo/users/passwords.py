@@ -6,25 +6,34 @@ replaces it.
 
 import hashlib
 import hmac
-from typing import Final
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from huahuo.users import en, zh
 from huahuo.users.users import UserRefused
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 CHARS_MIN: Final = 8
 CHARS_MAX: Final = 256
 _BROUGHT_ROUNDS: Final = 100_000
 _BROUGHT: Final = f"$pbkdf2-sha256-hex${_BROUGHT_ROUNDS}$"
 
-HASHER = PasswordHasher()
-"""argon2id with the parameters of RFC 9106 for servers."""
 UNKNOWN: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$aHVhaHVvIG5vYm9keSdzIQ$8Ae5ki2YV4NWoCnVeVYo0kEE9vKJD9b8MlEfGqXyRNo"
 )
 """The hash of nobody's password: a sign-in with an unknown name takes as long as any other."""
+
+
+@cache
+def hasher() -> "PasswordHasher":
+    """argon2id with the parameters of RFC 9106 for servers. Raises UserRefused: it is not installed."""
+    try:
+        from argon2 import PasswordHasher
+    except ModuleNotFoundError:
+        raise UserRefused("forbidden", en.NEEDS_ARGON2, zh.NEEDS_ARGON2) from None
+    return PasswordHasher()
 
 
 def refuse_password(password: str) -> None:
@@ -37,8 +46,8 @@ def refuse_password(password: str) -> None:
 
 
 def hashed(password: str) -> str:
-    """The hash to store."""
-    return HASHER.hash(password)
+    """The hash to store. Raises UserRefused as `hasher`."""
+    return hasher().hash(password)
 
 
 def brought(salt: str, digest: str) -> str:
@@ -47,18 +56,21 @@ def brought(salt: str, digest: str) -> str:
 
 
 def fits(stored: str, password: str) -> bool:
-    """Whether a password is that of a hash. A hash that cannot be read fits nothing."""
+    """Whether a password is that of a hash. A hash that cannot be read fits nothing. Raises as `hasher`."""
     if stored.startswith(_BROUGHT):
         salt, _, digest = stored.removeprefix(_BROUGHT).rpartition("$")
         given = password[: CHARS_MAX + 1].encode("utf-8", "replace")
         made = hashlib.pbkdf2_hmac("sha256", given, salt.encode(), _BROUGHT_ROUNDS)
         return hmac.compare_digest(made.hex(), digest)
+    verify = hasher().verify
+    from argon2.exceptions import InvalidHashError, VerificationError
+
     try:
-        return HASHER.verify(stored, password[: CHARS_MAX + 1])
+        return verify(stored, password[: CHARS_MAX + 1])
     except (VerificationError, InvalidHashError):
         return False
 
 
 def is_dated(stored: str) -> bool:
     """Whether a hash was made with other parameters than those of today."""
-    return stored.startswith(_BROUGHT) or HASHER.check_needs_rehash(stored)
+    return stored.startswith(_BROUGHT) or hasher().check_needs_rehash(stored)

@@ -14,6 +14,7 @@ OLD_PASSWORD_WRONG = "原密码错误"  # noqa: S105  a text
 NAME_TAKEN = "用户名已存在"
 NAME_INVALID = "用户名须为 1 到 {} 个可见字符，首尾不能有空格"
 PASSWORD_LENGTH = "密码长度须为 {} 到 {} 个字符"  # noqa: S105  a text
+NEEDS_ARGON2 = "本服务未安装密码登录，管理员可运行 pip install 'huahuo[passwords]'"
 REGISTRATION_OFF = "注册功能已禁用"
 LINK_USED = "此链接已使用，或属于服务的另一次启动"
 USERS_ALREADY = "已有用户"

@@ -17,6 +17,7 @@ class Mail(Plugin):
     """See the module."""
 
     name = "mail"
+    extra = "huahuo[mail]"
     settings = MailOptions
     secret_settings = SECRETS
     event_types = PUBLIC_TYPES

@@ -25,6 +25,9 @@ pytest.importorskip("hatchling", reason="the build backend is not installed")
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ("actors", "eventstore", "transport", "replay", "mailcheck")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+PACKAGES_MAX = 30
+BYTES_MAX = 90_000_000
+"""What `pip install huahuo` may bring, besides the bytecode that pip makes of it."""
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -95,6 +98,29 @@ def test_an_empty_environment_serves_the_console_and_runs_the_readme(wheel: Path
     new = {path.name for path in site.iterdir()} - before
     assert {name for name in new if not name.endswith(".dist-info")} == {"huahuo"}
     run(python, "-m", "pip", "install", "-q", wheel, cwd=work)
+    freeze = run(python, "-m", "pip", "freeze", cwd=work).splitlines()
+    assert len(freeze) <= PACKAGES_MAX, freeze
+    brought = [path for path in site.rglob("*") if path.suffix != ".pyc" and "/pip" not in str(path)]
+    assert sum(path.stat().st_size for path in brought) <= BYTES_MAX
+    refused = subprocess.run(
+        [huahuo, "serve", "--data", "data", "--port", "0"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "pip install 'huahuo[mail]'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    (work / "own.py").write_text("from huahuo import Huahuo\n\napp = Huahuo(plugins=[])\n", encoding="utf-8")
+    with listening(huahuo, work, "--app", "own:app", "--data", "own-data") as url:
+        assert get(url, "/healthz", "text/plain") == "ok\n"
+    adding = [huahuo, "user", "add", "carol", "--data", "own-data", "--password-stdin"]
+    refused = subprocess.run(
+        adding, cwd=work, capture_output=True, text=True, check=False, input="a-good-password\n"
+    )
+    assert "pip install 'huahuo[passwords]'" in refused.stderr
+    run(python, "-m", "pip", "install", "-q", f"{wheel}[mail,passwords]", cwd=work)
 
     assert run(huahuo, "--version", cwd=work) == f"huahuo {VERSION}\n"
     with listening(huahuo, work) as url:
@@ -115,9 +141,9 @@ def test_an_empty_environment_serves_the_console_and_runs_the_readme(wheel: Path
 
 
 @contextlib.contextmanager
-def listening(huahuo: Path, cwd: Path) -> Iterator[str]:
+def listening(huahuo: Path, cwd: Path, *more: str) -> Iterator[str]:
     """The address of `huahuo serve` in an empty directory."""
-    command = [str(huahuo), "serve", "--data", "data", "--port", "0"]
+    command = [str(huahuo), "serve", "--data", "data", "--port", "0", *more]
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True) as service:
         try:
             assert service.stdout is not None

@@ -13,6 +13,6 @@ def cheap_hashes() -> Iterator[None]:
     """Passwords cost as little as argon2id can, instead of a fifth of a second of processor time each."""
     with pytest.MonkeyPatch.context() as patch:
         quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        patch.setattr(passwords, "HASHER", quick)
+        patch.setattr(passwords, "hasher", lambda: quick)
         patch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
         yield

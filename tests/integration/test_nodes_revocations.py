@@ -44,7 +44,7 @@ WHICHEVER = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "HASHER", quick)
+    monkeypatch.setattr(passwords, "hasher", lambda: quick)
     monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
 
 

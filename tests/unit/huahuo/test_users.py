@@ -81,7 +81,7 @@ def in_world(test: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-SHIPPED = passwords.HASHER
+SHIPPED = passwords.hasher()
 """What hashes outside of these tests."""
 
 
@@ -89,7 +89,7 @@ SHIPPED = passwords.HASHER
 def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes of tests need not be slow."""
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "HASHER", quick)
+    monkeypatch.setattr(passwords, "hasher", lambda: quick)
     monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
 
 
@@ -277,7 +277,8 @@ def test_a_second_writer_decides_on_the_state_that_the_first_one_left() -> None:
 def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(world: World) -> None:
         await world.add()
-        monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+        slower = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
+        monkeypatch.setattr(passwords, "hasher", lambda: slower)
         assert isinstance(await world.sign_in(), SignedIn)
         before = world.executor.jobs
         assert isinstance(await world.sign_in(), SignedIn)
@@ -310,9 +311,8 @@ def test_what_ends_all_sessions_ends_a_sign_in_that_began_before_it(
         watch = RevocationWatch(world.log, world.authenticator.revocations, lambda _: None)
         await watch.start()
         if dated:
-            monkeypatch.setattr(
-                passwords, "HASHER", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
-            )
+            slower = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
+            monkeypatch.setattr(passwords, "hasher", lambda: slower)
 
         async def happens() -> None:
             world.ambient.advance(0.05)
