@@ -70,7 +70,7 @@ def pieces(text: str, *, lines_max: int = LINES_MAX, bytes_max: int = BYTES_MAX)
         if weight > bytes_max:
             yield number
             continue
-        if columns is None:
+        if columns is None and not line.lstrip().startswith("#"):
             columns = line if _COLUMNS.search(line) and "@" not in line else ""
         blank = number - start - len(lines)
         if lines and (number - start >= lines_max or size + blank * _BLANK_BYTES + weight > bytes_max):

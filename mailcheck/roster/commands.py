@@ -21,7 +21,7 @@ _NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
     """Add one mailbox.
 
-    `secrets` are by name (`password`, `client_id`, `refresh_token`, `proxy`), none empty.
+    `secrets` are by name (`password`, `client_id`, `refresh_token`, `proxy`, `login`), none empty.
     """
 
     email: str

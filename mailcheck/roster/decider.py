@@ -40,6 +40,7 @@ from huahuo.mailcheck.roster.labels import (
 )
 from huahuo.mailcheck.roster.rules import (
     refuse_address,
+    refuse_elsewhere,
     refuse_folders,
     refuse_missing,
     refuse_secrets,
@@ -94,6 +95,7 @@ class RosterDecider(RosterFold):
         refusal = (
             refuse_address(email)
             or refuse_settings(self._providers, command.mail_type, command.server, command.port)
+            or refuse_elsewhere(self._providers, command.mail_type, email, command.server)
             or refuse_secrets(command.secrets)
             or refuse_missing(self._providers, command.mail_type, command.secrets)
         )
@@ -122,8 +124,12 @@ class RosterDecider(RosterFold):
         failures = list(data.failures)
         taken: list[Account] = []
         for account in data.accounts:
-            fault = refuse_secrets(account.secrets) or refuse_missing(
-                self._providers, command.mail_type, account.secrets
+            kind = account.mail_type or command.mail_type
+            fault = (
+                refuse_settings(self._providers, kind, account.server, account.port)
+                or refuse_elsewhere(self._providers, kind, account.email, account.server)
+                or refuse_secrets(account.secrets)
+                or refuse_missing(self._providers, kind, account.secrets)
             )
             if fault is not None:
                 failures.append(LineFailure(account.line, fault.message))
@@ -136,8 +142,11 @@ class RosterDecider(RosterFold):
         first = writing.context.take("mailbox", len(taken)) if taken else 0
         hosts: list[tuple[int, str]] = []
         for email_id, account in enumerate(taken, start=first):
-            where = self._providers.endpoint(command.mail_type, account.email)
-            writing.add(email_id, account.email, command.mail_type, where, account.secrets.items())
+            kind = account.mail_type or command.mail_type
+            where = self._providers.endpoint(
+                kind, account.email, server=account.server, port=account.port, use_ssl=account.use_ssl
+            )
+            writing.add(email_id, account.email, kind, where, account.secrets.items())
             hosts.append((email_id, where.host))
         if command.validate and hosts:
             first_check = writing.context.take("check", len(hosts))

@@ -204,6 +204,8 @@ export interface FoundMail extends MailRecord { email: string }
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
   server?: string; port?: number; use_ssl?: boolean; proxy?: string;
+  /** The user name, where it is not the address. */
+  login?: string;
 }
 
 export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_count" | "created_at";
