@@ -137,11 +137,12 @@ def test_a_login_name_that_is_not_the_address_signs_in_and_can_be_taken_off() ->
         for user, fields in (("ann", {}), ("bob", {"login": "bob"}), ("a@x.com", {"login": "a@x.com"})):
             if fields:
                 await world.do("update_email", email_id=email_id, **fields)
+            head = world.log.head(U).seq
             await world.do("check_emails", email_ids=[email_id])
             check = await world.script.next()
             assert check.target.user == user
             check.finish(0)
-            await world.ended(email_id)
+            await world.ended(email_id, after=head)
         await world.do("import_emails", data="email,password,login\nb@x.com,p,ben", mail_type="imap")
         await world.do("check_emails", email_ids=[email_id + 1])
         assert (await world.script.next()).target.user == "ben"
