@@ -200,6 +200,8 @@ class MailRecordsParams(msgspec.Struct, frozen=True):
 
     email_id: Id
     before: str | None = None
+    to: Annotated[str, Meta(max_length=254)] = ""
+    """Only mails to this address."""
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
     sort: Literal["received_time", "-received_time"] = "-received_time"
 

@@ -12,17 +12,22 @@ move only the heads of their mailboxes: two of them collide there.
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import UNSET
+
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import Refusal
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.mailcheck.effects import Effect
 from huahuo.mailcheck.replies import ImportResult, LineFailure, MailReply, Success, Warned
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,
     CheckEmails,
+    ClaimMailbox,
     DeleteEmails,
     ImportEmails,
     LabelEmails,
+    ReleaseMailbox,
     RosterCommand,
     SetGroupProxy,
     UpdateEmail,
@@ -48,7 +53,7 @@ from huahuo.mailcheck.roster.rules import (
 )
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
-from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.row import Claim, Row
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
 from huahuo.mailcheck.words import zh
 
@@ -85,6 +90,10 @@ class RosterDecider(RosterFold):
                 reply = self._import(writing, command)
             case SetGroupProxy():
                 reply = _set_proxy(writing, command)
+            case ClaimMailbox():
+                reply = _claim(writing, command)
+            case ReleaseMailbox():
+                reply = _release(writing, command)
             case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
@@ -255,6 +264,30 @@ def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
         return refusal
     writing.group_proxy(group, command.proxy)
     return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
+
+
+def _claim(writing: RosterWriting, command: ClaimMailbox) -> MailReply:
+    context = writing.context
+    rows = writing.state.rows.values()
+    row = next((row for row in rows if not row.claimed(context.timestamp) and command.admits(row)), None)
+    if row is None:
+        return Refusal("not_found", zh.NONE_FREE)
+    local, _, domain = row.email.rpartition("@")
+    address = f"{local}+{command.alias}@{domain}" if command.alias else row.email
+    claim = Claim(address, context.timestamp, rfc3339(context.now_ms + command.seconds * 1000))
+    writing.label(row.id, {"claim": claim})
+    return Success(
+        zh.CLAIMED.format(address, claim.until), email_id=row.id, address=address, until=claim.until
+    )
+
+
+def _release(writing: RosterWriting, command: ReleaseMailbox) -> MailReply:
+    row = writing.state.rows.get(command.email_id)
+    if row is None:
+        return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
+    if row.claim is not UNSET:
+        writing.label(row.id, {"claim": None})
+    return Success(zh.RELEASED.format(row.email), email_id=row.id)
 
 
 def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:

@@ -36,7 +36,7 @@ export const en = {
     need_reauth: "Sign-in needed", cancelled: "Cancelled",
   },
   mailboxes: {
-    title: "Mailboxes", search: "Search mailboxes", filter: "Status", all: "Every status",
+    title: "Mailboxes", claimed: (address: string, until: string): string => `${address} claimed until ${until}`, search: "Search mailboxes", filter: "Status", all: "Every status",
     count: (n: number): string => many(n, "mailbox", "mailboxes"),
     shown: (n: number, of: number): string => `${n.toLocaleString("en-GB")} of ${many(of, "mailbox", "mailboxes")}`,
     busy: (n: number): string => `${n.toLocaleString("en-GB")} in check`,
@@ -110,7 +110,7 @@ export const en = {
   },
   mails: {
     title: "Mails", of: (email: string): string => `Mails of ${email}`, none: "No mails yet", noneHint: "Check the mailbox to fetch what is there.", older: "Older mails",
-    back: "Back", close: "Close", noSubject: "(no subject)", from: "From", received: "Received", folder: "Folder", size: "Size",
+    back: "Back", close: "Close", noSubject: "(no subject)", from: "From", to: "To", source: "Source", download: "Download", received: "Received", folder: "Folder", size: "Size",
     unread: "unread on the server", copyCode: "Copy code", codeCopied: (code: string): string => `Code ${code} copied`,
     save: (name: string): string => `Save ${name}`, attachments: "Attachments", hasAttachments: "has attachments", html: "Formatted", text: "Text",
     remote: "Remote content is not loaded.", loadRemote: "Load images", frame: "The mail", empty: "This mail has no text.",

@@ -38,7 +38,7 @@ export const zh: Words = {
     need_reauth: "需要重新登录", cancelled: "已取消",
   },
   mailboxes: {
-    title: "邮箱", search: "搜索邮箱", filter: "状态", all: "全部状态",
+    title: "邮箱", claimed: (address, until) => `${address} 已占用至 ${until}`, search: "搜索邮箱", filter: "状态", all: "全部状态",
     count: (count) => `${n(count)} 个邮箱`,
     shown: (count, of) => `${n(count)} / ${n(of)} 个邮箱`,
     busy: (count) => `${n(count)} 个检查中`,
@@ -111,7 +111,7 @@ export const zh: Words = {
   },
   mails: {
     title: "邮件", of: (email) => `${email} 的邮件`, none: "还没有邮件", noneHint: "检查邮箱以获取邮件。", older: "更早的邮件",
-    back: "返回", close: "关闭", noSubject: "（无主题）", from: "发件人", received: "收到时间", folder: "文件夹", size: "大小",
+    back: "返回", close: "关闭", noSubject: "（无主题）", from: "发件人", to: "收件人", source: "原文", download: "下载", received: "收到时间", folder: "文件夹", size: "大小",
     unread: "服务器上未读", copyCode: "复制验证码", codeCopied: (code) => `已复制验证码 ${code}`,
     save: (name) => `保存 ${name}`, attachments: "附件", hasAttachments: "有附件", html: "格式化", text: "纯文本",
     remote: "未加载远程内容。", loadRemote: "加载图片", frame: "邮件内容", empty: "此邮件没有正文。",
