@@ -236,6 +236,27 @@ async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(
         assert await tab.run("return window.hacked ?? null") is None
 
 
+async def test_an_opened_mail_has_its_code_its_recipients_its_source_and_the_window_s_width(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    sent = mail(1, subject="Your verification code", html="<p>Your verification code is 482913.</p>")
+    sent = b"To: alice+shop@example.org\r\n" + sent
+    async with console(chromium, tmp_path) as on:
+        tab = await _open_first_mail(on, sent)
+        await _show(tab)
+        await until_text(tab, ".mail-view .code", "482913")
+        await until_text(tab, ".mail-view dl", "alice+shop@example.org")
+        width = "document.querySelector('.mail-panel').clientWidth"
+        assert await tab.run(f"return {width} === innerWidth")
+        await press_button(tab, "Source")
+        await until_text(tab, ".mail-view pre", "To: alice+shop@example.org")
+        async with tab.page.expect_download() as saving:
+            await press_button(tab, "Download")
+        saved = await saving.value
+        assert saved.suggested_filename == "Your verification code.eml"
+        assert Path(await saved.path()).read_bytes() == sent
+
+
 async def test_pictures_from_elsewhere_are_loaded_only_when_asked_for(
     chromium: Chromium, tmp_path: Path
 ) -> None:

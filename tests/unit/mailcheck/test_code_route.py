@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.plugins.http import HttpRefused, HttpRequest
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.imap.outcome import outcome_of
@@ -200,11 +201,16 @@ def test_who_waits_for_an_alias_does_not_get_the_code_of_another() -> None:
     in_mail_world(test)
 
 
+def _advance(w: MailWorld, seconds: float) -> None:
+    assert isinstance(w.ambient, FakeAmbient)
+    w.ambient.advance(seconds)
+
+
 def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since() -> None:
     async def test(w: MailWorld) -> None:
         first, second = await w.add("a@example.com"), await w.add("b@example.com")
         await received(w, first, coded(w, 1, "111111"))
-        w.ambient.advance(5)
+        _advance(w, 5)
         told = await w.do("claim_mailbox", seconds=600)
         assert (told["email_id"], told["address"]) == (first, "a@example.com")
         assert await ask(w, "a@example.com") is None, "this code came before the claim"
@@ -213,7 +219,7 @@ def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since() 
         assert (await w.do("claim_mailbox"))["code"] == "not_found"
         [listed, _] = (await w.do("get_all_emails"))["data"]
         assert listed["claim"]["until"] == told["until"]
-        w.ambient.advance(2)
+        _advance(w, 2)
         await received(w, first, coded(w, 2, "222222"))
         found = await ask(w, "a@example.com")
         assert found is not None
@@ -221,7 +227,7 @@ def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since() 
         await w.do("release_mailbox", email_id=second)
         assert (await w.do("claim_mailbox"))["email_id"] == second
         await w.restart()
-        w.ambient.advance(600)
+        _advance(w, 600)
         assert (await w.do("claim_mailbox", alias="x"))["address"] == "a+x@example.com"
         events = await w.log.read(f"user/{USER}", 0, events_max=100)
         claims = [event for event in events if b'"claim":' in event.body]
