@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
+from huahuo.mailcheck.row import Claim
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
 STATUSES_BUSY: Final = frozenset({"queued", "processing"})
@@ -49,6 +50,7 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     note: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
     folders: tuple[str, ...] | UnsetType | None = UNSET
+    claim: Claim | UnsetType | None = UNSET
 
 
 class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):

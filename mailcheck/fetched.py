@@ -68,5 +68,7 @@ class FetchedMail(msgspec.Struct, frozen=True, kw_only=True):
     code_confidence: float = 0.0
     remote_id: str = ""
     """Graph's immutable id, "" over IMAP."""
+    recipients: str = ""
+    """Its fields To and Cc."""
     source: bytes = b""
     """The mail itself, where it is kept because no server has it."""

@@ -27,6 +27,8 @@ class Success(msgspec.Struct, tag="success", tag_field="type", omit_defaults=Tru
     skipped: list[int] | None = None
     cancelled: list[int] | None = None
     refused: list[int] | None = None
+    address: str | None = None
+    until: str | None = None
 
 
 class Warned(Success, tag="warning", tag_field="type", omit_defaults=True):
@@ -118,6 +120,8 @@ class _Content(msgspec.Struct):
     html: msgspec.Raw
     attachments: msgspec.Raw
     truncated: msgspec.Raw
+    to: str = ""
+    cc: str = ""
 
 
 class Mail(Record, tag="mail", tag_field="type", kw_only=True):
@@ -127,13 +131,15 @@ class Mail(Record, tag="mail", tag_field="type", kw_only=True):
     html: msgspec.Raw
     attachments: msgspec.Raw
     truncated: msgspec.Raw
+    recipients: str
 
     @classmethod
     def with_content(cls, record: MailRecord, content: bytes) -> Self:
         """A stored record with its stored content, whose fields stay raw JSON."""
         found = msgspec.json.decode(content, type=_Content)
         fields: dict[str, Any] = msgspec.structs.asdict(Record.of(record))
-        return cls(**fields, **msgspec.structs.asdict(found))
+        fields |= {name: getattr(found, name) for name in ("text", "html", "attachments", "truncated")}
+        return cls(**fields, recipients=", ".join(filter(None, (found.to, found.cc))))
 
 
 type MailReply = Success | Warned | ImportResult | Refusal

@@ -6,6 +6,17 @@ from msgspec import UNSET, UnsetType
 from huahuo.actors.plugins.principal import UserId
 
 
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A mailbox that somebody has for a while, under this address (perhaps one of its aliases).
+
+    Nothing ends it at `until`: who reads it compares the time.
+    """
+
+    address: str
+    since: str
+    until: str
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One mailbox as PROTOCOL 6 shows it; `last_check_time` moves only after a success.
 
@@ -34,3 +45,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """Read besides INBOX, where the user has chosen them."""
     error_class: str | UnsetType = UNSET
     """Of the last check, if it failed."""
+    claim: Claim | UnsetType = UNSET
+
+    def claimed(self, now: str) -> bool:
+        """Whether somebody has it now."""
+        return self.claim is not UNSET and self.claim.until > now

@@ -70,13 +70,13 @@ def pieces(text: str, *, lines_max: int = LINES_MAX, bytes_max: int = BYTES_MAX)
         if weight > bytes_max:
             yield number
             continue
-        if columns is None:
+        if columns is None and not line.lstrip().startswith("#"):
             columns = line if _COLUMNS.search(line) and "@" not in line else ""
         blank = number - start - len(lines)
         if lines and (number - start >= lines_max or size + blank * _BLANK_BYTES + weight > bytes_max):
-            yield from _closed(lines, start, columns)
+            yield from _closed(lines, start, columns or "")
             lines = [columns] if columns else []
-            size, start = len(columns), number - len(lines)
+            size, start = len(columns or ""), number - len(lines)
         if not lines:
             start = number
         blank = number - start - len(lines)

@@ -1,14 +1,19 @@
 """`GET /mailboxes/<address>/code?wait=30`: the newest verification code of a mailbox, for scripts.
 
 A code that is there and young is the answer. Otherwise the mailbox is checked, again and again, until a code
-comes or the time is over (204).
+comes or the time is over (204). Of an alias of the mailbox only mails to it count; of the address of a claim
+only mails that came after it.
 """
 
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory
@@ -23,6 +28,7 @@ from huahuo.mailcheck.api.handlers import ROSTER
 from huahuo.mailcheck.events import EmailStatusUpdate
 from huahuo.mailcheck.roster.commands import CheckEmails
 from huahuo.mailcheck.roster.state import Roster
+from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.streams import user_stream
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, received_of
 from huahuo.mailcheck.words import zh
@@ -37,6 +43,7 @@ _LOOKED_AT: Final = 50
 """The newest mails among which a code is looked for."""
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _RIGHTS: Final = ("codes", "read")
+type _Newest = Callable[[], Awaitable[dict[str, Any] | None]]
 _FOR_GOOD: Final = "need_reauth"
 
 
@@ -61,44 +68,50 @@ class CodeRoute:
         max_age_s = _number(request, "max_age", MAX_AGE_S, most=_MAX_AGE_MOST_S)
         after = _number(request, "after", 0, most=10**16)
         address = request.names["address"]
-        email_id = await self._mailbox(user.user_id, address)
-        if email_id is None:
+        row = await self._mailbox(user.user_id, address)
+        if row is None:
             raise HttpRefused("not_found", zh.NOT_YOUR_MAILBOX)
-        oldest_ms = self._ambient.now_ms() - max_age_s * 1000
+        email_id, now_ms = row.id, self._ambient.now_ms()
+        oldest_ms = max(now_ms - max_age_s * 1000, _claimed_ms(row, address, rfc3339(now_ms)))
+        to = "" if address.lower() == row.email.lower() else address
         oldest, stream = rfc3339(oldest_ms), user_stream(user.user_id)
         with self.arrivals.of(stream, email_id, oldest=oldest, after=after) as arrival:
-            found = await self._newest(email_id, after, oldest_ms)
+            newest = partial(self._newest, email_id, after, oldest_ms, to)
+            found = await newest()
             if found is None and wait_s:
-                found = await self._waited(user, email_id, arrival, wait_s)
+                found = await self._waited(user, email_id, arrival, wait_s, newest)
         if found is None:
             return HttpAnswer(status=204)
         return HttpAnswer.json({"address": address, **found})
 
-    async def _newest(self, email_id: int, after: int, oldest_ms: int) -> dict[str, Any] | None:
+    async def _newest(self, email_id: int, after: int, oldest_ms: int, to: str) -> dict[str, Any] | None:
         for key, value in await self._log.rows(MAILS, str(email_id), limit=_LOOKED_AT):
             record = msgspec.json.decode(value, type=MailRecord)
             if received_of(key) < oldest_ms:
                 return None
-            if isinstance(record.code, str) and record.mail_id > after:
+            if isinstance(record.code, str) and record.mail_id > after and (not to or record.is_to(to)):
                 return _shown(record)
         return None
 
     async def _waited(
-        self, user: Principal, email_id: int, arrival: Arrival, wait_s: float
+        self, user: Principal, email_id: int, arrival: Arrival, wait_s: float, newest: _Newest
     ) -> dict[str, Any] | None:
         """The code that comes within `wait_s`. Raises HttpRefused: the mailbox cannot be signed in to."""
+        found: dict[str, Any] | None = None
         try:
             async with Deadline(self._ambient, wait_s):
-                while not arrival.has_mail:
+                while found is None:
                     arrival.ended = None
                     await self._check(user, email_id)
                     await arrival.news()
                     if not arrival.has_mail:
                         _refuse_for_good(arrival.ended)
                         await self._rest(arrival)
+                    arrival.mail = None
+                    found = await newest()
         except TimeoutError:
             return None
-        return _shown(arrival.mail)
+        return found
 
     async def _rest(self, arrival: Arrival) -> None:
         """Until the next check, or until somebody else's check finds a code."""
@@ -113,12 +126,19 @@ class CodeRoute:
         command = Execute(CheckEmails((email_id,)), Origin(user.name))
         await self._directory.ask(ROSTER, user.user_id, command)
 
-    async def _mailbox(self, user_id: UserId, address: str) -> int | None:
-        def look(_seq: int, state: Roster) -> int | None:
-            return state.addresses.get(address.lower())
+    async def _mailbox(self, user_id: UserId, address: str) -> Row | None:
+        def look(_seq: int, state: Roster) -> Row | None:
+            return state.of_address(address)
 
-        found: int | None = await self._directory.ask(ROSTER, user_id, Query(look))
+        found: Row | None = await self._directory.ask(ROSTER, user_id, Query(look))
         return found
+
+
+def _claimed_ms(row: Row, address: str, now: str) -> int:
+    """Since when somebody has the mailbox under this address, 0 if nobody has. Mails have whole seconds."""
+    if row.claim is UNSET or not row.claimed(now) or row.claim.address.lower() != address.lower():
+        return 0
+    return int(datetime.fromisoformat(row.claim.since).timestamp()) * 1000
 
 
 def _refuse_for_good(ended: EmailStatusUpdate | None) -> None:

@@ -37,6 +37,7 @@ _PUBLIC: Final = (
     *("mail_type", "server", "port", "use_ssl", "status", "message", "last_check_time", "mail_count"),
     *("created_at", "group", "tags", "note"),
 )
+_SECRETS: Final = (*SIGN_IN_SECRETS, "login")
 _AUDIT: Final = "audit"
 _EXPORTED: Final = "mailboxes_exported"
 _ROWS_A_STEP: Final = 4_096
@@ -73,7 +74,7 @@ class Exporting:
                 for secrets in await asyncio.gather(*(self._secrets(row.id) for row in some))
             ]
         else:
-            sealed = [("", "", "")] * len(rows)
+            sealed = [("",) * len(_SECRETS)] * len(rows)
         await self._record(who, owner, rows, secrets=params.secrets)
         first = params.before is None
         text = _lines(rows, sealed) if params.format == "lines" else _csv(rows, sealed, params.secrets, first)
@@ -113,10 +114,9 @@ class Exporting:
             found.append(row)
         return found, None
 
-    async def _secrets(self, email_id: int) -> tuple[str, str, str]:
-        found = await self._log.secrets(mailbox_stream(email_id), SIGN_IN_SECRETS)
-        password, client_id, token = ("" if one is None else one.reveal() for one in found)
-        return password, client_id, token
+    async def _secrets(self, email_id: int) -> tuple[str, ...]:
+        found = await self._log.secrets(mailbox_stream(email_id), _SECRETS)
+        return tuple("" if one is None else one.reveal() for one in found)
 
     async def _record(self, who: Principal, owner: UserId, rows: Sequence[Row], *, secrets: bool) -> None:
         """Before the answer: what cannot be recorded is not given out."""
@@ -132,22 +132,22 @@ class Exporting:
         await self._log.append(Append(ts_ms=now_ms, events=(event,), principal=who.name))
 
 
-def _lines(rows: Sequence[Row], sealed: Sequence[tuple[str, str, str]]) -> str:
+def _lines(rows: Sequence[Row], sealed: Sequence[tuple[str, ...]]) -> str:
     """As import lines; what follows the last field that a mailbox has is left out."""
     out = []
     for row, secrets in zip(rows, sealed, strict=True):
-        fields = [row.email, *secrets]
+        fields = [row.email, *secrets[: len(SIGN_IN_SECRETS)]]
         while not fields[-1]:
             fields.pop()
         out.append(SEPARATOR.join(fields) + "\n")
     return "".join(out)
 
 
-def _csv(rows: Sequence[Row], sealed: Sequence[tuple[str, str, str]], secrets: bool, first: bool) -> str:
+def _csv(rows: Sequence[Row], sealed: Sequence[tuple[str, ...]], secrets: bool, first: bool) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if first:
-        writer.writerow(("email", *(SIGN_IN_SECRETS if secrets else ()), *_PUBLIC))
+        writer.writerow(("email", *(_SECRETS if secrets else ()), *_PUBLIC))
     for row, hidden in zip(rows, sealed, strict=True):
         public = [_cell(getattr(row, name)) for name in _PUBLIC]
         writer.writerow((row.email, *(hidden if secrets else ()), *public))

@@ -39,7 +39,9 @@ from huahuo.mailcheck.listing.order import KEYS, Order
 from huahuo.mailcheck.replies import EmailsPage, MailReply, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
+    ClaimMailbox,
     ImportEmails,
+    ReleaseMailbox,
     RosterCommand,
     UpdateEmail,
 )
@@ -95,6 +97,8 @@ class Handlers:
             Action("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
             Action("add_email", AddEmailParams, self._add_email),
             Action("update_email", UpdateEmailParams, self._update_email),
+            Action("claim_mailbox", ClaimMailbox, self._as_sent),
+            Action("release_mailbox", ReleaseMailbox, self._as_sent),
             *self._choosing.actions(),
             Action("import_emails", ImportParams, self._import_emails),
             Action("firemail_import", ImportParams, self._import_whole),
@@ -130,6 +134,9 @@ class Handlers:
         )
         with self._pauses.hold((params.email_id,)):
             return await self._execute(call, command)
+
+    async def _as_sent(self, call: Call[Any]) -> Reply:
+        return await self._execute(call, call.params)
 
     async def _import_emails(self, call: Call[ImportParams]) -> Reply:
         return await self._import(call, self._lines_max)

@@ -5,7 +5,7 @@ import msgspec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.params import MailParams, MailRecordsParams
+from huahuo.mailcheck.api.params import RECORDS_MAX, MailParams, MailRecordsParams
 from huahuo.mailcheck.api.unread import UnreadMails
 from huahuo.mailcheck.attachments.own_mails import OwnMails
 from huahuo.mailcheck.checks.ports import CheckFailed
@@ -13,6 +13,9 @@ from huahuo.mailcheck.contents.opening import Opening
 from huahuo.mailcheck.replies import Mail, MailRecords, Record
 from huahuo.mailcheck.tables.records import MAILS, MailRecord, page_key, page_token
 from huahuo.mailcheck.words import zh
+
+_STEPS_MAX = 20
+"""Stretches of mails that one page looks at for mails to one address. Then `next` continues."""
 
 
 class MailQueries:
@@ -32,21 +35,38 @@ class MailQueries:
 
     async def _records(self, call: Call[MailRecordsParams]) -> Reply:
         params = call.params
-        email_id, limit = params.email_id, params.limit
+        email_id = params.email_id
         before = None if params.before is None else page_key(params.before)
         if params.before is not None and before is None:
             return error_reply(Refusal("invalid_field", zh.INVALID_FIELD, "before"))
         if await self._own.mailbox(call.principal.user_id, email_id) is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
-        if params.sort == "received_time":
-            rows = await self._log.rows(MAILS, str(email_id), after=before or b"", limit=limit + 1)
-        else:
-            rows = await self._log.rows(MAILS, str(email_id), before=before, limit=limit + 1)
         unread = UnreadMails(self._log)
-        found = [msgspec.json.decode(value, type=MailRecord) for _, value in rows[:limit]]
+        found, last = await self._page(params, before)
         records = [Record.of(record, unread=await unread.has(record)) for record in found]
-        following = page_token(rows[limit - 1][0]) if len(rows) > limit else None
+        following = None if last is None else page_token(last)
         return Reply(msgspec.json.encode(MailRecords(email_id, records, following)))
+
+    async def _page(
+        self, params: MailRecordsParams, before: bytes | None
+    ) -> tuple[list[MailRecord], bytes | None]:
+        """The next mails, and the key behind which the page after them begins."""
+        part, kept, last = str(params.email_id), list[MailRecord](), before
+        limit = RECORDS_MAX if params.to else params.limit + 1
+        for _ in range(_STEPS_MAX):
+            if params.sort == "received_time":
+                rows = await self._log.rows(MAILS, part, after=last or b"", limit=limit)
+            else:
+                rows = await self._log.rows(MAILS, part, before=last, limit=limit)
+            for key, value in rows:
+                if len(kept) == params.limit:
+                    return kept, last
+                record, last = msgspec.json.decode(value, type=MailRecord), key
+                if not params.to or record.is_to(params.to):
+                    kept.append(record)
+            if len(rows) < limit:
+                return kept, None
+        return kept, last
 
     async def _mail(self, call: Call[MailParams]) -> Reply:
         mail_id = call.params.mail_id

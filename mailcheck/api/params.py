@@ -50,6 +50,8 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     client_id: str | None = None
     refresh_token: str | None = None
+    login: str | None = None
+    """The user name, where it is not the address. The address takes it off."""
     server: str | None = None
     port: int | None = None
     use_ssl: Flag | None = None
@@ -65,6 +67,7 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
             "client_id": self.client_id,
             "refresh_token": self.refresh_token,
             "proxy": self.proxy,
+            "login": self.login,
         }
         return {name: Secret(value) for name, value in named.items() if value}
 
@@ -197,6 +200,8 @@ class MailRecordsParams(msgspec.Struct, frozen=True):
 
     email_id: Id
     before: str | None = None
+    to: Annotated[str, Meta(max_length=254)] = ""
+    """Only mails to this address."""
     limit: Annotated[int, Meta(ge=1, le=RECORDS_MAX)] = 50
     sort: Literal["received_time", "-received_time"] = "-received_time"
 

@@ -30,7 +30,15 @@ from huahuo.mailcheck.listing.asked import Filter
 from huahuo.mailcheck.replies import FoundRecord, MailsFound, Record
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.tables.records import MAIL, MAILS, MailRecord, mail_key, record_key
+from huahuo.mailcheck.tables.records import (
+    MAIL,
+    MAILS,
+    PURGES,
+    MailRecord,
+    mail_key,
+    number_of,
+    record_key,
+)
 from huahuo.mailcheck.words import en, zh
 
 ROSTER: Final = "roster"
@@ -38,6 +46,9 @@ EXAMINED_MAX: Final = 4_000
 """Matches of which one page looks at the mailbox. If few are in a wanted one, the page is short and `next`
 continues."""
 _AT_ONCE: Final = 500
+_GONE_MAX: Final = 64
+"""Deleted mailboxes that the index passes over; it forgets their mails one by one. Mails of further ones are
+sifted here."""
 _ROWS_A_STEP: Final = 4_096
 
 _record: Final = msgspec.json.Decoder(MailRecord).decode
@@ -73,11 +84,15 @@ class Searching:
         if chosen is not None and not chosen:
             return _answered([], None, self._index.lag)
         few = chosen is not None and len(chosen) <= ONE_OF_MAX
+        gone = await self._log.rows(PURGES, "", limit=_GONE_MAX)
         marks = ((params.has_code, WITH_CODE), (params.has_attachments, WITH_ATTACHMENTS))
         ask = Ask(
             words=words,
             keys=(owner_key(user_id), *(key for wanted, key in marks if wanted is True)),
-            without=tuple(key for wanted, key in marks if wanted is False),
+            without=(
+                *(key for wanted, key in marks if wanted is False),
+                *(mailbox_key(number_of(key)) for key, _ in gone),
+            ),
             one_of=tuple(mailbox_key(one) for one in chosen or ()) if few else (),
             since_ms=None if times[0] is None else int(times[0]),
             until_ms=None if times[1] is None else int(times[1]),
@@ -94,7 +109,7 @@ class Searching:
             return row is not None and await unread.has(_record(row)) is params.unread
 
         try:
-            found, following = await self._page(ask, chosen, params.limit, admits)
+            found, owned, following = await self._page(ask, user_id, chosen, params.limit, admits)
         except Unusable:
             return error_reply(Refusal("busy", zh.INDEX_ANEW, en.INDEX_MADE))
         sign = 1 if ask.oldest_first else -1
@@ -103,7 +118,6 @@ class Searching:
             *(self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item)) for one in found)
         )
         records = [_record(row) for row in rows if row is not None]
-        owned = await self._addresses(user_id, {one.part for one in found})
         if await self._leads_elsewhere(
             [one for one, row in zip(found, rows, strict=True) if row is None], owned
         ):
@@ -119,29 +133,35 @@ class Searching:
     async def _page(
         self,
         ask: Ask,
+        user_id: UserId,
         wanted: Container[int] | None,
         limit: int,
         admits: Callable[[Found], Awaitable[bool]],
-    ) -> tuple[list[Found], int | None]:
-        """The next matches in wanted mailboxes, and the number behind which the next page begins.
+    ) -> tuple[list[Found], dict[int, str], int | None]:
+        """The next matches in wanted mailboxes, their addresses, and where the next page begins.
 
-        `wanted` None: in all of the owner's.
+        `wanted` None: in all of the owner's. One match of each mailbox that is gone comes at the end.
         """
         kept: list[Found] = []
+        owned: dict[int, str] = {}
+        gone: dict[int, Found] = {}
         examined, last = 0, ask.after
         while True:
             some = await self._index.find(msgspec.structs.replace(ask, after=last))
+            owned |= await self._addresses(user_id, {one.part for one in some})
             for one in some:
                 if len(kept) == limit:
-                    return kept, last
+                    return [*kept, *gone.values()], owned, last
                 last = one.number
                 examined += 1
-                if (wanted is None or one.part in wanted) and await admits(one):
+                if one.part not in owned:
+                    gone[one.part] = one
+                elif (wanted is None or one.part in wanted) and await admits(one):
                     kept.append(one)
             if len(some) < ask.limit:
-                return kept, None
+                return [*kept, *gone.values()], owned, None
             if examined >= EXAMINED_MAX or len(kept) == limit:
-                return kept, last
+                return [*kept, *gone.values()], owned, last
 
     async def _leads_elsewhere(self, without: Sequence[Found], owned: Container[int]) -> bool:
         """Whether one of these matches without a record is not of a mailbox that was deleted."""

@@ -33,6 +33,7 @@ class TestLoginParams(msgspec.Struct, frozen=True, kw_only=True):
     email: _Text = ""
     mail_type: _Text = "imap"
     password: _Text = ""
+    login: _Text = ""
     server: _Text = ""
     port: int | None = None
     use_ssl: Flag | None = None
@@ -92,11 +93,11 @@ class TestingLogin:
 
     def _refusal(self, params: TestLoginParams) -> Refusal | None:
         secrets = {"password": Secret(params.password)} if params.password else {}
-        proxies = {"proxy": Secret(params.proxy)} if params.proxy else {}
+        others = {"proxy": params.proxy, "login": params.login}
         return (
             refuse_address(params.email.strip())
             or refuse_settings(self._providers, params.mail_type, params.server, params.port)
-            or refuse_secrets({**secrets, **proxies})
+            or refuse_secrets({**secrets, **{name: Secret(text) for name, text in others.items() if text}})
             or refuse_missing(self._providers, params.mail_type, secrets)
         )
 
@@ -113,7 +114,7 @@ class TestingLogin:
         proxy = parse_proxy(params.proxy) if params.proxy else self._proxy
         return Target(
             places=self._providers.places(params.mail_type, where.host, where.port, use_ssl=where.use_ssl),
-            user=email,
+            user=params.login or email,
             auth="login" if provider.auth in TOKENS else provider.auth,
             secret=Secret(params.password),
             proxy=None if params.proxy == DIRECT else proxy,

@@ -1,4 +1,4 @@
-"""`get_attachment`: one attached file, read from the mail server when it is asked for.
+"""`get_attachment` and `get_source`: an attached file, or a mail as it was sent, read from the mail server.
 
 A mail that came from a file is kept whole, if it has attachments: no server has it.
 """
@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
+from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.attachments.asking import Asking
@@ -35,6 +36,12 @@ class AttachmentParams(msgspec.Struct, frozen=True):
 
     mail_id: Id
     index: Annotated[int, Meta(ge=0, le=1_000)]
+
+
+class SourceParams(msgspec.Struct, frozen=True):
+    """Fields of `get_source`."""
+
+    mail_id: Id
 
 
 class ReadMail(Protocol):
@@ -63,11 +70,17 @@ class Attachments:
         self._asking = Asking(ambient, zh.READING_ALREADY, en.READ_AT_ONCE)
 
     def actions(self) -> list[Action]:
-        """The action."""
-        return [Action("get_attachment", AttachmentParams, self._get, query=True)]
+        """The actions."""
+        return [
+            Action("get_attachment", AttachmentParams, self._get, query=True),
+            Action("get_source", SourceParams, self._get_source, query=True),
+        ]
 
     async def _get(self, call: Call[AttachmentParams]) -> Reply:
         return await self._asking.answer(call.principal.name, partial(self._found, call))
+
+    async def _get_source(self, call: Call[SourceParams]) -> Reply:
+        return await self._asking.answer(call.principal.name, partial(self._whole, call))
 
     async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
         place = await self._mails.on_server(record)
@@ -78,15 +91,29 @@ class Attachments:
         await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
         return wanted.source
 
-    async def _found(self, call: Call[AttachmentParams]) -> Reply:
-        params = call.params
-        record = await self._mails.record(call.principal.user_id, params.mail_id)
+    async def _source(self, user_id: UserId, mail_id: int) -> bytes | Refusal:
+        record = await self._mails.record(user_id, mail_id)
         plan = None if record is None else await self._plan_of(record.email_id)
         if record is None or plan is None:
-            return error_reply(Refusal("not_found", zh.NO_MAIL.format(params.mail_id)))
+            return Refusal("not_found", zh.NO_MAIL.format(mail_id))
         source = await self._mails.source(record) or await self._on_server(record, plan)
-        if source is None:
-            return error_reply(Refusal("not_found", _GONE))
+        return Refusal("not_found", _GONE) if source is None else source
+
+    async def _whole(self, call: Call[SourceParams]) -> Reply:
+        mail_id = call.params.mail_id
+        source = await self._source(call.principal.user_id, mail_id)
+        if isinstance(source, Refusal):
+            return error_reply(source)
+        if len(source) > CONTENT_BYTES_MAX:
+            return error_reply(Refusal("too_large", zh.ATTACHMENT_TOO_LARGE, f"{CONTENT_BYTES_MAX} bytes"))
+        encoded = await self._executor.run(lambda: b64encode(source).decode())
+        return json_reply({"type": "source", "mail_id": mail_id, "size": len(source), "data": encoded})
+
+    async def _found(self, call: Call[AttachmentParams]) -> Reply:
+        params = call.params
+        source = await self._source(call.principal.user_id, params.mail_id)
+        if isinstance(source, Refusal):
+            return error_reply(source)
         file = await self._executor.run(lambda: attached(source, params.index, CONTENT_BYTES_MAX))
         if file is None:
             return error_reply(Refusal("not_found", zh.NO_ATTACHMENT, "index"))

@@ -16,7 +16,7 @@ from huahuo.mailcheck.servers.proxies import Proxy
 from huahuo.mailcheck.web.tokens import Access
 
 _OTHER_WAY: Final = frozenset(
-    {"token_refused", "no_scope", "grant_refused", "client_refused", "no_mechanism"}
+    {"token_refused", "no_scope", "grant_refused", "grant_foreign", "client_refused", "no_mechanism"}
 )
 """Kinds of failures after which the other way may work."""
 

@@ -222,6 +222,7 @@ def fetched_mail(
         code=code.text if code else "",
         code_confidence=code.confidence if code else 0.0,
         remote_id=remote_id,
+        recipients=f"{mail.to} {mail.cc}",
     )
 
 

@@ -24,7 +24,7 @@ from huahuo.mailcheck.servers.providers import TOKENS, Auth, Provider, Providers
 from huahuo.mailcheck.servers.proxies import DIRECT, Proxy, parse_proxy
 from huahuo.mailcheck.streams import mailbox_stream
 
-_SECRETS: Final = ("password", "refresh_token", "client_id", "proxy")
+_SECRETS: Final = ("password", "refresh_token", "client_id", "proxy", "login")
 _OF_GRANT: Final = frozenset({"refresh_token", "client_id"})
 # These no longer accept passwords. Trying one proves nothing and may lock the account.
 _OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
@@ -57,13 +57,15 @@ class SigningIn:
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
         provider = self._providers.of(plan.mail_type, plan.server, plan.port)
-        (password, refresh_token, client_id, own), damaged = await self._secrets_for(email_id, plan)
+        (password, refresh_token, client_id, own, login), damaged = await self._secrets_for(email_id, plan)
+        plan = plan if login is None else replace(plan, email=login.reveal())
         grant = (
             refresh_token is not None
             and (bool(provider.client_id) or client_id is not None)
             and damaged.isdisjoint(_OF_GRANT)
         )
-        if "proxy" in damaged:  # without it the provider would see where this service is
+        if not damaged.isdisjoint(("proxy", "login")):
+            # Without a proxy the provider would see where this service is.
             raise CheckFailed(outcome_of("secret_damaged"))
         try:
             auth = _auth(plan, provider, has_password=password is not None, grant=grant)
@@ -108,7 +110,7 @@ class SigningIn:
         try:
             return await self._log.secrets(owner, _SECRETS), frozenset()
         except (Corrupt, SealBroken):
-            pass  # of four in one job it is not known which
+            pass  # of several in one job it is not known which
         found: list[Secret | None] = []
         damaged: list[str] = []
         for name in _SECRETS:

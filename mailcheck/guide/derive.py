@@ -117,7 +117,7 @@ def _of_roster(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Der
 
 
 def _labels(body: Any) -> bool:
-    return any(name in body for name in ("tags", "note", "group"))
+    return any(name in body for name in ("tags", "note", "group", "claim"))
 
 
 def _of_mailbox(domain: Any, events: Sequence[Any], bodies: Sequence[Any]) -> Derived:

@@ -94,7 +94,7 @@ class Exchange:
                 self.learn(said)
                 if said.tag == tag:
                     if said.status != "OK":
-                        raise CommandRefused(name, said.status, said.code, self.clean(said.text))
+                        raise CommandRefused(name, said.status, said.code, self.clean(said.told))
                     return statuses
                 if said.tag != b"*" or said.status == "PREAUTH":
                     raise BrokenProtocol("an answer to no command")

@@ -41,7 +41,9 @@ type FailedStatus = Literal["error", "need_reauth"]
 SERVER_TEXT_CHARS_MAX = 300
 
 _THROTTLED_CODES = frozenset({"LIMIT", "UNAVAILABLE", "INUSE", "THROTTLED", "OVERQUOTA", "BUSY"})
-_CREDENTIAL_CODES = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "WEBALERT"})
+_CREDENTIAL_CODES = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED"})
+_OWN_KINDS: Final = {"PRIVACYREQUIRED": "clear_text", "WEBALERT": "web_alert", "EXPIRED": "password_expired"}
+"""Response codes that say by themselves why a login was refused."""
 _CREDENTIAL_WORDS = re.compile(
     r"password|credential|authenticat|invalid user|user name|username|密码|授权码|帐号|账号", re.IGNORECASE
 )
@@ -63,6 +65,9 @@ _INVISIBLE = re.compile(
 _OF_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
 # 700016: no such application here. 7000215, 7000218, 7000222: its secret is wrong, missing or too old.
 _CLIENT_WORDS = re.compile(r"AADSTS(700016|7000(?:215|218|222))\b")
+
+_GRANT_WORDS = re.compile(r"AADSTS70000\b")
+_LOCKED_WORDS = re.compile(r"abuse|locked|blocked", re.IGNORECASE)
 
 _SPEAKING = (CommandRefused, ServerBye, GrantRefused, HttpFailed)
 """Faults with words of the server."""
@@ -155,8 +160,11 @@ def _kind(fault: MailFault) -> str:
         case NoScope():
             return "no_scope"
         case GrantRefused():
-            of_client = fault.error in _OF_CLIENT or _CLIENT_WORDS.search(fault.text)
-            return "client_refused" if of_client else "grant_refused"
+            if fault.error in _OF_CLIENT or _CLIENT_WORDS.search(fault.text):
+                return "client_refused"
+            if _GRANT_WORDS.search(fault.text):
+                return "account_locked" if _LOCKED_WORDS.search(fault.text) else "grant_foreign"
+            return "grant_refused"
         case HttpFailed():
             if fault.status == _TOO_MANY:
                 return "http_throttled"
@@ -177,7 +185,7 @@ def _refused(fault: CommandRefused) -> str:
     if fault.command == "AUTHENTICATE":
         # Servers word a refused token as they like, and a second try with another token settles it.
         kind = _refused_login(fault)
-        return "token_refused" if kind == "login_refused" else kind
+        return "token_refused" if kind in ("login_refused", "password_expired") else kind
     if fault.code == "NONEXISTENT" or _NO_FOLDER.search(fault.text):
         return "no_folder"
     return "throttled" if _THROTTLED_WORDS.search(fault.text) else "refused"
@@ -185,8 +193,8 @@ def _refused(fault: CommandRefused) -> str:
 
 def _refused_login(fault: CommandRefused) -> str:
     """A provider that lists every possible cause in one sentence means the password."""
-    if fault.code == "PRIVACYREQUIRED":
-        return "clear_text"
+    if fault.code in _OWN_KINDS:
+        return _OWN_KINDS[fault.code]
     if fault.code in {"SERVERBUG", "CONTACTADMIN"}:
         return "refused"
     if fault.code in _CREDENTIAL_CODES or _CREDENTIAL_WORDS.search(fault.text):

@@ -52,6 +52,11 @@ class Status(msgspec.Struct, frozen=True):
     argument: bytes
     text: bytes
 
+    @property
+    def told(self) -> bytes:
+        """The text for a person, behind the address of the web page that it is about."""
+        return b"%b %b" % (self.argument, self.text) if self.code == "WEBALERT" else self.text
+
 
 class Fetched(msgspec.Struct, frozen=True):
     """What one FETCH response says about a mail. None: the response does not say."""

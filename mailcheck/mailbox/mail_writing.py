@@ -36,6 +36,7 @@ from huahuo.mailcheck.tables.records import (
     mail_key,
     mail_rows,
     received_ms,
+    recipients_of,
     record_key,
     remote_put,
     rfc3339,
@@ -111,6 +112,7 @@ class MailboxWriting(Writing):
                 uid=mail.uid,
                 uidvalidity=mail.uidvalidity,
                 remote_id=mail.remote_id or UNSET,
+                recipients=recipients_of(mail.recipients),
             )
             self.say(
                 MailReceived(

@@ -16,6 +16,10 @@ _TWO_FACTOR: Final = re.compile(
     r"[A-Z2-7]{16}(?:[A-Z2-7]{8,48})?|[a-z2-7]{32}|(?:[A-Za-z2-7]{4} ){3,15}[A-Za-z2-7]{4}"
 )
 """Secrets of authenticator apps: base32, also in groups of four."""
+PORT: Final = re.compile(r"[0-9]{1,5}")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.){1,9}[A-Za-z]{2,24}")
+_OF_GOOGLE: Final = ".apps.googleusercontent.com"
+"""A client id ends so, and looks like a host."""
 _OWN: Final = 2
 """Fields that each account has: address and password."""
 _GRANT: Final = 2
@@ -44,6 +48,21 @@ def without(fields: Sequence[str], is_address: Callable[[str], bool]) -> list[st
     return own + others
 
 
+def server_of(fields: Sequence[str]) -> tuple[str, int] | None:
+    """The server in the place of a grant: `host:port`, or a host and a port. None: it is none."""
+    if not _OWN < len(fields) <= _WHOLE:
+        return None
+    host, _, port = fields[_OWN].partition(":")
+    ports = [one for one in (port, *fields[_OWN + 1 :]) if one]
+    is_server = len(ports) == 1 and PORT.fullmatch(ports[0]) and _HOST.fullmatch(host)
+    return (host, int(ports[0])) if is_server else None
+
+
 def is_no_client_id(field: str, is_address: Callable[[str], bool]) -> bool:
-    """Whether it is surely something else: an address or a phone number."""
-    return is_address(field) or _PHONE.fullmatch(field) is not None
+    """Whether it is surely something else: an address, a phone number, a server or a port."""
+    host = field.partition(":")[0]
+    return (
+        is_address(field)
+        or any(form.fullmatch(field) for form in (_PHONE, PORT))
+        or (_HOST.fullmatch(host) is not None and not host.endswith(_OF_GOOGLE))
+    )

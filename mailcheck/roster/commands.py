@@ -5,23 +5,26 @@ Those that need nothing but what the client sends are decoded from its message a
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.roster.importer import ImportData
 from huahuo.mailcheck.roster.labels import Labels
+from huahuo.mailcheck.row import Row
 
+_WITHOUT_TAGS = frozenset({"qq", "163", "126"})
+"""Providers that deliver no mail to `name+tag@`."""
 _NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 
 
 class AddEmail(msgspec.Struct, frozen=True, kw_only=True):
     """Add one mailbox.
 
-    `secrets` are by name (`password`, `client_id`, `refresh_token`, `proxy`), none empty.
+    `secrets` are by name (`password`, `client_id`, `refresh_token`, `proxy`, `login`), none empty.
     """
 
     email: str
@@ -80,6 +83,36 @@ class SetGroupProxy(msgspec.Struct, frozen=True):
     proxy: Secret | None
 
 
+class ClaimMailbox(msgspec.Struct, frozen=True):
+    """Have one of the user's own mailboxes for a while, which nobody has now and whose login works.
+
+    `alias`: under the address `name+alias@domain`. The other fields limit the choice.
+    """
+
+    seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
+    alias: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,32}$")] = ""
+    mail_type: str | None = None
+    tag: str | None = None
+    group: str | None = None
+
+    def admits(self, row: Row) -> bool:
+        """Whether it may be this mailbox."""
+        tags = {tag.casefold() for tag in row.tags or ()}
+        return (
+            row.status != "need_reauth"
+            and (not self.alias or ("+" not in row.email and row.mail_type not in _WITHOUT_TAGS))
+            and self.mail_type in (None, row.mail_type)
+            and (self.tag is None or self.tag.casefold() in tags)
+            and self.group in (None, row.group or "")
+        )
+
+
+class ReleaseMailbox(msgspec.Struct, frozen=True):
+    """Give a claimed mailbox back before its time is over."""
+
+    email_id: Id
+
+
 class WatchEmails(msgspec.Struct, frozen=True):
     """Watch mailboxes for new mails, or stop that."""
 
@@ -105,6 +138,8 @@ type RosterCommand = (
     | CheckEmails
     | CancelCheck
     | WatchEmails
+    | ClaimMailbox
+    | ReleaseMailbox
     | LabelEmails
     | SetGroupProxy
     | ImportEmails

@@ -12,17 +12,22 @@ move only the heads of their mailboxes: two of them collide there.
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import UNSET
+
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import Refusal
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.mailcheck.effects import Effect
 from huahuo.mailcheck.replies import ImportResult, LineFailure, MailReply, Success, Warned
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,
     CheckEmails,
+    ClaimMailbox,
     DeleteEmails,
     ImportEmails,
     LabelEmails,
+    ReleaseMailbox,
     RosterCommand,
     SetGroupProxy,
     UpdateEmail,
@@ -40,6 +45,7 @@ from huahuo.mailcheck.roster.labels import (
 )
 from huahuo.mailcheck.roster.rules import (
     refuse_address,
+    refuse_elsewhere,
     refuse_folders,
     refuse_missing,
     refuse_secrets,
@@ -47,7 +53,7 @@ from huahuo.mailcheck.roster.rules import (
 )
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
-from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.row import Claim, Row
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
 from huahuo.mailcheck.words import zh
 
@@ -84,6 +90,10 @@ class RosterDecider(RosterFold):
                 reply = self._import(writing, command)
             case SetGroupProxy():
                 reply = _set_proxy(writing, command)
+            case ClaimMailbox():
+                reply = _claim(writing, command)
+            case ReleaseMailbox():
+                reply = _release(writing, command)
             case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
                 reply = self._many(writing, command)
         return writing.decision(reply)
@@ -94,6 +104,7 @@ class RosterDecider(RosterFold):
         refusal = (
             refuse_address(email)
             or refuse_settings(self._providers, command.mail_type, command.server, command.port)
+            or refuse_elsewhere(self._providers, command.mail_type, email, command.server)
             or refuse_secrets(command.secrets)
             or refuse_missing(self._providers, command.mail_type, command.secrets)
         )
@@ -122,8 +133,12 @@ class RosterDecider(RosterFold):
         failures = list(data.failures)
         taken: list[Account] = []
         for account in data.accounts:
-            fault = refuse_secrets(account.secrets) or refuse_missing(
-                self._providers, command.mail_type, account.secrets
+            kind = account.mail_type or command.mail_type
+            fault = (
+                refuse_settings(self._providers, kind, account.server, account.port)
+                or refuse_elsewhere(self._providers, kind, account.email, account.server)
+                or refuse_secrets(account.secrets)
+                or refuse_missing(self._providers, kind, account.secrets)
             )
             if fault is not None:
                 failures.append(LineFailure(account.line, fault.message))
@@ -136,8 +151,11 @@ class RosterDecider(RosterFold):
         first = writing.context.take("mailbox", len(taken)) if taken else 0
         hosts: list[tuple[int, str]] = []
         for email_id, account in enumerate(taken, start=first):
-            where = self._providers.endpoint(command.mail_type, account.email)
-            writing.add(email_id, account.email, command.mail_type, where, account.secrets.items())
+            kind = account.mail_type or command.mail_type
+            where = self._providers.endpoint(
+                kind, account.email, server=account.server, port=account.port, use_ssl=account.use_ssl
+            )
+            writing.add(email_id, account.email, kind, where, account.secrets.items())
             hosts.append((email_id, where.host))
         if command.validate and hosts:
             first_check = writing.context.take("check", len(hosts))
@@ -246,6 +264,30 @@ def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
         return refusal
     writing.group_proxy(group, command.proxy)
     return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
+
+
+def _claim(writing: RosterWriting, command: ClaimMailbox) -> MailReply:
+    context = writing.context
+    rows = writing.state.rows.values()
+    row = next((row for row in rows if not row.claimed(context.timestamp) and command.admits(row)), None)
+    if row is None:
+        return Refusal("not_found", zh.NONE_FREE)
+    local, _, domain = row.email.rpartition("@")
+    address = f"{local}+{command.alias}@{domain}" if command.alias else row.email
+    claim = Claim(address, context.timestamp, rfc3339(context.now_ms + command.seconds * 1000))
+    writing.label(row.id, {"claim": claim})
+    return Success(
+        zh.CLAIMED.format(address, claim.until), email_id=row.id, address=address, until=claim.until
+    )
+
+
+def _release(writing: RosterWriting, command: ReleaseMailbox) -> MailReply:
+    row = writing.state.rows.get(command.email_id)
+    if row is None:
+        return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
+    if row.claim is not UNSET:
+        writing.label(row.id, {"claim": None})
+    return Success(zh.RELEASED.format(row.email), email_id=row.id)
 
 
 def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:

@@ -9,20 +9,29 @@ quotes.
 Full-width forms of these separate where one follows the address at the beginning of a line without `----`, or
 where a line has no other separator. All others of its kind separate too; others may be part of a password.
 In a line without any of these, the colon or the blank behind an address separates it from its password.
+A line may also be a JSON object with the names of columns.
 
 No reason repeats text of a line, which may hold a password. A failure is identified by its line number.
 """
 
 import csv
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.replies import LineFailure
-from huahuo.mailcheck.roster.beside import TOKEN_CHARS_MIN, UUID, is_no_client_id, without
+from huahuo.mailcheck.roster.beside import (
+    PORT,
+    TOKEN_CHARS_MIN,
+    UUID,
+    is_no_client_id,
+    server_of,
+    without,
+)
 from huahuo.mailcheck.words import zh
 
 LINES_MAX: Final = 20_000
@@ -32,6 +41,12 @@ SEPARATOR: Final = "----"
 """Matched from the left, so a field may begin with a hyphen; what follows shows whether one ends with it."""
 _OTHERS: Final = ("\t", "|")
 _COLUMNS: Final = ("email", "password", "client_id", "refresh_token")
+_FURTHER: Final = ("mail_type", "login", "server", "port", "use_ssl")
+"""What only lines with names may have."""
+_NAMES: Final = {name.replace("_", ""): name for name in (*_COLUMNS, *_FURTHER)} | {
+    "host": "server", "imaphost": "server", "imapserver": "server", "imapport": "port", "ssl": "use_ssl",
+}  # fmt: skip
+_FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FIELDS_OAUTH: Final = 4
 FIELDS_MIN: Final = 2
 
@@ -43,6 +58,11 @@ _NOT_OF_LISTS: Final = (SEPARATOR, '"', *_OTHERS, "——", "｜")
 _LINE_BYTES = 430
 _ADDRESS = re.compile(r"[^\s@\x00-\x1f\x7f<>(),;:\"\\]{1,64}@[^\W_](?:[\w.-]{0,251}[^\W_])?")
 
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\xad"))
+"""What web pages put between characters. No password has them."""
+_WIDE_AT = re.compile(r"^([^\s@＠﹫]{1,64})[＠﹫]")
+_ITEM = re.compile(r"^(?:\d{1,6}(?:[.．][ \t]+|[)）、][ \t]*)|[-*•·][ \t]+)(?=[^\s@＠﹫]{1,64}[@＠﹫])")
+"""The number or the mark of an item of a list, before its address."""
 _QUOTED = re.compile(r'"[^"@\s]+@[^"@\s]+"\s?[,;]')
 """A line of CSV that begins with an address in quotes: what its other fields have separates nothing."""
 _HOST_NAME = re.compile(r"@[\w.-]+\.[^\W\d_]{2,}$")
@@ -55,10 +75,15 @@ class Account(msgspec.Struct, frozen=True):
     line: int
     email: str
     secrets: dict[str, Secret]
+    mail_type: str = ""
+    """Of this line alone."""
+    server: str = ""
+    port: int | None = None
+    use_ssl: bool | None = None
 
 
 class ImportData(msgspec.Struct, frozen=True):
-    """A parsed import text. `total` counts the lines that are not blank: accounts + failures."""
+    """A parsed import text. `total` counts accounts and failures: no blank lines, no comments."""
 
     total: int
     accounts: tuple[Account, ...]
@@ -86,7 +111,7 @@ def is_address(text: str) -> bool:
 def parse(
     text: str, mail_type: str, lines_max: int = LINES_MAX, *, pause: Callable[[], None] = lambda: None
 ) -> ImportData:
-    """Read an import text. Ignores blank lines and a byte-order mark, and reorders swapped fields.
+    """Read an import text. Ignores blank lines and comments, and reorders swapped fields.
 
     A repeated address is accepted once. `pause` is called every `LINES_A_STRETCH` lines.
 
@@ -97,16 +122,19 @@ def parse(
     failures: list[LineFailure] = []
     seen: set[str] = set()
     total = 0
-    columns: list[int] | None = None
+    columns: dict[str, int] | None = None
     first, of_csv = True, False
-    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
+    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not number % LINES_A_STRETCH:
             pause()
-        line = raw.strip(" \t\ufeff\u3000")
+        line = _tidied(raw)
         if not line:
             continue
-        fields = _as_csv(line) if of_csv and not _separated(line) else []
-        fields = fields if _has_address(fields) else _fields(line)
+        fields: list[str] = []
+        named = _of_json(line) if line[0] == "{" else None
+        if named is None:
+            fields = _as_csv(line) if of_csv and not _separated(line) else []
+            fields = fields if _has_address(fields) else _fields(line)
         if first:
             first = False
             columns = _columns(fields)
@@ -116,15 +144,17 @@ def parse(
         total += 1
         if total > lines_max:
             raise TooManyLines(f"more than {lines_max} lines")
-        if columns is not None:
-            fields = [fields[at] if 0 <= at < len(fields) else "" for at in columns]
+        if named is None and columns is not None:
+            named = {name: fields[at] for name, at in columns.items() if at < len(fields)}
         parsed: Account | LineFailure
-        if columns is None:
-            fields = without(fields, is_address)
-        if columns is None and _has_two_accounts(line):
+        if named is not None:
+            parsed = _named(number, named, mail_type)
+        elif line[0] == "#":
+            parsed = LineFailure(number, zh.COMMENT_OR_ACCOUNT)
+        elif _has_two_accounts(line):
             parsed = LineFailure(number, zh.TWO_ACCOUNTS)
         else:
-            parsed = _line(number, fields, oauth=mail_type == "outlook")
+            parsed = _line(number, without(fields, is_address), oauth=mail_type == "outlook")
         if isinstance(parsed, Account) and parsed.email.lower() in seen:
             parsed = LineFailure(number, zh.ADDRESS_TWICE)
         if isinstance(parsed, Account):
@@ -133,6 +163,54 @@ def parse(
         else:
             failures.append(parsed)
     return ImportData(total, tuple(accounts), tuple(failures))
+
+
+def _tidied(raw: str) -> str:
+    """The line without what stands around an account, empty for a comment."""
+    line = raw.strip()
+    if not line.isascii():
+        line = line.translate(_INVISIBLE).strip()
+    if line in ("[", "]") or (line[:1] == "#" and ("@" not in line or line[1:2].isspace())):
+        return ""
+    return _WIDE_AT.sub(r"\1@", _ITEM.sub("", line, count=1), count=1)
+
+
+def _of_json(line: str) -> dict[str, str] | None:
+    """The fields of an object by the names of columns, None if it is none."""
+    try:
+        found = msgspec.json.decode(line.rstrip(", "), type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return {
+        _name(name): str(value).strip()
+        for name, value in found.items()
+        if isinstance(value, str | int | float)
+    }
+
+
+def _name(text: str) -> str:
+    """The column that a name means."""
+    plain = re.sub("[ _-]", "", text.lower())
+    return _NAMES.get(plain, plain)
+
+
+def _named(number: int, given: Mapping[str, str], mail_type: str) -> Account | LineFailure:
+    """The account of a line whose fields have names."""
+    kind, port = given.get("mail_type", ""), given.get("port", "")
+    if port and not PORT.fullmatch(port):
+        return LineFailure(number, zh.NO_PORT)
+    parsed = _line(number, [given.get(name, "") for name in _COLUMNS], oauth=(kind or mail_type) == "outlook")
+    if isinstance(parsed, LineFailure):
+        return parsed
+    login = given.get("login", "")
+    return replace(
+        parsed,
+        secrets=parsed.secrets | ({"login": Secret(login)} if login else {}),
+        mail_type=kind,
+        server=given.get("server", ""),
+        port=int(port) if port else None,
+        use_ssl=_FLAGS.get(given.get("use_ssl", "").lower()),
+    )
 
 
 def _separated(line: str) -> bool:
@@ -167,7 +245,7 @@ def _by_colon_or_space(line: str) -> list[str]:
     if colon and is_address(address.strip()):
         found = line.split(":")
         grant = len(found) >= FIELDS_OAUTH and any(UUID.fullmatch(field.strip()) for field in found)
-        if grant or any(_has_host(field.strip()) for field in found[FIELDS_MIN:]):
+        if grant or server_of(found) or any(_has_host(field.strip()) for field in found[FIELDS_MIN:]):
             return found
         return [address, rest]
     found = line.split()
@@ -230,24 +308,27 @@ def _is_address_or_name(field: str) -> bool:
     return is_address(field.strip()) or field.strip().lower() == "email"
 
 
-def _columns(fields: list[str]) -> list[int] | None:
-    """Where the fields of an account are, if this line names columns. -1: nowhere."""
-    names = [field.lower().replace(" ", "_") for field in fields]
+def _columns(fields: list[str]) -> dict[str, int] | None:
+    """Where the fields of an account are, if this line names columns."""
+    names = [_name(field) for field in fields]
     if "email" not in names:
         return None
-    return [names.index(name) if name in names else -1 for name in _COLUMNS]
+    return {name: names.index(name) for name in (*_COLUMNS, *_FURTHER) if name in names}
 
 
 def _line(number: int, fields: list[str], *, oauth: bool) -> Account | LineFailure:
+    server: tuple[str, int] | None = None
     if oauth:
+        if len(fields) == FIELDS_OAUTH - 1 and UUID.fullmatch(fields[1]):
+            fields = [fields[0], "", *fields[1:]]  # it has no password, and needs none
         if len(fields) != FIELDS_OAUTH:
-            return LineFailure(number, zh.FOUR_FIELDS)
-        if not all(fields):
-            return LineFailure(number, zh.EMPTY_FIELD)
+            return LineFailure(number, zh.FOUR_FIELDS.format(len(fields)))
         email, password, client_id, refresh_token = _sort_oauth(fields)
+        if not (email and client_id and refresh_token):
+            return LineFailure(number, zh.EMPTY_GRANT)
     else:
         if len(fields) > FIELDS_OAUTH:
-            return LineFailure(number, zh.MANY_FIELDS)
+            return LineFailure(number, zh.MANY_FIELDS.format(len(fields)))
         if len(fields) < FIELDS_MIN:
             return LineFailure(number, zh.TWO_FIELDS)
         if not all(fields[:FIELDS_MIN]):
@@ -256,13 +337,16 @@ def _line(number: int, fields: list[str], *, oauth: bool) -> Account | LineFailu
             fields = _sort_oauth(fields)
         if not is_address(fields[0]) and is_address(fields[1]):
             fields[0], fields[1] = fields[1], fields[0]
+        if (server := server_of(fields)) is not None:
+            fields = fields[:FIELDS_MIN]
         email, password, client_id, refresh_token = (*fields, "", "")[:FIELDS_OAUTH]
     if not is_address(email):
-        return LineFailure(number, zh.NO_ADDRESS)
+        return LineFailure(number, zh.NO_ADDRESS_THERE)
     if is_no_client_id(client_id, is_address) or is_address(refresh_token):
         return LineFailure(number, zh.NO_CLIENT_ID)
     named = {"password": password, "client_id": client_id, "refresh_token": refresh_token}
-    return Account(number, email, {name: Secret(value) for name, value in named.items() if value})
+    account = Account(number, email, {name: Secret(value) for name, value in named.items() if value})
+    return account if server is None else replace(account, server=server[0], port=server[1])
 
 
 def _sort_oauth(fields: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.roster.importer import is_address
 from huahuo.mailcheck.servers.faults import HostRefused
 from huahuo.mailcheck.servers.host_rules import host_name
-from huahuo.mailcheck.servers.providers import TOKENS, Providers, auth_of
+from huahuo.mailcheck.servers.providers import BUILT_IN, TOKENS, Providers, auth_of
 from huahuo.mailcheck.servers.proxies import parse_proxy
 from huahuo.mailcheck.words import zh
 
@@ -44,6 +44,17 @@ def refuse_settings(
         except HostRefused:
             return Refusal("invalid_field", zh.NO_SERVER, "server")
     return None
+
+
+def refuse_elsewhere(providers: Providers, mail_type: str, email: str, server: str) -> Refusal | None:
+    """The refusal of an address of one provider as a mailbox of another, which would get its password.
+
+    Accounts of Microsoft may have any address.
+    """
+    own = providers.type_of(email)
+    if own in (None, mail_type) or mail_type in ("imap", "outlook") or mail_type not in BUILT_IN:
+        return None
+    return None if server.strip() else Refusal("invalid_field", zh.OTHER_TYPE.format(own, own), "mail_type")
 
 
 def refuse_folders(folders: Sequence[str]) -> Refusal | None:

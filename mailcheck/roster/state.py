@@ -63,13 +63,35 @@ class Views:
 
 
 class Roster(msgspec.Struct):
-    """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open."""
+    """A user's mailboxes by id, their ids by lower-cased address, and the check each one has open.
+
+    `undotted`: the ids of mailboxes at Gmail whose address has dots, by the address without them.
+    """
 
     user_id: UserId
     rows: dict[int, Row]
     addresses: dict[str, int]
     checks: dict[int, int]
     views: Views = msgspec.field(default_factory=Views)
+    undotted: dict[str, int] = {}
+
+    def known(self, email: str, email_id: int) -> None:
+        """A mailbox has this address."""
+        address = email.lower()
+        self.addresses[address] = email_id
+        if (plain := _undotted(address)) != address:
+            self.undotted[plain] = email_id
+
+    def of_address(self, address: str) -> Row | None:
+        """The mailbox of this address, or the one of which it is an alias (`name+tag@`, dots at Gmail)."""
+        exact = address.lower()
+        local, _, domain = exact.rpartition("@")
+        untagged = f"{local.partition('+')[0]}@{domain}"
+        for one in (exact, untagged, _undotted(untagged)):
+            email_id = self.addresses.get(one) or self.undotted.get(one)
+            if email_id is not None:
+                return self.rows.get(email_id)
+        return None
 
     def cut(self) -> tuple[Row, ...]:
         """The current rows by ascending id. Until the next change, all callers share one tuple."""
@@ -88,6 +110,7 @@ class Roster(msgspec.Struct):
         """Remove a deleted mailbox."""
         del self.rows[row.id]
         self.addresses.pop(row.email.lower(), None)
+        self.undotted.pop(_undotted(row.email.lower()), None)
         self.checks.pop(row.id, None)
         if self.views.kept:
             self.views.changed(row, None)
@@ -104,7 +127,7 @@ class RosterFold:
     """Folds a roster from the public stream of its user."""
 
     name: Final = "roster"
-    fingerprint: Final = "roster-3"
+    fingerprint: Final = "roster-4"
 
     def initial(self, stream: str) -> Roster:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
@@ -115,7 +138,7 @@ class RosterFold:
         body = read(event)
         if isinstance(body, EmailAdded):
             state.put(state.rows.get(body.email_id), _new_row(state.user_id, body))
-            state.addresses[body.email.lower()] = body.email_id
+            state.known(body.email, body.email_id)
             return state
         if body is None or (row := state.rows.get(getattr(body, "email_id", 0))) is None:
             return state
@@ -131,8 +154,9 @@ class RosterFold:
                 changes: dict[str, Any] = {
                     name: value for name, value in given.items() if value is not msgspec.UNSET
                 }
-                if body.folders is not msgspec.UNSET:
-                    changes["folders"] = msgspec.UNSET if body.folders is None else body.folders
+                for name in ("folders", "claim"):
+                    if (value := getattr(body, name)) is not msgspec.UNSET:
+                        changes[name] = msgspec.UNSET if value is None else value
                 state.put(row, replace(row, **changes, **_labels(body)))
             case EmailDeleted():
                 state.remove(row)
@@ -151,8 +175,14 @@ class RosterFold:
         state.checks = frame.checks
         for row in frame.rows:
             state.rows[row.id] = row
-            state.addresses[row.email.lower()] = row.id
+            state.known(row.email, row.id)
         return state
+
+
+def _undotted(address: str) -> str:
+    """The address by which Gmail knows it. Others stay as they are."""
+    local, _, domain = address.rpartition("@")
+    return f"{local.replace('.', '')}@gmail.com" if domain in ("gmail.com", "googlemail.com") else address
 
 
 # Interned, because up to 100,000 mailboxes of a user share a few servers.

@@ -61,6 +61,23 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "enter the password again; QQ, 163, 126 and Gmail want an authorisation code or an app password",
             must_sign_in=True,
         ),
+        "web_alert": Kind(
+            "auth",
+            "邮箱服务商要求先在浏览器中确认登录",
+            "the provider wants this sign-in confirmed in a browser",
+            "请在浏览器中打开服务器给出的网址并确认，然后再次检查；Gmail 请改用应用专用密码",
+            "open the address that the server gave in a browser and confirm, then check again; "
+            "for Gmail use an app password",
+            must_sign_in=True,
+        ),
+        "password_expired": Kind(
+            "auth",
+            "密码已过期",
+            "the password has expired",
+            "请在邮箱网页中更改密码，然后在此填写新密码",
+            "change it at the provider, then enter the new password here",
+            must_sign_in=True,
+        ),
         "bad_credentials": Kind(
             "auth",
             "用户名或密码含有不允许的字符",
@@ -74,6 +91,24 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "授权已失效或被撤销",
             "the grant has expired or was revoked",
             *_GRANT,
+            must_sign_in=True,
+        ),
+        "grant_foreign": Kind(
+            "auth",
+            "授权无效，或不属于该 client id",
+            "the refresh token is not valid, or it belongs to another client id",
+            "请核对 refresh token 是否完整、是否由该 client id 取得，"
+            "或重新授权登录：huahuo mailbox signin 邮箱地址",
+            "verify that the refresh token is whole and was issued to this client id, or sign in again with "
+            "`huahuo mailbox signin ADDRESS`",
+            must_sign_in=True,
+        ),
+        "account_locked": Kind(
+            "auth",
+            "微软已锁定该账号",
+            "Microsoft has locked this account",
+            "请在浏览器中登录 outlook.live.com 并按提示解锁，然后再次检查",
+            "sign in at outlook.live.com in a browser and unlock it there, then check again",
             must_sign_in=True,
         ),
         "client_refused": Kind(

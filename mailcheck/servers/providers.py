@@ -192,6 +192,11 @@ class Providers:
             mail_type = self._by_host.get((server.lower(), port), mail_type)
         return self._table.get(mail_type) or Provider()
 
+    def type_of(self, email: str) -> str | None:
+        """The provider whose domain the address has, None if it is of no provider."""
+        where = self.endpoint("imap", email)
+        return self._by_host.get((where.host, where.port))
+
     def endpoint(
         self,
         mail_type: str,

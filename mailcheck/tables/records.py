@@ -18,6 +18,7 @@
 Numbers in keys are 8 bytes, big-endian, so that keys sort like their numbers.
 """
 
+import re
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
@@ -47,6 +48,8 @@ SENDER_CHARS_MAX: Final = 500
 FOLDER_CHARS_MAX: Final = 500
 MESSAGE_CHARS_MAX: Final = 1_000
 CODE_CHARS_MAX: Final = 32
+_RECIPIENTS_MAX: Final = 10
+_RECIPIENT: Final = re.compile(r"[^\s<>()\[\],;:\"@]{1,64}@[\w.-]{1,255}")
 _KEY_BYTES = 16
 _DAY_MS = 86_400_000
 _OLDEST_MS = 631_152_000_000
@@ -76,6 +79,12 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     uid: int = 0
     uidvalidity: int = 0
     remote_id: str | UnsetType = UNSET
+    recipients: str | UnsetType = UNSET
+    """The addresses of To and Cc in lower case, with blanks between them. Absent in earlier versions."""
+
+    def is_to(self, address: str) -> bool:
+        """Whether it was sent to this address."""
+        return isinstance(self.recipients, str) and address.lower() in self.recipients.split()
 
 
 class MailPlace(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +107,12 @@ class OpenCheck(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     implicit: bool = False
     login: bool = False
     trace: str = ""
+
+
+def recipients_of(text: str) -> str | UnsetType:
+    """The first addresses of To and Cc as a record has them."""
+    found = (address.lower() for address in _RECIPIENT.findall(text[: 1 << 14]))
+    return " ".join(list(dict.fromkeys(found))[:_RECIPIENTS_MAX]) or UNSET
 
 
 def received_of(key: bytes) -> int:

@@ -77,11 +77,26 @@ IDS_MAX = "at most {} mailboxes at a time"
 ADDRESS_EXISTS = "the address exists already"
 NO_ADDRESS = "this is no address"
 ADDRESS_TWICE = "the address occurs twice"
-FOUR_FIELDS = "four fields are needed"
-EMPTY_FIELD = "a field is empty"
-TWO_FIELDS = "at least two fields are needed"
-MANY_FIELDS = "at most four fields are read"
-NO_CLIENT_ID = "an address or a phone number is where the client id or the refresh token belongs"
+FOUR_FIELDS = (
+    "this line has {} fields of the four that are needed: address----password----client_id----refresh_token"
+)
+EMPTY_FIELD = "a field is empty: write address----password"
+EMPTY_GRANT = (
+    "a field is empty: write address----password----client_id----refresh_token "
+    "(only the password may be empty)"
+)
+TWO_FIELDS = "at least two fields are needed: write address----password"
+MANY_FIELDS = (
+    "this line has {} fields, and at most four are read: address----password----server----port; "
+    "for more, write CSV whose first line names the columns"
+)
+NO_ADDRESS_THERE = "no field is an address: write address----password"
+COMMENT_OR_ACCOUNT = "the line begins with #: remove it for an account, write a blank behind it for a comment"
+OTHER_TYPE = "the address belongs to the type {}: choose {}, or name the server"
+NO_CLIENT_ID = (
+    "an address, a phone number, a server or a port is where the client id or the refresh token belongs; "
+    "for a server write address----password----server----port"
+)
 TWO_ACCOUNTS = "this line has several addresses: one account a line"
 GROUP_CHARS = "the name of a group has at most {} characters"
 NOTE_CHARS = "a note has at most {} characters"
@@ -98,6 +113,9 @@ CHECK_CANCELLED = "the check was cancelled"
 CHECK_QUEUED = "waiting for the check"
 MAY_EXIST = "{} was not added: it may exist already"
 ALL_BUSY = "all of these mailboxes are being checked, try again later"
+NONE_FREE = "no such mailbox is free: release one, or ask for less"
+CLAIMED = "{} is claimed until {}"
+RELEASED = "{} is free again"
 WATCH_ON = "mailboxes watched from now on: {}"
 WATCH_OFF = "mailboxes not watched any more: {}"
 

@@ -187,12 +187,12 @@ def test_the_reasons_of_an_import_are_said_in_the_reader_s_language() -> None:
     words = Words()
     words.add(mail_zh, mail_en)
     of_worker = Words.of(words.catalogue())
-    failures = [LineFailure(2, mail_zh.FOUR_FIELDS), LineFailure(3, mail_zh.TAG_CHARS.format(9))]
+    failures = [LineFailure(2, mail_zh.FOUR_FIELDS.format(2)), LineFailure(3, mail_zh.TAG_CHARS.format(9))]
     body = msgspec.json.encode(ImportResult(3, 1, 2, failures))
     for said in (words, of_worker):
         told = msgspec.json.decode(said.reply(body, "en"), type=ImportResult)
         assert [one.reason for one in told.failed_details] == [
-            "four fields are needed", "a tag has 1 to 9 characters"
+            mail_en.FOUR_FIELDS.format(2), "a tag has 1 to 9 characters"
         ]  # fmt: skip
         assert said.reply(body, "zh") is body
 

@@ -146,6 +146,8 @@ async def test_everything_in_the_table_is_done_with_the_keyboard(chromium: Chrom
         await _tab_to(tab, "document.activeElement.matches('.mail-list a')")
         await tab.press("Enter")
         await until_text(tab, ".mail-view h2", "Mail 1")
+        await press_button(tab, "Back")
+        await tab.until("document.querySelector('[role=grid]').offsetParent")
         await tab.run("document.querySelector('[role=grid]').focus()")
         await tab.press("/")
         assert await tab.run("return document.activeElement.name") == "search"

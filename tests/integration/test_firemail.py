@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.mailcheck.words import zh
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.firemail import FrontEnd, service
 
@@ -150,7 +151,7 @@ async def test_an_import_ends_with_its_result_and_repeats_no_line(tmp_path: Path
         await client.say("import_emails", data=f"{OUTLOOK}\nonly----pass-canary\n", mail_type="outlook")
         result = await client.until("import_result")
         assert (result["total"], result["success"], result["failed"]) == (2, 1, 1)
-        assert result["failed_details"][0]["reason"] == "格式错误，需要4个字段"
+        assert result["failed_details"][0]["reason"] == zh.FOUR_FIELDS.format(2)
         await client.say("get_all_emails")
         row = (await client.until("emails_list"))["data"][0]
         assert (row["refresh_token"], row["client_id"]) == ("******", "******")

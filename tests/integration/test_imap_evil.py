@@ -404,3 +404,46 @@ async def test_a_failing_sink_ends_the_check_with_its_own_error() -> None:
     async with evil(script) as server, asyncio.timeout(WITHIN_S):
         with pytest.raises(OSError, match="no space"):
             await checked(target(server.port), report=Full(), limits=PATIENT)
+
+
+@pytest.mark.parametrize("while_", ["sizes", "bodies"])
+async def test_a_mail_that_is_removed_while_mails_are_fetched_does_not_break_the_check(while_: str) -> None:
+    async def script(peer: Peer) -> None:
+        sizes = b'* %d FETCH (UID %d RFC822.SIZE 30 INTERNALDATE "01-Jul-2025 10:00:00 +0000")'
+        await peer.until_sizes(1, 2, 3)
+        if while_ == "sizes":
+            await peer.say(sizes % (1, 1), b"* 2 EXPUNGE", b"* 2 EXISTS", sizes % (2, 3))
+            await peer.ok()
+            await peer.hear(b"UID SEARCH UID 2")
+            await peer.say(b"* SEARCH")
+        else:
+            await peer.say(*(sizes % (n, n) for n in (1, 2, 3)))
+        await peer.ok()
+        await peer.hear(b"UID FETCH")
+        body = b"* %d FETCH (UID %d BODY[] {30}\r\nSubject: %d\r\n\r\n0123456789012345)"
+        await peer.say(body % (1, 1, 1), b"* 2 EXPUNGE", body % (2, 3, 3))
+        await peer.ok()
+        if while_ == "bodies":
+            await peer.hear(b"UID FETCH 2")
+            await peer.ok()
+            await peer.hear(b"UID SEARCH UID 2")
+            await peer.say(b"* SEARCH")
+            await peer.ok()
+        await peer.hear(b"LOGOUT")
+        await peer.ok()
+
+    _, report = await served(script)
+    assert report.subjects == ["1", "3"]
+
+
+async def test_the_page_that_a_provider_wants_opened_is_told() -> None:
+    page = b"https://accounts.example.com/signin/continue?sarp=1&plt=AKgnsb"
+
+    async def script(peer: Peer) -> None:
+        await peer.until_login()
+        await peer.say(peer.tag + b" NO [WEBALERT " + page + b"] Web login required. (Failure)")
+        await peer.silent()
+
+    outcome, _, _ = await attacked(script)
+    assert (outcome.kind, outcome.status) == ("web_alert", "need_reauth")
+    assert outcome.said.endswith(f": {page.decode()} Web login required. (Failure)")

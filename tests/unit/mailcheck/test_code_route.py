@@ -5,9 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from huahuo.actors.plugins.http import HttpRefused, HttpRequest
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
 from huahuo.mailcheck.checks.ports import CheckFailed
 from huahuo.mailcheck.imap.outcome import outcome_of
@@ -157,5 +159,78 @@ def test_a_mailbox_of_another_user_is_not_found() -> None:
         with pytest.raises(HttpRefused) as refused:
             await ask(w)
         assert refused.value.code == "not_found"
+
+    in_mail_world(test)
+
+
+def test_of_an_alias_only_mails_to_it_count() -> None:
+    async def test(w: MailWorld) -> None:
+        email_id = await w.add("a.b@gmail.com")
+        to_tag = replace(coded(w, 2, "222222"), recipients='"X" <A.B+shop@gmail.com>, c@d.example')
+        to_dots = replace(coded(w, 3, "333333"), recipients="ab@gmail.com")
+        await received(w, email_id, coded(w, 1, "111111"), to_tag, to_dots)
+        for address, code in (("a.b+shop@gmail.com", "222222"), ("ab@gmail.com", "333333")):
+            found = await ask(w, address)
+            assert found is not None
+            assert (found["code"], found["address"]) == (code, address)
+        assert await ask(w, "a.b+other@gmail.com") is None
+        found = await ask(w, "a.b@gmail.com")
+        assert found is not None
+        assert found["code"] == "333333"
+        listed = await w.do("get_mail_records", email_id=email_id, to="A.B+shop@gmail.com")
+        assert ([one["code"] for one in listed["data"]], listed["next"]) == (["222222"], None)
+        await w.do("delete_emails", email_ids=[email_id])
+        with pytest.raises(HttpRefused):
+            await ask(w, "ab@gmail.com")
+
+    in_mail_world(test)
+
+
+def test_who_waits_for_an_alias_does_not_get_the_code_of_another() -> None:
+    async def test(w: MailWorld) -> None:
+        await w.add("a@outlook.example")
+        asked = asyncio.create_task(ask(w, "a+mine@outlook.example", wait="60"))
+        check = await w.script.next()
+        await check.mails(replace(coded(w, 1, "111111"), recipients="a+other@outlook.example"))
+        await check.mails(replace(coded(w, 2, "222222"), recipients="a+mine@outlook.example"))
+        found = await asked
+        check.finish(2)
+        assert found is not None
+        assert found["code"] == "222222"
+
+    in_mail_world(test)
+
+
+def _advance(w: MailWorld, seconds: float) -> None:
+    assert isinstance(w.ambient, FakeAmbient)
+    w.ambient.advance(seconds)
+
+
+def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since() -> None:
+    async def test(w: MailWorld) -> None:
+        first, second = await w.add("a@example.com"), await w.add("b@example.com")
+        await received(w, first, coded(w, 1, "111111"))
+        _advance(w, 5)
+        told = await w.do("claim_mailbox", seconds=600)
+        assert (told["email_id"], told["address"]) == (first, "a@example.com")
+        assert await ask(w, "a@example.com") is None, "this code came before the claim"
+        other = await w.do("claim_mailbox", seconds=600, alias="shop")
+        assert (other["email_id"], other["address"]) == (second, "b+shop@example.com")
+        assert (await w.do("claim_mailbox"))["code"] == "not_found"
+        [listed, _] = (await w.do("get_all_emails"))["data"]
+        assert listed["claim"]["until"] == told["until"]
+        _advance(w, 2)
+        await received(w, first, coded(w, 2, "222222"))
+        found = await ask(w, "a@example.com")
+        assert found is not None
+        assert found["code"] == "222222"
+        await w.do("release_mailbox", email_id=second)
+        assert (await w.do("claim_mailbox"))["email_id"] == second
+        await w.restart()
+        _advance(w, 600)
+        assert (await w.do("claim_mailbox", alias="x"))["address"] == "a+x@example.com"
+        events = await w.log.read(f"user/{USER}", 0, events_max=100)
+        claims = [event for event in events if b'"claim":' in event.body]
+        assert (len(claims), {event.principal for event in claims}) == (5, {f"user/{USER}"})
 
     in_mail_world(test)

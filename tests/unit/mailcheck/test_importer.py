@@ -10,6 +10,7 @@ from huahuo.mailcheck.roster.importer import (
     is_address,
     parse,
 )
+from huahuo.mailcheck.words import zh
 
 UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
 TOKEN = "M.C5_BAY.0.U.-" + "Cr7" * 60
@@ -42,7 +43,7 @@ def test_other_types_need_two_fields(mail_type: str) -> None:
 def test_a_byte_order_mark_and_blank_lines_do_not_count_but_their_numbers_do() -> None:
     data = parse("\ufeff\r\na@x.com----p\r\n   \r\n\r\nb@x.com----q\r\nbad", "imap")
     assert [a[:2] for a in accounts(data)] == [(2, "a@x.com"), (5, "b@x.com")]
-    assert reasons(data) == [(6, "格式错误，至少需要2个字段")]
+    assert reasons(data) == [(6, zh.TWO_FIELDS)]
     assert data.total == 3
 
 
@@ -71,12 +72,12 @@ def test_address_and_password_swapped_are_set_right() -> None:
 @pytest.mark.parametrize(
     ("line", "mail_type", "reason"),
     [
-        ("a@x.com----canary", "outlook", "格式错误，需要4个字段"),
-        (f"a@x.com----canary----{UUID}----{TOKEN}----e", "outlook", "格式错误，需要4个字段"),
-        (f"a@x.com--------{UUID}----{TOKEN}", "outlook", "有空白字段"),
-        ("canary", "imap", "格式错误，至少需要2个字段"),
-        ("a@x.com----", "imap", "有空白字段"),
-        ("canary----canary", "imap", "邮箱地址格式错误"),
+        ("a@x.com----canary", "outlook", zh.FOUR_FIELDS.format(2)),
+        (f"a@x.com----canary----{UUID}----{TOKEN}----e", "outlook", zh.FOUR_FIELDS.format(5)),
+        (f"a@x.com----canary----{UUID}----", "outlook", zh.EMPTY_GRANT),
+        ("canary", "imap", zh.TWO_FIELDS),
+        ("a@x.com----", "imap", zh.EMPTY_FIELD),
+        ("canary----canary", "imap", zh.NO_ADDRESS_THERE),
     ],
 )
 def test_a_bad_line_is_told_by_number_and_reason_and_never_repeated(
@@ -221,7 +222,7 @@ def test_a_first_line_that_names_columns_says_where_the_fields_are(separator: st
     ]
     data = parse("\n".join(separator.join(line) for line in lines), "imap")
     assert accounts(data) == [(2, "a@x.com", {"password": "pw"})]
-    assert (data.total, reasons(data)) == (2, [(3, "有空白字段")])
+    assert (data.total, reasons(data)) == (2, [(3, zh.EMPTY_FIELD)])
 
 
 def test_a_grant_for_another_type_may_have_its_fields_in_any_order() -> None:
@@ -297,3 +298,66 @@ def test_below_names_of_columns_in_csv_a_line_may_still_be_separated_otherwise(
 ) -> None:
     data = parse(f"email,password\na@qq.com{separator}{password}", "imap")
     assert accounts(data) == [(2, "a@qq.com", {"password": password})]
+
+
+def test_what_pages_and_lists_put_around_an_account_is_no_part_of_it() -> None:
+    text = (
+        "# my mailboxes\n#\n1. a@x.com----pw\n2) b＠x.com----pw\n3、c@x.com----pw\n- d@x.com----pw\n"
+        "\u200be@x.com\u200b----p\u200bw\n\xa0f@x.com----pw"
+    )
+    data = parse(text, "imap")
+    assert [(a[1], a[2]["password"]) for a in accounts(data)] == [(f"{n}@x.com", "pw") for n in "abcdef"]
+    assert (data.total, data.failures) == (6, ())
+
+
+def test_an_address_behind_a_hash_is_neither_dropped_nor_guessed() -> None:
+    data = parse("#a@x.com----pw", "imap")
+    assert (data.accounts, reasons(data)) == ((), [(1, zh.COMMENT_OR_ACCOUNT)])
+
+
+@pytest.mark.parametrize("line", ["a@x.com--------{}----{}", "a@x.com----{}----{}", "a@x.com||{}|{}"])
+def test_a_grant_needs_no_password(line: str) -> None:
+    expected = {"client_id": UUID, "refresh_token": TOKEN}
+    assert accounts(parse(line.format(UUID, TOKEN), "outlook")) == [(1, "a@x.com", expected)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a@x.com----pw----mail.y.com----1993",
+        "a@x.com----pw----mail.y.com:1993",
+        "a@x.com:pw:mail.y.com:1993",
+        "email,password,server,port\na@x.com,pw,mail.y.com,1993",
+        '{"email": "a@x.com", "password": "pw", "host": "mail.y.com", "port": 1993},',
+    ],
+)
+def test_a_server_and_its_port_are_those_of_the_mailbox(line: str) -> None:
+    [account] = parse(line, "imap").accounts
+    assert (account.email, account.secrets["password"].reveal()) == ("a@x.com", "pw")
+    assert (account.server, account.port, set(account.secrets)) == ("mail.y.com", 1993, {"password"})
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a@x.com----pw----mail.y.com", zh.NO_CLIENT_ID),
+        ("a@x.com----pw----993", zh.NO_CLIENT_ID),
+        ("a@x.com----mail.y.com----993----pw", zh.NO_CLIENT_ID),
+        ("email,password,port\na@x.com,pw,imap", zh.NO_PORT),
+        ('{"email": "a@x.com"}', zh.EMPTY_FIELD),
+        ('{"email": ', zh.TWO_FIELDS),
+    ],
+)
+def test_what_may_be_a_server_is_not_guessed(line: str, reason: str) -> None:
+    data = parse(line, "imap")
+    assert (data.accounts, [failure.reason for failure in data.failures]) == ((), [reason])
+
+
+def test_an_array_of_objects_may_name_types_and_user_names() -> None:
+    text = (
+        '[\n{"Email":"a@x.com","password":"p","login":"ann","use_ssl":false},\n'
+        f'{{"email":"b@x.com","clientId":"{UUID}","refresh_token":"{TOKEN}","mail_type":"outlook"}}\n]'
+    )
+    first, second = parse(text, "imap").accounts
+    assert (first.secrets["login"].reveal(), first.use_ssl) == ("ann", False)
+    assert (second.mail_type, set(second.secrets)) == ("outlook", {"client_id", "refresh_token"})

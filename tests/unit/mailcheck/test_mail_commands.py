@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
+from huahuo.mailcheck.words import zh
 from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
@@ -17,7 +18,7 @@ LONG_RESULT = {
     "success": 5,
     "failed": 2,
     "failed_details": [
-        {"line": 3, "reason": "格式错误，至少需要2个字段"},
+        {"line": 3, "reason": zh.TWO_FIELDS},
         {"line": 5, "reason": "邮箱地址已存在"},
     ],
 }
@@ -127,3 +128,23 @@ def test_the_client_that_cannot_split_an_import_may_send_more_lines_in_one() -> 
         assert (body["total"], body["success"], body["failed"]) == (3, 2, 1)
 
     in_mail_world(test, import_lines_max=1)
+
+
+def test_a_login_name_that_is_not_the_address_signs_in_and_can_be_taken_off() -> None:
+    async def test(world: MailWorld) -> None:
+        told = await world.do("add_email", email="a@x.com", password="p", login="ann")
+        email_id = told["email_id"]
+        for user, fields in (("ann", {}), ("bob", {"login": "bob"}), ("a@x.com", {"login": "a@x.com"})):
+            if fields:
+                await world.do("update_email", email_id=email_id, **fields)
+            head = world.log.head(U).seq
+            await world.do("check_emails", email_ids=[email_id])
+            check = await world.script.next()
+            assert check.target.user == user
+            check.finish(0)
+            await world.ended(email_id, after=head)
+        await world.do("import_emails", data="email,password,login\nb@x.com,p,ben", mail_type="imap")
+        await world.do("check_emails", email_ids=[email_id + 1])
+        assert (await world.script.next()).target.user == "ben"
+
+    in_mail_world(test)

@@ -55,6 +55,24 @@ def test_a_refused_login_needs_the_user_and_is_not_retried(fault: MailFault) -> 
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
+        (login("https://a.example/x Web login required.", "WEBALERT"), "web_alert"),
+        (login("Password expired", "EXPIRED"), "password_expired"),
+        (CommandRefused("AUTHENTICATE", "NO", "EXPIRED", "token expired"), "token_refused"),
+        (GrantRefused("invalid_grant", "AADSTS70000: The provided value is not valid."), "grant_foreign"),
+        (
+            GrantRefused("invalid_grant", "AADSTS70000: User account is found to be in service abuse mode."),
+            "account_locked",
+        ),
+        (GrantRefused("invalid_grant", "AADSTS700082: expired due to inactivity"), "grant_refused"),
+    ],
+)
+def test_what_needs_another_deed_of_the_user_is_a_kind_of_its_own(fault: MailFault, kind: str) -> None:
+    assert (classify(fault).kind, classify(fault).status) == (kind, "need_reauth")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
         (login("Temporary failure", "UNAVAILABLE"), "throttled"),
         (login("Too many login attempts", "LIMIT"), "throttled"),
         (login("mailbox in use", "INUSE"), "throttled"),

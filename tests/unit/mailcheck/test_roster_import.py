@@ -10,6 +10,7 @@ from huahuo.mailcheck.effects import StartCheck
 from huahuo.mailcheck.replies import ImportResult, LineFailure
 from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
+from huahuo.mailcheck.words import zh
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks
 
@@ -32,7 +33,7 @@ def test_all_good_lines_come_in_one_append_and_the_others_are_told_by_number() -
         failed=3,
         failed_details=[
             LineFailure(3, "邮箱地址已存在"),
-            LineFailure(4, "格式错误，至少需要2个字段"),
+            LineFailure(4, zh.TWO_FIELDS),
             LineFailure(6, "邮箱地址重复"),
         ],
     )
@@ -85,7 +86,7 @@ def test_the_bound_of_mailboxes_holds_line_by_line() -> None:
 def test_nothing_usable_writes_nothing_and_takes_no_numbers() -> None:
     book = Book()
     assert do_import(book, "\n\n") == ImportResult(0, 0, 0, [])
-    assert do_import(book, "bad") == ImportResult(1, 0, 1, [LineFailure(1, "格式错误，至少需要2个字段")])
+    assert do_import(book, "bad") == ImportResult(1, 0, 1, [LineFailure(1, zh.TWO_FIELDS)])
     assert (book.events, book.counters) == ([], {})
 
 
@@ -93,3 +94,24 @@ def test_an_unknown_type_is_refused_as_a_whole() -> None:
     refused = do_import(Book(), "a@x.com----p", "pop3")
     assert isinstance(refused, Refusal)
     assert refused.code == "invalid_field"
+
+
+def test_an_address_of_one_provider_is_no_mailbox_of_another() -> None:
+    book = Book()
+    text = "a@outlook.com----p\nb@qq.com----p\nc@example.com----p"
+    result = do_import(book, text, "qq")
+    assert isinstance(result, ImportResult)
+    assert [(one.line, one.reason) for one in result.failed_details] == [
+        (1, zh.OTHER_TYPE.format("outlook", "outlook"))
+    ]
+    assert [e["email"] for e in book.said(U)] == ["b@qq.com", "c@example.com"]
+
+
+def test_columns_say_where_each_mailbox_is() -> None:
+    book = Book()
+    text = "email,password,mail_type,server,port\na@x.com,p,imap,mail.y.com,1143\nb@qq.com,p,qq,,"
+    assert do_import(book, text) == ImportResult(2, 2, 0, [])
+    assert [(e["mail_type"], e["server"], e["port"]) for e in book.said(U)] == [
+        ("imap", "mail.y.com", 1143),
+        ("qq", "imap.qq.com", 993),
+    ]

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.fulltext.index import FORMAT
+from huahuo.eventstore.model import RowDrop
+from huahuo.mailcheck.api import searching
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
 from huahuo.mailcheck.contents.keeping import Keeping
@@ -142,6 +145,32 @@ def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file(tmp_p
         assert b"other" in left
 
     search_world(test)
+
+
+@pytest.mark.parametrize("passed_over", [64, 0])
+def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
+    monkeypatch: pytest.MonkeyPatch, passed_over: int
+) -> None:
+    async def test(world: MailWorld) -> None:
+        await world.add("large@example.com")
+        await world.add("small@example.com")
+        await receive(world, 2, *(letter(n, f"found {n}") for n in range(1, 4)))
+        await receive(world, 1, *(letter(n, f"gone {n}") for n in range(10, 410)))
+        world.log.before_append = lambda append: _not_yet(append.rows)
+        await world.do("delete_emails", email_ids=[1])
+        reply = await world.do("search_mails", limit=2)
+        assert [one["subject"] for one in reply["data"]] == ["found 3", "found 2"]
+        rest = await world.do("search_mails", limit=2, before=reply["next"])
+        assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
+
+    monkeypatch.setattr(searching, "_GONE_MAX", passed_over, raising=False)
+    search_world(test)
+
+
+def _not_yet(rows: tuple[Any, ...]) -> None:
+    """Nothing of a deleted mailbox is removed."""
+    if any(isinstance(row, RowDrop) and row.table == MAILS for row in rows):
+        raise Unavailable("test")
 
 
 def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ export function importPieces(
       line = ""; // so that those behind it keep their numbers
       size = 2;
     }
-    if (head === null && line.trim() !== "") {
+    if (head === null && line.trim() !== "" && !line.trimStart().startsWith("#")) {
       head = line;
       columns = COLUMNS.test(line) && !line.includes("@") ? line : "";
     }

@@ -44,7 +44,7 @@ export interface EventTypes {
   email_added: {
     email_id: number; email: string; mail_type: MailType; server: string; port: number; use_ssl: boolean;
   };
-  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string; folders?: readonly string[] | null } & Partial<EventTypes["email_added"]>;
+  email_updated: { email_id: number; watched?: boolean; tags?: readonly string[]; note?: string; group?: string; folders?: readonly string[] | null; claim?: Claim | null } & Partial<EventTypes["email_added"]>;
   email_deleted: { email_id: number };
   email_status_update: {
     email_id: number; status: MailStatus; message: string;
@@ -180,7 +180,12 @@ export interface EmailRow {
   tags?: readonly string[]; note?: string; group?: string; error_class?: ErrorClass;
   /** Read besides INBOX, where the user has chosen them. */
   folders?: readonly string[];
+  /** Somebody has it until then: compare the time. */
+  claim?: Claim;
 }
+
+/** A mailbox that somebody has for a while, under this address. */
+export interface Claim { address: string; since: string; until: string }
 
 export interface MailRecord {
   mail_id: number; email_id: number; subject: string; sender: string; received_time: string;
@@ -204,6 +209,8 @@ export interface FoundMail extends MailRecord { email: string }
 interface MailboxFields {
   mail_type?: MailType; password?: string; client_id?: string; refresh_token?: string;
   server?: string; port?: number; use_ssl?: boolean; proxy?: string;
+  /** The user name, where it is not the address. */
+  login?: string;
 }
 
 export type EmailSort = "id" | "email" | "status" | "last_check_time" | "mail_count" | "created_at";
@@ -245,6 +252,12 @@ export interface Commands {
     reply: { data: EmailRow[]; stream: string; seq: number; next?: string | null; total?: number };
   };
   add_email: { fields: MailboxFields & { email: string; mail_type: MailType }; reply: { email_id: number } };
+  /** Have one of the user's own mailboxes for a while; its code: `GET /mailboxes/<address>/code?wait=60`. */
+  claim_mailbox: {
+    fields: { seconds?: number; alias?: string; mail_type?: MailType; tag?: string; group?: string };
+    reply: { email_id: number; address: string; until: string };
+  };
+  release_mailbox: { fields: { email_id: number }; reply: { email_id: number } };
   update_email: { fields: MailboxFields & { email_id: number; folders?: readonly string[] | null }; reply: { email_id: number } };
   delete_emails: { fields: Chosen; reply: { email_ids: number[] } };
   check_emails: { fields: Chosen & { login?: boolean }; reply: { accepted: number[]; skipped: number[] } };
@@ -278,7 +291,7 @@ export interface Commands {
     reply: { data: string; count: number; next: number | null };
   };
   get_mail_records: {
-    fields: { email_id: number; before?: unknown; limit?: number; sort?: "received_time" | "-received_time" };
+    fields: { email_id: number; before?: unknown; to?: string; limit?: number; sort?: "received_time" | "-received_time" };
     reply: { email_id: number; data: MailRecord[]; next: unknown };
   };
   get_mail: { fields: { mail_id: number }; reply: Record<string, unknown> };
@@ -287,6 +300,8 @@ export interface Commands {
     fields: { mail_id: number; index: number };
     reply: { mail_id: number; index: number; name: string; content_type: string; size: number; data: string };
   };
+  /** The mail as it was sent; `data` is base64. */
+  get_source: { fields: { mail_id: number }; reply: { mail_id: number; size: number; data: string } };
   search_mails: { fields: MailSearch; reply: { data: FoundMail[]; next: string | null; behind: number } };
   signin_email: { fields: { email: string; mail_type?: MailType; client_id?: string }; reply: Signin };
   get_signin: { fields: { email: string }; reply: Signin };

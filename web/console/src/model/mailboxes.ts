@@ -86,7 +86,8 @@ function changed(row: Row, fact: Fact): Row {
       const { mail_type = row.mail_type, server = row.server, port = row.port, use_ssl = row.use_ssl, watched = row.watched } = said;
       const { tags = row.tags, note = row.note, group = row.group } = said;
       const folders = said.folders === undefined ? row.folders : said.folders ?? undefined;
-      return filled({ ...row, mail_type, server, port, use_ssl, watched, tags, note, group, folders });
+      const claim = said.claim === undefined ? row.claim : said.claim ?? undefined;
+      return filled({ ...row, mail_type, server, port, use_ssl, watched, tags, note, group, folders, claim });
     }
     default:
       return row;

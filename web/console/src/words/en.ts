@@ -36,7 +36,7 @@ export const en = {
     need_reauth: "Sign-in needed", cancelled: "Cancelled",
   },
   mailboxes: {
-    title: "Mailboxes", search: "Search mailboxes", filter: "Status", all: "Every status",
+    title: "Mailboxes", claimed: (address: string, until: string): string => `${address} claimed until ${until}`, search: "Search mailboxes", filter: "Status", all: "Every status",
     count: (n: number): string => many(n, "mailbox", "mailboxes"),
     shown: (n: number, of: number): string => `${n.toLocaleString("en-GB")} of ${many(of, "mailbox", "mailboxes")}`,
     busy: (n: number): string => `${n.toLocaleString("en-GB")} in check`,
@@ -63,7 +63,7 @@ export const en = {
   },
   form: {
     addTitle: "Add a mailbox", editTitle: (email: string): string => `Edit ${email}`,
-    proxy: "Proxy", email: "Address", type: "Kind", password: "Password", passwordKept: "unchanged if empty", clientId: "Client ID", refreshToken: "Refresh token",
+    proxy: "Proxy", email: "Address", type: "Kind", password: "Password", passwordKept: "unchanged if empty", login: "User name, if it is not the address", loginKept: "unchanged if empty; the address takes it off", clientId: "Client ID", refreshToken: "Refresh token",
     server: "Server", port: "Port", tls: "TLS", save: "Save", add: "Add", close: "Close", cancel: "Cancel",
     automatic: "found by the address", added: (email: string): string => `${email} added`, saved: (email: string): string => `${email} saved`,
     signIn: "Sign in with a code", openPage: "Open", enterCode: "and enter the code",
@@ -73,7 +73,7 @@ export const en = {
   },
   importing: {
     title: "Import mailboxes", format: "One account a line, fields separated by ----, a tab, |, a comma or a semicolon:",
-    outlookFormat: "address----password----client id----refresh token", plainFormat: "address----password",
+    outlookFormat: "address----password----client id----refresh token", plainFormat: "address----password (----server----port)",
     text: "Accounts", file: "Choose a file", fileTooLarge: "The file is larger than 128 MB.", start: "Import",
     lines: (n: number): string => many(n, "line", "lines"), running: (done: number, of: number): string => `${done.toLocaleString("en-GB")} of ${many(of, "line", "lines")}…`, progress: "Progress of the import", validate: "Try to sign in to each new mailbox at once",
     result: (success: number, failed: number): string => `${success.toLocaleString("en-GB")} imported, ${failed.toLocaleString("en-GB")} failed`,
@@ -110,7 +110,7 @@ export const en = {
   },
   mails: {
     title: "Mails", of: (email: string): string => `Mails of ${email}`, none: "No mails yet", noneHint: "Check the mailbox to fetch what is there.", older: "Older mails",
-    back: "Back", close: "Close", noSubject: "(no subject)", from: "From", received: "Received", folder: "Folder", size: "Size",
+    back: "Back", close: "Close", noSubject: "(no subject)", from: "From", to: "To", source: "Source", download: "Download", received: "Received", folder: "Folder", size: "Size",
     unread: "unread on the server", copyCode: "Copy code", codeCopied: (code: string): string => `Code ${code} copied`,
     save: (name: string): string => `Save ${name}`, attachments: "Attachments", hasAttachments: "has attachments", html: "Formatted", text: "Text",
     remote: "Remote content is not loaded.", loadRemote: "Load images", frame: "The mail", empty: "This mail has no text.",

@@ -38,7 +38,7 @@ export const zh: Words = {
     need_reauth: "需要重新登录", cancelled: "已取消",
   },
   mailboxes: {
-    title: "邮箱", search: "搜索邮箱", filter: "状态", all: "全部状态",
+    title: "邮箱", claimed: (address, until) => `${address} 已占用至 ${until}`, search: "搜索邮箱", filter: "状态", all: "全部状态",
     count: (count) => `${n(count)} 个邮箱`,
     shown: (count, of) => `${n(count)} / ${n(of)} 个邮箱`,
     busy: (count) => `${n(count)} 个检查中`,
@@ -64,7 +64,7 @@ export const zh: Words = {
   },
   form: {
     addTitle: "添加邮箱", editTitle: (email) => `编辑 ${email}`,
-    proxy: "代理", email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", clientId: "Client ID", refreshToken: "刷新令牌 (Refresh Token)",
+    proxy: "代理", email: "邮箱地址", type: "类型", password: "密码", passwordKept: "留空则不变", login: "登录名（与邮箱地址不同时）", loginKept: "留空则不变；填邮箱地址则取消", clientId: "Client ID", refreshToken: "刷新令牌 (Refresh Token)",
     server: "服务器", port: "端口", tls: "TLS", save: "保存", add: "添加", close: "关闭", cancel: "取消",
     automatic: "按地址自动确定", added: (email) => `已添加 ${email}`, saved: (email) => `已保存 ${email}`,
     signIn: "使用代码授权登录", openPage: "请打开", enterCode: "并输入代码",
@@ -74,7 +74,7 @@ export const zh: Words = {
   },
   importing: {
     title: "导入邮箱", format: "每行一个账号，字段以 ----、制表符、|、逗号或分号分隔：",
-    outlookFormat: "邮箱----密码----client id----refresh token", plainFormat: "邮箱----密码",
+    outlookFormat: "邮箱----密码----client id----refresh token", plainFormat: "邮箱----密码（----服务器----端口）",
     text: "账号", file: "选择文件", fileTooLarge: "文件超过 128 MB。", start: "导入",
     lines: (count) => `${n(count)} 行`, running: (done, of) => `${n(done)} / ${n(of)} 行…`, progress: "导入进度", validate: "立即验证每个新邮箱能否登录",
     result: (success, failed) => `成功 ${n(success)} 个，失败 ${n(failed)} 个`,
@@ -111,7 +111,7 @@ export const zh: Words = {
   },
   mails: {
     title: "邮件", of: (email) => `${email} 的邮件`, none: "还没有邮件", noneHint: "检查邮箱以获取邮件。", older: "更早的邮件",
-    back: "返回", close: "关闭", noSubject: "（无主题）", from: "发件人", received: "收到时间", folder: "文件夹", size: "大小",
+    back: "返回", close: "关闭", noSubject: "（无主题）", from: "发件人", to: "收件人", source: "原文", download: "下载", received: "收到时间", folder: "文件夹", size: "大小",
     unread: "服务器上未读", copyCode: "复制验证码", codeCopied: (code) => `已复制验证码 ${code}`,
     save: (name) => `保存 ${name}`, attachments: "附件", hasAttachments: "有附件", html: "格式化", text: "纯文本",
     remote: "未加载远程内容。", loadRemote: "加载图片", frame: "邮件内容", empty: "此邮件没有正文。",
