@@ -207,11 +207,13 @@ def duty_of(
     url: Callable[[], str],
     connections: Callable[[], int],
     takes_clients: Callable[[], bool],
+    version: str,
 ) -> Duty | None:
     """This node among the others; None if the service is alone.
 
     `url`: where it listens, "" while it does not. `connections`: how many clients it serves.
-    `takes_clients`: whether a load balancer may send it clients, but for its replica.
+    `takes_clients`: whether a load balancer may send it clients, but for its replica. `version`: see
+    `Member`.
     """
     replica = replica_of(log)
     if replica is None:
@@ -233,6 +235,7 @@ def duty_of(
             format=replica.format,
             load=load.lately(),
             takes_clients=takes_clients() and not replica.trouble,
+            version=version,
         )
 
     async def turned() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from huahuo.app.config import Settings
-from huahuo.audit.record import TIMEOUT_S, Elsewhere, ask_service
+from huahuo.audit.record import REBUILD_S, TIMEOUT_S, Elsewhere, ask_service
 from huahuo.errors import HuahuoError
 from huahuo.terminal import printable
 from huahuo.transport.client.model import CommandError
@@ -74,8 +74,8 @@ async def trim(settings: Settings, elsewhere: Elsewhere, *, alone: bool) -> None
 
 
 async def finalize(settings: Settings, elsewhere: Elsewhere) -> None:
-    """Finalize the format. Raises as `status`; or a node is of an older version."""
-    reply: Any = await _ask(settings, "finalize_cluster", elsewhere)
+    """Finalize the format, and who writes rows. Raises as `status`; or a node is of an older version."""
+    reply: Any = await _ask(settings, "finalize_cluster", elsewhere, REBUILD_S)
     print(f"all nodes write format {reply['format']}")  # noqa: T201
 
 
