@@ -149,6 +149,7 @@ def register(
 
     async def drain_node(call: Call[DrainNode]) -> Reply:
         node, undo = call.params.node, call.params.undo
+        await duty.look()
         if node not in duty.members:
             return no_such_node(duty)
         try:
@@ -165,6 +166,7 @@ def register(
 
     async def final(call: Call[Finalize]) -> Reply:
         try:
+            await duty.look()
             version = await finalize(duty)
             await finalize_version(call.principal.name)
         except (NotFinal, EventStoreError) as why:

@@ -239,7 +239,7 @@ class App(Life):
         if self.fleet is not None:
             self._parts.add_timed("workers", self.fleet.drain)
         if self.duty is not None:
-            self.duty.tell_soon()  # its first words had no address yet
+            await self.duty.tell()  # its first words had no address yet
 
     async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing

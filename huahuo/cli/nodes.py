@@ -99,7 +99,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
     works = "works" if row["works"] else "ready"
     state = f"silent for {row['silent_s']:.0f} s" if silent else works
-    if not silent and not row["answers"]:
+    if row["stopped"]:
+        state = "stopped"
+    elif not silent and not row["answers"]:
         state = "does not answer"
     elif not silent and not row["takes_clients"]:
         state = "works, takes no clients" if row["works"] else "takes no clients"

@@ -46,7 +46,7 @@ async def finalize(duty: Duty) -> int:
             raise NotFinal(f"the node {node} of build {member.build} knows format {member.format}: update it")
         if member.version != me.version:
             raise NotFinal(f"the node {node} makes the application's rows by other code: update it")
-        if node != duty.node and duty.silent_s(node) > LIVES_S:
-            raise NotFinal(f"the node {node} is silent: start it, or `huahuo cluster remove {node}`")
+        if node != duty.node and (member.stopped or duty.silent_s(node) > LIVES_S):
+            raise NotFinal(f"the node {node} does not run: start it, or `huahuo cluster remove {node}`")
     await duty.put(RowPut(TABLE, PART, KEY, json_bytes({"format": newest})))
     return newest

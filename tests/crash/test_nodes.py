@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
@@ -352,6 +353,23 @@ async def test_rows_are_those_of_the_final_version_and_made_anew_while_the_nodes
         await pay(other, 9_000)
         assert await run(one, *rebuild) == (0, "sums: made anew from 4 rows of states\n")
         await until_rows([one, other], [50, 70, 90, 100])
+
+
+async def test_a_node_is_drained_as_soon_as_it_is_ready_and_removed_as_soon_as_it_has_stopped(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    with node(tmp_path, "a", order, "at_once") as one, node(tmp_path, "b", order, "at_once") as other:
+        for server in (one, other):
+            await until_ready(server)
+        async with Client(one.url, token=one.token(1, "root", admin=True)) as admin:
+            assert (await admin.send("drain_node", node="b"))["type"] == "drained"
+            await admin.send("drain_node", node="b", undo=True)
+            with pytest.raises(CommandError):
+                await admin.send("remove_node", node="b")
+            assert other.stop() == 0
+            rows = (await admin.send("get_nodes"))["data"]
+            assert [row["stopped"] for row in rows] == [False, True]
+            assert (await admin.send("remove_node", node="b"))["type"] == "success"
 
 
 async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(

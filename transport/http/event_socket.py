@@ -90,7 +90,8 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
-        "_shared", "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
+        "_shared", "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
