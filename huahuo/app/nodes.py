@@ -21,7 +21,7 @@ from huahuo.cluster.doing import Call, Divide
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, copied_again
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.kept import KeptLimits
@@ -82,10 +82,7 @@ async def open_node(
     node = node_name(settings, ambient)
     differed = settings.data / DIFFERED_FILE
     if differed.exists():
-        raise ConfigError(
-            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys and"
-            f" {NODE_FILE}, and start it again: it then fetches a copy"
-        )
+        raise ConfigError(f"{differed.read_text(encoding='utf-8').strip()}; {copied_again(settings.data)}")
     empty = held_in(settings.data) is None
     if empty:
         await room.open()
@@ -160,8 +157,8 @@ async def joins_soon(replica: ReplicaWriter) -> bool:
         if not joining.done():
             return False
         joining.result()
-    except Unavailable:
-        raise ConfigError(f"this node can't go on: {replica.trouble}") from None
+    except Unavailable as why:
+        raise ConfigError(f"this node can't go on: {why}") from None
     finally:
         await cancel_all([joining, away], 1.0)
     return True

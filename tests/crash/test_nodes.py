@@ -391,6 +391,11 @@ async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(
                 async for event in events:
                     assert event.data["n"] == 1
                     break
+            asked = (sys.executable, "-m", "huahuo", "backup", str(tmp_path / "b"), "--data", str(a.data))
+            done = await asyncio.to_thread(
+                subprocess.run, asked, capture_output=True, text=True, env=a.environ
+            )
+            assert (done.returncode, "does not record this backup" in done.stderr) == (0, True), done.stderr
             waiting = asyncio.ensure_future(publish(client, 2))
             await asyncio.sleep(0)
             await asyncio.to_thread(_start, order)

@@ -1,4 +1,4 @@
-"""`huahuo doctor` on the directory of a stopped node: what is damaged, and where a whole one comes from."""
+"""The directory of a stopped node: what `huahuo doctor` finds damaged, and a backup of it."""
 
 import contextlib
 import sqlite3
@@ -21,6 +21,7 @@ from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.options import table
+from tests.support.drivers.command_line import huahuo
 from tests.support.worlds.logs import append, event
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +113,9 @@ async def test_a_node_with_a_damaged_directory_does_not_start_and_says_to_fetch_
     note_older(data)
     settings = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
     secrets, room = Keys(SECRET.encode(), MASTER), WaitingRoom(settings.host, settings.port)
-    with pytest.raises(HuahuoError, match=r"is damaged: .*; this is the directory of a node: empty .* copy"):
+    with pytest.raises(
+        HuahuoError, match=r"is damaged: .*; this is the directory of a node: first keep .* empty .* copy"
+    ):
         await World().open(settings, secrets, SystemAmbient(), room, Parts())
 
 
@@ -122,3 +125,19 @@ async def test_a_first_start_that_was_cut_off_is_no_damage(data: Path) -> None:
             left.unlink()
     (data / DATABASE).touch(0o600)
     assert await errors(data, "nats://127.0.0.1") == []
+
+
+def files_of(data: Path) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in data.iterdir()}
+
+
+async def test_a_backup_of_a_stopped_node_needs_no_ordered_log_and_writes_nothing_there(
+    data: Path, tmp_path: Path
+) -> None:
+    before = files_of(data)
+    made, again = tmp_path / "backups" / "made", tmp_path / "again"
+    done = huahuo("backup", str(made), "--data", str(data), "--keys", HUAHUO_LOG="nats://127.0.0.1:9")
+    assert (done.returncode, "backed up 5 events" in done.stdout) == (0, True), done.stderr
+    assert files_of(data) == before
+    assert [file.name for file in made.parent.iterdir()] == ["made"]
+    assert huahuo("restore", str(made), "--data", str(again)).returncode == 0
