@@ -12,16 +12,17 @@ from huahuo.app.keys import Keys
 from huahuo.app.stopping import Parts
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.world import World
+from huahuo.cli import maintenance
 from huahuo.cli.doctor import examine
 from huahuo.cli.finding import Finding
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.options import table
-from tests.support.drivers.command_line import huahuo
 from tests.support.worlds.logs import append, event
 
 pytestmark = pytest.mark.anyio
@@ -136,8 +137,8 @@ async def test_a_backup_of_a_stopped_node_needs_no_ordered_log_and_writes_nothin
 ) -> None:
     before = files_of(data)
     made, again = tmp_path / "backups" / "made", tmp_path / "again"
-    done = huahuo("backup", str(made), "--data", str(data), "--keys", HUAHUO_LOG="nats://127.0.0.1:9")
-    assert (done.returncode, "backed up 5 events" in done.stdout) == (0, True), done.stderr
+    loaded = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
+    await maintenance.backup(loaded, SystemAmbient(), str(made), with_keys=True, keep=0, as_json=False)
     assert files_of(data) == before
     assert [file.name for file in made.parent.iterdir()] == ["made"]
-    assert huahuo("restore", str(made), "--data", str(again)).returncode == 0
+    assert (await put_back(made, again)).position == 5
