@@ -48,9 +48,10 @@ def doctor_lists(data: Path) -> str:
 
 
 def copied_again(data: Path) -> str:
-    """What to do about the damaged directory of a node of several."""
+    """What to do about the directory of a node of several that is damaged, or differs from the others."""
     return (
-        f"this is the directory of a node: empty {data}, but keep the keys and node.name, and start the node"
-        " again; it fetches a copy from another node. If there is no other one, keep what is there: a backup"
-        " may be needed"
+        f"this is the directory of a node: first keep a copy of {data}, which may be the only one (`huahuo"
+        f" backup DIR --data {data}` makes a checked one). Look whether another node is right and ready"
+        f" (`huahuo cluster status`). Only then empty {data}, but keep the keys and node.name, and start the"
+        " node again: it fetches a copy from another node"
     )

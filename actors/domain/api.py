@@ -23,6 +23,7 @@ from huahuo.actors.domain.following import reader
 from huahuo.actors.domain.messages import CommandMessage
 from huahuo.actors.domain.names import COUNTER, is_key, key_of
 from huahuo.actors.domain.own_jobs import OwnJobs
+from huahuo.actors.domain.row_versions import RowVersions
 from huahuo.actors.domain.sent import Done, Sent
 from huahuo.actors.domain.settings import EntitySettings
 from huahuo.actors.domain.structs import holds_secret, traits
@@ -60,8 +61,9 @@ class EntityApi:
         self._host = host
         given = host.settings if isinstance(host.settings, EntitySettings) else EntitySettings()
         bounds = Bounds(given.decision_events_max, given.state_bytes_max, given.effect_bytes_max)
+        versions = RowVersions(catalog, shared=host.shared)
         self._deciders = {
-            kind: EntityDecider(entity, catalog, bounds) for kind, entity in catalog.by_kind.items()
+            kind: EntityDecider(entity, catalog, bounds, versions) for kind, entity in catalog.by_kind.items()
         }
         for decider in self._deciders.values():
             decider.look_at_code()
@@ -114,7 +116,7 @@ class EntityApi:
         """
         now_ms = self._host.ambient.now_ms()
         await rebuilding.finish(self._host.log, self.catalog, now_ms=now_ms)
-        await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms)
+        await rebuilding.notice_new(self._host.log, self.catalog, now_ms=now_ms, shared=self._host.shared)
         await self.timers.finish_rebuilding()
         if self._host.shared:
             return
@@ -127,6 +129,10 @@ class EntityApi:
         """Whether today's code knows all timers and effects that are open now. Raises as `work`."""
         await self.timers.known(frozenset(self.timer_commands))
         await self.effects.known()
+
+    async def finalize(self, by: str) -> None:
+        """See `Brought`."""
+        await rebuilding.finalize(self._host.log, self.catalog, now_ms=self._host.ambient.now_ms(), by=by)
 
     async def divide(self, share: Share) -> None:
         """Do this part of what nodes divide, and no other. Raises as `work`."""

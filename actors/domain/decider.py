@@ -26,6 +26,7 @@ from huahuo.actors.domain.names import is_key
 from huahuo.actors.domain.numbers import refuse_lost
 from huahuo.actors.domain.refusals import NOT_FINAL, not_found, refusal, too_large, too_many
 from huahuo.actors.domain.row_facts import OverBound
+from huahuo.actors.domain.row_versions import RowVersions, behind, stream_of
 from huahuo.actors.domain.sent import Done, Emit, Sent
 from huahuo.actors.domain.storable import only_plain_values
 from huahuo.actors.domain.structs import Command, Event, traits
@@ -50,9 +51,13 @@ class EntityDecider(BoundedFold):
 
     guarded: Final = True
 
-    def __init__(self, entity: Entity[Any], catalog: Catalog, bounds: Bounds = DEFAULTS) -> None:
+    def __init__(
+        self, entity: Entity[Any], catalog: Catalog, bounds: Bounds = DEFAULTS,
+        versions: RowVersions | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(entity, bounds)
         self._catalog = catalog
+        self._versions = versions or RowVersions(catalog, shared=False)
         self._handlers = entity.decides
         self._mutable = not only_plain_values(entity.state)
         """Whether a handler could change a state in place: one up to `MEASURED_BYTES` is then compared."""
@@ -62,7 +67,7 @@ class EntityDecider(BoundedFold):
 
         Raises:
             Fault: the handler's answer cannot be done. Others: what a handler raised.
-            Missing: the entity's timers must be read first.
+            Missing: the entity's timers, or who writes its rows, must be read first.
         """
         before = self._encode(state.state) if self._mutable and state.size <= MEASURED_BYTES else None
         try:
@@ -269,10 +274,18 @@ class EntityDecider(BoundedFold):
             after = self.ahead(state, write.own, write.own_bytes)
         except OverBound as over:
             return too_large(str(over))
+        guard = sent.guard or _NO_GUARD
+        expected = {guard.stream: guard.seq} if guard.stream else {}
         if self.entity.tables and write.own:
+            heads = {table: context.head(stream_of(table)) for table in self.entity.tables}
+            expected |= {stream_of(table): seq for table, seq in heads.items()}
+            left_out = [table for table, seq in heads.items() if not self._versions.writes(table, seq)]
+            write.rows += map(behind, left_out)
             try:
-                before = derived.rows_of(self.entity, state.state, state.key) if state.exists else {}
-                changes = derived.changes(before, derived.rows_of(self.entity, after, state.key))
+                before = (
+                    derived.rows_of(self.entity, state.state, state.key, left_out) if state.exists else {}
+                )
+                changes = derived.changes(before, derived.rows_of(self.entity, after, state.key, left_out))
             except OverBound as over:
                 return too_large(str(over))
             if len(changes) > bounds.decision_events_max:
@@ -280,14 +293,13 @@ class EntityDecider(BoundedFold):
             write.rows += changes
         if after is not state.state and self.over(state, after, write.own_bytes):
             return too_large(self.said())
-        guard = sent.guard or _NO_GUARD
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),
             record=body,
             at_stream=stream,
             events=(*guard.events, *write.events),
             effects=tuple(write.to_start),
-            expected={guard.stream: guard.seq} if guard.stream else _NOTHING,
+            expected=expected,
             rows=(*guard.rows, *write.rows),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),

@@ -5,7 +5,7 @@ its commit. Nothing records them, because the table can be made anew from the en
 (`rebuilding`), also by other code than that which wrote it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from huahuo.actors.domain.decision import Put
@@ -27,14 +27,16 @@ class RowsFault(Exception):  # noqa: N818  the log's word
     """A function of `rows` answered something that cannot be stored. The text says where and what."""
 
 
-def rows_of(entity: Entity[Any], state: Any, key: int | str) -> dict[Place, RowPut]:
-    """All rows that an entity in this state has.
+def rows_of(entity: Entity[Any], state: Any, key: int | str, but: Container[str] = ()) -> dict[Place, RowPut]:
+    """All rows that an entity in this state has, but those of some tables.
 
     Raises:
         RowsFault: an answer is no list of rows. OverBound: a row is too large. Others: as the functions.
     """
     found: dict[Place, RowPut] = {}
     for table, handler in entity.tables.items():
+        if table in but:
+            continue
         for put in _put(table, handler, handler(state, key)):
             found[put.table, put.part, put.key] = put
     return found

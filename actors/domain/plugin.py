@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from huahuo.actors.domain import en, jobs, projections, rebuilding, remote_jobs, zh
+from huahuo.actors.domain import en, jobs, projections, rebuilding, remote_jobs, row_versions, zh
 from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity
@@ -86,7 +86,7 @@ class Entities(Plugin):
             actions=[
                 *api.clients.actions(),
                 *(api.clients.list_action(one) for one in self.lists.by_action.values()),
-                *projections.actions(host.log, self.catalog, api.followers, host.projections),
+                *projections.actions(host, self.catalog, api.followers),
             ],
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
@@ -96,6 +96,8 @@ class Entities(Plugin):
             work=api.work,
             divide=api.divide,
             known=api.known,
+            version=row_versions.code_of_all(self.catalog),
+            finalize=api.finalize,
             drain=api.drain,
             close=api.close,
             trace=effects.trace,

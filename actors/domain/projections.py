@@ -1,13 +1,13 @@
 """The projections and followers of a service: where each stands, and what administrators may do with them."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain import rebuilding, row_versions
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.followers import record
 from huahuo.actors.followers.follower import Follower
@@ -15,9 +15,9 @@ from huahuo.actors.followers.followers import Followers
 from huahuo.actors.followers.record import Tables
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
+from huahuo.actors.plugins.plugin import Host
 from huahuo.actors.plugins.projections import Projection, Standing
 from huahuo.actors.timers.timer import TABLE as TIMERS
-from huahuo.eventstore.port import Log
 
 ROWS: Final = "rows"
 FOLLOWER: Final = "follower"
@@ -25,6 +25,7 @@ INDEX: Final = "index"
 UNKNOWN: Final = "not in the application"
 UP_TO_DATE: Final = "up to date"
 OTHER_CODE: Final = "made by other code: rebuild it"
+NOT_FINAL: Final = "another version writes these rows: update all nodes, then `huahuo cluster finalize`"
 
 
 type _Act = Callable[[Follower | Projection, str], Awaitable[dict[str, Any]]]
@@ -39,8 +40,9 @@ class _Named(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str, Projection]) -> list[Action]:
-    """What administrators may ask of a running service. `kept`: the projections that plug-ins keep."""
+def actions(host: Host, catalog: Catalog, followers: Followers) -> list[Action]:
+    """What administrators may ask of a running service."""
+    log, kept = host.log, host.projections
 
     async def listed(call: Call[_Nothing]) -> Reply:
         del call
@@ -59,12 +61,20 @@ def actions(log: Log, catalog: Catalog, followers: Followers, kept: Mapping[str,
         return handle
 
     async def rebuild(call: Call[_Named]) -> Reply:
-        projection = kept.get(call.params.name)
-        if projection is None:
-            why = f"{call.params.name} is not made anew while the service runs"
-            return error_reply(Refusal("not_found", why))
-        await projection.rebuild(call.principal.name)
-        return _said({"type": "success"})
+        name, by = call.params.name, call.principal.name
+        projection = kept.get(name)
+        if projection is not None:
+            await projection.rebuild(by)
+            return _said({"type": "success"})
+        if name not in rebuilding.tables(log, catalog):
+            return error_reply(Refusal("not_found", f"{name} is not made anew while the service runs"))
+        if host.shared and name in catalog.derived and not await row_versions.is_final(log, catalog, name):
+            return error_reply(Refusal("conflict", NOT_FINAL))
+        try:
+            rows = await rebuilding.rebuild(log, name, catalog, now_ms=host.ambient.now_ms(), by=by)
+        except rebuilding.Superseded as why:
+            return error_reply(Refusal("conflict", str(why)))
+        return _said({"type": "success", "rows": rows, "states": name in catalog.derived})
 
     async def pause(one: Follower | Projection, by: str) -> dict[str, Any]:
         await one.pause(by, paused=True)

@@ -109,15 +109,11 @@ class Together:
             return False
         guard, owners, heads = entity.guard, self._owners, self._heads
         expects = decision.expected if guard is None else {guard[0]: guard[1], **decision.expected}
-        for stream in expects:
-            if stream in owners:
-                if owners[stream] is not entity:
-                    return False
-            elif stream in heads:
+        for stream in expects:  # one that no decision of this append writes may be expected by many
+            if stream in heads and owners.get(stream) is not entity:
                 return False
         for event in events:  # nothing that another decision counts on
-            stream = event.stream
-            if stream not in expects and stream in owners and owners[stream] is not entity:
+            if owners.get(event.stream, entity) is not entity:
                 return False
         for stream in expects:
             if stream not in owners:  # else it is the head after a decision of this append

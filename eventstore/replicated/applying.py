@@ -169,8 +169,8 @@ class ApplyingWriter(Writer, ABC):
         if isinstance(error, InUse | Detached) or (stays and self._at_once == 1):
             if isinstance(error, Corrupt):
                 reason = (
-                    f"{reason}. So this node cannot apply what is ordered, and serves nothing new; rebuild"
-                    " its directory from a node that is right"
+                    f"{reason}. So this node cannot apply what is ordered, and serves nothing new; keep a"
+                    " copy of its directory before you rebuild it from a node that is right"
                 )
                 self.differed(reason)
             self.halt(reason)

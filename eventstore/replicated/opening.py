@@ -121,6 +121,7 @@ async def find_beginning(sequencer: Sequencer, master_key: bytes, ambient: Ambie
 
     Raises:
         WrongKey, NewerFormat: this node's keys or version do not fit.
+        EventStoreError: it has no genesis record.
         SequencerError: as `Sequencer.follow`.
     """
     vault = Vault(master_key, ambient)
@@ -138,6 +139,8 @@ async def find_beginning(sequencer: Sequencer, master_key: bytes, ambient: Ambie
         try:
             born = await _birth_behind(sequencer, first - 1, last, derive(master_key, "proposals"), vault)
         except Trimmed as error:
+            if error.first > last:
+                raise EventStoreError(_purged(error.first)) from None
             first = error.first
             continue
         return Beginning(born, first, last)
@@ -168,4 +171,13 @@ async def _birth_behind(sequencer: Sequencer, after: int, last: int, key: bytes,
                 break
     finally:
         await ordered.aclose()
-    raise EventStoreError("the ordered log holds no birth of a log")
+    raise EventStoreError(_purged(after + 1))
+
+
+def _purged(first: int) -> str:
+    return (
+        f"the ordered log begins at offset {first} and holds no genesis record, which names the log: it was"
+        " purged, or trimmed by hand. Nodes whose --data holds the log go on: start one if none runs, run"
+        " `huahuo cluster trim` there, which writes a new genesis record, and start this node again. If no"
+        " such directory is left, restore a backup and adopt it into an empty ordered log (another `?name=`)"
+    )

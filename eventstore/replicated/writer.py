@@ -176,6 +176,7 @@ class ReplicaWriter(ProposingWriter):
                 upto = before + (last - before) * part // PARTS
                 if self.shared.offset < upto:
                     await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
+            self._must_run()
         except Unavailable:
             return
         member = self.shared.members.get(self.node)
@@ -257,8 +258,8 @@ class ReplicaWriter(ProposingWriter):
             farewell = self.proposer.make((), self.agreement.last, 0)
             self._outbox.send_once(self.proposer, farewell)
         reason = (
-            f"the history of this node differs from that of {others}: it serves nothing new; rebuild its"
-            " directory from a node that is right"
+            f"the history of this node differs from that of {others}: it serves nothing new; keep a copy of"
+            " its directory before you rebuild it from a node that is right"
         )
         self.differed(reason)
         self.halt(reason)

@@ -55,15 +55,17 @@ class SqliteView(LogReader):
         self._copy = copy
 
     @classmethod
-    async def open(cls, directory: Path) -> Self:
+    async def open(cls, directory: Path, beside: Path | None = None) -> Self:
         """Open the log in `directory`, which may be in use and may be read-only.
+
+        `beside`: where a copy of the files is made, if it needs one; else in the system's folder for those.
 
         Raises:
             EventStoreError: there is no log, or it cannot be read.
         """
         executor = ThreadExecutor(1, "log-view")
         try:
-            reads, loaded, copy, missing = await executor.run(lambda: _open(directory))
+            reads, loaded, copy, missing = await executor.run(lambda: _open(directory, beside))
         except BaseException:
             executor.close()
             raise
@@ -102,14 +104,14 @@ class SqliteView(LogReader):
 
 
 def _open(
-    directory: Path,
+    directory: Path, beside: Path | None
 ) -> tuple[SqliteReads, Loaded, tempfile.TemporaryDirectory[str] | None, str | None]:
     if not (directory / DATABASE).is_file():
         raise EventStoreError(f"there is no log in {directory}")
     try:
-        copy = _copied(directory)
+        copy = _copied(directory, beside)
     except OSError as error:
-        raise _unreadable(directory, error) from error
+        raise _unreadable(directory, beside, error) from error
     folder = directory if copy is None else Path(copy.name)
     try:
         missing = None if copy is None else missing_from(folder)
@@ -130,24 +132,26 @@ def _load(path: Path) -> tuple[SqliteReads, Loaded]:
         raise
 
 
-def _copied(directory: Path) -> tempfile.TemporaryDirectory[str] | None:
+def _copied(directory: Path, beside: Path | None) -> tempfile.TemporaryDirectory[str] | None:
     """A private copy of the files, None if a writer has them open. No writer can start during the copy."""
     try:
         lock = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _copy(directory)
+        return _copy(directory, beside)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
     else:
-        return _copy(directory)
+        return _copy(directory, beside)
     finally:
         os.close(lock)
 
 
-def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
-    copy = tempfile.TemporaryDirectory(prefix="huahuo-view-")
+def _copy(directory: Path, beside: Path | None) -> tempfile.TemporaryDirectory[str]:
+    if beside is not None:
+        beside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = tempfile.TemporaryDirectory(prefix="huahuo-view-", dir=beside and beside.parent)
     try:
         for name in (DATABASE, f"{DATABASE}-wal", MARK):
             if (directory / name).exists():
@@ -158,9 +162,13 @@ def _copy(directory: Path) -> tempfile.TemporaryDirectory[str]:
     return copy
 
 
-def _unreadable(directory: Path, error: OSError) -> EventStoreError:
+def _unreadable(directory: Path, beside: Path | None, error: OSError) -> EventStoreError:
     if error.errno != errno.ENOSPC:
         return unusable(error, directory)
+    if beside is not None:
+        return EventStoreError(
+            f"{beside.parent} has no room for two copies of {directory}: name another target"
+        )
     there = tempfile.gettempdir()
     return EventStoreError(
         f"{directory} is read from a copy, and {there} has no room for it: let TMPDIR name another directory"

@@ -128,7 +128,14 @@ def _asking(call: Call[DrainNode]) -> tuple[UserId, str | None]:
     return call.principal.user_id, None if call.key is None else call.key.client  # no key: it has no id
 
 
-def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, drain: Drain) -> None:
+def register(
+    registry: Registry,
+    duty: Duty,
+    peers: Peers,
+    trimmer: Trimmer,
+    drain: Drain,
+    finalize_version: Callable[[str], Awaitable[None]],
+) -> None:
     """Offer the actions to administrators, and the drain to other nodes."""
 
     async def trim(call: Call[TrimLog]) -> Reply:
@@ -142,6 +149,7 @@ def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, dra
 
     async def drain_node(call: Call[DrainNode]) -> Reply:
         node, undo = call.params.node, call.params.undo
+        await duty.look()
         if node not in duty.members:
             return no_such_node(duty)
         try:
@@ -156,10 +164,12 @@ def register(registry: Registry, duty: Duty, peers: Peers, trimmer: Trimmer, dra
             return error_reply(Refusal("conflict", zh.NOT_NOW, details=str(error)))
         return json_reply({"type": "drained", "clients": drained.clients})
 
-    async def final(_call: Call[Finalize]) -> Reply:
+    async def final(call: Call[Finalize]) -> Reply:
         try:
+            await duty.look()
             version = await finalize(duty)
-        except NotFinal as why:
+            await finalize_version(call.principal.name)
+        except (NotFinal, EventStoreError) as why:
             return error_reply(Refusal("conflict", zh.NOT_NOW, details=str(why)))
         return json_reply({"type": "finalized", "format": version})
 

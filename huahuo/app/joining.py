@@ -95,8 +95,8 @@ async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
             if replica.trouble:
                 room.tell(replica.trouble)
         joining.result()
-    except Unavailable:
-        raise ConfigError(f"this node can't go on: {replica.trouble}") from None
+    except Unavailable as why:
+        raise ConfigError(f"this node can't go on: {why}") from None
     finally:
         await cancel_all([joining], 1.0)
 

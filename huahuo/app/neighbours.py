@@ -1,5 +1,7 @@
 """What this node and the others ask of each other, and what each does for the log that they share."""
 
+from collections.abc import Awaitable, Callable
+
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.lending import Lending
 from huahuo.app import cluster_actions, keys, nodes
@@ -73,6 +75,7 @@ def serve(
     parts: Parts,
     ask: AskMembers,
     lending: Lending,
+    finalize: Callable[[str], Awaitable[None]],
 ) -> Trimmer:
     """Offer what administrators ask of a cluster. Returns what trims the ordered log, not begun."""
     replica = nodes.replica_of(log)
@@ -113,5 +116,5 @@ def serve(
     parts.add("clocks of nodes", clock.stop)
     drain = Drain(duty, hub, ready, where)
     parts.add("drain", drain.stop)
-    cluster_actions.register(registry, duty, peers, trimmer, drain)
+    cluster_actions.register(registry, duty, peers, trimmer, drain, finalize)
     return trimmer

@@ -34,14 +34,18 @@ def register(registry: Registry, duty: Duty | None, ask: AskMembers | None) -> N
     async def answer(_call: Call[NodesParams]) -> Reply:
         if duty is None or ask is None:
             return json_reply({"type": "nodes", "data": []})
+        await duty.look()
         now, silent = await ask()
         return json_reply({"type": "nodes", "data": _rows(duty, now), "silent": silent})
 
     async def remove(call: Call[RemoveNode]) -> Reply:
         node = call.params.node
+        if duty is not None:
+            await duty.look()
         if duty is None or node not in duty.members:
             return no_such_node(duty)
-        if node == duty.node or duty.silent_s(node) < LIVES_S:
+        lives = duty.silent_s(node) < LIVES_S and not duty.members[node].stopped
+        if node == duty.node or lives:
             return error_reply(Refusal("conflict", zh.NODE_LIVES))
         await duty.remove(node)
         return json_reply({"type": "success"})
@@ -71,6 +75,7 @@ def _rows(duty: Duty, now: Mapping[str, Member]) -> list[dict[str, object]]:
             "load": round(member.load, 2),
             "silent_s": round(min(duty.silent_s(node), SILENT_S_MAX), 1),
             "answers": node in now,
+            "stopped": member.stopped,
             "takes_clients": member.takes_clients,
             "works": node == duty.holder,
             "shares": node in duty.sharing,

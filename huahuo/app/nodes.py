@@ -21,7 +21,7 @@ from huahuo.cluster.doing import Call, Divide
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.load import Load
 from huahuo.cluster.members import Member
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, copied_again
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.cancelling import cancel_all
 from huahuo.eventstore.core.kept import KeptLimits
@@ -82,10 +82,7 @@ async def open_node(
     node = node_name(settings, ambient)
     differed = settings.data / DIFFERED_FILE
     if differed.exists():
-        raise ConfigError(
-            f"{differed.read_text(encoding='utf-8').strip()}. Empty {settings.data}, but keep the keys and"
-            f" {NODE_FILE}, and start it again: it then fetches a copy"
-        )
+        raise ConfigError(f"{differed.read_text(encoding='utf-8').strip()}; {copied_again(settings.data)}")
     empty = held_in(settings.data) is None
     if empty:
         await room.open()
@@ -160,8 +157,8 @@ async def joins_soon(replica: ReplicaWriter) -> bool:
         if not joining.done():
             return False
         joining.result()
-    except Unavailable:
-        raise ConfigError(f"this node can't go on: {replica.trouble}") from None
+    except Unavailable as why:
+        raise ConfigError(f"this node can't go on: {why}") from None
     finally:
         await cancel_all([joining, away], 1.0)
     return True
@@ -207,11 +204,13 @@ def duty_of(
     url: Callable[[], str],
     connections: Callable[[], int],
     takes_clients: Callable[[], bool],
+    version: str,
 ) -> Duty | None:
     """This node among the others; None if the service is alone.
 
     `url`: where it listens, "" while it does not. `connections`: how many clients it serves.
-    `takes_clients`: whether a load balancer may send it clients, but for its replica.
+    `takes_clients`: whether a load balancer may send it clients, but for its replica. `version`: see
+    `Member`.
     """
     replica = replica_of(log)
     if replica is None:
@@ -233,6 +232,7 @@ def duty_of(
             format=replica.format,
             load=load.lately(),
             takes_clients=takes_clients() and not replica.trouble,
+            version=version,
         )
 
     async def turned() -> None:

@@ -239,7 +239,7 @@ class App(Life):
         if self.fleet is not None:
             self._parts.add_timed("workers", self.fleet.drain)
         if self.duty is not None:
-            self.duty.tell_soon()  # its first words had no address yet
+            await self.duty.tell()  # its first words had no address yet
 
     async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing
@@ -266,7 +266,7 @@ class App(Life):
             self.duty = nodes.duty_of(
                 self.settings, log, self.clock, work.take_up, work.rest, work.divide, work.known,
                 lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
-                lambda: self._pages.takes_clients,
+                lambda: self._pages.takes_clients, work.version,
             )  # fmt: skip
         self.peers = neighbours.peers_of(self.settings, log, self._ambient, self.http, self.duty, self._parts)
         ask = None
@@ -277,7 +277,7 @@ class App(Life):
             self.trimmer = neighbours.serve(
                 self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,
                 metrics=self._metrics, hub=hub, pages=self._pages, registry=self.registry, parts=self._parts,
-                ask=ask, lending=self._lending,
+                ask=ask, lending=self._lending, finalize=work.finalize,
             )  # fmt: skip
         node_actions.register(self.registry, self.duty, ask)
         work.duty, work.trimmer = self.duty, self.trimmer

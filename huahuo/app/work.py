@@ -66,6 +66,16 @@ class Work:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
+    @property
+    def version(self) -> str:
+        """A fingerprint of what all nodes must share before `finalize`."""
+        return "".join(brought.version for _, brought in sorted(self._brought.items()))
+
+    async def finalize(self, by: str) -> None:
+        """This node's version is that of all nodes from now on. `by`: the administrator who says so."""
+        for brought in self._brought.values():
+            await brought.finalize(by)
+
     async def rest(self) -> None:
         """Another node does that now."""
         for brought in reversed(list(self._brought.values())):

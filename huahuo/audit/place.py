@@ -31,8 +31,8 @@ def no_log(data: Path) -> str:
 class Place:
     """A log to read. `path` is its database file, `index` the path of its audit index.
 
-    `is_copy`: both are private copies. `upto` is the log's position before this access was recorded,
-    `recorded` whether it left an event.
+    `is_copy`: both are private copies. `live`: a service has the log open. `upto` is its position before
+    this access was recorded, `recorded` whether it left an event.
     """
 
     def __init__(self, log: LogReader, path: Path, *, upto: int, recorded: bool) -> None:
@@ -42,6 +42,7 @@ class Place:
         self.upto = upto
         self.recorded = recorded
         self.is_copy = isinstance(log, SqliteView) and not log.live
+        self.live = isinstance(log, SqliteView) and log.live
 
 
 @asynccontextmanager
@@ -75,15 +76,17 @@ async def looking(settings: Settings, action: str, what: Mapping[str, object]) -
 
 
 @asynccontextmanager
-async def reading(settings: Settings) -> AsyncIterator[Place]:
+async def reading(settings: Settings, beside: Path | None = None) -> AsyncIterator[Place]:
     """The log of `settings.data`, without a record: only for commands that show none of its content.
+
+    `beside`: where there is room for the copy that is read if no service runs.
 
     Raises:
         ConfigError: there is no log. EventStoreError: it cannot be read.
     """
     if not (settings.data / DATABASE).is_file():
         raise ConfigError(no_log(settings.data))
-    view = await SqliteView.open(settings.data)
+    view = await SqliteView.open(settings.data, beside)
     try:
         say_missing(view)
         yield Place(view, view.path, upto=view.position, recorded=False)

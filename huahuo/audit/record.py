@@ -32,6 +32,8 @@ from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientError, ClientStopped
 
 TIMEOUT_S = 10.0
+REBUILD_S = 3600.0
+"""How long the service may make tables anew."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True):

@@ -115,7 +115,10 @@ def trim(
 
 @app.command(epilog="Example:  huahuo cluster finalize --data ./node-1")
 def finalize(data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None) -> None:
-    """After an update of all nodes: write the newest format that they know. Older ones can't join then."""
+    """After an update of all nodes: write the newest format that they know, and the rows of the new version.
+
+    Nodes of an older format can't join then.
+    """
     from huahuo.app.loops import run
     from huahuo.audit.record import Elsewhere
     from huahuo.cli.nodes import finalize as body

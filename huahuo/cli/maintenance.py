@@ -1,6 +1,7 @@
 """The bodies of `huahuo backup`, `restore` and `compact`."""
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -12,11 +13,11 @@ from huahuo.admin.actions import CompactParams, policy_of
 from huahuo.app import keys
 from huahuo.app.config import Settings
 from huahuo.audit.bodies import must_be_original
-from huahuo.audit.place import looking
-from huahuo.audit.record import ask_service, principal, writing
+from huahuo.audit.place import reading
+from huahuo.audit.record import ask_service, principal, record, writing
 from huahuo.audit.show import show_json
 from huahuo.build import BUILD
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.audit.checkpoint import KEY_FILE
 from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, shrink, taken_out_of
@@ -75,8 +76,16 @@ async def backup(
 async def _back_up(
     settings: Settings, ambient: Ambient, target: Path, *, with_keys: bool
 ) -> tuple[Manifest, list[str]]:
-    """Copy the log to a new directory; returns what it holds, and the names of the copied keys."""
-    async with looking(settings, "backup", {"keys": with_keys}) as place:
+    """Copy the log to a new directory; returns what it holds, and the names of the copied keys.
+
+    The data directory is only read. A running service records the access, if it can write.
+    """
+    async with reading(settings, beside=target) as place:
+        if place.live:
+            try:
+                await record(settings, "backup", {"keys": with_keys})
+            except HuahuoError as error:
+                print(f"huahuo: the log does not record this backup: {error}", file=sys.stderr)  # noqa: T201
         manifest = await back_up(place.path, target, ambient)
     return manifest, _copy_keys(settings.data, target) if with_keys else []
 
@@ -100,9 +109,10 @@ async def restore(settings: Settings, ambient: Ambient, source: str, *, as_json:
 
 @contextlib.contextmanager
 def _staging(data: Path) -> Iterator[Path]:
-    """A folder next to the log, where there is room, for what is on its way to or from an object store."""
+    """A folder for what is on its way to or from an object store: next to the log, if that can be written."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="backup-", dir=data) as made:
+    here = data if os.access(data, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="backup-", dir=here) as made:
         yield Path(made)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from huahuo.app.config import Settings
-from huahuo.audit.record import TIMEOUT_S, Elsewhere, ask_service
+from huahuo.audit.record import REBUILD_S, TIMEOUT_S, Elsewhere, ask_service
 from huahuo.errors import HuahuoError
 from huahuo.terminal import printable
 from huahuo.transport.client.model import CommandError
@@ -74,8 +74,8 @@ async def trim(settings: Settings, elsewhere: Elsewhere, *, alone: bool) -> None
 
 
 async def finalize(settings: Settings, elsewhere: Elsewhere) -> None:
-    """Finalize the format. Raises as `status`; or a node is of an older version."""
-    reply: Any = await _ask(settings, "finalize_cluster", elsewhere)
+    """Finalize the format, and who writes rows. Raises as `status`; or a node is of an older version."""
+    reply: Any = await _ask(settings, "finalize_cluster", elsewhere, REBUILD_S)
     print(f"all nodes write format {reply['format']}")  # noqa: T201
 
 
@@ -99,7 +99,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
     works = "works" if row["works"] else "ready"
     state = f"silent for {row['silent_s']:.0f} s" if silent else works
-    if not silent and not row["answers"]:
+    if row["stopped"]:
+        state = "stopped"
+    elif not silent and not row["answers"]:
         state = "does not answer"
     elif not silent and not row["takes_clients"]:
         state = "works, takes no clients" if row["works"] else "takes no clients"

@@ -28,7 +28,7 @@ def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = Fal
 def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
     """Make the rows of a table, or an index of a plug-in, anew from the log.
 
-    While a service runs on the directory, only an index can be. It is then behind until it is complete.
+    A running service does it itself, and goes on meanwhile; `timers` needs a service that is stopped.
     """
     from huahuo.app.plugins import projections
     from huahuo.cli import standing

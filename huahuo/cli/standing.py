@@ -20,13 +20,14 @@ from huahuo.app.config import Settings
 from huahuo.app.plugins import chosen, projections
 from huahuo.audit.bodies import must_be_original
 from huahuo.audit.place import reading
-from huahuo.audit.record import ask_service, note, principal, writing
+from huahuo.audit.record import REBUILD_S, ask_service, note, principal, writing
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.directory_lock import is_original
 from huahuo.terminal import printable
 
+_REBUILD = "huahuo projections rebuild"
 _COLUMNS = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
 
 
@@ -53,32 +54,38 @@ async def show(
 
 
 async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> str:
-    """Make a table anew. Returns what it was made from, as "17 rows".
+    """Make a table anew. Returns what it was made from, as "17 rows of states".
 
     Raises:
-        ConfigError: there is no such table. HuahuoError: a service runs on the directory.
+        ConfigError: there is no such table. HuahuoError: the running service refused.
     """
     must_be_original(settings)
     async with writing(settings) as log:
-        if log is None:
-            raise HuahuoError(
-                f"a service runs on {settings.data}: stop it, then run `huahuo projections rebuild {name}`"
-            )
-        catalog = _catalog()
-        if name != TIMERS and name not in rebuilding.tables(log, catalog):
-            raise ConfigError(await _no_table(log, name))
-        await note(log, "projections rebuild", {"name": name})
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"making {name} anew", total=None)
+        if log is not None:
+            catalog = _catalog()
+            if name != TIMERS and name not in rebuilding.tables(log, catalog):
+                raise ConfigError(await _no_table(log, name))
+            await note(log, "projections rebuild", {"name": name})
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+                task = progress.add_task(f"making {name} anew", total=None)
 
-            def told(done: int, whole: int) -> None:
-                progress.update(task, completed=done, total=whole)
+                def told(done: int, whole: int) -> None:
+                    progress.update(task, completed=done, total=whole)
 
-            if name == TIMERS:
-                return f"{await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)} timers"
-            count = await rebuilding.rebuild(log, name, catalog, now_ms=ambient.now_ms(), told=told)
-            return f"{count} {'rows of states' if name in catalog.derived else 'changes of rows'}"
-    raise AssertionError("an error of the log is raised above")
+                if name == TIMERS:
+                    return f"{await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)} timers"
+                count = await rebuilding.rebuild(log, name, catalog, now_ms=ambient.now_ms(), told=told)
+                return _made_from(count, states=name in catalog.derived)
+    if name == TIMERS:
+        raise HuahuoError(
+            f"a service runs on {settings.data}: stop it, then run `huahuo projections rebuild {name}`"
+        )
+    reply: Any = await ask_service(settings, "rebuild_projection", timeout_s=REBUILD_S, name=name)
+    return _made_from(reply["rows"], states=reply["states"])
+
+
+def _made_from(count: int, *, states: bool) -> str:
+    return f"{count} {'rows of states' if states else 'changes of rows'}"
 
 
 async def begin_anew(settings: Settings, name: str, file: str) -> bool:

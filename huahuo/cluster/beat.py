@@ -29,10 +29,6 @@ class Beat:
         """Why the last beat failed, so that the same reason is logged once."""
         self._task: asyncio.Task[None] | None = None
 
-    def soon(self) -> None:
-        """Begin the next one in the node's next turn."""
-        self._begun_s = -BEAT_S
-
     def begin_if_due(self, now_s: float) -> None:
         """Begin the next one when it is time and the last one has ended. It is not waited for."""
         if self._task is not None and self._task.done():

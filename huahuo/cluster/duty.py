@@ -94,7 +94,8 @@ class Duty:
 
     def facts(self) -> Member:
         """What this node says of itself now."""
-        return replace(self._tell(self._beat.number), divides=0 if self._unfit else members.DIVISION)
+        divides, stopped = 0 if self._unfit else members.DIVISION, STOPS in self._unfit
+        return replace(self._tell(self._beat.number), divides=divides, stopped=stopped)
 
     def silent_s(self, node: str) -> float:
         """For how long a node has said nothing."""
@@ -108,9 +109,19 @@ class Duty:
             return ""
         return f"no node does effects, timers and the rest of the work: {lacks}"
 
-    def tell_soon(self) -> None:
-        """What this node tells of itself has changed: tell it in the next turn."""
-        self._beat.soon()
+    async def look(self) -> None:
+        """Read what all nodes say of themselves, as of now."""
+        self.members = await members.read(self._log)
+        self._heard.hear(
+            {node: member.beat for node, member in self.members.items()}, self._ambient.monotonic_s()
+        )
+
+    async def tell(self) -> None:
+        """What this node tells of itself has changed: tell it, if the log answers soon."""
+        if self._task is not None:  # else the first words are still to come
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S * 2):
+                    await self._beat.say()
 
     async def start(self) -> None:
         """Say that this node lives, and take the work if no node has it.
@@ -156,7 +167,7 @@ class Duty:
             self._unknown.forget()
 
     async def stop(self) -> None:
-        """Leave the work to another node. Idempotent."""
+        """Leave the work to another node, and say that this one stops. Idempotent."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -165,12 +176,12 @@ class Duty:
         self._ledger.stop()
         self._unfit.add(STOPS)
         await self._doing.stop_all()
-        if self.node in (self.holder, *self.sharing):
-            try:
-                async with asyncio.timeout(TURN_S * 2):
+        with suppress(EventStoreError, TimeoutError):  # the others find out by its silence
+            async with asyncio.timeout(TURN_S * 2):
+                if self.node in (self.holder, *self.sharing):
                     await self._ledger.change(self._leave)
-            except (EventStoreError, TimeoutError):
-                pass  # the others find out by its silence
+                else:
+                    await self.put(members.put(self.node, self.facts()))
 
     async def _run(self) -> None:
         while True:
@@ -220,8 +231,7 @@ class Duty:
         if self._turned is not None:
             await self._turned()
         await self._look_again(now_s)
-        self.members = await members.read(self._log)
-        self._heard.hear({node: member.beat for node, member in self.members.items()}, now_s)
+        await self.look()
         if self._may_take():
             await self._take()
         if self.holder != self.node:

@@ -39,11 +39,14 @@ async def finalize(duty: Duty) -> int:
         NotFinal: a node does not know it, or has not been heard of: forget that one first.
         EventStoreError: the log cannot write.
     """
-    newest = duty.members[duty.node].format
+    me = duty.facts()
+    newest = me.format
     for node, member in sorted(duty.members.items()):
         if member.format < newest:
             raise NotFinal(f"the node {node} of build {member.build} knows format {member.format}: update it")
-        if node != duty.node and duty.silent_s(node) > LIVES_S:
-            raise NotFinal(f"the node {node} is silent: start it, or `huahuo cluster remove {node}`")
+        if member.version != me.version:
+            raise NotFinal(f"the node {node} makes the application's rows by other code: update it")
+        if node != duty.node and (member.stopped or duty.silent_s(node) > LIVES_S):
+            raise NotFinal(f"the node {node} does not run: start it, or `huahuo cluster remove {node}`")
     await duty.put(RowPut(TABLE, PART, KEY, json_bytes({"format": newest})))
     return newest

@@ -38,6 +38,10 @@ class Member(msgspec.Struct, frozen=True):
     """Whether it is ready: not drained, its clock not wrong, its replica in order."""
     divides: int = 0
     """`DIVISION` of its version, or 0 if it does no part. Older versions have no number."""
+    stopped: bool = False
+    """Whether it has been stopped in order. Its next start takes this back."""
+    version: str = ""
+    """A fingerprint of the code by which the application on it writes rows."""
 
 
 def put(node: str, member: Member) -> RowPut:

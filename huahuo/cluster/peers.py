@@ -45,7 +45,9 @@ class Peers:
     def living(self, within_s: float = LIVES_S) -> list[str]:
         """The other nodes that were heard of lately."""
         return sorted(
-            node for node in self._members() if node != self.node and self._silent_s(node) < within_s
+            node
+            for node, member in self._members().items()
+            if node != self.node and not member.stopped and self._silent_s(node) < within_s
         )
 
     async def ask[T](

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
+from huahuo.transport.client.model import CommandError
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
@@ -85,6 +86,39 @@ async def pack(job: Pack, run: EffectRun) -> None:
 app = Huahuo(entities=[parcel], plugins=[])
 """
 """An application whose effect tells which node ran it."""
+
+
+SUMS = """
+from msgspec import Struct
+
+from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Put
+
+
+class Paid(Event, type="sum_paid"):
+    cents: int
+class Account(Struct, frozen=True):
+    cents: int = 0
+class Pay(Command, action="pay", creates=True):
+    cents: int
+
+
+account = Entity("account", Account)
+
+
+@account.evolve
+def paid(state: Account, event: Paid) -> Account:
+    return Account(state.cents + event.cents)
+@account.decide
+def pay(state: Account, command: Pay, ctx: Context) -> Outcome:
+    return [Paid(command.cents)]
+@account.rows("sums")
+def sums(state: Account, id: int) -> list[Put]:
+    return [Put("sums", "", f"{id:016d}", state.cents // UNIT)]
+
+
+app = Huahuo(entities=[account], plugins=[])
+"""
+"""An application whose versions differ in their rows."""
 
 
 @contextlib.contextmanager
@@ -264,6 +298,80 @@ async def until_divided(client: Client, *names: str) -> None:
         await asyncio.sleep(0.1)  # a probe of other processes
 
 
+def rows(server: Serving, table: str) -> list[int]:
+    """The values of a table that a running node holds."""
+    with contextlib.closing(sqlite3.connect(f"file:{server.data}/log.db?mode=ro", uri=True)) as database:
+        found = database.execute("SELECT value FROM projection WHERE tbl = ?", (f"app:{table}",))
+        return sorted(int(value) for (value,) in found)
+
+
+async def until_rows(servers: list[Serving], wanted: list[int]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while any(rows(server, "sums") != wanted for server in servers):  # noqa: ASYNC110  a probe
+            await asyncio.sleep(0.05)
+
+
+async def test_rows_are_those_of_the_final_version_and_made_anew_while_the_nodes_run(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    for name, unit in (("first", 1), ("second", 100)):
+        (tmp_path / f"{name}.py").write_text(SUMS.replace("UNIT", str(unit)), encoding="utf-8")
+
+    def version(stack: contextlib.ExitStack, name: str, app: str) -> Serving:
+        return stack.enter_context(node(tmp_path, name, order, "sums", app=f"{app}:app"))
+
+    async def pay(server: Serving, cents: int) -> None:
+        await until_ready(server)
+        async with Client(server.url, token=server.token(42, "alice")) as client:
+            await client.send("pay", cents=cents)
+
+    async def run(server: Serving, *words: str) -> tuple[int, str]:
+        asked = (sys.executable, "-m", "huahuo", *words, "--data", str(server.data))
+        done = await asyncio.to_thread(
+            subprocess.run, asked, capture_output=True, text=True, env=server.environ, cwd=tmp_path
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    rebuild = ("projections", "rebuild", "sums", "--app", "second:app")
+    with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as older:
+            one = version(older, "a", "first")
+            await pay(one, 10_000)
+            other = version(stack, "b", "second")
+            await pay(other, 5_000)
+            await pay(one, 7_000)
+            await until_rows([one, other], [7_000, 10_000])
+            code, told = await run(other, *rebuild)
+            assert (code, "cluster finalize" in told) == (1, True), told
+            code, told = await run(other, "cluster", "finalize")
+            assert (code, "the node a makes the application's rows by other code" in told) == (1, True), told
+        one = version(stack, "a", "second")
+        await until_ready(one)
+        code, told = await run(one, "cluster", "finalize")
+        assert code == 0, told
+        await until_rows([one, other], [50, 70, 100])
+        await pay(other, 9_000)
+        assert await run(one, *rebuild) == (0, "sums: made anew from 4 rows of states\n")
+        await until_rows([one, other], [50, 70, 90, 100])
+
+
+async def test_a_node_is_drained_as_soon_as_it_is_ready_and_removed_as_soon_as_it_has_stopped(
+    tmp_path: Path, order: NatsServers | Postgres
+) -> None:
+    with node(tmp_path, "a", order, "at_once") as one, node(tmp_path, "b", order, "at_once") as other:
+        for server in (one, other):
+            await until_ready(server)
+        async with Client(one.url, token=one.token(1, "root", admin=True)) as admin:
+            assert (await admin.send("drain_node", node="b"))["type"] == "drained"
+            await admin.send("drain_node", node="b", undo=True)
+            with pytest.raises(CommandError):
+                await admin.send("remove_node", node="b")
+            assert other.stop() == 0
+            rows = (await admin.send("get_nodes"))["data"]
+            assert [row["stopped"] for row in rows] == [False, True]
+            assert (await admin.send("remove_node", node="b"))["type"] == "success"
+
+
 async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(
     tmp_path: Path, order: NatsServers | Postgres
 ) -> None:
@@ -283,6 +391,11 @@ async def test_nodes_read_while_the_log_is_away_and_write_when_it_is_back(
                 async for event in events:
                     assert event.data["n"] == 1
                     break
+            asked = (sys.executable, "-m", "huahuo", "backup", str(tmp_path / "b"), "--data", str(a.data))
+            done = await asyncio.to_thread(
+                subprocess.run, asked, capture_output=True, text=True, env=a.environ
+            )
+            assert (done.returncode, "does not record this backup" in done.stderr) == (0, True), done.stderr
             waiting = asyncio.ensure_future(publish(client, 2))
             await asyncio.sleep(0)
             await asyncio.to_thread(_start, order)

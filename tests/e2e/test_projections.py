@@ -133,7 +133,9 @@ def test_a_running_service_tells_pauses_resumes_and_retries(desk: Desk) -> None:
         assert desk.run("retry", "notes-to-file") == "notes-to-file: 1 dead letter is tried again\n"
         desk.until(lambda: desk.wrote()[-1] == "note/2")
         desk.until(lambda: desk.listed()["notes-to-file"]["dead_letters"] == 0)
-        refused = desk.run("rebuild", "notes", code=1)
+        assert desk.run("rebuild", "notes") == "notes: made anew from 4 changes of rows\n"
+        assert desk.run("rebuild", "lengths") == "lengths: made anew from 4 rows of states\n"
+        refused = desk.run("rebuild", "timers", code=1)
         assert "a service runs on" in refused
         assert len(refused.splitlines()) == 1
         assert "there is no follower 'nobody'" in desk.run("pause", "nobody", code=1)

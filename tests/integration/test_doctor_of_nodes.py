@@ -1,4 +1,4 @@
-"""`huahuo doctor` on the directory of a stopped node: what is damaged, and where a whole one comes from."""
+"""The directory of a stopped node: what `huahuo doctor` finds damaged, and a backup of it."""
 
 import contextlib
 import sqlite3
@@ -12,10 +12,12 @@ from huahuo.app.keys import Keys
 from huahuo.app.stopping import Parts
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.app.world import World
+from huahuo.cli import maintenance
 from huahuo.cli.doctor import examine
 from huahuo.cli.finding import Finding
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
@@ -112,7 +114,9 @@ async def test_a_node_with_a_damaged_directory_does_not_start_and_says_to_fetch_
     note_older(data)
     settings = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
     secrets, room = Keys(SECRET.encode(), MASTER), WaitingRoom(settings.host, settings.port)
-    with pytest.raises(HuahuoError, match=r"is damaged: .*; this is the directory of a node: empty .* copy"):
+    with pytest.raises(
+        HuahuoError, match=r"is damaged: .*; this is the directory of a node: first keep .* empty .* copy"
+    ):
         await World().open(settings, secrets, SystemAmbient(), room, Parts())
 
 
@@ -122,3 +126,19 @@ async def test_a_first_start_that_was_cut_off_is_no_damage(data: Path) -> None:
             left.unlink()
     (data / DATABASE).touch(0o600)
     assert await errors(data, "nats://127.0.0.1") == []
+
+
+def files_of(data: Path) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in data.iterdir()}
+
+
+async def test_a_backup_of_a_stopped_node_needs_no_ordered_log_and_writes_nothing_there(
+    data: Path, tmp_path: Path
+) -> None:
+    before = files_of(data)
+    made, again = tmp_path / "backups" / "made", tmp_path / "again"
+    loaded = table().load(environ={}, flags={"data": data, "port": 0, "log": "nats://127.0.0.1:9"})
+    await maintenance.backup(loaded, SystemAmbient(), str(made), with_keys=True, keep=0, as_json=False)
+    assert files_of(data) == before
+    assert [file.name for file in made.parent.iterdir()] == ["made"]
+    assert (await put_back(made, again)).position == 5

@@ -160,6 +160,15 @@ def test_the_end_of_a_token_ends_its_reader_and_says_so() -> None:
     run(main())
 
 
+def test_a_reader_whose_token_ends_within_a_minute_is_told_at_once() -> None:
+    async def main() -> None:
+        async with world() as w, http(w, ttl_s=30) as c, reader(c, STREAM) as events:
+            assert (await events.until("token_expiring")).data["in_s"] <= 30
+            await events.until("live")
+
+    run(main())
+
+
 def test_a_revoked_user_loses_its_readers() -> None:
     async def main() -> None:
         async with world() as w, http(w) as c, reader(c, STREAM) as events:

@@ -227,7 +227,9 @@ async def test_a_directory_that_differed_is_refused_until_it_is_made_anew(
         replica = nodes.replica_of(log)
         assert replica is not None
         replica.differed("the history of this node differs from that of b")
-    with pytest.raises(ConfigError, match=r"differs from that of b\. Empty .* fetches a copy"):
+    with pytest.raises(
+        ConfigError, match=r"differs from that of b; .*first keep a copy.* Only then empty .* fetches a copy"
+    ):
         async with opened(given):
             pass
     shutil.rmtree(tmp_path / "a")

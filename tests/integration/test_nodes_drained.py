@@ -66,11 +66,11 @@ async def asked(gone: str = "web-3") -> AsyncIterator[World]:
             url="http://127.0.0.1:1", build="1", keys="k", beat=1, at_ms=w.ambient.now_ms(), applied=0
         )
         await w.log.append(Append(ts_ms=1, rows=(members.put(gone, at),)))
-        duty.members = await members.read(w.log)
         asker = Asker(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
         door = NodesDoor(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
         peers = Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
-        register(w.registry, duty, peers, cast("Any", None), drain)  # nobody trims here
+        nobody = cast("Any", None)
+        register(w.registry, duty, peers, nobody, drain, nobody)  # here none trims or finalizes
         node_actions.register(w.registry, duty, None)
         yield w
 

@@ -89,8 +89,9 @@ class EventSocket:
     """See the module. Implements `server.socket.Socket`. `gone` is called once, when the reader is gone."""
 
     __slots__ = (
-        "_after", "_begun", "_closed", "_cors", "_gone", "_heartbeat_s", "_outcome", "_outlet", "_shared",
-        "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root", "trusted",
+        "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
+        "_shared", "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +115,8 @@ class EventSocket:
         self._gone = gone
         self._begun = False
         self._closed = False
+        self._expiring = b""
+        """`token_expiring`, if it comes before the answer has begun."""
         self._heartbeat_s: float = 0
         self._outcome = ""
         self._after = 0
@@ -271,6 +274,8 @@ class EventSocket:
             case kind:  # `to`: the cursor that it moves to
                 if self._begun:
                     self._outlet.write(texts.named(kind, payload, said.get("to")))
+                elif kind == "token_expiring":
+                    self._expiring = payload
 
     def _subscribed(self, said: dict[str, Any]) -> None:
         outcome: str = said["outcome"]
@@ -284,6 +289,8 @@ class EventSocket:
             heartbeat = ("Huahuo-Heartbeat", str(self._heartbeat_s))
             self._outlet.begin(HTTPStatus.OK, (*_HEADERS, heartbeat, *self._cors))
             self._outlet.write(server_sent.retry(server_sent.RETRY_MS / 1000))
+            if self._expiring:
+                self._outlet.write(self._shared.texts.named("token_expiring", self._expiring))
         if outcome in _STATES:
             self._outcome = outcome
         elif "after" in said:

@@ -129,7 +129,7 @@ def test_a_table_that_is_made_anew_is_the_same() -> None:
 def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     appends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.actors.domain.rebuilding._ROWS_AN_APPEND", 3)
+    monkeypatch.setattr("huahuo.actors.domain.rebuilding._PAGE_EVENTS", 2)
 
     async def test(engine: Engine) -> None:
         await fill(engine)

@@ -84,8 +84,24 @@ async def test_a_log_of_another_key_or_a_newer_version_is_refused(
 async def test_a_log_that_lost_its_birth_is_refused_and_not_waited_for() -> None:
     order = MemoryOrder()
     order.put(b"garbage")
-    with pytest.raises(EventStoreError, match="no birth"):
+    with pytest.raises(EventStoreError, match="holds no genesis record"):
         await find_beginning(MemorySequencer(order), MASTER_KEY, FakeAmbient(1))
+
+
+async def test_a_log_that_was_purged_is_refused_at_once_until_a_node_writes_its_genesis_record_again() -> (
+    None
+):
+    async with cluster("a") as made:
+        [node] = made.nodes
+        await node.log.append(append(event("s")))
+        made.order.trim(made.order.last + 1)
+        purged = f"begins at offset {made.order.last + 1} .* purged, .*`huahuo cluster trim`"
+        with pytest.raises(EventStoreError, match=purged):
+            await find_beginning(MemorySequencer(made.order), MASTER_KEY, FakeAmbient(1))
+        await node.log.append(append(event("s")))
+        await node.writer.tell_birth_again()
+        found = await find_beginning(MemorySequencer(made.order), MASTER_KEY, FakeAmbient(1))
+        assert (found.birth.log_id, found.is_whole) == (node.log.log_id, False)
 
 
 def test_the_bytes_of_a_usual_birth_are_those_of_earlier_versions() -> None:

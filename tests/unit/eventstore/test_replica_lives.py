@@ -118,6 +118,27 @@ async def test_a_node_that_finds_out_that_it_differs_before_it_may_propose_stops
         assert made.order.last == before + 4, "it proposed nothing"
 
 
+class LateLast(MemorySequencer):
+    """An order that shows its proposals before it says how many there are."""
+
+    async def last(self) -> int:
+        last = await super().last()
+        await asyncio.sleep(0.1)
+        return last
+
+
+async def test_a_node_that_differs_before_it_knows_how_long_the_order_is_keeps_the_reason() -> None:
+    async with one_node() as made:
+        late = Node("b", made.order, lambda order, _: LateLast(order), 1)
+        await late.start(joined=False)
+        late.writer.place.chain = b"x" * 32
+        with pytest.raises(Unavailable, match="differs from that of a"):
+            await late.writer.joined()
+        await asyncio.sleep(1)
+        assert "differs from that of a" in (late.writer.trouble or "")
+        await late.log.close()
+
+
 async def test_a_node_that_is_stopped_while_it_catches_up_begins_no_incarnation() -> None:
     async with one_node() as made:
         [node] = made.nodes
