@@ -20,6 +20,7 @@ from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
+from huahuo.actors.domain.event_shapes import Kept, row_of
 from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, Held
 from huahuo.actors.domain.handlers import Handler
 from huahuo.actors.domain.names import is_key
@@ -54,6 +55,8 @@ class EntityDecider(BoundedFold):
         super().__init__(entity, bounds)
         self._catalog = catalog
         self._handlers = entity.decides
+        self.kept = {form.name for form in self._forms.values()}
+        """The types whose shape the log has. A service sets it before it decides."""
         self._mutable = not only_plain_values(entity.state)
         """Whether a handler could change a state in place: one up to `MEASURED_BYTES` is then compared."""
 
@@ -156,7 +159,7 @@ class EntityDecider(BoundedFold):
         try:
             for event in outcome:
                 form = forms.get(event.__class__)
-                if form is None:
+                if form is None or form.name not in self.kept:
                     return None
                 body, read = writing.as_read(form, event, timestamp)
                 own.append((form.handler, read))
@@ -281,14 +284,15 @@ class EntityDecider(BoundedFold):
         if after is not state.state and self.over(state, after, write.own_bytes):
             return too_large(self.said())
         guard = sent.guard or _NO_GUARD
+        new = [cls for cls in dict.fromkeys(map(type, write.own)) if self._forms[cls].name not in self.kept]
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),
             record=body,
             at_stream=stream,
             events=(*guard.events, *write.events),
-            effects=tuple(write.to_start),
+            effects=(*write.to_start, *(Kept(self._forms[cls].name) for cls in new)),
             expected={guard.stream: guard.seq} if guard.stream else _NOTHING,
-            rows=(*guard.rows, *write.rows),
+            rows=(*guard.rows, *write.rows, *(row_of(self.entity, cls) for cls in new)),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),
             after=Ahead(after, len(write.own), write.own_bytes),

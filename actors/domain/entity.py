@@ -59,6 +59,7 @@ class Entity[S]:
 
     `key`: `int`, ids from the log, or `str`, natural keys. `version`: raise it when a handler means
     something else than before. `events` and `commands`, where given, say what must have a handler.
+    `retired`: stored types of events that no class has any more, which change nothing.
     `keyframe_every`: events between two stored states (default: the setting of the service).
 
     Raises:
@@ -76,6 +77,7 @@ class Entity[S]:
         version: int = 1,
         events: Sequence[type[Event]] | None = None,
         commands: Sequence[type[Command]] | None = None,
+        retired: Sequence[str] = (),
         keyframe_every: int | None = None,
     ) -> None:
         self.place = place_of_caller(_HERE)
@@ -104,6 +106,9 @@ class Entity[S]:
         self.version = version
         self.events = self._listed("events", events, Event)
         self.commands = self._listed("commands", commands, Command)
+        if isinstance(retired, str) or not all(isinstance(name, str) for name in retired):
+            raise self._wrong(kind, f'retired= is a list of stored types: write retired=["{kind}_…"]')
+        self.retired = frozenset(retired)
         self.keyframe_every = keyframe_every
         self.may_read: Callable[[S, Any], bool] | None = None
         self.queries: dict[str, EntityQuery] = {}
