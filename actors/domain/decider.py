@@ -224,7 +224,8 @@ class EntityDecider(BoundedFold):
         if isinstance(outcome, Sequence) and not isinstance(outcome, str | bytes):
             return Decision(outcome)
         what = type(outcome).__name__
-        raise self._fault(command, f"it returns {what}: return a list of events, a Decision or a Refused")
+        write = f"[{what}(…)]" if isinstance(outcome, Event) else "a list of events, a Decision or a Refused"
+        raise self._fault(command, f"it returns {what}: return {write}", told=True)
 
     def _written(
         self, state: Held, sent: Sent, decision: Decision, context: engine.Context, timers: Changes
@@ -310,13 +311,12 @@ class EntityDecider(BoundedFold):
         refuse_lost(body, fields, "reply")
         return body
 
-    def _fault(self, command: Command | Emit, why: str) -> Fault:
+    def _fault(self, command: Command | Emit, why: str, *, told: bool = False) -> Fault:
         if isinstance(command, Emit):
             return Fault(f"{self.entity.place}: an emit of an effect of {self.entity.kind}: {why}")
         handler = self.entity.decides[type(command)]
-        return Fault(
-            f"{place_of(handler)}: {handler.__name__}, a handler of {self.entity.kind}.decide: {why}"
-        )
+        text = f"{handler.__name__}, a handler of {self.entity.kind}.decide: {why}"
+        return Fault(f"{place_of(handler)}: {text}", text if told else "")
 
 
 def _context(state: Held, sent: Sent, context: engine.Context) -> Context:

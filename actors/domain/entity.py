@@ -14,7 +14,8 @@ inside a function, the class is given: `@order.decide(Place)`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, get_origin, overload
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, get_origin, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.effect_rules import EffectRules, PerOf
@@ -22,6 +23,7 @@ from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_call
 from huahuo.actors.domain.handlers import (
     Handler,
     Handlers,
+    Table,
     must_be_plain,
     must_name,
     must_take,
@@ -111,16 +113,26 @@ class Entity[S]:
         self.retired = frozenset(retired)
         self.keyframe_every = keyframe_every
         self.may_read: Callable[[S, Any], bool] | None = None
-        self.queries: dict[str, EntityQuery] = {}
+        self.queries: dict[str, EntityQuery] = Table(f"{kind}.query")
         self.tables: dict[str, Handler] = {}
         """By table, what says which rows an entity has: see `rows`."""
-        self.upcasts: dict[tuple[str, int], Upcast] = {}
+        self.upcasts: dict[tuple[str, int], Upcast] = Table(f"{kind}.upcast")
         self.rules: dict[type[Effect], EffectRules] = {}
         self.code_print = ""
         """What changes with the code that makes its states, once `EntityFold` has looked at it."""
         self._evolves = Handlers("evolve", Event, kind, state)
         self._decides = Handlers("decide", Command, kind, state)
         self._effects = Handlers("effect", Effect, kind)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, with the decorator that may have been meant."""
+            near = get_close_matches(
+                name, ("evolve", "decide", "effect", "readers", "query", "rows", "upcast"), 1
+            )
+            hint = f": write @{self.__dict__.get('kind', 'entity')}.{near[0]}" if near else ""
+            raise AttributeError(f"an Entity has no {name!r}{hint}")
 
     def __repr__(self) -> str:
         return f"Entity({self.kind!r}, {self.state.__name__})"

@@ -7,6 +7,7 @@ import pytest
 
 from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Refused
 from huahuo.testing.world import AppWorld
+from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import Order
 
 
@@ -67,3 +68,21 @@ def test_a_call_that_says_less_or_more_than_the_command_is_told_what_to_write(
     assert world.send(Switch())["lamp_id"] == 1, "nothing was done, and no number taken"
     assert world.send(Dim(5), lamp_id=1)["at"]["seq"] == 2
     world.close()
+
+
+def test_a_client_is_told_which_decide_returned_one_event_in_place_of_a_list(tmp_path: Path) -> None:
+    lamp = Entity("lamp", Order)
+    lamp.evolve(Opened)(lambda state, event: state)
+
+    @lamp.decide(Switch)
+    def switch(state: Order, command: Switch, ctx: Context) -> Any:
+        return Opened()
+
+    world = AppWorld(Huahuo(entities=[lamp]), tmp_path)
+    with pytest.raises(CommandError) as refused:
+        world.client(42).send("switch_lamp")
+    world.close()
+    assert refused.value.code == "internal"
+    told = ": switch, a handler of lamp.decide: it returns Opened: return [Opened(…)]"
+    assert refused.value.details.endswith(told)
+    assert str(Path(__file__)) not in refused.value.details

@@ -36,6 +36,7 @@ class Boil(Effect): ...
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "an event alone": (Filled, "it returns Filled: return [Filled(…)]"),
     "a class in place of an event": (lambda: [Filled], "Filled is a class: write Filled(…)"),
     "a class in place of an effect": (lambda: Decision(effects=[Boil]), "Boil is a class: write Boil(…)"),  # type: ignore[list-item]
     "a part that is a number": (
