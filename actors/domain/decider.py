@@ -214,7 +214,8 @@ class EntityDecider(BoundedFold):
             return True
         judge = self.entity.may_read
         try:
-            return judge is not None and state.exists and bool(judge(state.state, who))
+            given = (state.key,) if self.entity.readers_take_id else ()
+            return judge is not None and state.exists and bool(judge(state.state, who, *given))
         except SystemExit as error:
             raise HandlerExit(judge) from error
 

@@ -29,6 +29,7 @@ from huahuo.actors.domain.handlers import (
     must_take,
     parameters_of,
     refuse_action,
+    takes,
 )
 from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
 from huahuo.actors.domain.numbers import is_whole
@@ -112,7 +113,8 @@ class Entity[S]:
             raise self._wrong(kind, f'retired= is a list of stored types: write retired=["{kind}_…"]')
         self.retired = frozenset(retired)
         self.keyframe_every = keyframe_every
-        self.may_read: Callable[[S, Any], bool] | None = None
+        self.may_read: Callable[..., bool] | None = None
+        self.readers_take_id = False
         self.queries: dict[str, EntityQuery] = Table(f"{kind}.query")
         self.tables: dict[str, Handler] = {}
         """By table, what says which rows an entity has: see `rows`."""
@@ -219,10 +221,12 @@ class Entity[S]:
             return register(of, self._effects.annotated(of, 0))
         return lambda handler: register(handler, self._effects.annotated(handler, 0) if of is None else [of])
 
-    def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
-        """Who may read the entity: `judge(state, who)`. Administrators may always."""
+    def readers[F: Callable[..., bool]](self, judge: F, /) -> F:
+        """Who may read the entity: `judge(state, who)`, or with `id` behind. Administrators may always."""
         must_be_plain(judge, f"the readers of {self.kind}")
-        must_take(judge, ("state", "who"), f"the readers of {self.kind}")
+        self.readers_take_id = takes(judge, ("state", "who", "id"))
+        if not self.readers_take_id:
+            must_take(judge, ("state", "who"), f"the readers of {self.kind}")
         if self.may_read is not None:
             why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")

@@ -53,6 +53,12 @@ def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
         return  # one that is not written in Python
 
 
+def takes(handler: Handler, given: tuple[str, ...]) -> bool:
+    """Whether the function has this number of parameters without a default."""
+    found = inspect.signature(handler).parameters.values() if inspect.isroutine(handler) else ()
+    return len([one for one in found if one.default is one.empty]) == len(given)
+
+
 def must_name(given: object, decorator: str, example: str) -> None:
     """Refuse a decorator that was written without the text that it needs.
 

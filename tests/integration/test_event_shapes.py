@@ -70,6 +70,7 @@ class Wider(Event, type="note_written"):
 def notes(event: Any, **more: Any) -> Huahuo:
     """An application that writes this event."""
     note = Entity("note", Note, **more)
+    text = 7 if event is Retyped else "tea"
 
     @note.evolve(event)
     def written(state: Note, event: Any) -> Note:
@@ -77,9 +78,7 @@ def notes(event: Any, **more: Any) -> Huahuo:
 
     @note.decide
     def write(state: Note, command: Write, ctx: Context) -> Outcome:
-        made: dict[str, Any] = {"tags": []} | dict.fromkeys(
-            ("text", "words"), 7 if event is Retyped else "tea"
-        )
+        made: dict[str, Any] = {"tags": []} | dict.fromkeys(("text", "words"), text)
         return [event(**{name: made[name] for name in event.__struct_fields__})]
 
     note.readers(lambda state, who: True)

@@ -101,8 +101,8 @@ def test_a_timer_that_no_clock_can_show_is_refused_where_it_is_made() -> None:
 
 @pytest.mark.parametrize("name", ["code", "message", "details"])
 def test_a_refusal_of_anything_but_texts_is_refused_where_it_is_made(name: str) -> None:
-    said: dict[str, Any] = {"code": "full", name: {"seats": 2}}
-    with pytest.raises(TypeError, match=f'Refused: {name} is a text, not dict: write {name}="…"'):
+    said: dict[str, Any] = {"code": "full", name: 2}
+    with pytest.raises(TypeError, match=f'Refused: {name} is a text, not int: write {name}="…"'):
         Refused(**said)
 
 
