@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain import jobs, rebuilding
+from huahuo.actors.domain import event_shapes, jobs, rebuilding
 from huahuo.actors.domain.bounds import Bounds
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.client_actions import ClientActions
@@ -105,6 +105,18 @@ class EntityApi:
         self.timers = Clockwork(host.log, host.ambient, self)
         self._share: Share = NOTHING if host.shared else WHOLE
         self._untap = _nothing
+
+    async def start(self) -> None:
+        """Compare today's events with those of the log.
+
+        Raises:
+            ValueError: today's classes cannot read some of them. The text says which, and what to write.
+        """
+        entities, log = self.catalog.by_kind.values(), self._host.log
+        for said in await event_shapes.differences(log, entities, shared=self._host.shared):
+            raise ValueError(said)
+        for entity in entities:
+            self._deciders[entity.kind].kept = await event_shapes.kept(log, entity)
 
     async def work(self) -> None:
         """Go on with the timers, effects and followers of an earlier process, and end its jobs.
@@ -235,6 +247,8 @@ class EntityApi:
     def _started(self, kind: str, key: str, item: object, _position: int) -> None:
         """See `Effects` of the engine: each room takes what is its own."""
         match item:
+            case event_shapes.Kept():
+                self._deciders[kind].kept.add(item.type_name)
             case Start() | Cancel():
                 self.effects.committed(item, f"{kind}/{key}")
             case _:

@@ -20,6 +20,7 @@ from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decision import Context, Decision, Refused
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
+from huahuo.actors.domain.event_shapes import Kept, row_of
 from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, Held
 from huahuo.actors.domain.handlers import Handler
 from huahuo.actors.domain.names import is_key
@@ -59,6 +60,8 @@ class EntityDecider(BoundedFold):
         self._catalog = catalog
         self._versions = versions or RowVersions(catalog, shared=False)
         self._handlers = entity.decides
+        self.kept = {form.name for form in self._forms.values()}
+        """The types whose shape the log has. A service sets it before it decides."""
         self._mutable = not only_plain_values(entity.state)
         """Whether a handler could change a state in place: one up to `MEASURED_BYTES` is then compared."""
 
@@ -161,7 +164,7 @@ class EntityDecider(BoundedFold):
         try:
             for event in outcome:
                 form = forms.get(event.__class__)
-                if form is None:
+                if form is None or form.name not in self.kept:
                     return None
                 body, read = writing.as_read(form, event, timestamp)
                 own.append((form.handler, read))
@@ -216,7 +219,8 @@ class EntityDecider(BoundedFold):
             return True
         judge = self.entity.may_read
         try:
-            return judge is not None and state.exists and bool(judge(state.state, who))
+            given = (state.key,) if self.entity.readers_take_id else ()
+            return judge is not None and state.exists and bool(judge(state.state, who, *given))
         except SystemExit as error:
             raise HandlerExit(judge) from error
 
@@ -226,7 +230,8 @@ class EntityDecider(BoundedFold):
         if isinstance(outcome, Sequence) and not isinstance(outcome, str | bytes):
             return Decision(outcome)
         what = type(outcome).__name__
-        raise self._fault(command, f"it returns {what}: return a list of events, a Decision or a Refused")
+        write = f"[{what}(…)]" if isinstance(outcome, Event) else "a list of events, a Decision or a Refused"
+        raise self._fault(command, f"it returns {what}: return {write}", told=True)
 
     def _written(
         self, state: Held, sent: Sent, decision: Decision, context: engine.Context, timers: Changes
@@ -293,14 +298,15 @@ class EntityDecider(BoundedFold):
             write.rows += changes
         if after is not state.state and self.over(state, after, write.own_bytes):
             return too_large(self.said())
+        new = [cls for cls in dict.fromkeys(map(type, write.own)) if self._forms[cls].name not in self.kept]
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),
             record=body,
             at_stream=stream,
             events=(*guard.events, *write.events),
-            effects=tuple(write.to_start),
+            effects=(*write.to_start, *(Kept(self._forms[cls].name) for cls in new)),
             expected=expected,
-            rows=(*guard.rows, *write.rows),
+            rows=(*guard.rows, *write.rows, *(row_of(self.entity, cls) for cls in new)),
             secrets=secrets,
             shred=(stream,) if decision.shred else (),
             after=Ahead(after, len(write.own), write.own_bytes),
@@ -318,13 +324,12 @@ class EntityDecider(BoundedFold):
         refuse_lost(body, fields, "reply")
         return body
 
-    def _fault(self, command: Command | Emit, why: str) -> Fault:
+    def _fault(self, command: Command | Emit, why: str, *, told: bool = False) -> Fault:
         if isinstance(command, Emit):
             return Fault(f"{self.entity.place}: an emit of an effect of {self.entity.kind}: {why}")
         handler = self.entity.decides[type(command)]
-        return Fault(
-            f"{place_of(handler)}: {handler.__name__}, a handler of {self.entity.kind}.decide: {why}"
-        )
+        text = f"{handler.__name__}, a handler of {self.entity.kind}.decide: {why}"
+        return Fault(f"{place_of(handler)}: {text}", text if told else "")
 
 
 def _context(state: Held, sent: Sent, context: engine.Context) -> Context:

@@ -15,30 +15,32 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Refused(Exception):  # noqa: N818  a refusal, both as a value and where it must be raised
-    """Why a command is not done: a code for programs and a message for people.
+    """Why a command is not done: a code for programs and a message for people. `details`: a text, or a dict.
 
     `decide` returns (or raises) one. Callers of `send` and `publish` catch it.
     """
 
-    def __init__(self, code: str, message: str = "", details: str = "") -> None:
-        said: dict[str, object] = {"code": code, "message": message, "details": details}
+    def __init__(self, code: str, message: str = "", details: str | Mapping[str, Any] = "") -> None:
+        said: dict[str, object] = {"code": code, "message": message}
+        if not isinstance(details, Mapping):
+            said["details"] = details
         for name, text in said.items():
             if not isinstance(text, str):
                 what = type(text).__name__
-                raise TypeError(f'Refused: {name} is a text, not {what}: write {name}="…" (str(…), or JSON)')
+                raise TypeError(f'Refused: {name} is a text, not {what}: write {name}="…" (str(…))')
         super().__init__(code, message, details)
         self.code = code
         self.message = message
-        self.details = details
+        self.details: Any = details
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.code, self.message, self.details) if part)
+        return ": ".join(str(part) for part in (self.code, self.message, self.details) if part)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Refused) and self.args == other.args
 
     def __hash__(self) -> int:
-        return hash(self.args)
+        return hash(self.args[:2])  # details may be a dict
 
 
 class To(Struct, frozen=True):

@@ -14,7 +14,8 @@ inside a function, the class is given: `@order.decide(Place)`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, get_origin, overload
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, get_origin, overload
 
 from huahuo.actors.domain.decision import Context, Outcome
 from huahuo.actors.domain.effect_rules import EffectRules, PerOf
@@ -22,11 +23,13 @@ from huahuo.actors.domain.errors import DefinitionError, place_of, place_of_call
 from huahuo.actors.domain.handlers import (
     Handler,
     Handlers,
+    Table,
     must_be_plain,
     must_name,
     must_take,
     parameters_of,
     refuse_action,
+    takes,
 )
 from huahuo.actors.domain.names import KIND, NAME, RESERVED_KINDS, is_table
 from huahuo.actors.domain.numbers import is_whole
@@ -59,6 +62,7 @@ class Entity[S]:
 
     `key`: `int`, ids from the log, or `str`, natural keys. `version`: raise it when a handler means
     something else than before. `events` and `commands`, where given, say what must have a handler.
+    `retired`: stored types of events that no class has any more, which change nothing.
     `keyframe_every`: events between two stored states (default: the setting of the service).
 
     Raises:
@@ -76,6 +80,7 @@ class Entity[S]:
         version: int = 1,
         events: Sequence[type[Event]] | None = None,
         commands: Sequence[type[Command]] | None = None,
+        retired: Sequence[str] = (),
         keyframe_every: int | None = None,
     ) -> None:
         self.place = place_of_caller(_HERE)
@@ -104,18 +109,32 @@ class Entity[S]:
         self.version = version
         self.events = self._listed("events", events, Event)
         self.commands = self._listed("commands", commands, Command)
+        if isinstance(retired, str) or not all(isinstance(name, str) for name in retired):
+            raise self._wrong(kind, f'retired= is a list of stored types: write retired=["{kind}_…"]')
+        self.retired = frozenset(retired)
         self.keyframe_every = keyframe_every
-        self.may_read: Callable[[S, Any], bool] | None = None
-        self.queries: dict[str, EntityQuery] = {}
+        self.may_read: Callable[..., bool] | None = None
+        self.readers_take_id = False
+        self.queries: dict[str, EntityQuery] = Table(f"{kind}.query")
         self.tables: dict[str, Handler] = {}
         """By table, what says which rows an entity has: see `rows`."""
-        self.upcasts: dict[tuple[str, int], Upcast] = {}
+        self.upcasts: dict[tuple[str, int], Upcast] = Table(f"{kind}.upcast")
         self.rules: dict[type[Effect], EffectRules] = {}
         self.code_print = ""
         """What changes with the code that makes its states, once `EntityFold` has looked at it."""
         self._evolves = Handlers("evolve", Event, kind, state)
         self._decides = Handlers("decide", Command, kind, state)
         self._effects = Handlers("effect", Effect, kind)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, with the decorator that may have been meant."""
+            near = get_close_matches(
+                name, ("evolve", "decide", "effect", "readers", "query", "rows", "upcast"), 1
+            )
+            hint = f": write @{self.__dict__.get('kind', 'entity')}.{near[0]}" if near else ""
+            raise AttributeError(f"an Entity has no {name!r}{hint}")
 
     def __repr__(self) -> str:
         return f"Entity({self.kind!r}, {self.state.__name__})"
@@ -202,10 +221,12 @@ class Entity[S]:
             return register(of, self._effects.annotated(of, 0))
         return lambda handler: register(handler, self._effects.annotated(handler, 0) if of is None else [of])
 
-    def readers(self, judge: Callable[[S, Any], bool], /) -> Callable[[S, Any], bool]:
-        """Who may read the entity: `judge(state, who)`. Administrators may always."""
+    def readers[F: Callable[..., bool]](self, judge: F, /) -> F:
+        """Who may read the entity: `judge(state, who)`, or with `id` behind. Administrators may always."""
         must_be_plain(judge, f"the readers of {self.kind}")
-        must_take(judge, ("state", "who"), f"the readers of {self.kind}")
+        self.readers_take_id = takes(judge, ("state", "who", "id"))
+        if not self.readers_take_id:
+            must_take(judge, ("state", "who"), f"the readers of {self.kind}")
         if self.may_read is not None:
             why = f"{place_of(self.may_read)} says already who may read: remove one of the two"
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")

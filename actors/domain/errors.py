@@ -51,4 +51,11 @@ def place_of_user() -> str:
 
 
 class Fault(Exception):  # noqa: N818  the log's word
-    """A handler answered something that cannot be done. The text says what, and where it is written."""
+    """A handler answered something that cannot be done. The text says what, and where it is written.
+
+    `told`: what the sender may be told too, which names no file and no value.
+    """
+
+    def __init__(self, text: str, told: str = "") -> None:
+        super().__init__(text)
+        self.told = told

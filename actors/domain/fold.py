@@ -112,8 +112,8 @@ class EntityFold:
         return state
 
     def knows(self, event_type: str) -> bool:
-        """Whether an event of this stored name is folded; any other is carried, and changes nothing."""
-        return event_type in self._by_name
+        """Whether an event of this stored name is folded, or retired. Any other is only carried."""
+        return event_type in self._by_name or event_type in self.entity.retired
 
     def adopt(self, state: Held, after: Ahead) -> int:
         """See `Kind.adopt`. The same object holds the other state."""

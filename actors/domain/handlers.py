@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, NoReturn, Union, get_args, get_origin
 
 import msgspec
 
@@ -53,6 +53,12 @@ def must_take(handler: Any, given: tuple[str, ...], what: str) -> None:
         return  # one that is not written in Python
 
 
+def takes(handler: Handler, given: tuple[str, ...]) -> bool:
+    """Whether the function has this number of parameters without a default."""
+    found = inspect.signature(handler).parameters.values() if inspect.isroutine(handler) else ()
+    return len([one for one in found if one.default is one.empty]) == len(given)
+
+
 def must_name(given: object, decorator: str, example: str) -> None:
     """Refuse a decorator that was written without the text that it needs.
 
@@ -81,6 +87,19 @@ def refuse_action(answer: Handler, action: str, what: str) -> None:
         raise DefinitionError(f"{where}: the action belongs to the service: write another, as get_{action}")
 
 
+class Table[K, V](dict[K, V]):
+    """What a decorator declared, to be read. As a decorator itself, it is a slip of the pen for that one."""
+
+    def __init__(self, decorator: str) -> None:
+        super().__init__()
+        self._decorator = decorator
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Raise DefinitionError: it was written above a function."""
+        at = place_of_caller("huahuo.actors.domain")
+        raise DefinitionError(f"{at}: that is no decorator: write @{self._decorator} above the function")
+
+
 class Handlers:
     """The handlers of one word (`evolve`, `decide`, `effect`), by the class that each handles."""
 
@@ -90,7 +109,7 @@ class Handlers:
         self._base = base
         self._kind = kind
         self._state = state
-        self.by_class: dict[type, Handler] = {}
+        self.by_class: Table[type, Handler] = Table(f"{kind}.{word}")
 
     def add(self, handler: Handler, classes: Iterator[type] | list[type]) -> None:
         """Register `handler` for each of `classes`.

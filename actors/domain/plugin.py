@@ -93,6 +93,7 @@ class Entities(Plugin):
             right_types=self.catalog.right_types,
             words=(zh, en),
             at_work=effects.at_work,
+            start=api.start,
             work=api.work,
             divide=api.divide,
             known=api.known,

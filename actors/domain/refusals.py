@@ -3,12 +3,15 @@
 from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
+
 from huahuo.actors.domain import en
 from huahuo.actors.domain.decision import Decision, Refused
 from huahuo.actors.domain.entity import Entity
+from huahuo.actors.domain.errors import Fault
 from huahuo.actors.domain.sent import Done
 from huahuo.actors.entities import decider as engine
-from huahuo.actors.plugins.calls import Refusal, error_body
+from huahuo.actors.plugins.calls import TEXT_CHARS_MAX, Refusal, error_body
 
 NOT_FINAL: Final = frozenset(
     {
@@ -31,7 +34,10 @@ def not_found(entity: Entity[Any]) -> Refused:
 
 
 def refusal(refused: Refused) -> engine.Decision[Done, Any]:
-    """A decision that records the refusal and appends no event."""
+    """A decision that records the refusal and appends no event. Raises Fault: its details are too large."""
+    size = 0 if isinstance(refused.details, str) else len(msgspec.json.encode(refused.details))
+    if size > TEXT_CHARS_MAX:
+        raise Fault(f"Refused({refused.code!r}): details of {size} bytes, at most {TEXT_CHARS_MAX}: say less")
     body = error_body(Refusal(refused.code, refused.message, refused.details))
     return engine.Decision(reply=Done(body, refused=True), record=body)
 

@@ -1,7 +1,7 @@
-"""Effects and commands that nothing handles, found before an application starts. Pure.
+"""Events, effects and commands that nothing handles, found before an application starts. Pure.
 
-An effect, and the command of a timer, is a value that a `decide` makes, so a missing handler would show only
-when that happens. But the code of the `decide` names the class, or that of a function which it calls does.
+Events, effects and the commands of timers are values that a `decide` makes, so a missing handler would show
+only when that happens. But the code of the `decide` names the class, or a function does that it calls.
 """
 
 import inspect
@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, Final
 
+from huahuo.actors.domain.decision import To, to
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.errors import DefinitionError, place_of
 from huahuo.actors.domain.handlers import Handler
 from huahuo.actors.domain.reached import package_of, values_in
-from huahuo.actors.domain.structs import Command, Effect, EffectFailed, traits
+from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event, traits
 
 _FUNCTIONS_MAX: Final = 1_000
 """Functions of an application that are looked at for one `decide`."""
-_BASES: Final = frozenset({Command, Effect, EffectFailed})
+_BASES: Final = frozenset({Command, Effect, EffectFailed, Event})
 
 
 def refuse_unhandled(entities: Iterable[Entity[Any]]) -> None:
@@ -27,7 +28,7 @@ def refuse_unhandled(entities: Iterable[Entity[Any]]) -> None:
         DefinitionError: it has one. The message says what to write.
     """
     known = tuple(entities)
-    handled = {cls for entity in known for cls in (*entity.decides, *entity.effects)}
+    handled = {cls for entity in known for cls in (*entity.decides, *entity.effects, *entity.evolves)}
     for entity in known:
         for cls, handler in entity.decides.items():
             _refuse_named(entity, cls, handler, handled)
@@ -36,15 +37,20 @@ def refuse_unhandled(entities: Iterable[Entity[Any]]) -> None:
 
 
 def _refuse_named(entity: Entity[Any], of: type, handler: Handler, handled: set[type]) -> None:
-    for cls in _named(handler):
-        if cls in _BASES or not issubclass(cls, Command | Effect) or _is_handled(cls, handled):
+    named = list(_named(handler))
+    made = (
+        Command | Effect if To in named else Command | Effect | Event
+    )  # `to` puts events where none is evolved
+    for cls in named:
+        if cls in _BASES or not issubclass(cls, made) or _is_handled(cls, handled):
             continue
         decide = f"{handler.__name__}, the decide of {of.__name__} in {place_of(handler)}"
         if issubclass(cls, Effect):
-            write = f"@{entity.kind}.effect async def …(job: {cls.__name__}, run)"
+            base, write = "Effect", f"@{entity.kind}.effect async def …(job: {cls.__name__}, run)"
+        elif issubclass(cls, Event):
+            base, write = "Event", f"@{entity.kind}.evolve def …(state, event: {cls.__name__})"
         else:
-            write = f"@{entity.kind}.decide def …(state, command: {cls.__name__}, ctx)"
-        base = "Effect" if issubclass(cls, Effect) else "Command"
+            base, write = "Command", f"@{entity.kind}.decide def …(state, command: {cls.__name__}, ctx)"
         raise DefinitionError(
             f"{place_of(cls)}: class {cls.__name__}({base}): no handler, and {decide}, names it:"
             f" write {write}"
@@ -103,5 +109,7 @@ def _named(handler: Handler) -> Iterator[type]:
         for value in values_in(function):
             if isinstance(value, type):
                 yield value
+            elif value is to:
+                yield To
             elif callable(value) and package_of(value) == package_of(function):
                 waiting.append(value)

@@ -62,8 +62,8 @@ type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 """(seq, state as a JSON object) of a stream, for PROTOCOL 4's `snapshot`."""
 
 
-type MayRead = Callable[[str, Principal], Awaitable[bool]]
-"""Whether a user may read this stream now."""
+type MayRead = Callable[[str, Principal], Awaitable[bool | None]]
+"""Whether a user may read this stream now. None: nobody can say it."""
 
 
 class Action(msgspec.Struct, frozen=True):

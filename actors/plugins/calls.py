@@ -82,7 +82,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
     code: str
     message: str
-    details: str = ""
+    details: str | Mapping[str, Any] = ""
+    """A text, which is cut if it is long, or an object, which is not."""
     retry_s: float | None = None
     """With `busy`: seconds after which a retry may succeed."""
 
@@ -100,7 +101,7 @@ def error_body(refusal: Refusal) -> bytes:
     """The JSON object of an `error` message."""
     body: dict[str, object] = {"type": "error", "code": refusal.code, "message": cut(refusal.message)}
     if refusal.details:
-        body["details"] = cut(refusal.details)
+        body["details"] = cut(refusal.details) if isinstance(refusal.details, str) else refusal.details
     if refusal.retry_s is not None:
         body["retry_s"] = refusal.retry_s
     return msgspec.json.encode(body)

@@ -1,6 +1,7 @@
 """`huahuo doctor`: checks everything a service needs and says how to correct each fault."""
 
 import asyncio
+import contextlib
 import shutil
 import stat
 import sys
@@ -9,18 +10,21 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from rich.console import Console
 
+from huahuo.actors.domain.event_shapes import differences
 from huahuo.app import keys, service_file, token_key
 from huahuo.app.config import Settings
 from huahuo.app.data_files import must_be_files
-from huahuo.app.plugins import projections, standard
+from huahuo.app.plugins import chosen, projections, standard
 from huahuo.build import BUILD
 from huahuo.cli import doctor_settings, invariants
 from huahuo.cli.doctor_log import of_log
 from huahuo.cli.finding import Finding
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.connecting import sqlite_version
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.options import table
 
 _FREE_BYTES_MIN = 256 << 20
@@ -55,6 +59,7 @@ async def examine(
     service = service_file.read(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in of_log(settings, ambient)]
+        findings += await _events(settings)
         if not any(keys.OWN_KEY in finding.text for finding in findings):  # else its mark cannot be compared
             findings += _token_key(settings, ambient)
         if check:
@@ -125,6 +130,18 @@ def _files(settings: Settings) -> Iterator[Finding]:
         must_be_files(settings, projections().values())
     except ConfigError as error:
         yield Finding("error", _FILES, str(error))
+
+
+async def _events(settings: Settings) -> list[Finding]:
+    """Which events of the log the application's classes cannot read."""
+    with contextlib.suppress(EventStoreError, FileNotFoundError):  # the findings about the log say so
+        view = await SqliteView.open(settings.data)
+        try:
+            kinds = chosen().entities.catalog.by_kind.values()
+            return [Finding("error", "events", said) for said in await differences(view, kinds)]
+        finally:
+            await view.close()
+    return []
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:

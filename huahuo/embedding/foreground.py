@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from huahuo.actors.domain.errors import DefinitionError
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app import logs
 from huahuo.app.accounts import NOBODY, Asked
@@ -20,6 +21,7 @@ from huahuo.app.memory import Tidier
 from huahuo.app.signals import stop_on_signals
 from huahuo.app.table import Table
 from huahuo.app.wiring import App
+from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 
 _log = structlog.get_logger(__name__)
@@ -78,6 +80,8 @@ async def _started(app: App, stopping: asyncio.Event) -> bool:
             if starting.cancelled():
                 return False
         await starting
+    except DefinitionError as error:
+        raise ConfigError(str(error)) from error
     finally:
         told.cancel()
         if not starting.done():

@@ -156,7 +156,7 @@ def _shown(
     if said.get("type") == "error":
         code, message = said["code"], said.get("message", "")
         in_words = translated(message) if own else of_service(code, message)
-        raise Refused(code, in_words, str(said.get("details", "")))
+        raise Refused(code, in_words, said.get("details", ""))
     if at is not None:
         said["at"] = {"stream": at[0], "seq": at[1]}
     return said | ({"duplicate": True} if duplicate else {})

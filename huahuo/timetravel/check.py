@@ -9,7 +9,7 @@ Compared event by event:
 * States: the folds of two versions after each event. Without another version, the current folds are compared
   with the keyframes that the service stored.
 
-Each returns the exit code: 0 the same, 1 different.
+Each returns the exit code: 0 the same, 1 different, or a start would refuse the log.
 """
 
 import asyncio
@@ -20,10 +20,12 @@ from pathlib import Path
 
 import msgspec
 
+from huahuo.actors.domain.event_shapes import differences
 from huahuo.actors.plugins.past import Past, together
 from huahuo.actors.plugins.plugin import Plugin
-from huahuo.app.plugins import loaded, standard
+from huahuo.app.plugins import chosen, loaded, standard
 from huahuo.eventstore.model import LOG_STREAM
+from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.replay.history import exported
 from huahuo.replay.history.history import History, event_at, pages_of
 from huahuo.terminal import counted
@@ -83,6 +85,8 @@ async def check(
     Streams that could not be compared are counted.
     """
     report = await examine(out.past, history, upto, code, ref)
+    kinds = chosen().entities.catalog.by_kind.values()
+    refused = await differences(history, kinds) if isinstance(history, SqliteView) else []
     passed_over = await unjudged(out.past, history, upto)
     saved = None
     if save is not None and report.differences:
@@ -101,6 +105,7 @@ async def check(
             "folded": report.folded,
             "unjudged": passed_over,
             "unknown": report.unknown,
+            "refused": refused,
         }
         earliest = msgspec.to_builtins(report.differences[0]) if report.differences else None
         found = {"differences": report.count, "first": earliest, "by_line": groups}
@@ -111,6 +116,8 @@ async def check(
             out.line(said_unjudged(passed_over, application=loaded() is not None))
         if report.unknown:
             out.line(said_unknown(report.unknown))
+        for line in refused:
+            out.line(f"the service would not start: {line}")
         if len(report.by_line()) > 1:
             first = report.differences[0]
             out.line(f"the first event that differs: @{first.position}, {first.entity}")
@@ -122,7 +129,7 @@ async def check(
                 out.line(f"    {text}")
         if saved is not None:
             out.line(f"kept as {saved}")
-    return DIFFERENT if report.count else SAME
+    return DIFFERENT if report.count or report.unknown or refused else SAME
 
 
 def said_counts(report: Report) -> str:
@@ -140,8 +147,8 @@ def said_unknown(types: Mapping[str, int]) -> str:
     """That for people."""
     events = ", ".join(f"{counted(count, 'event')} of {name}" for name, count in sorted(types.items()))
     return (
-        f"carried, and without effect: {events}: no evolve handles such a type; if it was renamed, keep a"
-        " class with the old type= and its evolve"
+        f"carried, and without effect: {events}: no evolve handles such a type: keep a class with the old"
+        " type= and its evolve, or name the type in retired=[…] of its Entity"
     )
 
 

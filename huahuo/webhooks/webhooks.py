@@ -165,4 +165,4 @@ class Webhooks:
 
     async def _may_read(self, who: Principal, stream: str) -> bool:
         judge = self._registry.judges.get(stream.partition("/")[0])
-        return may_read(who, stream) if judge is None else await judge(stream, who)
+        return may_read(who, stream) if judge is None else bool(await judge(stream, who))

@@ -62,6 +62,25 @@ def test_a_command_about_nodes_tells_a_service_that_is_alone(server: Serving, wo
     assert told.stderr.startswith("huahuo: this service is alone: it was started without --log"), told.stderr
 
 
+def test_serve_tells_a_mistake_of_an_application_in_one_line(tmp_path: Path) -> None:
+    source = """
+from msgspec import Struct
+from huahuo import Command, Entity, Event, Huahuo
+class Lit(Event, type="lamp_lit"): ...
+class Lamp(Struct, frozen=True): ...
+class Light(Command, action="light_lamp", creates=True): ...
+lamp = Entity("lamp", Lamp)
+@lamp.decide
+def light(state: Lamp, command: Light, ctx): return [Lit()]
+app = Huahuo(entities=[lamp])
+"""
+    (tmp_path / "lamps.py").write_text(source, encoding="utf-8")
+    told = huahuo_in(tmp_path, "serve", "--app", "lamps:app", "--data", "data", "--port", "0", **KEYS)
+    assert told.returncode == 2
+    assert "class Lit(Event): no handler, and light, the decide of Light in " in told.stderr
+    assert told.stderr.count("\n") == 1, told.stderr
+
+
 def test_a_second_service_over_the_same_directory_is_refused_in_one_sentence(server: Serving) -> None:
     second = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
     assert second.returncode == 1

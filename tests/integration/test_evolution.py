@@ -200,7 +200,7 @@ def test_check_says_which_events_no_handler_knows_any_more(
     past = together([plugin.past for plugin in Huahuo(entities=[note]).plugins()])
     for as_json in (False, True):
         out = Out(as_json=as_json, past=past)
-        assert asyncio.run(check(history, history.position, None, None, None, out)) == 0
+        assert asyncio.run(check(history, history.position, None, None, None, out)) == 1
     said, _, told = capsys.readouterr().out.partition("\n{")
     assert "carried, and without effect: 1 event of note_written: no evolve handles such a type" in said
     assert msgspec.json.decode("{" + told)["unknown"] == {"note_written": 1}

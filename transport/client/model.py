@@ -45,22 +45,24 @@ class ClientStopped(ClientError):  # noqa: N818  says what happened
 class CommandError(ClientError):
     """The server answered with `error`. `retry_s`: seconds after which the server suggests a retry.
 
-    Its text is English. `message` is the server's own, for its users.
+    Its text is English. `message` is the server's own, for its users. `details` may be a dict.
     """
 
-    def __init__(self, code: str, message: str, details: str = "", retry_s: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, details: str | dict[str, Any] = "", retry_s: float | None = None
+    ) -> None:
         super().__init__(in_english(code, message, details))
         self.code = code
         self.message = message
-        self.details = details
+        self.details: Any = details
         self.retry_s = retry_s
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Self:
         """From an `error` message of the server."""
-        code, text, details = (str(message.get(key, "")) for key in ("code", "message", "details"))
+        code, text, details = (message.get(key, "") for key in ("code", "message", "details"))
         told_s = message.get("retry_s")
-        return cls(code, text, details, float(told_s) if isinstance(told_s, int | float) else None)
+        return cls(str(code), str(text), details, float(told_s) if isinstance(told_s, int | float) else None)
 
 
 class QueueFull(ClientError):  # noqa: N818  says what happened

@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from huahuo.actors.actor.errors import HandlerCancelled, InboxFull
+from huahuo.actors.domain.errors import Fault
 from huahuo.actors.entities.errors import Busy, Degraded
 from huahuo.actors.plugins.actions import OneAppend
 from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Refusal, Reply, error_reply, from_record
@@ -71,7 +72,7 @@ def refusal_of(error: BaseException) -> Refusal | None:
 
 
 def fault(call: Call[Any], error: BaseException, ambient: Ambient) -> Reply:
-    """The answer for an exception of a handler or of the log. No text of it reaches the client."""
+    """The answer for an exception of a handler or of the log. No text of it reaches the client but `told`."""
     if (refusal := refusal_of(error)) is not None:
         return error_reply(refusal)
     correlation_id = ambient.token(8)
@@ -83,7 +84,8 @@ def fault(call: Call[Any], error: BaseException, ambient: Ambient) -> Reply:
         correlation_id=correlation_id,
         exc_info=error,
     )
-    return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id))
+    told = f": {error.told}" if isinstance(error, Fault) and error.told else ""
+    return error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id + told))
 
 
 def append_of(call: Call[Any], one: OneAppend) -> Append:

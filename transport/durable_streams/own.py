@@ -36,8 +36,11 @@ class Own:
         try:
             await self._reading.check_right(visit, path)
         except Denied as denied:
-            status = HTTPStatus.SERVICE_UNAVAILABLE if denied.pending else HTTPStatus.FORBIDDEN
-            raise Wrong(status, http_zh.NOT_YOURS_TO_READ) from None
+            if denied.corrupt:
+                raise Wrong(HTTPStatus.INTERNAL_SERVER_ERROR, http_zh.STREAM_DAMAGED) from None
+            if denied.pending:
+                raise Wrong(HTTPStatus.SERVICE_UNAVAILABLE, http_zh.RIGHT_NOT_KNOWN) from None
+            raise Wrong(HTTPStatus.FORBIDDEN, http_zh.NOT_YOURS_TO_READ) from None
 
     def state(self, path: str) -> State:
         """The stream as it is now. One without events is empty: its first may be on its way."""

@@ -89,7 +89,9 @@ def from_error(message: Mapping[str, Any]) -> Answer:
     code, text = str(message["code"]), str(message.get("message", ""))
     details = message.get("details")
     kept = {name: message[name] for name in ("id", "duplicate") if name in message}
-    detail = f"{text} ({details})" if details else text
+    if isinstance(details, dict):
+        kept["details"] = details
+    detail = f"{text} ({details})" if details and "details" not in kept else text
     return problem(code, detail, retry_s=message.get("retry_s"), **kept)
 
 

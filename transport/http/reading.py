@@ -31,14 +31,17 @@ _WHOLE: Final = FrameKind(compressed=False, checked=False, in_parts=False)
 
 
 class Denied(Exception):  # noqa: N818  a fact about a right
-    """The user may not read the stream, or nobody can say in time (`pending`)."""
+    """The user may not read the stream, or nobody can say in time (`pending`), or at all (`corrupt`)."""
 
-    def __init__(self, *, pending: bool) -> None:
+    def __init__(self, *, pending: bool, corrupt: bool = False) -> None:
         super().__init__()
         self.pending = pending
+        self.corrupt = corrupt
 
     def answer(self) -> Answer:
         """The refusal. It is the same for a stream that does not exist."""
+        if self.corrupt:
+            return problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
         if self.pending:
             return problem(ErrorCode.BUSY, http_zh.RIGHT_NOT_KNOWN)
         return problem(ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ)
@@ -54,15 +57,18 @@ class Reading:
 
     async def check_right(self, visit: Visit, stream: str) -> None:
         """Raises Denied: the user may not read `stream` now."""
+        verdict: bool | None
+        corrupt = False
         if not self._wires.shared.judged.asks(visit.principal, stream):
-            verdict: bool | None = may_read(visit.principal, stream)
+            verdict = may_read(visit.principal, stream)
         else:
             verdicts, late = await self._wires.verdicts.in_time(visit.principal, [stream])
+            corrupt = any(task.done() for task in late.values())
             for task in late.values():
-                getattr(task, "cancel", lambda: None)()
+                task.cancel()
             verdict = verdicts[stream]
         if not verdict:
-            raise Denied(pending=verdict is None)
+            raise Denied(pending=verdict is None, corrupt=corrupt)
 
     async def page(self, visit: Visit) -> Answer:
         """Answer `GET /streams/<stream>`."""

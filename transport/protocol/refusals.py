@@ -26,7 +26,7 @@ SENTENCES: Final[dict[str, str]] = {
 """What each code of PROTOCOL 6.2 means to the caller."""
 
 
-def in_english(code: str, message: str, details: str = "") -> str:
+def in_english(code: str, message: str, details: object = "") -> str:
     """What the code means, with the details, which are English.
 
     An application's message stays: that of a code of its own, or one in ASCII. The service's own are Chinese.

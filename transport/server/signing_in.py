@@ -148,7 +148,7 @@ class SigningIn:
         for stream, verdict in late.items():
             self._shell.start_task(self._judged_late(stream, verdict))
 
-    async def _judged_late(self, stream: str, verdict: Awaitable[bool]) -> None:
+    async def _judged_late(self, stream: str, verdict: Awaitable[bool | None]) -> None:
         readable = await verdict
 
         def step() -> None:

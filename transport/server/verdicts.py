@@ -5,13 +5,13 @@ after that, the verdict follows when it is there. Events that change rights make
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from huahuo.actors.actor.errors import AskTimeout, InboxFull
-from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.entities.errors import Degraded, EntityError
 from huahuo.actors.plugins.actions import MayRead
 from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.eventstore.errors import EventStoreError
@@ -38,8 +38,8 @@ class Verdicts:
 
     async def in_time(
         self, principal: Principal, streams: Sequence[str]
-    ) -> tuple[dict[str, bool | None], dict[str, Awaitable[bool]]]:
-        """The verdicts that are there after `WAIT_S` (None: not yet), and those that are not, to wait for."""
+    ) -> tuple[dict[str, bool | None], dict[str, asyncio.Task[bool | None]]]:
+        """The verdicts that are there after `WAIT_S`, and to wait for, those that are None: see `of`."""
         loop = asyncio.get_running_loop()
         tasks = {stream: loop.create_task(self.of(principal, stream)) for stream in streams}
         try:
@@ -49,10 +49,13 @@ class Verdicts:
                 task.cancel()
             raise
         verdicts = {stream: task.result() if task.done() else None for stream, task in tasks.items()}
-        return verdicts, {stream: task for stream, task in tasks.items() if not task.done()}
+        return verdicts, {stream: task for stream, task in tasks.items() if verdicts[stream] is None}
 
-    async def of(self, principal: Principal, stream: str) -> bool:
-        """The verdict. It waits while the entity cannot be asked; what cannot be judged is not read."""
+    async def of(self, principal: Principal, stream: str) -> bool | None:
+        """The verdict. It waits while the entity cannot be asked.
+
+        None: the application's code fails, in a fold of the events or in the judgement itself.
+        """
         if not self.judged.asks(principal, stream):
             return may_read(principal, stream)
         judge = self._judges.get(stream.partition("/")[0], self._others)
@@ -60,13 +63,15 @@ class Verdicts:
         for _ in range(_RETRIES_MAX):
             try:
                 return await judge(stream, principal)
+            except Degraded:
+                return None
             except _NOT_NOW as error:
                 _log.warning("readers_not_judged", stream=stream, error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
             except Exception:  # noqa: BLE001  an application's function
                 _log.exception("readers_failed", stream=stream)
-                return False
-        return False
+                return None
+        return None
 
 
 class Rejudging:

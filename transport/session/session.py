@@ -166,8 +166,8 @@ class Session(Lifetime):
         """Send nothing more of `stream` until `judged`. False: it is not subscribed."""
         return self._state in _AUTHENTICATED and self._readers.judging.hold(stream)
 
-    def judged(self, stream: str, *, readable: bool) -> list[Output]:
-        """A verdict came that was pending in `looked_up`, or after `hold`."""
+    def judged(self, stream: str, *, readable: bool | None) -> list[Output]:
+        """A verdict came that was pending in `looked_up`, or after `hold`. None: nobody can say it."""
         if self._state not in _AUTHENTICATED:
             return []
         return self._readers.judged(stream, readable=readable)

@@ -133,13 +133,14 @@ class Readers(Planner):
         begun = self._begin(stream, where, cursor, head, asked.check)
         return [self._subscribed(stream, where, head, request_id), *begun]
 
-    def judged(self, stream: str, *, readable: bool) -> list[Output]:
+    def judged(self, stream: str, *, readable: bool | None) -> list[Output]:
         """The verdict about a pending or held subscription came."""
         if readable:
             return self.judging.allow(stream)
         pending = self.judging.forget(stream)
         subscribed = stream in self._delivery.subs
-        return self._end(stream, "forbidden") if subscribed or pending else []
+        reason = "corrupt" if readable is None else "forbidden"
+        return self._end(stream, reason) if subscribed or pending else []
 
     def unsubscribe(self, parsed: Parsed) -> list[Output]:
         """`unsubscribe`. It is answered even if there was no subscription."""

@@ -34,7 +34,10 @@ KEY_CANNOT_CONNECT = (
 RIGHT_NOT_KNOWN = "who may read this stream is not known yet: try again later"
 NOT_SERVED_NOW = "the service cannot answer now: try again later"
 SERVICE_STOPS = "the service stops: try again later"
-STREAM_DAMAGED = "the data of this stream is damaged"
+STREAM_DAMAGED = (
+    "this stream cannot be read: its data is damaged, or the application's code fails on its events;"
+    " the service's log tells which"
+)
 ACK_DAMAGED = "the record of what this client has processed is damaged"
 LOG_NOT_READ = "the log cannot be read now: try again later"
 STATE_TOO_LARGE = "the state of this stream is too large for one answer"

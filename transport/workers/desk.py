@@ -207,7 +207,7 @@ class Desk:
         if task is not None:
             task.cancel()
 
-    async def _judged(self, asked: said.Judge) -> bool:
+    async def _judged(self, asked: said.Judge) -> bool | None:
         return await self._owner.server.wires.verdicts.of(asked.principal, asked.stream)
 
     async def _links(self, asked: said.Links) -> said.LinksFound:

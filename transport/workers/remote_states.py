@@ -14,7 +14,7 @@ from huahuo.transport.workers.questions import Questions
 _PART: Final = msgspec.msgpack.Decoder(tuple[bytes, int | None])
 _PIECE: Final = msgspec.msgpack.Decoder(bytes)
 _TAKEN: Final = msgspec.msgpack.Decoder(SnapshotTaken)
-_JUDGED: Final = msgspec.msgpack.Decoder(bool)
+_JUDGED: Final = msgspec.msgpack.Decoder(bool | None)
 _END: Final = object()
 
 
@@ -60,7 +60,7 @@ def snapshots_of(questions: Questions) -> SnapshotOf:
 def judge_of(questions: Questions) -> MayRead:
     """Judges who may read any stream."""
 
-    def judge(stream: str, principal: Principal) -> Awaitable[bool]:
+    def judge(stream: str, principal: Principal) -> Awaitable[bool | None]:
         return questions.ask(lambda n: Judge(n, principal, stream), _JUDGED)
 
     return cast("Callable[[str, Principal], Any]", judge)

@@ -213,7 +213,9 @@ class HttpSocket:
             if refused.code in _CLOSES:
                 raise
             kept: Json = {
-                name: refused.problem[name] for name in ("retry_s", "duplicate") if name in refused.problem
+                name: refused.problem[name]
+                for name in ("retry_s", "duplicate", "details")
+                if name in refused.problem
             }
             reply = {
                 "type": "error",

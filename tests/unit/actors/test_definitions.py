@@ -46,6 +46,13 @@ def started(source: str, folder: Path) -> None:
 
 
 MISTAKES = {
+    **{
+        f"@order.{word}s": (
+            f"@order.{word}s\ndef handler(state: Order, given: Place): ...",
+            [f"that is no decorator: write @order.{word} above the function"],
+        )
+        for word in ("evolve", "decide", "effect", "upcast")
+    },
     "an event without a type": (
         "class Shipped(Event): ...",
         ["class Shipped(Event)", 'write class Shipped(Event, type="shipped")'],

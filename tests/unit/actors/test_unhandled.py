@@ -1,4 +1,4 @@
-"""A class of effects or commands that nothing handles is an error at the start, if the code names it."""
+"""A class of events, effects or commands without handler is an error at the start, if the code names it."""
 
 import itertools
 from pathlib import Path
@@ -35,6 +35,7 @@ NO_EFFECT = [
     "class Pack(Effect): no handler", "the decide of Place in ",
     "write @order.effect async def …(job: Pack, run)",
 ]  # fmt: skip
+NO_EVOLVE = ["class Packed(Event): no handler", "write @order.evolve def …(state, event: Packed)"]
 NO_DECIDE = ["class Expire(Command): no handler", "write @order.decide def …(state, command: Expire, ctx)"]
 PLACE = "@order.decide\ndef place(state, command: Place, ctx):\n"
 PACKED = "\n@order.effect\nasync def pack(job: Pack, run): ...\n"
@@ -60,6 +61,8 @@ IN_A_FUNCTION = (
 )
 TO_SEND = PLACE + "    return [Placed('tea')]\nclass Cancel(Command, action='cancel_order'): ..."
 
+PACKED_EVENT = "class Packed(Event, type='order_packed'): ...\n"
+
 MISTAKES = {
     "an effect that a decide starts": (PLACE + "    return Decision([], effects=[Pack('tea')])", NO_EFFECT),
     "an effect in an inner function": (
@@ -70,6 +73,7 @@ MISTAKES = {
     "an effect in a decide with a decorator": (IN_A_DECORATED_DECIDE, NO_EFFECT),
     "an effect of a function's closure": (IN_A_CLOSURE, NO_EFFECT),
     "a command of a timer": (PLACE + "    return Decision([], effects=[After(60, Expire())])", NO_DECIDE),
+    "an event that a decide returns": (PACKED_EVENT + PLACE + "    return [Packed()]", NO_EVOLVE),
     "a command that clients should send": (
         TO_SEND,
         ["class Cancel(Command): no handler for 'cancel_order'", "write @order.decide def …("],
@@ -78,6 +82,9 @@ MISTAKES = {
 
 RIGHT = {
     "an effect with a handler": PLACE + "    return Decision([], effects=[Pack('tea')])" + PACKED,
+    "an event for a stream without an entity": (
+        "from huahuo import to\n" + PACKED_EVENT + PLACE + "    return [to('user/1', Packed())]"
+    ),
     "a class that nothing names": PLACE + "    return [Placed('tea')]",
     "the base of an effect with a handler": (
         "class Box(Pack): ...\n" + PLACE + "    return [Placed('tea')] if issubclass(Box, Pack) else []\n"

@@ -36,6 +36,7 @@ class Boil(Effect): ...
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "an event alone": (Filled, "it returns Filled: return [Filled(…)]"),
     "a class in place of an event": (lambda: [Filled], "Filled is a class: write Filled(…)"),
     "a class in place of an effect": (lambda: Decision(effects=[Boil]), "Boil is a class: write Boil(…)"),  # type: ignore[list-item]
     "a part that is a number": (
@@ -100,8 +101,8 @@ def test_a_timer_that_no_clock_can_show_is_refused_where_it_is_made() -> None:
 
 @pytest.mark.parametrize("name", ["code", "message", "details"])
 def test_a_refusal_of_anything_but_texts_is_refused_where_it_is_made(name: str) -> None:
-    said: dict[str, Any] = {"code": "full", name: {"seats": 2}}
-    with pytest.raises(TypeError, match=f'Refused: {name} is a text, not dict: write {name}="…"'):
+    said: dict[str, Any] = {"code": "full", name: 2}
+    with pytest.raises(TypeError, match=f'Refused: {name} is a text, not int: write {name}="…"'):
         Refused(**said)
 
 

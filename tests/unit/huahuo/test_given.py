@@ -1,5 +1,6 @@
 """`given(…).when(…).then(…)`: what it accepts, and what a failure says."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -119,8 +120,20 @@ def clock(*, flaky: bool = False) -> Entity[Clock]:
 
 
 def test_a_fold_that_is_not_pure_is_found() -> None:
-    with pytest.raises(AssertionError, match="two folds of the same events differ"):
+    with pytest.raises(AssertionError, match=r"test_given.py:\d+: ticked makes two states of one event"):
         given(clock(flaky=True), [Ticked()])
+
+
+def test_a_fold_that_reads_the_clock_is_found_in_what_a_decision_wrote() -> None:
+    entity = Entity("clock", Clock, key=str)
+
+    @entity.evolve
+    def ticked(state: Clock, event: Ticked) -> Clock:
+        return replace(state, count=int(time.time()))
+
+    entity.decide(Tick)(lambda state, command, ctx: [Ticked()])
+    with pytest.raises(AssertionError, match="ticked makes two states of one event: it may use neither"):
+        given(entity).when(Tick()).then([Ticked()])
 
 
 def test_a_state_that_needs_events_that_may_be_pruned_is_found() -> None:

@@ -134,4 +134,4 @@ def test_a_group_without_a_name_or_a_proxy_that_is_none_is_refused(
 ) -> None:
     reply = labelled().roster(USER, SetGroupProxy(group, None if proxy is None else Secret(proxy))).reply
     assert isinstance(reply, Refusal)
-    assert reply.details.startswith(field)
+    assert str(reply.details).startswith(field)

@@ -20,8 +20,11 @@ export type ClientErrorCode =
   | "stopped" | "queue_full" | "stream_denied" | "not_subscribed" | "log_replaced" | "aborted"
   | "misuse" | "handler_failed" | "storage_failed" | "protocol_violation" | ErrorCode;
 
+/** A text, or what an application says with a code of its own. */
+export type Details = string | Readonly<Record<string, unknown>>;
+
 export interface ErrorFacts {
-  readonly details?: string;
+  readonly details?: Details;
   readonly closeCode?: number;
   readonly reply?: unknown;
   readonly cause?: unknown;
@@ -30,7 +33,7 @@ export interface ErrorFacts {
 /** See {@link ClientErrorCode}. Its fields are kept when it is sent to another tab. */
 export class HuahuoError extends Error {
   override readonly name = "HuahuoError";
-  readonly details: string;
+  readonly details: Details;
   readonly closeCode: number;
   readonly reply: unknown;
 
@@ -50,7 +53,7 @@ export class HuahuoError extends Error {
 export interface ErrorData {
   readonly code: string;
   readonly message: string;
-  readonly details: string;
+  readonly details: Details;
   readonly closeCode: number;
 }
 

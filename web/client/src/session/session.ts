@@ -290,8 +290,10 @@ export class Session extends Readers {
   private replied(message: Other, now: number): void {
     const id = typeof message.id === "string" ? message.id : "";
     const text = (name: string) => String(message[name] ?? "");
+    const said = message["details"];
+    const details = typeof said === "object" && said !== null ? said as Record<string, unknown> : text("details");
     const error = message.type === "error"
-      ? new HuahuoError(text("code"), text("message"), { details: text("details") })
+      ? new HuahuoError(text("code"), text("message"), { details })
       : null;
     const retryMs = 1000 * (Number(message["retry_s"]) || 0);
     if (this.commands.has(id)) {

@@ -154,7 +154,7 @@ export function explain(error: unknown, heard: (text: string) => string): string
   if (!(error instanceof HuahuoError)) return String(error);
   const known = w.value.errors[error.code];
   const said = heard(error.message);
-  if (error.code === "internal") return `${known ?? said} (${error.details})`;
-  if (ONLY_DETAILS.has(error.message) && error.details !== "") return `${said} (${error.details})`;
+  if (error.code === "internal") return `${known ?? said} (${String(error.details)})`;
+  if (ONLY_DETAILS.has(error.message) && error.details !== "") return `${said} (${String(error.details)})`;
   return said || known || error.code;
 }
