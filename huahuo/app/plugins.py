@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.application import Application
@@ -76,14 +76,15 @@ def settings() -> dict[str, Any]:
     return {} if _Chosen.app is None else dict(_Chosen.app.settings)
 
 
-def unserved(log: Log, plugins: Iterable[Plugin]) -> str | None:
-    """What to know of a log that has mailboxes, if none of the plug-ins is mail."""
+def unserved(log: Log, plugins: Iterable[Plugin]) -> tuple[Literal["warning"], str] | None:
+    """A warning about a log that has mailboxes, if none of the plug-ins is mail."""
     if any(plugin.name == "mail" for plugin in plugins) or not (count := len(log.streams("mailbox/"))):
         return None
-    return (
-        f"the log holds mailboxes ({count}), and this application is without mail: they stay in the log, nobody"
-        " reads or checks them, and erasing a user leaves them. To serve them, write plugins=[mail()]"
+    text = (
+        f"the log holds mailboxes ({count}), and this application is without mail: they stay in the log,"
+        " nobody reads or checks them, and erasing a user leaves them. To serve them, write plugins=[mail()]"
     )
+    return "warning", text
 
 
 def with_mail() -> tuple[Plugin, ...]:

@@ -161,7 +161,7 @@ class App(Life):
         self.publisher.register()
         self._bring(host, registry)
         if (told := unserved(log, self._plugins)) is not None:
-            _log.warning(told)
+            _log.warning(told[1])
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             log_care.bound(log, settings, executor, metrics, fairness.charge, turns.rounds)

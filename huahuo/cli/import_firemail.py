@@ -18,7 +18,8 @@ from huahuo.migrating.importing import import_firemail as body
 
 async def import_firemail(settings: Settings, file: Path) -> None:
     """Import, and print the report. Raises HuahuoError; ConfigError: no such database, or no mail."""
-    if all(plugin.name != "mail" for plugin in (plugins := standard())):
+    plugins = standard()
+    if all(plugin.name != "mail" for plugin in plugins):
         raise ConfigError("the application has no mail to import into: write plugins=[mail()] in it")
     logs.configure("warning", as_json=settings.log_json)
     try:
