@@ -94,7 +94,7 @@ def began(state: Desk, event: Began) -> Desk:
 def open_desk(state: Desk, command: OpenDesk, ctx: Context) -> Outcome:
     if str(ctx.user_id) != ctx.id:
         return Refused("forbidden", "a desk has the id of its user")
-    return [Opened(owner=ctx.user_id)] if state.owner is None else []
+    return [Opened(owner=ctx.user_id or 0)] if state.owner is None else []
 
 
 @desk.decide

@@ -35,8 +35,8 @@ def below(how: str, folder: Path) -> Iterator[tuple[str, str]]:
     """The address of a service below a path, and a token for it."""
     (folder / "mounted.py").write_text(MOUNTED)
     if how != "nginx":
-        with inside(f"mounted:{how}", folder) as server:
-            yield f"{server.url}/live", server.token(42)
+        with inside(f"mounted:{how}", folder) as host:
+            yield f"{host.url}/live", host.token(42)
         return
     with (
         serving(folder / "data", app="shop:app", folder=SHOP) as server,
