@@ -3,6 +3,7 @@
 Run it:      pip install 'huahuo[flask]' && python examples/flask_app.py
 Then:        curl -X POST http://127.0.0.1:5000/orders/17/pack
 and watch:   huahuo tail http://127.0.0.1:8765 group/ops --data huahuo-data
+Mail is a plug-in, which `/emails/…` needs; leave both out if you have no mailboxes.
 
 `HUAHUO_DATA`, `HUAHUO_PORT` and the other settings count here too; `FLASK_PORT` is Flask's own port.
 """
@@ -12,9 +13,10 @@ import os
 from flask import Flask, Response, jsonify, request
 
 from huahuo import HuahuoError, Service
+from huahuo.mailcheck import mail
 
 app = Flask(__name__)
-service = Service.from_environment()
+service = Service.from_environment(plugins=[mail()])
 
 
 @app.post("/orders/<int:order_id>/pack")

@@ -93,6 +93,8 @@ def token_option(help_text: str, unless: str = "data") -> Any:
     return typer.Option(envvar="HUAHUO_TOKEN", help=help_text, callback=chosen)
 
 
+_EXACT_MAX = 2**53 - 1
+"""The largest integer that a browser reads from JSON as it is."""
 _HELP_CHARS_MAX = 200
 """Of a command's first sentence, in the list of commands."""
 
@@ -208,6 +210,36 @@ def settings(data: Path | None, config_file: Path | None, **flags: Any) -> "Sett
     given = {"data": data, **flags}
     file = config_file or (HERE if HERE.exists() else None)
     return table().load(environ=os.environ, file=file, flags=given, base=plugins.settings())
+
+
+def assigned(text: str) -> tuple[str, Any]:
+    """Name and value of `NAME=VALUE` or `NAME:=JSON`; the name is "" if it is neither.
+
+    Without the colon a value is JSON only if nothing is lost by that: objects, arrays, `true`, `false`,
+    `null`, texts in quotes, and integers as they are written. `1.10` and `007` are texts.
+
+    Raises:
+        ValueError: what is behind `:=` is no JSON.
+    """
+    import msgspec
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        return "", None
+    try:
+        found = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        if name.endswith(":"):
+            raise ValueError(
+                f'{text!r}: what is behind := is no JSON, for example {name}=[1.5] or {name}="a"'
+            ) from None
+        return name, value
+    if name.endswith(":"):
+        return name[:-1], found
+    lost = isinstance(found, float) or (
+        type(found) is int and (str(found) != value or abs(found) > _EXACT_MAX)
+    )
+    return name, value if lost else found
 
 
 def known() -> "Past":

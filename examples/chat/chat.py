@@ -13,19 +13,19 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Command, Context, Entity, Event, Huahuo, HuahuoError, Outcome, Principal, Refused
+from huahuo import Command, Context, Entity, Event, Huahuo, HuahuoError, Outcome, Principal, Refused, UserId
 
 RECENT = 50
 TEXT_CHARS_MAX = 2_000
 
 
 class Entered(Event, type="room_entered", rights=True):  # `rights`: who may read is judged again after it
-    user: int
+    user: UserId
     name: str
 
 
 class Left(Event, type="room_left", rights=True):
-    user: int
+    user: UserId
 
 
 class Said(Event, type="room_said"):
@@ -39,7 +39,7 @@ class Line(Struct, frozen=True):
 
 
 class Room(Struct, frozen=True):
-    present: dict[int, str] = {}
+    present: dict[str, str] = {}
     recent: tuple[Line, ...] = ()
 
 
@@ -58,12 +58,14 @@ room = Entity("room", Room, key=str)  # room/lobby, room/kitchen, …: the first
 
 @room.evolve
 def entered(state: Room, event: Entered) -> Room:
-    return replace(state, present={**state.present, event.user: event.name})
+    return replace(state, present={**state.present, str(event.user): event.name})
 
 
 @room.evolve
 def left(state: Room, event: Left) -> Room:
-    return replace(state, present={user: name for user, name in state.present.items() if user != event.user})
+    return replace(
+        state, present={user: name for user, name in state.present.items() if user != str(event.user)}
+    )
 
 
 @room.evolve
@@ -73,8 +75,8 @@ def said(state: Room, event: Said) -> Room:
 
 @room.decide
 def enter(state: Room, command: Enter, ctx: Context) -> Outcome:
-    user = int(ctx.user_id or 0)
-    return [] if user in state.present else [Entered(user=user, name=ctx.username)]
+    user = ctx.user_id or 0
+    return [] if str(user) in state.present else [Entered(user=user, name=ctx.username)]
 
 
 @room.decide
@@ -86,13 +88,13 @@ def say(state: Room, command: Say, ctx: Context) -> Outcome:
 
 @room.decide
 def leave(state: Room, command: Leave, ctx: Context) -> Outcome:
-    user = int(ctx.user_id or 0)
-    return [Left(user=user)] if user in state.present else []
+    user = ctx.user_id or 0
+    return [Left(user=user)] if str(user) in state.present else []
 
 
 @room.readers
 def may_read(state: Room, who: Principal) -> bool:
-    return who.user_id in state.present  # and who may not read may not speak
+    return str(who.user_id) in state.present  # and who may not read may not speak
 
 
 app = Huahuo(entities=[room], data="chat-data")

@@ -26,6 +26,7 @@ from huahuo import (
     Outcome,
     Principal,
     Refused,
+    UserId,
 )
 
 SHOWN = 20
@@ -34,7 +35,7 @@ FILE_S = 0.05
 
 
 class Opened(Event, type="desk_opened"):
-    owner: int
+    owner: UserId
 
 
 class Wanted(Event, type="desk_job_wanted"):
@@ -52,7 +53,7 @@ class Entry(Struct, frozen=True):
 
 
 class Desk(Struct, frozen=True):
-    owner: int = 0
+    owner: UserId | None = None
     wanted: int = 0
     jobs: tuple[Entry, ...] = ()
 
@@ -92,8 +93,8 @@ def began(state: Desk, event: Began) -> Desk:
 @desk.decide
 def open_desk(state: Desk, command: OpenDesk, ctx: Context) -> Outcome:
     if str(ctx.user_id) != ctx.id:
-        return Refused("forbidden", "a desk has the number of its user")
-    return [] if state.owner else [Opened(owner=int(ctx.id))]
+        return Refused("forbidden", "a desk has the id of its user")
+    return [Opened(owner=ctx.user_id or 0)] if state.owner is None else []
 
 
 @desk.decide

@@ -6,11 +6,11 @@ Serve it with `huahuo serve --app shop:app` in this folder.
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import After, Command, Decision, Effect, Entity, Event, Huahuo, Refused, to
+from huahuo import After, Command, Decision, Effect, Entity, Event, Huahuo, Refused, UserId, to
 
 
 class Placed(Event, type="order_placed"):  # the stored name is a text of ours, never a Python path
-    owner: int
+    owner: UserId  # a number or a text, as in your tokens
     item: str
 
 
@@ -29,7 +29,7 @@ class Noted(Event, type="order_noted"):  # for the user's own stream, so it need
 
 
 class Order(Struct, frozen=True):
-    owner: int = 0
+    owner: UserId = 0
     item: str = ""
     percent: int = 0
     status: str = "new"

@@ -24,7 +24,7 @@ _loading: Final[list[str]] = []
 
 
 class Application:
-    """See the module. `plugins` None: those that the place where it runs has by default.
+    """See the module. `plugins`: exactly these, None: none.
 
     Raises:
         DefinitionError: the entities cannot work as they are written.
@@ -42,7 +42,7 @@ class Application:
         _check_asked(asked)
         self.asked = asked
         self.entities = Entities(entities)
-        self._plugins = None if plugins is None else _checked(plugins)
+        self._plugins = _checked(plugins or ())
         self.settings: dict[str, Any] = {**(settings or {})}
         folder: object = data
         if folder is not None:
@@ -98,9 +98,9 @@ class Application:
             cursor=cursor,
         )
 
-    def plugins(self, default: Sequence[Plugin] = ()) -> tuple[Plugin, ...]:
+    def plugins(self) -> tuple[Plugin, ...]:
         """The plug-ins, and its entities as the last of them."""
-        return (*(default if self._plugins is None else self._plugins), self.entities)
+        return (*self._plugins, self.entities)
 
     def runs_as(self, running: Any) -> None:
         """It is told which service (`App`) runs it from now on, None: none does."""

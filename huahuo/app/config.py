@@ -84,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="browser origins accepted in addition to the server's own host name"),
     ] = ()
     trusted_proxies: Annotated[
-        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For counts")
+        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For and -Prefix count")
     ] = ()
     connections_per_ip: Annotated[
         int, Meta(ge=0, description="WebSocket connections per client address; 0 = no limit")

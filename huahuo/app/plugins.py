@@ -1,11 +1,13 @@
-"""The plug-ins of a service or a command that names none: mail. Nothing else in `huahuo` knows it by name."""
+"""The plug-ins of this process: the application's, else mail. Nothing else in `huahuo` knows it by name."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from huahuo.actors.plugins.plugin import Plugin
 from huahuo.app.application import Application
+from huahuo.eventstore.port import Log
 
 
 class _Chosen:
@@ -45,13 +47,13 @@ def loaded() -> Loaded | None:
 
 
 def chosen() -> Application:
-    """The application of this process; one without entities if `--app` names none."""
-    return _Chosen.app or Application()
+    """The application of this process; mail if `--app` names none."""
+    return _Chosen.app or Application(plugins=with_mail())
 
 
 def standard() -> tuple[Plugin, ...]:
     """The plug-ins of `huahuo serve` and of the commands on its data directory."""
-    return chosen().plugins(with_mail())
+    return chosen().plugins()
 
 
 def followers() -> tuple[str, ...] | None:
@@ -72,6 +74,17 @@ def projections() -> dict[str, str]:
 def settings() -> dict[str, Any]:
     """The settings that the application gives itself. A file, the environment and flags win over them."""
     return {} if _Chosen.app is None else dict(_Chosen.app.settings)
+
+
+def unserved(log: Log, plugins: Iterable[Plugin]) -> tuple[Literal["warning"], str] | None:
+    """A warning about a log that has mailboxes, if none of the plug-ins is mail."""
+    if any(plugin.name == "mail" for plugin in plugins) or not (count := len(log.streams("mailbox/"))):
+        return None
+    text = (
+        f"the log holds mailboxes ({count}), and this application is without mail: they stay in the log,"
+        " nobody reads or checks them, and erasing a user leaves them. To serve them, write plugins=[mail()]"
+    )
+    return "warning", text
 
 
 def with_mail() -> tuple[Plugin, ...]:

@@ -6,6 +6,8 @@ The plug-ins define the purpose of a service.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.past import together
@@ -33,6 +35,7 @@ from huahuo.app.hooks import webhooks_of
 from huahuo.app.key_file import keep_key
 from huahuo.app.life import Life
 from huahuo.app.listening import open_port, tell_address
+from huahuo.app.plugins import unserved
 from huahuo.app.storing import Storing
 from huahuo.app.tracing import trace
 from huahuo.app.waiting_room import WaitingRoom
@@ -67,6 +70,8 @@ from huahuo.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from huahuo.tracing.works import Works
+
+_log = structlog.get_logger(__name__)
 
 
 class App(Life):
@@ -155,6 +160,8 @@ class App(Life):
         self.publisher = Publisher(log, ambient, registry, self._may_publish, nodes.latest_of(log))
         self.publisher.register()
         self._bring(host, registry)
+        if (told := unserved(log, self._plugins)) is not None:
+            _log.warning(told[1])
         fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             log_care.bound(log, settings, executor, metrics, fairness.charge, turns.rounds)

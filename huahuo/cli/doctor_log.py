@@ -6,6 +6,7 @@ from pathlib import Path
 from huahuo.app import keys, service_file
 from huahuo.app.ask import not_ready
 from huahuo.app.config import Settings
+from huahuo.app.plugins import standard, unserved
 from huahuo.build import BUILD
 from huahuo.cli import behind_followers, node_directory, open_effects, untrimmed
 from huahuo.cli.finding import Finding
@@ -96,10 +97,13 @@ async def of_log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]
         if reason == log.corruption.sentence():
             reason = None
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
-        if (told := await open_effects.of_log(log, ambient)) is not None:
-            yield Finding(told[0], "effects", told[1])
-        if (told := await behind_followers.of_log(log)) is not None:
-            yield Finding(told[0], "followers", told[1])
+        for about, told in (
+            ("effects", await open_effects.of_log(log, ambient)),
+            ("followers", await behind_followers.of_log(log)),
+            ("plug-ins", unserved(log, standard())),
+        ):
+            if told is not None:
+                yield Finding(told[0], about, told[1])
     except Corrupt as error:
         yield Finding("error", "log", str(error))
     finally:

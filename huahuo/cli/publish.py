@@ -1,6 +1,5 @@
 """`huahuo publish`: one event, from a shell or a script, to a running service."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from huahuo.app.tokens import token_source
 from huahuo.at import At
 from huahuo.errors import ConfigError, HuahuoError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.options import assigned
 from huahuo.publisher.publisher import Publisher
 from huahuo.terminal import printable
 from huahuo.transport.protocol.refusals import in_english
@@ -54,28 +54,23 @@ def publish(
 
 
 def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """The fields of `NAME=VALUE`. A value that is JSON is that (`7`, `true`, `"7"`), any other is a text.
+    """The fields of `NAME=VALUE` and `NAME:=JSON` (`options.assigned`).
 
     Raises:
         ConfigError: one is not of that form, or its name is given twice.
     """
     fields: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name or not equals:
+        try:
+            name, value = assigned(pair)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not name:
             raise ConfigError(f"{pair!r} is no field: write NAME=VALUE, for example order_id=7")
         if name in fields:
             raise ConfigError(f"{name}: given twice")
-        try:
-            fields[name] = json.loads(value, parse_constant=_refuse)
-        except ValueError:
-            fields[name] = value
+        fields[name] = value
     return fields
-
-
-def _refuse(constant: str) -> None:
-    """NaN and infinities, which Python takes for JSON, are text."""
-    raise ValueError(constant)
 
 
 def _address(own: Settings | None) -> str:

@@ -61,7 +61,7 @@ def publish(
         list[str] | None,
         typer.Argument(
             metavar="[FIELD=VALUE]…",
-            help="A value such as 7, true or [1] is read as JSON, any other as text.",
+            help="7, true and [1] are JSON, anything else is text, also 1.10. FIELD:=1.5 is JSON always.",
         ),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,

@@ -53,8 +53,8 @@ def running_here() -> "Huahuo":
 class Huahuo(Application):
     """A service with these entities and plug-ins. `settings`: see docs/settings.md.
 
-    `plugins` None: mail under `huahuo serve`, none elsewhere. A file, the environment and flags win over
-    `data` and `settings` under `huahuo serve`; elsewhere `config_file` and the environment are below them.
+    `plugins`: exactly these, None: none. A file, the environment and flags win over `data` and `settings`
+    under `huahuo serve`; elsewhere `config_file` and the environment are below them.
     `world` and `ambient` replace the outside in tests. `authenticate` and `authorize`: docs/accounts.md.
 
     Raises:

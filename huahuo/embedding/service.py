@@ -17,7 +17,6 @@ from huahuo.actors.plugins.principal import Principal, UserId
 from huahuo.app import keys, logs, tokens
 from huahuo.app.accounts import Asked
 from huahuo.app.application import Application
-from huahuo.app.plugins import with_mail
 from huahuo.app.table import Table
 from huahuo.app.wiring import App
 from huahuo.embedding import calls, following, sending
@@ -55,7 +54,7 @@ class Service:
     """huahuo inside your own program, in the same process.
 
     `settings` are those of docs/settings.md. They override the environment (`HUAHUO_*`) and a config file.
-    `plugins`: exactly these; None: mail. `entities`: the application's own. `authenticate` and `authorize`:
+    `plugins`: exactly these, None: none. `entities`: the application's own. `authenticate` and `authorize`:
     docs/accounts.md; they run on the service's thread.
 
     Raises:
@@ -76,7 +75,7 @@ class Service:
     ) -> None:
         asked = Asked(authenticate, authorize)
         self._given = given = Application(entities=entities, plugins=plugins, asked=asked)
-        self._plugins = given.plugins(with_mail())
+        self._plugins = given.plugins()
         self._settings = Table(self._plugins).load(
             environ=os.environ if environ is None else environ,
             file=Path(config_file) if config_file is not None else None,
@@ -87,9 +86,9 @@ class Service:
         self._call, self._position = self._thread.call, self._thread.position
 
     @classmethod
-    def from_environment(cls) -> Self:
+    def from_environment(cls, *, plugins: Sequence[Plugin] | None = None) -> Self:
         """A service whose settings come from the environment only."""
-        return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"))
+        return cls(os.environ.get("HUAHUO_DATA", "huahuo-data"), plugins=plugins)
 
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """See `Huahuo.query`."""

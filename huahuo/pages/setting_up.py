@@ -31,7 +31,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [username, password, again] = [...form.querySelectorAll("input")].map((input) => input.value);
   if (password !== again) { told.textContent = words.differ; return; }
-  const answer = await fetch("/accounts", {
+  const answer = await fetch("accounts", {
     method: "POST", headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ username: username.trim(), password, code }),
   }).catch(() => null);
@@ -40,7 +40,7 @@ form.addEventListener("submit", async (event) => {
   form.remove();
   told.textContent = words.done;
   const link = document.createElement("a");
-  link.href = "/";
+  link.href = "./";
   link.textContent = words.enter;
   told.append(link);
 });

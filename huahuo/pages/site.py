@@ -8,6 +8,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
 
+from msgspec.structs import replace
+
 from huahuo.pages import mail_frame, setting_up
 from huahuo.transport.server.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
 
@@ -51,8 +53,9 @@ def assets(console: str = "/") -> dict[str, Asset]:
         found["/"] = Asset.of(TYPES[".html"], _NOT_BUILT.encode(), CACHE_ASK_AGAIN)
     if built.is_dir():
         _collect(built, "/", found)
-    if console != "/":
-        found[console] = found[console.rstrip("/")] = found.pop("/")
+    page, below = found.pop("/"), "./" if console == "/" else "../"
+    page = Asset.of(page.content_type, page.body.replace(b'="./', f'="{below}'.encode()), page.cache)
+    found[console] = found[console.rstrip("/") or "/"] = replace(page, below=below)
     return found
 
 

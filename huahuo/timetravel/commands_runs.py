@@ -120,29 +120,36 @@ def fork(
     look_at(settings(data, config_file), what, body)
 
 
-@app.command(epilog="Example:  huahuo replay diff ./data if.jsonl mailbox/17")
+@app.command(epilog="Example:  huahuo replay diff mailbox/17 --against if.jsonl --data ./data")
 def diff(
-    one: Annotated[Path, typer.Argument(help="Data directory or export.")],
-    other: Annotated[Path, typer.Argument(help="Another one, or the same.")],
     entities: Annotated[
         list[str] | None, typer.Argument(help="Compare the states of these.", show_default="what differs")
+    ] = None,
+    data: Data = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The other run: a data directory or an export.", show_default="the same"),
     ] = None,
     at: Annotated[str | None, typer.Option(help="Up to this moment of the first.")] = None,
     other_at: Annotated[str | None, typer.Option(help="Up to this moment of the other.")] = None,
     config_file: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """How two runs, or two moments of one, differ: the first event, and the states."""
+    """How two runs, or two moments of one, differ: the events of each stream, and the states."""
     from huahuo.timetravel.compare import differ
 
+    if against is None and at == other_at:
+        raise ConfigError("say with what: --against DIR, or two moments of this run, such as --at -1h")
     out = output(as_json=as_json)
-    what: dict[str, object] = {"replay": "diff", "other": str(other), "entities": entities, "at": at}
+    one = settings(data, config_file)
+    other = settings(against, config_file) if against else one
+    what: dict[str, object] = {"replay": "diff", "other": str(other.data), "entities": entities, "at": at}
 
     async def body(history: History) -> int:
-        async with looked_at(settings(other, config_file), "replay diff", what) as second:
+        async with looked_at(other, "replay diff", what) as second:
             return await differ(history, second, tuple(entities or ()), (at, other_at), AMBIENT, out)
 
-    look_at(settings(one, config_file), what, body)
+    look_at(one, what, body)
 
 
 @app.command(epilog="Example:  huahuo replay serve --speed 10x --from -1h")

@@ -13,9 +13,10 @@ from huahuo.actors.plugins.past import Past
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.options import assigned
 from huahuo.replay.history import exported
 from huahuo.replay.history.delta import Change, differences, parse_path
-from huahuo.replay.history.fork import Add, Edit, Put, Skip, first_difference, fork
+from huahuo.replay.history.fork import Add, Apart, Edit, Put, Skip, apart, fork
 from huahuo.replay.history.history import History, ListHistory, pages_of
 from huahuo.replay.history.moment import AtHead, parse_event
 from huahuo.replay.history.timeline import Timeline, position_of_moment
@@ -71,7 +72,7 @@ async def differ(
     ambient: Ambient,
     out: Out,
 ) -> int:
-    """Show the first event at which two runs differ, and the differences of their final states."""
+    """Show the first event that differs, how many do of each stream, and the differences of the states."""
     lists = []
     for history, text in ((one, at[0]), (other, at[1])):
         upto = await position_of_moment(history, LOG_STREAM, moment(text, ambient, AtHead()))
@@ -80,49 +81,47 @@ async def differ(
 
 
 async def _compare(one: ListHistory, other: ListHistory, entities: tuple[str, ...], out: Out) -> int:
-    found = first_difference(one.events, other.events)
-    names = entities or tuple(sorted({*_touched(one, other)}))
+    found = apart(one.events, other.events)
+    names = entities or tuple(sorted(found))
     halves = not entities
     changed = {name: await _changes(out.past, one, other, name, halves=halves) for name in names}
     changed = {name: changes for name, changes in changed.items() if changes}
     if out.as_json:
-        sides = None if found is None else [None if side is None else out.plain(side) for side in found]
+        sides = [None if side is None else out.plain(side) for side in _first(found)] if found else None
+        streams = {name: {"first": len(both.one), "second": len(both.other)} for name, both in found.items()}
         states = {name: changes_plain(changes) for name, changes in changed.items()}
-        out.json({"same": found is None, "first_difference": sides, "states": states})
+        out.json({"same": not found, "first_difference": sides, "events": streams, "states": states})
     else:
         _tell(found, changed, out)
     if entities:
         return DIFFERENT if changed else SAME
-    return SAME if found is None else DIFFERENT
+    return DIFFERENT if found else SAME
 
 
-def _tell(
-    found: tuple[StoredEvent | None, StoredEvent | None] | None, changed: dict[str, list[Change]], out: Out
-) -> None:
-    if found is None:
+def _first(found: dict[str, Apart]) -> tuple[StoredEvent | None, StoredEvent | None]:
+    """The stream that differs first: the next event of each run on it, None where it has none."""
+    both = min(
+        found.values(), key=lambda both: min(event.position for event in (*both.one[:1], *both.other[:1]))
+    )
+    return next(iter(both.one), None), next(iter(both.other), None)
+
+
+def _tell(found: dict[str, Apart], changed: dict[str, list[Change]], out: Out) -> None:
+    if not found:
         out.line("the same events")
         return
     out.line("first different event", "bold")
-    for sign, style, side in (("-", "red", found[0]), ("+", "green", found[1])):
+    for sign, style, side in zip("-+", ("red", "green"), _first(found), strict=True):
         if side is None:
-            out.line(f"{sign} nothing: the run ends here", style)
+            out.line(f"{sign} nothing: the stream has no such event here", style)
         else:
             out.line(sign, style)
             out.event(side)
+    for name, both in found.items():
+        out.line(f"{name}: {len(both.one)} events in the first only, {len(both.other)} in the second only")
     for name, changes in changed.items():
         out.line(name, "bold")
         out.changes(changes)
-
-
-def _touched(one: ListHistory, other: ListHistory) -> set[str]:
-    """The streams that differ."""
-    told: list[dict[str, list[bytes]]] = [{}, {}]
-    for held, history in zip(told, (one, other), strict=True):
-        for event in history.events:
-            held.setdefault(event.stream, []).append(event.body)
-    return {
-        stream for stream in told[0].keys() | told[1].keys() if told[0].get(stream) != told[1].get(stream)
-    }
 
 
 async def _changes(
@@ -156,14 +155,10 @@ def _skip(text: str) -> Skip:
 
 
 def _put(text: str) -> Put:
-    left, equals, value = text.partition("=")
+    left, parsed = assigned(text)
     event, dot, path = left.partition(".")
-    if not equals or not dot:
+    if not dot:
         raise ValueError(f"not EVENT.FIELD=VALUE: {text!r}")
-    try:
-        parsed = msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        parsed = value
     return Put(parse_event(event), parse_path(path.strip()), parsed)
 
 

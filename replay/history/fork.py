@@ -5,7 +5,7 @@ deciders would have done differently: it shows what the *folds* compute from the
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -96,24 +96,40 @@ def renumbered(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     return done
 
 
-def first_difference(
-    one: Sequence[StoredEvent], other: Sequence[StoredEvent]
-) -> tuple[StoredEvent | None, StoredEvent | None] | None:
-    """The first pair of events in which two runs differ, None if they are the same.
+class Apart(NamedTuple):
+    """The events of a stream between what two runs of it begin and end with alike."""
 
-    Stream, seq, type, version, entity and body are compared. Times and positions are not.
+    one: list[StoredEvent]
+    other: list[StoredEvent]
+
+
+def apart(one: Sequence[StoredEvent], other: Sequence[StoredEvent]) -> dict[str, Apart]:
+    """The streams in which two runs differ.
+
+    Type, version, entity and body are compared. Times, numbers and the order between streams are not.
     """
-    for left, right in zip(one, other, strict=False):
-        if _told(left) != _told(right):
-            return left, right
-    shared = min(len(one), len(other))
-    if len(one) == len(other):
-        return None
-    return (one[shared] if len(one) > shared else None), (other[shared] if len(other) > shared else None)
+    held: dict[str, Apart] = {}
+    for run, events in enumerate((one, other)):
+        for event in events:
+            held.setdefault(event.stream, Apart([], []))[run].append(event)
+    found: dict[str, Apart] = {}
+    for stream, both in held.items():
+        begin = _alike(*both)
+        left, right = both.one[begin:], both.other[begin:]
+        end = _alike(left[::-1], right[::-1])
+        if left or right:
+            found[stream] = Apart(left[: len(left) - end], right[: len(right) - end])
+    return found
 
 
-def _told(event: StoredEvent) -> tuple[str, int, str, int, str, bytes]:
-    return event.stream, event.seq, event.type, event.version, event.entity, event.body
+def _alike(one: Sequence[StoredEvent], other: Sequence[StoredEvent]) -> int:
+    """How many events both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (left, right) in pairs if _told(left) != _told(right)), min(len(one), len(other)))
+
+
+def _told(event: StoredEvent) -> tuple[str, int, str, bytes]:
+    return event.type, event.version, event.entity, event.body
 
 
 def _put(event: StoredEvent, put: Put) -> StoredEvent:

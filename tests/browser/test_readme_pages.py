@@ -117,4 +117,8 @@ async def test_the_page_of_the_first_readme_lists_events(chromium: Chromium, tmp
         await tab.until("typeof list === 'object'")
         while not await tab.run(f"return {LINES}.length"):  # it does not show when it is online
             await publish(server)
-        assert "deploy_started" in (await tab.run(f"return {LINES}"))[0]
+        shown_before = await tab.run(f"return {LINES}")
+        assert "deploy_started" in shown_before[0]
+        await tab.reload()
+        await tab.until(f"{LINES}.length >= {len(shown_before)}")
+        assert (await tab.run(f"return {LINES}"))[: len(shown_before)] == shown_before

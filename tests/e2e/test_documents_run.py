@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 import os
+import runpy
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import Struct
-from msgspec.structs import replace
 
 import huahuo
 from huahuo import NotRunning, Service
@@ -24,6 +22,7 @@ from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PYTHON_CLIENT = "docs/python-client.md"
 EVENTS = 300
 KILLS = 4
@@ -42,31 +41,37 @@ def in_an_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
 
 
-async def test_the_first_page_is_a_shop_in_which_a_client_orders(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("user_id", [42, "alice@example.org"])
+async def test_the_first_page_is_a_shop_in_which_a_client_orders(user_id: int | str, tmp_path: Path) -> None:
+    Path("shop.py").write_text(block("README.md", "shop"), encoding="utf-8")
+    with serving(tmp_path / "data", app="shop:app", folder=Path.cwd()) as server:
+        lines = await _lines_of("order", server, server.token(user_id, "alice"), 1)
+    assert lines == [[b"1", b"order_placed"]]
+
+
+@pytest.mark.parametrize("user_id", [42, "alice@example.org"])
+@pytest.mark.parametrize(
+    ("example", "entity", "command", "stream"),
+    [
+        ("shop", "order", {"action": "place_order", "item": "tea"}, "order/1"),
+        ("jobs", "desk", {"action": "open_desk", "desk_id": ""}, "desk/"),
+        ("chat", "room", {"action": "enter_room", "room_id": "lobby"}, "room/lobby"),
+    ],
+)
+async def test_an_example_takes_users_whose_ids_are_numbers_or_texts(
+    example: str, entity: str, command: dict[str, Any], stream: str, user_id: int | str, tmp_path: Path
 ) -> None:
-    names: dict[str, Any] = {
-        name: getattr(huahuo, name) for name in ("Command", "Entity", "Event", "Refused")
-    }
-    names |= {
-        "Huahuo": partial(huahuo.Huahuo, port=0),
-        "Struct": Struct,
-        "replace": replace,
-        "Client": Client,
-    }
-    await run(snippet("README.md", "shop"), names)
-    async with names["app"] as app:
-        names |= {"url": app.url, "token": app.token(42, "alice")}
-        ordering = asyncio.create_task(run(snippet("README.md", "order"), names))
-        printed = ""
-        async with asyncio.timeout(WITHIN_S):
-            while not printed:
-                await asyncio.sleep(0)
-                printed = capsys.readouterr().out
-        ordering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await ordering
-    assert printed.startswith("1 order_placed")
+    program = runpy.run_path(str(EXAMPLES / example / f"{example}.py"))
+    fields = {name: str(user_id) if value == "" else value for name, value in command.items()}
+    stream += str(user_id) if stream.endswith("/") else ""
+    async with (
+        asyncio.timeout(WITHIN_S),
+        huahuo.Huahuo(entities=[program[entity]], data=tmp_path / "data", port=0) as app,
+        Client(app.url, token=app.token(user_id, "alice")) as client,
+    ):
+        await client.send(fields.pop("action"), **fields)
+        async with client.events(stream, after="start") as events:
+            assert (await anext(events)).seq == 1
 
 
 async def publish(server: Serving, count: int) -> None:
@@ -99,18 +104,24 @@ async def test_a_reader_of_the_page_prints_every_event(
 
 async def test_the_reader_of_the_first_page_is_a_program_as_it_stands(server: Serving) -> None:
     await publish(server, 3)
-    Path("token.txt").write_text(server.token(42, "alice", groups=("ops",)) + "\n", encoding="utf-8")
-    Path("reader.py").write_text(block("README.md", "readme", url=server.url), encoding="utf-8")
+    lines = await _lines_of("readme", server, server.token(42, "alice", groups=("ops",)), 3)
+    assert lines == [[b"1", b"order"], [b"2", b"order"], [b"3", b"order"]]
+
+
+async def _lines_of(name: str, server: Serving, token: str, count: int) -> list[list[bytes]]:
+    """The first two words of what a program of the first page prints, as it stands there."""
+    Path("token.txt").write_text(f"{token}\n", encoding="utf-8")
+    Path("reader.py").write_text(block("README.md", name, url=server.url), encoding="utf-8")
     pipe = asyncio.subprocess.PIPE
     reader = await asyncio.create_subprocess_exec(sys.executable, "-u", "reader.py", stdout=pipe)
     assert reader.stdout is not None
     try:
         async with asyncio.timeout(WITHIN_S):
-            lines = [await reader.stdout.readline() for _ in range(3)]
+            lines = [await reader.stdout.readline() for _ in range(count)]
     finally:
         reader.kill()
         await reader.wait()
-    assert [line.split()[:2] for line in lines] == [[b"1", b"order"], [b"2", b"order"], [b"3", b"order"]]
+    return [line.split()[:2] for line in lines]
 
 
 def test_a_cursor_in_ones_own_transaction_makes_each_event_count_once_over_kills(server: Serving) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
 from huahuo.embedding.bridge import Bridge
+from huahuo.mailcheck import mail
 from huahuo.transport.client.client import Client
 from huahuo.transport.server.get_clients import Clients
 from tests.support.models.history import Seen, checks_end_once
@@ -44,7 +45,7 @@ def test_an_application_that_uses_structlog_keeps_its_own_set_up(tmp_path: Path)
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with Service(data=tmp_path / "data", port=0, environ={}, log_level="error") as running:
+    with Service(data=tmp_path / "data", port=0, environ={}, log_level="error", plugins=[mail()]) as running:
         yield running
 
 

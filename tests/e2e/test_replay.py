@@ -239,7 +239,7 @@ def test_an_import_is_a_new_log_with_the_same_states(recorded: Recorded, copy: P
             for data in (copy, tmp_path / "log.jsonl", tmp_path / "other")
         ]
         assert states[0] == states[1] == states[2]
-    replay("diff", copy, tmp_path / "log.jsonl")
+    replay("diff", "--data", copy, "--against", tmp_path / "log.jsonl")
     replay("import", tmp_path / "log.jsonl", "--data", tmp_path / "other", code=2)
 
 
@@ -255,8 +255,14 @@ def test_a_fork_shows_what_would_have_been_and_a_diff_finds_it(
     changes = {c["path"]: c.get("after") for c in told["states"][U]}
     assert changes[f"emails.{recorded.broken}.status"] == "ok"
     assert parsed("state", entity, "--data", kept)["state"]["status"] == "ok"
-    replay("diff", copy, kept, f"mailbox/{recorded.good}")
-    replay("diff", copy, kept, entity, code=1)
+    runs = ("--data", copy, "--against", kept)
+    replay("diff", f"mailbox/{recorded.good}", *runs)
+    replay("diff", entity, *runs, code=1)
+    assert parsed("diff", *runs, code=1)["events"] == {error["stream"]: {"first": 1, "second": 1}}
+    then = parsed("diff", "--data", copy, "--at", "@1", code=1)["events"]
+    assert then[U]["first"] == 0 < then[U]["second"], "two moments of one run"
+    said = run("diff", "--data", copy)
+    assert (said.returncode, "--against" in said.stderr) == (2, True)
 
 
 def test_what_was_recorded_is_what_the_code_decides(copy: Path) -> None:

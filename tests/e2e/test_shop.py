@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -244,3 +245,40 @@ def test_a_second_process_on_the_directory_is_refused(tmp_path: Path) -> None:
         done = command(server, "serve", "--port", "0")
         assert done.returncode == 1
         assert "in use" in done.stderr or "another process" in done.stderr
+
+
+def test_an_application_has_mail_only_if_it_names_it(tmp_path: Path) -> None:
+    adding = {"email": "a@b.example", "password": "x", "mail_type": "imap", "server": "127.0.0.1"}
+
+    async def add(server: Serving) -> dict[str, Any]:
+        async with joined(server.url, server.token(42, "alice")) as alice:
+            await alice.say(action="subscribe", id="s1", stream="user/42", after="snapshot")
+            state = (await alice.until("snapshot", stream="user/42"))["state"]
+            await alice.say(action="add_email", id="c1", **adding)
+            said = await alice.next()
+            while said.get("id") != "c1":
+                said = await alice.next()
+            return {"state": state, "said": said}
+
+    def actions(server: Serving) -> str:
+        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=WITHIN_S) as answer:
+            return str(answer.read(), "utf-8")
+
+    with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
+        found = asyncio.run(add(server))
+        assert found["state"] == {}
+        assert found["said"]["code"] == "unknown_action"
+        assert "place_order" in actions(server)
+        assert "add_email" not in actions(server)
+        assert "mailboxes" not in server.log()
+    with serving(tmp_path / "data") as server:
+        assert asyncio.run(add(server))["said"]["type"] == "success"
+    log = tmp_path / "again.log"
+    with serving(tmp_path / "data", app="shop:app", folder=SHOP, stderr=log) as server:
+        assert asyncio.run(add(server))["said"]["code"] == "unknown_action"
+        assert "the log holds mailboxes (1), and this application is without mail" in server.log()
+        server.stop()
+        done = command(server, "doctor")
+        assert done.returncode == 0, done.stdout
+        assert "warning  plug-ins: the log holds mailboxes (1)" in done.stdout
+        assert "plug-ins" not in command(server, "doctor", app=None).stdout

@@ -23,7 +23,7 @@ async def test_everybody_is_told_before_the_end() -> None:
         for client in (one, silent):
             assert await client.closed() == CloseCode.DRAINING
             assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 4000)
-            assert client.seen[-1]["retry_s"]
+            assert client.seen[-1]["retry_s"] == [0.5, 1.5]
         assert w.delivering.wires.feed.tap_count == 0
 
 

@@ -7,6 +7,7 @@ then asks for the answer. The rest is the same in every shell.
 from collections.abc import Awaitable, Iterable
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -292,7 +293,9 @@ class Api:
         headers = SiteHeaders([one for one in asked if one[1].isascii() and one[1].isprintable()])
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         method = "GET" if request.method == "HEAD" else request.method  # the shells leave its body out
-        found = await self._site.respond(SiteRequest(request.path, headers, method), address)
+        prefixes = request.all("x-forwarded-prefix")
+        root = quote(request.root) or self._server.admission.root_of(request.peer, prefixes)
+        found = await self._site.respond(SiteRequest(request.path, headers, method), address, root)
         assert found is not None, "it is no upgrade"
         kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
         answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)

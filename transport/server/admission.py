@@ -1,9 +1,10 @@
 """Admission at the listening socket: plain HTTP, origins, and the limits per address."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import structlog
 from websockets.asyncio.server import ServerConnection
@@ -18,6 +19,7 @@ from huahuo.transport.server.ports import Site
 from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.words import http_zh
 
+_ROOT: Final = re.compile(r"(/[A-Za-z0-9_.~%-]+)+")
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +60,11 @@ class Admission:
             )
         return address
 
+    def root_of(self, peer: str, prefixes: Sequence[str]) -> str:
+        """The path that a trusted proxy says it took away (X-Forwarded-Prefix), "" if none does."""
+        root = prefixes[0].strip().rstrip("/") if len(prefixes) == 1 else ""
+        return root if _ROOT.fullmatch(root) and not self._door.peer_address(peer) else ""
+
     def tell_refused_origin(self, origins: Sequence[str]) -> None:
         """Say once in a while in the log that pages of these origins are refused."""
         held_back = self._notices.due("origin_refused", self._ambient.monotonic_s())
@@ -76,7 +83,8 @@ class Admission:
         address = self.address(ws.transport, headers.get_all("X-Forwarded-For"))
         if not ws.connection_lost_waiter.done():
             self._lobby.enter(ws, address)  # until now it was counted under its proxy's address
-        response = await self._site.respond(request, address)
+        root = self.root_of(peer_of(ws.transport), headers.get_all("X-Forwarded-Prefix"))
+        response = await self._site.respond(request, address, root)
         if response is not None:
             return response
         origins = headers.get_all("Origin")

@@ -53,6 +53,7 @@ def wires_of(
     may_read: MayRead | None,
     language: Language | None,
     knows: Callable[[str], bool],
+    leaving: Callable[[], int],
 ) -> Wires:
     """See `Server` for the parameters."""
     budget = Budget(
@@ -101,6 +102,7 @@ def wires_of(
             words=registry.words,
             language=language,
             knows=knows,
+            leaving=leaving,
         ),
         runtime=runtime,
         ambient=ambient,

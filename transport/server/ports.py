@@ -169,6 +169,9 @@ class Usher(Protocol):
 class Site(Protocol):
     """Answers plain HTTP (`huahuo.transport.server.site`)."""
 
-    async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade."""
+    async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
+        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade.
+
+        `root`: the path at which the client finds the service.
+        """
         ...

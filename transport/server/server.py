@@ -110,6 +110,7 @@ class Server(LobbyOwner):
             may_read=may_read,
             language=language,
             knows=knows,
+            leaving=lambda: max(self._leaving, len(self._open)),
         )
         supply = wires.supply
         self.budget, self.turns, self.pictures = supply.budget, supply.turns, supply.pictures
@@ -128,6 +129,7 @@ class Server(LobbyOwner):
         self.admission = Admission(door, self._lobby, site, wires.notices, ambient, settings.origins)
         self.handshakes = Handshakes(self, wires, self._lobby, self.admission)
         self._open: dict[Socket, ConnectionRef | None] = {}
+        self._leaving = 0
         self.handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
@@ -174,7 +176,7 @@ class Server(LobbyOwner):
         """
         if not self._begun:
             return
-        self._draining = True
+        self._draining, self._leaving = True, len(self._open)
         try:
             for listening in self._listening:
                 listening.close()

@@ -59,7 +59,8 @@ class Phase(StrEnum):
 class Asset(msgspec.Struct, frozen=True):
     """A file served from memory. `gzipped` is empty if compression does not make it smaller.
 
-    `any_origin`: pages of every origin may read it.
+    `any_origin`: pages of every origin may read it. `below`: how a page writes the service's root in links;
+    "": it has none.
     """
 
     content_type: str
@@ -69,6 +70,7 @@ class Asset(msgspec.Struct, frozen=True):
     gzipped: bytes = b""
     csp: str = CSP
     any_origin: bool = False
+    below: str = ""
 
     @classmethod
     def of(
@@ -124,8 +126,11 @@ class Site:
         """Whether `/readyz` says so, but for the log."""
         return self.phase is Phase.READY and self.unfit is None
 
-    async def respond(self, request: Request, address: str) -> Response | None:
-        """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`."""
+    async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
+        """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`.
+
+        `root`: the path at which a client finds the service, if that is known, without a slash at its end.
+        """
         if request.method == "GET" and _is_upgrade(request):
             return None
         wait_s = 0.0
@@ -135,12 +140,12 @@ class Site:
             retry_after = [("Retry-After", str(math.ceil(wait_s)))]
             response = self._refusal(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_REQUESTS, retry_after)
         else:
-            response = await self._answer(request)
+            response = await self._answer(request, root)
         if request.method == "HEAD":
             response.body = b""  # Content-Length stays that of a GET
         return response
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, root: str) -> Response:
         if request.method not in {"GET", "HEAD"}:
             said = http_zh.WRONG_METHOD.format("GET, HEAD")
             return self._refusal(HTTPStatus.METHOD_NOT_ALLOWED, said, [("Allow", "GET, HEAD")])
@@ -160,6 +165,9 @@ class Site:
             asset = self._elsewhere
         if asset is None:
             return self._refusal(HTTPStatus.NOT_FOUND, http_zh.NOTHING_HERE)
+        if root and asset.below:  # also without a slash at the end of the address
+            body = asset.body.replace(f'="{asset.below}'.encode(), f'="{root}/'.encode())
+            asset = Asset.of(asset.content_type, body, asset.cache, asset.csp)
         return self._file(request, asset)
 
     async def _ready(self) -> Response:

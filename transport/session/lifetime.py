@@ -233,7 +233,7 @@ class Lifetime:
             return []
         self._move("close")
         said = self._dialect.close_code(code)
-        return [self._speech.goaway(said, reason), Close(said, reason)]
+        return [self._speech.goaway(said, reason, self._shared.leaving()), Close(said, reason)]
 
     def gone(self) -> None:
         """The connection is lost: no more messages can be sent."""

@@ -5,6 +5,7 @@ They are complete text frames, except replies and snapshots: these may be compre
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,10 @@ from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.protocol.place import Outcome, Place
 
 _encode = msgspec.json.encode
+_PAUSE_S: Final = 1.5
+"""The longest pause of few clients: a restart takes about a second."""
+_SPREAD_S: Final = 0.0015
+"""A client more makes it longer by this: 10,000 come back within 15 s."""
 
 
 def message(**fields: object) -> bytes:
@@ -96,10 +101,15 @@ def snapshot(stream: str, seq: int, state: bytes, link: bytes = b"", part: Part 
     return b"%b%b}" % (head, state)
 
 
-def goaway(code: CloseCode, reason: str) -> bytes:
-    """The message before every close. It has `retry_s` if the client should reconnect."""
+def goaway(code: CloseCode, reason: str, leaving: int = 0) -> bytes:
+    """The message before every close. It has `retry_s` if the client should reconnect.
+
+    `leaving`: how many clients a drain sends away together. Their pause spreads them.
+    """
     fact = CLOSES.get(code)
     retry_s: Sequence[float] | None = fact.retry_s if fact else None
+    if retry_s and code in (CloseCode.DRAINING, CloseCode.RESTART):
+        retry_s = retry_s[0], min(retry_s[1], max(_PAUSE_S, leaving * _SPREAD_S))
     return message(type="goaway", code=int(code), reason=reason, retry_s=retry_s)
 
 

@@ -13,6 +13,11 @@ from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.ports import LogView
 
 
+def nobody() -> int:
+    """No other connection is known."""
+    return 0
+
+
 def knows_all(_stream: str) -> bool:
     """Every head is in memory."""
     return True
@@ -38,5 +43,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """The streams whose readers an application judges."""
     shared_log: bool = False
     """Whether other nodes write the log: then a cursor beyond a head may only be ahead of this node."""
+    leaving: Callable[[], int] = nobody
+    """How many connections leave together when this process drains."""
     knows: Callable[[str], bool] = knows_all
     """Whether the head of a stream is in memory. If not, its link at seq 0 is looked up first."""

@@ -63,9 +63,9 @@ class Speech:
         """Details or a reason, which the code says in English."""
         return self._words.explain(text, self._details)
 
-    def goaway(self, code: CloseCode, reason: str) -> bytes:
+    def goaway(self, code: CloseCode, reason: str, leaving: int) -> bytes:
         """See `outgoing.goaway`."""
-        return outgoing.goaway(code, self.explain(reason))
+        return outgoing.goaway(code, self.explain(reason), leaving)
 
     def authentication_failed(self, failure: AuthFailure) -> bytes:
         """A failed `authentication_result`."""

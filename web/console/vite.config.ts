@@ -17,6 +17,7 @@ const forgetOldBuild: Plugin = {
 // The build goes where the Python package ships it from. Nothing is inlined: the page's policy allows
 // scripts and styles from files only. The client is compiled from its source; only its decoder is taken as built.
 export default defineConfig({
+  base: "./", // the service may be mounted below a path, or behind a proxy that takes one away
   plugins: [vue(), forgetOldBuild],
   resolve: {
     alias: {

@@ -178,6 +178,7 @@ class Driver:
         self._compression = compression
         self.now = Now(0.0, now_ms)
         self.ttl_s: float = 3600
+        self.leaving = 10_000
         self.short_ways = True
         self.quick_acks = 0
         """Acks that differed from the one before them in the number only."""
@@ -208,6 +209,7 @@ class Driver:
             judged=Judged() if verdicts is None else Judged(frozenset({"order"})),
             shared_log=catch_up is not None,
             words=WORDS,
+            leaving=lambda: self.leaving,
         )
         self.session = Session("s-1", dialect, self.shared, self.now)
         self.fanout = FanOut(

@@ -55,6 +55,10 @@ def _nginx(folder: Path, upstream_port: int, port: int, mount: str) -> Sequence[
             "/etc/ssl/live.example.org.key": f"{folder}/server.key",
         },
     )
+    return _nginx_with(site, folder)
+
+
+def _nginx_with(site: str, folder: Path) -> Sequence[str]:
     folders = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -65,6 +69,23 @@ def _nginx(folder: Path, upstream_port: int, port: int, mount: str) -> Sequence[
         encoding="utf-8",
     )
     return ["-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+
+
+@contextlib.contextmanager
+def nginx_below(prefix: str, upstream_port: int, folder: Path) -> Iterator[str]:
+    """Nginx as most people write it: it takes `prefix` away, and says nothing of it. Its address."""
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if binary is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    with held_port() as port:
+        site = (
+            f"server {{ listen 127.0.0.1:{port}; location {prefix} {{ proxy_pass http://127.0.0.1:{upstream_port}/;"
+            " proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
+            " proxy_set_header Connection upgrade; proxy_set_header Host $http_host; } }"
+        )
+        command = [binary, *_nginx_with(site, folder)]
+        with _running(command, folder, port, STOPPING["nginx"]):
+            yield f"http://127.0.0.1:{port}"
 
 
 def _caddy(folder: Path, upstream_port: int, port: int, mount: str) -> Sequence[str]:

@@ -94,7 +94,7 @@ class Serving:
 
     def token(
         self,
-        user_id: int,
+        user_id: int | str,
         username: str,
         *,
         admin: bool = False,

@@ -84,6 +84,15 @@ def test_fields_of_the_command_line_are_json_or_else_text() -> None:
     with pytest.raises(ConfigError, match="a: given twice"):
         fields_of(["a=1", "a=2"])
     assert fields_of(["name=NaN", "other=-Infinity"]) == {"name": "NaN", "other": "-Infinity"}
+    texts = ["1.10", "1.5", "007", "1e3", " 7", "-0", "9007199254740993", "1" * 400, "[NaN]"]
+    for text in texts:  # as numbers, they would come back as something else
+        assert fields_of([f"version={text}"]) == {"version": text}
+    typed = ["a:=1.5", 'b:=["x", 1.10]', 'c=["x", 7]', 'd={"e": true}', "f=null", "g=-7"]
+    assert fields_of(typed) == {
+        "a": 1.5, "b": ["x", 1.1], "c": ["x", 7], "d": {"e": True}, "f": None, "g": -7,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="behind := is no JSON"):
+        fields_of(["version:=v1"])
 
 
 @contextmanager

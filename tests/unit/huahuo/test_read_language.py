@@ -83,7 +83,7 @@ def test_a_state_and_its_changes_are_said_in_the_readers_language(
 
 
 def test_a_job_of_a_plugin_is_said_in_the_readers_language() -> None:
-    past = together([Application().plugins(())[0].past, PAST])
+    past = together([Application().plugins()[0].past, PAST])
     fields = {"percent": 50, "message": "已导入 10 个邮箱，失败 0 行，共 20 行"}
     assert Reader(past, "en").fields("job_progress", fields)["message"] == (
         "mailboxes imported: 10, lines failed: 0, of 20"

@@ -5,7 +5,7 @@ import pytest
 from huahuo.eventstore.core.chain import GENESIS, check
 from huahuo.replay.history.delta import parse_path
 from huahuo.replay.history.exported import header, line, parse_lines
-from huahuo.replay.history.fork import Add, Edit, Put, Skip, first_difference, fork
+from huahuo.replay.history.fork import Add, Edit, Put, Skip, apart, fork
 from tests.support.worlds.replaying import U, tell
 
 EVENTS = tell().history.events
@@ -13,7 +13,7 @@ EVENTS = tell().history.events
 
 def test_a_fork_without_edits_is_the_original() -> None:
     assert fork(EVENTS, []) == EVENTS
-    assert first_difference(EVENTS, fork(EVENTS, [])) is None
+    assert apart(EVENTS, fork(EVENTS, [])) == {}
 
 
 def test_what_is_skipped_is_gone_and_the_numbers_close_up() -> None:
@@ -36,14 +36,19 @@ def test_a_field_that_is_set_is_another_and_the_rest_stays() -> None:
     other = fork(EVENTS, [Put((U, 1), parse_path("email"), "x@y.org")])
     assert b'"x@y.org"' in other[0].body
     assert [e.body for e in other[1:]] == [e.body for e in EVENTS[1:]]
-    found = first_difference(EVENTS, other)
-    assert found == (EVENTS[0], other[0])
+    assert apart(EVENTS, other) == {U: ([EVENTS[0]], [other[0]])}
 
 
 def test_what_is_added_comes_last() -> None:
     other = fork(EVENTS, [Add(U, "check_progress", {"email_id": 1, "progress": 7}, "mailbox/1")])
     assert (other[-1].type, other[-1].seq) == ("check_progress", sum(e.stream == U for e in EVENTS) + 1)
-    assert first_difference(EVENTS, other) == (None, other[-1])
+    assert apart(EVENTS, other) == {U: ([], [other[-1]])}
+
+
+def test_two_runs_are_compared_stream_by_stream() -> None:
+    other = fork(EVENTS, [Skip((U, 4))])
+    assert apart(EVENTS, other) == {U: ([next(e for e in EVENTS if (e.stream, e.seq) == (U, 4))], [])}
+    assert apart(EVENTS, sorted(EVENTS, key=lambda event: event.stream)) == {}, "another order of streams"
 
 
 @pytest.mark.parametrize("edit", [Skip(("user/99", 1)), Put((U, 999), ("a",), 1)])

@@ -67,6 +67,19 @@ def test_goaway_comes_before_the_close_and_says_when_to_return(code: CloseCode) 
     assert outputs[-1] == Close(code, "because")
 
 
+@pytest.mark.parametrize(
+    ("leaving", "latest_s"), [(1, 1.5), (1_000, 1.5), (4_000, 6), (10_000, 15), (10**6, 15)]
+)
+@pytest.mark.parametrize("code", [CloseCode.DRAINING, CloseCode.RESTART])
+def test_the_pause_after_a_drain_follows_how_many_leave(
+    code: CloseCode, leaving: int, latest_s: float
+) -> None:
+    driver = logged_in()
+    driver.leaving = leaving
+    driver.carry_out(driver.session.close(code, "because"))
+    assert driver.take()[-1]["retry_s"] == [0.5, latest_s]
+
+
 def test_after_the_end_nothing_is_answered() -> None:
     driver = logged_in()
     driver.carry_out(driver.session.close(CloseCode.DRAINING, "bye"))

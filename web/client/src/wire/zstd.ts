@@ -67,7 +67,9 @@ async function start(): Promise<void> {
 
 async function fetchDictionary(server: string, { id, url }: DictionaryPlace): Promise<Uint8Array> {
   const base = new URL(server.replace(/^ws/, "http"));
-  const address = typeof url === "string" && PATH.test(url) ? new URL(url, base) : null;
+  // A proxy may have taken the beginning of the path away, of which the server then knows nothing.
+  const below = /\/(ws)?$/.test(base.pathname) ? /[^/]+\/[^/]+$/ : /.*/;
+  const address = typeof url === "string" && PATH.test(url) ? new URL(below.exec(url)?.[0] ?? url, base) : null;
   if (address?.origin !== base.origin) throw violation("the dictionary's address is not a path on the server");
   const dictionary = await load(address, DICTIONARY_BYTES_MAX);
   if (dictionary.length < 8 || read(dictionary, 0, 4) !== DICTIONARY_MAGIC || read(dictionary, 4, 4) !== id) {

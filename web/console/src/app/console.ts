@@ -31,6 +31,8 @@ export class Console {
   mailboxes = new Mailboxes(0);
   /** The first snapshot of the mailboxes has come. */
   readonly loaded = ref(false);
+  /** Whether the service has mail: without it the state of a user has no mailboxes. */
+  readonly mail = ref(true);
   /** Grows when `mailboxes` has changed, once a frame. */
   readonly rowsChanged = ref(0);
   readonly journal = new Journal();
@@ -93,6 +95,7 @@ export class Console {
       snapshot: (state) => {
         this.mailboxes.load((state["emails"] ?? []) as Row[]);
         this.loaded.value = true;
+        this.mail.value = "emails" in state;
         this.tellRows();
         this.mailListeners.forEach((listener) => listener(null));
       },

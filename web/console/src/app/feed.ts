@@ -5,6 +5,7 @@
 
 import { Client, type HuahuoError, type Item, type Language, type Outcome, type State, type Status, type User } from "huahuo-client";
 import type { Fact } from "../model/mailboxes";
+import { BASE } from "./base";
 import { Meter } from "./meter";
 
 export const SYSTEM = "system";
@@ -49,7 +50,7 @@ export class Feed {
   constructor(token: string, spoken: Language, private readonly listener: FeedListener) {
     this.meter = new Meter(() => listener.changed());
     globalThis.WebSocket = this.meter.socket(); // the client takes the page's own
-    this.client = new Client({ token, language: spoken, decoder: () => import("huahuo-client/zstd") });
+    this.client = new Client({ url: BASE, token, language: spoken, decoder: () => import("huahuo-client/zstd") });
     this.ends = [this.client.state.subscribe(this.stateChanged), this.client.onStatus(this.heard)];
   }
 
