@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
-from huahuo.mailcheck.row import Claim
+from huahuo.mailcheck.claim import Claim
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
 STATUSES_BUSY: Final = frozenset({"queued", "processing"})

@@ -4,17 +4,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from huahuo.actors.plugins.principal import UserId
-
-
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """A mailbox that somebody has for a while, under this address (perhaps one of its aliases).
-
-    Nothing ends it at `until`: who reads it compares the time.
-    """
-
-    address: str
-    since: str
-    until: str
+from huahuo.mailcheck.claim import Claim
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

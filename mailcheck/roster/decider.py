@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import Refusal
-from huahuo.eventstore.ambient import rfc3339
+from huahuo.mailcheck.claim import Claim
 from huahuo.mailcheck.effects import Effect
 from huahuo.mailcheck.replies import ImportResult, LineFailure, MailReply, Success, Warned
 from huahuo.mailcheck.roster.commands import (
@@ -53,8 +53,9 @@ from huahuo.mailcheck.roster.rules import (
 )
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.roster.writing import RosterWriting
-from huahuo.mailcheck.row import Claim, Row
+from huahuo.mailcheck.row import Row
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
+from huahuo.mailcheck.tables.records import rfc3339
 from huahuo.mailcheck.words import zh
 
 IDS_MAX: Final = 1_000

@@ -115,7 +115,7 @@ def test_an_empty_environment_serves_the_console_and_runs_the_readme(wheel: Path
     (work / "own.py").write_text("from huahuo import Huahuo\n\napp = Huahuo(plugins=[])\n", encoding="utf-8")
     with listening(huahuo, work, "--app", "own:app", "--data", "own-data") as url:
         assert get(url, "/healthz", "text/plain") == "ok\n"
-    adding = [huahuo, "user", "add", "carol", "--data", "own-data", "--password-stdin"]
+    adding = [str(huahuo), "user", "add", "carol", "--data", "own-data", "--password-stdin"]
     refused = subprocess.run(
         adding, cwd=work, capture_output=True, text=True, check=False, input="a-good-password\n"
     )
