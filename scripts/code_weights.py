@@ -11,11 +11,11 @@ from pathlib import Path
 
 from huahuo.mailcheck.codes import finding, weights
 from huahuo.mailcheck.codes.evidence import emphasised, evidences
-from huahuo.mailcheck.codes.plain import stripped
+from huahuo.mailcheck.mime.shown import shown_text
 
 _ROOT = Path(__file__).parent.parent
 _CORPUS = _ROOT / "tests/unit/mailcheck/code_mails"
-TUNED = (_CORPUS / "tuned", _CORPUS / "apart_mended")
+TUNED = (_CORPUS / "tuned", _CORPUS / "apart_mended", _CORPUS / "shown_tuned")
 _RIDGE = 1.0
 _STEPS = 12
 
@@ -27,8 +27,9 @@ def mails(half: Path) -> Iterator[tuple[str, str, str, str, str]]:
     for path in sorted(half.iterdir()):
         for mail in path.read_text(encoding="utf-8").removeprefix("=== ").split("\n=== "):
             code, subject, body = mail.split("\n", 2)
-            is_html = body.startswith("<")
-            yield path.stem, code.strip("-"), subject, "" if is_html else body, body if is_html else ""
+            text, _, html = body.partition("\n+++\n")
+            text, html = ("", body) if body.startswith("<") else (text, html)
+            yield path.stem, code.strip("-"), subject, text, html
 
 
 def is_same(found: str, wanted: str) -> bool:
@@ -41,7 +42,7 @@ def rows(halves: Iterable[Path]) -> list[Row]:
     """The evidence of each number of these halves, and whether it is the code."""
     found: list[Row] = []
     for _language, code, subject, text, html in chain.from_iterable(map(mails, halves)):
-        mail = finding.mail_of(subject, text or stripped(html))
+        mail = finding.mail_of(subject, text or shown_text(html))
         if mail is not None:
             for number, evidence in evidences(mail, finding.ruled(mail), emphasised(html)):
                 found.append((evidence, float(bool(code) and is_same(number.text, code))))

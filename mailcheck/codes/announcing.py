@@ -8,35 +8,34 @@ from typing import Literal
 
 import msgspec
 
-from huahuo.mailcheck.codes.asking_words import SCREEN
-from huahuo.mailcheck.codes.else_words import (
-    DEALS,
-    DIGITS,
-    DIGITS_WIDE,
-    ELSEWHERE,
-    LAST,
-    LAST_WIDE,
-    NOT_AFTER,
-    NOT_BEFORE,
-    PAID,
-)
-from huahuo.mailcheck.codes.made_names import ASKED_AFTER, MADE, MADE_WIDE, PUT_IN_WIDE
 from huahuo.mailcheck.codes.names import PLACES_MAX, TOKEN, Announcement, Kind, Names, has_wide, is_wide
-from huahuo.mailcheck.codes.orders import ENTER_FORMS
 from huahuo.mailcheck.codes.words import (
+    ASKED_AFTER,
     ASKS_AFTER,
     ATTACHED,
     BOUGHT,
     CLOSE,
     COMPOUND_ENDS,
+    DEALS,
+    DIGITS,
+    DIGITS_WIDE,
     DOUBLE,
+    ELSEWHERE,
     ENDS,
     ENTER,
     KINDS,
     KINDS_WIDE,
+    LAST,
+    LAST_WIDE,
+    MADE_WIDE,
+    NOT_AFTER,
+    NOT_BEFORE,
     ON_SCREEN,
     ONCE,
+    PAID,
     PUT,
+    PUT_IN_WIDE,
+    SCREEN,
     SIGN_IN,
     STRONG,
     TELLS,
@@ -294,9 +293,9 @@ def _has_own(lower: str, end: int) -> bool:
 
 
 _BOUGHT = Names(BOUGHT, STRONG_WORTH)
-_STRONG, _DOUBLE = Names(tuple(dict.fromkeys((*STRONG, *MADE))), STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
+_STRONG, _DOUBLE = Names(STRONG, STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
 _ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
 _PUT = Names(PUT, WEAK_WORTH, "enter")
-_ENTER = Names(tuple(dict.fromkeys((*ENTER, *ENTER_FORMS))), WEAK_WORTH, "enter")
+_ENTER = Names(ENTER, WEAK_WORTH, "enter")
 _USE = Names(USE, WEAK_WORTH, "use")
 _ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")

@@ -63,7 +63,7 @@ _DATE = re.compile(
 """With a month and a day that there are: `2051 77` is none."""
 _SPELLED = re.compile(r"[0-9](?:([- ])[0-9])(?:\1[0-9]){4,6}")
 """Digit by digit: only codes are written like this."""
-_ROUND = re.compile(r"[0-9]{2}00")
+_ROUND = re.compile(r"[0-9]{2}00|[1-9][0-9]?0{4,6}")
 _ROUND_WORTH = -0.15
 """`1800` is rather a time or an amount: of codes, one of a hundred looks so."""
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")

@@ -12,7 +12,6 @@ from itertools import islice
 import msgspec
 
 from huahuo.mailcheck.codes.announcing import Announced, mentions
-from huahuo.mailcheck.codes.asking_words import AGREE, ASKS, IS, OFFER, POSTAL, SCREEN, SOON, WITH, WON
 from huahuo.mailcheck.codes.candidates import (
     UNSURE,
     Candidate,
@@ -21,11 +20,28 @@ from huahuo.mailcheck.codes.candidates import (
     is_ticket,
     stands_alone,
 )
-from huahuo.mailcheck.codes.else_words import DEALS, ELSEWHERE, PAID
 from huahuo.mailcheck.codes.names import has_wide
 from huahuo.mailcheck.codes.others import is_else, is_measured, is_number_of
 from huahuo.mailcheck.codes.weights import WEIGHTS
-from huahuo.mailcheck.codes.words import ENDS, SIGN_IN, TELLS, WEAK, YOURS
+from huahuo.mailcheck.codes.words import (
+    AGREE,
+    ASKS,
+    DEALS,
+    ELSEWHERE,
+    ENDS,
+    IS,
+    OFFER,
+    PAID,
+    POSTAL,
+    SCREEN,
+    SIGN_IN,
+    SOON,
+    TELLS,
+    WEAK,
+    WITH,
+    WON,
+    YOURS,
+)
 
 NUMBERS_MAX = 16
 """A mail with more numbers is weighed no further: a mail with a code has few."""

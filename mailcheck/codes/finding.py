@@ -14,9 +14,9 @@ from huahuo.mailcheck.codes.announcing import (
     WEAK_WORTH,
     Announced,
     announced,
+    mentions,
     named,
 )
-from huahuo.mailcheck.codes.asking_words import OFFER
 from huahuo.mailcheck.codes.candidates import (
     UNSURE,
     Candidate,
@@ -25,12 +25,12 @@ from huahuo.mailcheck.codes.candidates import (
     is_like_a_word,
     stands_alone,
 )
-from huahuo.mailcheck.codes.else_words import TO_CONTACT
 from huahuo.mailcheck.codes.evidence import CHARS_MAX, NUMBERS_MAX, Mail, emphasised, weighed
 from huahuo.mailcheck.codes.names import Announcement, tokens_of
 from huahuo.mailcheck.codes.others import CLAUSE, is_else, is_of_thing
-from huahuo.mailcheck.codes.plain import folded, own_markup_of, own_words, plain, stripped
-from huahuo.mailcheck.codes.words import FILLERS, LEADS, ON_SCREEN
+from huahuo.mailcheck.codes.plain import folded, own_words, plain
+from huahuo.mailcheck.codes.words import COPULAS, FILLERS, FRAUD, LEADS, OFFER, ON_SCREEN, TO_CONTACT
+from huahuo.mailcheck.mime.shown import shown_text
 
 CONFIDENCE_MIN = 0.5
 LIKELY_MIN = 0.52
@@ -52,18 +52,20 @@ _THEN = re.compile(r"\s?[-,:(]\s?(?:please |bitte |por favor )?")
 """`482913 - enter it`."""
 _CLAUSE_CHARS = 48
 _LEADS = re.compile(LEADS)
+_COPULAS = "|".join(sorted(COPULAS, key=len, reverse=True))
 _BETWEEN_NEAR = re.compile(
     r"\W*(?:(?:it|they|er|sie) (?=is|are|lautet|lauten)|ce sont|c['’]est|это|"
-    r"is|ist|lautet|lauten|est|es|son|are|为|是|は|는|은|이|:|-|=|\s)*\W*",
+    rf"is|ist|lautet|lauten|est|es|son|are|为|是|は|는|은|이|{_COPULAS}|:|-|=|\s)*\W*",
     re.IGNORECASE,
 )
 
 _SAYS = re.compile(
-    r"\s(?:[^\W\d_]+[\s'’]){1,6}(?:is|ist|lautet|est|es|are|будет)[\s:]{1,3}[\"'\[(]?", re.IGNORECASE
+    rf"\s(?:[^\W\d_]+[\s'’]){{1,6}}(?:is|ist|lautet|est|es|are|будет|{_COPULAS})[\s:]{{1,3}}[\"'\[(]?",
+    re.IGNORECASE,
 )
 """`the password of your mailbox is`."""
 _IS_YOUR = re.compile(
-    r"[^\w\n]{0,4}(?:is|ist|est|es|は|が|是|为|은|는|이)[^\w\n]{0,2}"
+    rf"[^\w\n]{{0,4}}(?:is|ist|est|es|は|が|是|为|은|는|이|{_COPULAS})[^\w\n]{{0,2}}"
     r"(?:your|ihr|dein|votre|ton|tu|su|ваш|あなたの|お客様の|今回の|您的|本次的|회원님의)?[^\w\n]{0,2}",
     re.IGNORECASE,
 )
@@ -100,15 +102,19 @@ def code_of(subject: str, text: str, markup: str) -> Code | None:
 
     What the mail quotes of an earlier one is searched only if the rest has no code.
     """
-    own_text, own_markup = own_words(text), own_markup_of(markup)
-    if (own_text, own_markup) != (text, markup):
-        found = code_of(subject, own_text, own_markup)
-        if found:
-            return found
-    mail, found = _by_rules(subject, text) if text.strip() or not markup else (None, None)
-    if not found and markup:
-        as_shown, found = _by_rules(subject, stripped(markup))
-        found = found or _weighed(as_shown, emphasised(markup))
+    shown = shown_text(markup)
+    own = own_words(text), own_words(shown)
+    bold = emphasised(markup)
+    if own == (text, shown):
+        return _of_parts(subject, text, shown, bold)
+    return _of_parts(subject, *own, bold) or _of_parts(subject, text, shown, bold)
+
+
+def _of_parts(subject: str, text: str, shown: str, bold: frozenset[str]) -> Code | None:
+    mail, found = _by_rules(subject, text) if text.strip() or not shown.strip() else (None, None)
+    if not found and shown.strip():
+        as_shown, found = _by_rules(subject, shown)
+        found = found or _weighed(as_shown, bold)
     return found or _weighed(mail, frozenset())
 
 
@@ -116,10 +122,10 @@ def _by_rules(subject: str, text: str) -> tuple[Mail | None, Code | None]:
     """The mail, None if it has no number, and its code if it is announced."""
     head = plain(subject)
     shown = head + "\n" + plain(text)
-    numbers = candidates(shown)
-    if not numbers:
-        return None, None
+    numbers = [one for one in candidates(shown) if not _is_title(head, one)]
     lower = folded(shown)
+    if not numbers or mentions(lower[: len(head)], FRAUD, wide=True):
+        return None, None
     tokens = tokens_of(lower)
     names = named(lower, tokens)
     if names:  # most mails with a code say its name directly before it, and need no second look
@@ -132,6 +138,15 @@ def _by_rules(subject: str, text: str) -> tuple[Mail | None, Code | None]:
         best, score = _only(shown, others, said), _ONLY
     mail = Mail(len(head), shown, lower, numbers, said)
     return mail, None if best is None else Code(best.text, round(min(score, 1.0), 2))
+
+
+def _is_title(head: str, candidate: Candidate) -> bool:
+    """Whether it is a word with digits that is the whole subject: `iPhone17`."""
+    return (
+        not candidate.text.isdecimal()
+        and candidate.end - candidate.start >= len(head.strip())
+        and candidate.end <= len(head)
+    )
 
 
 def _weighed(mail: Mail | None, bold: frozenset[str]) -> Code | None:

@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
-_WIDE = re.compile(r"[⺀-\U0010ffff]")
+_WIDE = re.compile(r"[\u0e00-\u0e7f⺀-\U0010ffff]")
 
 type Kind = Literal["near", "close", "enter", "use", "after"]
-TOKEN = re.compile(r"[^\W\d_⺀-\U0010ffff]+")
+TOKEN = re.compile(r"[^\W\d_\u0e00-\u0e7f⺀-\U0010ffff]+")
 """A word of a script with blanks between words."""
 _PLACES_MAX = 100
 """Of one word. What announces a code stands near the beginning, and few places count."""
@@ -49,10 +49,10 @@ class Names:
         """Where they first stand in a text with these `tokens`, with wide scripts or not."""
         words = [word for first in sorted(self._by_first.keys() & tokens) for word in self._by_first[first]]
         found = (
-            Announcement(at, at + len(word), self._worth, self._kind)
+            Announcement(at, end, self._worth, self._kind)
             for word in (*words, *(self._wide if wide else ()))
-            if word in lower
-            for at in islice(_places(lower, word), _PLACES_MAX)
+            if word.removesuffix("*") in lower
+            for at, end in islice(_places(lower, word), _PLACES_MAX)
         )
         return list(islice(found, PLACES_MAX))
 
@@ -71,18 +71,21 @@ def has_wide(text: str) -> bool:
 
 def is_wide(char: str) -> bool:
     """Whether it is of a script without blanks between words."""
-    return char >= "⺀"
+    return char >= "⺀" or "\u0e00" <= char <= "\u0e7f"
 
 
-def _places(lower: str, word: str) -> Iterator[int]:
+def _places(lower: str, word: str) -> Iterator[tuple[int, int]]:
     """Where `word` stands as a word of its own; languages without blanks have no such bounds."""
-    bound = not is_wide(word[0])
+    bound, has_endings = not is_wide(word[0]), word.endswith("*")
+    word = word.removesuffix("*")
     at = lower.find(word)
     while at >= 0:
         end = at + len(word)
+        ending = TOKEN.match(lower, end) if has_endings else None
+        end = ending.end() if ending else end
         before, after = lower[at - 1 : at], lower[end : end + 1]
         if not bound or not (_joins(before) or _joins(after)):
-            yield at
+            yield at, end
         at = lower.find(word, end)
 
 

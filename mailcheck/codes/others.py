@@ -2,11 +2,20 @@
 
 import re
 
-from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits, is_of_sender
+from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits, is_of_sender, mentions
 from huahuo.mailcheck.codes.candidates import Candidate
-from huahuo.mailcheck.codes.else_words import LABELS, NOT_AFTER, NOT_BEFORE, PURPOSES, UNITS
 from huahuo.mailcheck.codes.names import Announcement, is_wide
-from huahuo.mailcheck.codes.words import KINDS, simple
+from huahuo.mailcheck.codes.words import (
+    EXAMPLE,
+    FRAUD,
+    KINDS,
+    LABELS,
+    NOT_AFTER,
+    NOT_BEFORE,
+    PURPOSES,
+    UNITS,
+    simple,
+)
 
 _LABELS = frozenset(LABELS)
 _NOUNS = ("code", "コード", "码", "코드", "код", "кода", "código")
@@ -52,6 +61,14 @@ _BY_PHONE = re.compile(
     r"\b(?:au|par) téléphone|\bpor teléfono|\bпо телефону)\W*$"
 )
 """Before a number that somebody is told to say."""
+_EXAMPLE = re.compile(
+    rf"(?<![^\W\d_])(?:{'|'.join(re.escape(one) for one in EXAMPLE if not is_wide(one[0]))})[^\w\n]{{0,6}}$"
+    rf"|(?:{'|'.join(one for one in EXAMPLE if is_wide(one[0]))})[^0-9\n.!?]{{0,16}}$"
+)
+_EXAMPLE_AFTER = re.compile(
+    r"[^\w\n.!?]{0,4}(?:のような|といった|[과와]? ?같은|जैस[ेाी]|gibi(?![^\W\d_])|这样的|这类|之类)"
+)
+_EXAMPLE_CHARS = 32
 _MASKED = re.compile(r"(?:[*•…]|(?:[*•]{2,}|…) )$")
 _MASKED_ON = re.compile(r" ?[*•]{2,}[ *•]{0,8}[0-9]")
 """After a number: it goes on behind what is hidden."""
@@ -96,7 +113,7 @@ def is_else(
         return True
     before = lower[begin : candidate.start].rpartition("\n\n")[2]
     after = lower[candidate.end : candidate.end + 14].lstrip(" ")
-    if _MONEY_BEFORE.search(before):
+    if _MONEY_BEFORE.search(before) or _is_example(lower, candidate):
         return True
     if shown[candidate.start] in "+#" or before.endswith(("#", "№")) or _UNIT.match(after):
         return True
@@ -136,6 +153,14 @@ def is_else(
         or (text.endswith("code") and _is_called(shown, start + len(text) - len("code")))
         for text in ends
     )
+
+
+def _is_example(lower: str, candidate: Candidate) -> bool:
+    """Whether it only shows what a code looks like: `a code such as 123456`."""
+    begin = max(0, candidate.start - _EXAMPLE_CHARS)
+    if _EXAMPLE.search(lower, begin, candidate.start) or _EXAMPLE_AFTER.match(lower, candidate.end):
+        return True
+    return "123456789".startswith(candidate.text) and mentions(lower, FRAUD, wide=True)
 
 
 def is_of_thing(shown: str, lower: str, word: Announcement) -> bool:

@@ -1,27 +1,26 @@
-"""The text that a mail shows, without markup, links and addresses, in linear time. Pure."""
+"""The text that is searched for codes: without links, addresses and what is quoted, in linear time. Pure."""
 
-import html
 import re
+import unicodedata
 
 from huahuo.eventstore.fulltext.words import normalized
-from huahuo.mailcheck.codes.words import simple
+from huahuo.mailcheck.codes.words import FROM, simple
+from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX
 
-TEXT_CHARS_MAX = 64 * 1024
-"""How much of a mail is searched. A code stands near the beginning."""
-_HTML_CHARS_MAX = 4 * TEXT_CHARS_MAX
-"""How much markup is read for that text: style sheets come first."""
-
-_HIDDEN = (("<!--", "-->"), ("<script", "</script"), ("<style", "</style"), ("<title", "</title"))
-_BREAK = re.compile(
-    r"<(?:br|hr|/?(?:p|div|tr|table|h[1-6]|li|[uod]l|d[td]|blockquote|center|t[dh]|pre|section|article))\b[^<>]*>",
-    re.IGNORECASE,
-)
-_GAPS = re.compile(r"\n[ \t]*\n[ \t]*\n[ \t\n]*")
-"""Tables in tables: however many blocks end and begin, one line is left free."""
-_NUMBERED = re.compile(r"&#([0-9]{9,})")
-_TAG = re.compile(r"<[^<>]*>")
 _LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_EARLIER = re.compile(
+    r"^ ?[-_*=]{3,40} ?[^\W\d_][^\n]{2,40}[^\W\d_] ?[-_*=]{3,40} ?$"
+    r"|^(?=[^\n]{0,200}\d{1,2}[:.]\d\d)(?=[^\n]{0,200}<[^\n<>]{1,100}@)[^\n]{8,300}[:\uff1a] ?\n(?!\n? ?>)"
+    rf"|^ ?(?:{'|'.join(FROM)}) ?[:\uff1a][^\n]+\n(?: ?[^\n:\uff1a]{{1,24}}[:\uff1a][^\n]*(?:\n|\Z)){{2}}",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""`--- Original Message ---`, `On …, at 10:02, Support <…> wrote:` or `From: …` with two more headers.
+
+What was written before follows. Where lines with `>` follow, these alone are left out.
+"""
+_DIGITS = re.compile(r"(?![0-9])\d")
+_MARKS = re.compile(r"^(?:> ?)+", re.MULTILINE)
 _BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:[^\S\n]{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
 """A code with a line, or a cell of a table, for each of its characters."""
@@ -55,55 +54,25 @@ _SPACED = str.maketrans(
 
 
 def own_words(text: str) -> str:
-    """`text` without the lines that it quotes."""
-    if "\n>" not in text:
-        return text
-    return "\n".join(line for line in text[:TEXT_CHARS_MAX].split("\n") if not line.startswith(">"))
-
-
-def own_markup_of(markup: str) -> str:
-    """`markup` without what it quotes."""
-    shown = markup[:_HTML_CHARS_MAX]
-    return _without(shown, "<blockquote", "</blockquote") if "<blockquote" in shown else markup
-
-
-def stripped(markup: str) -> str:
-    """The text of HTML, a line for each block."""
-    shown = markup[:_HTML_CHARS_MAX]
-    for begin, end in _HIDDEN:
-        shown = _without(shown, begin, end)
-    shown = _TAG.sub("", _BREAK.sub("\n", shown.replace("\n", " ")))
-    shown = _GAPS.sub("\n\n", shown)
-    return html.unescape(_NUMBERED.sub(_shortened, shown))[:TEXT_CHARS_MAX]
-
-
-def _shortened(reference: re.Match[str]) -> str:
-    """The same character by at most eight digits, as `int` takes no more than some thousand of them."""
-    return f"&#{reference[1].lstrip('0')[:8] or '0'}"
-
-
-def _without(markup: str, begin: str, end: str) -> str:
-    """`markup` without what stands between. A regular expression takes quadratic time if no end comes."""
-    lower = markup.lower()
-    if len(lower) != len(markup):  # a letter whose small form is longer
-        lower = markup
-    kept: list[str] = []
-    at = 0
-    while (start := lower.find(begin, at)) >= 0:
-        kept.append(markup[at:start])
-        at = lower.find(end, start)
-        if at < 0:
-            return "".join(kept)
-    return "".join(kept) + markup[at:]
+    """`text` without what it quotes of an earlier mail, or passes on."""
+    shown = text[:TEXT_CHARS_MAX]
+    begun = _EARLIER.search(shown) if "\n" in shown else None
+    if begun:
+        shown = shown[: begun.start()]
+    elif "\n>" not in shown:
+        return shown
+    return "\n".join(line for line in shown.split("\n") if not line.startswith(">"))
 
 
 def plain(text: str) -> str:
     """`text` with narrow digits, one blank between words, and neither links nor addresses."""
     shown = text[:TEXT_CHARS_MAX]
+    if ">" in shown:
+        shown = _MARKS.sub("", shown)
     if shown.isascii():
         shown = shown.replace("\r", "\n")
     else:
-        shown = normalized(shown.translate(_SPACED))[:TEXT_CHARS_MAX]
+        shown = _DIGITS.sub(_of_ascii, normalized(shown.translate(_SPACED))[:TEXT_CHARS_MAX])
     if "://" in shown or "ww" in shown or "WW" in shown:
         shown = _LINK.sub(" ", shown)
     if "@" in shown:
@@ -115,6 +84,10 @@ def plain(text: str) -> str:
     if not _CELL.search(shown):
         return shown
     return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
+
+
+def _of_ascii(digit: re.Match[str]) -> str:
+    return str(unicodedata.digit(digit[0]))
 
 
 def _joined(cells: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ import structlog
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.fulltext.asking import marks_of
 from huahuo.eventstore.fulltext.model import Entry
-from huahuo.mailcheck.codes.plain import stripped
+from huahuo.mailcheck.mime.shown import shown_text
 from huahuo.mailcheck.tables.records import MailRecord
 
 FIELDS: Final = ("subject", "sender", "recipients")
@@ -93,7 +93,7 @@ def _text_of(markup: str, mail_id: int) -> str:
     The same HTML gives the same each time, so a mail is dropped as it was put.
     """
     try:
-        return stripped(markup)
+        return shown_text(markup)
     except MemoryError:  # it says nothing about the mail
         raise
     except Exception:  # noqa: BLE001  the markup is anybody's: one mail must not stop the index

@@ -16,10 +16,11 @@ from huahuo.mailcheck.checks.reading import fetched_mail
 from huahuo.mailcheck.codes.candidates import candidates
 from huahuo.mailcheck.codes.evidence import emphasised
 from huahuo.mailcheck.codes.finding import find_code
-from huahuo.mailcheck.codes.plain import TEXT_CHARS_MAX, plain, stripped
+from huahuo.mailcheck.codes.plain import TEXT_CHARS_MAX, plain
 from huahuo.mailcheck.codes.words import STRONG, WEAK
 from huahuo.mailcheck.finding import entries
 from huahuo.mailcheck.finding.entries import entry_of
+from huahuo.mailcheck.mime.shown import shown_text
 from huahuo.mailcheck.tables.records import MailRecord
 
 _LONG_REFERENCE = "<p>Your verification code: 482913 &#" + "1" * 5000 + ";</p>"
@@ -35,7 +36,7 @@ def test_a_character_reference_of_thousands_of_digits_does_not_end_a_check() -> 
 
 
 def test_a_long_character_reference_is_the_character_that_a_short_one_is() -> None:
-    assert stripped(f"&#{'0' * 5000}65;&#000000000;&#1234567890x") == "A\ufffd\ufffdx"
+    assert shown_text(f"&#{'0' * 5000}65;&#000000000;&#1234567890x") == "A\ufffd\ufffdx"
 
 
 def _failing(*_arguments: object) -> str:
@@ -60,7 +61,7 @@ def test_a_character_reference_of_thousands_of_digits_does_not_stop_the_index() 
 
 
 def test_the_index_takes_a_mail_whose_text_cannot_be_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "stripped", _failing)
+    monkeypatch.setattr(entries, "shown_text", _failing)
 
     assert _indexed_text("<p>hello</p>") == ""
 
@@ -161,7 +162,7 @@ def test_what_is_bold_is_so_before_many_blanks_too() -> None:
         "一码",
         "认证登录验证码密码口令",
         "4820 x ",
-        " ".join(STRONG) + " ",
+        " ".join(STRONG[::4]) + " ",
         " ".join(WEAK) + " ",
     ],
     ids=["code", "pin", "compound", "wide", "numbers", "strong", "weak"],
