@@ -323,9 +323,11 @@ def test_what_waits_and_what_is_dead_is_bounded(monkeypatch: pytest.MonkeyPatch)
     in_hooks(test)
 
 
-def test_one_receiver_that_hangs_does_not_keep_others_waiting() -> None:
+@pytest.mark.parametrize("hooks", [1, 20])
+def test_one_receiver_that_hangs_does_not_keep_others_waiting(hooks: int) -> None:
     async def test(w: HookWorld) -> None:
-        await w.ask("add_webhook", url="https://down.example/", types=["t"])
+        for _ in range(hooks):
+            await w.ask("add_webhook", url="https://down.example/", types=["t"])
         await w.add("t", who=BOB, streams=["user/7"])
         hang = asyncio.Event()
         w.receiver.hold = lambda url: hang if "down" in url else None
@@ -334,5 +336,8 @@ def test_one_receiver_that_hangs_does_not_keep_others_waiting() -> None:
         await w.write("user/7")
         await w.pass_s(1)
         assert [url for _, url, _, _ in w.receiver.requests].count(URL) == 1
+        hang.set()
+        await w.pass_s(60)
+        assert len(w.receiver.requests) == 50 * hooks + 1
 
     in_hooks(test)
