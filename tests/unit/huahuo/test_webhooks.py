@@ -12,7 +12,7 @@ import pytest
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.webhooks import books, deliveries
-from huahuo.webhooks.hooks import HOOKS_PER_USER_MAX, WEBHOOKS
+from huahuo.webhooks.hooks import HOOKS_PER_DAY_MAX, HOOKS_PER_USER_MAX, WEBHOOKS
 from huahuo.webhooks.signing import secret_text, signed_headers
 from tests.support.worlds.hooks import URL, HookWorld, in_hooks
 
@@ -300,6 +300,25 @@ def test_a_user_has_a_bounded_number_of_hooks() -> None:
             await w.add("t")
         assert (await w.ask("add_webhook", url=URL, types=["t"]))["code"] == "rate_limited"
         await w.add("t", who=BOB)
+
+    in_hooks(test)
+
+
+def test_only_hooks_that_are_made_take_numbers_and_a_user_makes_a_bounded_number_a_day() -> None:
+    async def test(w: HookWorld) -> None:
+        for _ in range(HOOKS_PER_DAY_MAX // HOOKS_PER_USER_MAX):
+            asked = [w.ask("add_webhook", url=URL, types=["t"]) for _ in range(2 * HOOKS_PER_USER_MAX)]
+            told = await asyncio.gather(*asked)
+            made = [one["webhook_id"] for one in told if one["type"] == "webhook_added"]
+            assert len(made) == HOOKS_PER_USER_MAX
+            for number in made:
+                await w.ask("remove_webhook", webhook_id=number)
+        await w.crash()
+        refused = await w.ask("add_webhook", url=URL, types=["t"])
+        assert refused["code"] == "rate_limited"
+        assert (await w.add("t", who=BOB))["webhook_id"] == HOOKS_PER_DAY_MAX + 1
+        await w.pass_s(DAY_S)
+        assert (await w.add("t"))["webhook_id"] == HOOKS_PER_DAY_MAX + 2
 
     in_hooks(test)
 
