@@ -80,6 +80,10 @@ class Log(Protocol):
         """The names of the streams that begin with `prefix` and have an event."""
         ...
 
+    def has_type(self, type_: str) -> bool:
+        """Whether a durable event of this type was ever written. From memory."""
+        ...
+
     async def append(self, append: Append) -> Appended | Duplicate:
         """Write everything or nothing, and return when it is durable.
 

@@ -8,6 +8,7 @@ class Bounds:
     """What may run and wait in memory at a time."""
 
     at_once: int = 512
+    at_once_per_user: int | None = None
     waiting_max: int = 20_000
     waiting_per_user_max: int = 10_000
     sweep_s: float = 30.0

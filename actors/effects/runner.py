@@ -5,6 +5,7 @@ through again, the oldest first.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -61,7 +62,7 @@ class Effects(Figures):
         self._log = log
         self._books = books
         self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
-        self._wait_s: Callable[[UserId | None], float] = lambda user: 0.0 if user is None else wait_s(user)
+        self._owed_s = wait_s
         self._ending: set[asyncio.Task[None]] = set()
         self._looked_at = -1
         self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
@@ -241,7 +242,7 @@ class Effects(Figures):
                     )
                     self._running[entry.id] = task
                     task.add_done_callback(partial(self._done, entry))
-                case None:
+                case None | math.inf:
                     break
                 case seconds:
                     if self._timer is None:
@@ -249,6 +250,13 @@ class Effects(Figures):
                     break
         if self._room_again():
             self.look_again()
+
+    def _wait_s(self, user: UserId | None) -> float:
+        """How long a user's next run has to wait, without end if one of its own must end first."""
+        if user is None:
+            return 0.0
+        most = self._bounds.at_once_per_user
+        return math.inf if most is not None and self.by_user[user] >= most else self._owed_s(user)
 
     def _fill_again(self) -> None:
         self._timer = None

@@ -1,1 +1,1 @@
-"""Servers that users name: which hosts and addresses of them may be connected to (`addresses`). Pure."""
+"""Servers that users name: their addresses (`names`), and which may be connected to (`addresses`, pure)."""

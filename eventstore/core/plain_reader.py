@@ -65,6 +65,10 @@ class PlainReader:
             return Head(1, place.position, place.chain if place.position else b"")
         return self._ended_head(stream, place.position)
 
+    def has_type(self, type_: str) -> bool:
+        """See `Log`."""
+        return self._reads.has_type(type_)
+
     def streams(self, prefix: str) -> list[str]:
         """See `Log`. Sorted."""
         return sorted(self._place().streams(prefix).union(self._reads.ended_streams(prefix)))

@@ -123,6 +123,10 @@ class Reads(Protocol):
         """The streams that ended and begin with `prefix`."""
         ...
 
+    def has_type(self, type_: str) -> bool:
+        """See `Log.has_type`. Called on the loop."""
+        ...
+
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """The pruned events at positions in (after, upto], ascending."""
         ...

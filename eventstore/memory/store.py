@@ -160,6 +160,10 @@ class MemoryStore:
         """See `Reads`."""
         return [name for name in self.tables.ended if name.startswith(prefix)]
 
+    def has_type(self, type_: str) -> bool:
+        """See `Reads`."""
+        return type_ in self.tables.types
+
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
         return [stone for stone in self.tables.pruned if after < stone.position <= upto][:limit]

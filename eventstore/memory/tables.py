@@ -34,6 +34,7 @@ class Tables:
 
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
+        self.types: set[str] = set()
         self.streams: dict[str, list[StoredEvent]] = {}
         self.firsts: dict[str, int] = {}
         self.ended: set[str] = set()
@@ -54,6 +55,7 @@ class Tables:
     def add(self, group: Group) -> None:
         """Apply one commit."""
         self.events += group.events
+        self.types.update(event.type for event in group.events)
         for event in group.events:
             self.streams.setdefault(event.stream, []).append(event)
         for change in group.changes:

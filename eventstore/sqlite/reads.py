@@ -155,6 +155,10 @@ class SqliteReads(RowReads):
         with self._pool.connection() as connection:
             return select_ended(connection, prefix)
 
+    def has_type(self, type_: str) -> bool:
+        """See `Reads`. Builds are among these texts too: such a type would take nothing more either."""
+        return type_ in self._names.ids
+
     def tombstones(self, after: int, upto: int, limit: int) -> list[Tombstone]:
         """See `Reads`."""
         with self._pool.connection() as connection:

@@ -239,7 +239,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="streams that one user may begin within a day, mailboxes included; then"
             " `rate_limited`; administrators are not bounded; 0 = no limit",
         ),
-    ] = 250_000
+    ] = 100_000
     retention: Annotated[
         tuple[str, ...],
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),

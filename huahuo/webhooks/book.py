@@ -1,5 +1,7 @@
 """The webhooks in the log: made, removed, and read as the log grows. A thin shell."""
 
+import asyncio
+
 import msgspec
 
 from huahuo.actors.plugins.principal import Principal, UserId
@@ -10,6 +12,7 @@ from huahuo.ledger import Ledger
 from huahuo.webhooks import letters, signing
 from huahuo.webhooks.hooks import (
     ADDED,
+    HOOKS_PER_DAY_MAX,
     HOOKS_PER_USER_MAX,
     PAUSED,
     REMOVED,
@@ -34,6 +37,7 @@ class HookBook(Ledger[Hooks]):
     def __init__(self, log: Log, ambient: Ambient) -> None:
         super().__init__(log, WEBHOOKS, Hooks())
         self._ambient = ambient
+        self._adding = asyncio.Lock()
 
     async def add(
         self,
@@ -47,17 +51,22 @@ class HookBook(Ledger[Hooks]):
         """Make a hook whose fields were judged; its secret is told once. `record`: see `KeyBook.add`.
 
         Raises:
-            HookRefused: the user has as many as one may have.
+            HookRefused: the user has as many as one may have, or has made as many today as one may.
         """
         secret = signing.secret_text(self._ambient.token_bytes(signing.SECRET_BYTES))
         hook: Hook | None = None
+        number = 0
 
         def change(state: Hooks) -> Append:
-            nonlocal hook
+            nonlocal hook, number
+            now_ms = self._ambient.now_ms()
             if len(state.all(owner.user_id)) >= HOOKS_PER_USER_MAX:
                 why = f"a user may have {HOOKS_PER_USER_MAX} webhooks: remove one first"
                 raise HookRefused("rate_limited", why)
-            number, now_ms = self._log.take("webhook"), self._ambient.now_ms()
+            if state.made_today(owner.user_id, now_ms) >= HOOKS_PER_DAY_MAX:
+                why = f"a user may make {HOOKS_PER_DAY_MAX} webhooks a day: change one, or try again tomorrow"
+                raise HookRefused("rate_limited", why)
+            number = number or self._log.take("webhook")
             refuse_number(number)
             hook = Hook(
                 webhook_id=number,
@@ -80,7 +89,8 @@ class HookBook(Ledger[Hooks]):
                 command=record,
             )
 
-        written = await self.change(change)
+        async with self._adding:  # else those at the same time would each take a number, and fail
+            written = await self.change(change)
         if isinstance(written, Duplicate):
             return written
         assert hook is not None, "it was appended"

@@ -32,6 +32,7 @@ RETRIES: Final = 33
 BACKOFF_S: Final = 5.0
 """5, 10, 20, … s, from the tenth on an hour each: together about a day."""
 AT_ONCE: Final = 64
+PER_USER: Final = 8
 PER_HOOK: Final = 4
 WAITING_MAX: Final = 10_000
 """Deliveries of one hook that wait. An event beyond it is a dead letter at once."""
@@ -97,7 +98,7 @@ class Deliveries:
             books=self.books,
             specs={(KIND, DELIVERY): spec},
             wait_s=wait_s,
-            bounds=Bounds(at_once=AT_ONCE),
+            bounds=Bounds(at_once=AT_ONCE, at_once_per_user=PER_USER),
             shared=shared,
             claims=False,
         )

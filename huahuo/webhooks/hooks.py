@@ -3,6 +3,7 @@
 A hook's secret is in no event. It is sealed under the owner `webhook/<id>`, and destroyed with its key.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -24,9 +25,12 @@ SECRET: Final = "secret"  # noqa: S105  a name
 SECRET_BEFORE: Final = "secret before"  # noqa: S105  a name
 """That of the one before it, which signs too for a while after a change."""
 HOOKS_PER_USER_MAX: Final = 20
+HOOKS_PER_DAY_MAX: Final = 100
+"""That a user may make: numbers are finite, and none is used twice."""
 URL_CHARS_MAX: Final = 2048
 _HOOKS_MAX: Final = (1 << 23) - 1
 _ANY: Final = "/*"
+_DAY_MS: Final = 86_400_000
 
 type _Text = Annotated[str, Meta(min_length=1, max_length=128)]
 type Scalar = str | int | float | bool | None
@@ -109,6 +113,9 @@ class Hooks:
         self._by_id: dict[int, Hook] = {}
         self._by_place: dict[tuple[str, str], list[Hook]] = {}
         """By stream (or `<kind>/*`) and type."""
+        self._day = 0
+        self._made: Counter[UserId] = Counter()
+        """How many each user made on the newest day (UTC) on which any was made."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -120,6 +127,10 @@ class Hooks:
     def all(self, user_id: UserId | None = None) -> list[Hook]:
         """Every hook by id, ascending; only those of `user_id` if that is given."""
         return [hook for hook in self._by_id.values() if user_id in (None, hook.user_id)]
+
+    def made_today(self, user_id: UserId, now_ms: int) -> int:
+        """How many a user has made since midnight (UTC), removed ones too."""
+        return self._made[user_id] if now_ms // _DAY_MS <= self._day else 0
 
     def candidates(self, stream: str, type_: str) -> list[Hook]:
         """The hooks that are for this type of events of this stream."""
@@ -138,6 +149,9 @@ class Hooks:
         if event.type == ADDED:
             hook = msgspec.json.decode(event.body, type=Hook)
             self._by_id[hook.webhook_id] = hook
+            if (day := hook.created_at_ms // _DAY_MS) > self._day:
+                self._day, self._made = day, Counter()
+            self._made[hook.user_id] += 1
         elif event.type == REMOVED:
             self._by_id.pop(msgspec.json.decode(event.body, type=_Told).webhook_id, None)
         elif event.type in (PAUSED, RESUMED, SECRET_CHANGED):

@@ -5,15 +5,15 @@ The connection goes to a checked address, so a DNS server that changes its answe
 """
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import h11
 
 from huahuo.actors.outside.addresses import AddressRefused, host_name, refusal
+from huahuo.actors.outside.names import Names, Resolver
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 
@@ -24,18 +24,9 @@ _ANSWER_BYTES_MAX: Final = 64 << 10
 """Of an answer, of which only the status counts. Behind it, the connection is cut."""
 _PORTS: Final = {"https": 443, "http": 80}
 
-type Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host as texts, best first. Raises OSError if there are none."""
-
 
 class PostFailed(Exception):  # noqa: N818  a fact, not a fault
     """There was no answer. The text says why, without the URL."""
-
-
-async def system_resolver(host: str, port: int) -> list[str]:
-    """The machine's own resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Posting:
@@ -46,13 +37,13 @@ class Posting:
         ambient: Ambient,
         *,
         allow_private: bool,
-        resolver: Resolver = system_resolver,
+        resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._ambient = ambient
         self._allow_private = allow_private
-        self._resolver = resolver
+        self._resolver = resolver or Names()
         self._tls = tls
         self._timeout_s = timeout_s
 

@@ -11,10 +11,10 @@ proxy as they are: many proxies admit names only, and they may know what the loc
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from huahuo.actors.outside.names import Names, Resolver
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.imap.http_connect import connect_through
@@ -32,15 +32,6 @@ from huahuo.mailcheck.servers.proxies import Proxy
 
 _ADDRESSES_MAX = 6
 
-type Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host as texts, best first. Raises OSError if there are none."""
-
-
-async def system_resolver(host: str, port: int) -> list[str]:
-    """The running loop's own resolver: the machine's, or that of a simulated world."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -51,7 +42,7 @@ class Network:
 
     allow_private: bool = False
     ports: frozenset[int] = frozenset({993, 143})
-    resolver: Resolver = system_resolver
+    resolver: Resolver = field(default_factory=Names)
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     ambient: Ambient = field(default_factory=SystemAmbient)
 

@@ -28,6 +28,17 @@ async def test_an_empty_log_stands_at_zero_everywhere(engine: Engine) -> None:
         assert await log.verify() == 0
 
 
+async def test_a_log_knows_its_types_also_after_an_opening(engine: Engine) -> None:
+    async with opened(engine) as log:
+        written = event("a")
+        assert not log.has_type(written.type)
+        await log.append(append(written))
+        assert log.has_type(written.type)
+    async with opened(engine) as log:
+        assert log.has_type(written.type)
+        assert not log.has_type("never")
+
+
 async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -> None:
     async with opened(engine) as log:
         first = await log.append(append(event("a"), event("b"), event("a")))

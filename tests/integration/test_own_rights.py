@@ -70,6 +70,14 @@ async def test_a_user_who_publishes_ever_new_types_of_events_is_refused(
         with pytest.raises(CommandError, match="quota_exceeded"):
             await alice.send("publish", stream="room/1", type="said-too")
         await alice.send("publish", stream="room/1", type="said-7")
+    again = application(tmp_path, accounts, authorize=accounts.authorize)
+    async with running(again, "own port") as url, Client(url, token="alice-1") as alice:
+        for start in range(0, TYPES_PER_USER, 50):
+            events = [{"stream": "room/1", "type": f"says-{start + n}"} for n in range(50)]
+            await alice.send("publish", events=events)
+        with pytest.raises(CommandError, match="quota_exceeded"):
+            await alice.send("publish", stream="room/1", type="said-too")
+        await alice.send("publish", stream="room/1", type="said-7")  # it stands in the log
 
 
 async def test_a_users_own_stream_and_system_need_no_answer_of_authorize(

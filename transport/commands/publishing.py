@@ -73,7 +73,7 @@ class Publisher:
         self._ambient = ambient
         self._registry = registry
         self._maker = EventMaker(registry)
-        self._types = TypesOfUsers()
+        self._types = TypesOfUsers(log.has_type)
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before the service itself publishes. The gate asks for clients."""
         self.here: Callable[[], str] | None = None

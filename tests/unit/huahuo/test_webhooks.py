@@ -12,7 +12,7 @@ import pytest
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.webhooks import books, deliveries
-from huahuo.webhooks.hooks import HOOKS_PER_USER_MAX, WEBHOOKS
+from huahuo.webhooks.hooks import HOOKS_PER_DAY_MAX, HOOKS_PER_USER_MAX, WEBHOOKS
 from huahuo.webhooks.signing import secret_text, signed_headers
 from tests.support.worlds.hooks import URL, HookWorld, in_hooks
 
@@ -304,6 +304,25 @@ def test_a_user_has_a_bounded_number_of_hooks() -> None:
     in_hooks(test)
 
 
+def test_only_hooks_that_are_made_take_numbers_and_a_user_makes_a_bounded_number_a_day() -> None:
+    async def test(w: HookWorld) -> None:
+        for _ in range(HOOKS_PER_DAY_MAX // HOOKS_PER_USER_MAX):
+            asked = [w.ask("add_webhook", url=URL, types=["t"]) for _ in range(2 * HOOKS_PER_USER_MAX)]
+            told = await asyncio.gather(*asked)
+            made = [one["webhook_id"] for one in told if one["type"] == "webhook_added"]
+            assert len(made) == HOOKS_PER_USER_MAX
+            for number in made:
+                await w.ask("remove_webhook", webhook_id=number)
+        await w.crash()
+        refused = await w.ask("add_webhook", url=URL, types=["t"])
+        assert refused["code"] == "rate_limited"
+        assert (await w.add("t", who=BOB))["webhook_id"] == HOOKS_PER_DAY_MAX + 1
+        await w.pass_s(DAY_S)
+        assert (await w.add("t"))["webhook_id"] == HOOKS_PER_DAY_MAX + 2
+
+    in_hooks(test)
+
+
 def test_what_waits_and_what_is_dead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "WAITING_MAX", 3)
     monkeypatch.setattr(books, "DEAD_LETTERS_MAX", 2)
@@ -323,9 +342,11 @@ def test_what_waits_and_what_is_dead_is_bounded(monkeypatch: pytest.MonkeyPatch)
     in_hooks(test)
 
 
-def test_one_receiver_that_hangs_does_not_keep_others_waiting() -> None:
+@pytest.mark.parametrize("hooks", [1, 20])
+def test_one_receiver_that_hangs_does_not_keep_others_waiting(hooks: int) -> None:
     async def test(w: HookWorld) -> None:
-        await w.ask("add_webhook", url="https://down.example/", types=["t"])
+        for _ in range(hooks):
+            await w.ask("add_webhook", url="https://down.example/", types=["t"])
         await w.add("t", who=BOB, streams=["user/7"])
         hang = asyncio.Event()
         w.receiver.hold = lambda url: hang if "down" in url else None
@@ -334,5 +355,8 @@ def test_one_receiver_that_hangs_does_not_keep_others_waiting() -> None:
         await w.write("user/7")
         await w.pass_s(1)
         assert [url for _, url, _, _ in w.receiver.requests].count(URL) == 1
+        hang.set()
+        await w.pass_s(60)
+        assert len(w.receiver.requests) == 50 * hooks + 1
 
     in_hooks(test)
