@@ -28,7 +28,8 @@ def parse(raw: str | bytes) -> Kind | dict[str, Any]:
     except msgspec.ValidationError:
         message = _object_of(raw)
         if message.get("type") in NAMES:
-            return msgspec.convert(message, Union[KINDS])  # noqa: UP007  as above
+            known: Kind = msgspec.convert(message, Union[KINDS])  # noqa: UP007  as above
+            return known
         return message
 
 
