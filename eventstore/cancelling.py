@@ -16,6 +16,11 @@ async def cancel_all(tasks: Collection[asyncio.Future[Any]], timeout_s: float) -
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether somebody cancels this task, rather than what it calls something of its own."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    """Whether somebody cancels this task, rather than what it calls raises something of its own.
+
+    A coroutine whose loop was closed runs in no task: its `GeneratorExit` is such an end, too.
+    """
+    task = None if asyncio._get_running_loop() is None else asyncio.current_task()  # noqa: SLF001  never raises
+    if isinstance(error, asyncio.CancelledError):
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit) and task is None

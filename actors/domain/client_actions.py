@@ -120,8 +120,10 @@ class ClientActions:
                 more = () if fields is None else (struct_of(call.params, fields),)
                 try:
                     data = query.answer(held.state, call.principal, *more)
-                except SystemExit as error:
-                    raise HandlerExit(query.answer) from error
+                except Exception:
+                    raise
+                except BaseException as error:
+                    raise HandlerExit(query.answer, error) from error
                 stream = f"{entity.kind}/{key}"
                 body = msgspec.json.encode({"type": query.action, "data": data, "stream": stream, "seq": seq})
                 refuse_lost(body, data, f"{place_of(query.answer)}: data")

@@ -77,8 +77,10 @@ class EntityDecider(BoundedFold):
             return self._decided(state, command, context)
         except NotKnown:
             raise TimersMissing(f"{self.entity.kind}/{state.key}", state.timers) from None
-        except SystemExit as error:
-            raise HandlerExit(self._handlers.get(type(command.command))) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            raise HandlerExit(self._handlers.get(type(command.command)), error) from error
         finally:
             if before is not None and self._encode(state.state) != before:
                 state.state = self.unpack(before)
@@ -180,8 +182,10 @@ class EntityDecider(BoundedFold):
         for handler, event in own:
             try:
                 after = handler(after, event)
-            except SystemExit as error:
-                raise HandlerExit(handler) from error
+            except Exception:
+                raise
+            except BaseException as error:
+                raise HandlerExit(handler, error) from error
         if after.__class__ is not entity.state and not isinstance(after, entity.state):
             return None
         size = 0
@@ -221,8 +225,10 @@ class EntityDecider(BoundedFold):
         try:
             given = (state.key,) if self.entity.readers_take_id else ()
             return judge is not None and state.exists and bool(judge(state.state, who, *given))
-        except SystemExit as error:
-            raise HandlerExit(judge) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            raise HandlerExit(judge, error) from error
 
     def _decision_of(self, outcome: Any, command: Command | Emit) -> Decision:
         if isinstance(outcome, Decision):

@@ -14,10 +14,11 @@ class DefinitionError(Exception):
 
 
 class HandlerExit(Exception):  # noqa: N818  what the handler did
-    """A handler raised `SystemExit`. That ends all actors, so it is told as an exception like any other."""
+    """A handler raised what is no `Exception`. That would end all actors, so it is told as one."""
 
-    def __init__(self, handler: Any) -> None:
-        what = f"{place_of(handler)}: {getattr(handler, '__name__', 'a handler')} raises SystemExit"
+    def __init__(self, handler: Any, error: BaseException) -> None:
+        name = getattr(handler, "__name__", "a handler")
+        what = f"{place_of(handler)}: {name} raises {type(error).__name__}"
         super().__init__(f"{what}: raise Refused, or another exception")
 
 

@@ -104,8 +104,10 @@ class EntityFold:
             try:
                 body = event.body if event.version >= self.entity.version else self.today(event)
                 state.state = known.handler(state.state, known.decode(body))
-            except SystemExit as error:
-                raise HandlerExit(known.handler) from error
+            except Exception:
+                raise
+            except BaseException as error:
+                raise HandlerExit(known.handler, error) from error
             state.since += len(event.body)
         state.exists = True
         self._measure(state)
@@ -160,8 +162,10 @@ class EntityFold:
         handler = self._evolves[type(event)]
         try:
             return handler(state, event)
-        except SystemExit as error:
-            raise HandlerExit(handler) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            raise HandlerExit(handler, error) from error
 
     def dump(self, state: Held) -> bytes:
         """See `Fold`."""

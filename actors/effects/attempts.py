@@ -16,6 +16,7 @@ from huahuo.actors.effects.spec import Failure, backoff_s
 from huahuo.actors.effects.traced import TracesRuns, inside
 from huahuo.actors.entities.errors import EntityError
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import is_cancelled
 from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
 from huahuo.eventstore.port import Log
 
@@ -130,7 +131,9 @@ class Attempts:
                 run.close(CANCELLED)
                 raise
             failed = error
-        except (Exception, SystemExit) as error:  # noqa: BLE001  user code
+        except BaseException as error:  # user code
+            if is_cancelled(error):
+                raise
             failed = error
         finally:
             entry.settling = True

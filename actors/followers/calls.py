@@ -1,6 +1,5 @@
 """The calls of one follower's function: how long one runs, how many failed, and with what."""
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -43,7 +42,7 @@ class Calls:
         self._begun_ms = self._ambient.now_ms()
         try:
             await spec.call([self._read_event(event) for event in batch], run)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except BaseException as error:  # user code
             if is_cancelled(error):
                 raise
             self.failed += 1

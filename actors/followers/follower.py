@@ -249,7 +249,7 @@ class Follower:
             cursor = await self.spec.cursor()
             if not 0 <= cursor <= self._log.position:
                 raise ValueError(f"its own cursor is {cursor!r}, and the log ends at {self._log.position}")  # noqa: TRY301
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except BaseException as error:  # user code
             if is_cancelled(error):
                 raise
             self._misplaced += 1

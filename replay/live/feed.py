@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.core.page_joining import joined_of
+from huahuo.eventstore.core.receipts import is_receipt
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.live.sharing import SharedReads
@@ -282,6 +283,8 @@ class Feed:
 
     def _on_commit(self, events: Sequence[StoredEvent]) -> None:
         self._memo.clear()
+        if any(map(is_receipt, events)):
+            self._tail.lighten(0)  # it may hold what was pruned
         by_stream = self._tail.extend(events)
         if by_stream is not None:
             self._tell({**by_stream, LOG_STREAM: events})

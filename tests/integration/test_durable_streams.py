@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.model import Append, NewEvent
+from huahuo.transport.client.client import Client
 from huahuo.transport.durable_streams import reader
 from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.http import client
@@ -287,5 +289,29 @@ def test_a_stream_of_the_service_is_not_written_and_not_read_by_others() -> None
             assert (await alice.post("/ds/user/42", headers=JSON, content="[1]")).status_code == 405
             assert (await alice.delete("/ds/user/42")).status_code == 405
             assert [(await one.get("/ds/user/42")).status_code for one in (alice, bob)] == [200, 403]
+
+    run(main())
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5_000, "9" * 310])
+def test_a_number_that_no_double_holds_is_refused_and_one_in_the_log_blocks_no_reader(number: str) -> None:
+    async def main() -> None:
+        async with world() as w, http(w) as c:
+            told = await c.put(PATH, headers=JSON, content=f'[{{"a":{number}}}]')
+            assert (told.status_code, "out of range" in told.text) == (400, True)
+            await c.put(PATH, headers=JSON, content='[{"a":"1e999","b":1e308,"c":123456789012345678901}]')
+            assert (await c.post(PATH, headers=JSON, content=f"[[1,{number}]]")).status_code == 400
+            body = f'{{"type":"ds_message","timestamp":"2026-01-01T00:00:00.000Z","data":{number}}}'.encode()
+            stream = PATH.removeprefix("/")
+            await w.log.append(Append(ts_ms=0, events=(NewEvent(stream, "ds_message", body),)))
+            await w.log.append(
+                Append(
+                    ts_ms=0, events=(NewEvent(stream, "ds_message", b'{"type":"ds_message","data":"end"}'),)
+                )
+            )
+            async with Client(w.url, token=w.token(ADMIN)) as root, root.events("log", "start") as events:
+                async for event in events:
+                    if event.data.get("data") == "end":
+                        break
 
     run(main())

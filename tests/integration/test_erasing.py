@@ -147,3 +147,18 @@ async def test_an_export_has_all_that_is_kept_of_a_user_and_no_secret(tmp_path: 
     assert [one["seq"] for one in events] == list(range(1, len(events) + 1))
     assert b"secret-" not in whole
     assert target.stat().st_mode & 0o077 == 0
+
+
+async def test_a_reader_of_all_events_gets_none_of_an_erased_user(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s:
+        user_id = await lived(s)
+        async with s.client(9, admin=True) as root, root.events("log", "start") as before:
+            assert CANARY in str([(await anext(before)).data for _ in range(s.app.log.position)])
+            await root.send("erase_user", user_id=user_id)
+        newest, seen = s.app.log.position, ""
+        async with s.client(9, admin=True) as root, root.events("log", "start") as after:
+            async for event in after:
+                seen += str(event.data)
+                if event.seq == newest:
+                    break
+        assert CANARY not in seen

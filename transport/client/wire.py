@@ -1,13 +1,20 @@
 """Messages on the Python client's socket: decoding by the table of kinds, encoding. Pure."""
 
-from typing import Any, Union
+import json
+from typing import Any, Final, Union
 
 import msgspec
 
 from huahuo.transport.protocol.kinds import KINDS, NAMES, Kind
 
+_DIGITS_MAX: Final = 4_000
+"""Python reads no longer integer."""
 _known: msgspec.json.Decoder[Kind] = msgspec.json.Decoder(Union[KINDS])  # noqa: UP007  made from the table
 _object = msgspec.json.Decoder(dict[str, Any])
+_loose = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) < _DIGITS_MAX else float(digits)
+)
+"""Reads what a log may hold and `msgspec` does not: numbers that are infinite as a double."""
 
 
 def parse(raw: str | bytes) -> Kind | dict[str, Any]:
@@ -19,10 +26,18 @@ def parse(raw: str | bytes) -> Kind | dict[str, Any]:
     try:
         return _known.decode(raw)
     except msgspec.ValidationError:
-        message = _object.decode(raw)
+        message = _object_of(raw)
         if message.get("type") in NAMES:
-            raise
+            known: Kind = msgspec.convert(message, Union[KINDS])  # noqa: UP007  as above
+            return known
         return message
+
+
+def _object_of(raw: str | bytes) -> dict[str, Any]:
+    try:
+        return _object.decode(raw)
+    except msgspec.ValidationError:
+        return msgspec.convert(_loose.decode(raw if isinstance(raw, str) else raw.decode()), dict[str, Any])
 
 
 def encode(message: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from huahuo.actors.plugins.calls import (
     from_record,
 )
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.cancelling import is_cancelled
 from huahuo.eventstore.core.fair_executor import acting_for, acting_user
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate
 from huahuo.eventstore.port import Log
@@ -107,7 +108,7 @@ class Gate(RunningCommands):
         seen = 0 if self._settle is None else self._log.position  # read before the handler decides
         try:
             work = spec.handler(call)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  as of a coroutine
+        except BaseException as error:  # noqa: BLE001  as of a coroutine
             return self._soon(run, fault(call, error, self._ambient))
         if isinstance(work, OneAppend):
             return self._append(run, work)
@@ -240,5 +241,7 @@ class Gate(RunningCommands):
         """The answer of `work`, or an error if it raised. No exception text reaches the client."""
         try:
             return await work
-        except (Exception, SystemExit) as error:  # noqa: BLE001  each one has an answer
+        except BaseException as error:  # each one has an answer
+            if is_cancelled(error):
+                raise
             return fault(call, error, self._ambient)

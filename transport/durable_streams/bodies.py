@@ -14,8 +14,8 @@ import msgspec
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.durable_streams.asking import Wrong, bare_type
-from huahuo.transport.protocol.strict_json import depth_exceeds
-from huahuo.transport.words import http_zh
+from huahuo.transport.protocol.strict_json import depth_exceeds, has_number_out_of_range
+from huahuo.transport.words import en, http_zh
 
 JSON: Final = "application/json"
 CREATED, CLOSED, DELETED = "ds_created", "ds_closed", "ds_deleted"
@@ -102,6 +102,8 @@ def _messages(body: bytes, depth_max: int) -> list[bytes]:
         if depth_exceeds(body.decode("utf-8"), depth_max):
             raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.KEPT_TOO_DEEP.format(depth_max))
         plain = msgspec.json.format(body, indent=-1)
+        if has_number_out_of_range(plain):
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.NO_JSON_BODY.format(en.OUT_OF_RANGE))
         if plain[:1] != b"[":
             return [plain]
         found = [bytes(one) for one in msgspec.json.decode(plain, type=list[msgspec.Raw])]

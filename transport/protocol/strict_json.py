@@ -29,6 +29,7 @@ _AS_POWERS = bytes(ord("e") if code in b"eE" else zero for code, zero in enumera
 _POWERS_MAX = 64
 _POWERS_BYTES_MIN = 512
 """A shorter message has few such numbers, whatever it says."""
+_NUMBER = re.compile(rb"[0-9][0-9.eE+-]*")
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _HUGE = object()
 
@@ -184,6 +185,13 @@ def has_many_powers(data: str | bytes) -> bool:
         return False
     raw = data.encode(errors="replace") if isinstance(data, str) else data
     return _powers(raw) > _POWERS_MAX and _powers(_outside_strings(raw)) > _POWERS_MAX
+
+
+def has_number_out_of_range(data: bytes) -> bool:
+    """Whether valid JSON has a number that is infinite as a double, as `1e999` and 5,000 digits are."""
+    if not (_has_long_number(data) or _powers(data)):
+        return False
+    return any(math.isinf(float(number)) for number in _NUMBER.findall(_outside_strings(data)))
 
 
 def _powers(raw: bytes) -> int:

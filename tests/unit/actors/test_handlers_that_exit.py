@@ -1,6 +1,6 @@
-"""A handler that calls `sys.exit` costs its own command, and neither its entity nor the service."""
+"""A handler that raises what is no `Exception` costs its own command, neither its entity nor the service."""
 
-import sys
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,13 @@ from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import ALICE, BOB, Engine, in_engine
 
 
+class Odd(BaseException): ...
+
+
+ENDS = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, Odd]
+type End = type[BaseException]
+
+
 class Done(Event, type="door_done"):
     exits: bool = False
 
@@ -46,30 +53,30 @@ class Knock(Command, action="knock"): ...
 class Ring(Effect): ...
 
 
-def doors() -> Entity[Door]:
+def doors(end: End) -> Entity[Door]:
     door = Entity("door", Door)
 
     @door.evolve
     def done(state: Door, event: Done) -> Door:
         if event.exits:
-            sys.exit(3)
+            raise end
         return Door(state.uses + 1)
 
     @door.decide
     def use(state: Door, command: Use, ctx: Context) -> Outcome:
         if command.where == "decide":
-            sys.exit(3)
+            raise end
         return Decision(
             [Done(command.where == "evolve")], effects=[Ring()] if command.where == "effect" else []
         )
 
     @door.decide
     def failed(state: Door, command: EffectFailed, ctx: Context) -> Outcome:
-        return [Done() for _ in range(10)] if command.error_type == "SystemExit" else []
+        return [Done() for _ in range(10)] if command.error_type == end.__name__ else []
 
     @door.effect(retries=0)
     async def ring(job: Ring, run: Any) -> None:
-        sys.exit(3)
+        raise end
 
     @door.decide
     def knock(state: Door, command: Knock, ctx: Context) -> Outcome:
@@ -78,16 +85,17 @@ def doors() -> Entity[Door]:
     @door.readers
     def may_read(state: Door, who: Principal) -> bool:
         if who == BOB:
-            sys.exit(3)
+            raise end
         return True
 
     @door.query("get_door")
     def get_door(state: Door, who: Principal) -> object:
-        sys.exit(3)
+        raise end
 
     return door
 
 
+@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize(
     ("action", "fields", "handler"),
     [
@@ -96,44 +104,48 @@ def doors() -> Entity[Door]:
         ("get_door", {"door_id": 1}, "get_door"),
     ],
 )
-def test_the_handler_is_named_and_the_others_go_on(action: str, fields: Any, handler: str) -> None:
+def test_the_handler_is_named_and_the_others_go_on(action: str, fields: Any, handler: str, end: End) -> None:
     async def test(engine: Engine) -> None:
         await engine.send("use")
         with pytest.raises(
-            HandlerExit, match=rf"test_handlers_that_exit\.py:\d+: {handler} raises SystemExit"
+            HandlerExit, match=rf"test_handlers_that_exit\.py:\d+: {handler} raises {end.__name__}"
         ):
             await engine.send(action, **fields)
         assert (await engine.send("knock", door_id=1))["type"] == "success"
         assert (await engine.api.state("door", 1))[0] == Door(2)
 
-    in_engine(test, [doors()])
+    in_engine(test, [doors(end)])
 
 
-def test_readers_that_exit_are_a_fault_of_that_question() -> None:
+@pytest.mark.parametrize("end", ENDS)
+def test_readers_that_exit_are_a_fault_of_that_question(end: End) -> None:
     async def test(engine: Engine) -> None:
         await engine.send("use")
-        with pytest.raises(HandlerExit, match="may_read raises SystemExit"):
+        with pytest.raises(HandlerExit, match=f"may_read raises {end.__name__}"):
             await engine.send("knock", BOB, door_id=1)
         assert (await engine.send("knock", ALICE, door_id=1))["type"] == "success"
 
-    in_engine(test, [doors()])
+    in_engine(test, [doors(end)])
 
 
-def test_effects_followers_lists_and_authorize_that_exit_do_not_end_the_service(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ENDS)
+def test_effects_followers_lists_and_authorize_that_exit_do_not_end_the_service(
+    tmp_path: Path, end: End
+) -> None:
     def authorize(who: Principal, stream: str, right: str) -> bool:
-        sys.exit(3)
+        raise end
 
-    app = Huahuo(entities=[doors()], authorize=authorize)
+    app = Huahuo(entities=[doors(end)], authorize=authorize)
     delivered: list[int] = []
 
     @app.query("get_doors")
     def get_doors(who: Principal) -> Rows:
-        sys.exit(3)
+        raise end
 
     @app.follower("doors", kinds=["door"], retries=0)
     async def doors_out(events: Sequence[Followed]) -> None:
         if any(event.seq == 1 for event in events):
-            sys.exit(3)
+            raise end
         delivered.extend(event.seq for event in events)
 
     world = AppWorld(app, tmp_path / "data")
