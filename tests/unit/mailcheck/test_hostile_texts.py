@@ -16,11 +16,11 @@ from huahuo.mailcheck.checks.reading import fetched_mail
 from huahuo.mailcheck.codes.candidates import candidates
 from huahuo.mailcheck.codes.evidence import emphasised
 from huahuo.mailcheck.codes.finding import find_code
-from huahuo.mailcheck.codes.plain import TEXT_CHARS_MAX, plain
+from huahuo.mailcheck.codes.plain import plain
 from huahuo.mailcheck.codes.words import STRONG, WEAK
 from huahuo.mailcheck.finding import entries
 from huahuo.mailcheck.finding.entries import entry_of
-from huahuo.mailcheck.mime.shown import shown_text
+from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX, shown_text
 from huahuo.mailcheck.tables.records import MailRecord
 
 _LONG_REFERENCE = "<p>Your verification code: 482913 &#" + "1" * 5000 + ";</p>"
