@@ -15,7 +15,7 @@ from huahuo.mailcheck.mime.shown import shown_text
 
 _ROOT = Path(__file__).parent.parent
 _CORPUS = _ROOT / "tests/unit/mailcheck/code_mails"
-TUNED = (_CORPUS / "tuned", _CORPUS / "apart_mended", _CORPUS / "shown_tuned")
+TUNED = (_CORPUS / "tuned", _CORPUS / "apart_mended")
 _RIDGE = 1.0
 _STEPS = 12
 

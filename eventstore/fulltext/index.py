@@ -26,8 +26,11 @@ from huahuo.eventstore.fulltext.asking import KEY_MARK, marks_of, match_of
 from huahuo.eventstore.fulltext.model import Ask, Entry, Found, Place
 from huahuo.eventstore.fulltext.words import words_of
 
-FORMAT: Final = 2
-"""Changes with the tables and with `words_of`. An index of another format is made anew."""
+FORMAT: Final = 3
+"""Changes with the tables, with `words_of` and with what text an entry has.
+
+An index of another format is made anew.
+"""
 ONE_OF_MAX: Final = 200
 """Keys of which one must match. More are better sifted by the caller."""
 _SLOTS: Final = 64

@@ -69,6 +69,7 @@ _EXAMPLE_AFTER = re.compile(
     r"[^\w\n.!?]{0,4}(?:のような|といった|[과와]? ?같은|जैस[ेाी]|gibi(?![^\W\d_])|这样的|这类|之类)"
 )
 _EXAMPLE_CHARS = 32
+_WARNING_CHARS = 8 * 1024
 _MASKED = re.compile(r"(?:[*•…]|(?:[*•]{2,}|…) )$")
 _MASKED_ON = re.compile(r" ?[*•]{2,}[ *•]{0,8}[0-9]")
 """After a number: it goes on behind what is hidden."""
@@ -160,7 +161,7 @@ def _is_example(lower: str, candidate: Candidate) -> bool:
     begin = max(0, candidate.start - _EXAMPLE_CHARS)
     if _EXAMPLE.search(lower, begin, candidate.start) or _EXAMPLE_AFTER.match(lower, candidate.end):
         return True
-    return "123456789".startswith(candidate.text) and mentions(lower, FRAUD, wide=True)
+    return "123456789".startswith(candidate.text) and mentions(lower[:_WARNING_CHARS], FRAUD, wide=True)
 
 
 def is_of_thing(shown: str, lower: str, word: Announcement) -> bool:
