@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from huahuo.mailcheck.imap.network import Network, Resolver
+from huahuo.actors.outside.names import Resolver
+from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.servers.faults import ConnectFailed, DnsFailed, HostRefused
 from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, refusal
 from tests.support.patience import WITHIN_S
