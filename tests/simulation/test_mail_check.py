@@ -1,6 +1,7 @@
 """Checks in a simulated network: every mail once and in order, whatever the server and the network do."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,9 +10,18 @@ from simloop import SimLoop
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.imap.network import Network
 from tests.support.drivers.checks import Report, checked, target
 from tests.support.models.model_imap import ModelImap
 
+
+async def _resolved(host: str, port: int) -> list[str]:
+    """By the names of the simulated network."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+NETWORK = Network(allow_private=True, resolver=_resolved)
 LIMITS = CheckLimits(batch_mails_max=3)
 SUBJECTS = [f"nonce {n}" for n in range(10)]
 
@@ -69,6 +79,7 @@ async def until_done(book: Book) -> list[str]:
                 book.cursor,
                 report=book,
                 limits=LIMITS,
+                network=NETWORK,
                 ambient=FakeAmbient(),
             )
         except CheckFailed as failed:
@@ -128,7 +139,7 @@ def test_a_refused_login_and_a_throttled_one_are_told_apart() -> None:
         for text, status in (("[AUTHENTICATIONFAILED] no", "need_reauth"), ("[LIMIT] too many", "error")):
             imap.refuse_login = text
             with pytest.raises(CheckFailed) as failed:
-                await checked(target(143, host="imap"), ambient=FakeAmbient())
+                await checked(target(143, host="imap"), network=NETWORK, ambient=FakeAmbient())
             assert failed.value.outcome.status == status
 
     simulated(0, test)
@@ -138,7 +149,9 @@ def test_two_hundred_checks_at_a_time_all_end() -> None:
     async def test(loop: SimLoop, imap: ModelImap) -> None:
         reports = [Report() for _ in range(200)]
         there = target(143, host="imap")
-        await asyncio.gather(*(checked(there, report=one, ambient=FakeAmbient()) for one in reports))
+        await asyncio.gather(
+            *(checked(there, report=one, network=NETWORK, ambient=FakeAmbient()) for one in reports)
+        )
         assert all(report.subjects == SUBJECTS for report in reports)
 
     simulated(0, test)
