@@ -204,7 +204,7 @@ def _enter(cgroup: Path) -> None:
 
 @contextlib.contextmanager
 def memory_cgroup(bytes_max: int) -> Iterator[Path | None]:
-    """A cgroup with that much memory, for processes that have ended before it does; None: none can be made."""
+    """A cgroup with that much memory; its processes must end before it. None: none can be made."""
     root, most = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
     if not root.is_dir():
         root, most = Path("/sys/fs/cgroup"), "memory.max"

@@ -33,7 +33,7 @@ _UNKNOWN_BYTES: Final = 512 << 20
 
 
 def limit_bytes(root: Path = Path("/")) -> int:
-    """The memory that this process may have: the least limit of its cgroups (version 2 or 1), or all there is."""
+    """The memory that this process may have: the least limit of its cgroups, or all that there is."""
     found = (
         [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
         if hasattr(os, "sysconf")

@@ -38,8 +38,9 @@ _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request. `purse`, `load`: its parts of the user's bytes, of its answer and of its body; close it after the answer.
+    """An admitted request; close it after the answer.
 
+    `purse` and `load`: what its answer and its body take of the user's bytes.
     `speech`: says messages in the language that the client prefers.
     """
 

@@ -69,8 +69,8 @@ class AsgiSocket:
 
     __slots__ = (
         "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",
-        "_settings", "_unwrapped", "address", "close_code", "listener", "negotiated", "out", "over_limit",
-        "root", "trusted",
+        "_settings", "_unwrapped", "address", "close_code", "listener", "load", "negotiated", "out",
+        "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(

@@ -54,7 +54,8 @@ class Answering:
     """See the module."""
 
     __slots__ = (
-        "_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_weights", "_wires", "_ws",
+        "_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_weights", "_wires",
+        "_ws",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +82,10 @@ class Answering:
         self._answered: list[tuple[Execute | Record, Reply]] = []
 
     def execute(self, asked: Execute, size: int) -> None:
-        """Begin a command or a query, of a message of `size` bytes. The query of a client that is gone is not answered."""
+        """Begin a command or a query, of a message of `size` bytes.
+
+        The query of a client that is gone is not answered.
+        """
         if asked.spec.query:
             if not self._ws.is_open:
                 return

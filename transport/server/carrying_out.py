@@ -59,7 +59,10 @@ class CarryingOut:
         return self._answers
 
     def do(self, todo: Iterable[Output], size: int = 0) -> outputs.Verify | outputs.LookUp | None:
-        """Carry out `todo`, for a message of `size` bytes. `Verify` and `LookUp` are returned for the caller to do."""
+        """Carry out `todo`. `Verify` and `LookUp` are returned for the caller to do.
+
+        `size`: of the message that asked for it.
+        """
         asked = None
         frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:

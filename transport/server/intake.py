@@ -1,4 +1,4 @@
-"""One budget of bytes for all that is on its way in: bodies and messages, from their first bytes to their commit.
+"""One budget of bytes for all that is on its way in, from its first bytes to its commit.
 
 A body is counted by its head, before it is read, with all that will be made of it: parsed values, events, and
 what waits at the writer. What finds no room is not read. A user may have as much as all together leave free:
@@ -16,7 +16,7 @@ from typing import Final
 from huahuo.transport.server.metrics import Metrics
 
 SMALL_BYTES: Final = 16 << 10
-"""A message up to this size is counted, and does not wait: it is in memory already, and its number is bounded."""
+"""A message up to this size is counted, and does not wait: it is in memory already, and one of few."""
 ROOM_S: Final = 10.0
 """A body waits for room at most this long, unread."""
 _RAW: Final = 2
