@@ -101,6 +101,8 @@ def _add_storm_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--users", help="how many users storm, by comma (default 1,100)")
     group.add_argument("--mailboxes", type=int, help="of all users together; many_mailboxes: of the one user")
     group.add_argument("--seconds", type=float, help="how long a storm goes on")
+    group.add_argument("--workers", type=int, default=1, help="of the service")
+    group.add_argument("--memory-mib", type=int, default=512, help="what the service has; 0: all there is")
     group.add_argument("--after-s", type=float, help="when memory is looked at after a storm, seconds")
 
 
@@ -112,6 +114,8 @@ def _storm_sizes(arguments: argparse.Namespace) -> StormSizes:
         users=_numbers(arguments.users),
         connections=None if connections is None else connections[0],
         mailboxes=arguments.mailboxes,
+        workers=arguments.workers,
+        memory_mib=arguments.memory_mib,
         seconds=arguments.seconds,
         after_s=arguments.after_s,
     )

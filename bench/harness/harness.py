@@ -34,6 +34,9 @@ class StormSizes:
     """Of each user."""
     mailboxes: int | None = None
     """Of all users together."""
+    workers: int = 1
+    memory_mib: int = 512
+    """What the service has; 0: all that there is."""
     seconds: float | None = None
     after_s: float | None = None
     """How long after a storm memory is looked at."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -167,8 +167,21 @@ class Child:
 class Server:
     """A process that listens; its own command line says where."""
 
-    def __init__(self, command: Sequence[str], port: int, *, environ: dict[str, str] | None = None) -> None:
-        self._process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        *,
+        environ: dict[str, str] | None = None,
+        cgroup: Path | None = None,
+    ) -> None:
+        """`cgroup`: where it lives, from its first instruction."""
+        self._process = subprocess.Popen(
+            command,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=None if cgroup is None else lambda: _enter(cgroup),  # noqa: PLW1509  before any thread
+        )
         self.pid = self._process.pid
         deadline_s = time.monotonic() + 20
         while True:
@@ -183,6 +196,45 @@ class Server:
         """Kill it. Idempotent."""
         self._process.kill()
         self._process.wait()
+
+
+def _enter(cgroup: Path) -> None:
+    (cgroup / "cgroup.procs").write_text("0", encoding="ascii")
+
+
+@contextlib.contextmanager
+def memory_cgroup(bytes_max: int) -> Iterator[Path | None]:
+    """A cgroup with that much memory; its processes must end before it. None: none can be made."""
+    root, most = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+    if not root.is_dir():
+        root, most = Path("/sys/fs/cgroup"), "memory.max"
+    made = root / f"huahuo-bench-{os.getpid()}"
+    try:
+        made.mkdir()
+    except OSError:
+        yield None
+        return
+    try:
+        try:
+            (made / most).write_text(str(bytes_max), encoding="ascii")
+        except OSError:
+            yield None
+        else:
+            yield made
+    finally:
+        made.rmdir()
+
+
+def await_end(pids: Iterable[int]) -> None:
+    """Wait until these have ended: the children of one that was killed."""
+    for pid in pids:
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 def free_port() -> int:

@@ -1,10 +1,16 @@
 """The expensive requests of `bench storms` over plain HTTP. Pure."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from bench.questions.storm_requests import LISTED_EVENTS, REQUESTS, Sender
+from bench.questions.storm_requests import (
+    LISTED_EVENTS,
+    LONG_BYTES,
+    LONG_TEXT,
+    REQUESTS,
+    Sender,
+    long_json,
+)
 
 _USERS = 64
 _PADDING = "x" * 256
@@ -17,7 +23,7 @@ def _get(target: str, *headers: str) -> _Made:
 
 
 def _post(target: str, body: Any, *headers: str) -> _Made:
-    return "POST", target, json.dumps(body).encode(), headers
+    return "POST", target, long_json(body), headers
 
 
 def _command(name: str) -> Callable[[Sender, int], _Made]:
@@ -53,6 +59,18 @@ def _append(sender: Sender, number: int) -> _Made:
     return ("POST" if number else "PUT", target, _PADDING.encode() * 16 if number else b"", (kind,))
 
 
+def _own(kind: str, *, body: bytes) -> Callable[[Sender, int], _Made]:
+    """To a stream of the user's own."""
+
+    def made(sender: Sender, number: int) -> _Made:
+        target = f"/ds/user/{sender.user}/{kind.rpartition('/')[2]}-{sender.connection}"
+        return ("POST" if number else "PUT", target, body if number else b"", (f"Content-Type: {kind}",))
+
+    return made
+
+
+_ITEM = b'"%b"' % (b"x" * 87)
+
 HTTP_REQUESTS: dict[str, Callable[[Sender, int], _Made]] = {
     "http pages": _command("pages"),
     "http exports": _command("exports"),
@@ -65,9 +83,15 @@ HTTP_REQUESTS: dict[str, Callable[[Sender, int], _Made]] = {
     "acks": lambda s, n: _post("/acks", {"client": f"storm-{n % _USERS}", "cursors": {s.stream: 1}}),
     "logins": _login,
     "ds appends": _append,
+    "ds json": _own("application/json", body=b"[%b]" % b",".join([_ITEM] * (LONG_BYTES // 90))),
+    "ds bytes": _own("application/octet-stream", body=b"\xff" * LONG_BYTES),
+    "http long commands": _command("long commands"),
+    "http long publishes": lambda _s, _n: _post(
+        "/publish", {"stream": "group/storm", "type": "storm", "fields": {"body": LONG_TEXT}}
+    ),
 }
 """By name; none of them is a name in `storm_requests.REQUESTS`."""
-HTTP_ADMIN_ONLY = frozenset({"http publishes", "ds appends"})
+HTTP_ADMIN_ONLY = frozenset({"http publishes", "http long publishes", "ds appends"})
 
 
 def http_request(name: str, sender: Sender, number: int, token: str) -> bytes:

@@ -10,12 +10,13 @@ IDS = 1_000
 IMPORT_LINES = 2_000
 """At most; a user with fewer mailboxes imports as many as it has."""
 PUBLISHED_BYTES = 16 << 10
+LONG_BYTES = 900_000
 LISTED_EVENTS = 64
 """Of one `publish` with a list, of 256 bytes each."""
 PAGE_ROWS = 2_000
 _STREAMS = 200
 _PADDING = "x" * PUBLISHED_BYTES
-ADMIN_ONLY = frozenset({"audit", "lists of events", "publishes", "subscribes"})
+ADMIN_ONLY = frozenset({"audit", "lists of events", "long publishes", "publishes", "subscribes"})
 """What only an admin may do: these storms come from admins."""
 
 
@@ -94,6 +95,27 @@ def _label_all(_sender: Sender, number: int) -> dict[str, Any]:
     return {"action": "label_emails", "filter": {"text": "@"}, "note": note, "group": f"g{number % 5}"}
 
 
+def _webhook(_sender: Sender, number: int) -> dict[str, Any]:
+    return {"action": "add_webhook", "url": f"https://storm.example/{number}"}
+
+
+LONG_TEXT = "A" * (LONG_BYTES // 6)
+"""As `long_json` writes it, each letter has six bytes."""
+
+
+def _long_command(_sender: Sender, _number: int) -> dict[str, Any]:
+    return {"action": "import_emails", "mail_type": "imap", "data": LONG_TEXT}
+
+
+def _long_publish(_sender: Sender, _number: int) -> dict[str, Any]:
+    return {"action": "publish", "stream": "group/storm", "type": "storm", "body": LONG_TEXT}
+
+
+def long_json(value: object) -> bytes:
+    """As JSON, with a long text in it escaped letter by letter."""
+    return json.dumps(value).replace(LONG_TEXT, "\\u0041" * len(LONG_TEXT)).encode()
+
+
 REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "lists": lambda _sender, _number: {"action": "get_all_emails"},
     "snapshots": lambda s, _: {"action": "subscribe", "stream": s.stream, "after": "snapshot"},
@@ -113,12 +135,15 @@ REQUESTS: dict[str, Callable[[Sender, int], dict[str, Any]]] = {
     "watches": _watch,
     "adds": _add,
     "lists of events": _list_of_events,
+    "webhooks": _webhook,
+    "long commands": _long_command,
+    "long publishes": _long_publish,
 }
 
 
 def message(name: str, sender: Sender, number: int) -> bytes:
     """Request `number` of a sender, with an id."""
-    return json.dumps(REQUESTS[name](sender, number) | {"id": f"{number}"}).encode()
+    return long_json(REQUESTS[name](sender, number) | {"id": f"{number}"})
 
 
 def sign_in(name: str, sender: Sender, token: str) -> bytes:

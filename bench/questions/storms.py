@@ -27,7 +27,16 @@ from typing import Any
 
 from bench.harness.answers import answer
 from bench.harness.harness import Metric, Options, Sheet
-from bench.harness.procs import Child, Server, free_port, resident_bytes, threads_ms
+from bench.harness.procs import (
+    Child,
+    Server,
+    await_end,
+    children,
+    free_port,
+    memory_cgroup,
+    resident_bytes,
+    threads_ms,
+)
 from bench.questions.bystanders import Bystanders, Measured, quantile
 from bench.questions.storm_driver import MAIL_HOSTS, MIXED, Storm
 from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
@@ -49,6 +58,7 @@ _PUBLISHER, _READER = 900_001, 900_002
 _MIB = 1 << 20
 METRICS = (
     Metric("calm", "ms, publish to receive p50", higher_is_better=False),
+    Metric("calm_p99", "ms", higher_is_better=False),
     Metric("p50", "ms", higher_is_better=False),
     Metric("times", "calm", higher_is_better=False),
     Metric("p99", "ms", higher_is_better=False),
@@ -62,6 +72,7 @@ METRICS = (
     Metric("before", "MiB", higher_is_better=False),
     Metric("top", "MiB", higher_is_better=False),
     Metric("after", "MiB", higher_is_better=False),
+    Metric("disk", "MiB on the disk that the storm added", higher_is_better=False),
     Metric("asked", "1/s"),
     Metric("answered", "1/s"),
     Metric("refused", "1/s", higher_is_better=False),
@@ -82,6 +93,8 @@ class Sizes:
     calm_s: float
     seconds: float
     after_s: float
+    workers: int = 1
+    memory_mib: int = 0
 
 
 def run(options: Options) -> list[Sheet]:
@@ -93,12 +106,17 @@ def run(options: Options) -> list[Sheet]:
         mailboxes=wanted.mailboxes or (60 if quick else 20_000),
         calm_s=0.2 if quick else 4.0,
         seconds=wanted.seconds or (0.3 if quick else 8.0),
+        workers=wanted.workers,
+        memory_mib=wanted.memory_mib,
         after_s=(0.1 if quick else 60.0) if wanted.after_s is None else wanted.after_s,
     )
     sheets = []
     for shift, users in enumerate(wanted.users or ((1, 3) if quick else (1, 100))):
         title = f"{users} user{'s' if users > 1 else ''} with {sizes.connections} connections each, "
         sheet = Sheet(f"{title}{sizes.mailboxes:,} mailboxes in all, {sizes.seconds:g} s", METRICS)
+        with memory_cgroup(1 << 50) as cgroup:
+            how = "in a cgroup" if cgroup else "said by a setting alone, since no cgroup can be made"
+        sheet.note(f"{sizes.memory_mib or 'all'} MiB of memory, {how}; workers: {sizes.workers}")
         sheet.note("one round; times: by how much the bystanders' p50 grew")
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             scene = Scene.make(Path(folder), users, sizes)
@@ -156,13 +174,15 @@ class Scene:
         serve = [sys.executable, "-m", "huahuo", "serve", "--data", str(data), "--port", str(port)]
         driver = [sys.executable, "-m", "bench.questions.storm_driver", str(self.mail_port)]
         try:
-            server = Server(serve, port, environ=_environ())
-            try:
-                with Child(driver) as child:
-                    case = Case(server.pid, port, child, sizes)
+            with memory_cgroup((sizes.memory_mib << 20) or 1 << 50) as cgroup, Child(driver) as child:
+                server = Server(serve, port, environ=_environ(sizes), cgroup=cgroup)
+                try:
+                    case = Case(server.pid, port, data, child, sizes)
                     figures = asyncio.run(case.run(request, variant, self._users(request)))
-            finally:
-                server.stop()
+                finally:
+                    workers = children(server.pid)
+                    server.stop()
+                    await_end(workers)
         finally:
             shutil.rmtree(data)
         sheet.add(f"{request}, {variant}", **figures)
@@ -188,6 +208,7 @@ class Case:
 
     pid: int
     port: int
+    data: Path
     child: Child
     sizes: Sizes
 
@@ -201,7 +222,8 @@ class Case:
         async with Bystanders(self.port, publisher, reader, spent_ms) as bystanders:
             await bystanders.measure(PER_S, sizes.calm_s / 4)  # what is needed only once is made
             calm = await bystanders.measure(PER_S, sizes.calm_s)
-            before = top = resident_bytes(self.pid)
+            before = top = self._resident()
+            disk = _size(self.data)
             timeout_s = sizes.seconds + _MAKE_TIMEOUT_S
             ask = partial(asyncio.to_thread, self.child.ask, timeout_s)
             connections = sizes.connections
@@ -210,19 +232,24 @@ class Case:
             measuring = asyncio.create_task(bystanders.measure(PER_S, sizes.seconds))
             while not (told.done() and measuring.done()):
                 await asyncio.sleep(_SAMPLE_S)
-                top = max(top, resident_bytes(self.pid))
+                top = max(top, self._resident())
             counts, measured = await told, await measuring
             loop = asyncio.get_running_loop()
             until_s = loop.time() + sizes.after_s
             while loop.time() < until_s:
                 await asyncio.sleep(_SAMPLE_S)
-                top = max(top, resident_bytes(self.pid))
-            after = resident_bytes(self.pid)
+                top = max(top, self._resident())
+            after = self._resident()
         return self._figures(calm, measured, counts) | {
             "before": before / _MIB,
             "top": top / _MIB,
             "after": after / _MIB,
+            "disk": (_size(self.data) - disk) / _MIB,
         }
+
+    def _resident(self) -> int:
+        """Of the service and its workers."""
+        return sum(map(resident_bytes, (self.pid, *children(self.pid))))
 
     def _figures(self, calm: Measured, measured: Measured, counts: dict[str, float]) -> dict[str, float]:
         assert measured.receipts, "no event of the bystanders arrived"
@@ -231,6 +258,7 @@ class Case:
         calm_ms, p50_ms = quantile(calm.receipts, 0.5), quantile(measured.receipts, 0.5)
         return {
             "calm": calm_ms,
+            "calm_p99": quantile(calm.receipts, 0.99),
             "p50": p50_ms,
             "times": p50_ms / calm_ms,
             "p99": quantile(measured.receipts, 0.99),
@@ -252,10 +280,22 @@ class Case:
         }
 
 
-def _environ() -> dict[str, str]:
+def _size(data: Path) -> int:
+    return sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
+
+
+def _environ(sizes: Sizes) -> dict[str, str]:
     """Default limits whatever the environment says; checks may reach the mail server of the driver."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return ours | ENVIRON | {"HUAHUO_MAIL_ALLOW_PRIVATE": "1", "HUAHUO_LOG_LEVEL": "error"}
+    return (
+        ours
+        | ENVIRON
+        | {"HUAHUO_MAIL_ALLOW_PRIVATE": "1", "HUAHUO_LOG_LEVEL": "error"}
+        | {
+            "HUAHUO_WORKERS": str(sizes.workers),
+            "HUAHUO_MEMORY_BYTES_MAX": str(sizes.memory_mib << 20),
+        }
+    )
 
 
 async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:

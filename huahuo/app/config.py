@@ -161,6 +161,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="bytes such sockets may hold together; beyond it the fullest are cut off",
         ),
     ] = _WIRE.lobby_bytes_max
+    memory_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="bytes of memory the service may use: an eighth is for what is on its way in, at most"
+            " 512 MiB; 0: the limit of its cgroup, else what the machine has",
+        ),
+    ] = 0
     entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
     entity_idle_s: Annotated[
         float, Meta(ge=1, le=SECONDS_MAX, description="seconds after which an idle one leaves memory")

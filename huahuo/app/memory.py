@@ -5,10 +5,12 @@ use. Both are corrected while the loop has little to do.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -27,6 +29,34 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of `mallopt`, from malloc.h."""
 _LARGE_BYTES: Final = 1 << 20
 _ARENAS: Final = 2
+_UNKNOWN_BYTES: Final = 512 << 20
+
+
+def limit_bytes(root: Path = Path("/")) -> int:
+    """The memory that this process may have: the least limit of its cgroups, or all that there is."""
+    found = (
+        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+        if hasattr(os, "sysconf")
+        else [_UNKNOWN_BYTES]
+    )
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text("utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            top = root / "sys/fs/cgroup" / ("memory" if kinds else "")
+            inner = top / path.lstrip("/")  # in a container it may be the top itself
+            for group in (inner, *inner.parents):
+                if group.is_relative_to(top):
+                    found += _limit(group / ("memory.limit_in_bytes" if kinds else "memory.max"))
+    return min(found)
+
+
+def _limit(file: Path) -> list[int]:
+    try:
+        return [int(file.read_text("ascii"))]
+    except (OSError, ValueError):  # it has none, or "max"
+        return []
 
 
 def tune_allocator() -> None:

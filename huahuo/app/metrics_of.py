@@ -61,6 +61,7 @@ def bounds(metrics: Metrics, server: Server, gate: Gate, directory: Directory, p
         "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
     )
     metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
+    server.intake.measured(metrics)
     metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
     metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
     metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)

@@ -9,6 +9,7 @@ import uvloop
 
 from huahuo.actors.plugins.principal import Principal
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.intake import weight
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
@@ -382,10 +383,10 @@ def test_a_body_that_does_not_come_holds_nothing() -> None:
             _, down = await asyncio.open_connection("127.0.0.1", w.port)
             head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ADMIN)}\r\n"
             down.write(head.encode() + b"Content-Length: 900000\r\n\r\n{")
-            await until(lambda: w.server.budget.used)
-            assert w.server.budget.used == 900_000
+            await until(lambda: w.server.intake.used)
+            assert w.server.intake.of("user:1") == weight(900_000), "before any of it was read"
             down.close()
-            await until(lambda: not w.server.budget.used)
+            await until(lambda: not w.server.intake.used)
 
     run(main())
 

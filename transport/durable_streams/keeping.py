@@ -31,6 +31,9 @@ _SEEN_PART: Final = 10
 """Reading is noted on the disk when a tenth of the TTL has passed; a restart forgets no more than that."""
 
 
+type Ended = Callable[[object], None]
+
+
 class _Entry:
     """What is known of one stream. `head`: the seq of its newest event when `state` was true."""
 
@@ -83,15 +86,20 @@ class Keeping:
         if now_ms - entry.kept_seen_ms >= ttl_ms // _SEEN_PART:
             await self._alone(path, lambda: self._keep_seen(path, entry))
 
-    async def create(self, path: str, asked: Creation, body: bytes, by: str) -> tuple[State, bool]:
-        """The stream, and whether it is new. Raises Wrong: another one is there."""
-        return await self._alone(path, lambda: self._create(path, asked, body, by))
+    async def create(
+        self, path: str, asked: Creation, body: bytes, by: str, ended: Ended
+    ) -> tuple[State, bool]:
+        """The stream, and whether it is new. Raises Wrong: another one is there.
+
+        `ended`: called when the work has ended, also if who asked for it left before.
+        """
+        return await self._alone(path, lambda: self._create(path, asked, body, by), ended)
 
     async def add(
-        self, path: str, asked: Addition, body: bytes, by: str
+        self, path: str, asked: Addition, body: bytes, by: str, ended: Ended
     ) -> tuple[State, Accepted | Repeated, Producer | None]:
         """Append, close, or both. The state after it, what was decided, and the place of the producer."""
-        return await self._alone(path, lambda: self._add(path, asked, body, by))
+        return await self._alone(path, lambda: self._add(path, asked, body, by), ended)
 
     async def delete(self, path: str, by: str) -> None:
         """Forget the stream. Raises Wrong: there is none."""
@@ -99,11 +107,13 @@ class Keeping:
 
     # One at a time ------------------------------------------------------------------------------------
 
-    async def _alone[T](self, path: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _alone[T](self, path: str, work: Callable[[], Awaitable[T]], ended: Ended | None = None) -> T:
         """Do it whole, even if who asked for it leaves."""
         task: asyncio.Task[T] = asyncio.create_task(self._locked(path, work))
         self._working.add(task)
         task.add_done_callback(self._worked)
+        if ended is not None:
+            task.add_done_callback(ended)
         return await asyncio.shield(task)
 
     def _worked(self, task: asyncio.Task[object]) -> None:

@@ -197,7 +197,7 @@ class Serving:
 
     async def _put(self, visit: Visit, path: str, body: bytes) -> Answer:
         asked = asking.creation_of(visit.request)
-        state, new = await self.keeping.create(path, asked, body, visit.principal.name)
+        state, new = await self.keeping.create(path, asked, body, visit.principal.name, visit.load.share())
         headers = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE), *state.headers)
         if not new:
             return Answer(HTTPStatus.OK, headers)
@@ -205,7 +205,9 @@ class Serving:
 
     async def _post(self, visit: Visit, path: str, body: bytes) -> Answer:
         asked = asking.addition_of(visit.request)
-        state, found, producer = await self.keeping.add(path, asked, body, visit.principal.name)
+        state, found, producer = await self.keeping.add(
+            path, asked, body, visit.principal.name, visit.load.share()
+        )
         kept = ("Cache-Control", NO_STORE)
         if isinstance(found, Repeated):
             return Answer(found.status, (kept, *found.headers))

@@ -22,6 +22,7 @@ from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
 from huahuo.transport.http.tickets import Tickets
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.budget import Purse
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.judged_tokens import note_verdict
 from huahuo.transport.server.server import Server
 from huahuo.transport.session.speech import REFUSED, Speech
@@ -37,8 +38,9 @@ _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request. `purse`: its part of the user's bytes; close it after the answer.
+    """An admitted request; close it after the answer.
 
+    `purse` and `load`: what its answer and its body take of the user's bytes.
     `speech`: says messages in the language that the client prefers.
     """
 
@@ -49,6 +51,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     cors: Headers
     purse: Purse
+    load: Load
     speech: Speech
     stranger: bool = False
     """Nobody signed in, and the route takes anyone."""
@@ -62,6 +65,11 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     def payer(self) -> str:
         """The user whose time it takes. "": nobody's, since a node asks for users whom that node charges."""
         return "" if self.route.target is Target.NODE else self.verified.principal.name
+
+    def close(self) -> None:
+        """It was answered, or its client has left."""
+        self.purse.close()
+        self.load.close()
 
     def __repr__(self) -> str:
         return f"Visit({self.request.method} {self.route.target.name} of {self.principal.name})"
@@ -127,7 +135,7 @@ class Admission:
         return Visit(
             request=request, route=route, token="", verified=found, address=address, cors=(),
             purse=self._wires.supply.budget.purse(found.principal.name),
-            speech=self.speech_of(request, route),
+            load=Load(self._wires.supply.intake, found.principal.name), speech=self.speech_of(request, route),
         )  # fmt: skip
 
     async def _admitted_later(
@@ -195,10 +203,11 @@ class Admission:
         wait_s = self._users.take(name, self._wires.ambient.monotonic_s())
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER, retry_s=wait_s)
-        purse = self._wires.supply.budget.purse(name)
+        supply = self._wires.supply
         return Visit(
             request=request, route=route, token=token, verified=verified, address=address, cors=cors,
-            purse=purse, speech=self.speech_of(request, route),
+            purse=supply.budget.purse(name), load=Load(supply.intake, name),
+            speech=self.speech_of(request, route),
             stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
 

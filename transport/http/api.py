@@ -46,6 +46,7 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
 from huahuo.transport.protocol.problem import PROBLEM
 from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.intake import ROOM_S
 from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.turns import Crowded
@@ -139,8 +140,10 @@ class Api:
         most = self._wires.shared.settings.message_bytes_max
         return BODY_BYTES_MAX if visit.route.target is Target.LOGIN else most
 
-    def make_room(self, visit: Visit, size: int) -> Answer | None:
-        """Reserve room for a body of the user; the refusal if it is coded, too large, or there is none.
+    def make_room(self, visit: Visit, size: int, held: int) -> Answer | Awaitable[Answer | None] | None:
+        """Make room for a body; the refusal if it is coded, too large, or finds no room in time.
+
+        `held`: what was read of it. The bodies of nodes have a bound of their own.
 
         A plug-in gets its bodies as they came, with their headers.
         """
@@ -152,10 +155,15 @@ class Api:
                 ErrorCode.BAD_MESSAGE, http_zh.BODY_CODED, status=status, headers=plain, ends=True
             )
             return told(visit.route, coded, visit.speech).adding(visit.cors)
-        if not visit.purse.reserve(size, self._wires.ambient.monotonic_s()):
-            full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
-            return told(visit.route, full, visit.speech).adding(visit.cors)
+        if size and visit.payer and not visit.load.take(size):
+            return self._room_later(visit, held)
         return None
+
+    async def _room_later(self, visit: Visit, held: int) -> Answer | None:
+        if await visit.load.waited(held, ROOM_S):
+            return None
+        full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
+        return told(visit.route, full, visit.speech).adding(visit.cors)
 
     def too_large(self, visit: Visit) -> Answer:
         """The refusal of a body that is larger than `body_bytes_max`."""
@@ -257,7 +265,7 @@ class Api:
     def follow(self, visit: Visit, outlet: Outlet) -> Reader | Answer:
         """Open a reader; tell the socket when it has gone. An answer: it is refused at once."""
         request, stream = visit.request, visit.route.name
-        visit.purse.close()  # its connection has one of its own
+        visit.close()  # its connection has parts of its own
         durable = visit.route.target is Target.DURABLE
         query = {} if durable else request.query  # it has another form there, which its room reads
         try:

@@ -87,7 +87,7 @@ class AsgiTransport:
                 await asyncio.sleep(answer.hold_s)
             await self._say(scope, send, answer, receive)
             return
-        purse = found.purse
+        close = found.close
         try:
             body, more = await self._body(found, scope, receive)
             if isinstance(body, Answer):
@@ -103,7 +103,7 @@ class AsgiTransport:
                 else:
                     await self._charged(found, self._say(scope, send, said))
         finally:
-            purse.close()
+            close()
 
     async def _body(
         self, visit: Visit, scope: Scope, receive: Receive
@@ -115,7 +115,9 @@ class AsgiTransport:
             announced is None and not one_at_a_time(scope)  # HTTP/2 needs no header for a body
         ):
             size = self._api.body_bytes_max(visit)
-        refusal = self._api.make_room(visit, size)
+        refusal = self._api.make_room(visit, size, 0)
+        if not isinstance(refusal, Answer | None):
+            refusal = await refusal
         if refusal is not None:
             return refusal, True
         body = bytearray()

@@ -16,6 +16,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
 from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.server import Server
@@ -68,8 +69,8 @@ class AsgiSocket:
 
     __slots__ = (
         "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",
-        "_settings", "_unwrapped", "address", "close_code", "listener", "negotiated", "out", "over_limit",
-        "root", "trusted",
+        "_settings", "_unwrapped", "address", "close_code", "listener", "load", "negotiated", "out",
+        "over_limit", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +88,7 @@ class AsgiSocket:
     ) -> None:
         self.listener: Listener | None = None
         self.address = address
+        self.load: Load | None = None
         self.root = root
         self.over_limit = over_limit
         self.negotiated: Negotiated | None = negotiated

@@ -5,19 +5,21 @@ member `id`; it counts for the user and the client installation that `Huahuo-Cli
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
 
 from huahuo.actors.plugins.calls import Reply
+from huahuo.transport.commands.running import Done
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.messages import Answer, json_answer
 from huahuo.transport.http.problems import from_error, problem
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Invalid, Parsed
-from huahuo.transport.server.ports import CommandGate
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.turns import Crowded
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.calls import Calls
@@ -119,9 +121,9 @@ class Calling:
         """The reply; None if the user's bytes leave no room for it."""
         gate, turns = self._wires.gate, self._wires.supply.turns
         if isinstance(made, Record):
-            return await _recorded(gate, made)
+            return await _heard(partial(gate.record, made.call, made.reply), visit.load)
         if not made.spec.query:
-            return await gate.execute(made.call, made.spec)
+            return await _heard(partial(gate.begin, made.call, made.spec), visit.load)
         async with turns.turn(visit.principal.name):
             return await self._queried(visit, made)
 
@@ -141,14 +143,19 @@ class Calling:
         return reply
 
 
-async def _recorded(gate: CommandGate, made: Record) -> Reply | None:
-    answer: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+async def _heard(begin: Callable[[Done], object], load: Load) -> Reply:
+    """The reply to a command. Its body counts until then, also if the client leaves."""
+    answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def done(reply: Reply | None) -> None:
-        if not answer.done():
+        ended(None)
+        if not answer.done() and reply is None:
+            answer.cancel()
+        elif not answer.done():
             answer.set_result(reply)
 
-    gate.record(made.call, made.reply, done)
+    ended = load.share()
+    begin(done)
     return await answer
 
 

@@ -90,7 +90,7 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
-        "_shared", "_stuck", "address", "close_code", "listener", "negotiated", "over_limit", "root",
+        "_shared", "_stuck", "address", "close_code", "listener", "load", "negotiated", "over_limit", "root",
         "trusted",
     )  # fmt: skip
 
@@ -105,6 +105,7 @@ class EventSocket:
         self.listener: Listener | None = None
         self.address = address
         self.root = ""
+        self.load = None
         self.over_limit = False
         self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
         self.trusted = True

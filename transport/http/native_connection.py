@@ -197,10 +197,10 @@ class HttpConnection(AnswerWriter):
             return
         self._task = None
         if self.transport.is_closing():
-            found.purse.close()
+            found.close()
             return
         self._admitted(event, found)
-        if self._paused:
+        if self._task is None:
             self._resume_reading()
         self._go_on()
 
@@ -208,7 +208,7 @@ class HttpConnection(AnswerWriter):
         """Read the body of an admitted request. Somebody without a token stays in the lobby meanwhile."""
         if not visit.stranger:
             if visit.payer and not self._owner.begins(visit.payer):
-                visit.purse.close()
+                visit.close()
                 self._respond(problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER).adding(visit.cors))
                 return
             self._asking = visit.payer
@@ -218,7 +218,26 @@ class HttpConnection(AnswerWriter):
         announced = heads.body_bytes(event)
         if announced is None:
             announced = self._api.body_bytes_max(visit)
-        refusal = self._api.make_room(visit, announced)
+        refusal = self._api.make_room(visit, announced, len(self._h11.trailing_data[0]))
+        if isinstance(refusal, Answer | None):
+            self._let_in(refusal)
+            return
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+        self._start(self._let_in_later(refusal))
+
+    async def _let_in_later(self, pending: Awaitable[Answer | None]) -> None:
+        """Read a body on once there is room for it, and for what will be made of it."""
+        refusal = await pending
+        self._task = None
+        if not self.transport.is_closing():
+            self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
+            self._resume_reading()
+            self._let_in(refusal)
+            self._go_on()
+
+    def _let_in(self, refusal: Answer | None) -> None:
         if refusal is not None:
             self._respond(refusal)
         elif self._h11.they_are_waiting_for_100_continue:
@@ -326,7 +345,7 @@ class HttpConnection(AnswerWriter):
 
     def _end_visit(self) -> None:
         if self._visit is not None:
-            self._visit.purse.close()
+            self._visit.close()
             self._visit = None
         self._end_count()
 

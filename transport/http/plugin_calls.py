@@ -23,6 +23,7 @@ from huahuo.transport.http.plugin_forms import asked_of
 from huahuo.transport.http.problems import problem, worded
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Parsed
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.words import http_zh
 
@@ -52,7 +53,9 @@ class PluginCalls:
         )
         try:
             work = partial(self._worked, route, request, visit.principal.name)
-            found = await (self._waited(work, request.address) if route.waits else self._finished(work))
+            found = await (
+                self._waited(work, request.address) if route.waits else self._finished(work, visit.load)
+            )
         except HttpRefused as refused:
             status = None if refused.status is None else HTTPStatus(refused.status)
             return problem(refused.code, refused.detail, status=status, retry_s=refused.retry_s)
@@ -73,11 +76,12 @@ class PluginCalls:
         with acting_for(user):
             return await Paced(route.handler(request), user, wires.supply.turns, wires.ambient.monotonic_s)
 
-    async def _finished(self, work: _Work) -> HttpAnswer:
+    async def _finished(self, work: _Work, load: Load) -> HttpAnswer:
         """Run a handler to its end, also if the client leaves: what it began is then done whole."""
         working = asyncio.ensure_future(work())
         self._running.add(working)
         working.add_done_callback(self._running.discard)
+        working.add_done_callback(load.share())
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:

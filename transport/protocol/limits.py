@@ -48,6 +48,7 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     unauthenticated_max: int = UNAUTHENTICATED_MAX
     unauthenticated_per_address: int = 256
     lobby_bytes_max: int = 32 << 20
+    intake_bytes_max: int = 64 << 20
     sends: Literal["auto", "send", "transport"] = "auto"
 
     @property

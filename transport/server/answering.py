@@ -15,6 +15,7 @@ from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.protocol.parts import ONLY, Part
 from huahuo.transport.server.answer import QueryAnswer
 from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.server.intake import weight
 from huahuo.transport.server.ports import Begun
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.socket import Socket
@@ -52,7 +53,10 @@ class Shell(Protocol):
 class Answering:
     """See the module."""
 
-    __slots__ = ("_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
+    __slots__ = (
+        "_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_weights", "_wires",
+        "_ws",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,30 +78,42 @@ class Answering:
         self._pump = pump
         self._wires = wires
         self._begun: dict[int, Begun] = {}  # by the identity of their outputs
+        self._weights: dict[int, tuple[str, int]] = {}  # of queries, as `_begun`, with their user
         self._answered: list[tuple[Execute | Record, Reply]] = []
 
-    def execute(self, asked: Execute) -> None:
-        """Begin a command or a query. The query of a client that is gone is not answered."""
+    def execute(self, asked: Execute, size: int) -> None:
+        """Begin a command or a query, of a message of `size` bytes.
+
+        The query of a client that is gone is not answered.
+        """
         if asked.spec.query:
             if not self._ws.is_open:
                 return
+            self._weights[id(asked)] = asked.call.principal.name, weight(size)
+            self._wires.supply.intake.add(*self._weights[id(asked)])
             if self._begun or self._ws.paused:
                 self._shell.start_task(self._answer(asked, commands=tuple(self._begun.values())))
             else:
                 user, turns = asked.call.principal.name, self._wires.supply.turns
                 self._shell.start_in_turn(turns, user, partial(self._answer, asked))
             return
+        add, user, weighs = self._wires.supply.intake.add, self._session.user, weight(size)
+        give = partial(add, user, -weighs)
+        add(user, weighs)
         try:
             self._begun[id(asked)] = self._wires.gate.begin(
-                asked.call, asked.spec, partial(self._hear, asked)
+                asked.call, asked.spec, partial(self._hear, asked, give)
             )
         except Exception:
+            give()
             self.say_internal(asked)
             raise
 
     def record(self, asked: Record) -> None:
         """Keep an answer that the session found, then tell it."""
-        self._begun[id(asked)] = self._wires.gate.record(asked.call, asked.reply, partial(self._hear, asked))
+        self._begun[id(asked)] = self._wires.gate.record(
+            asked.call, asked.reply, partial(self._hear, asked, None)
+        )
 
     def say_internal(self, asked: Execute | Record) -> None:
         """A call cannot be answered, and the connection ends. After `internal`, its id may be sent again."""
@@ -106,10 +122,21 @@ class Answering:
         if not self._session.closed:
             self._pump.write(self._session.internal(asked, correlation_id))
 
+    def let_go(self) -> None:
+        """The connection has ended: its queries are not answered any more."""
+        for asked in tuple(self._weights):
+            self._give(asked)
+
+    def _give(self, asked: int) -> None:
+        user, weighs = self._weights.pop(asked, ("", 0))
+        self._wires.supply.intake.add(user, -weighs)
+
     # Commands -----------------------------------------------------------------------------------------
 
-    def _hear(self, asked: Execute | Record, reply: Reply | None) -> None:
+    def _hear(self, asked: Execute | Record, give: Callable[[], None] | None, reply: Reply | None) -> None:
         """A command has its answer. None: the service stops."""
+        if give is not None:
+            give()
         del self._begun[id(asked)]
         if reply is not None:
             if not self._answered:
@@ -165,6 +192,8 @@ class Answering:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
             self._ref.fault(fault, asked)
+        finally:
+            self._give(id(asked))
 
     def _step(self, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         self._ref.step(partial(step, *args, **kwargs))

@@ -58,8 +58,11 @@ class CarryingOut:
             )
         return self._answers
 
-    def do(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
-        """Carry out `todo`. `Verify` and `LookUp` are returned for the caller to do."""
+    def do(self, todo: Iterable[Output], size: int = 0) -> outputs.Verify | outputs.LookUp | None:
+        """Carry out `todo`. `Verify` and `LookUp` are returned for the caller to do.
+
+        `size`: of the message that asked for it.
+        """
         asked = None
         frames: list[bytes] = []  # written together: each write is a system call
         for one in todo:
@@ -67,7 +70,7 @@ class CarryingOut:
                 case bytes():
                     frames.append(one)
                 case outputs.Execute():
-                    self.answering.execute(one)
+                    self.answering.execute(one, size)
                 case outputs.Record():
                     self.answering.record(one)
                 case outputs.Acked():
@@ -92,7 +95,9 @@ class CarryingOut:
 
     def let_go(self) -> None:
         """The connection has ended: hold no more what holds this."""
-        self._answers = None
+        if self._answers is not None:
+            self._answers.let_go()
+            self._answers = None
 
     def note(self, acked: Iterable[outputs.Acked]) -> None:
         """Tell the hub how far the client has processed its streams."""

@@ -31,6 +31,7 @@ from huahuo.transport.server.connection_ref import (
     WakeUp,
 )
 from huahuo.transport.server.deferring_socket import ACK
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.place_in_line import PlaceInLine
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.quick_acks import QuickAcks
@@ -70,7 +71,7 @@ class Connection(TaskKeeper):
         self.quick_acks: QuickAcks | None = None
         """Set while the last ack was like the one before it."""
         self._acks: QuickAcks | None = None
-        self.place = PlaceInLine(self, wires.supply.turns, ws=ws, session=self._session)
+        self.place = PlaceInLine(self, wires.supply, ws=ws, session=self._session)
         """When its messages are handled."""
         settings = wires.shared.settings
         self._pump = Pump(
@@ -227,7 +228,7 @@ class Connection(TaskKeeper):
                 return self._handle_batch(message)
             message.at += 1
             return self._handle_when_free(message.texts[message.at - 1])
-        must_wait = must_wait or self.place.must_wait_a_turn()
+        must_wait = must_wait or self.place.must_wait_a_turn() or self.place.lacks_room(len(message))
         return self._handle_when_free(message) if must_wait else self._handle(message)
 
     def on_stop(self) -> None:
@@ -247,8 +248,11 @@ class Connection(TaskKeeper):
     async def _handle_when_free(self, message: str | bytes) -> None:
         while (self._session.busy or self._ws.paused) and self._ws.is_open:
             await self.change()
-        await self.place.come_up()
-        pending = self._handle(message)
+        load = await self.place.come_up(len(message))
+        try:
+            pending = self._handle(message)
+        finally:
+            load.close()
         if pending is not None:
             await pending
 
@@ -267,8 +271,8 @@ class Connection(TaskKeeper):
             if not (text.startswith(ACK) and self._take_ack(text)):
                 todo = session.received(text, now)
                 if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
-                    self._out.answering.execute(todo[0])
-                elif (asked := self._out.do(todo)) is not None:
+                    self._out.answering.execute(todo[0], len(text))
+                elif (asked := self._out.do(todo, len(text))) is not None:
                     waits = self._signing_in.do(asked, now)
                     break
             if batch.at == len(texts) or not session.takes_more or self._ws.paused:
@@ -282,7 +286,7 @@ class Connection(TaskKeeper):
 
     def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         now = self._now()
-        asked = self._out.do(self._session.received(message, now))
+        asked = self._out.do(self._session.received(message, now), len(message))
         if asked is not None:
             return self._signing_in.do(asked, now)
         self.went_on(now.s)  # an ack made room, a subscription began
@@ -304,6 +308,8 @@ class Connection(TaskKeeper):
         """See `signing_in.Shell`."""
         if self._session.principal is not None:
             self._ws.trust()
+            if self._ws.load is None:
+                self._ws.load = Load(self._wires.supply.intake, self._session.user)
 
     def go_on(self) -> None:
         """See `signing_in.Shell`."""

@@ -18,6 +18,7 @@ from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
 from huahuo.transport.server.batch import NONE, Batch, Heard
 from huahuo.transport.server.deferring_socket import ACK
+from huahuo.transport.server.intake import SMALL_BYTES
 from huahuo.transport.server.listener import TakesAcks
 from huahuo.transport.server.socket import Socket
 from huahuo.transport.session.outputs import Execute, Record
@@ -241,7 +242,7 @@ async def read(ws: Socket, ref: ConnectionRef) -> None:
                 if passed_over % _PASSED_OVER_AT_ONCE == 0:
                     await asyncio.sleep(0)
             ws.handed_over()
-            if not ws.trusted:
+            if not ws.trusted or len(message) > SMALL_BYTES or (ws.load is not None and ws.load.is_in):
                 await _handled(ref)
                 ws.handled()
     except ConnectionClosed:

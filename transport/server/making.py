@@ -19,6 +19,7 @@ from huahuo.transport.protocol.server_sent import ServerSent
 from huahuo.transport.server.ack_reader import AckReader
 from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
 from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.server.intake import Intake
 from huahuo.transport.server.notices import Notices
 from huahuo.transport.server.outbox import Outbox
 from huahuo.transport.server.pictures import Pictures
@@ -114,7 +115,13 @@ def wires_of(
         notices=Notices(),
         verifier=verifier,
         meter=metrics,
-        supply=Supply(pictures=pictures, budget=budget, estimates=Estimates(), turns=turns),
+        supply=Supply(
+            pictures=pictures,
+            budget=budget,
+            intake=Intake(settings.intake_bytes_max),
+            estimates=Estimates(),
+            turns=turns,
+        ),
         verdicts=verdicts,
         outbox=outbox,
         sends=sends,

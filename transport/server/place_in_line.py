@@ -4,11 +4,14 @@ The users share the loop (`turns`, `rounds`). What a user's share does not allow
 connection. Before a client has authenticated it has no user, and waits for nobody.
 """
 
+import asyncio
 from typing import Protocol
 
+from huahuo.transport.server.intake import ROOM_S, SMALL_BYTES, Load, weight
 from huahuo.transport.server.rounds import FEW
 from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.turns import CHARGED_S, Turns
+from huahuo.transport.server.supply import Supply
+from huahuo.transport.server.turns import CHARGED_S
 from huahuo.transport.session.session import Session
 
 
@@ -23,11 +26,11 @@ class Shell(Protocol):
 class PlaceInLine:
     """See the module. The small sums of time that are not charged yet are kept: a charge costs 2 µs."""
 
-    __slots__ = ("_behind", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
+    __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
 
-    def __init__(self, shell: Shell, turns: Turns, *, ws: Socket, session: Session) -> None:
+    def __init__(self, shell: Shell, supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
-        self._turns = turns
+        self._turns, self._intake = supply.turns, supply.intake
         self._ws = ws
         self._session = session
         self._behind = False  # some of its messages wait for an answer
@@ -88,17 +91,30 @@ class PlaceInLine:
         user = self._session.user
         return bool(user) and not self._turns.rounds.may_begin(user)
 
-    async def come_up(self) -> None:
-        """Wait until the user's next message may be handled."""
+    def lacks_room(self, size: int) -> bool:
+        """Whether a long message, which came in one read, must wait for room."""
+        if size <= SMALL_BYTES or self._ws.load is None or self._ws.load.is_in:
+            return False
+        return not self._intake.fits(self._session.user, weight(size))
+
+    async def come_up(self, size: int) -> Load:
+        """Wait until the user's next message may be handled. Close what counts it when it has been."""
         user = self._session.user
+        load = Load(self._intake, user)
         if not user:
-            return
+            return load
         self.slowed = True
         try:
             await self._turns.fair(user)
             await self._turns.rounds.turn(user)
+            if self.lacks_room(size) and not load.take(size):
+                await load.waited(size, ROOM_S)
+        except asyncio.CancelledError:
+            load.close()
+            raise
         finally:
             self.slowed = False
+        return load
 
     # The bill -----------------------------------------------------------------------------------------
 

@@ -114,6 +114,7 @@ class Server(LobbyOwner):
         )
         supply = wires.supply
         self.budget, self.turns, self.pictures = supply.budget, supply.turns, supply.pictures
+        self.intake = supply.intake
         self.fanout, self.frames = wires.fanout, wires.shared.frames
         self._untap = contextlib.ExitStack()
         self.rejudging = Rejudging(wires.fanout, wires.verdicts.judged, registry.right_types)

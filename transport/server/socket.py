@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from huahuo.transport.protocol.dialects import Negotiated
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.sends import Direct
@@ -17,6 +18,8 @@ class Socket(Protocol):
     over_limit: bool
     negotiated: Negotiated | None
     trusted: bool
+    load: Load | None
+    """What counts a long message while it comes. None: the client has not authenticated."""
     root: str
     """The path below which the service is mounted, without a slash at its end."""
 

@@ -16,6 +16,7 @@ from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.server.deferring_socket import ACK
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.lazy_deque import LazyDeque
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.opening import OpeningProtocol
@@ -35,6 +36,8 @@ _PIECE_BYTES = 4 << 10
 CONTROLS_MAX = 256
 """Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
 would take the loop for 0.2 s."""
+_AGAIN_S = 0.1
+"""With no room for what was read of a long message either, its reading is tried again after this."""
 _FRAME_BYTES = 256
 """Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
 
@@ -47,12 +50,14 @@ class WebSocket(QueueingSocket):
     """
 
     __slots__ = (
-        "_answered", "_controls", "_half_closed", "_queued", "_untouched", "negotiated", "over_limit", "root",
+        "_answered", "_controls", "_half_closed", "_queued", "_untouched", "load", "negotiated", "over_limit",
+        "root",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.root = ""
+        self.load: Load | None = None
         self.over_limit = False
         self.negotiated: Negotiated | None = None
         self._controls = 0  # pings and pongs of the last read
@@ -71,7 +76,10 @@ class WebSocket(QueueingSocket):
         if self._half_closed:
             self._end_if_answered()
         if self._whole and not self.waiting_count:
-            self._hold(-self._held_bytes)
+            if self.load is not None:
+                self.load.close()
+            else:
+                self._hold(-self._held_bytes)
 
     def handed_over(self) -> None:
         """The message that the library gave out is queued where all later ones come."""
@@ -132,6 +140,8 @@ class WebSocket(QueueingSocket):
         fault = self.protocol.parser_exc
         if fault is not None:  # the end of the stream, mostly: its traceback holds our frames, and so this
             fault.__traceback__ = None
+        if self.load is not None:
+            self.load.close()
         if self.listener is not None:
             self.listener.disconnected()
         self._owner.disconnected(self)
@@ -203,12 +213,31 @@ class WebSocket(QueueingSocket):
         if protocol.state is CONNECTING:
             self._bound_what_waits()
         self._whole = protocol.current_size is None and between_frames(protocol)
+        if not self._whole and self.load is not None and not self.load.is_in and self.trusted:
+            self._make_room(self.load)
         self._queued = not self._whole or self._queued or self.waiting_count > 0
         if protocol.state is CLOSING:
             # The library has answered a close or a protocol error; without a deadline it would wait for ever.
             self.abort_within(self._settings.close_timeout_s)
         elif self.paused:
             self._cut_off_a_hoarder()
+
+    def _make_room(self, load: Load) -> None:
+        """A long message comes, or one in fragments. It is read on once there is room for the longest."""
+        if load.waits or not load.take(self._settings.message_bytes_max):
+            self.transport.pause_reading()
+            if not load.waits and not load.wait(len(self.protocol.reader.buffer), self._read_long):
+                self.loop.call_later(_AGAIN_S, self._read_long)
+
+    def _read_long(self) -> None:
+        """Read a long message on."""
+        load = self.load
+        if load is None or self.transport.is_closing():
+            return
+        if load.is_in or self._whole:
+            self.transport.resume_reading()
+        else:
+            self._make_room(load)
 
     def _offer(self, listener: Listener, data: bytes) -> bytes:
         """Let the listener handle messages. Returns the bytes that are for the library."""

@@ -92,4 +92,5 @@ def share(settings: TransportSettings, workers: int) -> TransportSettings:
         unauthenticated_max=part(settings.unauthenticated_max),
         unauthenticated_per_address=part(settings.unauthenticated_per_address),
         lobby_bytes_max=part(settings.lobby_bytes_max),
+        intake_bytes_max=part(settings.intake_bytes_max),
     )

@@ -244,6 +244,7 @@ def _show(metrics: Metrics, worker: Worker) -> None:
     metrics.gauge(
         "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
     )
+    server.intake.measured(metrics)
     metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
     metrics.gauge(
         "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
