@@ -149,9 +149,11 @@ async def _heard(begin: Callable[[Done], object], load: Load) -> Reply:
 
     def done(reply: Reply | None) -> None:
         ended(None)
-        if not answer.done() and reply is None:
+        if answer.done():
+            return
+        if reply is None:
             answer.cancel()
-        elif not answer.done():
+        else:
             answer.set_result(reply)
 
     ended = load.share()

@@ -21,6 +21,7 @@ from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
 from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.words import http_zh, zh
@@ -105,7 +106,7 @@ class EventSocket:
         self.listener: Listener | None = None
         self.address = address
         self.root = ""
-        self.load = None
+        self.load: Load | None = None
         self.over_limit = False
         self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
         self.trusted = True

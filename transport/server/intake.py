@@ -167,7 +167,12 @@ class Load:
     async def waited(self, held: int, within_s: float) -> bool:
         """As `wait`, for a task. False: there was no room in time."""
         came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.wait(held, lambda: came.done() or came.set_result(None)):
+
+        def then() -> None:
+            if not came.done():
+                came.set_result(None)
+
+        if self.wait(held, then):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await came

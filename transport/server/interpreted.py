@@ -18,6 +18,7 @@ from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.protocol.strict_json import compact_object, has_many_powers, values_exceed
 from huahuo.transport.server.batch import Heard
+from huahuo.transport.server.intake import Load
 from huahuo.transport.server.listener import Listener
 from huahuo.transport.server.lobby import Aborted
 from huahuo.transport.server.socket import Socket
@@ -50,6 +51,15 @@ class Interpreted:
         self._asked: deque[str] = deque()
 
     # Reading ----------------------------------------------------------------------------------------------
+
+    @property
+    def load(self) -> Load | None:
+        """See `Socket`."""
+        return self._ws.load
+
+    @load.setter
+    def load(self, load: Load | None) -> None:
+        self._ws.load = load
 
     @property
     def listener(self) -> Listener | None:
