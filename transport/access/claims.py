@@ -20,6 +20,8 @@ NAME_CHARS_MAX = 256
 JTI_CHARS_MAX = 128
 
 GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What would break a line of a log or a terminal where a name is shown."""
 
 _EXP_MAX_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write
 NEVER_MS: Final = _EXP_MAX_S * 1000
@@ -122,6 +124,8 @@ def verified_of(claims: Claims, newest_ms: IssueMs) -> Verified:
         and len(claims.jti) <= JTI_CHARS_MAX
     ):
         raise TokenError("username, is_admin, groups or jti is out of bounds")
+    if CONTROL.search(username) or CONTROL.search(claims.jti):
+        raise TokenError("username or jti has control characters")
     iat_ms = None if claims.iat is None else _ms(claims.iat, "iat")
     latest_ms = newest_ms(user_id)
     if iat_ms is not None and iat_ms > latest_ms:

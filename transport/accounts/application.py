@@ -16,7 +16,7 @@ import structlog
 from huahuo.actors.domain.decision import Refused
 from huahuo.actors.domain.names import is_own_stream
 from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, user_id_of
-from huahuo.transport.access.claims import GROUP_NAME, GROUPS_MAX, NAME_CHARS_MAX, NEVER_MS
+from huahuo.transport.access.claims import CONTROL, GROUP_NAME, GROUPS_MAX, NAME_CHARS_MAX, NEVER_MS
 from huahuo.transport.access.common_time import IssueMs
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import AuthCode
@@ -133,6 +133,8 @@ def _fault(given: Mapping[str, object]) -> str:
     username, groups, ends = given["username"], given["groups"], given["expires_at"]
     if not isinstance(username, str) or len(username) > NAME_CHARS_MAX:
         return f"a username is a text of at most {NAME_CHARS_MAX} characters"
+    if CONTROL.search(username):
+        return "a username has no control characters"
     if not _is_utf8(username):
         return "a username has half of a surrogate pair, which no UTF-8 text has"
     if not isinstance(given["is_admin"], bool):

@@ -247,6 +247,9 @@ async def test_the_user_is_user_id_else_sub() -> None:
         ({"sub": None}, "neither user_id nor sub"),
         ({"sub": "auth0|7f3a"}, "letters, digits"),
         ({"groups": [f"g{n}" for n in range(129)]}, "out of bounds"),
+        ({"username": "ann\x1b[2J"}, "control characters"),
+        ({"username": "ann\nroot"}, "control characters"),
+        ({"jti": "a\x00"}, "control characters"),
     ],
 )
 async def test_a_claim_that_does_not_fit_refuses_the_token(claims: dict[str, Any], says: str) -> None:
