@@ -38,10 +38,9 @@ def refuse_unhandled(entities: Iterable[Entity[Any]]) -> None:
 
 def _refuse_named(entity: Entity[Any], of: type, handler: Handler, handled: set[type]) -> None:
     named = list(_named(handler))
-    made = (
-        Command | Effect if To in named else Command | Effect | Event
-    )  # `to` puts events where none is evolved
+    own = [] if To in named else _own(handler)  # `to` puts events where none is evolved
     for cls in named:
+        made = Command | Effect | Event if cls in own else Command | Effect
         if cls in _BASES or not issubclass(cls, made) or _is_handled(cls, handled):
             continue
         decide = f"{handler.__name__}, the decide of {of.__name__} in {place_of(handler)}"
@@ -95,6 +94,13 @@ def _modules(entities: Iterable[Entity[Any]]) -> list[tuple[Mapping[str, Any], l
                 if entity.kind not in kinds:
                     kinds.append(entity.kind)
     return list(found.values())
+
+
+def _own(handler: Handler) -> list[type]:
+    """The classes that a function itself names. One that it calls may choose between two versions."""
+    function = inspect.unwrap(handler)
+    named = values_in(function) if isinstance(function, FunctionType) else ()
+    return [value for value in named if isinstance(value, type)]
 
 
 def _named(handler: Handler) -> Iterator[type]:
