@@ -384,7 +384,7 @@ def test_a_body_that_does_not_come_holds_nothing() -> None:
             head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ADMIN)}\r\n"
             down.write(head.encode() + b"Content-Length: 900000\r\n\r\n{")
             await until(lambda: w.server.intake.used)
-            assert w.server.intake.of("user:1") == weight(900_000), "before any of it was read"
+            assert w.server.intake.of("user/1") == weight(900_000), "before any of it was read"
             down.close()
             await until(lambda: not w.server.intake.used)
 
