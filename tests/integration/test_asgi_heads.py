@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from huahuo import Huahuo
+from huahuo.transport.http import api
 from huahuo.transport.http.asgi_answer import let_send
 
 SCOPE: dict[str, Any] = {
@@ -106,9 +107,11 @@ async def test_nothing_is_waited_for_behind_a_body_that_came_whole_and_is_too_la
     assert (said[0]["status"], taken) == (413, 1)
 
 
-async def test_a_body_that_http_2_announces_nowhere_takes_room_of_its_user(tmp_path: Path) -> None:
-    room: dict[str, Any] = {"unsent_bytes_per_user": 1 << 20, "unsent_bytes_per_connection": 1 << 20}
-    async with Huahuo(data=tmp_path / "data", port=0, **room) as app:
+async def test_a_body_that_http_2_announces_nowhere_takes_room_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "ROOM_S", 0.01)
+    async with Huahuo(data=tmp_path / "data", port=0, memory_bytes_max=64 << 20) as app:
         headers = [(b"host", b"x"), (b"authorization", f"Bearer {app.token(7)}".encode())]
         scope = {**SCOPE, "method": "POST", "path": "/publish", "http_version": "2", "headers": headers}
         asked, said = asyncio.Event(), list[Any]()
