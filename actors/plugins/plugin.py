@@ -17,6 +17,7 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.fairness import Fairness
 from huahuo.actors.entities.kind import Effects
 from huahuo.actors.entities.sharing import Share
+from huahuo.actors.outside.names import Names, Resolver
 from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.http import HttpRoute
 from huahuo.actors.plugins.jobs import JobDoor
@@ -73,6 +74,8 @@ class Host:
     """Asks the application's `authorize`, None if it has none."""
     has_room: Callable[[UserId], bool] = lambda _user_id: True
     """Whether work that stores more for this user may begin by itself: not on a nearly full disk."""
+    resolver: Resolver = field(default_factory=Names)
+    """Gives the addresses of names that users choose."""
     settings: Any = None
     """The effective values of `Plugin.settings`, an instance of that struct."""
     shared: bool = False

@@ -81,6 +81,7 @@ async def lay(
         files=settings.data if isinstance(log, SqliteLog) else None,
         may_read=None if rights is None else rights.may_read,
         has_room=storing.room.has_room,
+        resolver=world.resolver(),
         shared=nodes.replica_of(log) is not None,
         classic_ui=bool(settings.classic_ui),
     )

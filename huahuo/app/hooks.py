@@ -15,7 +15,7 @@ def webhooks_of(host: Host, registry: Registry, users: UserBook, *, allow_privat
         ambient=host.ambient,
         registry=registry,
         users=users,
-        posting=Posting(host.ambient, allow_private=allow_private),
+        posting=Posting(host.ambient, allow_private=allow_private, resolver=host.resolver),
         allow_private=allow_private,
         wait_s=host.wait_s,
         shared=host.shared,

@@ -1,10 +1,11 @@
-"""What a simulation replaces: the log and the threads. Production uses `REAL`."""
+"""What a simulation replaces: the log, the threads and DNS. Production uses `REAL`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from huahuo.actors.outside.names import Names, Resolver
 from huahuo.app import keys, token_key
 from huahuo.app.config import Settings
 from huahuo.app.nodes import open_node
@@ -54,6 +55,8 @@ class World:
     make_executor: Callable[[], Executor] = lambda: ThreadExecutor(_JOB_THREADS, "jobs")
     make_looker: Callable[[], Executor] = lambda: ThreadExecutor(1, "log-look")
     """For the look at the log's rows after the start, which may take minutes."""
+    resolver: Callable[[], Resolver] = Names
+    """Makes what gives the addresses of names that users choose."""
     free_bytes: Callable[[Path], FreeBytes] = free_of
     """The probe of the free space of a data directory. A log in memory is not probed."""
     publish_address: bool = True

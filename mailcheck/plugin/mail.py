@@ -58,7 +58,7 @@ class Mail(Plugin):
             directory=host.directory,
             ambient=host.ambient,
             executor=host.executor,
-            settings=bounds(host.settings, host.ambient),
+            settings=bounds(host.settings, host.ambient, host.resolver),
             wait_s=host.wait_s,
             has_room=host.has_room,
             shared=host.shared,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from huahuo.actors.outside.names import Resolver
 from huahuo.eventstore.ambient import Ambient
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from huahuo.mailcheck.servers.proxies import parse_proxy
@@ -100,7 +101,7 @@ SECRETS = frozenset({"mail_proxy", "providers"})
 """Settings that may hold a password: that of a proxy, or an application's secret at a provider."""
 
 
-def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
+def bounds(options: MailOptions, ambient: Ambient, resolver: Resolver) -> "MailSettings":
     """The bounds of the domain. Raises ValueError if a setting cannot be used."""
     # The settings are read by every command of `huahuo`, most of which check no mail.
     from huahuo.mailcheck.checks.ports import CheckLimits
@@ -116,7 +117,10 @@ def bounds(options: MailOptions, ambient: Ambient) -> "MailSettings":
         providers=Providers(options.providers, allow_private=options.mail_allow_private),
         proxy=proxy,
         network=Network(
-            allow_private=options.mail_allow_private, tls=_tls(options.mail_ca_file), ambient=ambient
+            allow_private=options.mail_allow_private,
+            resolver=resolver,
+            tls=_tls(options.mail_ca_file),
+            ambient=ambient,
         ),
         check=CheckLimits(
             connect_timeout_s=min(options.mail_timeout_s, CheckLimits().connect_timeout_s),

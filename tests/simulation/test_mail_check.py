@@ -1,7 +1,6 @@
 """Checks in a simulated network: every mail once and in order, whatever the server and the network do."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -13,15 +12,9 @@ from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.imap.network import Network
 from tests.support.drivers.checks import Report, checked, target
 from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.names import simulated_names
 
-
-async def _resolved(host: str, port: int) -> list[str]:
-    """By the names of the simulated network."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
-
-
-NETWORK = Network(allow_private=True, resolver=_resolved)
+NETWORK = Network(allow_private=True, resolver=simulated_names)
 LIMITS = CheckLimits(batch_mails_max=3)
 SUBJECTS = [f"nonce {n}" for n in range(10)]
 

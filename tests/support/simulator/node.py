@@ -40,6 +40,7 @@ from huahuo.transport.access.tokens import Authenticator
 from tests.support.checkers.history import History
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
+from tests.support.simulator.names import simulated_names
 from tests.support.simulator.shop import Outside, shop
 
 EPOCH_MS = 1_790_000_000_000
@@ -267,6 +268,7 @@ class Node:
             open_log=self._open,
             make_executor=InlineExecutor,
             make_looker=InlineExecutor,
+            resolver=lambda: simulated_names,
             publish_address=False,
         )
         if self.newer not in self._applications:

@@ -25,6 +25,7 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.plugin.settings import MailOptions
 from huahuo.transport.access.tokens import Authenticator
+from tests.support.simulator.names import simulated_names
 
 EPOCH_MS = 1_790_000_000_000
 SERVER, PORT = "server", 8765
@@ -101,7 +102,12 @@ class SimServer:
                 executor=InlineExecutor(),
             )
 
-        world = World(open_log=open_log, make_executor=InlineExecutor, publish_address=False)
+        world = World(
+            open_log=open_log,
+            make_executor=InlineExecutor,
+            resolver=lambda: simulated_names,
+            publish_address=False,
+        )
         app = App(self.settings(), ambient, world, plugins=standard())
         await app.start()
         self._up.set()
