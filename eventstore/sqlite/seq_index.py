@@ -80,10 +80,12 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
     own. `whole`: there must be one at each position.
 
     Raises:
-        Damaged: there is none at a position, or one whose place in its stream cannot be its own.
+        Damaged: there is none at a position, or one whose place in its stream cannot be its own, or is proven
+            by nothing: the last of a stream that does not fit the chain may be another stream's.
     """
     mark, end = _mark(connection), _end(connection)
     last = mark
+    unproven: dict[int, int] = {}
     rows: list[Row] = []
     links: Links = {}
     for one in walk(connection, mark, naming):
@@ -94,8 +96,11 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
         last = one.position
         if one.fits and not one.is_pruned:
             links[one.stream] = (one.seq, one.link)
+            unproven.pop(one.stream, None)
         else:
             links.pop(one.stream, None)
+            if not one.is_pruned:
+                unproven[one.stream] = one.position
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
         else:
@@ -104,6 +109,8 @@ def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = Fa
             _insert_all(connection, [value for one in sorted(rows) for value in one])
             rows.clear()
             _log.info("index_made", position=one.position, upto=end)
+    if unproven:
+        raise Damaged(min(unproven.values()), UNPLACED)
     _insert_all(connection, [value for one in sorted(rows) for value in one])
     put_mark(connection, end)
     return links

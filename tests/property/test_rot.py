@@ -269,7 +269,7 @@ async def salvaged(damaged: Path, into: Path) -> tuple[SqliteLog, Salvaged]:
 
 
 async def holds_what_was_left(log: SqliteLog, truth: Truth, found: Salvaged) -> None:
-    """Every event is there as it was, at its seq, or is listed as lost; rows, answers and secrets likewise."""
+    """Every event is there as it was, or is listed as lost; rows, answers and secrets likewise."""
     lost = {(stone.stream, stone.seq) for stone in found.lost}
     unknown = sum(stone.stream == LOST_STREAM for stone in found.lost)
     for stream, kept in truth.kept.items():

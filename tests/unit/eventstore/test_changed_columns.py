@@ -1,4 +1,4 @@
-"""Whatever column of an event or tombstone is changed: no false answer and no false head, or the log stays closed."""
+"""Whatever column of an event is changed: no false answer and no false head, or the log stays closed."""
 
 from collections.abc import Iterator
 from pathlib import Path
