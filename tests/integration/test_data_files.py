@@ -73,7 +73,7 @@ async def test_a_link_to_a_disk_that_is_not_mounted_is_never_a_loss(
         ConfigError, match=rf"{name} is a link to .*, and there is nothing: .* mount it"
     ) as told:
         await starts(data)
-    assert "accept-loss" not in str(told.value)
+    assert "salvage" not in str(told.value)
     assert path.is_symlink()
     path.unlink()
     if former is not None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.compaction import Policy, compact
 from huahuo.eventstore.care.verify import verify
-from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Damaged, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite import stream_sums, unindexed
@@ -146,26 +145,6 @@ async def test_an_event_behind_which_nothing_proves_a_stream_keeps_a_killed_log_
     sql(killed, "UPDATE event SET body = x'5b5d' WHERE stream = (SELECT id FROM stream WHERE name = 'a')")
     with pytest.raises(Damaged, match="nothing proves to which place"):
         await opened(killed)
-
-
-async def test_the_link_of_a_tombstone_is_not_kept(tmp_path: Path) -> None:
-    """Nothing proves it: what it was made from is gone."""
-    log = await opened(tmp_path / "log")
-    await log.append(append(event("a"), event("b")))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    [(number,)] = sql(killed, "SELECT id FROM stream WHERE name = 'a'")
-    assert isinstance(number, int)
-    fits = row_crc("stream", number, "a", 2)
-    sql(
-        killed,
-        "INSERT INTO pruned SELECT position, stream, seq, chain, 0 FROM event WHERE position = 1",
-        f"UPDATE stream SET first = 2, crc = {fits} WHERE name = 'a'",
-        "DELETE FROM event WHERE position = 1",
-    )
-    again = await opened(killed)
-    assert again.head("a").link == b""
-    await again.close()
 
 
 @pytest.mark.usefixtures("small")
