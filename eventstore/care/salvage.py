@@ -46,6 +46,10 @@ _PLACES: Final = (
     " (SELECT stream, seq, position FROM event UNION ALL SELECT stream, seq, position FROM pruned)"
     " WINDOW by_seq AS (PARTITION BY stream ORDER BY seq)"
 )
+_LAST_SEQ: Final = (
+    "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM event WHERE stream = ?"
+    " UNION ALL SELECT seq FROM pruned WHERE stream = ?)"
+)
 _FIRSTS: Final = (
     "SELECT stream, coalesce(min(kept), max(gone) + 1) FROM"
     " (SELECT stream, seq AS kept, NULL AS gone FROM event"
@@ -89,7 +93,7 @@ def salvage(source: Path, into: Path, master_key_mark: bytes) -> Salvaged:
     """
     best: tuple[int, bool] | None = None
     for with_wal in (True, False):
-        with contextlib.suppress(*FAULTS), _reading(source, with_wal=with_wal) as old:
+        with contextlib.suppress(EventStoreError, *FAULTS), _reading(source, with_wal=with_wal) as old:
             found = _last(old, "event"), with_wal
             best = found if best is None or found > best else best
     if best is None:
@@ -105,7 +109,7 @@ def salvage(source: Path, into: Path, master_key_mark: bytes) -> Salvaged:
 def _reading(source: Path, *, with_wal: bool) -> Iterator[sqlite3.Connection]:
     with (untouched if with_wal else without_wal)(source / DATABASE) as connection:
         if not {"meta", "event", "stream", "name"} <= tables(connection):
-            raise EventStoreError(f"{source / DATABASE} has no tables of a log: restore a backup")
+            raise EventStoreError("it has no tables of a log")
         connection.text_factory = text_of
         yield connection
 
@@ -266,9 +270,11 @@ class _Salvage:
                     break
         self._new.execute("DROP TABLE taken")
         if left:
-            number = max(self._streams, default=0) + 1
+            there = (number for number, name in self._streams.items() if name == LOST_STREAM)
+            number = next(there, max(self._streams, default=0) + 1)
             self._streams[number] = LOST_STREAM
-            for seq, (position, chain) in enumerate(sorted(left.items()), 1):
+            [last] = self._new.execute(_LAST_SEQ, (number, number)).fetchone()
+            for seq, (position, chain) in enumerate(sorted(left.items()), last + 1):
                 self._new.execute(put, (position, number, seq, chain))
         sql = "SELECT stream, seq FROM pruned WHERE position = ?"
         for position, chain in self._lost:

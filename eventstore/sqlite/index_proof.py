@@ -86,9 +86,17 @@ def prove_index(connection: sqlite3.Connection, naming: Naming, end: int) -> End
             ends, odd = (_walked if few else _sought)(connection, naming)
     except MISREAD:
         raise Damaged(0, FALSE_INDEX) from None
-    if odd or rows + pruned != end:
+    if rows + pruned != end or not all(_is_gone(connection, naming, number) for number in odd):
         raise Damaged(0, FALSE_INDEX)
     return ends
+
+
+def _is_gone(connection: sqlite3.Connection, naming: Naming, number: int) -> bool:
+    """Whether tombstones are all that is left of a stream, as where a salvage found none of its events."""
+    sql = "SELECT count(*) FROM seq_index WHERE stream = ?"
+    first = naming.first(number)
+    no_row = connection.execute(sql, (number,)).fetchone() == (0,)
+    return first > 1 and no_row and is_pruned(connection, number, range(1, first))
 
 
 def _walked(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[int]]:

@@ -126,8 +126,11 @@ def _odd_ends(
 
 
 def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """The last position and its link of the chain."""
-    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+    """The last position and its link of the chain: an event's, or a tombstone's behind a salvage."""
+    sql = (
+        "SELECT position, chain FROM event UNION ALL SELECT position, chain FROM pruned"
+        " ORDER BY position DESC LIMIT 1"
+    )
     row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
     return row or (0, GENESIS)
 

@@ -71,7 +71,7 @@ async def of_log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]
         yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
         return
     except Damaged as error:
-        yield Finding("error", "log", str(error))
+        yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
         for finding in _content(path, f"{_RESTORE}{_NOT_SERVED}"):
             yield finding
         return
