@@ -12,8 +12,10 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.care.salvage import LOSS_STRIDE, salvage
+from huahuo.eventstore.core.receipts import receipt
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import Lost
+from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -198,10 +200,14 @@ async def test_a_salvage_of_a_log_that_lost_its_end_keeps_its_positions_and_reus
     log = await SqliteLog.open(into, ambient=ambient, master_key=MASTER_KEY, build="parent", restored=True)
     assert log.log_id != log_id
     assert log.position == found.position
+    await log.append(Append(ts_ms=1, events=(receipt(found.lost, {}, 1),)))
     assert await log.verify() == log.position
     assert log.take("mailbox") > LOSS_STRIDE, "of a counter that was in no commit, too"
     await log.append(append(event("a")))
+    position = log.position
     await log.close()
+    again = salvage(into, tmp_path / "again", Vault(MASTER_KEY, ambient).mark())
+    assert (again.position, again.lost) == (position, [])
 
 
 async def test_a_salvage_moves_counters_on_that_were_committed(tmp_path: Path) -> None:

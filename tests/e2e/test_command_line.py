@@ -256,7 +256,7 @@ def test_a_log_that_lost_its_end_is_refused_and_salvaged_into_another_directory(
         assert "the log's id is now" in done.stdout
         assert "events are lost" in done.stdout
         again = huahuo("salvage", str(server.data), "--data", str(salvaged), **KEYS)
-        assert again.returncode == 1, "there is a log already"
+        assert again.returncode == 2, "there is a log already"
     with serving(salvaged) as server:
         assert asyncio.run(outcome(server, log, 20)) == "reset"
         assert server.stop() == 0
