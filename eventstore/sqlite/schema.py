@@ -125,6 +125,7 @@ def known_format(connection: sqlite3.Connection) -> int:
         )
     if 0 < version < FORMAT:
         raise EventStoreError(
-            f"an unreleased version of huahuo wrote this log: it has format {version}, not {FORMAT}"
+            f"an unreleased version of huahuo wrote this log: it has format {version}, not {FORMAT}."
+            " Open it with the version that wrote it"
         )
     return version
